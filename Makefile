@@ -1,0 +1,41 @@
+# make demo, make test: each does all its own set-up in .venv and is quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := src test launch executables benchmarks setup.py
+
+.PHONY: demo test lint format checkpoint oracle clean
+
+demo: $(READY)
+	$(BIN)/armlet demo --output demo-output --report demo-report.png
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+# Records demonstrations on the emulated bench and trains the shipped policy on them, about an hour.
+checkpoint: $(READY)
+	$(BIN)/armlet demo --record-only 60 --output training-output
+	$(BIN)/armlet train --dataset training-output/dataset --output checkpoints/reach --half
+
+# Stock LeRobot in an environment of its own, to compare with; never a dependency.
+oracle:
+	bash ../shared/oracle/setup.sh .oracle v04
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[ros,policy,plot,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build install log demo-output demo-report.png

@@ -1,0 +1,25 @@
+"""ament_python entry: what colcon and `ros2` look for beside the Python package.
+
+Metadata lives in pyproject.toml. The node executables are data files under lib/armlet, where
+`ros2 run` and `launch_ros` look for them, in a colcon install and in a pip environment alike.
+"""
+
+from pathlib import Path
+
+from setuptools import setup
+
+
+def files(pattern: str) -> list[str]:
+    return sorted(str(path) for path in Path().glob(pattern) if path.is_file())
+
+
+setup(
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/armlet"]),
+        ("share/armlet", ["package.xml"]),
+        ("share/armlet/launch", files("launch/*.launch.py")),
+        ("share/armlet/config", files("config/*")),
+        ("share/armlet/checkpoints/reach", files("checkpoints/reach/*")),
+        ("lib/armlet", files("executables/*")),
+    ],
+)
