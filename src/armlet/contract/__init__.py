@@ -1,0 +1,12 @@
+"""The signed contract between recording, training and inference."""
+
+from .contract import FILE_NAME as FILE_NAME
+from .contract import Camera as Camera
+from .contract import Contract as Contract
+from .contract import ContractError as ContractError
+from .contract import Preprocessing as Preprocessing
+from .contract import Stream as Stream
+from .contract import load as load
+from .contract import parse as parse
+from .fit import Verdict as Verdict
+from .fit import fit as fit

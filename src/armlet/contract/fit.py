@@ -1,0 +1,90 @@
+"""Does a contract fit another? Line by line, with what was expected, found, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .contract import Contract
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line of a comparison. expected None means the document does not state it."""
+
+    item: str
+    expected: object
+    found: object
+    mend: str
+
+    @property
+    def ok(self) -> bool:
+        return self.expected is None or self.expected == self.found
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"ok    {self.item}: {self.found}"
+        return f"WRONG {self.item}: expected {self.expected}, found {self.found}; {self.mend}"
+
+
+_ITEMS: tuple[tuple[str, Callable[[Contract], object], str], ...] = (
+    ("fps", lambda c: c.fps, "set the aligner's fps to the expected rate"),
+    (
+        "state names",
+        lambda c: c.state_names,
+        "give the aligner's joints in the expected order",
+    ),
+    ("action names", lambda c: c.action_names, "give the joints in the expected order"),
+    (
+        "joint units",
+        lambda c: c.joint_units,
+        "set joint_units to the mode the data was recorded in",
+    ),
+    (
+        "calibration",
+        lambda c: c.calibration,
+        "use the calibration file of the recording, or record again with this one",
+    ),
+)
+
+
+def fit(expected: Contract, found: Contract) -> list[Verdict]:
+    """Compare `found` (the robot, or a new episode) with `expected` (checkpoint, or dataset).
+
+    Cameras are compared as a set of names, each with its picture size and channel order; extra
+    cameras on the robot are no fault. Preprocessing belongs to the checkpoint alone and is not
+    compared. Alignment is compared stream by stream where both state it.
+    """
+    verdicts = [Verdict(item, get(expected), get(found), mend) for item, get, mend in _ITEMS]
+    return verdicts + _cameras(expected, found) + _alignment(expected, found)
+
+
+def _cameras(expected: Contract, found: Contract) -> list[Verdict]:
+    present = {camera.name: camera for camera in found.cameras}
+    verdicts = []
+    for camera in expected.cameras:
+        live = present.get(camera.name)
+        what = None if live is None else (live.height, live.width, live.channel_order)
+        verdicts.append(
+            Verdict(
+                f"camera {camera.name} (height, width, channels)",
+                (camera.height, camera.width, camera.channel_order),
+                what or f"no such camera among {sorted(present)}",
+                "connect it, name it as in the dataset and set its picture size",
+            )
+        )
+    return verdicts
+
+
+def _alignment(expected: Contract, found: Contract) -> list[Verdict]:
+    live = {stream.name: stream for stream in found.alignment}
+    return [
+        Verdict(
+            f"alignment of {stream.name} (policy, tolerance)",
+            (stream.policy, stream.tolerance_s),
+            (live[stream.name].policy, live[stream.name].tolerance_s),
+            "use the aligner configuration of the recording",
+        )
+        for stream in expected.alignment
+        if stream.name in live
+    ]
