@@ -1,0 +1,198 @@
+"""The time-synchronizing buffer: stamps alone decide, nothing is invented, all is counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from armlet.align import Aligner, Assembler, Miss, Policy, StreamConfig, grid_index, grid_ns
+
+FPS = 30
+MS = 1_000_000
+START = 1_700_000_000_000_000_000
+FIRST = grid_index(START, FPS)
+
+
+def aligner(*streams: tuple[str, Policy, float], max_wait_s: float = 0.1) -> Aligner:
+    return Aligner((StreamConfig(*stream) for stream in streams), FPS, max_wait_s)
+
+
+def ramp(at_ns: int) -> np.ndarray:
+    return np.array([(at_ns - START) * 1e-9, 1.0])
+
+
+@given(st.integers(0, 2**61), st.integers(1, 240))
+def test_grid_index_is_the_first_point_not_before(stamp, fps):
+    index = grid_index(stamp, fps)
+    assert grid_ns(index, fps) >= stamp
+    assert index == 0 or grid_ns(index - 1, fps) < stamp
+
+
+def test_linear_interpolates_at_the_grid_point():
+    buffer = aligner(("state", Policy.LINEAR, 0.05))
+    for i in range(30):
+        stamp = START + i * 10 * MS
+        buffer.push("state", stamp, ramp(stamp))
+    frames = list(buffer.frames(START))
+    assert len(frames) >= 8
+    for frame in frames:
+        np.testing.assert_allclose(frame.values["state"], ramp(frame.stamp_ns), atol=1e-9)
+
+
+def test_nearest_and_previous_pick_existing_samples():
+    buffer = aligner(("near", Policy.NEAREST, 0.02), ("prev", Policy.PREVIOUS, 0.04))
+    at = grid_ns(FIRST, FPS)
+    for name in ("near", "prev"):
+        buffer.push(name, at - 12 * MS, "before")
+        buffer.push(name, at + 5 * MS, "after")
+    # The grid starts at the first point after the first sample, which is `at`.
+    frame = next(iter(buffer.frames(at)))
+    assert frame.stamp_ns == at
+    assert frame.values == {"near": "after", "prev": "before"}
+    assert frame.skew_s == pytest.approx({"near": 0.005, "prev": -0.012})
+
+
+def test_a_frame_waits_for_its_slowest_stream_and_no_longer_than_max_wait():
+    buffer = aligner(("fast", Policy.PREVIOUS, 0.05), ("slow", Policy.PREVIOUS, 0.05))
+    at = grid_ns(FIRST, FPS)
+    for name in ("fast", "slow"):
+        buffer.push(name, at - MS, name)
+    buffer.push("fast", at + MS, "fast")
+    assert list(buffer.frames(at + 99 * MS)) == []
+    assert [frame.stamp_ns for frame in buffer.frames(at + 100 * MS)] == [at]
+
+
+def test_misses_are_counted_by_stream_and_reason_and_nothing_is_emitted():
+    buffer = aligner(
+        ("good", Policy.PREVIOUS, 0.05),
+        ("never", Policy.PREVIOUS, 0.05),
+        ("old", Policy.PREVIOUS, 0.05),
+        ("early", Policy.PREVIOUS, 0.05),
+    )
+    at = grid_ns(FIRST, FPS)
+    buffer.push("good", at, 1)
+    buffer.push("old", at - 60 * MS, 1)
+    buffer.push("early", at + MS, 1)
+    assert list(buffer.frames(at + 100 * MS)) == []
+    missed = {name: account.missed for name, account in buffer.ledger.streams.items()}
+    assert missed["never"][Miss.NEVER_SEEN] == 1
+    assert missed["old"][Miss.STALE] == 1
+    assert missed["early"][Miss.FUTURE] == 1
+    assert sum(missed["good"].values()) == 0
+    assert buffer.ledger.missed_frames == 1
+    assert buffer.ledger.frames == 0
+
+
+def test_a_picture_used_twice_is_counted_as_reused():
+    buffer = aligner(("cam", Policy.NEAREST, 0.05))
+    at = grid_ns(FIRST, FPS)
+    buffer.push("cam", at, "picture")
+    assert len(list(buffer.frames(at + 140 * MS))) == 2
+    assert buffer.ledger.streams["cam"].reused == 1
+
+
+def test_late_and_duplicate_samples_are_counted():
+    buffer = aligner(("cam", Policy.NEAREST, 0.02))
+    at = grid_ns(FIRST, FPS)
+    buffer.push("cam", at, "a")
+    list(buffer.frames(at))
+    buffer.push("cam", at - MS, "b")
+    buffer.push("cam", at, "a")
+    account = buffer.ledger.streams["cam"]
+    assert (account.received, account.late, account.duplicate) == (3, 2, 1)
+
+
+def test_a_long_silence_is_counted_without_walking_through_it():
+    buffer = aligner(("cam", Policy.NEAREST, 0.02))
+    at = grid_ns(FIRST, FPS)
+    buffer.push("cam", at, "a")
+    day = 86_400 * 1000 * MS
+    assert len(list(buffer.frames(at + day))) == 1
+    assert buffer.ledger.missed_frames == pytest.approx(86_400 * FPS, abs=FPS)
+
+
+def test_memory_stays_bounded():
+    buffer = aligner(("state", Policy.LINEAR, 0.05), ("cam", Policy.NEAREST, 0.05))
+    for i in range(5000):
+        stamp = START + i * 10 * MS
+        buffer.push("state", stamp, np.zeros(1))
+        list(buffer.frames(stamp))
+    assert len(buffer._streams["state"]._stamps) < 60
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_frames_depend_on_stamps_not_on_the_order_of_arrival(data):
+    jitter = st.lists(st.integers(-4, 4), min_size=40, max_size=40)
+    samples = [
+        (name, START + i * step * MS + shift * MS)
+        for name, step in (("state", 10), ("cam", 33))
+        for i, shift in enumerate(data.draw(jitter))
+    ]
+
+    def frames(order):
+        buffer = aligner(
+            ("state", Policy.LINEAR, 0.05), ("cam", Policy.NEAREST, 0.04), max_wait_s=5
+        )
+        emitted = []
+        # The first sample fixes where the grid starts, so that it is the same in every order.
+        buffer.push("state", START - 5 * MS, ramp(START - 5 * MS))
+        for name, stamp in order:
+            buffer.push(name, stamp, ramp(stamp))
+        emitted += buffer.frames(START + 10_000 * MS)
+        return [(f.index, {k: v.tobytes() for k, v in f.values.items()}) for f in emitted]
+
+    shuffled = data.draw(st.permutations(samples))
+    assert frames(shuffled) == frames(sorted(samples, key=lambda sample: sample[1]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 7), st.integers(0, 30))
+def test_live_and_offline_give_the_same_frames_bit_for_bit(chunk, delay_ms):
+    stamps = {"state": range(0, 600, 10), "cam": range(3, 600, 33)}
+    samples = sorted((START + ms * MS, name) for name, times in stamps.items() for ms in times)
+    streams = (("state", Policy.LINEAR, 0.05), ("cam", Policy.NEAREST, 0.04))
+
+    def key(frame):
+        return frame.index, tuple((k, v.tobytes()) for k, v in frame.values.items())
+
+    offline = aligner(*streams)
+    for stamp, name in samples:
+        offline.push(name, stamp, ramp(stamp))
+    live, emitted = aligner(*streams), []
+    for i, (stamp, name) in enumerate(samples):
+        live.push(name, stamp, ramp(stamp))
+        if i % chunk == 0:
+            emitted += live.frames(stamp + delay_ms * MS)
+    end = START + 10_000 * MS
+    emitted += live.frames(end)
+    assert [key(f) for f in emitted] == [key(f) for f in offline.frames(end)]
+
+
+def test_configuration_errors():
+    with pytest.raises(ValueError, match="tolerance_s"):
+        StreamConfig("state", Policy.LINEAR, 0.0)
+    with pytest.raises(ValueError, match="fps"):
+        Aligner([StreamConfig("a", Policy.NEAREST, 0.1)], 0, 0.1)
+    with pytest.raises(ValueError, match="at least one stream"):
+        Aligner([], 30, 0.1)
+    with pytest.raises(KeyError):
+        aligner(("a", Policy.NEAREST, 0.1)).push("b", 1, 1)
+
+
+def test_assembler_puts_parts_together_in_order_and_counts_what_is_lost():
+    assembler = Assembler(["a", "b"])
+    assert assembler.add("a", 1, "a1") is None
+    assert assembler.add("a", 2, "a2") is None
+    assert assembler.add("b", 2, "b2") == {"a": "a2", "b": "b2"}
+    assert assembler.incomplete == 1
+    assert assembler.add("b", 1, "b1") is None, "its other part is gone"
+    with pytest.raises(KeyError):
+        assembler.add("c", 3, "c")
+
+
+def test_assembler_is_bounded():
+    assembler = Assembler(["a", "b"], depth=5)
+    for stamp in range(100):
+        assembler.add("a", stamp, None)
+    assert assembler.incomplete == 95
