@@ -1,0 +1,104 @@
+"""LeRobot's calibration file, read and written as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_HOMING_OFFSET = 2047
+MAX_TICK = 4095
+
+
+class CalibrationError(ValueError):
+    """A calibration file that is missing, torn or does not describe an arm."""
+
+
+@dataclass(frozen=True)
+class JointCalibration:
+    """One servo's calibration in ticks: Present_Position = actual - homing_offset."""
+
+    id: int
+    drive_mode: int
+    homing_offset: int
+    range_min: int
+    range_max: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise CalibrationError(f"{field.name} must be a whole number, found {value!r}")
+        if not 0 <= self.id <= 252:
+            raise CalibrationError(f"id must be 0..252, found {self.id}")
+        if self.drive_mode not in (0, 1):
+            raise CalibrationError(f"drive_mode must be 0 or 1, found {self.drive_mode}")
+        if abs(self.homing_offset) > MAX_HOMING_OFFSET:
+            raise CalibrationError(
+                f"homing_offset must be within ±{MAX_HOMING_OFFSET}, found {self.homing_offset}; "
+                "calibrate again from the middle pose"
+            )
+        if not 0 <= self.range_min < self.range_max <= MAX_TICK:
+            raise CalibrationError(
+                f"range must satisfy 0 <= range_min < range_max <= {MAX_TICK}, "
+                f"found {self.range_min}..{self.range_max}; calibrate again"
+            )
+
+
+Calibration = dict[str, JointCalibration]
+"""Joint name to calibration, in joint order."""
+
+
+def load(path: Path) -> Calibration:
+    """Read a LeRobot calibration JSON.
+
+    Raises CalibrationError naming the file, the joint and what is wrong.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CalibrationError(
+            f"no calibration file {path}; calibrate the arm, or copy LeRobot's "
+            "calibration/robots/<robot>/<id>.json"
+        ) from None
+    except ValueError as error:
+        raise CalibrationError(
+            f"{path} is not JSON ({error}); restore or calibrate again"
+        ) from error
+    if not isinstance(document, dict) or not document:
+        raise CalibrationError(
+            f"{path}: expected an object of joints, found {type(document).__name__}"
+        )
+    return {joint: _joint(path, joint, entry) for joint, entry in document.items()}
+
+
+def _joint(path: Path, joint: str, entry: Any) -> JointCalibration:
+    keys = {field.name for field in dataclasses.fields(JointCalibration)}
+    if not isinstance(entry, dict) or set(entry) != keys:
+        found = sorted(entry) if isinstance(entry, dict) else entry
+        raise CalibrationError(f"{path}: {joint}: expected the keys {sorted(keys)}, found {found}")
+    try:
+        return JointCalibration(**entry)
+    except CalibrationError as error:
+        raise CalibrationError(f"{path}: {joint}: {error}") from error
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Write LeRobot's JSON (indent 4), replacing the file in one step."""
+    document = {joint: dataclasses.asdict(entry) for joint, entry in calibration.items()}
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(document, indent=4))
+    temporary.replace(path)
+
+
+def fingerprint(calibration: Calibration) -> str:
+    """SHA-256 over joints, ranges and offsets: equal only for the same calibration."""
+    canonical = json.dumps(
+        {joint: dataclasses.asdict(entry) for joint, entry in calibration.items()},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()

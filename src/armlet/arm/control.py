@@ -1,0 +1,274 @@
+"""The control cycle of one arm: read, decide on the next goal, guard it, send it.
+
+One clear rule says who moves the arm: fresh joint commands (a person) come before a trajectory
+(a policy), and when neither is due the arm holds. Nothing moves from an unread state, and a lost
+bus never re-arms by itself.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from armlet.feetech import BusError, PortError
+
+from .arm import Arm, ArmError, JointSample, Telemetry
+from .guard import CommandRefused, Guard
+from .trajectory import Trajectory
+from .units import Vector
+
+
+class State(enum.Enum):
+    """What the arm is doing; the value is what people read."""
+
+    LOST = "bus lost"
+    UNARMED = "not armed"
+    HOLD = "holding"
+    COMMAND = "following joint_commands"
+    TRAJECTORY = "following joint_trajectory"
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """Times in seconds, velocities in rad/s.
+
+    command_delay_s: commands are played that much after their stamp, interpolated, so that the
+    jitter of transport and of two unsynchronised loops does not reach the arm.
+    ramp_velocity: speed at which a new source of commands is joined, until caught up.
+    max_state_age_s: no goal is sent while the last full reading is older.
+    """
+
+    command_timeout_s: float = 0.5
+    command_delay_s: float = 0.02
+    ramp_velocity: float = 1.0
+    max_state_age_s: float = 0.1
+    caught_up_rad: float = 0.05
+
+
+@dataclass
+class ControlCounts:
+    """Since start."""
+
+    cycles: int = 0
+    unread: int = 0
+    lost: int = 0
+    preempted: int = 0
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """What one cycle read (None: no full reading) and really sent (None: nothing)."""
+
+    sample: JointSample | None
+    applied: Vector | None
+
+
+@dataclass
+class _Commands:
+    """The last joint commands, by the time they are due."""
+
+    due: deque[tuple[int, Vector]] = field(default_factory=lambda: deque(maxlen=64))
+    arrived_ns: int | None = None
+
+    def clear(self) -> None:
+        self.due.clear()
+        self.arrived_ns = None
+
+    def sample(self, at_ns: int) -> Vector:
+        while len(self.due) > 2 and self.due[1][0] <= at_ns:
+            self.due.popleft()
+        stamps = [stamp for stamp, _ in self.due]
+        values = np.array([value for _, value in self.due])
+        if at_ns <= stamps[0] or len(stamps) == 1:
+            return np.array(values[0])
+        right = min(int(np.searchsorted(stamps, at_ns)), len(stamps) - 1)
+        share = min((at_ns - stamps[right - 1]) / (stamps[right] - stamps[right - 1]), 1.0)
+        return np.array((1 - share) * values[right - 1] + share * values[right])
+
+
+class Control:
+    """Drives an `Arm` one `cycle` at a time. Commands may come from other threads."""
+
+    def __init__(self, arm: Arm, guard: Guard, settings: ControlSettings):
+        self.arm = arm
+        self.guard = guard
+        self.settings = settings
+        self.counts = ControlCounts()
+        self.state = State.UNARMED
+        self.last_error = ""
+        self._lock = threading.RLock()
+        self._goal: Vector | None = None
+        self._sample: JointSample | None = None
+        self._written_ns: int | None = None
+        self._commands = _Commands()
+        self._trajectory: Trajectory | None = None
+        self._ramping = False
+
+    @property
+    def goal(self) -> Vector | None:
+        """The goal last sent, radians (n,); None while torque is off."""
+        return self._goal
+
+    def torque_on(self) -> None:
+        """Hold the arm where it is. Raises ArmError or BusError and leaves torque off."""
+        with self._lock:
+            if self.state is State.LOST:
+                raise ArmError(f"the bus is lost ({self.last_error}); plug it in first")
+            self._forget()
+            self._goal = self.arm.torque_on()
+            self.state = State.HOLD
+
+    def torque_off(self) -> None:
+        """Release the arm, proven by reading back. Raises ArmError or BusError."""
+        with self._lock:
+            self._forget()
+            if self.state is not State.LOST:
+                self.state = State.UNARMED
+            try:
+                self.arm.torque_off()
+            except PortError as error:
+                self._lose(error)
+                raise
+
+    def command(
+        self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now_ns: int
+    ) -> None:
+        """Follow a joint command (radians); partial names leave the other joints as they are.
+
+        A stamp of 0, or one further from now than command_timeout_s, counts as now. Raises
+        CommandRefused on what cannot be a command.
+        """
+        with self._lock:
+            ordered = self.guard.order(names, positions)
+            if self._goal is None:
+                raise CommandRefused(f"not armed ({self.state.value}); call set_torque first")
+            if self._trajectory is not None:
+                self._trajectory = None
+                self.counts.preempted += 1
+            commands = self._commands
+            last = commands.due[-1] if commands.due else (0, self._goal)
+            if abs(now_ns - stamp_ns) > self.settings.command_timeout_s * 1e9:
+                stamp_ns = now_ns - round(self.settings.command_delay_s * 1e9)
+            commands.arrived_ns = now_ns
+            if stamp_ns > last[0]:
+                commands.due.append((stamp_ns, np.where(np.isnan(ordered), last[1], ordered)))
+
+    def follow(self, names: Sequence[str], trajectory: Trajectory) -> bool:
+        """Follow a trajectory from the point that is due now; False while a person commands.
+
+        Raises CommandRefused if joints are unknown or missing, or the arm is not armed.
+        """
+        with self._lock:
+            if self._goal is None:
+                raise CommandRefused(f"not armed ({self.state.value}); call set_torque first")
+            first = self.guard.order(names, trajectory.positions[0].tolist())
+            if np.isnan(first).any():
+                raise CommandRefused(
+                    f"a trajectory must name every joint of {list(self.arm.joints)}, "
+                    f"found {list(names)}"
+                )
+            if self._commands.due:
+                self.counts.preempted += 1
+                return False
+            columns = [list(names).index(joint) for joint in self.arm.joints]
+            self._trajectory = Trajectory(
+                trajectory.stamp_ns, trajectory.times_s, trajectory.positions[:, columns]
+            )
+            return True
+
+    def cycle(self, now_ns: int) -> Cycle:
+        """Read, decide, send once. Bus trouble is kept in `state` and `last_error`, not raised."""
+        with self._lock:
+            self.counts.cycles += 1
+            if self.state is State.LOST:
+                return Cycle(None, None)
+            try:
+                sample = self.arm.read()
+                if sample is None:
+                    self.counts.unread += 1
+                else:
+                    self._sample = sample
+                return Cycle(sample, self._drive(now_ns))
+            except BusError as error:
+                self._lose(error)
+                return Cycle(None, None)
+
+    def telemetry(self) -> Telemetry | None:
+        """Voltages and temperatures, or None if they cannot be had now."""
+        with self._lock:
+            try:
+                return self.arm.read_telemetry()
+            except BusError as error:
+                self._lose(error)
+                return None
+
+    def reconnect(self) -> bool:
+        """Try once to find the arm again; it stays as it is and is not armed by this."""
+        with self._lock:
+            try:
+                self.arm.close()
+                self.arm.connect()
+            except (BusError, ArmError) as error:
+                self.last_error = str(error)
+                return False
+            self.state = State.UNARMED
+            return True
+
+    def _lose(self, error: BusError) -> None:
+        self._forget()
+        self.state = State.LOST
+        self.last_error = str(error)
+        self.counts.lost += 1
+
+    def _forget(self) -> None:
+        self._goal = None
+        self._sample = None
+        self._written_ns = None
+        self._trajectory = None
+        self._commands.clear()
+
+    def _drive(self, now_ns: int) -> Vector | None:
+        if self._goal is None or not self._fresh(now_ns):
+            return None
+        target = self._target(now_ns)
+        elapsed = 0.0 if self._written_ns is None else (now_ns - self._written_ns) * 1e-9
+        # A late cycle must not become a leap of the goal.
+        elapsed = min(elapsed, 0.02)
+        share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
+        goal = self.guard.step(target, self._goal, elapsed, share if self._ramping else 1.0)
+        if self._ramping:
+            held = np.clip(target, self.guard.lower, self.guard.upper)
+            self._ramping = bool(np.abs(held - goal).max() > self.settings.caught_up_rad)
+        self._goal = goal
+        self._written_ns = now_ns
+        return self.arm.write(goal)
+
+    def _fresh(self, now_ns: int) -> bool:
+        limit = self.settings.max_state_age_s * 1e9
+        return self._sample is not None and now_ns - self._sample.stamp_ns <= limit
+
+    def _target(self, now_ns: int) -> Vector:
+        assert self._goal is not None
+        commands, timeout = self._commands, self.settings.command_timeout_s * 1e9
+        if commands.arrived_ns is not None and now_ns - commands.arrived_ns > timeout:
+            commands.clear()
+        if commands.due:
+            self._become(State.COMMAND)
+            return commands.sample(now_ns - round(self.settings.command_delay_s * 1e9))
+        if self._trajectory is not None and now_ns > self._trajectory.end_ns + timeout:
+            self._trajectory = None
+        if self._trajectory is not None:
+            self._become(State.TRAJECTORY)
+            return self._trajectory.sample(now_ns)
+        self._become(State.HOLD)
+        return self._goal
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            self._ramping = state is not State.HOLD
+            self.state = state

@@ -1,0 +1,70 @@
+"""LeRobot's calibration JSON."""
+
+import json
+
+import pytest
+
+from armlet.arm import CalibrationError, JointCalibration
+from armlet.arm.calibration import fingerprint, load, save
+
+GOOD = {
+    "shoulder_pan": {
+        "id": 1,
+        "drive_mode": 0,
+        "homing_offset": -1200,
+        "range_min": 800,
+        "range_max": 3300,
+    }
+}
+
+
+def written(tmp_path, document):
+    path = tmp_path / "arm.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def test_round_trip_is_lerobots_file(tmp_path):
+    path = written(tmp_path, json.dumps(GOOD, indent=4))
+    before = path.read_text()
+    calibration = load(path)
+    assert calibration == {"shoulder_pan": JointCalibration(1, 0, -1200, 800, 3300)}
+    save(calibration, path)
+    assert path.read_text() == before
+
+
+def test_fingerprint_tells_calibrations_apart(tmp_path):
+    one = load(written(tmp_path, GOOD))
+    other = {"shoulder_pan": JointCalibration(1, 0, -1200, 800, 3301)}
+    assert fingerprint(one) == fingerprint(dict(one)) != fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"homing_offset": 2048}, "homing_offset"),
+        ({"range_min": 3300}, "range_min < range_max"),
+        ({"range_max": 4096}, "4095"),
+        ({"drive_mode": 2}, "drive_mode"),
+        ({"id": 254}, "id must be"),
+        ({"range_min": 1.5}, "whole number"),
+        ({"extra": 1}, "expected the keys"),
+    ],
+)
+def test_refusals_name_file_joint_and_fault(tmp_path, change, message):
+    path = written(tmp_path, {"shoulder_pan": GOOD["shoulder_pan"] | change})
+    with pytest.raises(CalibrationError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "shoulder_pan" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_torn_files(tmp_path, text):
+    with pytest.raises(CalibrationError, match=r"arm\.json"):
+        load(written(tmp_path, text))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CalibrationError, match="no calibration file"):
+        load(tmp_path / "none.json")

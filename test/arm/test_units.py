@@ -1,0 +1,82 @@
+"""Ticks, radians and LeRobot's units."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from armlet.arm import SO101_JOINTS, JointCalibration
+from armlet.arm.units import (
+    dataset_to_radians,
+    dataset_to_ticks,
+    joint_units,
+    limits_radians,
+    radians_to_dataset,
+    radians_to_ticks,
+    ticks_to_dataset,
+    ticks_to_radians,
+)
+
+
+def one(low: int, high: int, drive_mode: int = 0, joint: str = "elbow_flex"):
+    return {joint: JointCalibration(1, drive_mode, 0, low, high)}
+
+
+ranges = st.tuples(st.integers(0, 2000), st.integers(2100, 4095))
+
+
+@given(ranges, st.integers(0, 1), st.sampled_from(["degrees", "range_m100_100"]), st.floats(0, 1))
+def test_round_trips_inside_the_range(span, drive_mode, units, share):
+    for joint in ("elbow_flex", "gripper"):
+        calibration = one(*span, drive_mode, joint)
+        ticks = np.array([span[0] + share * (span[1] - span[0])])
+        there = ticks_to_dataset(ticks, calibration, units)
+        np.testing.assert_allclose(dataset_to_ticks(there, calibration, units), ticks, atol=1e-6)
+        radians = ticks_to_radians(ticks, calibration)
+        np.testing.assert_allclose(radians_to_ticks(radians, calibration), ticks, atol=1e-6)
+        np.testing.assert_allclose(
+            dataset_to_radians(radians_to_dataset(radians, calibration, units), calibration, units),
+            radians,
+            atol=1e-9,
+        )
+
+
+def test_lerobot_formulas():
+    calibration = one(1000, 3000)
+    ticks = [500, 1000, 1500, 2000, 3000, 3500]
+    column = np.array(ticks, float)[:, None]
+    percent = ticks_to_dataset(column, calibration, "range_m100_100")[:, 0]
+    assert percent.tolist() == [-100, -100, -50, 0, 100, 100]
+    degrees = ticks_to_dataset(column, calibration, "degrees")[:, 0]
+    np.testing.assert_allclose(degrees, [(t - 2000) * 360 / 4095 for t in ticks])
+    gripper = ticks_to_dataset(column, one(1000, 3000, joint="gripper"), "degrees")[:, 0]
+    assert gripper.tolist() == [0, 0, 25, 50, 100, 100]
+
+
+def test_drive_mode_one_negates_the_body_and_mirrors_the_gripper():
+    ticks = np.array([1500.0])
+    assert ticks_to_dataset(ticks, one(1000, 3000, 1), "range_m100_100") == pytest.approx(50)
+    gripper = ticks_to_dataset(ticks, one(1000, 3000, 1, "gripper"), "range_m100_100")
+    assert gripper == pytest.approx(75)
+
+
+def test_radian_zero_is_the_calibrated_centre_and_a_turn_is_4096_ticks():
+    calibration = one(1000, 3000)
+    np.testing.assert_allclose(
+        ticks_to_radians([[2000], [2000 + 1024]], calibration)[:, 0], [0, math.pi / 2]
+    )
+    lower, upper = limits_radians(calibration)
+    assert lower == -upper == pytest.approx(-1000 * 2 * math.pi / 4096)
+
+
+def test_joint_units_names_the_modes():
+    assert joint_units("degrees") == "degrees"
+    with pytest.raises(ValueError, match="range_m100_100"):
+        joint_units("radians")
+
+
+def test_joint_order_is_lerobots():
+    assert SO101_JOINTS[0] == "shoulder_pan"
+    assert SO101_JOINTS[-1] == "gripper"
