@@ -1,0 +1,346 @@
+"""The node graphs as data, for `ros2 launch` and `armlet up` alike.
+
+A graph is a name, its arguments and a function from argument values to the nodes to run. What
+runs them (launch_ros, or processes under `armlet up`) knows nothing of what they are.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class BringupError(ValueError):
+    """A graph cannot be started as asked; the message says which argument is wrong."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One `name:=value` argument of a graph."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node to run. required: the graph is pointless, or unsafe, without it."""
+
+    executable: str
+    name: str
+    parameters: Mapping[str, Any]
+    namespace: str = ""
+    required: bool = True
+
+
+Values = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Graph:
+    name: str
+    description: str
+    arguments: tuple[Argument, ...]
+    describe: Callable[[Values], list[NodeSpec]] = field(repr=False)
+
+    def nodes(self, given: Values) -> list[NodeSpec]:
+        """The nodes for some argument values; the rest are defaults. Raises BringupError."""
+        known = {argument.name: argument for argument in self.arguments}
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise BringupError(f"{self.name} has no arguments {unknown}; it has {sorted(known)}")
+        for name, value in given.items():
+            choices = known[name].choices
+            if choices and value not in choices:
+                raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
+        return self.describe({name: arg.default for name, arg in known.items()} | dict(given))
+
+
+def share_directory() -> Path:
+    """Where launch/, config/ and checkpoints/ are: the source tree, or <prefix>/share/armlet."""
+    for parent in Path(__file__).resolve().parents:
+        if (parent / "package.xml").is_file():
+            return parent
+        if (parent / "share" / "armlet" / "package.xml").is_file():
+            return parent / "share" / "armlet"
+    raise BringupError("armlet's share directory is not there; install the package again")
+
+
+def parameter_file(spec: NodeSpec) -> Path:
+    """The node kind's shipped defaults, `config/<executable>.yaml`."""
+    return share_directory() / "config" / f"{spec.executable}.yaml"
+
+
+def _bench_directory() -> str:
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    return str(Path(tempfile.gettempdir()) / f"armlet-{os.getuid()}-{domain}")
+
+
+def _calibration(arm: str) -> str:
+    return str(share_directory() / "config" / "calibration" / f"emulated_{arm}.json")
+
+
+BOOLEAN = ("true", "false")
+
+NAMESPACE = Argument("namespace", "", "namespace of the whole graph, e.g. left_arm")
+EMULATED = Argument("emulated", "false", "run the emulated bench instead of hardware", BOOLEAN)
+UNITS = Argument(
+    "joint_units",
+    "degrees",
+    "LeRobot units of datasets and policies; LeRobot before 0.4.4 used range_m100_100",
+    ("degrees", "range_m100_100"),
+)
+FOLLOWER = (
+    Argument("follower_port", "/dev/ttyACM0", "serial port of the follower"),
+    Argument("follower_calibration", "", "LeRobot calibration JSON of the follower"),
+)
+LEADER = (
+    Argument("leader_port", "/dev/ttyACM1", "serial port of the leader"),
+    Argument("leader_calibration", "", "LeRobot calibration JSON of the leader"),
+)
+PICTURES = (
+    Argument("cameras", "front=/dev/video0", "name=source of each camera, comma separated"),
+    Argument("width", "640", "picture width"),
+    Argument("height", "480", "picture height"),
+    Argument("fps", "30", "frames per second of cameras, frames and dataset"),
+)
+RECORDER = (
+    Argument("root", "", "dataset directory to record into"),
+    Argument("task", "", "what the episodes show, in words"),
+)
+POLICY = (
+    Argument("checkpoint", "", "directory of a LeRobot ACT checkpoint"),
+    Argument("threads", "0", "CPU threads of inference; 0: torch's default"),
+    Argument("running", "true", "let the policy drive from the start", BOOLEAN),
+)
+BENCH = (
+    Argument("bench_directory", _bench_directory(), "where the emulated serial ports appear"),
+    Argument("seed", "0", "seed of targets and motions on the emulated bench"),
+    Argument("paced", "true", "emulated bytes take their time on the wire", BOOLEAN),
+)
+
+
+def _emulated(values: Values) -> bool:
+    return values.get("emulated", "true") == "true"
+
+
+def _spec(executable: str, values: Values, namespace: str = "", **parameters: Any) -> NodeSpec:
+    parts = [part.strip("/") for part in (values["namespace"], namespace)]
+    return NodeSpec(executable, executable, parameters, "/".join(part for part in parts if part))
+
+
+def _arm(which: str, mode: str, values: Values, namespace: str = "") -> NodeSpec:
+    if _emulated(values):
+        port = str(Path(values["bench_directory"]) / which)
+        calibration = _calibration(which)
+    else:
+        port, calibration = values[f"{which}_port"], values[f"{which}_calibration"]
+    if not calibration:
+        raise BringupError(f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON")
+    return _spec("servo_bus", values, namespace, port=port, mode=mode, calibration_file=calibration)
+
+
+def _follower_calibration(values: Values) -> str:
+    return str(_arm("follower", "follower", values).parameters["calibration_file"])
+
+
+def _follower(values: Values) -> list[NodeSpec]:
+    return [_arm("follower", "follower", values)]
+
+
+def _teleop(values: Values) -> list[NodeSpec]:
+    leader = _arm("leader", "leader", values, "leader")
+    teleop = _spec(
+        "teleop",
+        values,
+        leader_calibration_file=leader.parameters["calibration_file"],
+        follower_calibration_file=_follower_calibration(values),
+        joint_units=values["joint_units"],
+    )
+    return [leader, teleop]
+
+
+def _bench(values: Values) -> list[NodeSpec]:
+    if not _emulated(values):
+        return []
+    return [
+        _spec(
+            "sim_bench",
+            values,
+            directory=values["bench_directory"],
+            seed=int(values["seed"]),
+            paced=values["paced"] == "true",
+            **_picture_parameters(values),
+        )
+    ]
+
+
+def _picture_parameters(values: Values) -> dict[str, Any]:
+    if "width" not in values:
+        return {"cameras": False}
+    return {
+        "width": int(values["width"]),
+        "height": int(values["height"]),
+        "fps": float(values["fps"]),
+    }
+
+
+def _camera_sources(values: Values) -> dict[str, str]:
+    if _emulated(values):
+        return {"front": "bench", "wrist": "bench"}
+    try:
+        return dict(entry.split("=", 1) for entry in values["cameras"].split(",") if entry)
+    except ValueError:
+        raise BringupError(
+            f"cameras must be name=source pairs, found {values['cameras']!r}"
+        ) from None
+
+
+def _cameras(values: Values) -> list[NodeSpec]:
+    if _emulated(values):
+        return []
+    return [
+        _spec(
+            "camera",
+            values,
+            name,
+            source=source,
+            frame_id=f"{name}_optical_frame",
+            **_picture_parameters(values),
+        )
+        for name, source in _camera_sources(values).items()
+    ]
+
+
+def _aligner(values: Values) -> list[NodeSpec]:
+    names = list(_camera_sources(values))
+    fps = int(values["fps"])
+    pictures: dict[str, Any] = {}
+    for name in names:
+        pictures |= {
+            f"{name}.topic": f"{name}/image_raw/compressed",
+            f"{name}.type": "compressed",
+            f"{name}.policy": "nearest",
+            # A frame period and a little: one lost picture is bridged by its neighbour.
+            f"{name}.tolerance_s": round(1.2 / fps, 4),
+        }
+    return [_spec("aligner", values, fps=fps, streams=["state", "action", *names], **pictures)]
+
+
+def _recorder(values: Values) -> list[NodeSpec]:
+    if not values["root"]:
+        return []
+    return [
+        _spec(
+            "recorder",
+            values,
+            root=str(Path(values["root"]).absolute()),
+            task=values["task"],
+            calibration_file=_follower_calibration(values),
+            joint_units=values["joint_units"],
+        )
+    ]
+
+
+def _policy(values: Values) -> list[NodeSpec]:
+    if not values["checkpoint"]:
+        raise BringupError("give checkpoint:=DIR, a LeRobot ACT checkpoint directory")
+    spec = _spec(
+        "policy",
+        values,
+        checkpoint=str(Path(values["checkpoint"]).absolute()),
+        calibration_file=_follower_calibration(values),
+        joint_units=values["joint_units"],
+        threads=int(values["threads"]),
+        running=values["running"] == "true",
+        task=values["task"],
+    )
+    # Without the policy the arm holds, and people may still teleoperate and record.
+    return [NodeSpec(spec.executable, spec.name, spec.parameters, spec.namespace, required=False)]
+
+
+def _describe_sim(values: Values) -> list[NodeSpec]:
+    nodes = _bench(values) + _follower(values) + _aligner(values) + _recorder(values)
+    if values["teleop"] == "true":
+        nodes += _teleop(values)
+    if values["policy"] == "true":
+        nodes += _policy(values)
+    return nodes
+
+
+def _describe_teleop(values: Values) -> list[NodeSpec]:
+    return _bench(values) + _follower(values) + _teleop(values)
+
+
+def _describe_record(values: Values) -> list[NodeSpec]:
+    if not values["root"]:
+        raise BringupError("give root:=DIR, the dataset directory to record into")
+    data_path = _cameras(values) + _aligner(values) + _recorder(values)
+    return _describe_teleop(values) + data_path
+
+
+def _describe_policy(values: Values) -> list[NodeSpec]:
+    data_path = _cameras(values) + _aligner(values) + _recorder(values)
+    return _bench(values) + _follower(values) + data_path + _policy(values)
+
+
+def _sim_arguments() -> tuple[Argument, ...]:
+    shipped = str(share_directory() / "checkpoints" / "reach")
+    return (
+        NAMESPACE,
+        Argument("policy", "true", "run the policy", BOOLEAN),
+        Argument("teleop", "false", "run the leader and teleop", BOOLEAN),
+        Argument("checkpoint", shipped, "directory of the ACT checkpoint that drives"),
+        Argument("threads", "1", "CPU threads of inference; 0: torch's default"),
+        Argument("running", "true", "let the policy drive from the start", BOOLEAN),
+        Argument("width", "128", "picture width; must be what the checkpoint was trained on"),
+        Argument("height", "96", "picture height"),
+        Argument("fps", "30", "frames per second of cameras, frames and dataset"),
+        UNITS,
+        *RECORDER,
+        *BENCH,
+    )
+
+
+GRAPHS = {
+    graph.name: graph
+    for graph in (
+        Graph(
+            "sim",
+            "emulated arms and rendered cameras, driven by the shipped policy",
+            _sim_arguments(),
+            _describe_sim,
+        ),
+        Graph(
+            "teleop",
+            "leader moves follower",
+            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, *BENCH),
+            _describe_teleop,
+        ),
+        Graph(
+            "record",
+            "teleoperate and record LeRobot episodes",
+            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, *PICTURES, *RECORDER, *BENCH),
+            _describe_record,
+        ),
+        Graph(
+            "policy",
+            "a policy drives the follower; give root to record it",
+            (NAMESPACE, EMULATED, *FOLLOWER, UNITS, *PICTURES, *POLICY, *RECORDER, *BENCH),
+            _describe_policy,
+        ),
+    )
+}
+
+
+def graph(name: str) -> Graph:
+    """A graph by name. Raises BringupError listing the names."""
+    if name not in GRAPHS:
+        raise BringupError(f"no graph {name!r}; there are {sorted(GRAPHS)}")
+    return GRAPHS[name]

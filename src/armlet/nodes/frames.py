@@ -1,0 +1,137 @@
+"""The frames the aligner emits, put together again for the recorder and the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+
+from armlet import contract as contracts
+from armlet.align import Assembler
+from armlet.contract import Contract
+
+from .messages import parse_skew, positions, rgb, to_ns
+from .node import LATCHED_QOS
+
+_STATE = "observation.state"
+_ACTION = "action"
+_SKEWS = ("observation.skew", "action.skew")
+
+
+@dataclass(frozen=True)
+class LiveFrame:
+    """One frame as messages; pictures are decoded when asked for, off the executor thread."""
+
+    stamp_ns: int
+    contract: Contract
+    parts: dict[str, Any]
+
+    def state(self) -> NDArray[np.float64]:
+        """Joint positions (n,), radians."""
+        return positions(self.parts[_STATE], _joints(self.contract))
+
+    def action(self) -> NDArray[np.float64]:
+        """The command that was sent (n,), radians."""
+        return positions(self.parts[_ACTION], _joints(self.contract))
+
+    def images(self) -> dict[str, NDArray[np.uint8]]:
+        """RGB pictures (H, W, 3) by camera. Raises CameraError or MessageError."""
+        return {camera.name: rgb(self.parts[camera.name]) for camera in self.contract.cameras}
+
+    def skew_s(self) -> dict[str, float]:
+        """Source stamp minus frame stamp, s, by stream."""
+        return {k: v for skew in _SKEWS if skew in self.parts for k, v in self.parts[skew].items()}
+
+
+class FrameSubscriber:
+    """Learns what is in a frame from the aligner's contract, then delivers whole frames.
+
+    with_action: frames carry the action and the skews too, and none is complete without them.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        qos: QoSProfile,
+        on_contract: Callable[[Contract], None],
+        on_frame: Callable[[LiveFrame], None],
+        with_action: bool,
+    ):
+        self._node, self._qos = node, qos
+        self._on_contract, self._on_frame = on_contract, on_frame
+        self._with_action = with_action
+        self._contract: Contract | None = None
+        self._assembler: Assembler | None = None
+        self._subscriptions = [
+            node.create_subscription(
+                String, "observation/contract", self._receive_contract, LATCHED_QOS
+            )
+        ]
+
+    @property
+    def incomplete(self) -> int:
+        """Frames of which a part never came."""
+        return 0 if self._assembler is None else self._assembler.incomplete
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+
+    def _receive_contract(self, message: String) -> None:
+        contract = contracts.parse(message.data)
+        if self._contract is not None:
+            if contract != self._contract:
+                self._node.get_logger().error(
+                    "the aligner's configuration changed while running; restart this node"
+                )
+            return
+        self._contract = contract
+        self._subscribe(contract)
+        self._on_contract(contract)
+
+    def _subscribe(self, contract: Contract) -> None:
+        sources: dict[str, tuple[type, str]] = {_STATE: (JointState, "observation/state")}
+        for camera in contract.cameras:
+            topic = f"observation/images/{camera.name}"
+            jpeg = camera.codec == "jpeg"
+            kind = CompressedImage if jpeg else Image
+            sources[camera.name] = (kind, f"{topic}/compressed" if jpeg else topic)
+        if self._with_action:
+            sources[_ACTION] = (JointState, "action")
+            for skew in _SKEWS:
+                sources[skew] = (Float64MultiArray, skew.replace(".", "/"))
+        self._assembler = Assembler(sources)
+        for key, (kind, topic) in sources.items():
+            receive = self._receiver(key, kind)
+            self._subscriptions.append(
+                self._node.create_subscription(kind, topic, receive, self._qos)
+            )
+
+    def _receiver(self, key: str, kind: type) -> Callable[[Any], None]:
+        def receive(message: Any) -> None:
+            if kind is Float64MultiArray:
+                stamp_ns, value = parse_skew(message)
+            else:
+                stamp_ns, value = to_ns(message.header.stamp), message
+            self._add(key, stamp_ns, value)
+
+        return receive
+
+    def _add(self, key: str, stamp_ns: int, value: Any) -> None:
+        assert self._assembler is not None
+        assert self._contract is not None
+        parts = self._assembler.add(key, stamp_ns, value)
+        if parts is not None:
+            self._on_frame(LiveFrame(stamp_ns, self._contract, parts))
+
+
+def _joints(contract: Contract) -> list[str]:
+    return [name.removesuffix(".pos") for name in contract.state_names]

@@ -1,0 +1,155 @@
+"""Between ROS messages and the values the ROS-free packages work on."""
+
+from __future__ import annotations
+
+import array
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
+from rclpy.duration import Duration
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from armlet.arm import Trajectory
+from armlet.camera import jpeg
+
+_SECOND_NS = 1_000_000_000
+
+
+class MessageError(ValueError):
+    """A message whose content does not fit its type's meaning."""
+
+
+def to_time(stamp_ns: int) -> Time:
+    return Time(sec=stamp_ns // _SECOND_NS, nanosec=stamp_ns % _SECOND_NS)
+
+
+def to_ns(stamp: Time) -> int:
+    return stamp.sec * _SECOND_NS + stamp.nanosec
+
+
+def joint_state(
+    joints: Sequence[str],
+    stamp_ns: int,
+    position: NDArray[np.float64],
+    velocity: NDArray[np.float64] | None = None,
+) -> JointState:
+    """JointState in radians and rad/s."""
+    message = JointState(name=list(joints), position=position.tolist())
+    message.header.stamp = to_time(stamp_ns)
+    if velocity is not None:
+        message.velocity = velocity.tolist()
+    return message
+
+
+def positions(message: JointState, joints: Sequence[str]) -> NDArray[np.float64]:
+    """Positions (n,) of the named joints, matched by name. MessageError if missing."""
+    found = dict(zip(message.name, message.position, strict=False))
+    missing = [joint for joint in joints if joint not in found]
+    if missing:
+        raise MessageError(f"JointState lacks {missing}; it names {list(message.name)}")
+    return np.array([found[joint] for joint in joints], np.float64)
+
+
+def joint_trajectory(
+    joints: Sequence[str], stamp_ns: int, step_s: float, rows: NDArray[np.float64]
+) -> JointTrajectory:
+    """An action chunk: radians (k, n), point i due at stamp + i * step_s."""
+    message = JointTrajectory(joint_names=list(joints))
+    message.header.stamp = to_time(stamp_ns)
+    message.points = [
+        JointTrajectoryPoint(
+            positions=row.tolist(),
+            time_from_start=Duration(nanoseconds=round(i * step_s * _SECOND_NS)).to_msg(),
+        )
+        for i, row in enumerate(rows)
+    ]
+    return message
+
+
+def trajectory(message: JointTrajectory, now_ns: int) -> Trajectory:
+    """The motion of a message; a zero stamp means now (ROS 2 convention).
+
+    Raises ValueError on ragged, unordered or non-finite points.
+    """
+    count = len(message.joint_names)
+    if any(len(point.positions) != count for point in message.points):
+        raise MessageError(f"every point needs {count} positions, one for each joint name")
+    return Trajectory(
+        stamp_ns=to_ns(message.header.stamp) or now_ns,
+        times_s=np.array([_seconds(point) for point in message.points], np.float64),
+        positions=np.array([list(p.positions) for p in message.points]).reshape(-1, count),
+    )
+
+
+def _seconds(point: JointTrajectoryPoint) -> float:
+    return float(point.time_from_start.sec + point.time_from_start.nanosec * 1e-9)
+
+
+def compressed_image(data: bytes, stamp_ns: int, frame_id: str) -> CompressedImage:
+    message = CompressedImage(format="jpeg")
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = frame_id
+    message.data = array.array("B", data)
+    return message
+
+
+def image(rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Image:
+    """Image rgb8 from (H, W, 3)."""
+    height, width = rgb.shape[:2]
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = frame_id
+    # A numpy array would be checked element by element (55 ms a picture); this is one copy.
+    pixels = array.array("B")
+    pixels.frombytes(np.ascontiguousarray(rgb).data)
+    message.data = pixels
+    return message
+
+
+def rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3), RGB, of an rgb8, bgr8 or JPEG picture. Raises MessageError, CameraError."""
+    data = np.frombuffer(message.data, np.uint8)
+    if isinstance(message, CompressedImage):
+        return jpeg.decode(data.tobytes())
+    if message.encoding not in ("rgb8", "bgr8"):
+        raise MessageError(f"encoding must be rgb8, bgr8 or JPEG, found {message.encoding!r}")
+    if len(data) != message.height * message.step or message.step < 3 * message.width:
+        raise MessageError(
+            f"{message.width}x{message.height} with step {message.step}, but {len(data)} bytes"
+        )
+    rows = data.reshape(message.height, message.step)[:, : 3 * message.width]
+    pixels = rows.reshape(message.height, message.width, 3)
+    return pixels if message.encoding == "rgb8" else pixels[:, :, ::-1]
+
+
+def skew_message(stamp_ns: int, skew_s: Mapping[str, float]) -> Float64MultiArray:
+    """Source stamp minus frame stamp (s) by stream; the label holds the frame's stamp and names."""
+    message = Float64MultiArray(data=list(skew_s.values()))
+    label = json.dumps({"stamp_ns": stamp_ns, "streams": list(skew_s)})
+    message.layout.dim = [MultiArrayDimension(label=label, size=len(skew_s), stride=1)]
+    return message
+
+
+def parse_skew(message: Float64MultiArray) -> tuple[int, dict[str, float]]:
+    """The frame's stamp (ns) and each stream's skew (s), as `skew_message` wrote them."""
+    label = json.loads(message.layout.dim[0].label)
+    return label["stamp_ns"], dict(zip(label["streams"], message.data, strict=True))
+
+
+def diagnostic(
+    name: str, level: bytes, summary: str, values: Mapping[str, object], hardware_id: str = ""
+) -> DiagnosticStatus:
+    """A status for /diagnostics (REP-107)."""
+    return DiagnosticStatus(
+        name=name,
+        level=level,
+        message=summary,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )

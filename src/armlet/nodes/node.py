@@ -1,0 +1,225 @@
+"""What every armlet node is: lifecycle, declared parameters, diagnostics, a clean exit."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+
+STATE_QOS = QoSProfile(depth=10)
+RECORDING_QOS = QoSProfile(depth=120)
+COMMAND_QOS = QoSProfile(depth=1)
+SENSOR_QOS = qos_profile_sensor_data
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+# Parameters rclpy gives every node.
+_BUILT_IN = ("use_sim_time", "start_type_description_service")
+
+
+class SetupError(Exception):
+    """A node cannot be configured as it is told to; trying again will not help."""
+
+
+class NotReady(Exception):
+    """What a node needs is not there yet; trying again may help."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A parameter: name, default, what it means; numbers may have a range."""
+
+    name: str
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    read_only: bool = True
+
+    def descriptor(self) -> ParameterDescriptor:
+        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
+        if self.low is None or self.high is None:
+            return descriptor
+        if isinstance(self.default, int):
+            limits = IntegerRange(from_value=int(self.low), to_value=int(self.high))
+            descriptor.integer_range = [limits]
+        else:
+            limits = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
+            descriptor.floating_point_range = [limits]
+        return descriptor
+
+
+AUTOSTART = Setting("autostart", True, "configure and activate by itself at start")
+
+
+class ArmletNode(LifecycleNode):
+    """A managed node. Subclasses fill `setup`, `start`, `stop`, `teardown`, `diagnostics`.
+
+    setup (configure) acquires what the node needs: raises NotReady or SetupError. start
+    (activate) begins to act, stop (deactivate) ends that, teardown (cleanup, shutdown, error)
+    releases everything and must work from any state.
+    """
+
+    def __init__(self, name: str, settings: Sequence[Setting]):
+        super().__init__(name)
+        self.failure: BaseException | None = None
+        self._active = False
+        self._known: set[str] = set(_BUILT_IN)
+        self.declare([AUTOSTART, *settings])
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
+        self.create_timer(1.0, self._publish_diagnostics)
+        self._autostart: Any = None
+        if self.value("autostart"):
+            self._autostart = self.create_timer(0.05, self._try_autostart)
+
+    def declare(self, settings: Iterable[Setting]) -> None:
+        """Declare parameters, with their ranges and descriptions."""
+        for setting in settings:
+            self.declare_parameter(setting.name, setting.default, setting.descriptor())
+            self._known.add(setting.name)
+
+    def refuse_unknown_parameters(self) -> None:
+        """Raise SetupError if something was set that no parameter of this node is named."""
+        given = set(self._parameter_overrides)
+        unknown = sorted(
+            name for name in given - self._known if not name.startswith("qos_overrides.")
+        )
+        if unknown:
+            raise SetupError(
+                f"unknown parameters {unknown} for {self.get_fully_qualified_name()}; "
+                f"it has {sorted(self._known - set(_BUILT_IN))}"
+            )
+
+    def value(self, name: str) -> Any:
+        """The present value of a parameter."""
+        return self.get_parameter(name).value
+
+    def now_ns(self) -> int:
+        """The node's clock, ns."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def setup(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def teardown(self) -> None: ...
+
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        return []
+
+    def fail(self, error: BaseException) -> None:
+        """End the process because of an error in a thread of the node's own."""
+        self.get_logger().fatal("".join(traceback.format_exception(error)))
+        self.failure = error
+
+    def close(self) -> None:
+        """Stop and release everything; for the end of the process."""
+        try:
+            self._stop_if_active()
+        finally:
+            self.teardown()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("configure", lambda: (self.refuse_unknown_parameters(), self.setup()))
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._attempt("activate", self.start)
+        self._active = result is TransitionCallbackReturn.SUCCESS
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("deactivate", self._stop_if_active)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("clean up", self.teardown)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("shut down", self.close)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("recover", self.close)
+
+    def _stop_if_active(self) -> None:
+        if self._active:
+            self._active = False
+            self.stop()
+
+    def _attempt(self, what: str, action: Callable[[], object]) -> TransitionCallbackReturn:
+        try:
+            action()
+        except NotReady as error:
+            self.get_logger().warning(f"cannot {what}: {error}", throttle_duration_sec=5.0)
+            return TransitionCallbackReturn.FAILURE
+        except SetupError as error:
+            self.get_logger().error(f"cannot {what}: {error}")
+            if self._autostart is not None:
+                self.failure = error
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def _try_autostart(self) -> None:
+        self._autostart.timer_period_ns = 500_000_000
+        if self.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
+            return
+        self.destroy_timer(self._autostart)
+        if self.trigger_activate() is not TransitionCallbackReturn.SUCCESS:
+            self.failure = self.failure or SetupError("activation failed")
+
+    def _publish_diagnostics(self) -> None:
+        status = self.diagnostics()
+        if status:
+            message = DiagnosticArray(status=status)
+            message.header.stamp = self.get_clock().now().to_msg()
+            self._diagnostics.publish(message)
+
+
+def run(node_class: Callable[[], ArmletNode]) -> None:
+    """Main function of a node's executable: spin until SIGINT or SIGTERM, then leave cleanly.
+
+    Exit status 0 after a signal, 1 after a failure; the node is closed in either case.
+    """
+    logging.basicConfig(level=logging.WARNING)
+    ending = threading.Event()
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
+    status = 1
+    try:
+        status = _spin(node_class, ending)
+    finally:
+        rclpy.try_shutdown()
+    sys.exit(status)
+
+
+def _spin(node_class: Callable[[], ArmletNode], ending: threading.Event) -> int:
+    node = node_class()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not ending.is_set() and node.failure is None:
+            executor.spin_once(timeout_sec=0.1)
+    except ExternalShutdownException:
+        return 0
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+    return 0 if node.failure is None else 1

@@ -1,0 +1,123 @@
+"""Runs a graph's nodes as processes: starts them, relays what they say, stops them together."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import yaml
+
+from armlet.bringup import NodeSpec, parameter_file
+
+STOP_GRACE_S = 10.0
+
+
+class Supervisor:
+    """A graph's processes. A required node that ends stops the graph; another is reported."""
+
+    def __init__(self, nodes: Sequence[NodeSpec], output: IO[str] | None = None):
+        self._nodes = nodes
+        self._output = output or sys.stdout
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._ending = threading.Event()
+        self._reported: set[str] = set()
+
+    def run(self, duration_s: float | None = None) -> int:
+        """Run until a signal, the duration or the end of a required node; 0 unless one failed."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        with tempfile.TemporaryDirectory(prefix="armlet-") as directory:
+            try:
+                self.start(Path(directory))
+                failed = self._watch(duration_s)
+            finally:
+                clean = self.stop()
+        return 0 if clean and not failed else 1
+
+    def start(self, directory: Path) -> None:
+        """Start every node; its parameters go through a file in a directory."""
+        for spec in self._nodes:
+            label = f"{spec.namespace}/{spec.name}".lstrip("/")
+            process = subprocess.Popen(
+                command(spec, directory / f"{label.replace('/', '.')}.yaml"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
+                start_new_session=True,
+            )
+            self._processes[label] = process
+            lines = process.stdout
+            threading.Thread(target=self._relay, args=(label, lines), daemon=True).start()
+
+    def stop(self) -> bool:
+        """Interrupt what still runs, the last started first; True if all ended well.
+
+        A node is gone before what it builds on goes: the arm is released while its bus is there.
+        """
+        clean = True
+        for process in reversed(self._processes.values()):
+            if process.poll() is None:
+                clean &= _end(process)
+        return clean
+
+    def _watch(self, duration_s: float | None) -> bool:
+        deadline = None if duration_s is None else time.monotonic() + duration_s
+        while not self._ending.wait(0.2):
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            if self._required_node_ended():
+                return True
+        return False
+
+    def _required_node_ended(self) -> bool:
+        for spec, (label, process) in zip(self._nodes, self._processes.items(), strict=True):
+            if process.poll() is None or label in self._reported:
+                continue
+            self._reported.add(label)
+            consequence = "stopping the graph" if spec.required else "the rest goes on"
+            self._say(
+                "supervisor", f"{label} ended with status {process.returncode}; {consequence}"
+            )
+            if spec.required:
+                return True
+        return False
+
+    def _relay(self, label: str, lines: IO[str]) -> None:
+        for line in lines:
+            self._say(label, line.rstrip())
+
+    def _say(self, label: str, text: str) -> None:
+        print(f"[{label}] {text}", file=self._output, flush=True)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._ending.set()
+
+
+def _end(process: subprocess.Popen[str]) -> bool:
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.wait(STOP_GRACE_S) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+
+
+def command(spec: NodeSpec, file: Path) -> list[str]:
+    """The command line of a node, with its own parameters written to a file."""
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
+    line = [sys.executable, "-m", f"armlet.nodes.{spec.executable}", "--ros-args"]
+    line += ["-r", f"__node:={spec.name}"]
+    if spec.namespace:
+        line += ["-r", f"__ns:=/{spec.namespace}"]
+    return [*line, "--params-file", str(parameter_file(spec)), "--params-file", str(file)]
