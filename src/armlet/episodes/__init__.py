@@ -1,0 +1,14 @@
+"""LeRobot v3.0 datasets: recorded whole or not at all, read, checked."""
+
+from .doctor import check as check
+from .doctor import sweep as sweep
+from .errors import DatasetError as DatasetError
+from .errors import FrameError as FrameError
+from .errors import HoleError as HoleError
+from .errors import VideoError as VideoError
+from .reader import Dataset as Dataset
+from .reader import EpisodeData as EpisodeData
+from .reader import EpisodeInfo as EpisodeInfo
+from .take import EpisodeFrame as EpisodeFrame
+from .writer import DatasetWriter as DatasetWriter
+from .writer import EpisodeSummary as EpisodeSummary

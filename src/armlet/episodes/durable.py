@@ -1,0 +1,93 @@
+"""Files that are whole or absent: write, fsync, rename, fsync the folder.
+
+Every change the writer makes to a dataset goes through these few functions, so that a crash can
+be simulated between any two of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import DatasetError
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Wait until files' contents, or folders' entries, are on disk."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, each entry on disk before its child is made."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    os.mkdir(path)  # noqa: PTH102 — through os, as everything here
+    sync([path.parent])
+
+
+def move(moves: Iterable[tuple[Path, Path]]) -> None:
+    """Rename files to their final names, replacing what is there, and wait for the disk."""
+    folders: dict[Path, None] = {}
+    for source, target in moves:
+        make_folder(target.parent)
+        os.replace(source, target)  # noqa: PTH105
+        folders[target.parent] = None
+    sync(folders)
+
+
+def remove(path: Path) -> None:
+    """Remove a file."""
+    os.unlink(path)  # noqa: PTH108
+
+
+def lock(root: Path) -> int:
+    """Take the dataset for writing; the kernel gives it back when the process ends, however.
+
+    Returns the file descriptor to close. Raises DatasetError if another writer has it.
+    """
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise DatasetError(
+            f"{root} is being written by another recorder; stop that one first"
+        ) from error
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def unlock(handle: int) -> None:
+    """Give a dataset back."""
+    os.close(handle)
+
+
+def is_locked(root: Path) -> bool:
+    """Whether somebody is writing this dataset now."""
+    try:
+        unlock(lock(root))
+    except DatasetError:
+        return True
+    return False

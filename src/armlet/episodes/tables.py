@@ -1,0 +1,238 @@
+"""The three kinds of parquet file in a dataset: rows, episodes, tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from .errors import DatasetError
+from .layout import EPISODES, TASKS, Feature, FileNumber
+from .stats import Stats
+
+_ARROW = {
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "bool": pa.bool_(),
+}
+# The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
+_TASK_COLUMN = "__index_level_0__"
+
+
+@dataclass(frozen=True)
+class VideoSpan:
+    """Where an episode lies in a video file, seconds."""
+
+    number: FileNumber
+    from_s: float
+    to_s: float
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """One row of the episodes metadata. dataset_from..dataset_to is the half-open row range."""
+
+    episode: int
+    tasks: tuple[str, ...]
+    length: int
+    dataset_from: int
+    dataset_to: int
+    data: FileNumber
+    videos: Mapping[str, VideoSpan]
+    stats: Mapping[str, Stats] = field(default_factory=dict, compare=False)
+
+
+def encode(table: pa.Table) -> bytes:
+    """A table as the content of a parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="snappy")
+    return bytes(sink.getvalue())
+
+
+def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
+    """A parquet file. Raises DatasetError if it is absent or broken."""
+    try:
+        return (
+            pq.ParquetFile(path).read(columns)
+            if filters is None
+            else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+        )
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is absent") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def data_table(features: Mapping[str, Feature], columns: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """The rows of an episode: fixed-size lists for vectors, plain values for shape (1,)."""
+    arrays = {}
+    for key, feature in features.items():
+        if feature.dtype == "video":
+            continue
+        kind = _ARROW[feature.dtype]
+        flat = pa.array(columns[key].ravel(), type=kind)
+        wide = feature.shape != (1,)
+        arrays[key] = pa.FixedSizeListArray.from_arrays(flat, feature.shape[0]) if wide else flat
+    return pa.table(arrays)
+
+
+def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
+    """One column as an array: (L,) for shape (1,), else (L, *shape)."""
+    values = table[key].combine_chunks()
+    if feature.dtype in ("string", "image"):
+        return np.array(values.to_pylist(), dtype=object)
+    while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+        values = values.flatten()
+    array: NDArray[Any] = np.asarray(values.to_numpy(zero_copy_only=False), feature.dtype)
+    shape = () if feature.shape == (1,) else feature.shape
+    try:
+        shaped: NDArray[Any] = array.reshape(table.num_rows, *shape)
+        return shaped
+    except ValueError as error:
+        raise DatasetError(
+            f"column {key}: {array.size} values in {table.num_rows} rows, "
+            f"info.json says shape {feature.shape}"
+        ) from error
+
+
+def tasks_table(tasks: Sequence[str]) -> pa.Table:
+    """tasks.parquet: a pandas frame with the task as its index, which pandas must be told."""
+    column_names: dict[str, Any] = {"name": None, "field_name": None, "metadata": None}
+    metadata = {
+        "index_columns": [_TASK_COLUMN],
+        "column_indexes": [column_names | {"pandas_type": "unicode", "numpy_type": "object"}],
+        "columns": [
+            _pandas_column("task_index", "task_index", "int64", "int64"),
+            _pandas_column(None, _TASK_COLUMN, "unicode", "object"),
+        ],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.2.0",
+    }
+    table = pa.table(
+        {
+            "task_index": pa.array(range(len(tasks)), pa.int64()),
+            _TASK_COLUMN: pa.array(list(tasks), pa.string()),
+        }
+    )
+    return table.replace_schema_metadata({"pandas": json.dumps(metadata)})
+
+
+def _pandas_column(name: str | None, field_name: str, kind: str, numpy: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "field_name": field_name,
+        "pandas_type": kind,
+        "numpy_type": numpy,
+        "metadata": None,
+    }
+
+
+def read_tasks(root: Path) -> list[str]:
+    """Tasks by row, which is how LeRobot looks them up. Empty if there is no file yet.
+
+    Raises DatasetError if task_index is not the row number.
+    """
+    if not (root / TASKS).exists():
+        return []
+    table = read(root / TASKS)
+    names = [name for name in table.column_names if name != "task_index"]
+    if len(names) != 1 or "task_index" not in table.column_names:
+        raise DatasetError(f"{root / TASKS}: expected task_index and one column of tasks")
+    if table["task_index"].to_pylist() != list(range(table.num_rows)):
+        raise DatasetError(
+            f"{root / TASKS}: task_index is not 0, 1, 2, …; LeRobot looks tasks up by row, "
+            "so every task name would be wrong"
+        )
+    return [str(task) for task in table[names[0]].to_pylist()]
+
+
+def episode_table(row: EpisodeRow, number: FileNumber) -> pa.Table:
+    """The metadata file of one episode; number is the file's own place."""
+    values: dict[str, Any] = {
+        "episode_index": row.episode,
+        "tasks": list(row.tasks),
+        "length": row.length,
+        "data/chunk_index": row.data.chunk,
+        "data/file_index": row.data.file,
+        "dataset_from_index": row.dataset_from,
+        "dataset_to_index": row.dataset_to,
+    }
+    for key, span in row.videos.items():
+        values[f"videos/{key}/chunk_index"] = span.number.chunk
+        values[f"videos/{key}/file_index"] = span.number.file
+        values[f"videos/{key}/from_timestamp"] = span.from_s
+        values[f"videos/{key}/to_timestamp"] = span.to_s
+    for feature, stats in row.stats.items():
+        for name, value in stats.items():
+            values[f"stats/{feature}/{name}"] = value.tolist()
+    values["meta/episodes/chunk_index"] = number.chunk
+    values["meta/episodes/file_index"] = number.file
+    return pa.table({name: [value] for name, value in values.items()})
+
+
+def episode_files(root: Path) -> list[Path]:
+    """The metadata files in the order in which LeRobot concatenates them."""
+    return sorted((root / EPISODES).glob("*/*.parquet"))
+
+
+def read_episodes(root: Path) -> list[EpisodeRow]:
+    """All rows of the episodes metadata, in LeRobot's order.
+
+    Raises DatasetError unless row i is episode i and row ranges follow each other: LeRobot looks
+    episodes up by row, so a gap would silently shift every later one.
+    """
+    rows: list[EpisodeRow] = []
+    for path in episode_files(root):
+        for values in read(path).to_pylist():
+            try:
+                row = _episode_row(values)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DatasetError(f"{path} is not episodes metadata: {error!r}") from error
+            start = rows[-1].dataset_to if rows else 0
+            if row.episode != len(rows):
+                raise DatasetError(
+                    f"{path}: found episode {row.episode} where episode {len(rows)} should be"
+                )
+            if (row.dataset_from, row.dataset_to) != (start, start + row.length):
+                raise DatasetError(
+                    f"{path}: episode {row.episode} has rows "
+                    f"{row.dataset_from}..{row.dataset_to}, expected {start}..{start + row.length}"
+                )
+            rows.append(row)
+    return rows
+
+
+def _episode_row(values: Mapping[str, Any]) -> EpisodeRow:
+    stats: dict[str, Stats] = {}
+    videos = {}
+    for name, value in values.items():
+        kind, _, rest = name.partition("/")
+        key, _, item = rest.rpartition("/")
+        if kind == "stats" and value is not None:
+            stats.setdefault(key, {})[item] = np.array(value)
+        elif kind == "videos" and item == "from_timestamp" and value is not None:
+            place = f"videos/{key}"
+            videos[key] = VideoSpan(
+                FileNumber(int(values[f"{place}/chunk_index"]), int(values[f"{place}/file_index"])),
+                float(value),
+                float(values[f"{place}/to_timestamp"]),
+            )
+    return EpisodeRow(
+        episode=int(values["episode_index"]),
+        tasks=tuple(values["tasks"]),
+        length=int(values["length"]),
+        dataset_from=int(values["dataset_from_index"]),
+        dataset_to=int(values["dataset_to_index"]),
+        data=FileNumber(int(values["data/chunk_index"]), int(values["data/file_index"])),
+        videos=videos,
+        stats=stats,
+    )
