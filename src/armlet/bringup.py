@@ -7,11 +7,14 @@ runs them (launch_ros, or processes under `armlet up`) knows nothing of what the
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 class BringupError(ValueError):
@@ -37,6 +40,11 @@ class NodeSpec:
     parameters: Mapping[str, Any]
     namespace: str = ""
     required: bool = True
+
+    @property
+    def label(self) -> str:
+        """Namespace and name, unique in a graph."""
+        return f"{self.namespace}/{self.name}".lstrip("/")
 
 
 Values = Mapping[str, str]
@@ -75,6 +83,17 @@ def share_directory() -> Path:
 def parameter_file(spec: NodeSpec) -> Path:
     """The node kind's shipped defaults, `config/<executable>.yaml`."""
     return share_directory() / "config" / f"{spec.executable}.yaml"
+
+
+def command(spec: NodeSpec, directory: Path) -> list[str]:
+    """The command line of a node; its own parameters are written to a file in a directory."""
+    file = directory / f"{spec.label.replace('/', '.')}.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
+    line = [sys.executable, "-m", f"armlet.nodes.{spec.executable}", "--ros-args"]
+    line += ["-r", f"__node:={spec.name}"]
+    if spec.namespace:
+        line += ["-r", f"__ns:=/{spec.namespace}"]
+    return [*line, "--params-file", str(parameter_file(spec)), "--params-file", str(file)]
 
 
 def _bench_directory() -> str:

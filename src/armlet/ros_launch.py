@@ -1,12 +1,19 @@
-"""A graph as a launch description, for `ros2 launch`; needs ROS's own launch and launch_ros."""
+"""A graph as a launch description, for `ros2 launch`; needs ROS's `launch`, nothing more.
+
+The nodes are started by the very command lines `armlet up` uses, so both ways run the same graph.
+A namespace pushed by an including launch file (launch_ros's PushRosNamespace) is honoured.
+"""
 
 from __future__ import annotations
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
-from launch_ros.actions import LifecycleNode
+import dataclasses
+import tempfile
+from pathlib import Path
 
-from armlet.bringup import Graph, NodeSpec, graph, parameter_file
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
+
+from armlet.bringup import Graph, NodeSpec, command, graph
 
 
 def launch_description(name: str) -> LaunchDescription:
@@ -21,24 +28,25 @@ def launch_description(name: str) -> LaunchDescription:
         )
         for argument in described.arguments
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=_nodes, args=[described])])
+    return LaunchDescription([*arguments, OpaqueFunction(function=_processes, args=[described])])
 
 
-def _nodes(context: LaunchContext, described: Graph) -> list[LifecycleNode]:
-    values = {
-        argument.name: context.launch_configurations[argument.name]
-        for argument in described.arguments
-    }
-    return [_node(spec) for spec in described.nodes(values)]
+def _processes(context: LaunchContext, described: Graph) -> list[ExecuteProcess]:
+    given = context.launch_configurations
+    values = {argument.name: given[argument.name] for argument in described.arguments}
+    directory = Path(tempfile.mkdtemp(prefix="armlet-"))
+    pushed = given.get("ros_namespace", "").strip("/")
+    return [_process(_within(spec, pushed), directory) for spec in described.nodes(values)]
 
 
-def _node(spec: NodeSpec) -> LifecycleNode:
-    return LifecycleNode(
-        package="armlet",
-        executable=spec.executable,
-        name=spec.name,
-        namespace=spec.namespace,
-        parameters=[str(parameter_file(spec)), dict(spec.parameters)],
+def _within(spec: NodeSpec, namespace: str) -> NodeSpec:
+    return dataclasses.replace(spec, namespace=f"{namespace}/{spec.namespace}".strip("/"))
+
+
+def _process(spec: NodeSpec, directory: Path) -> ExecuteProcess:
+    return ExecuteProcess(
+        cmd=command(spec, directory),
+        name=spec.label.replace("/", "-"),
         output="screen",
-        on_exit=[Shutdown(reason=f"{spec.name} ended")] if spec.required else None,
+        on_exit=[Shutdown(reason=f"{spec.label} ended")] if spec.required else None,
     )

@@ -13,9 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-import yaml
-
-from armlet.bringup import NodeSpec, parameter_file
+from armlet.bringup import NodeSpec, command
 
 STOP_GRACE_S = 10.0
 
@@ -26,7 +24,8 @@ class Supervisor:
     def __init__(self, nodes: Sequence[NodeSpec], output: IO[str] | None = None):
         self._nodes = nodes
         self._output = output or sys.stdout
-        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        """Started processes by label."""
         self._ending = threading.Event()
         self._reported: set[str] = set()
 
@@ -37,6 +36,7 @@ class Supervisor:
         with tempfile.TemporaryDirectory(prefix="armlet-") as directory:
             try:
                 self.start(Path(directory))
+                self._say("supervisor", f"started {', '.join(self.processes)}; Ctrl-C stops them")
                 failed = self._watch(duration_s)
             finally:
                 clean = self.stop()
@@ -45,9 +45,8 @@ class Supervisor:
     def start(self, directory: Path) -> None:
         """Start every node; its parameters go through a file in a directory."""
         for spec in self._nodes:
-            label = f"{spec.namespace}/{spec.name}".lstrip("/")
             process = subprocess.Popen(
-                command(spec, directory / f"{label.replace('/', '.')}.yaml"),
+                command(spec, directory),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -55,9 +54,9 @@ class Supervisor:
                 # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
                 start_new_session=True,
             )
-            self._processes[label] = process
+            self.processes[spec.label] = process
             lines = process.stdout
-            threading.Thread(target=self._relay, args=(label, lines), daemon=True).start()
+            threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True).start()
 
     def stop(self) -> bool:
         """Interrupt what still runs, the last started first; True if all ended well.
@@ -65,7 +64,7 @@ class Supervisor:
         A node is gone before what it builds on goes: the arm is released while its bus is there.
         """
         clean = True
-        for process in reversed(self._processes.values()):
+        for process in reversed(self.processes.values()):
             if process.poll() is None:
                 clean &= _end(process)
         return clean
@@ -80,7 +79,7 @@ class Supervisor:
         return False
 
     def _required_node_ended(self) -> bool:
-        for spec, (label, process) in zip(self._nodes, self._processes.items(), strict=True):
+        for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=True):
             if process.poll() is None or label in self._reported:
                 continue
             self._reported.add(label)
@@ -111,13 +110,3 @@ def _end(process: subprocess.Popen[str]) -> bool:
         process.kill()
         process.wait()
         return False
-
-
-def command(spec: NodeSpec, file: Path) -> list[str]:
-    """The command line of a node, with its own parameters written to a file."""
-    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
-    line = [sys.executable, "-m", f"armlet.nodes.{spec.executable}", "--ros-args"]
-    line += ["-r", f"__node:={spec.name}"]
-    if spec.namespace:
-        line += ["-r", f"__ns:=/{spec.namespace}"]
-    return [*line, "--params-file", str(parameter_file(spec)), "--params-file", str(file)]

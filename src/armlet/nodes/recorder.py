@@ -236,6 +236,7 @@ class Recorder(ArmletNode):
 
     def _state_message(self) -> DiagnosticStatus:
         recording = self._since_ns is not None
+        idle = "idle" if self._contract is not None else "waiting for frames"
         values: dict[str, object] = {
             "recording": recording,
             "incomplete_frames": 0 if self._frames is None else self._frames.incomplete,
@@ -246,7 +247,7 @@ class Recorder(ArmletNode):
         return diagnostic(
             f"{self.get_name()}: dataset",
             DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.OK,
-            self._trouble or ("recording" if recording else "idle"),
+            self._trouble or ("recording" if recording else idle),
             values,
         )
 

@@ -1,0 +1,32 @@
+"""`armlet`: one command, a noun a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import dataset, demo, emulate, policy, train, up
+
+COMMANDS = (up, demo, emulate, dataset, policy, train)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the process's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="armlet", description="ROS 2 control and inference for small servo arms."
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    parsed, rest = parser.parse_known_args(arguments)
+    # argparse takes positionals in one run; ROS users put arg:=value behind options as well.
+    if rest and (not hasattr(parsed, "arguments") or any(":=" not in word for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.arguments += rest
+    status: int = parsed.run(parsed)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

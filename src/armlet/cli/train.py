@@ -1,0 +1,56 @@
+"""`armlet train`: ACT on a recorded dataset, from scratch, on a CPU."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "train",
+        help="train a small ACT policy on a dataset",
+        description="Train ACT from scratch with the preprocessing the policy node uses, and save "
+        "it as a LeRobot checkpoint with the dataset's contract.",
+    )
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset recorded by armlet")
+    parser.add_argument("--output", type=Path, required=True, help="new checkpoint directory")
+    parser.add_argument("--steps", type=int, help="training steps")
+    parser.add_argument("--batch-size", type=int, help="frames per step")
+    parser.add_argument("--seed", type=int, help="seed of weights and sampling")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
+    parser.add_argument("--half", action="store_true", help="store weights in half precision")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from armlet.episodes import Dataset, DatasetError
+    from armlet.policies import CheckpointError
+    from armlet.training import Progress, TrainingSettings, train_act
+
+    given = {
+        name: getattr(args, name)
+        for name in ("steps", "batch_size", "seed", "half")
+        if getattr(args, name) is not None
+    }
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+
+    def report(progress: Progress) -> None:
+        print(
+            f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
+            f"held out {progress.validation:.4f}",
+            flush=True,
+        )
+
+    try:
+        train_act(Dataset(args.dataset), args.output, TrainingSettings(**given), report)
+    except (DatasetError, CheckpointError, FileExistsError) as error:
+        print(f"armlet train: {error}", file=sys.stderr)
+        return 2
+    print(f"saved {args.output}")
+    return 0

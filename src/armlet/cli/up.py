@@ -1,0 +1,60 @@
+"""`armlet up`: a graph of bringup as supervised processes, where only pip is at hand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "up",
+        help="start a node graph",
+        description="Start a node graph and stop it cleanly on SIGINT or SIGTERM. "
+        "The same graphs and arguments as `ros2 launch armlet NAME.launch.py`.",
+    )
+    parser.add_argument("name", nargs="?", help="graph to start; see --list")
+    parser.add_argument("arguments", nargs="*", metavar="arg:=value", help="arguments of the graph")
+    parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
+    parser.add_argument("--list", action="store_true", help="list the graphs")
+    parser.add_argument("--show-args", action="store_true", help="list a graph's arguments")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from armlet.bringup import GRAPHS, BringupError, graph
+
+    if args.list:
+        for each in GRAPHS.values():
+            print(f"{each.name:10} {each.description}")
+        return 0
+    try:
+        if args.name is None:
+            raise BringupError(f"name a graph: {sorted(GRAPHS)}")
+        chosen = graph(args.name)
+        if args.show_args:
+            _show_arguments(chosen)
+            return 0
+        nodes = chosen.nodes(parse_arguments(args.arguments))
+    except BringupError as error:
+        print(f"armlet up: {error}", file=sys.stderr)
+        return 2
+    from armlet.supervisor import Supervisor
+
+    return Supervisor(nodes).run(args.duration)
+
+
+def parse_arguments(arguments: list[str]) -> dict[str, str]:
+    """`name:=value` pairs. Raises BringupError on anything else."""
+    from armlet.bringup import BringupError
+
+    wrong = [argument for argument in arguments if ":=" not in argument]
+    if wrong:
+        raise BringupError(f"arguments are name:=value, found {wrong}")
+    return dict(argument.split(":=", 1) for argument in arguments)
+
+
+def _show_arguments(chosen) -> None:  # type: ignore[no-untyped-def]
+    for argument in chosen.arguments:
+        choices = f" {'|'.join(argument.choices)}" if argument.choices else ""
+        print(f"{argument.name}:={argument.default}{choices}\n    {argument.description}")

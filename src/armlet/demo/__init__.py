@@ -1,0 +1,1 @@
+"""The demo: record demonstrations on the emulated bench, let a policy drive, report."""

@@ -1,0 +1,152 @@
+"""Runs the demo: demonstrations are recorded, then the policy drives and is measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from armlet.arm import SO101_JOINTS
+from armlet.bringup import graph
+from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
+from armlet.sim.kinematics import HOME, solve_reach, tip_position
+from armlet.sim.scene import target_point
+from armlet.supervisor import Supervisor
+
+from .director import DemoError, Director
+
+Say = Callable[[str], None]
+
+SETTLE_S = 0.6
+POLICY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """One attempt: target on the table (m), final error (m), the baseline's error (m), its span."""
+
+    target: tuple[float, float]
+    error_m: float
+    baseline_m: float
+    since_ns: int
+    until_ns: int
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What the demo does, and where it leaves what it made."""
+
+    output: Path
+    demonstrations: int = 3
+    reaches: int = 6
+    seed: int = 0
+    policy: bool = True
+
+    @property
+    def dataset(self) -> Path:
+        return self.output / "dataset"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.output / "evaluation"
+
+    @property
+    def log(self) -> Path:
+        return self.output / "nodes.log"
+
+
+@contextmanager
+def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Director]:
+    """The sim graph, recording into root, and a director for it."""
+    given = {"root": str(root), "task": "touch the red target", "seed": str(plan.seed), **arguments}
+    with (
+        tempfile.TemporaryDirectory(prefix="armlet-demo-") as directory,
+        plan.log.open("a") as log,
+    ):
+        nodes = graph("sim").nodes({**given, "bench_directory": directory})
+        supervisor = Supervisor(nodes, log)
+        director = None
+        try:
+            supervisor.start(Path(directory))
+            director = Director()
+            yield director
+        finally:
+            if director is not None:
+                director.close()
+            supervisor.stop()
+
+
+def prepare(plan: DemoPlan) -> None:
+    """Empty the output directory and keep this run's topics to itself."""
+    shutil.rmtree(plan.output, ignore_errors=True)
+    plan.output.mkdir(parents=True)
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    # Another graph on this machine must not drive these arms, nor be driven.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+
+
+def wait_until_live(director: Director, needed: str) -> None:
+    """Wait until frames come and a service is there."""
+    seen = director.seen
+    director.wait_for("aligned frames", lambda: seen.count("observation/state") > 5, 60.0)
+    director.wait_for("commands", lambda: seen.count("applied_joint_commands") > 5, 30.0)
+    director.wait_for(
+        f"diagnostics of {needed}", lambda: any(needed in n for n in seen.status()), 60
+    )
+
+
+def record_demonstrations(director: Director, plan: DemoPlan, say: Say) -> None:
+    """Record reaches that the scripted leader teleoperates."""
+    for number in range(1, plan.demonstrations + 1):
+        time.sleep(float(director.trigger("sim_bench/reset")) + SETTLE_S)
+        director.trigger("recorder/start_recording")
+        time.sleep(float(director.trigger("sim_bench/demonstrate")) + SETTLE_S)
+        saved = director.trigger("recorder/stop_recording")
+        error = director.seen.reach_rows(time.time_ns() - 300_000_000, time.time_ns())[1]
+        touched = f", tip {1000 * error.mean():.0f} mm from the target" if len(error) else ""
+        say(f"demonstration {number}/{plan.demonstrations}: {saved}{touched}")
+
+
+def drive_by_policy(director: Director, plan: DemoPlan, say: Say) -> list[Reach]:
+    """Let the policy reach for random targets from camera and joint topics alone."""
+    reaches = []
+    for number in range(1, plan.reaches + 1):
+        director.trigger("sim_bench/reset")
+        director.drive_to(SO101_JOINTS, HOME)
+        time.sleep(SETTLE_S)
+        director.trigger("recorder/start_recording")
+        since_ns = time.time_ns()
+        director.set("policy/set_running", True)
+        time.sleep(POLICY_S)
+        director.set("policy/set_running", False)
+        until_ns = time.time_ns()
+        director.trigger("recorder/stop_recording")
+        reach = _measure(director, since_ns, until_ns)
+        reaches.append(reach)
+        say(
+            f"policy {number}/{plan.reaches}: tip {1000 * reach.error_m:.0f} mm from the target "
+            f"(without a policy {1000 * reach.baseline_m:.0f} mm)"
+        )
+    return reaches
+
+
+def _measure(director: Director, since_ns: int, until_ns: int) -> Reach:
+    last = director.seen.reach_rows(until_ns - 500_000_000, until_ns)[1]
+    if not len(last):
+        raise DemoError("the bench reported no reach error")
+    target = director.seen.target_xy()
+    return Reach(target, float(last.mean()), blind_error_m(target), since_ns, until_ns)
+
+
+def blind_error_m(target: tuple[float, float]) -> float:
+    """The best one can do without looking: always reach for the middle of the workspace."""
+    middle = np.array([np.mean(WORKSPACE_X), np.mean(WORKSPACE_Y)])
+    tip = tip_position(solve_reach(target_point(middle)))
+    return float(np.linalg.norm(tip - target_point(np.array(target))))

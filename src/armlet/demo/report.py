@@ -1,0 +1,122 @@
+"""What the demo showed, as text for the terminal and as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from armlet.episodes import Dataset
+
+from .demo import DemoPlan, Reach
+from .measurements import Measurements
+
+_SHOWN = 5
+
+
+def report_text(plan: DemoPlan, picture: Path, seen: Measurements, reaches: list[Reach]) -> str:
+    """Rates, latencies, drops and reach errors."""
+    latency = 1000 * np.median(seen.latencies(), axis=0)
+    errors = 1000 * np.array([reach.error_m for reach in reaches])
+    blind = 1000 * np.array([reach.baseline_m for reach in reaches])
+    dataset, evaluation = Dataset(plan.dataset), Dataset(plan.evaluation)
+    frames = seen.status().get("aligner: frames of state/front/wrist", {})
+    bus = seen.status().get("servo_bus: bus", {})
+    lines = [
+        "",
+        f"joint_states {seen.rate_hz('joint_states'):.1f} Hz, "
+        f"aligned frames {seen.rate_hz('observation/state'):.1f} Hz",
+        f"policy: inference {latency[1]:.0f} ms, observation to chunk {latency[0]:.0f} ms (median)",
+        f"aligner: {frames.get('frames', '?')} frames, {frames.get('missed_frames', '?')} missed; "
+        f"bus: {bus.get('cycles', '?')} cycles, {bus.get('unread', '?')} unread, "
+        f"{bus.get('timeouts', '?')} timeouts",
+        f"reach error over {len(reaches)} random targets: policy {errors.mean():.0f} mm "
+        f"(worst {errors.max():.0f}), without a policy {blind.mean():.0f} mm "
+        f"(worst {blind.max():.0f})",
+        f"recorded {len(dataset.episodes)} demonstrations in {plan.dataset}, "
+        f"{len(evaluation.episodes)} policy episodes in {plan.evaluation}",
+        f"picture: {picture}",
+    ]
+    return "\n".join(lines)
+
+
+def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Reach]) -> None:
+    """Camera frames of an episode, joints commanded and measured, reach errors."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure(figsize=(14, 10), layout="constrained")
+    figure.suptitle("armlet demo: a policy trained on recorded episodes reaches for the target")
+    rows = figure.subfigures(3, 1, height_ratios=(1.25, 1.6, 0.9))
+    best = int(np.argmin([reach.error_m for reach in reaches]))
+    _draw_frames(rows[0], Dataset(plan.evaluation), best)
+    _draw_joints(rows[1], seen, reaches[best])
+    _draw_errors(rows[2], seen, reaches)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _draw_frames(figure, dataset: Dataset, episode: int) -> None:  # type: ignore[no-untyped-def]
+    length = dataset.episodes[episode].length
+    indices = np.linspace(0, length - 1, _SHOWN).astype(int).tolist()
+    cameras = list(dataset.info.cameras)
+    axes = figure.subplots(len(cameras), _SHOWN, squeeze=False)
+    for row, camera in zip(axes, cameras, strict=True):
+        pictures = dataset.images(episode, camera, indices)
+        for axis, picture, index in zip(row, pictures, indices, strict=True):
+            axis.imshow(picture)
+            axis.set_title(f"{camera}, {index / dataset.info.fps:.1f} s", fontsize=9)
+            axis.axis("off")
+
+
+def _draw_joints(figure, seen: Measurements, reach: Reach) -> None:  # type: ignore[no-untyped-def]
+    from armlet.arm import SO101_JOINTS
+
+    measured = seen.joint_rows("joint_states", reach.since_ns, reach.until_ns)
+    sent = seen.joint_rows("applied_joint_commands", reach.since_ns, reach.until_ns)
+    chunks = seen.chunks(reach.since_ns, reach.until_ns)
+    axes = figure.subplots(2, 3, sharex=True).flat
+    for index, (axis, joint) in enumerate(zip(axes, SO101_JOINTS, strict=True)):
+        for chunk in chunks[::5]:
+            axis.plot(chunk.times_s, chunk.rows[:, index], color="tab:green", lw=0.7, alpha=0.4)
+        axis.plot(sent[0], sent[1][:, index], color="tab:orange", lw=1.8)
+        axis.plot(measured[0], measured[1][:, index], color="tab:blue", lw=1.2)
+        axis.set_title(joint, fontsize=9)
+        axis.set_ylabel("rad", fontsize=8)
+        axis.set_xlim(0, (reach.until_ns - reach.since_ns) * 1e-9)
+        axis.grid(alpha=0.3)
+    figure.legend(
+        handles=_legend(
+            ("policy chunks", "tab:green"), ("sent", "tab:orange"), ("measured", "tab:blue")
+        ),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+    )
+
+
+def _legend(*entries: tuple[str, str]):  # type: ignore[no-untyped-def]
+    from matplotlib.lines import Line2D
+
+    return [Line2D([], [], color=color, label=label) for label, color in entries]
+
+
+def _draw_errors(figure, seen: Measurements, reaches: list[Reach]) -> None:  # type: ignore[no-untyped-def]
+    over_time, bars, table = figure.subplots(1, 3)
+    for reach in reaches:
+        times, errors = seen.reach_rows(reach.since_ns, reach.until_ns)
+        over_time.plot(times, 1000 * errors, lw=1)
+    over_time.set(xlabel="s", ylabel="tip to target, mm", title="every reach")
+    over_time.grid(alpha=0.3)
+    numbers = np.arange(len(reaches))
+    bars.bar(numbers - 0.2, [1000 * r.error_m for r in reaches], 0.4, label="policy")
+    bars.bar(numbers + 0.2, [1000 * r.baseline_m for r in reaches], 0.4, label="without looking")
+    bars.set(xlabel="target", ylabel="mm", title="final error")
+    bars.legend(fontsize=8)
+    latency = 1000 * seen.latencies()
+    table.hist(latency[:, 1], bins=20, alpha=0.7, label="inference")
+    table.hist(latency[:, 0], bins=20, alpha=0.7, label="observation to chunk")
+    table.set(xlabel="ms", title="policy latency")
+    table.legend(fontsize=8)

@@ -1,0 +1,100 @@
+"""The recorder process: what it saves, what it refuses, what a kill leaves."""
+
+import signal
+
+import numpy as np
+import pytest
+from conftest import CALIBRATION, running, running_graph
+
+from armlet.bringup import NodeSpec
+from armlet.demo.director import DemoError
+from armlet.episodes import Dataset, check
+
+
+def record(root, **arguments):
+    return running_graph(
+        "record", emulated="true", width="64", height="48", root=str(root), **arguments
+    )
+
+
+def record_frames(graph, count):
+    graph.director.trigger("recorder/start_recording")
+    frames = graph.seen.count("action")
+    graph.wait("frames", lambda: graph.seen.count("action") > frames + count)
+
+
+def ready(graph):
+    graph.wait("actions", lambda: graph.seen.count("action") > 3)
+    graph.wait_for_status("recorder: dataset", "idle")
+
+
+def test_a_kill_in_an_episode_costs_that_episode_only(tmp_path):
+    root = tmp_path / "dataset"
+    with record(root, task="wave") as graph:
+        ready(graph)
+        record_frames(graph, 20)
+        graph.director.trigger("recorder/stop_recording")
+        record_frames(graph, 20)
+        recorder = graph.processes["recorder"]
+        recorder.send_signal(signal.SIGKILL)
+        recorder.wait()
+    dataset = Dataset(root)
+    assert len(dataset.episodes) == 1
+    episode = dataset.episode(0)
+    assert dataset.images(0, "front").shape == (episode.info.length, 48, 64, 3)
+    with record(root, task="wave") as graph:
+        ready(graph)
+        record_frames(graph, 10)
+        assert "episode 1" in graph.director.trigger("recorder/stop_recording")
+    assert [e.episode for e in Dataset(root).episodes] == [0, 1]
+    assert check(root) == []
+
+
+def test_an_episode_is_what_the_topics_said(tmp_path):
+    root = tmp_path / "dataset"
+    with record(root, task="wave") as graph:
+        ready(graph)
+        with pytest.raises(DemoError, match="not recording"):
+            graph.director.trigger("recorder/stop_recording")
+        record_frames(graph, 20)
+        with pytest.raises(DemoError, match="already recording"):
+            graph.director.trigger("recorder/start_recording")
+        graph.director.trigger("recorder/discard_episode")
+        record_frames(graph, 20)
+        graph.director.trigger("recorder/stop_recording")
+    dataset = Dataset(root)
+    assert {episode.tasks for episode in dataset.episodes} == {("wave",)}
+    assert dataset.contract is not None
+    assert dataset.contract.joint_units == "degrees"
+    assert {camera.name for camera in dataset.contract.cameras} == {"front", "wrist"}
+    stamps = dataset.episode(0).stamp_ns
+    np.testing.assert_allclose(np.diff(stamps) * 1e-9, 1 / 30, atol=1e-6)
+
+
+def test_without_frames_or_task_it_does_not_start(tmp_path):
+    spec = NodeSpec(
+        "recorder",
+        "recorder",
+        {
+            "root": str(tmp_path / "dataset"),
+            "calibration_file": str(CALIBRATION / "emulated_follower.json"),
+        },
+    )
+    with running([spec]) as graph:
+        graph.wait_for_status("recorder: dataset", "waiting for frames")
+        with pytest.raises(DemoError, match="no frames yet"):
+            graph.director.trigger("recorder/start_recording")
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_a_dataset_of_another_contract_is_refused(tmp_path):
+    root = tmp_path / "dataset"
+    with record(root, task="wave") as graph:
+        ready(graph)
+        record_frames(graph, 10)
+        graph.director.trigger("recorder/stop_recording")
+    with record(root, task="wave", joint_units="range_m100_100") as graph:
+        graph.wait_for_status("recorder: dataset", "joint units")
+        with pytest.raises(DemoError, match=r"expected degrees, found range_m100_100"):
+            graph.director.trigger("recorder/start_recording")
+    assert len(Dataset(root).episodes) == 1

@@ -1,0 +1,76 @@
+"""`armlet up` as a user runs it: a process, a terminal's output, a signal, an exit status."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from armlet.feetech import REGISTERS, Bus
+
+
+def up(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "armlet.cli.main", "up", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ},
+    )
+
+
+def read_until(process, text):
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if text in line:
+            return said
+    raise AssertionError(f"{text!r} was never said:\n{''.join(said)}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_cleanly(tmp_path, number):
+    process = up("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
+    read_until(process, "follower on")
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+    assert not (tmp_path / "follower").exists()
+
+
+def test_duration_ends_it(tmp_path):
+    words = ("teleop", "--duration", "4", "emulated:=true", f"bench_directory:={tmp_path}")
+    process = up(*words)
+    said, _ = process.communicate(timeout=40)
+    assert process.returncode == 0, said
+
+
+def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(tmp_path):
+    process = up("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
+    read_until(process, "follower on")
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "nodes.teleop"], capture_output=True, text=True
+    ).stdout.split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "teleop ended with status -9; stopping the graph" in said
+
+
+def test_emulate_serves_a_bus_until_it_is_stopped(tmp_path):
+    link = tmp_path / "arm"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "armlet.cli.main", "emulate", "--link", str(link), "--ids", "1,2"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert str(link) in process.stdout.readline()
+    with Bus(str(link)) as bus:
+        assert bus.ping(2) == 777
+        bus.write(1, REGISTERS["Torque_Enable"], 1)
+        assert bus.read(1, REGISTERS["Torque_Enable"]) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert not link.exists()
