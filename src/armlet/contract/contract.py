@@ -105,7 +105,8 @@ def parse(text: str) -> Contract:
         signature = document.pop("signature", None)
         if version != VERSION:
             raise ContractError(
-                f"contract version {version}, this armlet reads {VERSION}: use the armlet that wrote it"
+                f"contract version {version}, this armlet reads {VERSION}; "
+                "use the armlet that wrote it"
             )
         contract = _from_document(document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
