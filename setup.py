@@ -14,11 +14,13 @@ def files(pattern: str) -> list[str]:
 
 
 setup(
+    python_requires=">=3.11",
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/armlet"]),
         ("share/armlet", ["package.xml"]),
         ("share/armlet/launch", files("launch/*.launch.py")),
-        ("share/armlet/config", files("config/*")),
+        ("share/armlet/config", files("config/*.yaml")),
+        ("share/armlet/config/calibration", files("config/calibration/*.json")),
         ("share/armlet/checkpoints/reach", files("checkpoints/reach/*")),
         ("lib/armlet", files("executables/*")),
     ],

@@ -59,11 +59,11 @@ def load(path: Path) -> Calibration:
     """
     try:
         document = json.loads(path.read_text())
-    except FileNotFoundError:
+    except OSError as error:
         raise CalibrationError(
-            f"no calibration file {path}; calibrate the arm, or copy LeRobot's "
+            f"no calibration file {path} ({error.strerror}); calibrate the arm, or copy LeRobot's "
             "calibration/robots/<robot>/<id>.json"
-        ) from None
+        ) from error
     except ValueError as error:
         raise CalibrationError(
             f"{path} is not JSON ({error}); restore or calibrate again"

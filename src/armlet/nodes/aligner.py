@@ -57,7 +57,7 @@ class AlignerNode(ArmletNode):
     def __init__(self) -> None:
         super().__init__("aligner", SETTINGS)
         self._names: list[str] = list(self.value("streams"))
-        for name in self._names:
+        for name in dict.fromkeys((STATE, ACTION, *self._names)):
             self.declare(_stream_settings(name))
         self._joints: list[str] = list(self.value("joints"))
         self._aligners: list[Aligner] = []

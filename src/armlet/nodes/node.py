@@ -173,6 +173,10 @@ class ArmletNode(LifecycleNode):
             if self._autostart is not None:
                 self.failure = error
             return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            # rclpy would keep it to itself; a node in an unknown state must end, and release.
+            self.fail(error)
+            return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
     def _try_autostart(self) -> None:

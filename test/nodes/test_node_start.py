@@ -1,0 +1,71 @@
+"""How nodes start and end when they are told wrongly, or have to wait."""
+
+import pytest
+from conftest import running
+
+from armlet.bringup import NodeSpec
+
+
+@pytest.mark.parametrize(
+    ("executable", "parameters", "message"),
+    [
+        ("teleop", {}, "no calibration file"),
+        ("servo_bus", {}, "parameter port is empty"),
+        ("servo_bus", {"port": "x", "calibration_file": "none.json"}, "no calibration file"),
+        ("recorder", {}, "parameter root is empty"),
+        ("recorder", {"root": "x", "on_hole": "fill"}, "on_hole must be split or refuse"),
+        ("aligner", {"streams": ["state", "top"], "top.type": "compressed"}, "top.topic is empty"),
+        (
+            "aligner",
+            {
+                "streams": ["state", "top"],
+                "top.type": "compressed",
+                "top.topic": "t",
+                "top.tolerance_s": 0.1,
+            },
+            "there is no default",
+        ),
+        ("sim_bench", {}, "parameter directory is empty"),
+        ("camera", {"colour": "red"}, "unknown parameters ['colour']"),
+    ],
+)
+def test_a_node_told_wrongly_ends_with_a_reason(executable, parameters, message):
+    with running([NodeSpec(executable, executable, parameters)]) as graph:
+        assert graph.processes[executable].wait(30) == 1
+        graph.supervisor.stop()
+        assert message in graph.said()
+        assert "Traceback" not in graph.said()
+
+
+def test_a_node_waits_for_a_device_that_is_not_there_yet(tmp_path):
+    spec = NodeSpec("camera", "camera", {"source": f"file:{tmp_path / 'later.mp4'}"})
+    with running([spec]) as graph:
+        graph.wait("the wait to be announced", lambda: "cannot configure" in graph.said(), 30)
+        assert graph.processes["camera"].poll() is None
+
+
+def test_the_camera_publishes_a_numbered_pattern():
+    import rclpy
+    from rclpy.node import Node
+    from sensor_msgs.msg import CompressedImage, Image
+
+    from armlet.camera import read_counter
+    from armlet.nodes.messages import rgb, to_ns
+
+    spec = NodeSpec("camera", "camera", {"source": "pattern", "width": 160, "height": 120}, "top")
+    with running([spec]):
+        node, pictures, raw = Node("listener"), [], []
+        node.create_subscription(CompressedImage, "top/image_raw/compressed", pictures.append, 10)
+        node.create_subscription(Image, "top/image_raw", raw.append, 10)
+        for _ in range(600):
+            rclpy.spin_once(node, timeout_sec=0.1)
+            if len(pictures) > 20 and len(raw) > 20:
+                break
+        node.destroy_node()
+    counts = [read_counter(rgb(picture)) for picture in pictures]
+    assert counts == list(range(counts[0], counts[0] + len(counts)))
+    assert rgb(raw[0]).shape == (120, 160, 3)
+    stamps = {to_ns(p.header.stamp): read_counter(rgb(p)) for p in pictures}
+    for picture in raw:
+        stamp = to_ns(picture.header.stamp)
+        assert stamps.get(stamp, read_counter(rgb(picture))) == read_counter(rgb(picture))
