@@ -33,7 +33,8 @@ def goals(bench):
 @pytest.fixture
 def bus(bench, tmp_path):
     with running([follower(tmp_path / "follower")]) as bus:
-        bus.wait("applied commands", lambda: bus.seen.count("applied_joint_commands") > 3)
+        topics = ("joint_states", "applied_joint_commands")
+        bus.wait("states and commands", lambda: all(bus.seen.count(topic) > 3 for topic in topics))
         yield bus
 
 

@@ -37,7 +37,8 @@ def sim(tmp_path_factory, private_domain):
     root = tmp_path_factory.mktemp("sim") / "dataset"
     with running_graph("sim", root=str(root), task="reach") as sim:
         sim.wait_for_status("policy: inference", "running")
-        sim.wait("frames", lambda: sim.seen.count("observation/state") > 30)
+        topics = ("joint_states", "applied_joint_commands", "observation/state")
+        sim.wait("topics", lambda: all(sim.seen.count(topic) > 30 for topic in topics))
         sim.wait("chunks", lambda: len(sim.seen.latencies()) > 3)
         yield sim
 

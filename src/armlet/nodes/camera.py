@@ -12,6 +12,7 @@ from armlet.camera import CameraError, CameraSource, open_source
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic
 from .node import ArmletNode, NotReady, Setting, run
+from .worker import Worker
 
 SETTINGS = (
     Setting("source", "", "device (0, /dev/video0), video file (file:clip.mp4) or pattern"),
@@ -33,8 +34,7 @@ class CameraNode(ArmletNode):
         super().__init__("camera", SETTINGS)
         self._source: CameraSource | None = None
         self._publisher: CameraPublisher | None = None
-        self._thread: threading.Thread | None = None
-        self._ending = threading.Event()
+        self._worker: Worker | None = None
         self._trouble = ""
         self._counted = (0, time.monotonic())
 
@@ -56,15 +56,12 @@ class CameraNode(ArmletNode):
             raise NotReady(str(error)) from error
 
     def start(self) -> None:
-        self._ending.clear()
-        self._thread = threading.Thread(target=self._loop, name="camera", daemon=True)
-        self._thread.start()
+        self._worker = Worker("camera", self._loop, self.fail)
 
     def stop(self) -> None:
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
 
     def teardown(self) -> None:
         self.stop()
@@ -72,14 +69,13 @@ class CameraNode(ArmletNode):
             self._source.close()
             self._source = None
 
-    def _loop(self) -> None:
-        try:
-            while not self._ending.is_set():
-                self._publish_next()
-        except Exception as error:
-            self.fail(error)
+    def _loop(self, ending: threading.Event) -> None:
+        while not ending.is_set():
+            if not self._publish_next():
+                ending.wait(REOPEN_S)
 
-    def _publish_next(self) -> None:
+    def _publish_next(self) -> bool:
+        """Publish a picture; False after closing a source that gave none."""
         assert self._publisher is not None
         try:
             if self._source is None:
@@ -87,6 +83,7 @@ class CameraNode(ArmletNode):
             picture = self._source.read(READ_TIMEOUT_S)
             self._publisher.publish(picture, self._source.width, self._source.height)
             self._trouble = ""
+            return True
         except (CameraError, NotReady) as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
@@ -94,7 +91,7 @@ class CameraNode(ArmletNode):
             if self._source is not None:
                 self._source.close()
                 self._source = None
-            self._ending.wait(REOPEN_S)
+            return False
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         published = 0 if self._publisher is None else self._publisher.published

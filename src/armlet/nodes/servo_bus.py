@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import asdict
+from itertools import chain, repeat
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -39,6 +40,7 @@ from .node import (
     SetupError,
     run,
 )
+from .worker import Worker
 
 SETTINGS = (
     Setting("port", "", "serial port of the bus, e.g. /dev/ttyACM0"),
@@ -65,8 +67,7 @@ class ServoBus(ArmletNode):
     def __init__(self) -> None:
         super().__init__("servo_bus", SETTINGS)
         self._control: Control | None = None
-        self._thread: threading.Thread | None = None
-        self._ending = threading.Event()
+        self._worker: Worker | None = None
         self._telemetry: Telemetry | None = None
         self._rate = _Rate()
         self._states = self.create_publisher(JointState, "joint_states", STATE_QOS)
@@ -94,9 +95,7 @@ class ServoBus(ArmletNode):
             raise NotReady(f"{self.value('port')}: {error}") from error
         if self._follower:
             self._make_command_faces()
-        self._ending.clear()
-        self._thread = threading.Thread(target=self._loop, name="servo_bus cycle", daemon=True)
-        self._thread.start()
+        self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
 
     @property
     def _follower(self) -> bool:
@@ -145,10 +144,9 @@ class ServoBus(ArmletNode):
             self.get_logger().error(str(error))
 
     def teardown(self) -> None:
-        self._ending.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        self._thread = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
         if self._control is not None:
             try:
                 self.stop()
@@ -156,23 +154,21 @@ class ServoBus(ArmletNode):
                 self._control.arm.close()
                 self._control = None
 
-    def _loop(self) -> None:
-        assert self._control is not None
-        try:
-            self._run_cycles(self._control)
-        except Exception as error:
-            self.stop()
-            self.fail(error)
+    def _on_failure(self, error: BaseException) -> None:
+        self.stop()
+        self.fail(error)
 
-    def _run_cycles(self, control: Control) -> None:
+    def _run_cycles(self, ending: threading.Event) -> None:
+        assert self._control is not None
+        control = self._control
         period = 1 / self.value("rate_hz")
         due = time.monotonic()
         telemetry_due = due
-        while not self._ending.wait(max(0.0, due - time.monotonic())):
+        while not ending.wait(max(0.0, due - time.monotonic())):
             due = max(due + period, time.monotonic() - period)
             self._publish(control, control.cycle(time.time_ns()))
             if control.state is State.LOST:
-                self._reconnect(control)
+                self._reconnect(control, ending)
                 due = time.monotonic()
             elif time.monotonic() > telemetry_due:
                 telemetry_due = time.monotonic() + 1.0
@@ -192,10 +188,10 @@ class ServoBus(ArmletNode):
             self._announced = control.state.value
             self._status.publish(String(data=self._announced))
 
-    def _reconnect(self, control: Control) -> None:
+    def _reconnect(self, control: Control, ending: threading.Event) -> None:
         self.get_logger().error(f"bus lost: {control.last_error}")
-        for attempt in range(1_000_000_000):
-            if self._ending.wait(RECONNECT_S[min(attempt, len(RECONNECT_S) - 1)]):
+        for wait_s in chain(RECONNECT_S, repeat(RECONNECT_S[-1])):
+            if ending.wait(wait_s):
                 return
             if control.reconnect():
                 self.get_logger().warning("bus is back; not armed until ~/set_torque is called")

@@ -19,6 +19,7 @@ from armlet.sim.bench import Bench
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
 from .node import ArmletNode, Setting, SetupError, run
+from .worker import Worker
 
 SETTINGS = (
     Setting("directory", "", "where the serial ports `leader` and `follower` appear"),
@@ -40,8 +41,7 @@ class SimBench(ArmletNode):
     def __init__(self) -> None:
         super().__init__("sim_bench", SETTINGS)
         self._bench: Bench | None = None
-        self._ending = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self._cameras: dict[str, CameraPublisher] = {}
         self._late = 0
 
@@ -88,15 +88,12 @@ class SimBench(ArmletNode):
         return f"{bench.demonstrate():.3f}"
 
     def start(self) -> None:
-        self._ending.clear()
-        self._thread = threading.Thread(target=self._loop, name="sim_bench", daemon=True)
-        self._thread.start()
+        self._worker = Worker("sim_bench", self._loop, self.fail)
 
     def stop(self) -> None:
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
 
     def teardown(self) -> None:
         self.stop()
@@ -104,18 +101,15 @@ class SimBench(ArmletNode):
             self._bench.__exit__(None, None, None)
             self._bench = None
 
-    def _loop(self) -> None:
+    def _loop(self, ending: threading.Event) -> None:
         assert self._bench is not None
         fps = round(self.value("fps"))
-        try:
-            index = grid_index(time.time_ns(), fps)
-            while not self._ending.wait(max(0.0, (grid_ns(index, fps) - time.time_ns()) * 1e-9)):
-                self._publish(self._bench)
-                newest = grid_index(time.time_ns(), fps)
-                self._late += max(0, newest - index - 1)
-                index = max(index + 1, newest)
-        except Exception as error:
-            self.fail(error)
+        index = grid_index(time.time_ns(), fps)
+        while not ending.wait(max(0.0, (grid_ns(index, fps) - time.time_ns()) * 1e-9)):
+            self._publish(self._bench)
+            newest = grid_index(time.time_ns(), fps)
+            self._late += max(0, newest - index - 1)
+            index = max(index + 1, newest)
 
     def _publish(self, bench: Bench) -> None:
         for view, camera in self._cameras.items():
