@@ -161,3 +161,31 @@ def test_another_arms_calibration_is_refused_before_torque(bench, tmp_path):
     with running([follower(tmp_path / "leader")]) as bus:
         bus.wait("the refusal", lambda: "the calibration file says" in bus.said(), 30)
     assert [servo.peek(TORQUE) for servo in bench.leader.servos.values()] == [0] * 6
+
+
+def change(director, transition):
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    request = ChangeState.Request(
+        transition=Transition(id=getattr(Transition, f"TRANSITION_{transition.upper()}"))
+    )
+    assert director.call(ChangeState, "servo_bus/change_state", request).success
+
+
+def test_its_lifecycle_means_something(bench, tmp_path):
+    spec = follower(tmp_path / "follower", autostart=False)
+    with running([spec]) as bus:
+        for _ in range(2):
+            change(bus.director, "configure")
+            states = bus.seen.count("joint_states")
+            bus.wait("states", lambda states=states: bus.seen.count("joint_states") > states + 3)
+            assert torque(bench) == [0] * 6, "configured is not armed"
+            with pytest.raises(DemoError, match="not active"):
+                bus.director.set("servo_bus/set_torque", True)
+            change(bus.director, "activate")
+            assert torque(bench) == [1] * 6
+            change(bus.director, "deactivate")
+            assert torque(bench) == [0] * 6
+            change(bus.director, "cleanup")
+        assert bus.processes["servo_bus"].poll() is None

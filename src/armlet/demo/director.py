@@ -68,11 +68,11 @@ class Director:
 
     def trigger(self, service: str, timeout_s: float = 30.0) -> str:
         """Call a Trigger service; its message. Raises DemoError if it fails or does not answer."""
-        return self._answer(service, self._call(Trigger, service, Trigger.Request(), timeout_s))
+        return self._answer(service, self.call(Trigger, service, Trigger.Request(), timeout_s))
 
     def set(self, service: str, value: bool) -> str:
         """Call a SetBool service; its message. Raises DemoError likewise."""
-        return self._answer(service, self._call(SetBool, service, SetBool.Request(data=value)))
+        return self._answer(service, self.call(SetBool, service, SetBool.Request(data=value)))
 
     def wait_for(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
         """Wait until something has been seen. Raises DemoError naming what did not come."""
@@ -94,7 +94,8 @@ class Director:
             self.command(joints, goal)
             time.sleep(0.02)
 
-    def _call(self, kind: Any, service: str, request: Any, timeout_s: float = 30.0) -> Any:
+    def call(self, kind: Any, service: str, request: Any, timeout_s: float = 30.0) -> Any:
+        """Call a service of any kind; its response. Raises DemoError if there is none."""
         client = self._node.create_client(kind, service)
         try:
             if not client.wait_for_service(timeout_s):

@@ -81,6 +81,7 @@ class ArmletNode(LifecycleNode):
         self.failure: BaseException | None = None
         self._active = False
         self._known: set[str] = set(_BUILT_IN)
+        self._permanent: dict[Any, Any] = {}
         self.declare([AUTOSTART, *settings])
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
         self.create_timer(1.0, self._publish_diagnostics)
@@ -135,10 +136,10 @@ class ArmletNode(LifecycleNode):
         try:
             self._stop_if_active()
         finally:
-            self.teardown()
+            self._release()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("configure", lambda: (self.refuse_unknown_parameters(), self.setup()))
+        return self._attempt("configure", self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = self._attempt("activate", self.start)
@@ -149,13 +150,32 @@ class ArmletNode(LifecycleNode):
         return self._attempt("deactivate", self._stop_if_active)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("clean up", self.teardown)
+        return self._attempt("clean up", self._release)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("shut down", self.close)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("recover", self.close)
+
+    def _configure(self) -> None:
+        self.refuse_unknown_parameters()
+        self._permanent = self._faces()
+        self.setup()
+
+    def _release(self) -> None:
+        """Teardown, and an end to what setup published, subscribed and served."""
+        self.teardown()
+        for face, destroy in self._faces().items():
+            if face not in self._permanent:
+                destroy(face)
+
+    def _faces(self) -> dict[Any, Callable[[Any], object]]:
+        return {
+            **dict.fromkeys(self.publishers, self.destroy_publisher),
+            **dict.fromkeys(self.subscriptions, self.destroy_subscription),
+            **dict.fromkeys(self.services, self.destroy_service),
+        }
 
     def _stop_if_active(self) -> None:
         if self._active:

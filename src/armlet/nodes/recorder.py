@@ -6,7 +6,6 @@ import dataclasses
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_srvs.srv import Trigger
@@ -52,7 +51,6 @@ class Recorder(ArmletNode):
         self._work: ThreadPoolExecutor | None = None
         self._frames: FrameSubscriber | None = None
         self._status = self.create_publisher(DiagnosticStatus, "~/status", LATCHED_QOS)
-        self._services_here: list[Any] = []
 
     def setup(self) -> None:
         if not self.value("root"):
@@ -65,11 +63,9 @@ class Recorder(ArmletNode):
         except (CalibrationError, ValueError) as error:
             raise SetupError(str(error)) from error
         self._work = ThreadPoolExecutor(1, "recorder")
-        self._services_here = [
-            self.create_service(Trigger, "~/start_recording", self._on_start),
-            self.create_service(Trigger, "~/stop_recording", self._on_stop),
-            self.create_service(Trigger, "~/discard_episode", self._on_discard),
-        ]
+        self.create_service(Trigger, "~/start_recording", self._on_start)
+        self.create_service(Trigger, "~/stop_recording", self._on_stop)
+        self.create_service(Trigger, "~/discard_episode", self._on_discard)
 
     def start(self) -> None:
         self._frames = FrameSubscriber(
@@ -86,9 +82,6 @@ class Recorder(ArmletNode):
             self._finish()
 
     def teardown(self) -> None:
-        for service in self._services_here:
-            self.destroy_service(service)
-        self._services_here = []
         if self._work is not None:
             self._work.shutdown(wait=True)
             self._work = None
