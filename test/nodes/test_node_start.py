@@ -1,7 +1,7 @@
 """How nodes start and end when they are told wrongly, or have to wait."""
 
 import pytest
-from conftest import running
+from node_processes import running
 
 from armlet.bringup import NodeSpec
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CALIBRATION, follower, running
+from node_processes import CALIBRATION, follower, running
 
 from armlet.arm import calibration as calibrations
 from armlet.arm.units import dataset_to_radians, dataset_to_ticks, radians_to_dataset

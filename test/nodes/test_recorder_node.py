@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import CALIBRATION, running, running_graph
+from node_processes import CALIBRATION, running, running_graph
 
 from armlet.bringup import NodeSpec
 from armlet.demo.director import DemoError

@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import follower, running
+from node_processes import follower, running
 
 from armlet.arm import SO101_JOINTS
 from armlet.arm.units import limits_radians

@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 import rclpy
-from conftest import running_graph
+from node_processes import running_graph
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState

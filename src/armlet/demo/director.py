@@ -11,7 +11,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
@@ -39,19 +39,14 @@ class Director:
         self._listen()
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="director", daemon=True)
+        self._thread = threading.Thread(target=self._executor.spin, name="director", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        rclpy.try_shutdown()
+        self._executor.shutdown()
         self._thread.join()
         self._node.destroy_node()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
+        rclpy.try_shutdown()
 
     def _listen(self) -> None:
         def on(kind: type, topic: str, handler: Callable[[Any], None]) -> None:
