@@ -1,0 +1,170 @@
+"""`armlet policy infer` and `armlet policy inspect`: checkpoints without a robot."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from armlet.policies import Observation
+    from armlet.policies.config import ActConfig
+
+BAD_INPUT = 2
+
+
+class InputError(ValueError):
+    """An input file that is not what `armlet policy infer` reads."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    policy = subparsers.add_parser("policy", help="run or inspect a trained policy, offline")
+    verbs = policy.add_subparsers(metavar="verb", required=True)
+    infer = verbs.add_parser(
+        "infer",
+        help="actions of a checkpoint for recorded observations",
+        description="IN holds image_<camera> uint8 (T, H, W, 3) RGB for each camera, state "
+        "(T, n) in dataset units, task (text). OUT gets chunk (C, n), predicted "
+        "from the first step, and actions (T, n), the consecutive choices after a reset.",
+    )
+    infer.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
+    infer.add_argument("--input", type=Path, required=True, metavar="IN.npz")
+    infer.add_argument("--output", type=Path, required=True, metavar="OUT.npz")
+    infer.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    infer.add_argument(
+        "--optimize",
+        action="store_true",
+        help="run the faster network of the live node; results differ from LeRobot's by rounding",
+    )
+    infer.set_defaults(run=run_infer)
+    inspect = verbs.add_parser("inspect", help="say what a checkpoint reads, gives and contains")
+    inspect.add_argument("checkpoint", type=Path, metavar="DIR")
+    inspect.set_defaults(run=run_inspect)
+
+
+def run_infer(args: argparse.Namespace) -> int:
+    """Write chunk and actions; 0, or 2 with one line on stderr for bad input."""
+    import numpy as np
+
+    from armlet.policies import ObservationError, load_policy
+
+    try:
+        policy = load_policy(args.checkpoint, device=args.device, optimize=args.optimize)
+    except ValueError as error:
+        return _refuse(error)
+    try:
+        arrays = _read_arrays(args.input)
+        if "noise" in arrays:
+            print("note: noise is ignored, ACT draws none", file=sys.stderr)
+        steps = _observations(arrays, policy.config)
+        chunk = policy.predict_chunk(steps[0])
+        policy.reset()
+        actions = np.stack([policy.select_action(step) for step in steps])
+        with args.output.open("wb") as file:
+            np.savez_compressed(file, chunk=chunk, actions=actions)
+    except (ObservationError, InputError, OSError) as error:
+        return _refuse(error)
+    return 0
+
+
+def run_inspect(args: argparse.Namespace) -> int:
+    """Print the checkpoint's face; 0, or 2 with one line on stderr if it cannot be loaded."""
+    from armlet.policies import CheckpointError, load_network, read_checkpoint
+
+    try:
+        checkpoint = read_checkpoint(args.checkpoint)
+        network = load_network(checkpoint)
+    except CheckpointError as error:
+        return _refuse(error)
+    config = checkpoint.config
+    count = sum(parameter.numel() for parameter in network.parameters())
+    played = (
+        f"temporal ensembling, coefficient {config.temporal_ensemble_coeff}"
+        if config.temporal_ensemble_coeff is not None
+        else f"{config.n_action_steps} of {config.chunk_size} actions of a chunk"
+    )
+    print(f"policy         ACT, {count / 1e6:.1f} M parameters, {config.vision_backbone}")
+    for key, feature in config.used_features.items():
+        mode = config.normalization_mapping[feature.type]
+        print(f"{feature.type.lower():14} {key} {list(feature.shape)} {mode}")
+    print(f"playback       {played}")
+    print(f"statistics     {checkpoint.preprocessor.fingerprint()}")
+    _print_contract(checkpoint.contract)
+    for note in checkpoint.notes:
+        print(f"note           {note}")
+    return 0
+
+
+def _print_contract(contract: Any) -> None:
+    if contract is None:
+        print("contract       none: rate, joint names and units are not stated in this checkpoint")
+        return
+    print(f"contract       {contract.signature()}")
+    print(f"rate           {contract.fps} Hz, joints in {contract.joint_units or 'unstated units'}")
+    print(f"state names    {', '.join(contract.state_names)}")
+    print(f"action names   {', '.join(contract.action_names)}")
+
+
+def _refuse(error: Exception) -> int:
+    # One line, whatever a library put into its message.
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return BAD_INPUT
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: expected an .npz archive, found a single array")
+            known = ("state", "task", "noise", "environment_state")
+            return {n: file[n] for n in file.files if n in known or n.startswith("image_")}
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: expected an .npz archive of plain arrays, found {error}; "
+            "write it with numpy.savez"
+        ) from error
+
+
+def _observations(arrays: Mapping[str, Any], config: ActConfig) -> list[Observation]:
+    """One Observation per step. Raises InputError for missing arrays or unequal lengths."""
+    import numpy as np
+
+    from armlet.policies import Observation
+    from armlet.policies.config import ENVIRONMENT, STATE, camera_name
+
+    cameras = [camera_name(key) for key in config.image_features]
+    vectors = {STATE: "state", ENVIRONMENT: "environment_state"}
+    needed = [f"image_{name}" for name in cameras]
+    needed += [array for key, array in vectors.items() if key in config.input_features]
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise InputError(
+            f"input: expected arrays {', '.join(needed)}, "
+            f"found {', '.join(sorted(arrays)) or 'none'}; add {', '.join(missing)}"
+        )
+    lengths = {name: len(arrays[name]) if arrays[name].ndim else 0 for name in needed}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise InputError(f"input: expected one equal number of steps T >= 1, found {lengths}")
+    for name in vectors.values():
+        if name in needed and arrays[name].dtype.kind not in "fiu":
+            raise InputError(f"input: expected numbers in {name}, found {arrays[name].dtype}")
+    count = next(iter(lengths.values()))
+    states = arrays["state"].astype(np.float32) if "state" in needed else np.zeros((count, 0), "f4")
+    environment = arrays.get("environment_state") if "environment_state" in needed else None
+    return [
+        Observation(
+            state=states[t],
+            images={name: arrays[f"image_{name}"][t] for name in cameras},
+            task=str(arrays.get("task", "")),
+            environment_state=None if environment is None else environment[t].astype(np.float32),
+        )
+        for t in range(count)
+    ]

@@ -1,0 +1,98 @@
+"""Strict reading of the JSON files of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. NaN, Infinity and repeated keys are refused.
+
+    Raises CheckpointError for a missing file, broken JSON or another kind of value.
+    """
+    try:
+        content = json.loads(
+            path.read_text(encoding="utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+        )
+    except FileNotFoundError:
+        raise CheckpointError.found(
+            path,
+            "file missing",
+            expected="a file",
+            found="none",
+            mend="copy the whole pretrained_model directory",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError.found(
+            path,
+            "not readable as JSON",
+            expected="a JSON object",
+            found=error,
+            mend="copy the file again",
+        ) from error
+    return as_object(content, path)
+
+
+def as_object(value: object, where: object) -> dict[str, Any]:
+    """`value` if it is a JSON object. Raises CheckpointError naming `where` otherwise."""
+    if not isinstance(value, dict):
+        raise CheckpointError.found(
+            where,
+            "wrong kind of value",
+            expected="a JSON object",
+            found=type(value).__name__,
+            mend="restore the file LeRobot wrote",
+        )
+    return value
+
+
+def as_kind(value: object, hint: Any, where: object) -> Any:
+    """`value` checked against a scalar type or a union of them; an int is accepted for a float.
+
+    Raises CheckpointError naming `where` otherwise.
+    """
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(value) in kinds:
+        return value
+    if type(value) is int and float in kinds:
+        return float(value)
+    raise CheckpointError.found(
+        where,
+        "wrong kind of value",
+        expected=" or ".join(kind.__name__ for kind in kinds),
+        found=repr(value),
+        mend="restore the value LeRobot wrote",
+    )
+
+
+def refuse_unknown(found: dict[str, Any], known: typing.Collection[str], where: object) -> None:
+    """Raise CheckpointError if `found` has keys outside `known`."""
+    unknown = sorted(set(found) - set(known))
+    if unknown:
+        raise CheckpointError.found(
+            where,
+            "unknown keys",
+            expected=f"only keys of LeRobot 0.4.4 ({', '.join(sorted(known))})",
+            found=", ".join(unknown),
+            mend="an option this armlet does not know could change the result: "
+            "write the checkpoint with LeRobot 0.4.x, or remove the keys if they are yours",
+        )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

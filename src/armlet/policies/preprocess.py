@@ -1,0 +1,351 @@
+"""The one preprocessing object: the same code and the same statistics in training and on the robot.
+
+Pictures uint8 (H, W, 3) become float32 (3, H, W) in 0..1; then every feature is normalized by the
+mode of its type with statistics frozen at training. Formulas are LeRobot 0.4.4's, nothing is
+clipped and nothing is resized: another picture size is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from armlet.contract import Preprocessing
+
+from .config import ACTION, ENVIRONMENT, MODES, STATE, ActConfig, Feature, camera_name
+from .errors import CheckpointError, ObservationError
+from .observation import Observation
+
+EPSILON = 1e-8
+Statistics = Mapping[str, Mapping[str, ArrayLike]]
+
+# The two statistics each mode needs: centre and spread, or the ends of -1..1.
+_NEEDS = {
+    "MEAN_STD": ("mean", "std"),
+    "MIN_MAX": ("min", "max"),
+    "QUANTILES": ("q01", "q99"),
+    "QUANTILE10": ("q10", "q90"),
+    "IDENTITY": (),
+}
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """One feature's map between dataset values and normalized values, both float32."""
+
+    mode: str
+    statistics: tuple[Tensor, ...]
+    eps: float = EPSILON
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """MEAN_STD: (x - mean) / (std + eps); the ranges: low..high to -1..1; IDENTITY: x."""
+        if self.mode == "IDENTITY":
+            return x
+        if self.mode == "MEAN_STD":
+            mean, std = self.statistics
+            return (x - mean) / (std + self.eps)
+        low, _ = self.statistics
+        return 2 * (x - low) / self._range() - 1
+
+    def unnormalize(self, x: Tensor) -> Tensor:
+        """The inverse, without eps for MEAN_STD, as in LeRobot."""
+        if self.mode == "IDENTITY":
+            return x
+        if self.mode == "MEAN_STD":
+            mean, std = self.statistics
+            return x * std + mean
+        low, _ = self.statistics
+        return (x + 1) / 2 * self._range() + low
+
+    def constant(self) -> list[int]:
+        """Indices of dimensions the training data never moved: normalized by eps alone."""
+        if self.mode == "IDENTITY":
+            return []
+        first, second = (s.flatten() for s in self.statistics)
+        still = second == 0 if self.mode == "MEAN_STD" else second == first
+        return [int(i) for i in still.nonzero()]
+
+    def to(self, device: torch.device) -> Normalizer:
+        return Normalizer(self.mode, tuple(s.to(device) for s in self.statistics), self.eps)
+
+    def _range(self) -> Tensor:
+        low, high = self.statistics
+        return torch.where(high == low, torch.full_like(low, self.eps), high - low)
+
+
+class Preprocessor:
+    """Observations to network input and network output to actions."""
+
+    def __init__(
+        self,
+        features: Mapping[str, Feature],
+        normalizers: Mapping[str, Normalizer],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Prefer from_statistics. Keys of both mappings are LeRobot feature keys."""
+        self.features = dict(features)
+        self.device = torch.device(device)
+        self._normalizers = {key: n.to(self.device) for key, n in normalizers.items()}
+        self._cameras = {camera_name(k): k for k, f in features.items() if f.type == "VISUAL"}
+
+    @classmethod
+    def from_statistics(
+        cls,
+        features: Mapping[str, Feature],
+        modes: Mapping[str, str],
+        statistics: Statistics,
+        eps: float = EPSILON,
+        where: object = "statistics",
+    ) -> Preprocessor:
+        """Preprocessor of the given features (inputs and action) with a mode per feature type.
+
+        statistics maps feature keys to `mean`, `std`, `min`, ... shaped (n,), for pictures
+        (3, 1, 1) in 0..1; others than needed are ignored. Raises CheckpointError, naming `where`,
+        when one that a mode needs is missing, has another shape, or is impossible.
+        """
+        if not 0 < eps < 1e-3:
+            raise CheckpointError.found(
+                where,
+                "normalization eps",
+                expected="a small positive number",
+                found=eps,
+                mend=f"LeRobot writes {EPSILON}",
+            )
+        return cls(
+            features,
+            {
+                key: _normalizer(key, feature, modes, statistics, eps, where)
+                for key, feature in features.items()
+            },
+        )
+
+    @classmethod
+    def from_config(
+        cls, config: ActConfig, statistics: Statistics, where: object = "statistics"
+    ) -> Preprocessor:
+        """from_statistics for what `config` reads and gives."""
+        return cls.from_statistics(
+            config.used_features, config.normalization_mapping, statistics, where=where
+        )
+
+    def to(self, device: torch.device | str) -> Preprocessor:
+        """The same preprocessing, its results on `device`."""
+        return Preprocessor(self.features, self._normalizers, device)
+
+    def __call__(self, observation: Observation) -> dict[str, Tensor]:
+        """Network input of one observation: float32 by feature key, batch dimension 1.
+
+        Raises ObservationError for a missing camera, another size or dtype, non-finite values.
+        """
+        images = {}
+        for name in self._cameras:
+            if name not in observation.images:
+                raise ObservationError(
+                    f"camera {name!r} is missing: the policy reads {sorted(self._cameras)}, the "
+                    f"observation has {sorted(observation.images)}; connect or rename the camera"
+                )
+            images[name] = _array(observation.images[name], f"image {name!r}")[None]
+        environment = observation.environment_state
+        return self.batch(
+            images,
+            _array(observation.state, STATE)[None],
+            environment_states=None if environment is None else environment[None],
+        )
+
+    def batch(
+        self,
+        images: Mapping[str, NDArray[np.uint8]],
+        states: NDArray[np.float32],
+        actions: NDArray[np.float32] | None = None,
+        action_is_pad: NDArray[np.bool_] | None = None,
+        environment_states: NDArray[np.float32] | None = None,
+    ) -> dict[str, Tensor]:
+        """Network input of B stacked observations, for training with their actions.
+
+        images by camera name uint8 (B, H, W, 3) RGB, states float32 (B, n), actions float32
+        (B, C, n) in dataset units, action_is_pad bool (B, C). The result holds float32 tensors by
+        feature key and, where given, `action_is_pad`. Raises ObservationError as __call__ does.
+        """
+        result: dict[str, Tensor] = {}
+        for name, key in self._cameras.items():
+            if name not in images:
+                raise ObservationError(f"camera {name!r} is missing, found {sorted(images)}")
+            result[key] = self._pictures(name, key, images[name])
+        vectors = {STATE: states, ENVIRONMENT: environment_states}
+        for key, values in vectors.items():
+            if key in self.features:
+                result[key] = self._vectors(key, values)
+        if actions is not None:
+            result[ACTION] = self.normalize_action(
+                self._upload(_checked(ACTION, actions, self.features[ACTION].shape, chunks=True))
+            )
+        if action_is_pad is not None:
+            result["action_is_pad"] = self._upload(np.asarray(action_is_pad, np.bool_))
+        return result
+
+    def normalize_action(self, action: Tensor) -> Tensor:
+        """Actions (..., n) in dataset units to the network's units."""
+        return self._normalizers[ACTION].normalize(action)
+
+    def unnormalize_action(self, action: Tensor) -> Tensor:
+        """Actions (..., n) in the network's units to dataset units."""
+        return self._normalizers[ACTION].unnormalize(action)
+
+    def describe(self) -> Preprocessing:
+        """This preprocessing for the contract; `statistics` is fingerprint()."""
+        modes = {f.type: self._normalizers[key].mode for key, f in self.features.items()}
+        return Preprocessing("none", "0..1", modes, self.fingerprint())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the frozen statistics, hexadecimal.
+
+        Fed in order of feature keys: key, mode, eps as repr, then each statistic the mode uses (its
+        name, and its values as little-endian float32), texts as UTF-8 ended by a zero byte.
+        """
+        digest = hashlib.sha256()
+        for key, normalizer in sorted(self._normalizers.items()):
+            for text in (key, normalizer.mode, repr(normalizer.eps)):
+                digest.update(text.encode() + b"\0")
+            for name, values in zip(_NEEDS[normalizer.mode], normalizer.statistics, strict=True):
+                digest.update(name.encode() + b"\0")
+                digest.update(values.cpu().numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def notes(self) -> list[str]:
+        """What is legal but worth knowing: dimensions that never changed in training."""
+        return [
+            f"{key}[{i}] never changed in the training data: "
+            + ("it is always the same" if key == ACTION else "any other value is far out of range")
+            for key, normalizer in self._normalizers.items()
+            for i in normalizer.constant()
+        ]
+
+    def _pictures(self, name: str, key: str, images: NDArray[np.uint8]) -> Tensor:
+        _, height, width = self.features[key].shape
+        images = _array(images, f"image {name!r}")
+        if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
+            raise ObservationError(
+                f"image {name!r}: expected uint8 ({height}, {width}, 3) RGB, found {images.dtype} "
+                f"{images.shape[1:]}; ACT does not resize: set the camera to the training size"
+            )
+        # A permuted view, not a copy: pictures arrive channels-last, which the backbone prefers.
+        pixels = self._upload(images).permute(0, 3, 1, 2).to(torch.float32)
+        return self._normalizers[key].normalize(pixels / 255)
+
+    def _vectors(self, key: str, values: NDArray[np.float32] | None) -> Tensor:
+        if values is None:
+            raise ObservationError(f"{key} is missing: the policy reads {sorted(self.features)}")
+        values = _checked(key, values, self.features[key].shape)
+        return self._normalizers[key].normalize(self._upload(values))
+
+    def _upload(self, values: NDArray[Any]) -> Tensor:
+        # torch cannot mark a tensor read-only, so it wants an array that may be written to.
+        values = np.require(values, requirements=["C", "W"])
+        return torch.from_numpy(values).to(self.device)
+
+
+def _array(values: object, what: str) -> NDArray[Any]:
+    if not isinstance(values, np.ndarray):
+        raise ObservationError(f"{what}: expected a numpy array, found {type(values).__name__}")
+    return values
+
+
+def _checked(
+    key: str, values: NDArray[np.float32], shape: tuple[int, ...], chunks: bool = False
+) -> NDArray[np.float32]:
+    """`values` if float32, finite, (B, n), with `chunks` (B, C, n)."""
+    values = _array(values, key)
+    rank = 3 if chunks else 2
+    if values.dtype != np.float32 or values.ndim != rank or values.shape[-1:] != shape:
+        raise ObservationError(
+            f"{key}: expected float32 vectors of {shape[0]} values, found {values.dtype} "
+            f"{values.shape[1:]}; give the joints of the training data, in its order"
+        )
+    if not np.isfinite(values).all():
+        bad = sorted({int(i) for i in np.argwhere(~np.isfinite(values))[:, -1]})
+        raise ObservationError(
+            f"{key}: expected finite values, found NaN or infinity at index {bad}; "
+            "the sensor's last good value is not this policy's to invent: skip the frame"
+        )
+    return values
+
+
+def _normalizer(
+    key: str,
+    feature: Feature,
+    modes: Mapping[str, str],
+    statistics: Statistics,
+    eps: float,
+    where: object,
+) -> Normalizer:
+    mode = modes.get(feature.type)
+    if mode not in MODES:
+        raise CheckpointError.found(
+            where,
+            f"normalization mode of {feature.type} ({key})",
+            expected=f"one of {', '.join(MODES)}",
+            found=mode,
+            mend="name the mode the policy was trained with",
+        )
+    found = statistics.get(key, {})
+    missing = [name for name in _NEEDS[mode] if name not in found]
+    if missing:
+        raise CheckpointError.found(
+            where,
+            f"statistics of {key} for {mode}",
+            expected=", ".join(f"{key}.{name}" for name in _NEEDS[mode]),
+            found=", ".join(sorted(found)) or f"none (features: {', '.join(sorted(statistics))})",
+            mend="LeRobot would pass the values on unnormalized, in silence: "
+            "restore the statistics of the training data",
+        )
+    values = tuple(
+        _statistic(f"{key}.{name}", found[name], feature, where) for name in _NEEDS[mode]
+    )
+    _check_possible(key, mode, values, where)
+    return Normalizer(mode, values, eps)
+
+
+def _statistic(name: str, value: ArrayLike, feature: Feature, where: object) -> Tensor:
+    array = np.array(value, dtype=np.float32)
+    shape = (feature.shape[0], 1, 1) if feature.type == "VISUAL" else feature.shape
+    if array.shape != shape:
+        raise CheckpointError.found(
+            where,
+            f"shape of {name}",
+            expected=shape,
+            found=array.shape,
+            mend="restore the statistics of the training data",
+        )
+    if not np.isfinite(array).all():
+        raise CheckpointError.found(
+            where,
+            f"values of {name}",
+            expected="finite numbers",
+            found=array.flatten().tolist(),
+            mend="recompute the statistics: LeRobot fills unset ones with infinity",
+        )
+    return torch.from_numpy(array)
+
+
+def _check_possible(key: str, mode: str, values: tuple[Tensor, ...], where: object) -> None:
+    """Zero spread is legal (a joint that never moved), negative spread is not."""
+    if mode == "IDENTITY":
+        return
+    first, second = values
+    spread = second if mode == "MEAN_STD" else second - first
+    if (spread < 0).any():
+        names = _NEEDS[mode]
+        raise CheckpointError.found(
+            where,
+            f"statistics of {key}",
+            expected="std >= 0" if mode == "MEAN_STD" else f"{names[0]} <= {names[1]}",
+            found=[v.flatten().tolist() for v in values],
+            mend="recompute the statistics of the training data",
+        )

@@ -1,0 +1,112 @@
+"""Writing checkpoints stock LeRobot 0.4 loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from armlet import contract as contracts
+from armlet.contract import Contract
+
+from .act import Act
+from .checkpoint import CONFIG, PREFIX, WEIGHTS, check_contract, with_preprocessing
+from .config import ActConfig
+from .errors import CheckpointError
+from .preprocess import Preprocessor, Statistics
+from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
+
+
+def save_checkpoint(
+    path: Path,
+    model: Act,
+    config: ActConfig,
+    statistics: Statistics,
+    contract: Contract | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write the directory `path`: config.json, model.safetensors, both processors, the contract.
+
+    statistics are the dataset's, {feature: {mean, std, ...}}, stored whole as float32. With dtype
+    float16 matrices and kernels are halved, vectors (biases, norms, statistics) stay float32. The
+    directory appears complete or not at all. Raises FileExistsError if it is there and not empty,
+    CheckpointError if statistics, contract or weights would not make a loadable checkpoint.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"{path}: expected a new directory, found one with files; choose another"
+        )
+    preprocessor = Preprocessor.from_config(config, statistics, where="statistics to save")
+    if contract is not None:
+        contract = with_preprocessing(contract, preprocessor)
+        check_contract(contract, config, preprocessor, "contract to save")
+    weights = _weights(model, config, dtype)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        _write_json(unfinished / CONFIG, config.to_json(), indent=4)
+        stored = _flat(statistics)
+        for name in (PREPROCESSOR, POSTPROCESSOR):
+            _write_json(unfinished / f"{name}.json", pipeline_document(name, config), indent=2)
+            save_file(stored, str(unfinished / state_file_name(name)))
+        if contract is not None:
+            contract.save(unfinished / contracts.FILE_NAME)
+        # "format" is what tells Hugging Face readers that these are torch tensors.
+        save_file(weights, str(unfinished / WEIGHTS), metadata={"format": "pt"})
+        unfinished.chmod(0o755)
+        unfinished.replace(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _weights(model: Act, config: ActConfig, dtype: torch.dtype) -> dict[str, Tensor]:
+    if dtype not in (torch.float32, torch.float16):
+        raise ValueError(f"dtype must be float32 or float16, found {dtype}")
+    with torch.device("meta"):
+        expected = {name: t.shape for name, t in Act(config).state_dict().items()}
+    state = model.state_dict()
+    if {name: t.shape for name, t in state.items()} != expected:
+        raise CheckpointError.found(
+            "model to save",
+            "tensors",
+            expected=f"the {len(expected)} of its configuration",
+            found=f"{len(state)}, some with other names or shapes",
+            mend="save the model that was trained, before optimize_for_inference",
+        )
+    return {PREFIX + name: _stored(name, value, dtype) for name, value in state.items()}
+
+
+def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    learned_matrix = value.ndim >= 2 and name != "vae_encoder_pos_enc"
+    # Training may lay kernels out channels-last; the file wants plain row-major bytes.
+    stored = value.detach().cpu().to(dtype if learned_matrix else torch.float32).contiguous()
+    if not torch.isfinite(stored).all():
+        raise CheckpointError.found(
+            "model to save",
+            f"values of {name}",
+            expected=f"finite as {dtype}",
+            found="NaN or infinity",
+            mend="training diverged, or the weights are too large for float16: save float32",
+        )
+    return stored
+
+
+def _flat(statistics: Statistics) -> dict[str, Tensor]:
+    return {
+        f"{feature}.{name}": torch.from_numpy(np.array(value, dtype=np.float32, order="C"))
+        for feature, values in statistics.items()
+        for name, value in values.items()
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any], indent: int) -> None:
+    path.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,48 @@
+"""Checkpoints shared by the tests of this folder."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+
+from small_policies import act_config, make_act, make_statistics  # noqa: E402
+
+from armlet.policies import save_checkpoint  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def saved_cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float16 checkpoint of a two-camera policy; copy before changing (see cloned)."""
+    path = tmp_path_factory.mktemp("cameras") / "checkpoint"
+    config = act_config()
+    save_checkpoint(path, make_act(config), config, make_statistics(config), dtype=torch.float16)
+    return path
+
+
+@pytest.fixture(scope="session")
+def saved_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float32 checkpoint without cameras, so without the 45 MB backbone."""
+    path = tmp_path_factory.mktemp("vectors") / "checkpoint"
+    config = act_config(cameras=())
+    save_checkpoint(path, make_act(config), config, make_statistics(config))
+    return path
+
+
+@pytest.fixture
+def cloned(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copy of a checkpoint whose documents may be changed; large weights are linked."""
+
+    def clone(source: Path) -> Path:
+        target = tmp_path / "clone"
+        target.mkdir()
+        for file in source.iterdir():
+            if file.stat().st_size > 1_000_000:
+                (target / file.name).symlink_to(file)
+            else:
+                shutil.copy(file, target / file.name)
+        return target
+
+    return clone
