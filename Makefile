@@ -22,16 +22,17 @@ format: $(READY)
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-# Records demonstrations on the emulated bench and trains the shipped policy on them, about an hour.
+# Records demonstrations on the emulated bench and trains the shipped policy on them, half an hour.
 checkpoint: $(READY)
-	$(BIN)/armlet demo --record-only 60 --output training-output
+	$(BIN)/armlet demo --record-only 120 --seed 2026 --output training-output
+	rm -rf checkpoints/reach
 	$(BIN)/armlet train --dataset training-output/dataset --output checkpoints/reach --half
 
 # Stock LeRobot in an environment of its own, to compare with; never a dependency.
 oracle:
 	bash ../shared/oracle/setup.sh .oracle v04
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[ros,policy,plot,dev]'

@@ -1,6 +1,6 @@
 """Rates, jitter and latencies of the sim graph as another process sees them; one JSON line.
 
-usage: python benchmarks/graph.py [--seconds 10] [--policy]
+usage: python benchmarks/graph.py [--seconds 10] [--policy] [--width 640 --height 480]
 
 With --policy the shipped policy drives meanwhile. Figures hold for an otherwise idle machine.
 """
@@ -51,13 +51,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--policy", action="store_true")
+    parser.add_argument("--width", default="128")
+    parser.add_argument("--height", default="96")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         plan = DemoPlan(Path(directory) / "output")
         prepare(plan)
         policy = "true" if args.policy else "false"
-        with running_graph(plan, plan.dataset, policy=policy) as director:
-            print(json.dumps({"benchmark": "graph", **measure(director, args.seconds)}))
+        size = {"width": args.width, "height": args.height}
+        with running_graph(plan, plan.dataset, policy=policy, **size) as director:
+            print(json.dumps({"benchmark": "graph", **size, **measure(director, args.seconds)}))
 
 
 if __name__ == "__main__":

@@ -41,12 +41,14 @@ class ControlSettings:
     jitter of transport and of two unsynchronised loops does not reach the arm.
     ramp_velocity: speed at which a new source of commands is joined, until caught up.
     max_state_age_s: no goal is sent while the last full reading is older.
+    max_step_s: a cycle that comes late moves the goal no further than this much time allows.
     """
 
     command_timeout_s: float = 0.5
     command_delay_s: float = 0.02
     ramp_velocity: float = 1.0
     max_state_age_s: float = 0.1
+    max_step_s: float = 0.02
     caught_up_rad: float = 0.05
 
 
@@ -158,28 +160,38 @@ class Control:
             if stamp_ns > last[0]:
                 commands.due.append((stamp_ns, np.where(np.isnan(ordered), last[1], ordered)))
 
-    def follow(self, names: Sequence[str], trajectory: Trajectory) -> bool:
+    def follow(self, names: Sequence[str], trajectory: Trajectory, now_ns: int) -> bool:
         """Follow a trajectory from the point that is due now; False while a person commands.
 
-        Raises CommandRefused if joints are unknown or missing, or the arm is not armed.
+        A trajectory whose first point lies after its stamp begins at the present goal. Raises
+        CommandRefused if joints are unknown or missing, all its points are past, or the arm is
+        not armed.
         """
         with self._lock:
             if self._goal is None:
                 raise CommandRefused(f"not armed ({self.state.value}); call set_torque first")
-            first = self.guard.order(names, trajectory.positions[0].tolist())
-            if np.isnan(first).any():
-                raise CommandRefused(
-                    f"a trajectory must name every joint of {list(self.arm.joints)}, "
-                    f"found {list(names)}"
-                )
+            columns = self._columns(names, trajectory)
+            if trajectory.end_ns < now_ns:
+                late_s = (now_ns - trajectory.end_ns) * 1e-9
+                raise CommandRefused(f"all points of the trajectory are past, by {late_s:.2f} s")
             if self._commands.due:
                 self.counts.preempted += 1
                 return False
-            columns = [list(names).index(joint) for joint in self.arm.joints]
-            self._trajectory = Trajectory(
-                trajectory.stamp_ns, trajectory.times_s, trajectory.positions[:, columns]
-            )
+            times_s, positions = trajectory.times_s, trajectory.positions[:, columns]
+            if times_s[0] > 0:
+                times_s = np.concatenate([[0.0], times_s])
+                positions = np.concatenate([self._goal[None], positions])
+            self._trajectory = Trajectory(trajectory.stamp_ns, times_s, positions)
             return True
+
+    def _columns(self, names: Sequence[str], trajectory: Trajectory) -> list[int]:
+        first = self.guard.order(names, trajectory.positions[0].tolist())
+        if np.isnan(first).any():
+            raise CommandRefused(
+                f"a trajectory must name every joint of {list(self.arm.joints)}, "
+                f"found {list(names)}"
+            )
+        return [list(names).index(joint) for joint in self.arm.joints]
 
     def cycle(self, now_ns: int) -> Cycle:
         """Read, decide, send once. Bus trouble is kept in `state` and `last_error`, not raised."""
@@ -237,8 +249,7 @@ class Control:
             return None
         target = self._target(now_ns)
         elapsed = 0.0 if self._written_ns is None else (now_ns - self._written_ns) * 1e-9
-        # A late cycle must not become a leap of the goal.
-        elapsed = min(elapsed, 0.02)
+        elapsed = min(elapsed, self.settings.max_step_s)
         share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
         goal = self.guard.step(target, self._goal, elapsed, share if self._ramping else 1.0)
         if self._ramping:

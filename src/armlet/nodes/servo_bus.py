@@ -114,6 +114,7 @@ class ServoBus(ArmletNode):
                 command_timeout_s=self.value("command_timeout_s"),
                 command_delay_s=self.value("command_delay_s"),
                 ramp_velocity=self.value("ramp_velocity_rad_s"),
+                max_step_s=2 / self.value("rate_hz"),
             ),
         )
 
@@ -209,7 +210,8 @@ class ServoBus(ArmletNode):
     def _on_trajectory(self, message: JointTrajectory) -> None:
         assert self._control is not None
         try:
-            self._control.follow(message.joint_names, trajectory(message, time.time_ns()))
+            now_ns = time.time_ns()
+            self._control.follow(message.joint_names, trajectory(message, now_ns), now_ns)
         except ValueError as error:
             self.get_logger().error(f"joint_trajectory refused: {error}", throttle_duration_sec=2.0)
 
