@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from armlet.bringup import Graph
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,7 +58,7 @@ def parse_arguments(arguments: list[str]) -> dict[str, str]:
     return dict(argument.split(":=", 1) for argument in arguments)
 
 
-def _show_arguments(chosen) -> None:  # type: ignore[no-untyped-def]
+def _show_arguments(chosen: Graph) -> None:
     for argument in chosen.arguments:
         choices = f" {'|'.join(argument.choices)}" if argument.choices else ""
         print(f"{argument.name}:={argument.default}{choices}\n    {argument.description}")

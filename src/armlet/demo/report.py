@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from armlet.arm import SO101_JOINTS
 from armlet.episodes import Dataset
 
 from .demo import DemoPlan, Reach
@@ -58,7 +60,7 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
     plt.close(figure)
 
 
-def _draw_frames(figure, dataset: Dataset, episode: int) -> None:  # type: ignore[no-untyped-def]
+def _draw_frames(figure: Any, dataset: Dataset, episode: int) -> None:
     length = dataset.episodes[episode].length
     indices = np.linspace(0, length - 1, _SHOWN).astype(int).tolist()
     cameras = list(dataset.info.cameras)
@@ -71,9 +73,7 @@ def _draw_frames(figure, dataset: Dataset, episode: int) -> None:  # type: ignor
             axis.axis("off")
 
 
-def _draw_joints(figure, seen: Measurements, reach: Reach) -> None:  # type: ignore[no-untyped-def]
-    from armlet.arm import SO101_JOINTS
-
+def _draw_joints(figure: Any, seen: Measurements, reach: Reach) -> None:
     measured = seen.joint_rows("joint_states", reach.since_ns, reach.until_ns)
     sent = seen.joint_rows("applied_joint_commands", reach.since_ns, reach.until_ns)
     chunks = seen.chunks(reach.since_ns, reach.until_ns)
@@ -97,13 +97,13 @@ def _draw_joints(figure, seen: Measurements, reach: Reach) -> None:  # type: ign
     )
 
 
-def _legend(*entries: tuple[str, str]):  # type: ignore[no-untyped-def]
+def _legend(*entries: tuple[str, str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [Line2D([], [], color=color, label=label) for label, color in entries]
 
 
-def _draw_errors(figure, seen: Measurements, reaches: list[Reach]) -> None:  # type: ignore[no-untyped-def]
+def _draw_errors(figure: Any, seen: Measurements, reaches: list[Reach]) -> None:
     over_time, bars, table = figure.subplots(1, 3)
     for reach in reaches:
         times, errors = seen.reach_rows(reach.since_ns, reach.until_ns)
