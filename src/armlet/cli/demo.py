@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 
@@ -30,12 +29,9 @@ def run(args: argparse.Namespace) -> int:
     from armlet.demo.demo import DemoPlan, prepare
     from armlet.demo.director import DemoError
     from armlet.demo.stages import record_only, whole_demo
+    from armlet.demo.terminal import Terminal
 
-    begun = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - begun:5.0f} s] {text}", flush=True)
-
+    terminal = Terminal()
     plan = DemoPlan(
         output=args.output,
         demonstrations=args.record_only or 3,
@@ -45,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     prepare(plan)
     try:
         if args.record_only:
-            record_only(plan, say)
+            record_only(plan, terminal)
         else:
-            print(whole_demo(plan, args.checkpoint, args.report, say))
+            print(whole_demo(plan, args.checkpoint, args.report, terminal))
     except DemoError as error:
         print(f"armlet demo: {error}; what the nodes said is in {plan.log}", file=sys.stderr)
         return 1

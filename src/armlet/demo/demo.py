@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,7 @@ from armlet.sim.scene import target_point
 from armlet.supervisor import Supervisor
 
 from .director import DemoError, Director
-
-Say = Callable[[str], None]
+from .terminal import Terminal
 
 SETTLE_S = 0.6
 POLICY_S = 5.0
@@ -102,37 +101,41 @@ def wait_until_live(director: Director, needed: str) -> None:
     )
 
 
-def record_demonstrations(director: Director, plan: DemoPlan, say: Say) -> None:
+def record_demonstrations(director: Director, plan: DemoPlan, terminal: Terminal) -> None:
     """Record reaches that the scripted leader teleoperates."""
     for number in range(1, plan.demonstrations + 1):
-        time.sleep(float(director.trigger("sim_bench/reset")) + SETTLE_S)
+        of = f"{number}/{plan.demonstrations}"
+        duration_s = float(director.trigger("sim_bench/reset"))
+        terminal.wait(duration_s + SETTLE_S, f"demonstration {of}: leader and follower go home")
         director.trigger("recorder/start_recording")
-        time.sleep(float(director.trigger("sim_bench/demonstrate")) + SETTLE_S)
+        duration_s = float(director.trigger("sim_bench/demonstrate"))
+        terminal.wait(duration_s + SETTLE_S, f"demonstration {of}: recording")
         saved = director.trigger("recorder/stop_recording")
         error = director.seen.reach_rows(time.time_ns() - 300_000_000, time.time_ns())[1]
-        touched = f", tip {1000 * error.mean():.0f} mm from the target" if len(error) else ""
-        say(f"demonstration {number}/{plan.demonstrations}: {saved}{touched}")
+        touched = f", tip {1000 * error.mean():.1f} mm from the target" if len(error) else ""
+        terminal.say(f"demonstration {of}: {saved}{touched}")
 
 
-def drive_by_policy(director: Director, plan: DemoPlan, say: Say) -> list[Reach]:
+def drive_by_policy(director: Director, plan: DemoPlan, terminal: Terminal) -> list[Reach]:
     """Let the policy reach for random targets from camera and joint topics alone."""
     reaches = []
     for number in range(1, plan.reaches + 1):
+        of = f"{number}/{plan.reaches}"
         director.trigger("sim_bench/reset")
         director.drive_to(SO101_JOINTS, HOME)
-        time.sleep(SETTLE_S)
+        terminal.wait(SETTLE_S, f"target {of}: at home")
         director.trigger("recorder/start_recording")
         since_ns = time.time_ns()
         director.set("policy/set_running", True)
-        time.sleep(POLICY_S)
+        terminal.wait(POLICY_S, f"target {of}: the policy drives")
         director.set("policy/set_running", False)
         until_ns = time.time_ns()
         director.trigger("recorder/stop_recording")
         reach = _measure(director, since_ns, until_ns)
         reaches.append(reach)
-        say(
-            f"policy {number}/{plan.reaches}: tip {1000 * reach.error_m:.0f} mm from the target "
-            f"(without a policy {1000 * reach.baseline_m:.0f} mm)"
+        terminal.say(
+            f"target {of}: policy {1000 * reach.error_m:.0f} mm off, "
+            f"without looking {1000 * reach.baseline_m:.0f} mm"
         )
     return reaches
 

@@ -6,35 +6,35 @@ from pathlib import Path
 
 from .demo import (
     DemoPlan,
-    Say,
     drive_by_policy,
     record_demonstrations,
     running_graph,
     wait_until_live,
 )
 from .report import draw_report, report_text
+from .terminal import Terminal
 
 
-def record_only(plan: DemoPlan, say: Say) -> None:
+def record_only(plan: DemoPlan, terminal: Terminal) -> None:
     """Record demonstrations for training; no policy runs."""
-    say("starting the emulated bench, leader, follower, aligner and recorder")
+    terminal.say("starting the emulated bench, leader, follower, aligner and recorder")
     with running_graph(plan, plan.dataset, policy="false", teleop="true") as director:
         wait_until_live(director, "recorder")
-        record_demonstrations(director, plan, say)
+        record_demonstrations(director, plan, terminal)
 
 
-def whole_demo(plan: DemoPlan, checkpoint: str | None, picture: Path, say: Say) -> str:
+def whole_demo(plan: DemoPlan, checkpoint: str | None, picture: Path, terminal: Terminal) -> str:
     """Demonstrations, then the policy; draws the picture and returns the report."""
-    say("starting the emulated bench, leader, follower, aligner and recorder")
+    terminal.say("starting the emulated bench, leader, follower, aligner and recorder")
     with running_graph(plan, plan.dataset, policy="false", teleop="true") as director:
         wait_until_live(director, "recorder")
-        record_demonstrations(director, plan, say)
-    say("starting again with the policy in the leader's place")
+        record_demonstrations(director, plan, terminal)
+    terminal.say("starting again with the policy in the leader's place")
     given = {} if checkpoint is None else {"checkpoint": checkpoint}
     with running_graph(plan, plan.evaluation, running="false", **given) as director:
         wait_until_live(director, "policy")
-        reaches = drive_by_policy(director, plan, say)
+        reaches = drive_by_policy(director, plan, terminal)
         seen = director.seen
-    say("drawing the report")
+    terminal.say("drawing the report")
     draw_report(picture, plan, seen, reaches)
     return report_text(plan, picture, seen, reaches)

@@ -188,13 +188,11 @@ class PolicyNode(ArmletNode):
         index = grid_index(frame.stamp_ns, frame.contract.fps)
         begun = time.perf_counter()
         try:
-            if self._reset:
-                self._reset = False
-                self._policy.reset()
-                if self._ensembler is not None:
-                    self._ensembler.reset()
             rows = self._policy.predict_chunk(self._observation(frame))
             if self._ensembler is not None:
+                if self._reset:
+                    self._reset = False
+                    self._ensembler.reset()
                 rows = self._ensembler.update(rows, max(1, index - last_index))
             self._publish(frame, rows)
             self._trouble = ""

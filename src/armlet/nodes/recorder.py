@@ -161,7 +161,12 @@ class Recorder(ArmletNode):
         assert self._work is not None
         self._trouble = ""
         self._finished = []
-        self._work.submit(self._writer.begin_episode, self.value("task")).result()
+        try:
+            self._work.submit(self._writer.begin_episode, self.value("task")).result()
+        except (DatasetError, OSError) as error:
+            self._give_up(error)
+            response.success, response.message = False, self._trouble
+            return response
         self._since_ns = self.now_ns()
         response.success, response.message = True, f"recording episode {self._writer.episodes}"
         self._announce()
