@@ -14,11 +14,12 @@ from armlet.feetech import (
     Bus,
     BusError,
     CorruptReply,
+    ErrorBit,
     NoReply,
 )
 
 from .calibration import Calibration
-from .units import RADIANS_PER_TICK, Vector, radians_to_ticks, ticks_to_radians
+from .units import RADIANS_PER_TICK, Vector, limits_radians, radians_to_ticks, ticks_to_radians
 
 GRIPPER_PROTECTION = {
     "Max_Torque_Limit": 500,
@@ -38,6 +39,9 @@ SERVO_SETTINGS = {
 }
 """LeRobot's SO-101 settings, so that an arm behaves as it did when the data was recorded."""
 
+
+ARM_OUTSIDE_RAD = 0.1
+"""How far beyond its calibrated range a joint may stand when the arm is armed."""
 
 _TORQUE = REGISTERS["Torque_Enable"]
 
@@ -74,6 +78,8 @@ class Arm:
         self.calibration = calibration
         self.joints = tuple(calibration)
         self._ids = [joint.id for joint in calibration.values()]
+        self.errors: dict[str, ErrorBit | None] = {}
+        """Error bits of the last reading, by joint."""
 
     def connect(self) -> None:
         """Open the port and prove that every servo is there, is an STS3215 and is calibrated."""
@@ -136,6 +142,7 @@ class Arm:
         """All joints in one transaction, or None if a servo did not answer."""
         registers = [REGISTERS["Present_Position"], REGISTERS["Present_Velocity"]]
         reply = self.bus.sync_read(registers, self._ids)
+        self.errors = {j: reply.errors.get(i) for j, i in zip(self.joints, self._ids, strict=True)}
         if reply.missing:
             return None
         ticks = np.array([reply.values[servo_id] for servo_id in self._ids], np.float64)
@@ -174,6 +181,7 @@ class Arm:
         sample = self.read()
         if sample is None:
             raise ArmError("torque stays off: not every servo answered the first read")
+        self._require_inside(sample.position)
         goal = self.write(sample.position)
         wanted = np.rint(radians_to_ticks(goal, self.calibration)).astype(int).tolist()
         try:
@@ -182,12 +190,25 @@ class Arm:
                 if stored != ticks:
                     raise ArmError(f"{joint}: goal {ticks} was sent, the servo holds {stored}")
             for servo_id in self._ids:
+                # Kept in RAM only: gone if the servo lost its power since configure().
+                self.bus.write(servo_id, REGISTERS["Acceleration"], SERVO_SETTINGS["Acceleration"])
                 self.bus.write(servo_id, _TORQUE, 1)
                 self.bus.write(servo_id, REGISTERS["Lock"], 1)
         except (BusError, ArmError):
             self.torque_off()
             raise
         return goal
+
+    def _require_inside(self, position: Vector) -> None:
+        # A servo drives itself to its limits at full speed when it is armed beyond them.
+        lower, upper = limits_radians(self.calibration)
+        beyond = np.maximum(lower - position, position - upper)
+        outside = [j for j, far in zip(self.joints, beyond, strict=True) if far > ARM_OUTSIDE_RAD]
+        if outside:
+            raise ArmError(
+                f"torque stays off: {outside} stand outside their calibrated range; move them "
+                "inside by hand, or calibrate again"
+            )
 
     def torque_off(self, attempts: int = 3) -> None:
         """Release every servo and prove it by reading back, whatever single servos answer.

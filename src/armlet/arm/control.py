@@ -18,7 +18,7 @@ import numpy as np
 from armlet.feetech import BusError, PortError
 
 from .arm import Arm, ArmError, JointSample, Telemetry
-from .guard import CommandRefused, Guard
+from .guard import Guard
 from .trajectory import Trajectory
 from .units import Vector
 
@@ -27,6 +27,8 @@ class State(enum.Enum):
     """What the arm is doing; the value is what people read."""
 
     LOST = "bus lost"
+    SILENT = "servos do not answer"
+    UNPROVEN = "torque could not be proven off"
     UNARMED = "not armed"
     HOLD = "holding"
     COMMAND = "following joint_commands"
@@ -42,6 +44,7 @@ class ControlSettings:
     ramp_velocity: speed at which a new source of commands is joined, until caught up.
     max_state_age_s: no goal is sent while the last full reading is older.
     max_step_s: a cycle that comes late moves the goal no further than this much time allows.
+    silence_s: without a full reading for this long the arm has to be armed again.
     """
 
     command_timeout_s: float = 0.5
@@ -49,6 +52,7 @@ class ControlSettings:
     ramp_velocity: float = 1.0
     max_state_age_s: float = 0.1
     max_step_s: float = 0.02
+    silence_s: float = 0.5
     caught_up_rad: float = 0.05
 
 
@@ -104,9 +108,11 @@ class Control:
         self.state = State.UNARMED
         self.last_error = ""
         self._lock = threading.RLock()
+        self._release_wanted = False
         self._goal: Vector | None = None
         self._sample: JointSample | None = None
         self._written_ns: int | None = None
+        self._read_ns = 0
         self._commands = _Commands()
         self._trajectory: Trajectory | None = None
         self._ramping = False
@@ -117,77 +123,98 @@ class Control:
         return self._goal
 
     def torque_on(self) -> None:
-        """Hold the arm where it is. Raises ArmError or BusError and leaves torque off."""
+        """Hold the arm where it is; no effect if it is armed. Raises ArmError or BusError."""
         with self._lock:
+            if self._goal is not None:
+                return
             if self.state is State.LOST:
                 raise ArmError(f"the bus is lost ({self.last_error}); plug it in first")
-            self._forget()
+            self._release_wanted = False
             self._goal = self.arm.torque_on()
+            self._ramping = True
             self.state = State.HOLD
 
     def torque_off(self) -> None:
-        """Release the arm, proven by reading back. Raises ArmError or BusError."""
+        """Release the arm, proven by reading back; if the bus is lost, as soon as it is back.
+
+        Raises ArmError or BusError when the arm could not be proven released now.
+        """
         with self._lock:
             self._forget()
+            self._release_wanted = True
             if self.state is not State.LOST:
-                self.state = State.UNARMED
-            try:
-                self.arm.torque_off()
-            except PortError as error:
-                self._lose(error)
-                raise
+                self._release()
+            elif not self.reconnect():
+                raise ArmError(
+                    f"the bus is lost ({self.last_error}); torque goes off with its return"
+                )
+
+    def hold(self) -> None:
+        """Drop the trajectory and stay where the goal is."""
+        with self._lock:
+            self._trajectory = None
 
     def command(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now_ns: int
     ) -> None:
         """Follow a joint command (radians); partial names leave the other joints as they are.
 
-        A stamp of 0, or one further from now than command_timeout_s, counts as now. Raises
-        CommandRefused on what cannot be a command.
+        A stamp of 0 counts as now. Raises CommandRefused on what cannot be a command, and on a
+        stamp further from now than command_timeout_s.
         """
         with self._lock:
+            goal = self._armed_goal()
             ordered = self.guard.order(names, positions)
-            if self._goal is None:
-                raise CommandRefused(f"not armed ({self.state.value}); call set_torque first")
+            delay_ns = round(self.settings.command_delay_s * 1e9)
+            age_s = (now_ns - stamp_ns) * 1e-9 if stamp_ns else 0.0
+            if abs(age_s) > self.settings.command_timeout_s:
+                raise self.guard.refuse(f"the command's stamp is {age_s:.2f} s old")
             if self._trajectory is not None:
                 self._trajectory = None
                 self.counts.preempted += 1
             commands = self._commands
-            last = commands.due[-1] if commands.due else (0, self._goal)
-            if abs(now_ns - stamp_ns) > self.settings.command_timeout_s * 1e9:
-                stamp_ns = now_ns - round(self.settings.command_delay_s * 1e9)
+            stamp_ns = stamp_ns or now_ns - delay_ns
+            last = commands.due[-1] if commands.due else (0, goal)
             commands.arrived_ns = now_ns
-            if stamp_ns > last[0]:
+            if stamp_ns < last[0] - delay_ns:
+                # The clock was set back: what is due by the old one never would be again.
+                commands.due.clear()
+            if stamp_ns > last[0] or not commands.due:
                 commands.due.append((stamp_ns, np.where(np.isnan(ordered), last[1], ordered)))
 
     def follow(self, names: Sequence[str], trajectory: Trajectory, now_ns: int) -> bool:
         """Follow a trajectory from the point that is due now; False while a person commands.
 
-        A trajectory whose first point lies after its stamp begins at the present goal. Raises
+        Until its first point is due the arm moves there from the present goal. Raises
         CommandRefused if joints are unknown or missing, all its points are past, or the arm is
         not armed.
         """
         with self._lock:
-            if self._goal is None:
-                raise CommandRefused(f"not armed ({self.state.value}); call set_torque first")
+            goal = self._armed_goal()
             columns = self._columns(names, trajectory)
             if trajectory.end_ns < now_ns:
                 late_s = (now_ns - trajectory.end_ns) * 1e-9
-                raise CommandRefused(f"all points of the trajectory are past, by {late_s:.2f} s")
+                raise self.guard.refuse(f"all points of the trajectory are past, by {late_s:.2f} s")
             if self._commands.due:
                 self.counts.preempted += 1
                 return False
             times_s, positions = trajectory.times_s, trajectory.positions[:, columns]
-            if times_s[0] > 0:
-                times_s = np.concatenate([[0.0], times_s])
-                positions = np.concatenate([self._goal[None], positions])
+            elapsed_s = (now_ns - trajectory.stamp_ns) * 1e-9
+            if times_s[0] > elapsed_s:
+                times_s = np.concatenate([[elapsed_s], times_s])
+                positions = np.concatenate([goal[None], positions])
             self._trajectory = Trajectory(trajectory.stamp_ns, times_s, positions)
             return True
+
+    def _armed_goal(self) -> Vector:
+        if self._goal is None:
+            raise self.guard.refuse(f"not armed ({self.state.value}); call set_torque first")
+        return self._goal
 
     def _columns(self, names: Sequence[str], trajectory: Trajectory) -> list[int]:
         first = self.guard.order(names, trajectory.positions[0].tolist())
         if np.isnan(first).any():
-            raise CommandRefused(
+            raise self.guard.refuse(
                 f"a trajectory must name every joint of {list(self.arm.joints)}, "
                 f"found {list(names)}"
             )
@@ -201,10 +228,7 @@ class Control:
                 return Cycle(None, None)
             try:
                 sample = self.arm.read()
-                if sample is None:
-                    self.counts.unread += 1
-                else:
-                    self._sample = sample
+                self._note(sample, now_ns)
                 return Cycle(sample, self._drive(now_ns))
             except BusError as error:
                 self._lose(error)
@@ -220,16 +244,46 @@ class Control:
                 return None
 
     def reconnect(self) -> bool:
-        """Try once to find the arm again; it stays as it is and is not armed by this."""
+        """Try once to find the arm again. It is not armed by this.
+
+        Servos that kept their power go on holding, unless torque_off was asked for meanwhile.
+        """
         with self._lock:
             try:
                 self.arm.close()
                 self.arm.connect()
+                self.state = State.UNARMED
+                if self._release_wanted:
+                    self._release()
             except (BusError, ArmError) as error:
                 self.last_error = str(error)
-                return False
-            self.state = State.UNARMED
-            return True
+                if self.state is State.UNARMED:
+                    self.state = State.LOST
+            return self.state is State.UNARMED
+
+    def _release(self) -> None:
+        try:
+            self.arm.torque_off()
+        except PortError as error:
+            self._lose(error)
+            raise
+        except ArmError as error:
+            self.state, self.last_error = State.UNPROVEN, str(error)
+            raise
+        self.state, self._release_wanted = State.UNARMED, False
+
+    def _note(self, sample: JointSample | None, now_ns: int) -> None:
+        if sample is not None:
+            self._sample, self._read_ns = sample, now_ns
+            if self.state is State.SILENT:
+                self.state = State.UNARMED
+            return
+        self.counts.unread += 1
+        silent_s = (now_ns - self._read_ns) * 1e-9
+        if silent_s > self.settings.silence_s and self.state is not State.SILENT:
+            self._forget()
+            self.state = State.SILENT
+            self.last_error = f"no full reading for {silent_s:.1f} s; check supply and cables"
 
     def _lose(self, error: BusError) -> None:
         self._forget()
@@ -249,7 +303,8 @@ class Control:
             return None
         target = self._target(now_ns)
         elapsed = 0.0 if self._written_ns is None else (now_ns - self._written_ns) * 1e-9
-        elapsed = min(elapsed, self.settings.max_step_s)
+        # Between 0 and max_step_s, whatever the clock did.
+        elapsed = min(max(elapsed, 0.0), self.settings.max_step_s)
         share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
         goal = self.guard.step(target, self._goal, elapsed, share if self._ramping else 1.0)
         if self._ramping:

@@ -51,13 +51,13 @@ class Guard:
         values = np.asarray(positions, np.float64)
         unknown = [name for name in names if name not in self.joints]
         if unknown or len(set(names)) != len(names) or not names:
-            raise self._refused(
+            raise self.refuse(
                 f"joints must be among {list(self.joints)}, each once; found {list(names)}"
             )
         if values.shape != (len(names),):
-            raise self._refused(f"{len(names)} joint names with {values.size} positions")
+            raise self.refuse(f"{len(names)} joint names with {values.size} positions")
         if not np.isfinite(values).all():
-            raise self._refused(f"positions must be finite, found {values.tolist()}")
+            raise self.refuse(f"positions must be finite, found {values.tolist()}")
         ordered = np.full(len(self.joints), np.nan)
         ordered[[self.joints.index(name) for name in names]] = values
         return ordered
@@ -65,10 +65,13 @@ class Guard:
     def step(self, target: Vector, goal: Vector, dt_s: float, share: float = 1.0) -> Vector:
         """The next goal (n,) towards target (n,) from the present goal, radians.
 
-        share scales the velocity limit (ramp-in). Raises CommandRefused if anything is not finite.
+        share scales the velocity limit (ramp-in). Raises CommandRefused if anything is not finite,
+        or time runs backwards.
         """
+        if dt_s < 0:
+            raise self.refuse(f"a step of {dt_s} s: the clock was set back")
         if not (np.isfinite(target).all() and np.isfinite(goal).all()):
-            raise self._refused(f"target {target.tolist()} from goal {goal.tolist()} is not finite")
+            raise self.refuse(f"target {target.tolist()} from goal {goal.tolist()} is not finite")
         clamped = np.clip(target, self.lower, self.upper)
         self.counts.clamped += bool((clamped != target).any())
         reach = self.velocity * share * dt_s
@@ -76,6 +79,7 @@ class Guard:
         self.counts.slowed += bool((step != clamped - goal).any())
         return goal + step
 
-    def _refused(self, reason: str) -> CommandRefused:
+    def refuse(self, reason: str) -> CommandRefused:
+        """Count a refusal; the error to raise."""
         self.counts.refused += 1
         return CommandRefused(reason)
