@@ -145,6 +145,13 @@ BENCH = (
 )
 
 
+def _whole(values: Values, name: str) -> int:
+    try:
+        return int(values[name])
+    except ValueError:
+        raise BringupError(f"{name} must be a whole number, found {values[name]!r}") from None
+
+
 def _emulated(values: Values) -> bool:
     return values.get("emulated", "true") == "true"
 
@@ -193,7 +200,7 @@ def _bench(values: Values) -> list[NodeSpec]:
             "sim_bench",
             values,
             directory=values["bench_directory"],
-            seed=int(values["seed"]),
+            seed=_whole(values, "seed"),
             paced=values["paced"] == "true",
             **_picture_parameters(values),
         )
@@ -204,9 +211,9 @@ def _picture_parameters(values: Values) -> dict[str, Any]:
     if "width" not in values:
         return {"cameras": False}
     return {
-        "width": int(values["width"]),
-        "height": int(values["height"]),
-        "fps": float(values["fps"]),
+        "width": _whole(values, "width"),
+        "height": _whole(values, "height"),
+        "fps": float(_whole(values, "fps")),
     }
 
 
@@ -239,14 +246,14 @@ def _cameras(values: Values) -> list[NodeSpec]:
 
 def _aligner(values: Values) -> list[NodeSpec]:
     names = list(_camera_sources(values))
-    fps = int(values["fps"])
+    fps = _whole(values, "fps")
     pictures: dict[str, Any] = {}
     for name in names:
         pictures |= {
             f"{name}.topic": f"{name}/image_raw/compressed",
             f"{name}.type": "compressed",
             f"{name}.policy": "nearest",
-            # A frame period and a little: one lost picture is bridged by its neighbour.
+            # A frame period and a little: one lost picture is bridged by its neighbour, counted.
             f"{name}.tolerance_s": round(1.2 / fps, 4),
         }
     return [_spec("aligner", values, fps=fps, streams=["state", "action", *names], **pictures)]
@@ -276,7 +283,7 @@ def _policy(values: Values) -> list[NodeSpec]:
         checkpoint=str(Path(values["checkpoint"]).absolute()),
         calibration_file=_follower_calibration(values),
         joint_units=values["joint_units"],
-        threads=int(values["threads"]),
+        threads=_whole(values, "threads"),
         running=values["running"] == "true",
         task=values["task"],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -26,12 +28,13 @@ class Supervisor:
         self._output = output or sys.stdout
         self.processes: dict[str, subprocess.Popen[str]] = {}
         """Started processes by label."""
+        self._relays: list[threading.Thread] = []
         self._ending = threading.Event()
         self._reported: set[str] = set()
 
     def run(self, duration_s: float | None = None) -> int:
         """Run until a signal, the duration or the end of a required node; 0 unless one failed."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="armlet-") as directory:
             try:
@@ -53,10 +56,13 @@ class Supervisor:
                 text=True,
                 # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
                 start_new_session=True,
+                env={**os.environ, "ARMLET_SUPERVISOR": str(os.getpid())},
             )
             self.processes[spec.label] = process
             lines = process.stdout
-            threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True).start()
+            relay = threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True)
+            relay.start()
+            self._relays.append(relay)
 
     def stop(self) -> bool:
         """Interrupt what still runs, the last started first; True if all ended well.
@@ -67,6 +73,8 @@ class Supervisor:
         for process in reversed(self.processes.values()):
             if process.poll() is None:
                 clean &= _end(process)
+        for relay in self._relays:
+            relay.join(STOP_GRACE_S)
         return clean
 
     def _watch(self, duration_s: float | None) -> bool:
@@ -96,7 +104,9 @@ class Supervisor:
             self._say(label, line.rstrip())
 
     def _say(self, label: str, text: str) -> None:
-        print(f"[{label}] {text}", file=self._output, flush=True)
+        # A closed output (a pipe into `head`) must not end the draining: the node would block.
+        with contextlib.suppress(OSError, ValueError):
+            print(f"[{label}] {text}", file=self._output, flush=True)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._ending.set()

@@ -33,7 +33,7 @@ def test_linear_interpolates_at_the_grid_point():
     for i in range(30):
         stamp = START + i * 10 * MS
         buffer.push("state", stamp, ramp(stamp))
-    frames = list(buffer.frames(START))
+    frames = list(buffer.frames(START + 300 * MS))
     assert len(frames) >= 8
     for frame in frames:
         np.testing.assert_allclose(frame.values["state"], ramp(frame.stamp_ns), atol=1e-9)
@@ -70,16 +70,17 @@ def test_misses_are_counted_by_stream_and_reason_and_nothing_is_emitted():
         ("early", Policy.PREVIOUS, 0.05),
     )
     at = grid_ns(FIRST, FPS)
-    buffer.push("good", at, 1)
+    for stamp in (at - 60 * MS, at):
+        buffer.push("good", stamp, 1)
     buffer.push("old", at - 60 * MS, 1)
     buffer.push("early", at + MS, 1)
     assert list(buffer.frames(at + 100 * MS)) == []
     missed = {name: account.missed for name, account in buffer.ledger.streams.items()}
-    assert missed["never"][Miss.NEVER_SEEN] == 1
-    assert missed["old"][Miss.STALE] == 1
-    assert missed["early"][Miss.FUTURE] == 1
-    assert sum(missed["good"].values()) == 0
-    assert buffer.ledger.missed_frames == 1
+    assert missed["never"] == {Miss.NEVER_SEEN: 2}
+    assert missed["old"] == {Miss.STALE: 1}
+    assert missed["early"] == {Miss.FUTURE: 2}
+    assert missed["good"] == {}
+    assert buffer.ledger.missed_frames == 2
     assert buffer.ledger.frames == 0
 
 
@@ -102,13 +103,48 @@ def test_late_and_duplicate_samples_are_counted():
     assert (account.received, account.late, account.duplicate) == (3, 2, 1)
 
 
-def test_a_long_silence_is_counted_without_walking_through_it():
+@pytest.mark.parametrize("back", [False, True])
+def test_a_long_silence_is_counted_without_walking_through_it(back):
     buffer = aligner(("cam", Policy.NEAREST, 0.02))
     at = grid_ns(FIRST, FPS)
     buffer.push("cam", at, "a")
-    day = 86_400 * 1000 * MS
-    assert len(list(buffer.frames(at + day))) == 1
-    assert buffer.ledger.missed_frames == pytest.approx(86_400 * FPS, abs=FPS)
+    later = at + 86_400 * 1000 * MS
+    if back:
+        buffer.push("cam", later - 50 * MS, "b")
+    assert len(list(buffer.frames(later))) == (2 if back else 1)
+    assert buffer.ledger.missed_frames == pytest.approx(86_400 * FPS, abs=2 * FPS)
+    assert buffer.ledger.frames + buffer.ledger.missed_frames < 86_400 * FPS + FPS
+
+
+def test_a_stamp_of_zero_does_not_stall_it():
+    buffer = aligner(("cam", Policy.NEAREST, 0.02))
+    buffer.push("cam", 0, "unset")
+    buffer.push("cam", START, "a")
+    values = [frame.values["cam"] for frame in buffer.frames(START + 30 * MS)]
+    assert values == ["unset"] or values == ["unset", "a"]
+
+
+def test_a_clock_set_back_starts_the_grid_again():
+    buffer = aligner(("cam", Policy.NEAREST, 0.02))
+    hour = 3_600_000 * MS
+    for i in range(30):
+        stamp = START + i * 33 * MS
+        buffer.push("cam", stamp, i)
+        list(buffer.frames(stamp))
+    frames = []
+    for i in range(30):
+        stamp = START - hour + i * 33 * MS
+        buffer.push("cam", stamp, i)
+        frames += buffer.frames(stamp)
+    assert len(frames) > 20
+    assert buffer.ledger.clock_jumps == 1
+
+
+def test_no_frame_is_ahead_of_the_clock():
+    buffer = aligner(("cam", Policy.NEAREST, 0.02))
+    buffer.push("cam", START, "a")
+    buffer.push("cam", START + 3_600_000 * MS, "from the future")
+    assert all(frame.stamp_ns <= START + 500 * MS for frame in buffer.frames(START + 500 * MS))
 
 
 def test_memory_stays_bounded():
@@ -122,28 +158,31 @@ def test_memory_stays_bounded():
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_frames_depend_on_stamps_not_on_the_order_of_arrival(data):
+def test_frames_depend_on_stamps_not_on_how_the_streams_interleave(data):
+    """Every interleaving of streams that each come in order, asked after every sample."""
     jitter = st.lists(st.integers(-4, 4), min_size=40, max_size=40)
-    samples = [
-        (name, START + i * step * MS + shift * MS)
+    streams = {
+        name: [START + i * step * MS + shift * MS for i, shift in enumerate(data.draw(jitter))]
         for name, step in (("state", 10), ("cam", 33))
-        for i, shift in enumerate(data.draw(jitter))
-    ]
+    }
 
     def frames(order):
         buffer = aligner(
             ("state", Policy.LINEAR, 0.05), ("cam", Policy.NEAREST, 0.04), max_wait_s=5
         )
-        emitted = []
-        # The first sample fixes where the grid starts, so that it is the same in every order.
-        buffer.push("state", START - 5 * MS, ramp(START - 5 * MS))
-        for name, stamp in order:
+        left = {name: iter(stamps) for name, stamps in streams.items()}
+        now, emitted = START, []
+        for name in order:
+            stamp = next(left[name])
             buffer.push(name, stamp, ramp(stamp))
+            now = max(now, stamp)
+            emitted += buffer.frames(now)
         emitted += buffer.frames(START + 10_000 * MS)
         return [(f.index, {k: v.tobytes() for k, v in f.values.items()}) for f in emitted]
 
-    shuffled = data.draw(st.permutations(samples))
-    assert frames(shuffled) == frames(sorted(samples, key=lambda sample: sample[1]))
+    names = [name for name, stamps in streams.items() for _ in stamps]
+    by_stamp = sorted((stamp, name) for name, stamps in streams.items() for stamp in stamps)
+    assert frames(data.draw(st.permutations(names))) == frames([name for _, name in by_stamp])
 
 
 @settings(max_examples=40, deadline=None)

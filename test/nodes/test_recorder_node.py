@@ -71,6 +71,36 @@ def test_an_episode_is_what_the_topics_said(tmp_path):
     np.testing.assert_allclose(np.diff(stamps) * 1e-9, 1 / 30, atol=1e-6)
 
 
+def test_it_records_again_after_being_deactivated(tmp_path):
+    root = tmp_path / "dataset"
+    with record(root, task="wave") as graph:
+        ready(graph)
+        for transition in (
+            "deactivate",
+            "activate",
+            "deactivate",
+            "cleanup",
+            "configure",
+            "activate",
+        ):
+            graph.director.change_state("recorder", transition)
+        ready(graph)
+        record_frames(graph, 10)
+        assert "episode 0" in graph.director.trigger("recorder/stop_recording")
+    assert check(root) == []
+
+
+def test_a_root_that_cannot_be_written_is_reported_and_ends_nothing(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with record(file / "dataset", task="wave") as graph:
+        graph.wait("actions", lambda: graph.seen.count("action") > 3)
+        graph.wait_for_status("recorder: dataset", "file")
+        with pytest.raises(DemoError, match="file"):
+            graph.director.trigger("recorder/start_recording")
+        assert graph.processes["recorder"].poll() is None
+
+
 def test_without_frames_or_task_it_does_not_start(tmp_path):
     spec = NodeSpec(
         "recorder",

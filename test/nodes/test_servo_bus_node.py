@@ -89,7 +89,31 @@ def test_commands_past_the_limits_stop_at_the_limits(bench, bus):
     assert upper[5] - bus.seen.latest("joint_states")[5] < 0.05
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_empty_trajectory_cancels_the_one_in_play(bench, bus):
+    start = bus.seen.latest("joint_states")
+    far = start + np.array([0.8, 0, 0, 0, 0, 0])
+    bus.director.follow(SO101_JOINTS, 20.0, np.stack([start, far]))
+    bus.wait_for_status("servo_bus: bus", "following joint_trajectory")
+    bus.director.cancel()
+    bus.wait_for_status("servo_bus: bus", "holding")
+    assert abs(bus.seen.latest("joint_states") - start).max() < 0.5
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_trajectory_that_is_not_finite_is_refused_and_counted(bench, bus, bad):
+    before = goals(bench)
+    bus.wait_for_status("servo_bus: bus", "holding")
+    rows = np.tile(bus.seen.latest("joint_states"), (2, 1))
+    rows[1, 2] = bad
+    bus.director.follow(SO101_JOINTS, 1.0, rows)
+    bus.wait(
+        "a counted refusal",
+        lambda: int(bus.seen.status()["servo_bus: bus"]["refused"]) > 0,
+    )
+    assert goals(bench) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_torque_is_off_after_a_signal(bench, bus, number):
     process = bus.processes["servo_bus"]
     assert torque(bench) == [1] * 6
@@ -163,29 +187,39 @@ def test_another_arms_calibration_is_refused_before_torque(bench, tmp_path):
     assert [servo.peek(TORQUE) for servo in bench.leader.servos.values()] == [0] * 6
 
 
-def change(director, transition):
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
+def test_a_stop_asked_for_while_the_bus_is_lost_happens_on_its_return(bench, bus):
+    bench.follower.hang_up()
+    bus.wait_for_status("servo_bus: bus", "bus lost")
+    with pytest.raises(DemoError, match="lost"):
+        bus.director.trigger("servo_bus/stop")
+    bench.follower.plug()
+    bus.wait_for_status("servo_bus: bus", "not armed")
+    assert torque(bench) == [0] * 6
 
-    request = ChangeState.Request(
-        transition=Transition(id=getattr(Transition, f"TRANSITION_{transition.upper()}"))
-    )
-    assert director.call(ChangeState, "servo_bus/change_state", request).success
+
+def test_servos_that_fall_silent_must_be_armed_again(bench, bus):
+    bus.wait_for_status("servo_bus: bus", "holding")
+    bench.follower.faults.dead.update(range(1, 7))
+    bus.wait_for_status("servo_bus: bus", "servos do not answer")
+    bench.follower.faults.dead.clear()
+    bus.wait_for_status("servo_bus: bus", "not armed")
+    bus.director.set("servo_bus/set_torque", True)
+    bus.wait_for_status("servo_bus: bus", "holding")
 
 
 def test_its_lifecycle_means_something(bench, tmp_path):
     spec = follower(tmp_path / "follower", autostart=False)
     with running([spec]) as bus:
         for _ in range(2):
-            change(bus.director, "configure")
+            bus.director.change_state("servo_bus", "configure")
             states = bus.seen.count("joint_states")
             bus.wait("states", lambda states=states: bus.seen.count("joint_states") > states + 3)
             assert torque(bench) == [0] * 6, "configured is not armed"
             with pytest.raises(DemoError, match="not active"):
                 bus.director.set("servo_bus/set_torque", True)
-            change(bus.director, "activate")
+            bus.director.change_state("servo_bus", "activate")
             assert torque(bench) == [1] * 6
-            change(bus.director, "deactivate")
+            bus.director.change_state("servo_bus", "deactivate")
             assert torque(bench) == [0] * 6
-            change(bus.director, "cleanup")
+            bus.director.change_state("servo_bus", "cleanup")
         assert bus.processes["servo_bus"].poll() is None

@@ -1,13 +1,16 @@
 """`armlet up` as a user runs it: a process, a terminal's output, a signal, an exit status."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from armlet.bringup import share_directory
 from armlet.feetech import REGISTERS, Bus
+from armlet.sim import Bench
 
 
 def up(*words):
@@ -29,7 +32,7 @@ def read_until(process, text):
     raise AssertionError(f"{text!r} was never said:\n{''.join(said)}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_cleanly(tmp_path, number):
     process = up("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
     read_until(process, "follower on")
@@ -47,16 +50,56 @@ def test_duration_ends_it(tmp_path):
     assert process.returncode == 0, said
 
 
-def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(tmp_path):
-    process = up("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
+def child(process, node):
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", f"nodes.{node}"], capture_output=True, text=True
+    )
+    return int(found.stdout.split()[0])
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with Bench(paced=False, links=tmp_path) as bench:
+        yield bench
+
+
+def torque(bench):
+    return [s.peek(REGISTERS["Torque_Enable"]) for s in bench.follower.servos.values()]
+
+
+def on(bench, tmp_path):
+    """`armlet up teleop` on a bench of the test's own, so that its registers can be read."""
+    calibration = share_directory() / "config" / "calibration"
+    process = up(
+        "teleop",
+        f"follower_port:={tmp_path / 'follower'}",
+        f"leader_port:={tmp_path / 'leader'}",
+        f"follower_calibration:={calibration / 'emulated_follower.json'}",
+        f"leader_calibration:={calibration / 'emulated_leader.json'}",
+    )
     read_until(process, "follower on")
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "nodes.teleop"], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    assert torque(bench) == [1] * 6
+    return process
+
+
+def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(bench, tmp_path):
+    process = on(bench, tmp_path)
+    os.kill(child(process, "teleop"), signal.SIGKILL)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "teleop ended with status -9; stopping the graph" in said
+    assert torque(bench) == [0] * 6
+
+
+def test_a_killed_supervisor_takes_its_nodes_along_and_the_arm_is_released(bench, tmp_path):
+    process = on(bench, tmp_path)
+    node = os.pidfd_open(child(process, "servo_bus"))
+    process.kill()
+    process.wait()
+    ended, _, _ = select.select([node], [], [], 30)
+    os.close(node)
+    assert ended
+    assert torque(bench) == [0] * 6
 
 
 def test_emulate_serves_a_bus_until_it_is_stopped(tmp_path):

@@ -1,9 +1,10 @@
 """Streams of stamped values in, frames on a fixed grid out.
 
 The grid is t_k = k / fps seconds of Unix time, so a recording, its replay and a live run share
-it. A frame is emitted when every stream has passed t_k, or at t_k + max_wait; it depends on the
-stamps alone, not on the order of arrival. A frame that cannot be built within tolerance is not
-emitted, and counted; nothing is ever filled in.
+it. A frame is emitted when every stream has passed t_k, or at t_k + max_wait. It depends on the
+stamps alone, whatever the order in which the streams' samples come (each stream's own come in
+order; one that does not, and comes after its place was settled, is counted late). A frame that
+cannot be built within tolerance is not emitted, and counted; nothing is ever filled in.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from .stream import Evaluated, Miss, Stream, StreamConfig
 
 _SECOND_NS = 1_000_000_000
 
-# A silence longer than this (suspended machine, stepped clock) is counted in one go.
-_LONGEST_BACKLOG_S = 10
+# Behind by more than this (a suspended machine, a stepped clock), grid points are not walked but
+# jumped to the next that can be built; set back by more than this, the grid starts again.
+_JUMP_NS = _SECOND_NS
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Aligner:
         if not self._streams:
             raise ValueError("an aligner needs at least one stream")
         self._next: int | None = None
+        self._settling = False
         self._last_source: dict[str, int] = {}
         self.ledger = Ledger({name: StreamLedger() for name in self._streams})
 
@@ -63,37 +66,54 @@ class Aligner:
         """Take a sample. KeyError if there is no such stream."""
         account = self.ledger.streams[name]
         account.received += 1
-        if self._next is None:
-            self._next = grid_index(stamp_ns, self.fps)
-        elif self._next > 0 and stamp_ns <= grid_ns(self._next - 1, self.fps):
+        index = grid_index(stamp_ns, self.fps)
+        if self._next is None or (index < self._next and not self._settling):
+            self._next = index
+        elif index < self._next:
             account.late += 1
         account.duplicate += not self._streams[name].push(stamp_ns, value)
 
     def frames(self, now_ns: int) -> Iterator[Frame]:
-        """Frames that are settled by now, in order."""
-        if self._next is None:
-            return
-        self._skip_backlog(now_ns)
-        while self._settled(now_ns):
+        """Frames that are settled by now, the time on the clock the stamps are of; in order."""
+        if self._next is not None and now_ns < grid_ns(self._next, self.fps) - _JUMP_NS:
+            self._start_again()
+        while self._next is not None and self._settled(self._next, now_ns):
+            self._settling = True
             frame = self._build(self._next)
             self._next += 1
             if frame is not None:
                 yield frame
+            self._jump(self._next, now_ns)
 
-    def _skip_backlog(self, now_ns: int) -> None:
-        assert self._next is not None
-        oldest = grid_index(now_ns - self._max_wait_ns - _LONGEST_BACKLOG_S * _SECOND_NS, self.fps)
-        seen = [s.newest_ns for s in self._streams.values() if s.newest_ns is not None]
-        if self._next < oldest and max(seen) < grid_ns(self._next, self.fps):
-            self.ledger.missed_frames += oldest - self._next
-            self._next = oldest
+    def _start_again(self) -> None:
+        self._next, self._settling = None, False
+        for stream in self._streams.values():
+            stream.clear()
+        self._last_source.clear()
+        self.ledger.clock_jumps += 1
 
-    def _settled(self, now_ns: int) -> bool:
-        assert self._next is not None
-        at_ns = grid_ns(self._next, self.fps)
+    def _jump(self, index: int, now_ns: int) -> None:
+        behind = grid_index(now_ns - self._max_wait_ns - _JUMP_NS, self.fps)
+        if index >= behind:
+            return
+        at_ns = grid_ns(index, self.fps)
+        tolerances = {s: s.config.tolerance_ns for s in self._streams.values()}
+        firsts = [s.first_from(at_ns - tolerance) for s, tolerance in tolerances.items()]
+        if None not in firsts:
+            earliest = max(
+                first - tolerance
+                for first, tolerance in zip(firsts, tolerances.values(), strict=True)
+                if first is not None
+            )
+            behind = min(behind, max(index, grid_index(earliest, self.fps)))
+        self.ledger.missed_frames += behind - index
+        self._next = behind
+
+    def _settled(self, index: int, now_ns: int) -> bool:
+        at_ns = grid_ns(index, self.fps)
         if now_ns >= at_ns + self._max_wait_ns:
             return True
-        return all(stream.passed(at_ns) for stream in self._streams.values())
+        return at_ns <= now_ns and all(s.passed(at_ns) for s in self._streams.values())
 
     def _build(self, index: int) -> Frame | None:
         at_ns = grid_ns(index, self.fps)

@@ -10,7 +10,10 @@ from .stream import Miss
 
 @dataclass
 class StreamLedger:
-    """Counts of one stream since start; missed is by reason."""
+    """Counts of one stream since start; missed is by reason.
+
+    implausible: samples not taken because their stamp is far from the time they came at.
+    """
 
     received: int = 0
     used: int = 0
@@ -18,12 +21,13 @@ class StreamLedger:
     interpolated: int = 0
     late: int = 0
     duplicate: int = 0
+    implausible: int = 0
     missed: Counter[Miss] = field(default_factory=Counter)
     worst_skew_s: float = 0.0
 
     def summary(self) -> dict[str, str]:
         """Counts as text, for diagnostics."""
-        plain = ("received", "used", "reused", "interpolated", "late", "duplicate")
+        plain = ("received", "used", "reused", "interpolated", "late", "duplicate", "implausible")
         return {
             **{name: str(getattr(self, name)) for name in plain},
             **{reason.value: str(self.missed[reason]) for reason in Miss},
@@ -38,3 +42,4 @@ class Ledger:
     streams: dict[str, StreamLedger]
     frames: int = 0
     missed_frames: int = 0
+    clock_jumps: int = 0

@@ -61,7 +61,7 @@ class Evaluated:
     interpolated: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Stream:
     """Samples of one stream in the order of their stamps, whatever order they came in."""
 
@@ -83,6 +83,17 @@ class Stream:
     def passed(self, at_ns: int) -> bool:
         """Whether a sample at or after a time has come, so that the value there is settled."""
         return self.newest_ns is not None and self.newest_ns >= at_ns
+
+    def first_from(self, at_ns: int) -> int | None:
+        """The first stamp at or after a time; None if there is none."""
+        index = bisect.bisect_left(self._stamps, at_ns)
+        return self._stamps[index] if index < len(self._stamps) else None
+
+    def clear(self) -> None:
+        """Forget all samples."""
+        self._stamps.clear()
+        self._values.clear()
+        self.newest_ns = None
 
     def evaluate(self, at_ns: int) -> Evaluated | Miss:
         """The value at a time by the stream's policy, or why there is none."""

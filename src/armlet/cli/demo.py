@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     prepare(plan)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C: the graph is stopped on the way out.
+        signal.signal(number, signal.default_int_handler)
     try:
         if args.record_only:
             record_only(plan, terminal)
@@ -47,4 +51,6 @@ def run(args: argparse.Namespace) -> int:
     except DemoError as error:
         print(f"armlet demo: {error}; what the nodes said is in {plan.log}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0

@@ -46,7 +46,6 @@ class DemoPlan:
     demonstrations: int = 3
     reaches: int = 6
     seed: int = 0
-    policy: bool = True
 
     @property
     def dataset(self) -> Path:
@@ -83,9 +82,11 @@ def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Dire
 
 
 def prepare(plan: DemoPlan) -> None:
-    """Empty the output directory and keep this run's topics to itself."""
-    shutil.rmtree(plan.output, ignore_errors=True)
-    plan.output.mkdir(parents=True)
+    """Remove what an earlier run left and keep this run's topics to itself."""
+    for made in (plan.dataset, plan.evaluation):
+        shutil.rmtree(made, ignore_errors=True)
+    plan.log.unlink(missing_ok=True)
+    plan.output.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     # Another graph on this machine must not drive these arms, nor be driven.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))

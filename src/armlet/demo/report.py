@@ -52,12 +52,23 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
     figure = plt.figure(figsize=(14, 10), layout="constrained")
     figure.suptitle("armlet demo: a policy trained on recorded episodes reaches for the target")
     rows = figure.subfigures(3, 1, height_ratios=(1.25, 1.6, 0.9))
-    best = int(np.argmin([reach.error_m for reach in reaches]))
-    _draw_frames(rows[0], Dataset(plan.evaluation), best)
-    _draw_joints(rows[1], seen, reaches[best])
+    best = min(reaches, key=lambda reach: reach.error_m)
+    evaluation = Dataset(plan.evaluation)
+    _draw_frames(rows[0], evaluation, _episode_of(evaluation, best))
+    _draw_joints(rows[1], seen, best)
     _draw_errors(rows[2], seen, reaches)
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _episode_of(dataset: Dataset, reach: Reach) -> int:
+    """The longest episode recorded during a reach: a hole may have split it."""
+    inside = [
+        info.episode
+        for info in dataset.episodes
+        if reach.since_ns <= dataset.episode(info.episode).stamp_ns[0] <= reach.until_ns
+    ]
+    return max(inside, key=lambda episode: dataset.episodes[episode].length)
 
 
 def _draw_frames(figure: Any, dataset: Dataset, episode: int) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from armlet.align import Aligner, Frame, Policy, StreamConfig
 from armlet.arm.joints import SO101_JOINTS, feature_names
+from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
 
 from .messages import (
@@ -41,6 +43,14 @@ SETTINGS = (
 # Frames go out as their last sample comes; this is for those whose last sample does not come.
 EMIT_PERIOD_S = 0.02
 
+# What is recorded must not be lost on the way.
+RAW_QOS = QoSProfile(depth=30)
+BEST_EFFORT_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+# A stamp further than this from the time it comes at is a clock fault, not a sample's time.
+PLAUSIBLE_S = 2.0
+
 
 @dataclass(frozen=True)
 class StreamSettings:
@@ -49,6 +59,7 @@ class StreamSettings:
     topic: str
     kind: type
     config: StreamConfig
+    qos: QoSProfile
 
 
 class AlignerNode(ArmletNode):
@@ -103,7 +114,9 @@ class AlignerNode(ArmletNode):
             )
         if kind != "joint_state" and policy == Policy.LINEAR:
             raise ValueError(f"{name}.policy: pictures cannot be interpolated")
-        return StreamSettings(topic, kinds[kind], StreamConfig(name, Policy(policy), tolerance))
+        config = StreamConfig(name, Policy(policy), tolerance)
+        qos = RAW_QOS if self.value(f"{name}.reliable") else BEST_EFFORT_QOS
+        return StreamSettings(topic, kinds[kind], config, qos)
 
     def start(self) -> None:
         configs = [stream.config for stream in self._streams]
@@ -123,7 +136,7 @@ class AlignerNode(ArmletNode):
     def _subscribe(self, stream: StreamSettings, aligner: Aligner) -> None:
         handler = self._receiver(stream, aligner)
         self._subscriptions_here.append(
-            self.create_subscription(stream.kind, stream.topic, handler, STATE_QOS)
+            self.create_subscription(stream.kind, stream.topic, handler, stream.qos)
         )
 
     def _receiver(self, stream: StreamSettings, aligner: Aligner) -> Callable[[Any], None]:
@@ -135,7 +148,16 @@ class AlignerNode(ArmletNode):
             except MessageError as error:
                 self.get_logger().error(f"{name}: {error}", throttle_duration_sec=2.0)
                 return
-            aligner.push(name, to_ns(message.header.stamp), value)
+            stamp_ns = to_ns(message.header.stamp)
+            if abs(self.now_ns() - stamp_ns) > PLAUSIBLE_S * 1e9:
+                aligner.ledger.streams[name].implausible += 1
+                self.get_logger().error(
+                    f"{name}: stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock; "
+                    f"the publisher of {stream.topic} must stamp its messages",
+                    throttle_duration_sec=5.0,
+                )
+                return
+            aligner.push(name, stamp_ns, value)
             self._emit()
 
         return receive
@@ -178,7 +200,11 @@ class AlignerNode(ArmletNode):
         message.header.stamp = source
 
     def _announce_camera(self, name: str, message: Image | CompressedImage) -> None:
-        height, width = rgb(message).shape[:2]
+        try:
+            height, width = rgb(message).shape[:2]
+        except (CameraError, MessageError) as error:
+            self.get_logger().error(f"{name}: {error}", throttle_duration_sec=2.0)
+            return
         codec = "jpeg" if isinstance(message, CompressedImage) else "raw"
         self._cameras[name] = Camera(name, height, width, codec=codec)
         self._announce_if_complete()
@@ -211,10 +237,14 @@ class AlignerNode(ArmletNode):
         ledger = aligner.ledger
         what = "/".join(ledger.streams)
         return diagnostic(
-            f"{self.get_name()}: frames of {what}",
+            f"{self.label}: frames of {what}",
             DiagnosticStatus.OK if ledger.frames else DiagnosticStatus.WARN,
             f"{ledger.frames} frames, {ledger.missed_frames} missed",
-            {"frames": ledger.frames, "missed_frames": ledger.missed_frames},
+            {
+                "frames": ledger.frames,
+                "missed_frames": ledger.missed_frames,
+                "clock_jumps": ledger.clock_jumps,
+            },
         )
 
     def _stream_status(self, aligner: Aligner) -> Iterable[DiagnosticStatus]:
@@ -223,7 +253,7 @@ class AlignerNode(ArmletNode):
             summary = (
                 "flowing" if account.received else f"never seen: {self.value(f'{name}.topic')}"
             )
-            yield diagnostic(f"{self.get_name()}: {name}", level, summary, account.summary())
+            yield diagnostic(f"{self.label}: {name}", level, summary, account.summary())
 
 
 def _stream_settings(name: str) -> tuple[Setting, ...]:
@@ -232,6 +262,7 @@ def _stream_settings(name: str) -> tuple[Setting, ...]:
         Setting(f"{name}.type", "", "joint_state, compressed or raw"),
         Setting(f"{name}.policy", "", "linear, nearest or previous; there is no default"),
         Setting(f"{name}.tolerance_s", 0.0, "furthest a sample may lie from the frame's time"),
+        Setting(f"{name}.reliable", True, "false for a publisher that is best effort"),
     )
 
 

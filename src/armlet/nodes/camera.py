@@ -102,7 +102,7 @@ class CameraNode(ArmletNode):
         values = {"rate_hz": f"{(published - before) / (now - since):.1f}", "published": published}
         return [
             diagnostic(
-                f"{self.get_name()}: pictures",
+                f"{self.label}: pictures",
                 level,
                 self._trouble or "streaming",
                 values,

@@ -15,9 +15,9 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet import contract as contracts
 from armlet.align import Assembler
-from armlet.contract import Contract
+from armlet.contract import Contract, ContractError
 
-from .messages import parse_skew, positions, rgb, to_ns
+from .messages import MessageError, parse_skew, positions, rgb, to_ns
 from .node import LATCHED_QOS
 
 _STATE = "observation.state"
@@ -53,7 +53,8 @@ class LiveFrame:
 class FrameSubscriber:
     """Learns what is in a frame from the aligner's contract, then delivers whole frames.
 
-    with_action: frames carry the action and the skews too, and none is complete without them.
+    on_contract is called for every other contract, before any frame under it. with_action: frames
+    carry the action and the skews too, and none is complete without them.
     """
 
     def __init__(
@@ -69,11 +70,10 @@ class FrameSubscriber:
         self._with_action = with_action
         self._contract: Contract | None = None
         self._assembler: Assembler | None = None
-        self._subscriptions = [
-            node.create_subscription(
-                String, "observation/contract", self._receive_contract, LATCHED_QOS
-            )
-        ]
+        self._parts: list[Any] = []
+        self._announcement = node.create_subscription(
+            String, "observation/contract", self._receive_contract, LATCHED_QOS
+        )
 
     @property
     def incomplete(self) -> int:
@@ -81,18 +81,23 @@ class FrameSubscriber:
         return 0 if self._assembler is None else self._assembler.incomplete
 
     def close(self) -> None:
-        for subscription in self._subscriptions:
+        self._node.destroy_subscription(self._announcement)
+        self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        for subscription in self._parts:
             self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
+        self._parts.clear()
 
     def _receive_contract(self, message: String) -> None:
-        contract = contracts.parse(message.data)
-        if self._contract is not None:
-            if contract != self._contract:
-                self._node.get_logger().error(
-                    "the aligner's configuration changed while running; restart this node"
-                )
+        try:
+            contract = contracts.parse(message.data)
+        except ContractError as error:
+            self._node.get_logger().error(f"observation/contract is ignored: {error}")
             return
+        if contract == self._contract:
+            return
+        self._unsubscribe()
         self._contract = contract
         self._subscribe(contract)
         self._on_contract(contract)
@@ -111,16 +116,18 @@ class FrameSubscriber:
         self._assembler = Assembler(sources)
         for key, (kind, topic) in sources.items():
             receive = self._receiver(key, kind)
-            self._subscriptions.append(
-                self._node.create_subscription(kind, topic, receive, self._qos)
-            )
+            self._parts.append(self._node.create_subscription(kind, topic, receive, self._qos))
 
     def _receiver(self, key: str, kind: type) -> Callable[[Any], None]:
         def receive(message: Any) -> None:
-            if kind is Float64MultiArray:
-                stamp_ns, value = parse_skew(message)
-            else:
-                stamp_ns, value = to_ns(message.header.stamp), message
+            try:
+                if kind is Float64MultiArray:
+                    stamp_ns, value = parse_skew(message)
+                else:
+                    stamp_ns, value = to_ns(message.header.stamp), message
+            except MessageError as error:
+                self._node.get_logger().error(f"{key}: {error}", throttle_duration_sec=2.0)
+                return
             self._add(key, stamp_ns, value)
 
         return receive

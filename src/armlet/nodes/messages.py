@@ -137,9 +137,15 @@ def skew_message(stamp_ns: int, skew_s: Mapping[str, float]) -> Float64MultiArra
 
 
 def parse_skew(message: Float64MultiArray) -> tuple[int, dict[str, float]]:
-    """The frame's stamp (ns) and each stream's skew (s), as `skew_message` wrote them."""
-    label = json.loads(message.layout.dim[0].label)
-    return label["stamp_ns"], dict(zip(label["streams"], message.data, strict=True))
+    """The frame's stamp (ns) and each stream's skew (s), as `skew_message` wrote them.
+
+    Raises MessageError if it did not write this message.
+    """
+    try:
+        label = json.loads(message.layout.dim[0].label)
+        return label["stamp_ns"], dict(zip(label["streams"], message.data, strict=True))
+    except (ValueError, LookupError, TypeError) as error:
+        raise MessageError(f"not a skew message: {error}") from error
 
 
 def diagnostic(

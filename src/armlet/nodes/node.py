@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import signal
 import sys
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
@@ -28,6 +31,9 @@ LATCHED_QOS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+
+SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
+_PR_SET_PDEATHSIG = 1
 
 # Parameters rclpy gives every node.
 _BUILT_IN = ("use_sim_time", "start_type_description_service")
@@ -103,13 +109,18 @@ class ArmletNode(LifecycleNode):
         )
         if unknown:
             raise SetupError(
-                f"unknown parameters {unknown} for {self.get_fully_qualified_name()}; "
+                f"unknown parameters {unknown} for /{self.label}; "
                 f"it has {sorted(self._known - set(_BUILT_IN))}"
             )
 
     def value(self, name: str) -> Any:
         """The present value of a parameter."""
         return self.get_parameter(name).value
+
+    @property
+    def label(self) -> str:
+        """Namespace and name, by which diagnostics tell nodes of one kind apart."""
+        return str(self.get_fully_qualified_name()).lstrip("/")
 
     def now_ns(self) -> int:
         """The node's clock, ns."""
@@ -179,8 +190,8 @@ class ArmletNode(LifecycleNode):
 
     def _stop_if_active(self) -> None:
         if self._active:
-            self._active = False
             self.stop()
+            self._active = False
 
     def _attempt(self, what: str, action: Callable[[], object]) -> TransitionCallbackReturn:
         try:
@@ -223,8 +234,9 @@ def run(node_class: Callable[[], ArmletNode]) -> None:
     logging.basicConfig(level=logging.WARNING)
     ending = threading.Event()
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ending.set())
+    end_with_supervisor()
     status = 1
     try:
         status = _spin(node_class, ending)
@@ -233,8 +245,23 @@ def run(node_class: Callable[[], ArmletNode]) -> None:
     sys.exit(status)
 
 
+def end_with_supervisor() -> None:
+    """Have the kernel send SIGTERM when the supervisor that started this process is gone.
+
+    A killed supervisor must not leave an armed arm that nobody watches. Linux only (prctl(2)).
+    """
+    if os.environ.get(SUPERVISOR_VARIABLE) and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.environ[SUPERVISOR_VARIABLE] != str(os.getppid()):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _spin(node_class: Callable[[], ArmletNode], ending: threading.Event) -> int:
-    node = node_class()
+    try:
+        node = node_class()
+    except ParameterException as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -243,7 +270,11 @@ def _spin(node_class: Callable[[], ArmletNode], ending: threading.Event) -> int:
     except ExternalShutdownException:
         return 0
     finally:
-        node.close()
+        try:
+            node.close()
+        except NotReady as error:
+            node.get_logger().fatal(str(error))
+            node.failure = node.failure or error
         executor.shutdown()
         node.destroy_node()
     return 0 if node.failure is None else 1

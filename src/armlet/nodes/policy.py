@@ -61,6 +61,7 @@ class PolicyNode(ArmletNode):
         self._frames: FrameSubscriber | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
+        self._publishing = threading.Lock()
         self._newest: LiveFrame | None = None
         self._ending = False
         self._running = False
@@ -106,12 +107,20 @@ class PolicyNode(ArmletNode):
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            self._hold()
+
+    def _hold(self) -> None:
+        """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
+        self._chunk.publish(JointTrajectory())
 
     def teardown(self) -> None:
         self.stop()
         self._policy = None
 
     def _on_contract(self, live: Contract) -> None:
+        if self._fits is not None:
+            self.get_logger().warning("the aligner's frames changed; the policy is checked again")
+        self._fits = None
         assert self._policy is not None
         live = dataclasses.replace(live, calibration=calibrations.fingerprint(self._calibration))
         try:
@@ -143,7 +152,9 @@ class PolicyNode(ArmletNode):
         )
 
     def _refuse(self, reason: str) -> None:
-        self._fits = False
+        with self._publishing:
+            self._fits = False
+            self._hold()
         self._trouble = reason
         self.get_logger().fatal(reason)
 
@@ -183,7 +194,7 @@ class PolicyNode(ArmletNode):
             self._changed.wait_for(lambda: self._ending, max(0.0, monotonic_s - time.monotonic()))
 
     def _infer(self, frame: LiveFrame, last_index: int) -> int:
-        """Publish the chunk of a frame; returns the frame's place on the grid."""
+        """Publish the chunk of a frame; returns the grid index of the last frame that gave one."""
         assert self._policy is not None
         index = grid_index(frame.stamp_ns, frame.contract.fps)
         begun = time.perf_counter()
@@ -196,24 +207,28 @@ class PolicyNode(ArmletNode):
                 rows = self._ensembler.update(rows, max(1, index - last_index))
             self._publish(frame, rows)
             self._trouble = ""
+            return index
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
             self._trouble = str(error)
             self.get_logger().error(f"no action: {error}", throttle_duration_sec=2.0)
-        self._report(frame, time.perf_counter() - begun)
-        return index
+            return last_index
+        finally:
+            self._report(frame, time.perf_counter() - begun)
 
     def _observation(self, frame: LiveFrame) -> Observation:
         state = radians_to_dataset(frame.state(), self._calibration, self._units)
         return Observation(state.astype(np.float32), frame.images(), self.value("task"))
 
     def _publish(self, frame: LiveFrame, rows: np.ndarray[Any, Any]) -> None:
-        if not self._running:
-            return
         contract = frame.contract
         joints = [name.removesuffix(".pos") for name in contract.action_names]
         radians = dataset_to_radians(rows, self._calibration, self._units)
-        self._chunk.publish(joint_trajectory(joints, frame.stamp_ns, 1 / contract.fps, radians))
-        self._chunks += 1
+        chunk = joint_trajectory(joints, frame.stamp_ns, 1 / contract.fps, radians)
+        with self._publishing:
+            # Paused or refused meanwhile: a chunk after the hold would move the arm again.
+            if self._running and self._fits:
+                self._chunk.publish(chunk)
+                self._chunks += 1
 
     def _report(self, frame: LiveFrame, inference_s: float) -> None:
         age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
@@ -233,7 +248,10 @@ class PolicyNode(ArmletNode):
             response.success, response.message = False, self._trouble
             return response
         self._reset = request.data or self._reset
-        self._running = request.data
+        with self._publishing:
+            self._running = request.data
+            if not request.data:
+                self._hold()
         response.success = True
         response.message = "running" if request.data else "paused; the arm holds"
         return response
@@ -253,9 +271,7 @@ class PolicyNode(ArmletNode):
         }
         level = DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.OK
         return [
-            diagnostic(
-                f"{self.get_name()}: inference", level, self._trouble or state + waiting, values
-            )
+            diagnostic(f"{self.label}: inference", level, self._trouble or state + waiting, values)
         ]
 
 

@@ -77,19 +77,27 @@ class Recorder(ArmletNode):
         """An episode that is being recorded when the node is stopped is kept: finished."""
         if self._frames is not None:
             self._frames.close()
-        if self._since_ns is not None:
-            self._since_ns = None
-            self._finish()
+            self._frames = None
+        self._end_dataset()
 
     def teardown(self) -> None:
+        self.stop()
         if self._work is not None:
             self._work.shutdown(wait=True)
             self._work = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+
+    def _end_dataset(self) -> None:
+        if self._since_ns is not None:
+            self._since_ns = None
+            self._finish()
+        if self._writer is not None and self._work is not None:
+            self._work.submit(self._writer.close).result()
+        self._writer = self._contract = None
 
     def _on_contract(self, live: Contract) -> None:
+        if self._contract is not None:
+            self.get_logger().warning("the aligner's frames changed; the dataset is closed")
+        self._end_dataset()
         self._contract = dataclasses.replace(
             live,
             joint_units=self._units,
@@ -102,7 +110,8 @@ class Recorder(ArmletNode):
                 robot_type=self.value("robot_type"),
                 codec=self.value("codec"),
             )
-        except DatasetError as error:
+            self._trouble = ""
+        except (DatasetError, OSError) as error:
             self._trouble = str(error)
             self.get_logger().error(self._trouble)
         self._announce()
@@ -149,8 +158,15 @@ class Recorder(ArmletNode):
         self._since_ns = None
         self._trouble = f"the episode was discarded: {error}"
         self.get_logger().error(self._trouble)
+        self._discard()
+
+    def _discard(self) -> None:
         if self._writer is not None and self._writer.recording:
-            self._writer.discard_episode()
+            try:
+                self._writer.discard_episode()
+            except (DatasetError, OSError) as error:
+                self._trouble = f"{self._trouble}; {error}".lstrip("; ")
+                self.get_logger().error(self._trouble)
 
     def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         refusal = self._why_not_start()
@@ -178,7 +194,7 @@ class Recorder(ArmletNode):
         if self._contract is None:
             return "no frames yet: is the aligner active, and does every stream flow?"
         if self._writer is None:
-            return self._trouble
+            return self._trouble or "the dataset is not open; see this node's diagnostics"
         age = (self.now_ns() - self._last_frame_ns) * 1e-9
         if age > self.value("max_frame_age_s"):
             seen = f"is {age:.1f} s old" if self._last_frame_ns else "never came"
@@ -222,8 +238,7 @@ class Recorder(ArmletNode):
         recording, self._since_ns = self._since_ns is not None, None
         if recording:
             assert self._work is not None
-            assert self._writer is not None
-            self._work.submit(self._writer.discard_episode).result()
+            self._work.submit(self._discard).result()
         response.success = recording
         response.message = "episode discarded" if recording else "not recording"
         self._announce()
@@ -243,7 +258,7 @@ class Recorder(ArmletNode):
         if self._writer is not None:
             values |= {"episodes": self._writer.episodes, "frames": self._writer.frames}
         return diagnostic(
-            f"{self.get_name()}: dataset",
+            f"{self.label}: dataset",
             DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.OK,
             self._trouble or ("recording" if recording else idle),
             values,

@@ -24,10 +24,12 @@ from armlet.arm import (
     Cycle,
     Guard,
     State,
+    Trajectory,
 )
 from armlet.arm import calibration as calibrations
 from armlet.arm.arm import Telemetry
 from armlet.feetech import Bus, BusError
+from armlet.feetech.errors import describe
 
 from .messages import diagnostic, joint_state, to_ns, trajectory
 from .node import (
@@ -58,6 +60,9 @@ SETTINGS = (
     Setting("command_delay_s", 0.02, "commands are played this long after their stamp", 0.0, 0.2),
 )
 
+# The servo cuts out by itself at 70 °C (Max_Temperature_Limit).
+WARM_C = 60
+
 RECONNECT_S = (0.2, 0.5, 1.0, 2.0)
 
 
@@ -73,15 +78,16 @@ class ServoBus(ArmletNode):
         self._states = self.create_publisher(JointState, "joint_states", STATE_QOS)
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
         self._announced = ""
+        self._trouble = ""
 
     def setup(self) -> None:
         if not self.value("port"):
             raise SetupError("parameter port is empty; set it to the bus's serial port")
         try:
-            self._control = self._make_control()
+            control = self._make_control()
         except (CalibrationError, ValueError) as error:
             raise SetupError(str(error)) from error
-        arm = self._control.arm
+        arm = control.arm
         try:
             if self.value("write_calibration"):
                 arm.write_calibration()
@@ -92,7 +98,9 @@ class ServoBus(ArmletNode):
                 arm.torque_off()
         except (BusError, ArmError) as error:
             arm.close()
+            self._trouble = str(error)
             raise NotReady(f"{self.value('port')}: {error}") from error
+        self._control, self._trouble = control, ""
         if self._follower:
             self._make_command_faces()
         self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
@@ -137,12 +145,12 @@ class ServoBus(ArmletNode):
         self.get_logger().info(f"{self.value('mode')} on {self.value('port')} is active")
 
     def stop(self) -> None:
-        if self._control is None or self._control.state is State.LOST:
+        if self._control is None:
             return
         try:
             self._control.torque_off()
         except (BusError, ArmError) as error:
-            self.get_logger().error(str(error))
+            raise NotReady(str(error)) from error
 
     def teardown(self) -> None:
         if self._worker is not None:
@@ -156,8 +164,8 @@ class ServoBus(ArmletNode):
                 self._control = None
 
     def _on_failure(self, error: BaseException) -> None:
-        self.stop()
         self.fail(error)
+        self.stop()
 
     def _run_cycles(self, ending: threading.Event) -> None:
         assert self._control is not None
@@ -210,10 +218,21 @@ class ServoBus(ArmletNode):
     def _on_trajectory(self, message: JointTrajectory) -> None:
         assert self._control is not None
         try:
+            if not message.points:
+                self._control.hold()
+                return
             now_ns = time.time_ns()
-            self._control.follow(message.joint_names, trajectory(message, now_ns), now_ns)
-        except ValueError as error:
+            motion = self._parsed(self._control, message, now_ns)
+            self._control.follow(message.joint_names, motion, now_ns)
+        except CommandRefused as error:
             self.get_logger().error(f"joint_trajectory refused: {error}", throttle_duration_sec=2.0)
+
+    @staticmethod
+    def _parsed(control: Control, message: JointTrajectory, now_ns: int) -> Trajectory:
+        try:
+            return trajectory(message, now_ns)
+        except ValueError as error:
+            raise control.guard.refuse(str(error)) from error
 
     def _on_set_torque(
         self, request: SetBool.Request, response: SetBool.Response
@@ -242,18 +261,16 @@ class ServoBus(ArmletNode):
         return response
 
     def diagnostics(self) -> list[DiagnosticStatus]:
-        control = self._control
+        control, port = self._control, self.value("port")
+        name = f"{self.label}: bus"
         if control is None:
-            return [
-                diagnostic(f"{self.get_name()}: bus", DiagnosticStatus.WARN, "not configured", {})
-            ]
-        port = self.value("port")
-        lost = control.state is State.LOST
-        summary = f"{control.state.value}: {control.last_error}" if lost else control.state.value
+            level = DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.WARN
+            return [diagnostic(name, level, self._trouble or "not configured", {}, port)]
+        bad = control.state in (State.LOST, State.SILENT, State.UNPROVEN)
         bus = diagnostic(
-            f"{self.get_name()}: bus",
-            DiagnosticStatus.ERROR if lost else DiagnosticStatus.OK,
-            summary,
+            name,
+            DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK,
+            f"{control.state.value}: {control.last_error}" if bad else control.state.value,
             {
                 "rate_hz": f"{self._rate.hz():.1f}",
                 **asdict(control.counts),
@@ -262,21 +279,21 @@ class ServoBus(ArmletNode):
             },
             port,
         )
-        return [bus, *self._servo_diagnostics(port)]
+        return [bus, *self._servo_diagnostics(control, port)]
 
-    def _servo_diagnostics(self, port: str) -> list[DiagnosticStatus]:
+    def _servo_diagnostics(self, control: Control, port: str) -> list[DiagnosticStatus]:
         if self._telemetry is None:
             return []
-        return [
-            diagnostic(
-                f"{self.get_name()}: {joint}",
-                DiagnosticStatus.OK,
-                f"{voltage:.1f} V, {self._telemetry.temperature[joint]:.0f} °C",
-                {"voltage_v": voltage, "temperature_c": self._telemetry.temperature[joint]},
-                port,
-            )
-            for joint, voltage in self._telemetry.voltage.items()
-        ]
+        status = []
+        for joint, voltage in self._telemetry.voltage.items():
+            celsius = self._telemetry.temperature[joint]
+            error = control.arm.errors.get(joint)
+            level = DiagnosticStatus.WARN if celsius >= WARM_C else DiagnosticStatus.OK
+            level = DiagnosticStatus.ERROR if error else level
+            told = describe(error) if error else f"{voltage:.1f} V, {celsius:.0f} °C"
+            values = {"voltage_v": voltage, "temperature_c": celsius}
+            status.append(diagnostic(f"{self.label}: {joint}", level, told, values, port))
+        return status
 
 
 class _Rate:

@@ -129,7 +129,7 @@ class SimBench(ArmletNode):
         pictures = {view: camera.published for view, camera in self._cameras.items()}
         return [
             diagnostic(
-                f"{self.get_name()}: pictures", level, "rendering", {"late": self._late, **pictures}
+                f"{self.label}: pictures", level, "rendering", {"late": self._late, **pictures}
             )
         ]
 
