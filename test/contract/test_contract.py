@@ -24,6 +24,9 @@ def test_round_trip_keeps_the_signature(tmp_path):
     path = tmp_path / "contract.json"
     CONTRACT.save(path)
     assert load(path).signature() == CONTRACT.signature()
+    named = dataclasses.replace(CONTRACT, state_names=("größe", "手"), preprocessing=None)
+    named.save(path)
+    assert load(path) == named
 
 
 def test_an_altered_document_is_refused(tmp_path):
@@ -40,6 +43,70 @@ def test_an_altered_document_is_refused(tmp_path):
 def test_what_is_no_contract_is_refused(text):
     with pytest.raises(ContractError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("version",), True),
+        (("fps",), "30"),
+        (("fps",), True),
+        (("fps",), 30.0),
+        (("state_names",), "ab"),
+        (("state_names",), ["a", 1]),
+        (("state_names",), None),
+        (("joint_units",), 5),
+        (("cameras",), {}),
+        (("cameras", 0), "front"),
+        (("cameras", 0, "height"), True),
+        (("cameras", 0, "depth"), 3),
+        (("alignment", 0, "tolerance_s"), "0.05"),
+        (("alignment", 0, "tolerance_s"), float("nan")),
+        (("preprocessing", "normalization"), [["STATE", "MEAN_STD"]]),
+        (("preprocessing", "normalization", "STATE"), 1),
+        (("preprocessing", "statistics"), None),
+        (("calibration",), ["f"]),
+        (("calibration",), "\ud800"),
+        (("unknown",), 1),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(path, value):
+    document = json.loads(CONTRACT.canonical())
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(ContractError):
+        parse(json.dumps(document))
+
+
+def test_a_file_needs_a_signature_a_topic_does_not(tmp_path):
+    path = tmp_path / "contract.json"
+    path.write_text(CONTRACT.canonical())
+    assert parse(path.read_text()) == CONTRACT
+    with pytest.raises(ContractError, match=r"contract\.json: no signature"):
+        load(path)
+
+
+def test_a_file_that_is_no_text_is_a_contract_error(tmp_path):
+    (tmp_path / "contract.json").write_bytes(b"\xff\xfe{}")
+    for path in (tmp_path, tmp_path / "contract.json"):
+        with pytest.raises(ContractError, match=str(path)):
+            load(path)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "absent")
+
+
+def test_another_codec_is_told_and_not_refused():
+    live = dataclasses.replace(
+        CONTRACT, cameras=(Camera("front", 480, 640, codec="raw"), CONTRACT.cameras[1])
+    )
+    verdicts = fit(CONTRACT, live)
+    assert all(verdict.ok for verdict in verdicts)
+    assert ["raw where jpeg" in str(v) for v in verdicts if v.item.startswith("camera")] == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(

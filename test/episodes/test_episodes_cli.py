@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 
 import pytest
 from made_episodes import CONTRACT, made
@@ -48,6 +49,23 @@ def test_check_answers_with_its_exit_code(root, capsys):
     (root / "videos/observation.images.wrist/chunk-000/file-002.mp4").unlink()
     assert run("check", root) == 1
     assert "file-002.mp4 is absent" in capsys.readouterr().out
+
+
+def test_files_may_vanish_meanwhile(root, capsys, monkeypatch):
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    walk = os.walk
+
+    def with_a_recorder_at_work(top):
+        (root / ".unfinished").mkdir()
+        (root / ".unfinished" / "a.mp4").write_bytes(b"x" * 1000)
+        for folder, folders, names in walk(top):
+            (root / ".unfinished" / "a.mp4").unlink(missing_ok=True)
+            yield folder, folders, [*names, "gone.mp4"]
+        (root / ".unfinished").rmdir()
+
+    monkeypatch.setattr("armlet.cli.dataset.os.walk", with_a_recorder_at_work)
+    assert run("info", root, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["size_bytes"] == size
 
 
 def test_what_is_no_dataset(tmp_path, capsys):

@@ -181,3 +181,53 @@ def test_av1_leaves_the_scheduler_alone(tmp_path):
     during = {video._scheduling(thread) for thread in video._threads()} - {None}
     encoder.finish()
     assert during == {(os.SCHED_OTHER, 0)}
+
+
+@pytest.mark.parametrize("end", [VideoEncoder.finish, VideoEncoder.abort])
+@pytest.mark.parametrize("pictures", [0, 3])
+def test_a_disk_full_at_the_very_end_does_not_hang(tmp_path, monkeypatch, end, pictures):
+    mux, calls = VideoEncoder._mux, []
+
+    def full_at_the_end(self, container, packets):
+        calls.append(packets)
+        if len(calls) > pictures:
+            raise OSError(28, "No space left on device")
+        mux(self, container, packets)
+
+    monkeypatch.setattr(VideoEncoder, "_mux", full_at_the_end)
+    encoder = VideoEncoder(tmp_path / "a.mp4", 32, 32, 30)
+    for number in range(pictures):
+        encoder.put(picture(number, 32, 32))
+    while len(calls) < pictures:  # an aborted encoder passes over what still waits
+        threading.Event().wait(0.005)
+    told = []
+
+    def run():
+        try:
+            end(encoder)
+        except VideoError as error:
+            told.append(str(error))
+
+    caller = threading.Thread(target=run, daemon=True)
+    caller.start()
+    caller.join(10)
+    assert not caller.is_alive()
+    assert len(told) == (end is VideoEncoder.finish)
+    with pytest.raises(VideoError, match=r"a\.mp4 failed"):
+        encoder.finish()
+
+
+def test_a_hole_in_a_foreign_video_shifts_no_picture(tmp_path):
+    whole, holed = tmp_path / "whole.mp4", tmp_path / "holed.mp4"
+    encoded(whole, 40)
+    with av.open(str(whole)) as source, av.open(str(holed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size and not 10 <= round(float(packet.pts * packet.time_base) * 30) < 20:
+                packet.stream = stream
+                target.mux(packet)
+    pictures = decode(whole)
+    for wanted in ([0, 9, 20, 39], [39], [20]):
+        assert np.array_equal(decode(holed, wanted, 30), pictures[wanted])
+    with pytest.raises(VideoError, match="number 12"):
+        decode(holed, [12], 30)

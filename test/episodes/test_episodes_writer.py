@@ -316,3 +316,49 @@ def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path):
         writer.discard_episode()
         record(writer, 2)
     assert [e.length for e in Dataset(tmp_path / "set").episodes] == [2]
+
+
+class _FullDisk:
+    """A file whose buffer cannot be flushed, as on a full disk."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def close(self):
+        self._file.close()
+        _no_space()
+
+
+def test_an_episode_is_discarded_though_the_disk_is_full(tmp_path):
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        writer.add_frame(frame(0))
+        tapes = list(writer._take._tapes.values())
+        for tape in tapes:
+            tape.counts._file = _FullDisk(tape.counts._file)
+        writer.discard_episode()
+        assert not writer.recording
+        assert not any(tape.encoder._thread.is_alive() for tape in tapes)
+        record(writer, 2)
+    assert check(tmp_path / "set") == []
+
+
+def test_a_broken_writer_can_still_discard(tmp_path, monkeypatch):
+    root = tmp_path / "set"
+    with DatasetWriter(root, CONTRACT) as writer:
+        record(writer, 2)
+        writer.begin_episode("pick")
+        writer.add_frame(frame(0))
+        with monkeypatch.context() as patch:
+            patch.setattr("armlet.episodes.durable.move", _no_space)
+            with pytest.raises(OSError, match="No space"):
+                writer.finish_episode()
+        writer.discard_episode()
+        assert not writer.recording
+        with pytest.raises(DatasetError, match="no episode is open"):
+            writer.discard_episode()
+        with pytest.raises(DatasetError, match="open the dataset again"):
+            writer.begin_episode("pick")
+    with DatasetWriter(root, CONTRACT) as writer:
+        record(writer, 3)
+    assert [e.length for e in Dataset(root).episodes] == [2, 3]

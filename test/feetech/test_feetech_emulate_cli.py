@@ -42,10 +42,31 @@ def test_it_serves_until_told_to_stop(tmp_path: Path, number: signal.Signals) ->
         process.stdout.close()
 
 
-@pytest.mark.parametrize("ids", ["", "1,1", "1,x", "253"])
-def test_senseless_ids_are_refused(ids: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ids", ""], "expected numbers"),
+        (["--ids", "1,1"], "expected different ids"),
+        (["--ids", "1,x"], "expected numbers"),
+        (["--ids", "253"], "expected different ids"),
+        (["--ids=-1"], "expected different ids"),
+        (["--baud", "9600"], "servos speak at"),
+        (["--baud", "fast"], "expected a number"),
+        (["--link", "{folder}/none/arm"], "none/arm: No such file"),
+        (["--link", "{folder}"], "no symbolic link"),
+        (["--link", "{folder}/file"], "no symbolic link"),
+        (["--link", "{folder}/file/arm"], "file/arm: Not a directory"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_and_status_2(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("precious")
     parser = argparse.ArgumentParser()
     emulate.add_parser(parser.add_subparsers())
-    with pytest.raises(SystemExit):
-        parser.parse_args(["emulate", "--link", "x", "--ids", ids])
-    assert "expected" in capsys.readouterr().err
+    given = [option.format(folder=tmp_path) for option in options]
+    args = parser.parse_args(["emulate", "--link", str(tmp_path / "arm"), *given])
+    assert args.run(args) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and not said.out
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,11 +1,15 @@
 """The bus against an emulator that misbehaves: damaged, late and missing replies, unplugging."""
 
 import os
+import select
+import termios
 import threading
 import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -322,10 +326,63 @@ def test_waiting_costs_no_cpu(patient: Bus, emulated: EmulatedBus) -> None:
     assert time.thread_time() - cpu_s < 0.5 * (time.monotonic() - start_s)
 
 
-def test_an_idle_emulator_costs_no_cpu(emulated: EmulatedBus) -> None:
-    cpu_s = time.process_time()
-    time.sleep(0.2)
-    assert time.process_time() - cpu_s < 0.1
+def test_an_idle_emulator_does_not_wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float | None] = []
+
+    def counted(*waiting: Any) -> Any:
+        asked.append(waiting[3])
+        return select.select(*waiting)
+
+    monkeypatch.setattr("armlet.feetech.emulator.select", SimpleNamespace(select=counted))
+    with EmulatedBus(IDS) as emulated:
+        with Bus(emulated.port, timeout_s=LONG_S) as bus:
+            bus.ping(1)
+        woken = len(asked)
+        time.sleep(0.2)
+        # One more where it had answered, but not begun to wait again.
+        assert len(asked) <= woken + 1
+        assert asked[-1] is None
+
+
+@pytest.mark.parametrize("call", ["tcsetattr", "tcflush"])
+def test_an_adapter_that_goes_away_while_it_is_opened(
+    emulated: EmulatedBus, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    monkeypatch.setattr(termios, call, gone)
+    with pytest.raises(PortError, match=r"cannot open .*Input/output error"):
+        Bus(emulated.port).open()
+
+
+def test_a_program_that_hangs_up_with_b0_is_not_heard() -> None:
+    with EmulatedBus(IDS, paced=True) as emulated:
+        fd = os.open(emulated.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            settings = termios.tcgetattr(fd)
+            settings[4] = settings[5] = termios.B0
+            termios.tcsetattr(fd, termios.TCSANOW, settings)
+            os.write(fd, encode(Packet(1, Instruction.PING, b"")))
+            assert not select.select([fd], [], [], SHORT_S)[0]
+        finally:
+            os.close(fd)
+        with Bus(emulated.port, timeout_s=LONG_S) as bus:
+            assert bus.ping(1) == 777
+
+
+def test_replies_longer_than_the_line_takes_at_once_arrive_whole(
+    emulated: EmulatedBus, patient: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def three_at_most(fd: int, data: bytes) -> int:
+        return write(fd, data[:3])
+
+    serving = SimpleNamespace(**{**vars(os), "write": three_at_most})
+    monkeypatch.setattr("armlet.feetech.emulator.os", serving)
+    assert patient.ping(1) == 777
+    assert patient.read(6, PRESENT_POSITION) == 600
 
 
 def test_unplugging_ends_a_waiting_read_and_the_bus_comes_back(

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_policies import act_config, make_observation
 
-from armlet.contract import Contract, Preprocessing
+from armlet.contract import Camera, Contract, Preprocessing
 from armlet.policies import CheckpointError, derive_contract, load_policy, read_checkpoint
 
 BEFORE = "policy_preprocessor.json"
@@ -180,6 +180,19 @@ DOCUMENTS = {
         retensor(BEFORE_STATE, lambda t: t["observation.state.std"].neg_()),
         "std >= 0",
     ),
+    "statistics of 0..255 pictures": (
+        retensor(BEFORE_STATE, lambda t: t[f"{FRONT}.mean"].mul_(255)),
+        f"{FRONT}.mean: expected 0..1",
+    ),
+    "cameras in another order": (
+        edit(
+            BEFORE,
+            lambda d: d["steps"][3]["config"].update(
+                features=dict(reversed(d["steps"][3]["config"]["features"].items()))
+            ),
+        ),
+        "order of cameras: expected .*front, .*wrist, as .* found .*wrist, .*front; ACT itself",
+    ),
     "unnormalized action": (retensor(AFTER_STATE, drop("action.mean")), "action.mean"),
     "other action statistics": (
         retensor(AFTER_STATE, lambda t: t["action.mean"].add_(1)),
@@ -239,6 +252,17 @@ TENSORS = {
         "32 NaN or infinite of 192",
     ),
     "larger config": (edit("config.json", assign("dim_model", 64)), "shape of model"),
+    **{
+        f"absurd {name}": (edit("config.json", assign(name, 2**40)), f"{name} of config.json")
+        for name in (
+            "dim_model",
+            "dim_feedforward",
+            "chunk_size",
+            "latent_dim",
+            "n_encoder_layers",
+            "n_decoder_layers",
+        )
+    },
     "deeper config": (edit("config.json", assign("n_encoder_layers", 3)), "tensor names"),
 }
 
@@ -304,6 +328,14 @@ def test_rename_map_gives_cameras_the_robots_names(saved_cameras, cloned):
 CAMERAS = (FRONT, "observation.images.wrist")
 
 
+def test_picture_spread_no_camera_has_is_noted(saved_cameras, cloned):
+    path = cloned(saved_cameras)
+    assert not any("LeRobot 0.4.0" in note for note in read_checkpoint(path).notes)
+    retensor(BEFORE_STATE, lambda t: t[f"{FRONT}.std"].fill_(0.0005))(path)
+    noted = [note for note in read_checkpoint(path).notes if "LeRobot 0.4.0" in note]
+    assert len(noted) == 1 and FRONT in noted[0]
+
+
 def test_features_act_does_not_read_are_noted(saved_cameras, cloned):
     path = cloned(saved_cameras)
     stamp = {"type": "STATE", "shape": [2]}
@@ -340,6 +372,10 @@ def test_contract_in_the_checkpoint_is_the_policys(saved_cameras, cloned):
     ("changed", "message"),
     [
         ({"cameras": ()}, "contract: cameras"),
+        (
+            {"cameras": (Camera("wrist", 48, 64), Camera("front", 48, 64))},
+            "order of cameras: expected .*front, .*wrist, as .* found wrist, front",
+        ),
         ({"state_names": ("a", "b")}, "number of state names: expected 6"),
         ({"action_names": ()}, "number of action names"),
         (

@@ -1,4 +1,5 @@
 import argparse
+import io
 
 import numpy as np
 import pytest
@@ -70,6 +71,8 @@ def test_policy_without_cameras_reads_the_environment(saved_vectors, arrays, tmp
         (lambda a: a.update(image_wrist=a["image_wrist"][:, ::2]), "does not resize"),
         (lambda a: a.update(image_wrist=a["image_wrist"] / 255), "expected uint8"),
         (lambda a: a.update({k: v[:0] for k, v in a.items() if v.ndim}), "T >= 1"),
+        (lambda a: a.update(state=a["state"] * np.float32(1e30)), "non-finite actions"),
+        (lambda a: a.update(state=a["state"].astype(float) * 1e300), "expected finite values"),
     ],
 )
 def test_bad_arrays_are_one_line_and_status_2(
@@ -82,7 +85,28 @@ def test_bad_arrays_are_one_line_and_status_2(
     assert not (tmp_path / "out.npz").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04broken"])
+@pytest.mark.filterwarnings("error")
+def test_every_damage_to_an_archive_is_an_input_error(tmp_path):
+    path = tmp_path / "in.npz"
+    np.savez_compressed(path, state=np.random.default_rng(0).random((4, 6)), task=np.array("x"))
+    whole = path.read_bytes()
+    kinds = set()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            cli._read_arrays(path)
+        except cli.InputError as error:
+            kinds.add(type(error.__cause__).__name__)
+    assert {"BadZipFile", "error", "NotImplementedError"} <= kinds
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04broken", npy(np.zeros(3))])
 def test_bad_input_file_is_one_line_and_status_2(content, saved_cameras, tmp_path, capsys):
     (tmp_path / "in.npz").write_bytes(content)
     places = ("--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz")

@@ -1,4 +1,7 @@
 import json
+import os
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +101,40 @@ def test_directory_with_files_is_not_overwritten(vectors, tmp_path):
     with pytest.raises(FileExistsError, match="choose another"):
         save_checkpoint(tmp_path, *vectors)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_all_is_on_disk_before_the_name_and_the_name_after(vectors, tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def recorded(handle):
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        synced.append((path, (tmp_path / "checkpoint").exists()))
+        fsync(handle)
+
+    monkeypatch.setattr("armlet.policies.save.os.fsync", recorded)
+    save_checkpoint(tmp_path / "checkpoint", *vectors)
+    *before, folder, parent = synced
+    assert {path.name for path, _ in before} == {
+        f.name for f in (tmp_path / "checkpoint").iterdir()
+    }
+    assert not any(named for _, named in before)
+    assert folder[0].parent == tmp_path and not folder[1]
+    assert parent == (tmp_path, True)
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_permissions_are_what_the_umask_leaves(umask, file, folder, vectors, tmp_path):
+    before = os.umask(umask)
+    try:
+        save_checkpoint(tmp_path / "checkpoint", *vectors)
+    finally:
+        os.umask(before)
+    found = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "checkpoint").iterdir()}
+    assert found == {file}
+    assert stat.S_IMODE((tmp_path / "checkpoint").stat().st_mode) == folder
 
 
 def test_empty_directory_is_filled(vectors, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,10 +85,20 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "action": names[ACTION],
         "joint_units": None if contract is None else contract.joint_units,
         "tasks": dataset.tasks,
-        "size_bytes": sum(p.stat().st_size for p in dataset.root.rglob("*") if p.is_file()),
+        "size_bytes": _size_bytes(dataset.root),
         "contract": None if contract is None else contract.signature(),
         "problems": check(dataset.root),
     }
+
+
+def _size_bytes(root: Path) -> int:
+    """What is there now; a recorder may be making and removing files meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(folder, name).stat().st_size
+    return total
 
 
 def print_summary(summary: dict[str, Any]) -> None:

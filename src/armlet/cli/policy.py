@@ -64,7 +64,7 @@ def run_infer(args: argparse.Namespace) -> int:
         actions = np.stack([policy.select_action(step) for step in steps])
         with args.output.open("wb") as file:
             np.savez_compressed(file, chunk=chunk, actions=actions)
-    except (ObservationError, InputError, OSError) as error:
+    except (ObservationError, InputError, FloatingPointError, OSError) as error:
         return _refuse(error)
     return 0
 
@@ -115,22 +115,31 @@ def _refuse(error: Exception) -> int:
 
 def _read_arrays(path: Path) -> dict[str, Any]:
     import zipfile
+    import zlib
 
     import numpy as np
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+    # What numpy and zipfile raise for damaged archives; RuntimeError is theirs for encrypted
+    # members and unknown compression, MemoryError comes of an absurd shape.
+    damaged = (
+        *(zipfile.BadZipFile, zlib.error, ValueError, EOFError),
+        *(RuntimeError, MemoryError, OSError),
+    )
+    with path.open("rb") as stream:
+        try:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: expected an .npz archive, found a single array")
             known = ("state", "task", "noise", "environment_state")
-            return {n: file[n] for n in file.files if n in known or n.startswith("image_")}
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
+            names = [n for n in archive.files if n in known or n.startswith("image_")]
+            return {name: archive[name] for name in names}
+        except InputError:
             raise
-        raise InputError(
-            f"{path}: expected an .npz archive of plain arrays, found {error}; "
-            "write it with numpy.savez"
-        ) from error
+        except damaged as error:
+            raise InputError(
+                f"{path}: expected an .npz archive of plain arrays, found {error}; "
+                "write it with numpy.savez"
+            ) from error
 
 
 def _observations(arrays: Mapping[str, Any], config: ActConfig) -> list[Observation]:
@@ -157,14 +166,18 @@ def _observations(arrays: Mapping[str, Any], config: ActConfig) -> list[Observat
         if name in needed and arrays[name].dtype.kind not in "fiu":
             raise InputError(f"input: expected numbers in {name}, found {arrays[name].dtype}")
     count = next(iter(lengths.values()))
-    states = arrays["state"].astype(np.float32) if "state" in needed else np.zeros((count, 0), "f4")
-    environment = arrays.get("environment_state") if "environment_state" in needed else None
+    with np.errstate(over="ignore"):  # what overflows is infinite, which the policy refuses
+        vector = {
+            name: arrays[name].astype(np.float32) for name in vectors.values() if name in needed
+        }
+    states = vector.get("state", np.zeros((count, 0), np.float32))
+    environment = vector.get("environment_state")
     return [
         Observation(
             state=states[t],
             images={name: arrays[f"image_{name}"][t] for name in cameras},
             task=str(arrays.get("task", "")),
-            environment_state=None if environment is None else environment[t].astype(np.float32),
+            environment_state=None if environment is None else environment[t],
         )
         for t in range(count)
     ]

@@ -25,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train and save; 0, or 2 with one line on stderr for what cannot be trained."""
     import torch
 
     from armlet.episodes import Dataset, DatasetError
@@ -36,9 +37,14 @@ def run(args: argparse.Namespace) -> int:
         for name in ("steps", "batch_size", "seed", "half")
         if getattr(args, name) is not None
     }
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    try:
+        settings = TrainingSettings(**given)
+        if args.threads is not None:
+            if args.threads < 1:
+                raise ValueError(f"threads must be at least 1, found {args.threads}")
+            torch.set_num_threads(args.threads)
+    except ValueError as error:
+        return _refuse(error)
 
     def report(progress: Progress) -> None:
         print(
@@ -48,9 +54,14 @@ def run(args: argparse.Namespace) -> int:
         )
 
     try:
-        train_act(Dataset(args.dataset), args.output, TrainingSettings(**given), report)
-    except (DatasetError, CheckpointError, FileExistsError) as error:
-        print(f"armlet train: {error}", file=sys.stderr)
-        return 2
+        train_act(Dataset(args.dataset), args.output, settings, report)
+    except (DatasetError, CheckpointError, OSError) as error:
+        return _refuse(error)
     print(f"saved {args.output}")
     return 0
+
+
+def _refuse(error: Exception) -> int:
+    # One line, whatever a library put into its message.
+    print("armlet train: " + " ".join(str(error).split()), file=sys.stderr)
+    return 2

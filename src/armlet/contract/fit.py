@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .contract import Contract
+from .contract import Camera, Contract
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def fit(expected: Contract, found: Contract) -> list[Verdict]:
     """Compare `found` (the robot, or a new episode) with `expected` (checkpoint, or dataset).
 
     Cameras are compared as a set of names, each with its picture size and channel order; extra
-    cameras on the robot are no fault. Preprocessing belongs to the checkpoint alone and is not
+    cameras on the robot are no fault, and neither is another codec, which moves pixels by a few
+    levels: the camera's line says so. Preprocessing belongs to the checkpoint alone and is not
     compared. Alignment is compared stream by stream where both state it.
     """
     verdicts = [Verdict(item, get(expected), get(found), mend) for item, get, mend in _ITEMS]
@@ -67,13 +68,19 @@ def _cameras(expected: Contract, found: Contract) -> list[Verdict]:
         what = None if live is None else (live.height, live.width, live.channel_order)
         verdicts.append(
             Verdict(
-                f"camera {camera.name} (height, width, channels)",
+                f"camera {camera.name} (height, width, channels){_recoded(camera, live)}",
                 (camera.height, camera.width, camera.channel_order),
                 what or f"no such camera among {sorted(present)}",
                 "connect it, name it as in the dataset and set its picture size",
             )
         )
     return verdicts
+
+
+def _recoded(camera: Camera, live: Camera | None) -> str:
+    if live is None or live.codec == camera.codec:
+        return ""
+    return f", {live.codec} where {camera.codec} was recorded"
 
 
 def _alignment(expected: Contract, found: Contract) -> list[Verdict]:

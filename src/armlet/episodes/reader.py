@@ -153,7 +153,8 @@ class Dataset:
                 "fetch its videos folder too"
             )
         # Picture numbers, not times: LeRobot accumulates from_timestamp in floating point.
-        return video.decode(path, (round(span.from_s * self.info.fps) + frames).tolist())
+        numbers = (round(span.from_s * self.info.fps) + frames).tolist()
+        return video.decode(path, numbers, self.info.fps)
 
     def _row(self, k: int) -> tables.EpisodeRow:
         if not 0 <= k < len(self._rows):

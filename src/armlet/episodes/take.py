@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ class _Tape:
 
     def abort(self) -> None:
         self.encoder.abort()
-        self.counts.close()
+        # Closing flushes, which a full disk refuses; the counts are thrown away anyway.
+        with contextlib.suppress(OSError):
+            self.counts.close()
 
 
 class Take:
@@ -137,7 +140,7 @@ class Take:
         return columns | {SKEW: np.array(self._skews, np.float32)} if self._streams else columns
 
     def abort(self) -> None:
-        """Stop the encoders and close all files."""
+        """Stop the encoders and close all files, whatever state they are in."""
         for tape in self._tapes.values():
             tape.abort()
 

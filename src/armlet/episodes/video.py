@@ -90,6 +90,7 @@ class VideoEncoder:
         self._queue: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(_QUEUE_SIZE)
         self._error: Exception | None = None
         self._aborted = False
+        self._ended = False
         self._put = 0
         self._packets = 0
         self._thread = threading.Thread(target=self._run, name=f"encode {path.stem}", daemon=True)
@@ -147,15 +148,22 @@ class VideoEncoder:
             self._encode()
         except Exception as error:  # whatever it was, the caller must hear of it
             self._error = error
-            while self._queue.get() is not None:
-                continue
+            # Unblocks `put`. Behind the end mark nothing comes: waiting there would never end.
+            while not self._ended:
+                self._next()
+
+    def _next(self) -> NDArray[np.uint8] | None:
+        """The next picture, None at the end mark, which comes once."""
+        picture = self._queue.get()
+        self._ended = picture is None
+        return picture
 
     def _encode(self) -> None:
         with av.open(str(self.path), "w", format="mp4") as container:
             stream = self._open_stream(container)
             convert = VideoReformatter()
             number = 0
-            while (picture := self._queue.get()) is not None:
+            while (picture := self._next()) is not None:
                 if self._aborted:
                     continue
                 frame = convert.reformat(
@@ -266,10 +274,13 @@ def describe(path: Path) -> dict[str, Any]:
         }
 
 
-def decode(path: Path, indices: Sequence[int] | None = None) -> NDArray[np.uint8]:
+def decode(
+    path: Path, indices: Sequence[int] | None = None, fps: int | None = None
+) -> NDArray[np.uint8]:
     """Pictures of a video by number, or all of them: (T, H, W, 3) uint8 RGB.
 
-    indices may repeat and come in any order. Raises VideoError if one is not in the file.
+    indices may repeat and come in any order; picture n is the one at n / fps seconds, fps being
+    the stream's own rate unless given. Raises VideoError if one is not in the file.
     """
     with _opened(path) as (container, stream):
         stream.thread_type = "AUTO"
@@ -281,7 +292,8 @@ def decode(path: Path, indices: Sequence[int] | None = None) -> NDArray[np.uint8
         places: dict[int, list[int]] = {}
         for place, number in enumerate(wanted.tolist()):
             places.setdefault(number, []).append(place)
-        for number, frame in _seek(container, stream, sorted(places)):
+        rate = Fraction(fps or stream.base_rate)
+        for number, frame in _seek(container, stream, sorted(places), rate):
             decoded[places.pop(number)] = frame.to_ndarray(format="rgb24")
         if places:
             raise VideoError(f"{path} has no picture number {min(places)}")
@@ -292,9 +304,14 @@ def _empty(count: int, stream: Any) -> NDArray[np.uint8]:
     return np.empty((count, stream.height, stream.width, 3), np.uint8)
 
 
-def _seek(container: Any, stream: Any, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """The frames with these ascending numbers, seeking over gaps longer than a few GOPs."""
-    rate, base = stream.average_rate or stream.base_rate, stream.time_base
+def _seek(
+    container: Any, stream: Any, numbers: Sequence[int], rate: Fraction
+) -> Iterator[tuple[int, Any]]:
+    """The frames with these ascending numbers, seeking over gaps longer than a few GOPs.
+
+    rate is the nominal one: the average rate of a video with a hole in it would shift pictures.
+    """
+    base = stream.time_base
     start = 0
     while start < len(numbers):
         end = start + 1

@@ -165,17 +165,23 @@ class DatasetWriter:
         )
 
     def discard_episode(self) -> None:
-        """Forget the open episode."""
-        self._open_take()
+        """Forget the open episode, also where finishing it has failed.
+
+        Raises DatasetError if none is open.
+        """
+        if self._take is None:
+            raise DatasetError("no episode is open; begin one first")
         self._drop_take()
 
     def close(self) -> None:
         """Discard the open episode, if any, and give the dataset back. May be called again."""
-        if self._take is not None:
-            self._drop_take()
-        if self._lock is not None:
-            durable.unlock(self._lock)
-            self._lock = None
+        try:
+            if self._take is not None:
+                self._drop_take()
+        finally:
+            if self._lock is not None:
+                durable.unlock(self._lock)
+                self._lock = None
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -206,8 +212,9 @@ class DatasetWriter:
 
     def _drop_take(self) -> None:
         assert self._take is not None
-        self._take.abort()
-        self._take = None
+        # First: whatever fails below, this episode is over.
+        take, self._take = self._take, None
+        take.abort()
         doctor.remove_unfinished(self.root)
 
     def _create(self, robot_type: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -23,6 +24,7 @@ from armlet.feetech.packets import BROADCAST_ID, ErrorBit, Instruction, Packet, 
 _log = logging.getLogger(__name__)
 
 _WRITES_KEPT = 10_000
+_UNREAD_BYTES = 65_536
 _SILENCE_S = 0.005
 """A packet whose bytes stop for that long will not be completed."""
 
@@ -289,13 +291,17 @@ class _Exchange:
         self._paced = paced
         self._parser = Parser()
         self._due: deque[tuple[float, bytes]] = deque()
+        self._unsent = b""
         self._line_free_s = 0.0
 
     def run(self) -> None:
         """Until the pty is stopped."""
         while True:
             readable, _, _ = select.select(
-                [self._pty.master, self._pty.stopped], [], [], self._patience_s()
+                [self._pty.master, self._pty.stopped],
+                [self._pty.master] if self._unsent else [],
+                [],
+                self._patience_s(),
             )
             if self._pty.stopped in readable:
                 return
@@ -313,9 +319,12 @@ class _Exchange:
         return min(waits, default=None)
 
     def _receive(self, data: bytes) -> None:
+        baudrate = self._pty.baudrate()
+        if not baudrate:  # B0 means that the program has hung up: no servo hears it
+            return
         self._line_free_s = max(self._line_free_s, time.monotonic())
         if self._paced:
-            self._line_free_s += len(data) * _BITS_PER_BYTE / self._pty.baudrate()
+            self._line_free_s += len(data) * _BITS_PER_BYTE / baudrate
         self._handle(self._parser.feed(data))
 
     def _handle(self, requests: list[Packet]) -> None:
@@ -331,12 +340,12 @@ class _Exchange:
 
     def _send_due(self) -> None:
         now_s = time.monotonic()
-        ready = b""
         while self._due and self._due[0][0] <= now_s:
-            ready += self._due.popleft()[1]
-        if not ready:
+            self._unsent += self._due.popleft()[1]
+        if not self._unsent:
             return
-        try:
-            os.write(self._pty.master, ready)
-        except BlockingIOError:
-            _log.warning("nobody reads %s: %d bytes of replies lost", self._pty.path, len(ready))
+        with contextlib.suppress(BlockingIOError):  # the program is slow to read: `run` waits
+            self._unsent = self._unsent[os.write(self._pty.master, self._unsent) :]
+        if len(self._unsent) > _UNREAD_BYTES:
+            lost, self._unsent = len(self._unsent), b""
+            _log.warning("nobody reads %s: %d bytes of replies lost", self._pty.path, lost)

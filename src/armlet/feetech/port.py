@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import termios
 import time
 
 import serial
@@ -33,7 +34,8 @@ class SerialPort:
         self.path = path
         try:
             self._serial = serial.Serial(path, baudrate, timeout=0, exclusive=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
+            # termios.error is no OSError: pyserial lets it through when the adapter goes away.
             raise PortError(
                 f"cannot open {path} at {baudrate} baud: {error}. Check that the adapter is "
                 "plugged in, that you may use it (group dialout), that no other program has it open"

@@ -7,7 +7,7 @@ would pass over in silence and that could change an action is an error here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     after = read_pipeline(path, POSTPROCESSOR)
     before.check(config.used_features, config)
     after.check({ACTION: config.output_features[ACTION]}, config)
+    _check_camera_order(
+        before.where, list(config.image_features), before.features, "copy the directory again"
+    )
     preprocessor = _preprocessor(config, before, _statistics(before))
     _check_same_actions(preprocessor, config, after)
     names = _observation_names(config, before)
@@ -97,10 +100,11 @@ def load_network(checkpoint: Checkpoint) -> Act:
     CheckpointError for missing or extra tensors, other shapes or dtypes, non-finite weights.
     """
     where = checkpoint.path / WEIGHTS
-    with torch.device("meta"):
-        network = Act(checkpoint.config)
-    expected = {PREFIX + name: tuple(t.shape) for name, t in network.state_dict().items()}
     with _open(where) as file:
+        _check_sizes(file, checkpoint.config, where)
+        with torch.device("meta"):
+            network = Act(checkpoint.config)
+        expected = {PREFIX + name: tuple(t.shape) for name, t in network.state_dict().items()}
         _check_header(file, expected, where)
         weights = {name: _tensor(file, name, where) for name in expected}
     network.load_state_dict(
@@ -161,6 +165,22 @@ def _check_same_actions(before: Preprocessor, config: ActConfig, after: Pipeline
             expected="those of the preprocessor's statistics file",
             found="others",
             mend="both files must come from one training run: copy the whole directory again",
+        )
+
+
+def _check_camera_order(
+    where: object, expected: list[str], found: Iterable[str], mend: str
+) -> None:
+    """Two files that name the same cameras must name them in one order."""
+    named = [camera for camera in found if camera in expected]
+    if sorted(named) == sorted(expected) and named != expected:
+        raise CheckpointError.found(
+            where,
+            "order of cameras",
+            expected=f"{', '.join(expected)}, as in config.json",
+            found=", ".join(named),
+            mend="ACT itself gives the same for any order, but the files contradict each other "
+            f"and one may carry another camera's statistics: {mend}",
         )
 
 
@@ -248,6 +268,9 @@ def check_contract(
                 found=found,
                 mend="the contract belongs to another checkpoint: restore its own, or remove it",
             )
+    _check_camera_order(
+        where, list(pictures), [c.name for c in contract.cameras], "restore the contract"
+    )
 
 
 def _notes(config: ActConfig, preprocessor: Preprocessor, names: Mapping[str, str]) -> list[str]:
@@ -273,6 +296,28 @@ def _open(path: Path) -> Iterator[Any]:
             found=str(error) or type(error).__name__,
             mend="copy the file again",
         ) from error
+
+
+def _check_sizes(file: Any, config: ActConfig, where: Path) -> None:
+    """Refuse sizes no tensor of the file has, before a network of that size is even outlined."""
+    shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    widest = max((size for shape in shapes for size in shape), default=0)
+    layers = ["n_encoder_layers", "n_decoder_layers"]
+    layers += ["n_vae_encoder_layers"] if config.use_vae else []
+    limits = {
+        **dict.fromkeys(("dim_model", "dim_feedforward", "chunk_size", "latent_dim"), widest),
+        **dict.fromkeys(("state_size", "environment_size", "action_size"), widest),
+        **dict.fromkeys(layers, len(shapes)),
+    }
+    for name, limit in limits.items():
+        if (getattr(config, name) or 0) > limit:
+            raise CheckpointError.found(
+                where,
+                f"{name} of config.json",
+                expected=f"at most {limit}, which is all these weights have room for",
+                found=getattr(config, name),
+                mend="config.json and the weights must come from one training run",
+            )
 
 
 def _check_header(file: Any, expected: Mapping[str, tuple[int, ...]], where: Path) -> None:

@@ -24,6 +24,11 @@ from .errors import CheckpointError, ObservationError
 from .observation import Observation
 
 EPSILON = 1e-8
+# Rounding moves the mean of a white picture a little beyond 1.
+_PICTURE_MEAN_SLACK = 1e-3
+# Camera noise alone spreads more than this. LeRobot 0.4.0 to 0.5.1 squared uint8 pixels without
+# widening, which gives a standard deviation around 0.0005.
+_PICTURE_STD_SUSPECT = 0.01
 Statistics = Mapping[str, Mapping[str, ArrayLike]]
 
 # The two statistics each mode needs: centre and spread, or the ends of -1..1.
@@ -71,6 +76,10 @@ class Normalizer:
         first, second = (s.flatten() for s in self.statistics)
         still = second == 0 if self.mode == "MEAN_STD" else second == first
         return [int(i) for i in still.nonzero()]
+
+    def suspect_pictures(self) -> bool:
+        """Whether no real camera has a spread as small as this (in 0..1)."""
+        return self.mode == "MEAN_STD" and bool((self.statistics[1] < _PICTURE_STD_SUSPECT).any())
 
     def to(self, device: torch.device) -> Normalizer:
         return Normalizer(self.mode, tuple(s.to(device) for s in self.statistics), self.eps)
@@ -219,12 +228,17 @@ class Preprocessor:
         return digest.hexdigest()
 
     def notes(self) -> list[str]:
-        """What is legal but worth knowing: dimensions that never changed in training."""
+        """What is legal but worth knowing: what never changed in training, suspect spreads."""
         return [
             f"{key}[{i}] never changed in the training data: "
             + ("it is always the same" if key == ACTION else "any other value is far out of range")
             for key, normalizer in self._normalizers.items()
             for i in normalizer.constant()
+        ] + [
+            f"{key}: std {float(normalizer.statistics[1].min()):.2g} is too small for pictures, "
+            "as LeRobot 0.4.0 to 0.5.1 computed it; the policy was trained with it and is run so"
+            for key, normalizer in self._normalizers.items()
+            if self.features[key].type == "VISUAL" and normalizer.suspect_pictures()
         ]
 
     def _pictures(self, name: str, key: str, images: NDArray[np.uint8]) -> Tensor:
@@ -309,6 +323,8 @@ def _normalizer(
         _statistic(f"{key}.{name}", found[name], feature, where) for name in _NEEDS[mode]
     )
     _check_possible(key, mode, values, where)
+    if feature.type == "VISUAL" and mode == "MEAN_STD":
+        _check_picture_mean(key, values[0], where)
     return Normalizer(mode, values, eps)
 
 
@@ -348,4 +364,15 @@ def _check_possible(key: str, mode: str, values: tuple[Tensor, ...], where: obje
             expected="std >= 0" if mode == "MEAN_STD" else f"{names[0]} <= {names[1]}",
             found=[v.flatten().tolist() for v in values],
             mend="recompute the statistics of the training data",
+        )
+
+
+def _check_picture_mean(key: str, mean: Tensor, where: object) -> None:
+    if ((mean < -_PICTURE_MEAN_SLACK) | (mean > 1 + _PICTURE_MEAN_SLACK)).any():
+        raise CheckpointError.found(
+            where,
+            f"values of {key}.mean",
+            expected="0..1, the range of the pictures they normalize",
+            found=mean.flatten().tolist(),
+            mend="these are statistics of 0..255 pictures: recompute them and train again",
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,13 +39,11 @@ def save_checkpoint(
 
     statistics are the dataset's, {feature: {mean, std, ...}}, stored whole as float32. With dtype
     float16 matrices and kernels are halved, vectors (biases, norms, statistics) stay float32. The
-    directory appears complete or not at all. Raises FileExistsError if it is there and not empty,
-    CheckpointError if statistics, contract or weights would not make a loadable checkpoint.
+    directory appears complete, on disk, or not at all. Raises FileExistsError if it is there and
+    not empty, CheckpointError if statistics, contract or weights would not make a loadable
+    checkpoint.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(
-            f"{path}: expected a new directory, found one with files; choose another"
-        )
+    check_new(path)
     preprocessor = Preprocessor.from_config(config, statistics, where="statistics to save")
     if contract is not None:
         contract = with_preprocessing(contract, preprocessor)
@@ -61,11 +61,40 @@ def save_checkpoint(
             contract.save(unfinished / contracts.FILE_NAME)
         # "format" is what tells Hugging Face readers that these are torch tensors.
         save_file(weights, str(unfinished / WEIGHTS), metadata={"format": "pt"})
-        unfinished.chmod(0o755)
+        _finish(unfinished)
         unfinished.replace(path)
+        _sync(path.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def check_new(path: Path) -> None:
+    """Raise FileExistsError unless `path` is free for a checkpoint: absent, or an empty folder."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"{path}: expected a new directory, found one with files; choose another"
+        )
+
+
+def _finish(folder: Path) -> None:
+    """Give a folder and its files ordinary permissions, and wait until all of it is on disk."""
+    # safetensors and mkdtemp make theirs private; the JSON files have what the umask leaves.
+    mode = stat.S_IMODE((folder / CONFIG).stat().st_mode)
+    for file in folder.iterdir():
+        file.chmod(mode)
+        _sync(file)
+    folder.chmod(mode | stat.S_IXUSR | (mode & 0o044) >> 2)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _weights(model: Act, config: ActConfig, dtype: torch.dtype) -> dict[str, Tensor]:

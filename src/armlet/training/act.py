@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from armlet.contract import Contract
 from armlet.episodes import Dataset, DatasetError
 from armlet.policies import Act, ActConfig, Feature, Preprocessor, save_checkpoint
+from armlet.policies.checkpoint import check_contract
 from armlet.policies.resnet import calibrate_batch_norm
+from armlet.policies.save import check_new
 
 STATE = "observation.state"
 ACTION = "action"
@@ -21,7 +24,10 @@ ACTION = "action"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. The network defaults suit small pictures and one task; LeRobot's are larger."""
+    """How to train. The network defaults suit small pictures and one task; LeRobot's are larger.
+
+    Raises ValueError for a setting nothing can be trained with.
+    """
 
     steps: int = 2500
     batch_size: int = 32
@@ -36,6 +42,22 @@ class TrainingSettings:
     n_encoder_layers: int = 2
     seed: int = 0
     half: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, found {self.seed}")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate must be positive and weight_decay not negative, found "
+                f"{self.learning_rate} and {self.weight_decay}"
+            )
+        if not 0 < self.validation_share < 1:
+            raise ValueError(
+                f"validation_share must lie between 0 and 1, found {self.validation_share}"
+            )
 
 
 @dataclass(frozen=True)
@@ -56,7 +78,6 @@ class Samples:
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
     ends: NDArray[np.int64]
-    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def train_act(
@@ -67,17 +88,20 @@ def train_act(
 ) -> None:
     """Train from scratch and save a LeRobot checkpoint with the dataset's contract to `output`.
 
-    Raises DatasetError if the dataset has too few episodes or no contract.
+    What could keep the result from being saved is found before training. Raises DatasetError if
+    the dataset has too few episodes, no camera or no contract, CheckpointError if its contract
+    does not describe it, FileExistsError or another OSError if output cannot be made.
     """
-    contract = dataset.contract
-    if contract is None:
-        raise DatasetError(f"{dataset.root} has no contract: it was not recorded by armlet")
+    contract = _contract(dataset)
+    check_new(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     training, validation = _split(dataset, settings, generator)
     statistics = dataset.statistics
     config = _config(training, settings)
     preprocessor = Preprocessor.from_config(config, statistics)
+    check_contract(contract, config, preprocessor, dataset.root)
     model = Act(config)
     # Pictures arrive channels-last; weights that lie alike train three times as fast on a CPU.
     model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -91,6 +115,14 @@ def train_act(
     _fit(model, preprocessor, (training, validation), settings, generator, report)
     dtype = torch.float16 if settings.half else torch.float32
     save_checkpoint(output, model, config, statistics, contract, dtype)
+
+
+def _contract(dataset: Dataset) -> Contract:
+    if dataset.contract is None:
+        raise DatasetError(f"{dataset.root} has no contract: it was not recorded by armlet")
+    if not dataset.info.cameras:
+        raise DatasetError(f"{dataset.root} has no camera: ACT is trained on pictures; record some")
+    return dataset.contract
 
 
 def load_samples(dataset: Dataset, episodes: list[int]) -> Samples:

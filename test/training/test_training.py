@@ -1,0 +1,191 @@
+"""Training on a small recorded dataset: what enters a batch, what is held out, what is saved."""
+
+import argparse
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+
+from armlet.cli import train as command  # noqa: E402
+from armlet.contract import Camera, Contract  # noqa: E402
+from armlet.episodes import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
+from armlet.policies import CheckpointError, Preprocessor, load_policy  # noqa: E402
+from armlet.training import TrainingSettings, train_act  # noqa: E402
+from armlet.training import act as training  # noqa: E402
+
+NAMES = ("pan.pos", "gripper.pos")
+CONTRACT = Contract(30, (Camera("front", 32, 32),), NAMES, NAMES, joint_units="degrees")
+LENGTHS = (5, 3, 4)
+TINY = TrainingSettings(
+    steps=2, batch_size=2, chunk_size=4, dim_model=16, dim_feedforward=16, n_encoder_layers=1
+)
+
+
+def record(root, contract=CONTRACT):
+    """Episodes in which no two frames have the same state or action."""
+    random = np.random.default_rng(0)
+    with DatasetWriter(root, contract) as writer:
+        for episode, length in enumerate(LENGTHS):
+            writer.begin_episode("pick")
+            for index in range(length):
+                at = 100.0 * episode + index
+                writer.add_frame(
+                    EpisodeFrame(
+                        state=np.array([at, -at]),
+                        action=np.array([at + 0.5, -at]),
+                        images={
+                            camera.name: random.integers(
+                                0, 256, (camera.height, camera.width, 3), np.uint8
+                            )
+                            for camera in contract.cameras
+                        },
+                        stamp_ns=10**18 + episode * 10**12 + index * 10**9 // 30,
+                        skew_s={},
+                    )
+                )
+            writer.finish_episode()
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("training") / "set")
+
+
+def prepared(root):
+    dataset = Dataset(root)
+    samples = training.load_samples(dataset, [0, 1, 2])
+    config = training._config(samples, TINY)
+    return samples, Preprocessor.from_config(config, dataset.statistics)
+
+
+def test_a_chunk_holds_the_actions_that_follow_and_says_where_they_end(root):
+    samples, preprocessor = prepared(root)
+    rows = np.arange(sum(LENGTHS))
+    batch = training.make_batch(samples, rows, preprocessor, TINY.chunk_size)
+    chunks = preprocessor.unnormalize_action(batch["action"]).numpy()
+    states = batch["observation.state"]
+    assert batch["observation.images.front"].shape == (12, 3, 32, 32)
+    assert torch.unique(states, dim=0).shape == states.shape
+    row = 0
+    for episode, length in enumerate(LENGTHS):
+        for index in range(length):
+            following = [min(index + i, length - 1) for i in range(TINY.chunk_size)]
+            expected = [100 * episode + at + 0.5 for at in following]
+            np.testing.assert_allclose(chunks[row, :, 0], expected, atol=1e-3)
+            beyond = [index + i >= length for i in range(TINY.chunk_size)]
+            assert batch["action_is_pad"][row].tolist() == beyond
+            row += 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_episode_is_both_trained_on_and_held_out(root, seed):
+    dataset = Dataset(root)
+    parts = training._split(dataset, TINY, np.random.default_rng(seed))
+    episodes = [set((part.states[:, 0] // 100).astype(int).tolist()) for part in parts]
+    assert [len(numbers) for numbers in episodes] == [2, 1]
+    assert episodes[0] | episodes[1] == {0, 1, 2}
+    assert sum(len(part.states) for part in parts) == sum(LENGTHS)
+
+
+def test_a_trained_checkpoint_is_run_with_what_it_was_trained_with(root, tmp_path, monkeypatch):
+    used, reports = set(), []
+    make_batch = training.make_batch
+
+    def watched(samples, rows, preprocessor, chunk_size):
+        used.add(preprocessor.fingerprint())
+        return make_batch(samples, rows, preprocessor, chunk_size)
+
+    monkeypatch.setattr(training, "make_batch", watched)
+    train_act(Dataset(root), tmp_path / "new" / "checkpoint", TINY, reports.append)
+    policy = load_policy(tmp_path / "new" / "checkpoint")
+    described = policy.preprocessor.describe()
+    assert used == {described.statistics}
+    assert policy.contract == dataclasses.replace(CONTRACT, preprocessing=described)
+    assert policy.config.chunk_size == TINY.chunk_size
+    assert [(report.step, report.steps) for report in reports] == [(2, 2)]
+    assert np.isfinite(reports[0].error) and np.isfinite(reports[0].validation)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def trained(*_):
+        raise AssertionError("training had begun")
+
+    monkeypatch.setattr(training, "_fit", trained)
+
+
+def test_an_output_that_is_taken_is_refused_before_training(root, tmp_path, no_training):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="choose another"):
+        train_act(Dataset(root), tmp_path, TINY, print)
+    with pytest.raises(OSError, match="mine"):
+        train_act(Dataset(root), tmp_path / "mine.txt" / "checkpoint", TINY, print)
+
+
+def test_a_contract_that_does_not_fit_is_refused_before_training(root, tmp_path, no_training):
+    copy = shutil.copytree(root, tmp_path / "set")
+    other = dataclasses.replace(CONTRACT, state_names=("pan.pos",))
+    other.save(copy / "meta" / "armlet_contract.json")
+    with pytest.raises(CheckpointError, match="number of state names"):
+        train_act(Dataset(copy), tmp_path / "checkpoint", TINY, print)
+    (copy / "meta" / "armlet_contract.json").unlink()
+    with pytest.raises(DatasetError, match="has no contract"):
+        train_act(Dataset(copy), tmp_path / "checkpoint", TINY, print)
+
+
+def test_a_dataset_without_cameras_is_refused(tmp_path, no_training):
+    blind = record(tmp_path / "set", dataclasses.replace(CONTRACT, cameras=()))
+    with pytest.raises(DatasetError, match="no camera"):
+        train_act(Dataset(blind), tmp_path / "checkpoint", TINY, print)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"warmup_steps": 0},
+        {"chunk_size": 0},
+        {"seed": -1},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"weight_decay": -1.0},
+        {"validation_share": 0.0},
+        {"validation_share": 1.0},
+    ],
+)
+def test_settings_nothing_can_be_trained_with(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        TrainingSettings(**setting)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--steps", "0"), "steps must be at least 1"),
+        (("--batch-size", "-1"), "batch_size must be at least 1"),
+        (("--threads", "0"), "threads must be at least 1"),
+        (("--seed", "-1"), "seed must not be negative"),
+        ((), "not a LeRobot dataset"),
+    ],
+)
+def test_bad_options_are_one_line_and_status_2(options, message, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    places = ["--dataset", str(tmp_path), "--output", str(tmp_path / "checkpoint")]
+    args = parser.parse_args(["train", *places, *options])
+    assert args.run(args) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_single_step_has_a_schedule(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_checkpoint", lambda *_: None)
+    reports = []
+    settings = dataclasses.replace(TINY, steps=1)
+    train_act(Dataset(root), tmp_path / "checkpoint", settings, reports.append)
+    assert reports[-1].step == 1
