@@ -24,7 +24,7 @@ from .director import DemoError, Director
 from .terminal import Terminal
 
 SETTLE_S = 0.6
-POLICY_S = 5.0
+POLICY_S = 4.0
 
 
 @dataclass(frozen=True)
