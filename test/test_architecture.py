@@ -1,0 +1,70 @@
+"""The rules of docs/architecture.md that a machine can keep: layers, and tables that are true."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import armlet
+
+PACKAGE = Path(armlet.__file__).parent
+ROOT = Path(__file__).parents[1]
+
+# What each room may import, beyond itself.
+MAY_IMPORT = {
+    "feetech": set(),
+    "arm": {"feetech"},
+    "camera": set(),
+    "align": set(),
+    "contract": set(),
+    "episodes": {"contract", "align", "camera", "arm"},
+    "policies": {"contract", "align", "camera", "arm"},
+    "sim": {"feetech", "contract", "align", "camera", "arm"},
+    "training": {"episodes", "policies", "sim", "contract", "align", "camera", "arm"},
+}
+ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")
+
+
+def imported(path):
+    """Absolute names of the modules a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+            if node.module == "armlet":
+                yield from (f"armlet.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_imports_point_one_way_and_these_rooms_know_no_ros(room):
+    for path in (PACKAGE / room).glob("*.py"):
+        for name in imported(path):
+            top, _, rest = name.partition(".")
+            assert not ROS.match(top), f"{path.name} of {room} imports {name}"
+            other = rest.partition(".")[0]
+            if top == "armlet" and other:
+                assert other in MAY_IMPORT[room] | {room}, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("forbidden", ["lerobot", "transformers", "torchvision"])
+def test_nothing_needs_lerobot_at_run_time(forbidden):
+    for path in PACKAGE.rglob("*.py"):
+        assert forbidden not in {name.partition(".")[0] for name in imported(path)}, path
+
+
+@pytest.mark.parametrize(
+    "node", ["servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "sim_bench"]
+)
+def test_the_readme_names_every_parameter(node):
+    import importlib
+
+    module = importlib.import_module(f"armlet.nodes.{node}")
+    (row,) = re.findall(
+        rf"^\| `{node}` \| (.*) \|$",
+        (ROOT / "README.md").read_text().partition("## Parameters")[2],
+        flags=re.MULTILINE,
+    )
+    named = set(re.findall(r"`([a-z_]+)`", row))
+    assert named == {setting.name for setting in module.SETTINGS}
