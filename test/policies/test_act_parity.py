@@ -153,11 +153,11 @@ def listed(statistics):
     }
 
 
-def recorded(path, cameras, seed, steps=7):
+def recorded(path, cameras, seed, steps=7, size=(HEIGHT, WIDTH)):
     """An input file of random observations; the arrays in it."""
     random = np.random.default_rng(seed)
     arrays = {
-        f"image_{name}": random.integers(0, 256, (steps, HEIGHT, WIDTH, 3)).astype(np.uint8)
+        f"image_{name}": random.integers(0, 256, (steps, *size, 3)).astype(np.uint8)
         for name in cameras
     }
     arrays["state"] = random.normal(0, 25, (steps, 6)).astype(np.float32)
@@ -218,6 +218,11 @@ def exchanged(tmp_path_factory):
         save_checkpoint(place / "checkpoint", make_act(config), config, statistics, dtype=dtype)
         made[name] = (place, recorded(place / "in.npz", ("front", "wrist"), 9), {})
         jobs.append(run_job(place, str(place / "checkpoint")))
+    place = root / "shipped"
+    place.mkdir()
+    (place / "checkpoint").symlink_to(REPOSITORY / "checkpoints" / "reach")
+    made["shipped"] = (place, recorded(place / "in.npz", ("front", "wrist"), 9, size=(96, 128)), {})
+    jobs.append(run_job(place, str(place / "checkpoint")))
     (root / "jobs.json").write_text(json.dumps(jobs))
     run_lerobot(Path(__file__).with_name("lerobot_driver.py"), root / "jobs.json")
     return made
@@ -232,7 +237,7 @@ def run_job(place, checkpoint):
     }
 
 
-# The demonstration policy that ships with the project: small, without VAE, half precision.
+# As the policy that ships with the project: small, without VAE, half precision.
 DEMO = {
     "dim_model": 128,
     "n_heads": 8,
@@ -248,7 +253,7 @@ OURS = {
 }
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *OURS])
+@pytest.mark.parametrize("name", [*VARIANTS, *OURS, "shipped"])
 def test_exchanged_checkpoints_act_alike(name, exchanged, two_threads):
     place, arrays, _ = exchanged[name]
     arrays = {**arrays, **np.load(place / "out.npz")}
@@ -257,8 +262,8 @@ def test_exchanged_checkpoints_act_alike(name, exchanged, two_threads):
     assert chunk < ACTION_UNITS and actions < ACTION_UNITS
 
 
-def test_demo_checkpoint_is_small(exchanged):
-    place, _, _ = exchanged["saved demo"]
+def test_shipped_checkpoint_is_small(exchanged):
+    place, _, _ = exchanged["shipped"]
     assert sum(file.stat().st_size for file in (place / "checkpoint").iterdir()) < 25e6
 
 
