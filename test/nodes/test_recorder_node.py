@@ -84,6 +84,7 @@ def test_it_records_again_after_being_deactivated(tmp_path):
             "activate",
         ):
             graph.director.change_state("recorder", transition)
+        graph.seen.forget_diagnostics()
         ready(graph)
         record_frames(graph, 10)
         assert "episode 0" in graph.director.trigger("recorder/stop_recording")

@@ -40,6 +40,8 @@ SERVO_SETTINGS = {
 """LeRobot's SO-101 settings, so that an arm behaves as it did when the data was recorded."""
 
 
+FIRST_READ_ATTEMPTS = 5
+
 ARM_OUTSIDE_RAD = 0.1
 """How far beyond its calibrated range a joint may stand when the arm is armed."""
 
@@ -178,7 +180,8 @@ class Arm:
         Goals are set to the present position, read back, and only then is torque enabled, joint
         by joint and verified. On any failure torque is taken off again and the error raised.
         """
-        sample = self.read()
+        # A reply lost now and then is no reason to refuse; a servo that never answers is.
+        sample = next(filter(None, (self.read() for _ in range(FIRST_READ_ATTEMPTS))), None)
         if sample is None:
             raise ArmError("torque stays off: not every servo answered the first read")
         self._require_inside(sample.position)

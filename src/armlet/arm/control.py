@@ -113,6 +113,7 @@ class Control:
         self._sample: JointSample | None = None
         self._written_ns: int | None = None
         self._read_ns = 0
+        self._missed = 0
         self._commands = _Commands()
         self._trajectory: Trajectory | None = None
         self._ramping = False
@@ -274,13 +275,16 @@ class Control:
 
     def _note(self, sample: JointSample | None, now_ns: int) -> None:
         if sample is not None:
-            self._sample, self._read_ns = sample, now_ns
+            self._sample, self._read_ns, self._missed = sample, now_ns, 0
             if self.state is State.SILENT:
                 self.state = State.UNARMED
             return
         self.counts.unread += 1
+        self._missed += 1
         silent_s = (now_ns - self._read_ns) * 1e-9
-        if silent_s > self.settings.silence_s and self.state is not State.SILENT:
+        # Some misses in a row: a process that stood still for a while has missed nothing.
+        silent = silent_s > self.settings.silence_s and self._missed >= 5
+        if silent and self.state is not State.SILENT:
             self._forget()
             self.state = State.SILENT
             self.last_error = f"no full reading for {silent_s:.1f} s; check supply and cables"

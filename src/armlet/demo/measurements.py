@@ -68,6 +68,11 @@ class Measurements:
             self._status.update({each.name: each for each in status})
             self._changed.notify_all()
 
+    def forget_diagnostics(self) -> None:
+        """From here on only what is said from here on."""
+        with self._changed:
+            self._status.clear()
+
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> bool:
         with self._changed:
             return self._changed.wait_for(ready, timeout_s)

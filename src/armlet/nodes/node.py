@@ -86,6 +86,7 @@ class ArmletNode(LifecycleNode):
         super().__init__(name)
         self.failure: BaseException | None = None
         self._active = False
+        self._configured = False
         self._known: set[str] = set(_BUILT_IN)
         self._permanent: dict[Any, Any] = {}
         self.declare([AUTOSTART, *settings])
@@ -211,12 +212,12 @@ class ArmletNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _try_autostart(self) -> None:
+        """Configure, then activate; again every half second while something is not ready."""
         self._autostart.timer_period_ns = 500_000_000
-        if self.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
-            return
-        self.destroy_timer(self._autostart)
-        if self.trigger_activate() is not TransitionCallbackReturn.SUCCESS:
-            self.failure = self.failure or SetupError("activation failed")
+        if not self._configured:
+            self._configured = self.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        if self._configured and self.trigger_activate() is TransitionCallbackReturn.SUCCESS:
+            self.destroy_timer(self._autostart)
 
     def _publish_diagnostics(self) -> None:
         status = self.diagnostics()

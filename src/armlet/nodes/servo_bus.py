@@ -140,7 +140,9 @@ class ServoBus(ArmletNode):
         if self._follower and self.value("torque_on_activate"):
             try:
                 self._control.torque_on()
-            except (BusError, ArmError) as error:
+            except BusError as error:
+                raise NotReady(f"the arm cannot be armed: {error}") from error
+            except ArmError as error:
                 raise SetupError(f"the arm cannot be armed: {error}") from error
         self.get_logger().info(f"{self.value('mode')} on {self.value('port')} is active")
 
