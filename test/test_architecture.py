@@ -68,3 +68,10 @@ def test_the_readme_names_every_parameter(node):
     )
     named = set(re.findall(r"`([a-z_]+)`", row))
     assert named == {setting.name for setting in module.SETTINGS}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_links_and_pictures_are_there(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert "://" in target or (path.parent / target).exists(), target
