@@ -82,3 +82,12 @@ def test_a_picture_converts_either_way_and_keeps_the_cameras_bytes():
 def test_a_picture_without_pixels_is_refused():
     with pytest.raises(ValueError, match="rgb, jpeg or both"):
         Picture(5)
+
+
+def test_is_whole_sees_a_cut_without_decoding():
+    data = jpeg.encode(np.zeros((16, 16, 3), np.uint8))
+    assert jpeg.is_whole(data)
+    assert jpeg.is_whole(data + b"\0" * 7)
+    assert not jpeg.is_whole(data[:-2])
+    assert not jpeg.is_whole(data[1:])
+    assert not jpeg.is_whole(b"")

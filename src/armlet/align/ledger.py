@@ -12,7 +12,8 @@ from .stream import Miss
 class StreamLedger:
     """Counts of one stream since start; missed is by reason.
 
-    implausible: samples not taken because their stamp is far from the time they came at.
+    refused: messages not taken as samples: torn, without what the stream needs, or stamped with
+    what is not the time they came at.
     """
 
     received: int = 0
@@ -21,15 +22,15 @@ class StreamLedger:
     interpolated: int = 0
     late: int = 0
     duplicate: int = 0
-    implausible: int = 0
+    refused: int = 0
     missed: Counter[Miss] = field(default_factory=Counter)
     worst_skew_s: float = 0.0
 
     def summary(self) -> dict[str, str]:
         """Counts as text, for diagnostics."""
-        plain = ("received", "used", "reused", "interpolated", "late", "duplicate", "implausible")
+        counts = {name: str(value) for name, value in vars(self).items() if type(value) is int}
         return {
-            **{name: str(getattr(self, name)) for name in plain},
+            **counts,
             **{reason.value: str(self.missed[reason]) for reason in Miss},
             "worst_skew_s": f"{self.worst_skew_s:.4f}",
         }

@@ -32,6 +32,12 @@ def encode(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
     return data.tobytes()
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether bytes begin and end as a JPEG file does; cheap, nothing is decoded."""
+    file = data.rstrip(b"\x00")
+    return file.startswith(_START) and file.endswith(_END)
+
+
 def decode(data: bytes) -> NDArray[np.uint8]:
     """RGB picture, uint8 (H, W, 3), of JPEG file bytes.
 

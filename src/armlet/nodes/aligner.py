@@ -14,7 +14,7 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet.align import Aligner, Frame, Policy, StreamConfig
 from armlet.arm.joints import SO101_JOINTS, feature_names
-from armlet.camera import CameraError
+from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract, Stream
 
 from .messages import (
@@ -143,24 +143,31 @@ class AlignerNode(ArmletNode):
         name = stream.config.name
 
         def receive(message: Any) -> None:
-            try:
-                value = self._joint_vector(message) if stream.kind is JointState else message
-            except MessageError as error:
-                self.get_logger().error(f"{name}: {error}", throttle_duration_sec=2.0)
-                return
             stamp_ns = to_ns(message.header.stamp)
-            if abs(self.now_ns() - stamp_ns) > PLAUSIBLE_S * 1e9:
-                aligner.ledger.streams[name].implausible += 1
-                self.get_logger().error(
-                    f"{name}: stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock; "
-                    f"the publisher of {stream.topic} must stamp its messages",
-                    throttle_duration_sec=5.0,
-                )
+            try:
+                value = self._checked(stream, message, stamp_ns)
+            except MessageError as error:
+                aligner.ledger.streams[name].refused += 1
+                self.get_logger().error(f"{name}: {error}", throttle_duration_sec=5.0)
                 return
             aligner.push(name, stamp_ns, value)
             self._emit()
 
         return receive
+
+    def _checked(self, stream: StreamSettings, message: Any, stamp_ns: int) -> Any:
+        """What is aligned of a message: a joint vector, or the picture message itself."""
+        if abs(self.now_ns() - stamp_ns) > PLAUSIBLE_S * 1e9:
+            raise MessageError(
+                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock; "
+                f"the publisher of {stream.topic} must stamp its messages"
+            )
+        if stream.kind is JointState:
+            return self._joint_vector(message)
+        if stream.kind is CompressedImage and not jpeg.is_whole(bytes(message.data)):
+            # A miss of one frame here, not the end of an episode when it comes to be decoded.
+            raise MessageError(f"torn picture of {len(message.data)} bytes")
+        return message
 
     def _joint_vector(self, message: JointState) -> np.ndarray[Any, np.dtype[np.float64]]:
         values = positions(message, self._joints)
