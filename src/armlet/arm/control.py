@@ -147,7 +147,8 @@ class Control:
                 self._release()
             elif not self.reconnect():
                 raise ArmError(
-                    f"the bus is lost ({self.last_error}); torque goes off with its return"
+                    f"the bus is lost ({self.last_error}); servos that have power go on holding "
+                    "until it is back while this driver runs, or the power is cut"
                 )
 
     def hold(self) -> None:
