@@ -330,10 +330,11 @@ def test_an_idle_emulator_does_not_wake_up(monkeypatch: pytest.MonkeyPatch) -> N
     asked: list[float | None] = []
 
     def counted(*waiting: Any) -> Any:
-        asked.append(waiting[3])
+        if len(waiting) > 3:
+            asked.append(waiting[3])
         return select.select(*waiting)
 
-    monkeypatch.setattr("armlet.feetech.emulator.select", SimpleNamespace(select=counted))
+    monkeypatch.setattr("armlet.feetech.emulated_line.select", SimpleNamespace(select=counted))
     with EmulatedBus(IDS) as emulated:
         with Bus(emulated.port, timeout_s=LONG_S) as bus:
             bus.ping(1)
@@ -380,7 +381,7 @@ def test_replies_longer_than_the_line_takes_at_once_arrive_whole(
         return write(fd, data[:3])
 
     serving = SimpleNamespace(**{**vars(os), "write": three_at_most})
-    monkeypatch.setattr("armlet.feetech.emulator.os", serving)
+    monkeypatch.setattr("armlet.feetech.emulated_line.os", serving)
     assert patient.ping(1) == 777
     assert patient.read(6, PRESENT_POSITION) == 600
 
