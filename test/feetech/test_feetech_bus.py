@@ -1,12 +1,24 @@
 """The bus against the emulator, byte by byte, in good times."""
 
+import os
 import threading
 import time
-from collections.abc import Iterator
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from armlet.feetech import Bus, EmulatedBus, NoReply, PortError
+from armlet.feetech import (
+    Bus,
+    EmulatedBus,
+    ErrorBit,
+    NoReply,
+    PortError,
+    ServoCounters,
+    ServoError,
+    port,
+)
 from armlet.feetech.packets import BROADCAST_ID, Instruction, Packet, Parser, encode
 from armlet.feetech.port import SerialPort
 from armlet.feetech.registers import (
@@ -124,6 +136,248 @@ def test_senseless_arguments_are_refused(bus: Bus) -> None:
     assert bus.counters.packets_sent == 0
 
 
+def test_a_command_and_a_request_go_out_in_one_write(
+    bus: Bus, emulated: EmulatedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id, servo in emulated.servos.items():
+        servo.position = 1000 + id
+    sent: list[bytes] = []
+    write = SerialPort.write
+
+    def noted(device: SerialPort, data: bytes, timeout_s: float) -> None:
+        sent.append(data)
+        write(device, data, timeout_s)
+
+    monkeypatch.setattr(SerialPort, "write", noted)
+    goals = {1: 5, 2: -6}
+    reply = bus.sync_write_read(GOAL_POSITION, goals, [PRESENT_POSITION, PRESENT_VELOCITY], (3, 1))
+    assert reply.values == {3: (1003, 0), 1: (1001, 0)}
+    assert [emulated.servos[id].peek(GOAL_POSITION) for id in goals] == [5, -6]
+    assert [p.code for p in Parser().feed(sent[0])] == [
+        Instruction.SYNC_WRITE,
+        Instruction.SYNC_READ,
+    ]
+    assert len(sent) == 1
+    with pytest.raises(ValueError, match="servo ids"):
+        bus.sync_write_read(GOAL_POSITION, {1: 9}, [PRESENT_POSITION], (3, 3))
+    with pytest.raises(ValueError, match="Goal_Position takes"):
+        bus.sync_write_read(GOAL_POSITION, {1: 40_000}, [PRESENT_POSITION], (3,))
+    assert emulated.servos[1].peek(GOAL_POSITION) == 5, "a bad request sends no command"
+
+
+def test_all_registers_of_the_feedback_block_are_told_apart(
+    bus: Bus, emulated: EmulatedBus
+) -> None:
+    registers = [r for r in REGISTERS.values() if 56 <= r.address <= 69]
+    replies = [bus.sync_read(registers, IDS), bus.sync_read(registers[::2], IDS)]
+    for reply, asked in zip(replies, (registers, registers[::2]), strict=True):
+        for id in IDS:
+            assert reply.values[id] == tuple(bus.read(id, register) for register in asked)
+
+
+def test_lists_that_change_between_calls_are_looked_at_again(bus: Bus) -> None:
+    registers, ids = [PRESENT_POSITION], [1, 2]
+    assert list(bus.sync_read(registers, ids).values) == [1, 2]
+    ids[0] = 5
+    registers.append(PRESENT_VELOCITY)
+    reply = bus.sync_read(registers, ids)
+    assert list(reply.values) == [5, 2] and len(reply.values[5]) == 2
+    for count in range(1, 21):
+        assert len(bus.sync_read(registers, range(1, 1 + count % 6 + 1)).values) == count % 6 + 1
+
+
+def test_each_servo_is_counted_on_its_own(emulated: EmulatedBus) -> None:
+    emulated.faults.dead.add(2)
+    emulated.faults.errors = {3: ErrorBit.OVERLOAD | ErrorBit.VOLTAGE}
+    with Bus(emulated.port, timeout_s=0.1) as bus:
+        bus.sync_read([PRESENT_POSITION], (1, 2, 3))
+        with pytest.raises(ServoError):
+            bus.read(3, ID)
+        with pytest.raises(NoReply):
+            bus.read(2, ID)
+        emulated.faults.corrupt_next = 1
+        bus.sync_read([PRESENT_POSITION], (1, 3))
+        counted = bus.servo_counters
+        assert counted[1] == ServoCounters(requests=2, replies=1, timeouts=1, damaged=1)
+        errors = {ErrorBit.VOLTAGE: 3, ErrorBit.OVERLOAD: 3}
+        assert counted[3] == ServoCounters(requests=3, replies=3, error_bits=errors)
+        assert counted[2].timeouts == counted[2].requests > 1
+        counted[3].error_bits.clear()
+        assert bus.servo_counters[3].error_bits == errors
+        assert sum(c.replies for c in counted.values()) == bus.counters.replies
+        assert sum(c.timeouts for c in counted.values()) == bus.counters.timeouts
+
+
+def test_bytes_on_the_wire_are_counted(bus: Bus) -> None:
+    bus.sync_write_read(GOAL_POSITION, dict.fromkeys(IDS, 7), [PRESENT_POSITION], IDS)
+    assert (bus.counters.bytes_sent, bus.counters.bytes_received) == (26 + 14, 48)
+    bus.read(1, PRESENT_POSITION)
+    assert (bus.counters.bytes_sent, bus.counters.bytes_received) == (48, 56)
+
+
+def read_position(bus: Bus) -> object:
+    return bus.read(1, PRESENT_POSITION)
+
+
+def write_goal(bus: Bus) -> object:
+    return bus.write(1, GOAL_POSITION, 9)
+
+
+def ping(bus: Bus) -> object:
+    return bus.ping(1)
+
+
+def sync_read(bus: Bus) -> object:
+    return bus.sync_read([PRESENT_POSITION], (1,)).values
+
+
+def sync_write(bus: Bus) -> object:
+    return bus.sync_write(GOAL_POSITION, dict.fromkeys(IDS, 9))
+
+
+ASKING = pytest.mark.parametrize("first", [read_position, write_goal, ping, sync_read, sync_write])
+
+
+@ASKING
+def test_an_adapter_that_hears_itself_is_seen_through(
+    first: Callable[[Bus], object], emulated: EmulatedBus
+) -> None:
+    with Bus(emulated.port, timeout_s=PATIENCE_S) as bus:
+        plain = first(bus)
+        bus.read(1, ID)
+    emulated.faults.echo = True
+    with Bus(emulated.port, timeout_s=PATIENCE_S) as bus:
+        assert first(bus) == plain
+        emulated.servos[1].position = 1234
+        for _ in range(3):
+            assert bus.read(1, PRESENT_POSITION) == 1234
+            bus.write(1, GOAL_VELOCITY, 77)
+            assert bus.ping(1) == 777
+            bus.sync_write(GOAL_POSITION, dict.fromkeys(IDS, 8))
+            reply = bus.sync_write_read(GOAL_POSITION, {1: 3}, [PRESENT_POSITION], IDS)
+            assert (reply.missing, reply.values[1]) == ((), (1234,))
+        assert bus.counters.echoes >= 15
+        assert (bus.counters.timeouts, bus.counters.dropped_bytes) == (0, 0)
+        assert bus.counters.stale_replies == 0
+
+
+@ASKING
+def test_an_echo_answers_for_no_servo(
+    first: Callable[[Bus], object], emulated: EmulatedBus
+) -> None:
+    emulated.faults.echo = True
+    emulated.faults.dead.update(IDS)
+    with Bus(emulated.port, timeout_s=0.02) as bus:
+        if first in (sync_read, sync_write):
+            assert not first(bus)
+        else:
+            with pytest.raises(NoReply):
+                first(bus)
+        for request in (read_position, write_goal, ping):
+            with pytest.raises(NoReply):
+                request(bus)
+        assert bus.counters.replies == 0
+        assert bus.counters.echoes > 0
+        emulated.faults.dead.clear()
+        assert bus.ping(1) == 777
+
+
+@pytest.mark.parametrize("others_first", [False, True])
+def test_a_reply_that_looks_like_its_request_is_a_reply(
+    others_first: bool, emulated: EmulatedBus
+) -> None:
+    """A PING answered with the error bit of under-voltage is the PING itself, byte for byte."""
+    emulated.faults.errors = {1: ErrorBit.VOLTAGE}
+    with Bus(emulated.port, timeout_s=0.1) as bus:
+        if others_first:
+            bus.read(2, ID)
+        assert bus.ping(1) == 777
+        assert bus.servo_counters[1].error_bits[ErrorBit.VOLTAGE] >= 2
+        assert (bus.counters.echoes, bus.counters.timeouts) == (0, 0)
+        assert bus.servo_counters[1].timeouts == 0
+
+
+def test_unplugging_in_the_middle_of_a_reply(tmp_path: Path) -> None:
+    with EmulatedBus(IDS, link=tmp_path / "arm") as emulated:
+        bus = Bus(emulated.port, timeout_s=PATIENCE_S)
+        for left in (0, 3, 20, 47):
+            bus.open()
+            assert bus.sync_read([PRESENT_POSITION], IDS).missing == ()
+            emulated.faults.hang_up_after_bytes = left
+            with pytest.raises(PortError, match="lost"):
+                bus.sync_read([PRESENT_POSITION], IDS, until=time.monotonic() + PATIENCE_S)
+            assert not bus.is_open
+            emulated.hang_up()
+            emulated.faults.hang_up_after_bytes = None
+            emulated.plug()
+        with bus:
+            assert bus.sync_read([PRESENT_POSITION], IDS).missing == ()
+        assert bus.counters.replies >= 5 * 6
+
+
+def test_a_far_end_that_closes_in_the_middle_of_a_reply() -> None:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+
+    def answer_half() -> None:
+        os.read(master, 100)
+        os.write(master, bytes.fromhex("ffff010400"))
+        os.close(master)
+
+    servo = threading.Thread(target=answer_half)
+    with Bus(os.ttyname(slave), timeout_s=PATIENCE_S) as bus:
+        servo.start()
+        with pytest.raises(PortError, match="lost"):
+            bus.read(1, PRESENT_POSITION)
+        assert not bus.is_open
+    servo.join()
+    os.close(slave)
+
+
+@pytest.mark.parametrize(
+    ("set_to", "writable", "found"), [("16", 1, 1), ("16", 0, 16), ("1", 0, 1)]
+)
+def test_an_ftdi_adapters_latency_timer_is_shortened(
+    set_to: str, writable: bool, found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timer = tmp_path / "ttyUSB3" / "device" / "latency_timer"
+    timer.parent.mkdir(parents=True)
+    timer.write_text(set_to + "\n")
+    monkeypatch.setattr(port, "_TTYS", tmp_path)
+    link = tmp_path / "arm"
+    link.symlink_to("/dev/ttyUSB3")
+    write_text = Path.write_text
+
+    def may_write(path: Path, text: str) -> int:
+        if not writable:
+            raise PermissionError(13, "Permission denied", str(path))
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", may_write)
+    assert port.shorten_latency_timer(str(link)) == found
+    assert port.shorten_latency_timer("/dev/ttyACM0") is None
+
+
+def test_a_port_without_a_latency_timer_says_so(emulated: EmulatedBus) -> None:
+    device = SerialPort(emulated.port, 1_000_000)
+    assert device.latency_timer_ms is None
+    device.close()
+
+
+def test_waiting_is_exact_to_less_than_a_millisecond_and_beyond_select(
+    emulated: EmulatedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = SerialPort(emulated.port, 1_000_000)
+    request = encode(Packet(1, Instruction.PING))
+    for limit in (1024, 0):
+        monkeypatch.setattr(port, "_SELECTABLE", limit)
+        device.write(request, 1.0)
+        assert device.read(time.monotonic() + PATIENCE_S)
+        assert device.read(time.monotonic() + 0.0003) == b""
+        assert device.read(time.monotonic() - 1) == b""
+    device.close()
+
+
 def test_threads_may_share_a_bus(bus: Bus) -> None:
     wrong: list[int] = []
 
@@ -207,46 +461,46 @@ def test_paced_bytes_take_their_time() -> None:
         assert time.monotonic() - start_s >= (14 + 6 * 8) * 10e-6
 
 
-def ask(port: SerialPort, request: Packet, replies: int) -> list[Packet]:
+def ask(device: SerialPort, request: Packet, replies: int) -> list[Packet]:
     """Sends a packet the bus has no use for, and returns that many replies."""
     parser, received = Parser(), list[Packet]()
-    port.write(encode(request), 1.0)
+    device.write(encode(request), 1.0)
     deadline = time.monotonic() + PATIENCE_S
-    while len(received) < replies and (data := port.read(deadline)):
+    while len(received) < replies and (data := device.read(deadline)):
         received += parser.feed(data)
     return received
 
 
 def test_staged_writes_wait_for_the_action(emulated: EmulatedBus) -> None:
-    port = SerialPort(emulated.port, 1_000_000)
+    device = SerialPort(emulated.port, 1_000_000)
     try:
         for id in (1, 2):
             staged = Packet(id, Instruction.REG_WRITE, b"\x2a" + bytes((id, 0)))
-            assert ask(port, staged, 1) == [Packet(id, 0)]
+            assert ask(device, staged, 1) == [Packet(id, 0)]
         assert [emulated.servos[id].peek(GOAL_POSITION) for id in (1, 2)] == [2047, 2047]
         action = encode(Packet(BROADCAST_ID, Instruction.ACTION))
-        port.write(action, 1.0)
-        assert ask(port, Packet(1, Instruction.PING), 1) == [Packet(1, 0)]
+        device.write(action, 1.0)
+        assert ask(device, Packet(1, Instruction.PING), 1) == [Packet(1, 0)]
         assert [emulated.servos[id].peek(GOAL_POSITION) for id in (1, 2)] == [1, 2]
         assert [write.id for write in emulated.writes] == [1, 2]
     finally:
-        port.close()
+        device.close()
 
 
 def test_broadcasts_are_obeyed_but_only_a_ping_is_answered(emulated: EmulatedBus) -> None:
-    port = SerialPort(emulated.port, 1_000_000)
+    device = SerialPort(emulated.port, 1_000_000)
     try:
-        port.write(encode(Packet(BROADCAST_ID, Instruction.WRITE, b"\x2a\x07\x00")), 1.0)
-        port.write(encode(Packet(BROADCAST_ID, Instruction.READ, b"\x2a\x02")), 1.0)
-        pinged = ask(port, Packet(BROADCAST_ID, Instruction.PING), 6)
+        device.write(encode(Packet(BROADCAST_ID, Instruction.WRITE, b"\x2a\x07\x00")), 1.0)
+        device.write(encode(Packet(BROADCAST_ID, Instruction.READ, b"\x2a\x02")), 1.0)
+        pinged = ask(device, Packet(BROADCAST_ID, Instruction.PING), 6)
         assert pinged == [Packet(id, 0) for id in IDS]
         assert {servo.peek(GOAL_POSITION) for servo in emulated.servos.values()} == {7}
     finally:
-        port.close()
+        device.close()
 
 
 def test_malformed_instructions_are_ignored(emulated: EmulatedBus) -> None:
-    port = SerialPort(emulated.port, 1_000_000)
+    device = SerialPort(emulated.port, 1_000_000)
     try:
         for request in (
             Packet(1, Instruction.READ, b"\x2a"),
@@ -255,10 +509,10 @@ def test_malformed_instructions_are_ignored(emulated: EmulatedBus) -> None:
             Packet(BROADCAST_ID, Instruction.SYNC_READ, b"\x2a\x02"),
             Packet(BROADCAST_ID, Instruction.SYNC_WRITE, b"\x2a\x02\x01"),
         ):
-            port.write(encode(request), 1.0)
-        port.write(b"\xff\xff\x01\x40", 1.0)
+            device.write(encode(request), 1.0)
+        device.write(b"\xff\xff\x01\x40", 1.0)
         time.sleep(0.05)
-        assert ask(port, Packet(2, Instruction.PING), 1) == [Packet(2, 0)]
+        assert ask(device, Packet(2, Instruction.PING), 1) == [Packet(2, 0)]
         assert list(emulated.writes) == []
     finally:
-        port.close()
+        device.close()

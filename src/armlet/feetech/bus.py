@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from armlet.feetech.counters import Counters, ServoCounters
 from armlet.feetech.errors import CorruptReply, NoReply, PortError, ServoError
-from armlet.feetech.line import Answer, Counters, Line, Request
-from armlet.feetech.packets import (
-    BROADCAST_ID,
-    MAX_ID,
-    MAX_LENGTH,
-    ErrorBit,
-    Instruction,
-    Packet,
-)
+from armlet.feetech.exchange import Answer, Request
+from armlet.feetech.line import Line
+from armlet.feetech.packets import ErrorBit, Instruction, Packet
 from armlet.feetech.port import SerialPort
 from armlet.feetech.registers import MODEL_NUMBER, Register
+from armlet.feetech.sync import SyncRead, SyncWrite, check_ids, check_writable, gather
+from armlet.feetech.sync import SyncReply as SyncReply
 
-
-@dataclass(frozen=True, slots=True)
-class SyncReply:
-    """What one sync_read brought in.
-
-    Attributes:
-        values: servo id -> one value per register, in the order asked. Only servos that answered.
-        missing: ids that did not answer, intact and in time, in the order asked.
-        errors: servo id -> error bits, only for servos that answered with any set.
-        stamp_ns: Unix time midway between the request written and the last reply received, in ns.
-    """
-
-    values: dict[int, tuple[int, ...]]
-    missing: tuple[int, ...]
-    errors: dict[int, ErrorBit]
-    stamp_ns: int
+_PLANS_KEPT = 8
 
 
 class Bus:
@@ -64,6 +45,9 @@ class Bus:
         self._line: Line | None = None
         self._lock = threading.RLock()
         self._counters = Counters()
+        self._servos: defaultdict[int, ServoCounters] = defaultdict(ServoCounters)
+        self._reads: list[SyncRead] = []
+        self._writes: list[SyncWrite] = []
 
     def __enter__(self) -> Self:
         self.open()
@@ -82,7 +66,9 @@ class Bus:
         with self._lock:
             if self._line is None:
                 device = SerialPort(self.port, self.baudrate)
-                self._line = Line(device, self.baudrate, self.timeout_s, self._counters)
+                self._line = Line(
+                    device, self.baudrate, self.timeout_s, self._counters, self._servos
+                )
 
     def close(self) -> None:
         """Closes the port; does nothing if it is closed. Servos keep doing what they do."""
@@ -102,6 +88,12 @@ class Bus:
         with self._lock:
             return replace(self._counters)
 
+    @property
+    def servo_counters(self) -> dict[int, ServoCounters]:
+        """Servo id -> a copy of what has been counted of it, for every id ever asked."""
+        with self._lock:
+            return {id: counters.copy() for id, counters in sorted(self._servos.items())}
+
     def ping(self, id: int) -> int:
         """The servo's model number, whatever error bits it reports.
 
@@ -110,7 +102,7 @@ class Bus:
             CorruptReply: something answered, but not intact.
             PortError: the port is lost.
         """
-        _check_ids((id,))
+        check_ids((id,))
         with self._lock:
             self._ask(Request(Packet(id, Instruction.PING), (id,), 0))
             return MODEL_NUMBER.decode(self._ask(_read_request(id, MODEL_NUMBER)).params)
@@ -139,7 +131,7 @@ class Bus:
             CorruptReply: something answered, but not intact.
             PortError: the port is lost.
         """
-        _check_ids((id,))
+        check_ids((id,))
         request = _read_request(id, register)
         packet = self._ask(request)
         _check_error_byte(packet, request)
@@ -167,8 +159,8 @@ class Bus:
             PortError: the port is lost.
             ValueError: value out of range, or the register is read only.
         """
-        _check_ids((id,))
-        _check_writable(register)
+        check_ids((id,))
+        check_writable(register)
         params = bytes((register.address,)) + register.encode(value)
         packet = Packet(id, Instruction.WRITE, params)
         request = Request(packet, (id,), 0, f"{register.name} = {value}", must_send=True)
@@ -177,36 +169,33 @@ class Bus:
             _check_error_byte(reply, request)
         return ErrorBit(reply.code)
 
-    def sync_read(self, registers: Sequence[Register], ids: Sequence[int]) -> SyncReply:
+    def sync_read(
+        self,
+        registers: Sequence[Register],
+        ids: Sequence[int],
+        *,
+        until: float | None = None,
+    ) -> SyncReply:
         """Reads the same registers of several servos with one instruction.
 
-        Servos that do not answer are reported as missing, not raised.
+        Servos that do not answer are reported as missing, not raised. Given `until`, they are
+        asked again, and only they, for as long as another try can finish before that time; how
+        soon a reply is taken for lost follows the latency this line has shown (see `Patience`).
+        Without, there is one try with the patience of `timeout_s`: with no second chance nothing
+        is gained by giving up the first one early.
 
         Args:
             registers: ascending by address, not overlapping; what lies between is read and ignored.
             ids: servos to ask, which is also the order of their answers.
+            until: time.monotonic() by which to return, give or take the scheduler. Only the first
+                try may go beyond it: in any case it gets its time on the wire and 0.5 ms.
 
         Raises:
             PortError: the port is lost.
             ValueError: registers or ids that cannot be asked for together.
         """
-        _check_ids(ids)
-        start, count = _span(registers)
-        params = bytes((start, count, *ids))
-        packet = Packet(BROADCAST_ID, Instruction.SYNC_READ, params)
-        answer = self._transact(Request(packet, tuple(ids), count))
-        cuts = [
-            (register, register.address - start, register.end - start) for register in registers
-        ]
-        values = {
-            id: tuple([register.decode(packet.params[a:b]) for register, a, b in cuts])
-            for id, packet in answer.packets.items()
-        }
-        errors = {id: ErrorBit(packet.code) for id, packet in answer.packets.items() if packet.code}
-        missing = tuple([id for id in ids if id not in values])
-        return SyncReply(
-            values, missing, errors, _unix_ns((answer.written_ns + answer.last_ns) // 2)
-        )
+        with self._lock:
+            return self._gather(self._reading(registers, ids), b"", until)
 
     def sync_write(self, register: Register, values: Mapping[int, int]) -> None:
         """Writes one register of several servos, to each its own value, with one instruction.
@@ -217,14 +206,52 @@ class Bus:
             PortError: the port is lost.
             ValueError: value out of range, or the register is read only.
         """
-        _check_ids(tuple(values))
-        _check_writable(register)
-        params = bytearray((register.address, register.width))
-        for id, value in values.items():
-            params.append(id)
-            params += register.encode(value)
-        packet = Packet(BROADCAST_ID, Instruction.SYNC_WRITE, bytes(params))
-        self._transact(Request(packet, (), 0))
+        with self._lock:
+            data = self._writing(register, tuple(values)).encode(values)
+            try:
+                self._open_line().tell(data)
+            except PortError:
+                self.close()
+                raise
+
+    def sync_write_read(
+        self,
+        register: Register,
+        values: Mapping[int, int],
+        registers: Sequence[Register],
+        ids: Sequence[int],
+        *,
+        until: float | None = None,
+    ) -> SyncReply:
+        """A `sync_write` and the `sync_read` behind it, sent as one: that spares a turnaround.
+
+        The values are sent once and at once, whatever becomes of the reading.
+
+        Raises:
+            PortError: the port is lost.
+            ValueError: as `sync_write` and `sync_read`; nothing has been sent then.
+        """
+        with self._lock:
+            command = self._writing(register, tuple(values)).encode(values)
+            return self._gather(self._reading(registers, ids), command, until)
+
+    def _reading(self, registers: Sequence[Register], ids: Sequence[int]) -> SyncRead:
+        """The plan for that, newly made or one of the last few."""
+        registers, ids = tuple(registers), tuple(ids)
+        for plan in self._reads:
+            if plan.ids == ids and plan.registers == registers:
+                return plan
+        plan = SyncRead(registers, ids)
+        self._reads = [plan, *self._reads[: _PLANS_KEPT - 1]]
+        return plan
+
+    def _writing(self, register: Register, ids: tuple[int, ...]) -> SyncWrite:
+        for plan in self._writes:
+            if plan.ids == ids and plan.register == register:
+                return plan
+        plan = SyncWrite(register, ids)
+        self._writes = [plan, *self._writes[: _PLANS_KEPT - 1]]
+        return plan
 
     def _ask(self, request: Request) -> Packet:
         """The reply of the one servo that is asked. Raises NoReply, CorruptReply, PortError."""
@@ -245,13 +272,23 @@ class Bus:
 
     def _transact(self, request: Request) -> Answer:
         with self._lock:
-            if self._line is None:
-                raise PortError(f"{self.port} is not open: never opened, closed, or lost")
             try:
-                return self._line.transact(request)
+                return self._open_line().transact(request)
             except PortError:
                 self.close()
                 raise
+
+    def _gather(self, plan: SyncRead, command: bytes, until: float | None) -> SyncReply:
+        try:
+            return gather(self._open_line(), plan, command, until)
+        except PortError:
+            self.close()
+            raise
+
+    def _open_line(self) -> Line:
+        if self._line is None:
+            raise PortError(f"{self.port} is not open: never opened, closed, or lost")
+        return self._line
 
 
 def _read_request(id: int, register: Register) -> Request:
@@ -259,36 +296,6 @@ def _read_request(id: int, register: Register) -> Request:
     return Request(packet, (id,), register.width, register.name)
 
 
-def _unix_ns(monotonic_ns: int) -> int:
-    return time.time_ns() - (time.monotonic_ns() - monotonic_ns)
-
-
 def _check_error_byte(packet: Packet, request: Request) -> None:
     if packet.code:
         raise ServoError(packet.id, ErrorBit(packet.code), str(request))
-
-
-def _check_ids(ids: Sequence[int]) -> None:
-    if not ids or len(set(ids)) != len(ids) or min(ids) < 0 or max(ids) > MAX_ID:
-        raise ValueError(f"servo ids must be different numbers 0..{MAX_ID}, found {list(ids)}")
-
-
-def _check_writable(register: Register) -> None:
-    if register.access != "rw":
-        raise ValueError(f"{register.name} is read only")
-
-
-def _span(registers: Sequence[Register]) -> tuple[int, int]:
-    """Address and number of bytes that cover the registers."""
-    if not registers:
-        raise ValueError("sync_read needs at least one register")
-    for before, after in pairwise(registers):
-        if after.address < before.end:
-            raise ValueError(
-                f"registers must ascend and not overlap, found {after.name} at {after.address} "
-                f"after {before.name} at {before.address}..{before.end - 1}"
-            )
-    start, count = registers[0].address, registers[-1].end - registers[0].address
-    if count > MAX_LENGTH - 2:
-        raise ValueError(f"one reply carries {MAX_LENGTH - 2} bytes, these registers span {count}")
-    return start, count

@@ -65,10 +65,11 @@ def encode(packet: Packet) -> bytes:
     if length > MAX_LENGTH:
         raise ValueError(f"a packet holds {MAX_LENGTH - 2} parameters, found {len(packet.params)}")
     body = bytes((packet.id, length, packet.code)) + packet.params
-    return HEADER + body + bytes((_checksum(body),))
+    return HEADER + body + bytes((checksum(body),))
 
 
-def _checksum(body: bytes | bytearray) -> int:
+def checksum(body: bytes | bytearray) -> int:
+    """The last byte of a packet, from its bytes between header and that."""
     return ~sum(body) & 0xFF
 
 
@@ -141,7 +142,7 @@ class Parser:
         last = front[3] + 3
         if len(front) <= last:
             return _Verdict.INCOMPLETE
-        if front[last] == _checksum(front[2:last]):
+        if front[last] == checksum(front[2:last]):
             return _Verdict.INTACT
         self.checksum_errors += 1
         return _Verdict.FALSE

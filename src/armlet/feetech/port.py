@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
 import termios
 import time
+from pathlib import Path
 
 import serial
 
@@ -14,6 +16,10 @@ from armlet.feetech.errors import PortError
 
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _CHUNK = 4096
+_SELECTABLE = 1024
+"""File descriptors from this number on are beyond select(2)."""
+
+_TTYS = Path("/sys/class/tty")
 
 
 class SerialPort:
@@ -21,6 +27,18 @@ class SerialPort:
 
     pyserial opens and configures the device. Reading and writing go to its file descriptor: its own
     calls neither tell a timeout from an unplugged adapter nor take all that is there at once.
+
+    USB adapters collect received bytes before they hand them over. FTDI's do so for 16 ms unless
+    their latency timer is set shorter, which limits a bus to 60 requests per second; the others
+    (CH340/CH343, CP210x, CDC) hand over after about a millisecond and have no such setting. The
+    port asks the driver for low latency, which sets FTDI's timer to 1 ms, and where the timer is
+    still longer, writes it to /sys/class/tty/NAME/device/latency_timer; that needs root or a udev
+    rule (ACTION=="add", SUBSYSTEM=="usb-serial", DRIVER=="ftdi_sio", ATTR{latency_timer}="1").
+
+    Attributes:
+        path: the device.
+        low_latency: whether the driver agreed to low latency; most have no notion of it.
+        latency_timer_ms: for how long the adapter collects bytes; None if it has no such timer.
 
     Args:
         path: device to open.
@@ -41,6 +59,7 @@ class SerialPort:
                 "plugged in, that you may use it (group dialout), that no other program has it open"
             ) from error
         self._fd: int = self._serial.fileno()
+        self._reading = (self._fd,)
         self._readable = select.poll()
         self._readable.register(self._fd, select.POLLIN)
         self._writable = select.poll()
@@ -48,13 +67,13 @@ class SerialPort:
         self._shorten_latency()
 
     def _shorten_latency(self) -> None:
-        """FTDI adapters hold received bytes for 16 ms unless told not to; others lack the knob."""
         try:
             self._serial.set_low_latency_mode(True)
         except (OSError, ValueError, NotImplementedError):
             self.low_latency = False
         else:
             self.low_latency = True
+        self.latency_timer_ms = shorten_latency_timer(self.path)
 
     def close(self) -> None:
         """Closes the device. Safe to call twice and after the device is gone."""
@@ -100,7 +119,7 @@ class SerialPort:
         Raises:
             PortError: the port is lost.
         """
-        while self._wait(self._readable, deadline):
+        while self._wait_readable(deadline):
             data = self._read()
             if data is None:
                 continue
@@ -118,6 +137,16 @@ class SerialPort:
         except OSError as error:
             raise self._lost(str(error)) from error
 
+    def _wait_readable(self, deadline: float) -> bool:
+        """To the microsecond, where poll(2) as Python has it rounds up to milliseconds."""
+        remaining_s = max(0.0, deadline - time.monotonic())
+        if self._fd < _SELECTABLE:
+            try:
+                return bool(select.select(self._reading, (), (), remaining_s)[0])
+            except (OSError, ValueError) as error:
+                raise self._lost(str(error)) from error
+        return self._wait(self._readable, deadline)
+
     def _wait(self, poller: select.poll, deadline: float) -> bool:
         remaining_ms = max(0, math.ceil((deadline - time.monotonic()) * 1000))
         for _, event in poller.poll(remaining_ms):
@@ -130,3 +159,19 @@ class SerialPort:
         return PortError(
             f"lost {self.path} ({how}). Check the USB cable and the adapter, then open it again"
         )
+
+
+def shorten_latency_timer(path: str) -> int | None:
+    """Sets an FTDI adapter's latency timer to 1 ms where permitted.
+
+    Returns:
+        What the timer is then, ms; None if the device has none.
+    """
+    timer = _TTYS / Path(path).resolve().name / "device/latency_timer"
+    try:
+        if int(timer.read_text()) > 1:
+            with contextlib.suppress(PermissionError):
+                timer.write_text("1")
+        return int(timer.read_text())
+    except (OSError, ValueError):
+        return None

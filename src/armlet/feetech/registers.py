@@ -86,7 +86,10 @@ class Register:
         """
         if len(data) != self.width:
             raise ValueError(f"{self.name} is {self.width} bytes wide, found {len(data)}")
-        raw = int.from_bytes(data, "little")
+        return self.decode_raw(int.from_bytes(data, "little"))
+
+    def decode_raw(self, raw: int) -> int:
+        """The value of the stored bytes read as one unsigned number."""
         if self.sign_bit is None:
             return raw
         magnitude = raw & self.maximum

@@ -1,0 +1,98 @@
+"""How long to wait for replies: asleep until they are due, then awake, then not any longer."""
+
+from __future__ import annotations
+
+import time
+
+SHORTEST_S = 0.0005
+"""Below that, any pause of the scheduler would pass for a lost reply. Twice as much would cost a
+200 Hz loop that loses a tenth of all packets each way 3 % of its cycles."""
+
+_AWAKE_S = 0.00003
+"""How long before the last reply is due a sleeper is to be awake again."""
+
+_USUALLY_LATE_S = 0.00008
+_AT_MOST_LATE_S = 0.0002
+"""Timers fire late: by 50 us for the kernel's slack and some more to get to run."""
+
+_WORTH_SLEEPING_S = 0.0003
+_CLOCKS_DIFFER_S = 0.00002
+"""Replies may seem to come that early: servo and computer count time with different clocks."""
+
+_CHANCE = 2
+_CONVINCED = 4
+_LOOK_EVERY = 64
+
+
+class Patience:
+    """A retransmission timer: waits as long as the line's replies have lately taken to come.
+
+    The delay of each reply beyond its time on the wire goes into a smoothed mean and a smoothed
+    deviation; patience is the mean and four deviations (Jacobson's estimator, RFC 6298). One or two
+    silences are put down to loss; with each further one it doubles, so a line that has become
+    slower is waited for. Until something has come it is the longest. Giving up too
+    early costs a request, never a value: a late reply is told from the next one by its length.
+
+    Replies cannot come before their bytes have been on the wire, so a reader sleeps until shortly
+    before then and is not woken by each reply. A line that has no such wire (a pseudo-terminal)
+    shows by being faster, and is waited for awake.
+
+    Args:
+        longest_s: upper bound.
+
+    Attributes:
+        wait_s: seconds to wait beyond wire time.
+        delay_s: smoothed mean of the delays seen, seconds.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self.wait_s = longest_s
+        self.delay_s = 0.0
+        self._longest_s = longest_s
+        self._shortest_s = min(SHORTEST_S, longest_s)
+        self._deviation_s: float | None = None
+        self._silences = 0
+        self._on_time = 0
+        self._slept = False
+        self._late_s = _USUALLY_LATE_S
+
+    def sleep(self, wire_s: float) -> None:
+        """Sleeps while the request and its replies, which take that long, are on the wire.
+
+        Who sleeps does not see replies that come early, so now and then it stays awake to look.
+        """
+        asleep_s = wire_s - _AWAKE_S - self._late_s
+        self._slept = (
+            self._on_time >= _CONVINCED
+            and self._on_time % _LOOK_EVERY > 0
+            and asleep_s > _WORTH_SLEEPING_S
+        )
+        if self._slept:
+            start_s = time.monotonic()
+            time.sleep(asleep_s)
+            late_s = min(time.monotonic() - start_s - asleep_s, _AT_MOST_LATE_S)
+            self._late_s += (late_s - self._late_s) / 16
+
+    def saw(self, delay_s: float) -> None:
+        """Replies came that long after their time on the wire; negative on a line that is faster
+        than its baud rate says (a pseudo-terminal)."""
+        self._silences = 0
+        early = delay_s < -_CLOCKS_DIFFER_S and not self._slept
+        self._on_time = 0 if early else self._on_time + 1
+        delay_s = max(0.0, delay_s)
+        if self._deviation_s is None:
+            self.delay_s, self._deviation_s = delay_s, delay_s / 2
+        else:
+            # Bounded, so that one stall of the computer at most doubles the patience; a line that
+            # has become slower gets there within a few replies.
+            error_s = min(delay_s - self.delay_s, self.wait_s)
+            self.delay_s += error_s / 8
+            self._deviation_s += (abs(error_s) - self._deviation_s) / 4
+        wanted_s = self.delay_s + 4 * self._deviation_s
+        self.wait_s = min(self._longest_s, max(self._shortest_s, wanted_s))
+
+    def saw_nothing(self) -> None:
+        """A request brought nothing in time."""
+        self._silences += 1
+        if self._silences > _CHANCE:
+            self.wait_s = min(self._longest_s, 2 * self.wait_s)
