@@ -1,8 +1,7 @@
 """What an arm is: joints, units, calibration, guard, trajectory, control. Knows no ROS."""
 
 from .arm import Arm as Arm
-from .arm import ArmError as ArmError
-from .arm import JointSample as JointSample
+from .arm import ArmIdentity as ArmIdentity
 from .calibration import Calibration as Calibration
 from .calibration import CalibrationError as CalibrationError
 from .calibration import JointCalibration as JointCalibration
@@ -10,7 +9,18 @@ from .control import Control as Control
 from .control import ControlSettings as ControlSettings
 from .control import Cycle as Cycle
 from .control import State as State
+from .feedback import Feedback as Feedback
+from .feedback import JointSample as JointSample
+from .feedback import JointTelemetry as JointTelemetry
+from .guard import BeyondLimits as BeyondLimits
 from .guard import CommandRefused as CommandRefused
 from .guard import Guard as Guard
 from .joints import SO101_JOINTS as SO101_JOINTS
+from .protection import Action as Action
+from .protection import JointPolicy as JointPolicy
+from .protection import ProtectionSettings as ProtectionSettings
+from .servos import ArmError as ArmError
+from .setpoint import Setpoint as Setpoint
+from .teleoperation import Teleoperation as Teleoperation
 from .trajectory import Trajectory as Trajectory
+from .trajectory import blend as blend

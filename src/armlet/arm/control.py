@@ -1,4 +1,4 @@
-"""The control cycle of one arm: read, decide on the next goal, guard it, send it.
+"""The control cycle of one arm: decide on the next goal, guard it, send it, read all servos.
 
 One clear rule says who moves the arm: fresh joint commands (a person) come before a trajectory
 (a policy), and when neither is due the arm holds. Nothing moves from an unread state, and a lost
@@ -7,20 +7,29 @@ bus never re-arms by itself.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import threading
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from armlet.feetech import BusError, PortError
+from armlet.feetech import BusError, ErrorBit, PortError
 
-from .arm import Arm, ArmError, JointSample, Telemetry
+from .arm import Arm
+from .commands import Commands
+from .feedback import Feedback, JointSample, JointTelemetry, Mask
 from .guard import Guard
-from .trajectory import Trajectory
+from .protection import Protection, ProtectionSettings
+from .servos import ArmError
+from .setpoint import Setpoint
+from .trajectory import Trajectory, blend
 from .units import Vector
+from .upkeep import Upkeep
+
+_MISSED_IN_A_ROW = 5
 
 
 class State(enum.Enum):
@@ -39,108 +48,191 @@ class State(enum.Enum):
 class ControlSettings:
     """Times in seconds, velocities in rad/s.
 
+    period_s: time between cycles.
+    answer_share: share of the period in which servos that did not answer are asked again.
+    feedback: what every cycle reads: position and velocity ("state"), or all readings ("full").
+    telemetry_hz: how often each servo's other readings are taken, one servo at a time.
+    command_timeout_s: without a command for this long the commander is gone, and the arm holds.
     command_delay_s: commands are played that much after their stamp, interpolated, so that the
     jitter of transport and of two unsynchronised loops does not reach the arm.
     ramp_velocity: speed at which a new source of commands is joined, until caught up.
-    max_state_age_s: no goal is sent while the last full reading is older.
-    max_step_s: a cycle that comes late moves the goal no further than this much time allows.
-    silence_s: without a full reading for this long the arm has to be armed again.
+    blend_s: time in which a newer trajectory takes over from the one in play.
+    max_state_age_s: no goal is sent while any joint's last reading is older.
+    silence_s: without an answer of some joint for this long the arm has to be armed again.
     """
 
+    period_s: float = 0.01
+    answer_share: float = 0.7
+    feedback: Feedback = "state"
+    telemetry_hz: float = 2.0
     command_timeout_s: float = 0.5
     command_delay_s: float = 0.02
     ramp_velocity: float = 1.0
+    blend_s: float = 0.1
     max_state_age_s: float = 0.1
-    max_step_s: float = 0.02
     silence_s: float = 0.5
     caught_up_rad: float = 0.05
+
+    @property
+    def max_step_s(self) -> float:
+        """A cycle that comes late moves the goal no further than this much time allows."""
+        return 2 * self.period_s
 
 
 @dataclass
 class ControlCounts:
-    """Since start."""
+    """Since start.
+
+    cycles; unread: of these without an answer of every joint; lost: times the bus was lost;
+    unpowered: times a servo was found to have lost its power while armed; preempted: trajectories
+    dropped or refused for a person's commands; ignored: commands for joints that were released to
+    protect them.
+    """
 
     cycles: int = 0
     unread: int = 0
     lost: int = 0
+    unpowered: int = 0
     preempted: int = 0
+    ignored: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cycle:
-    """What one cycle read (None: no full reading) and really sent (None: nothing)."""
+    """What one cycle read (None: no joint answered) and really sent (None: nothing).
+
+    applied: goals (n,), radians, as the servos got them; what of `sample` is fresh it says itself.
+    """
 
     sample: JointSample | None
     applied: Vector | None
 
 
-@dataclass
-class _Commands:
-    """The last joint commands, by the time they are due."""
-
-    due: deque[tuple[int, Vector]] = field(default_factory=lambda: deque(maxlen=64))
-    arrived_ns: int | None = None
-
-    def clear(self) -> None:
-        self.due.clear()
-        self.arrived_ns = None
-
-    def sample(self, at_ns: int) -> Vector:
-        while len(self.due) > 2 and self.due[1][0] <= at_ns:
-            self.due.popleft()
-        stamps = [stamp for stamp, _ in self.due]
-        values = np.array([value for _, value in self.due])
-        if at_ns <= stamps[0] or len(stamps) == 1:
-            return np.array(values[0])
-        right = min(int(np.searchsorted(stamps, at_ns)), len(stamps) - 1)
-        share = min((at_ns - stamps[right - 1]) / (stamps[right] - stamps[right - 1]), 1.0)
-        return np.array((1 - share) * values[right - 1] + share * values[right])
+_NOTHING = Cycle(None, None)
 
 
 class Control:
-    """Drives an `Arm` one `cycle` at a time. Commands may come from other threads."""
+    """Drives an `Arm` one `cycle` at a time. Everything else may be called from other threads.
 
-    def __init__(self, arm: Arm, guard: Guard, settings: ControlSettings):
+    Args:
+        arm: connected, and configured if it is to be moved.
+        guard: the limits of commands.
+        settings: see there.
+        protection: what is done about overload, heat and voltage; None for the defaults.
+        find_ports: gives the ports of serial devices that may be this arm's, for `reconnect`.
+        clock: seconds, monotonic; tests give their own.
+
+    Attributes:
+        state: what the arm is doing.
+        last_error: why it is lost, silent, unproven or not armed any more.
+        counts: since start.
+        protection: the joints' conditions and what was done about them.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        guard: Guard,
+        settings: ControlSettings | None = None,
+        protection: ProtectionSettings | None = None,
+        find_ports: Callable[[], Sequence[str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self.arm = arm
         self.guard = guard
-        self.settings = settings
+        self.settings = settings or ControlSettings()
+        self.protection = Protection(arm.joints, protection or ProtectionSettings())
         self.counts = ControlCounts()
         self.state = State.UNARMED
         self.last_error = ""
+        self._find_ports = find_ports
+        self._clock = clock
         self._lock = threading.RLock()
+        self._stopping = threading.Event()
         self._release_wanted = False
-        self._goal: Vector | None = None
+        self._setpoint: Setpoint | None = None
+        self._held = np.empty(0)
         self._sample: JointSample | None = None
-        self._written_ns: int | None = None
-        self._read_ns = 0
-        self._missed = 0
-        self._commands = _Commands()
+        self._written_s: float | None = None
+        self._seen_s = np.full(len(arm.joints), clock())
+        self._oldest_s = clock()
+        self._missed = np.zeros(len(arm.joints), np.int64)
+        self._commands = Commands()
         self._trajectory: Trajectory | None = None
         self._ramping = False
+        self._how = ""
+        self._upkeep = Upkeep(arm, self.protection, self._wanted, clock())
+
+    # --- what it is doing -------------------------------------------------------------------
 
     @property
     def goal(self) -> Vector | None:
-        """The goal last sent, radians (n,); None while torque is off."""
-        return self._goal
+        """The goal last sent, radians (n,); None while the arm is not armed."""
+        return None if self._setpoint is None else self._setpoint.position
+
+    @property
+    def telemetry(self) -> dict[str, JointTelemetry]:
+        """The joints' other readings, each with the time it was taken."""
+        return dict(self.arm.telemetry)
+
+    def summary(self) -> str:
+        """One line for people: state, how it came about, what is wrong with which joint."""
+        state, how = self.state, self._how
+        if state in (State.LOST, State.SILENT, State.UNPROVEN, State.UNARMED):
+            line = f"{state.value}: {self.last_error}" if self.last_error else state.value
+        else:
+            line = f"{state.value} ({how})" if how else state.value
+        joints = self.protection.summary()
+        return f"{line}; {joints}" if joints else line
+
+    # --- torque -----------------------------------------------------------------------------
 
     def torque_on(self) -> None:
-        """Hold the arm where it is; no effect if it is armed. Raises ArmError or BusError."""
+        """Hold the arm where it is; if it is armed, the joints that were released to protect them.
+
+        Raises ArmError or BusError; torque is then off on what was to be armed.
+        """
         with self._lock:
-            if self._goal is not None:
-                return
             if self.state is State.LOST:
                 raise ArmError(f"the bus is lost ({self.last_error}); plug it in first")
+            if self._setpoint is not None:
+                self._arm_again(self._setpoint, self.protection.released)
+                return
             self._release_wanted = False
-            self._goal = self.arm.torque_on()
-            self._ramping = True
+            self.protection.reset()
+            position = self.arm.torque_on(wanted=self._wanted)
+            self._setpoint, self._held = Setpoint(self.guard, position), position
+            self._saw_all(self._clock())
+            self._ramping, self._how, self.last_error = True, "", ""
             self.state = State.HOLD
+
+    def _arm_again(self, setpoint: Setpoint, joints: tuple[str, ...]) -> None:
+        if not joints:
+            return
+        position = self.arm.torque_on(joints, self._wanted)
+        setpoint.stand(position, np.array([joint in joints for joint in self.arm.joints]))
+        for joint in joints:
+            self.protection.free(joint)
+        self._ramping = True
+
+    def _wanted(self) -> bool:
+        return not self._stopping.is_set()
 
     def torque_off(self) -> None:
         """Release the arm, proven by reading back; if the bus is lost, as soon as it is back.
 
-        Raises ArmError or BusError when the arm could not be proven released now.
+        May be called from any thread, whatever the cycle is busy with: all servos are told to let
+        go at the end of the transaction in progress, which the cycle bounds by answer_share of its
+        period, retries included (another servo's single acknowledgement by the bus's timeout); so
+        within one cycle. Proof follows. Raises ArmError or BusError when the arm could not be
+        proven released now.
         """
+        self._stopping.set()
+        # What is lost with the port is told below, under the lock.
+        with contextlib.suppress(PortError):
+            self.arm.cut()
         with self._lock:
+            self._stopping.clear()
             self._forget()
             self._release_wanted = True
             if self.state is not State.LOST:
@@ -150,6 +242,38 @@ class Control:
                     f"the bus is lost ({self.last_error}); servos that have power go on holding "
                     "until it is back while this driver runs, or the power is cut"
                 )
+
+    def _release(self) -> None:
+        try:
+            self.arm.torque_off()
+        except PortError as error:
+            self._lose(error)
+            raise
+        except ArmError as error:
+            self.state, self.last_error = State.UNPROVEN, str(error)
+            raise
+        self.state, self.last_error, self._release_wanted = State.UNARMED, "", False
+
+    def reconnect(self) -> bool:
+        """Try once to find the arm again, on its own port or elsewhere. It is not armed by this.
+
+        Servos that kept their power go on holding, unless torque_off was asked for meanwhile.
+        """
+        with self._lock:
+            try:
+                self.arm.find(self._find_ports)
+                self.arm.connect()
+                self.state, self.last_error = State.UNARMED, "the bus was lost and is back"
+                self._saw_all(self._clock())
+                if self._release_wanted:
+                    self._release()
+            except (BusError, ArmError) as error:
+                self.last_error = str(error)
+                if self.state is State.UNARMED:
+                    self.state = State.LOST
+            return self.state is State.UNARMED
+
+    # --- commands ---------------------------------------------------------------------------
 
     def hold(self) -> None:
         """Drop the trajectory and stay where the goal is."""
@@ -165,53 +289,49 @@ class Control:
         stamp further from now than command_timeout_s.
         """
         with self._lock:
-            goal = self._armed_goal()
+            setpoint = self._armed()
             ordered = self.guard.order(names, positions)
             delay_ns = round(self.settings.command_delay_s * 1e9)
             age_s = (now_ns - stamp_ns) * 1e-9 if stamp_ns else 0.0
             if abs(age_s) > self.settings.command_timeout_s:
                 raise self.guard.refuse(f"the command's stamp is {age_s:.2f} s old")
+            self._ignore(~np.isnan(ordered))
             if self._trajectory is not None:
                 self._trajectory = None
                 self.counts.preempted += 1
-            commands = self._commands
-            stamp_ns = stamp_ns or now_ns - delay_ns
-            last = commands.due[-1] if commands.due else (0, goal)
-            commands.arrived_ns = now_ns
-            if stamp_ns < last[0] - delay_ns:
-                # The clock was set back: what is due by the old one never would be again.
-                commands.due.clear()
-            if stamp_ns > last[0] or not commands.due:
-                commands.due.append((stamp_ns, np.where(np.isnan(ordered), last[1], ordered)))
+            self._commands.add(
+                ordered, stamp_ns or now_ns - delay_ns, setpoint.position, self._clock(), delay_ns
+            )
 
     def follow(self, names: Sequence[str], trajectory: Trajectory, now_ns: int) -> bool:
         """Follow a trajectory from the point that is due now; False while a person commands.
 
-        Until its first point is due the arm moves there from the present goal. Raises
-        CommandRefused if joints are unknown or missing, all its points are past, or the arm is
-        not armed.
+        Until its first point is due the arm moves there from the present goal. It takes over from
+        a trajectory in play within blend_s, without a jump. Raises CommandRefused if joints are
+        unknown or missing, all its points are past, or the arm is not armed.
         """
         with self._lock:
-            goal = self._armed_goal()
-            columns = self._columns(names, trajectory)
+            setpoint = self._armed()
+            positions = trajectory.positions[:, self._columns(names, trajectory)]
+            self.guard.require_inside(positions)
             if trajectory.end_ns < now_ns:
                 late_s = (now_ns - trajectory.end_ns) * 1e-9
                 raise self.guard.refuse(f"all points of the trajectory are past, by {late_s:.2f} s")
             if self._commands.due:
                 self.counts.preempted += 1
                 return False
-            times_s, positions = trajectory.times_s, trajectory.positions[:, columns]
-            elapsed_s = (now_ns - trajectory.stamp_ns) * 1e-9
-            if times_s[0] > elapsed_s:
-                times_s = np.concatenate([[elapsed_s], times_s])
-                positions = np.concatenate([goal[None], positions])
-            self._trajectory = Trajectory(trajectory.stamp_ns, times_s, positions)
+            self._ignore(np.ones(len(self.arm.joints), np.bool_))
+            motion = Trajectory(trajectory.stamp_ns, trajectory.times_s, positions)
+            motion = motion.starting(now_ns, setpoint.position)
+            if self._trajectory is not None and self.settings.blend_s > 0:
+                motion = blend(self._trajectory, motion, now_ns, self.settings.blend_s)
+            self._trajectory = motion
             return True
 
-    def _armed_goal(self) -> Vector:
-        if self._goal is None:
+    def _armed(self) -> Setpoint:
+        if self._setpoint is None:
             raise self.guard.refuse(f"not armed ({self.state.value}); call set_torque first")
-        return self._goal
+        return self._setpoint
 
     def _columns(self, names: Sequence[str], trajectory: Trajectory) -> list[int]:
         first = self.guard.order(names, trajectory.positions[0].tolist())
@@ -222,73 +342,151 @@ class Control:
             )
         return [list(names).index(joint) for joint in self.arm.joints]
 
+    def _ignore(self, named: Mask) -> None:
+        if not self.protection.quiet and (named & self.protection.limp).any():
+            self.counts.ignored += 1
+
+    # --- the cycle --------------------------------------------------------------------------
+
     def cycle(self, now_ns: int) -> Cycle:
-        """Read, decide, send once. Bus trouble is kept in `state` and `last_error`, not raised."""
+        """Decide on the goal for now (Unix time), send it, read all joints.
+
+        What else is due, a servo's other readings or a step of its treatment, follows in one small
+        transaction. Bus trouble is kept in `state` and `last_error`, not raised.
+        """
+        if self._stopping.is_set():
+            return _NOTHING
         with self._lock:
             self.counts.cycles += 1
             if self.state is State.LOST:
-                return Cycle(None, None)
+                return _NOTHING
+            settings, now_s = self.settings, self._clock()
+            until = time.monotonic() + settings.answer_share * settings.period_s
+            sample, applied = None, None
             try:
-                sample = self.arm.read()
-                self._note(sample, now_ns)
-                return Cycle(sample, self._drive(now_ns))
+                goal = self._next_goal(now_ns, now_s)
+                sample, applied = self.arm.exchange(goal, settings.feedback, until)
+                self._note(sample, now_s)
+                self._attend(sample, now_s, until)
             except BusError as error:
                 self._lose(error)
-                return Cycle(None, None)
+            return Cycle(sample, applied)
 
-    def telemetry(self) -> Telemetry | None:
-        """Voltages and temperatures, or None if they cannot be had now."""
-        with self._lock:
-            try:
-                return self.arm.read_telemetry()
-            except BusError as error:
-                self._lose(error)
-                return None
+    def _next_goal(self, now_ns: int, now_s: float) -> Vector | None:
+        setpoint = self._setpoint
+        if setpoint is None:
+            return None
+        if now_s - self._oldest_s > self.settings.max_state_age_s:
+            self._written_s = None
+            return None
+        if self._written_s is None:
+            setpoint.rest()
+            self._ramping, elapsed = True, 0.0
+        else:
+            # Between 0 and max_step_s, whatever the clock did.
+            elapsed = min(max(now_s - self._written_s, 0.0), self.settings.max_step_s)
+        self._written_s = now_s
+        target = self._target(setpoint, now_ns, now_s)
+        quiet = self.protection.quiet
+        if not quiet:
+            target = self._restrained(target)
+        share = 1.0
+        if self._ramping:
+            share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
+        goal = setpoint.step(target, elapsed, share)
+        if not quiet and self._sample is not None and self.protection.limp.any():
+            setpoint.stand(self._sample.position, self.protection.limp)
+            goal = setpoint.position
+        if self._ramping:
+            left = np.abs(self.guard.inside(target) - goal).max()
+            self._ramping = bool(left > self.settings.caught_up_rad)
+        return goal
 
-    def reconnect(self) -> bool:
-        """Try once to find the arm again. It is not armed by this.
+    def _restrained(self, target: Vector) -> Vector:
+        target = self.protection.restrain(target)
+        if self._sample is not None and self.protection.limp.any():
+            target = np.where(self.protection.limp, self._sample.position, target)
+        if self.state is State.HOLD:
+            self._held = target
+        return target
 
-        Servos that kept their power go on holding, unless torque_off was asked for meanwhile.
-        """
-        with self._lock:
-            try:
-                self.arm.close()
-                self.arm.connect()
-                self.state = State.UNARMED
-                if self._release_wanted:
-                    self._release()
-            except (BusError, ArmError) as error:
-                self.last_error = str(error)
-                if self.state is State.UNARMED:
-                    self.state = State.LOST
-            return self.state is State.UNARMED
+    def _target(self, setpoint: Setpoint, now_ns: int, now_s: float) -> Vector:
+        commands, timeout_s = self._commands, self.settings.command_timeout_s
+        if commands.arrived_s is not None and now_s - commands.arrived_s > timeout_s:
+            commands.clear()
+        if commands.due:
+            target = commands.sample(now_ns - round(self.settings.command_delay_s * 1e9))
+            if self._become(State.COMMAND):
+                setpoint.aim(target)
+            return target
+        motion = self._trajectory
+        if motion is not None and now_ns > motion.end_ns + round(timeout_s * 1e9):
+            motion = self._trajectory = None
+        if motion is not None:
+            target = motion.sample(now_ns)
+            if self._become(State.TRAJECTORY):
+                setpoint.aim(target)
+            return target
+        if self.state is not State.HOLD:
+            self._held = setpoint.stop()
+            self._become(State.HOLD)
+        return self._held
 
-    def _release(self) -> None:
-        try:
-            self.arm.torque_off()
-        except PortError as error:
-            self._lose(error)
-            raise
-        except ArmError as error:
-            self.state, self.last_error = State.UNPROVEN, str(error)
-            raise
-        self.state, self._release_wanted = State.UNARMED, False
+    def _become(self, state: State) -> bool:
+        """Whether that is something new."""
+        last = self.state
+        if state is last:
+            return False
+        self._ramping = state is not State.HOLD
+        self._how = ""
+        if state is State.COMMAND and last is State.TRAJECTORY:
+            self._how = "took over from joint_trajectory"
+        elif state is State.HOLD and last is State.COMMAND:
+            self._how = "joint_commands fell silent"
+        elif state is State.HOLD and last is State.TRAJECTORY:
+            self._how = "joint_trajectory ended"
+        self.state = state
+        return True
 
-    def _note(self, sample: JointSample | None, now_ns: int) -> None:
-        if sample is not None:
-            self._sample, self._read_ns, self._missed = sample, now_ns, 0
+    def _note(self, sample: JointSample | None, now_s: float) -> None:
+        if sample is not None and sample.complete:
+            self._saw_all(now_s)
             if self.state is State.SILENT:
-                self.state = State.UNARMED
-            return
+                self.state, self.last_error = State.UNARMED, "servos had fallen silent"
+        else:
+            self._note_missing(sample, now_s)
+        if sample is not None:
+            self._sample = sample
+            errors = self.arm.errors
+            if not self.protection.quiet or any(errors.values()):
+                for joint, bits in errors.items():
+                    self.protection.note_errors(joint, bits or ErrorBit.NONE, now_s)
+
+    def _saw_all(self, now_s: float) -> None:
+        self._seen_s.fill(now_s)
+        self._missed.fill(0)
+        self._oldest_s = now_s
+
+    def _note_missing(self, sample: JointSample | None, now_s: float) -> None:
         self.counts.unread += 1
         self._missed += 1
-        silent_s = (now_ns - self._read_ns) * 1e-9
+        if sample is not None:
+            self._seen_s[sample.fresh] = now_s
+            self._missed[sample.fresh] = 0
+            self._oldest_s = float(self._seen_s.min())
         # Some misses in a row: a process that stood still for a while has missed nothing.
-        silent = silent_s > self.settings.silence_s and self._missed >= 5
-        if silent and self.state is not State.SILENT:
+        silent = (now_s - self._seen_s > self.settings.silence_s) & (
+            self._missed >= _MISSED_IN_A_ROW
+        )
+        if silent.any() and self.state is not State.SILENT:
+            joints = [joint for joint, is_so in zip(self.arm.joints, silent, strict=True) if is_so]
+            silent_s = now_s - self._oldest_s
             self._forget()
             self.state = State.SILENT
-            self.last_error = f"no full reading for {silent_s:.1f} s; check supply and cables"
+            self.last_error = (
+                f"no answer from {self.arm.servos.told(joints)} for {silent_s:.1f} s; check supply "
+                "and cables"
+            )
 
     def _lose(self, error: BusError) -> None:
         self._forget()
@@ -297,49 +495,32 @@ class Control:
         self.counts.lost += 1
 
     def _forget(self) -> None:
-        self._goal = None
+        self._setpoint = None
         self._sample = None
-        self._written_ns = None
+        self._written_s = None
         self._trajectory = None
+        self._upkeep.drop_treatment()
+        self._how = ""
         self._commands.clear()
+        self.protection.reset()
 
-    def _drive(self, now_ns: int) -> Vector | None:
-        if self._goal is None or not self._fresh(now_ns):
-            return None
-        target = self._target(now_ns)
-        elapsed = 0.0 if self._written_ns is None else (now_ns - self._written_ns) * 1e-9
-        # Between 0 and max_step_s, whatever the clock did.
-        elapsed = min(max(elapsed, 0.0), self.settings.max_step_s)
-        share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
-        goal = self.guard.step(target, self._goal, elapsed, share if self._ramping else 1.0)
-        if self._ramping:
-            held = np.clip(target, self.guard.lower, self.guard.upper)
-            self._ramping = bool(np.abs(held - goal).max() > self.settings.caught_up_rad)
-        self._goal = goal
-        self._written_ns = now_ns
-        return self.arm.write(goal)
+    # --- between cycles ---------------------------------------------------------------------
 
-    def _fresh(self, now_ns: int) -> bool:
-        limit = self.settings.max_state_age_s * 1e9
-        return self._sample is not None and now_ns - self._sample.stamp_ns <= limit
-
-    def _target(self, now_ns: int) -> Vector:
-        assert self._goal is not None
-        commands, timeout = self._commands, self.settings.command_timeout_s * 1e9
-        if commands.arrived_ns is not None and now_ns - commands.arrived_ns > timeout:
-            commands.clear()
-        if commands.due:
-            self._become(State.COMMAND)
-            return commands.sample(now_ns - round(self.settings.command_delay_s * 1e9))
-        if self._trajectory is not None and now_ns > self._trajectory.end_ns + timeout:
-            self._trajectory = None
-        if self._trajectory is not None:
-            self._become(State.TRAJECTORY)
-            return self._trajectory.sample(now_ns)
-        self._become(State.HOLD)
-        return self._goal
-
-    def _become(self, state: State) -> None:
-        if state is not self.state:
-            self._ramping = state is not State.HOLD
-            self.state = state
+    def _attend(self, sample: JointSample | None, now_s: float, until: float) -> None:
+        """At most one small transaction: a step of a treatment, or one servo's telemetry."""
+        if sample is None:
+            return
+        setpoint = self._setpoint
+        care = self._upkeep.treating or not self.protection.quiet
+        if setpoint is not None and care and self._upkeep.treat(sample, setpoint.position, now_s):
+            return
+        slot_s = 1 / (self.settings.telemetry_hz * len(self.arm.joints))
+        powerless = self._upkeep.read_telemetry(setpoint is not None, slot_s, now_s, until)
+        if powerless is not None:
+            self._forget()
+            self.state = State.UNARMED
+            self.counts.unpowered += 1
+            self.last_error = (
+                f"{self.arm.servos.told([powerless])} was found without torque: it lost its power "
+                "for a moment, and its settings with it; check supply and cables, then arm anew"
+            )

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
 from .calibration import Calibration
-from .units import Vector, limits_radians
+from .units import RADIANS_PER_TICK, Vector, limits_radians
+
+MAX_VELOCITY = 5.0
+"""rad/s. Human leaders in real SO-101 recordings reach 4.1; the servo's own top speed is 4.8."""
+
+MAX_ACCELERATION = 100.0
+"""rad/s^2. Human leaders in real SO-101 recordings reach 91 (second differences at 30 Hz), so that
+their motion passes as it is. The servo's own profile is limited to 39 (Acceleration 254)."""
+
+_SAME_TICK = RADIANS_PER_TICK / 2
 
 
 class CommandRefused(ValueError):
     """A command that must not reach the arm; the message says why."""
 
 
+class BeyondLimits(StrEnum):
+    """What becomes of a command outside the calibrated range."""
+
+    CLAMP = "clamp"
+    REFUSE = "refuse"
+
+
 @dataclass
 class GuardCounts:
-    """How often each protection acted, since start."""
+    """How often each protection acted, since start.
+
+    refused: commands and trajectories; clamped, slowed: cycles in which the goal was kept back by
+    the calibrated range, or by the limits of velocity and acceleration by more than 0.01 rad.
+    """
 
     refused: int = 0
     clamped: int = 0
@@ -26,60 +47,126 @@ class GuardCounts:
 
 @dataclass
 class Guard:
-    """Clamps positions to calibrated limits, limits velocity, refuses what is not a number.
+    """What a command may ask for: known joints, finite numbers, and limits (n,) for each joint.
 
-    joints: names in order; lower, upper: radians (n,); velocity: rad/s (n,).
+    joints: names in order; lower, upper: radians; velocity: rad/s; acceleration: rad/s^2.
+    Raises ValueError unless the limits are finite, positive where they must be, and one a joint.
     """
 
     joints: tuple[str, ...]
     lower: Vector
     upper: Vector
     velocity: Vector
+    acceleration: Vector
+    beyond_limits: BeyondLimits = BeyondLimits.CLAMP
     counts: GuardCounts = field(default_factory=GuardCounts)
+    _known: tuple[tuple[str, ...], list[int]] = field(default=((), []), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.beyond_limits = BeyondLimits(self.beyond_limits)
+        count = len(self.joints)
+        for name in ("lower", "upper", "velocity", "acceleration"):
+            value = getattr(self, name)
+            if value.shape != (count,) or not np.isfinite(value).all():
+                raise ValueError(f"{name} must be {count} finite numbers, found {value}")
+        if (self.lower >= self.upper).any():
+            raise ValueError(f"lower limits {self.lower} must be below upper ones {self.upper}")
+        if (self.velocity <= 0).any() or (self.acceleration <= 0).any():
+            raise ValueError(
+                f"limits must be positive, found velocity {self.velocity} and acceleration "
+                f"{self.acceleration}"
+            )
 
     @classmethod
-    def from_calibration(cls, calibration: Calibration, max_velocity_rad_s: float) -> Guard:
+    def from_calibration(
+        cls,
+        calibration: Calibration,
+        max_velocity: float | Mapping[str, float] = MAX_VELOCITY,
+        max_acceleration: float | Mapping[str, float] = MAX_ACCELERATION,
+        beyond_limits: BeyondLimits | str = BeyondLimits.CLAMP,
+    ) -> Guard:
+        """The guard of an arm. Limits: one number for all joints, or one for every joint by name.
+
+        Raises ValueError for joints without a limit, unknown joints and limits that are none.
+        """
+        joints = tuple(calibration)
         lower, upper = limits_radians(calibration)
-        velocity = np.full(len(calibration), float(max_velocity_rad_s))
-        return cls(tuple(calibration), lower, upper, velocity)
+        return cls(
+            joints,
+            lower,
+            upper,
+            _per_joint("max_velocity", joints, max_velocity),
+            _per_joint("max_acceleration", joints, max_acceleration),
+            BeyondLimits(beyond_limits),
+        )
 
     def order(self, names: Sequence[str], positions: Sequence[float]) -> Vector:
         """Named positions as a vector (n,) in joint order, NaN where a joint is not named.
 
-        Raises CommandRefused on unknown or doubled joints, non-finite or missing numbers.
+        Raises CommandRefused on unknown or doubled joints, non-finite or missing numbers, and on
+        positions outside the calibrated range where these are refused.
         """
         values = np.asarray(positions, np.float64)
-        unknown = [name for name in names if name not in self.joints]
-        if unknown or len(set(names)) != len(names) or not names:
-            raise self.refuse(
-                f"joints must be among {list(self.joints)}, each once; found {list(names)}"
-            )
+        columns = self._columns(tuple(names))
         if values.shape != (len(names),):
             raise self.refuse(f"{len(names)} joint names with {values.size} positions")
         if not np.isfinite(values).all():
             raise self.refuse(f"positions must be finite, found {values.tolist()}")
         ordered = np.full(len(self.joints), np.nan)
-        ordered[[self.joints.index(name) for name in names]] = values
+        ordered[columns] = values
+        self.require_inside(ordered)
         return ordered
 
-    def step(self, target: Vector, goal: Vector, dt_s: float, share: float = 1.0) -> Vector:
-        """The next goal (n,) towards target (n,) from the present goal, radians.
+    def _columns(self, names: tuple[str, ...]) -> list[int]:
+        """Where the named joints stand; remembered, for commanders do not change their names."""
+        if names and names == self._known[0]:
+            return self._known[1]
+        if not names or len(set(names)) != len(names) or not set(names) <= set(self.joints):
+            raise self.refuse(
+                f"joints must be among {list(self.joints)}, each once; found {list(names)}"
+            )
+        self._known = names, [self.joints.index(name) for name in names]
+        return self._known[1]
 
-        share scales the velocity limit (ramp-in). Raises CommandRefused if anything is not finite,
-        or time runs backwards.
+    def require_inside(self, positions: Vector) -> None:
+        """Refuse positions (..., n) outside the calibrated range, if that is what is wanted.
+
+        NaN stands for no position. Raises CommandRefused naming the joints.
         """
-        if dt_s < 0:
-            raise self.refuse(f"a step of {dt_s} s: the clock was set back")
-        if not (np.isfinite(target).all() and np.isfinite(goal).all()):
-            raise self.refuse(f"target {target.tolist()} from goal {goal.tolist()} is not finite")
-        clamped = np.clip(target, self.lower, self.upper)
-        self.counts.clamped += bool((clamped != target).any())
-        reach = self.velocity * share * dt_s
-        step = np.clip(clamped - goal, -reach, reach)
-        self.counts.slowed += bool((step != clamped - goal).any())
-        return goal + step
+        if self.beyond_limits != BeyondLimits.REFUSE:
+            return
+        beyond = np.fmax(self.lower - positions, positions - self.upper)
+        farthest = np.fmax.reduce(beyond.reshape(-1, len(self.joints)), axis=0)
+        if (farthest > _SAME_TICK).any():
+            told = ", ".join(
+                f"{joint} by {far:.3f} rad"
+                for joint, far in zip(self.joints, farthest, strict=True)
+                if far > _SAME_TICK
+            )
+            raise self.refuse(f"outside the calibrated range: {told}")
+
+    def inside(self, target: Vector) -> Vector:
+        """The nearest position (n,) within the calibrated range.
+
+        Raises CommandRefused if the target is not finite.
+        """
+        clamped = np.minimum(np.maximum(target, self.lower), self.upper)
+        # A NaN stays one; so does the sum of finite numbers and one that is not.
+        if not np.isfinite(clamped.sum()):
+            raise self.refuse(f"target {target.tolist()} is not finite")
+        if (clamped != target).any():
+            self.counts.clamped += 1
+        return clamped
 
     def refuse(self, reason: str) -> CommandRefused:
         """Count a refusal; the error to raise."""
         self.counts.refused += 1
         return CommandRefused(reason)
+
+
+def _per_joint(name: str, joints: tuple[str, ...], limit: float | Mapping[str, float]) -> Vector:
+    if not isinstance(limit, Mapping):
+        return np.full(len(joints), float(limit))
+    if set(limit) != set(joints):
+        raise ValueError(f"{name} must be given for each of {list(joints)}, found {sorted(limit)}")
+    return np.array([float(limit[joint]) for joint in joints])
