@@ -40,6 +40,8 @@ class Measurements:
         self._chunks: list[Trajectory] = []
 
     def joints(self, topic: str, stamp_ns: int, message: JointState) -> None:
+        if not set(SO101_JOINTS) <= set(message.name):
+            return  # a reading that some servos did not answer in time
         values = positions(message, SO101_JOINTS)
         with self._changed:
             self._joints[topic].append((stamp_ns, values))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict
-from itertools import chain, repeat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -15,23 +14,31 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.arm import (
+    SO101_JOINTS,
+    Action,
     Arm,
     ArmError,
+    BeyondLimits,
+    Calibration,
     CalibrationError,
     CommandRefused,
     Control,
     ControlSettings,
     Cycle,
     Guard,
+    JointPolicy,
+    ProtectionSettings,
     State,
     Trajectory,
 )
 from armlet.arm import calibration as calibrations
-from armlet.arm.arm import Telemetry
+from armlet.arm.guard import MAX_ACCELERATION, MAX_VELOCITY
+from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
-from armlet.feetech.errors import describe
+from armlet.feetech.discovery import same_kind, serial_device, serial_devices
+from armlet.feetech.guardian import Guardian
 
-from .messages import diagnostic, joint_state, to_ns, trajectory
+from .messages import joint_state, to_ns, trajectory
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,
@@ -42,28 +49,42 @@ from .node import (
     SetupError,
     run,
 )
+from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .worker import Worker
 
+_ACTIONS = ", ".join(Action)
+
 SETTINGS = (
-    Setting("port", "", "serial port of the bus, e.g. /dev/ttyACM0"),
+    Setting("port", "", "serial port of the bus, best its stable path in /dev/serial/by-id"),
     Setting("baudrate", 1_000_000, "baud rate of the bus", 9600, 1_000_000),
     Setting("calibration_file", "", "LeRobot calibration JSON of this arm"),
     Setting("write_calibration", False, "write the calibration file to the servos at configure"),
     Setting("mode", "follower", "follower (may be commanded) or leader (torque off, read only)"),
     Setting("rate_hz", 100.0, "rate of the control cycle and of joint_states", 1.0, 400.0),
+    Setting("feedback", "state", "read in every cycle: state (position, velocity) or full"),
+    Setting("telemetry_hz", 2.0, "how often each servo's other readings are taken", 0.1, 20.0),
     Setting("torque_on_activate", True, "hold the arm when the node is activated"),
-    Setting("max_velocity_rad_s", 5.0, "limit of every joint's commanded velocity", 0.01, 10.0),
+    Setting("max_velocity_rad_s", MAX_VELOCITY, "limit of a commanded velocity", 0.01, 10.0),
+    Setting(
+        "max_acceleration_rad_s2", MAX_ACCELERATION, "limit of a commanded acceleration", 0.1, 1e3
+    ),
+    Setting("beyond_limits", "clamp", "a command outside the calibrated range: clamp or refuse"),
     Setting(
         "ramp_velocity_rad_s", 1.0, "velocity at which a new command source is joined", 0.01, 10.0
     ),
     Setting("command_timeout_s", 0.5, "hold when no command has come for this long", 0.02, 10.0),
     Setting("command_delay_s", 0.02, "commands are played this long after their stamp", 0.0, 0.2),
+    Setting("blend_s", 0.1, "a newer trajectory takes over from the one in play in", 0.0, 2.0),
+    Setting("on_overload", "relax", f"a joint that overloads: {_ACTIONS}"),
+    Setting("on_hot", "relax", f"a joint at hot_c or above: {_ACTIONS}"),
+    Setting("on_voltage", "warn", f"a supply outside its limits: {_ACTIONS}"),
+    Setting("hot_c", 65.0, "too hot from here on; servos cut out at 70 by themselves", 30.0, 90.0),
+    Setting("low_voltage_v", 4.5, "too low below this, V", 0.0, 24.0),
+    Setting("relaxed_torque", 0.2, "torque limit of a relaxed joint, share of full", 0.05, 1.0),
 )
 
-# The servo cuts out by itself at 70 °C (Max_Temperature_Limit).
-WARM_C = 60
-
-RECONNECT_S = (0.2, 0.5, 1.0, 2.0)
+# A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
+RECONNECT_S = (0.1, 0.2, 0.5)
 
 
 class ServoBus(ArmletNode):
@@ -71,60 +92,105 @@ class ServoBus(ArmletNode):
 
     def __init__(self) -> None:
         super().__init__("servo_bus", SETTINGS)
+        for joint in self._named_joints():
+            self.declare(_joint_settings(joint))
         self._control: Control | None = None
+        self._guardian: Guardian | None = None
         self._worker: Worker | None = None
-        self._telemetry: Telemetry | None = None
-        self._rate = _Rate()
+        self._times = CycleTimes()
         self._states = self.create_publisher(JointState, "joint_states", STATE_QOS)
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
         self._announced = ""
         self._trouble = ""
 
-    def setup(self) -> None:
-        if not self.value("port"):
-            raise SetupError("parameter port is empty; set it to the bus's serial port")
+    def _named_joints(self) -> Sequence[str]:
         try:
-            control = self._make_control()
-        except (CalibrationError, ValueError) as error:
-            raise SetupError(str(error)) from error
-        arm = control.arm
-        try:
-            if self.value("write_calibration"):
-                arm.write_calibration()
-            arm.connect()
-            if self._follower:
-                arm.configure()
-            else:
-                arm.torque_off()
-        except (BusError, ArmError) as error:
-            arm.close()
-            self._trouble = str(error)
-            raise NotReady(f"{self.value('port')}: {error}") from error
-        self._control, self._trouble = control, ""
-        if self._follower:
-            self._make_command_faces()
-        self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
+            return tuple(calibrations.load(Path(self.value("calibration_file"))))
+        except CalibrationError:  # setup reads it again, and says so
+            return SO101_JOINTS
 
     @property
     def _follower(self) -> bool:
         return bool(self.value("mode") == "follower")
 
+    # --- lifecycle --------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        if not self.value("port"):
+            raise SetupError("parameter port is empty; `armlet find-port` tells which it is")
+        try:
+            control = self._make_control()
+        except (CalibrationError, ValueError) as error:
+            raise SetupError(str(error)) from error
+        try:
+            self._connect(control.arm)
+        except (BusError, ArmError) as error:
+            self._stop_guardian()
+            control.arm.close()
+            self._trouble = str(error)
+            raise NotReady(f"{self.value('port')}: {error}") from error
+        for warning in control.arm.warnings:
+            self.get_logger().warning(warning)
+        self._control, self._trouble = control, ""
+        if self._follower:
+            self._make_command_faces()
+        self._times = CycleTimes()
+        self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
+
     def _make_control(self) -> Control:
         if self.value("mode") not in ("follower", "leader"):
-            raise SetupError(f"mode must be follower or leader, found {self.value('mode')!r}")
+            raise ValueError(f"mode must be follower or leader, found {self.value('mode')!r}")
+        if self.value("feedback") not in ("state", "full"):
+            raise ValueError(f"feedback must be state or full, found {self.value('feedback')!r}")
         calibration = calibrations.load(Path(self.value("calibration_file")))
         arm = Arm(Bus(self.value("port"), self.value("baudrate")), calibration)
-        guard = Guard.from_calibration(calibration, self.value("max_velocity_rad_s"))
-        return Control(
-            arm,
-            guard,
-            ControlSettings(
-                command_timeout_s=self.value("command_timeout_s"),
-                command_delay_s=self.value("command_delay_s"),
-                ramp_velocity=self.value("ramp_velocity_rad_s"),
-                max_step_s=2 / self.value("rate_hz"),
-            ),
+        guard = Guard.from_calibration(
+            calibration,
+            self._limits(calibration, "max_velocity_rad_s"),
+            self._limits(calibration, "max_acceleration_rad_s2"),
+            BeyondLimits(self.value("beyond_limits")),
         )
+        settings, protection = self._control_settings(), self._protection(calibration)
+        return Control(arm, guard, settings, protection, _finder(self.value("port")))
+
+    def _limits(self, calibration: Calibration, name: str) -> dict[str, float]:
+        return {joint: self.value(f"{joint}.{name}") or self.value(name) for joint in calibration}
+
+    def _control_settings(self) -> ControlSettings:
+        return ControlSettings(
+            period_s=1 / self.value("rate_hz"),
+            feedback=self.value("feedback"),
+            telemetry_hz=self.value("telemetry_hz"),
+            command_timeout_s=self.value("command_timeout_s"),
+            command_delay_s=self.value("command_delay_s"),
+            ramp_velocity=self.value("ramp_velocity_rad_s"),
+            blend_s=self.value("blend_s"),
+        )
+
+    def _protection(self, calibration: Calibration) -> ProtectionSettings:
+        return ProtectionSettings(
+            policies={joint: self._policy(joint) for joint in calibration},
+            hot_c=self.value("hot_c"),
+            low_voltage_v=self.value("low_voltage_v"),
+            relaxed_torque=self.value("relaxed_torque"),
+        )
+
+    def _policy(self, joint: str) -> JointPolicy:
+        names = ("on_overload", "on_hot", "on_voltage")
+        overload, hot, voltage = (
+            Action(self.value(f"{joint}.{name}") or self.value(name)) for name in names
+        )
+        return JointPolicy(overload, hot, voltage, self.value(f"{joint}.relaxed_push_rad"))
+
+    def _connect(self, arm: Arm) -> None:
+        if self.value("write_calibration"):
+            arm.write_calibration()
+        arm.connect()
+        arm.configure()
+        if self._follower:
+            ids = [joint.id for joint in arm.calibration.values()]
+            self._guardian = Guardian(arm.bus.port, self.value("baudrate"), ids)
+            self._guardian.released()
 
     def _make_command_faces(self) -> None:
         self._applied = self.create_publisher(JointState, "applied_joint_commands", STATE_QOS)
@@ -136,10 +202,9 @@ class ServoBus(ArmletNode):
         self.create_service(Trigger, "~/stop", self._on_stop)
 
     def start(self) -> None:
-        assert self._control is not None
         if self._follower and self.value("torque_on_activate"):
             try:
-                self._control.torque_on()
+                self._arm()
             except BusError as error:
                 raise NotReady(f"the arm cannot be armed: {error}") from error
             except ArmError as error:
@@ -150,7 +215,7 @@ class ServoBus(ArmletNode):
         if self._control is None:
             return
         try:
-            self._control.torque_off()
+            self._release_arm()
         except (BusError, ArmError) as error:
             raise NotReady(str(error)) from error
 
@@ -164,49 +229,77 @@ class ServoBus(ArmletNode):
             finally:
                 self._control.arm.close()
                 self._control = None
+                self._stop_guardian()
+
+    def _stop_guardian(self) -> None:
+        if self._guardian is not None:
+            self._guardian.close()
+            self._guardian = None
+
+    def _arm(self) -> None:
+        assert self._control is not None
+        if self._guardian is not None:
+            self._guardian.armed()
+        self._control.torque_on()
+
+    def _release_arm(self) -> None:
+        assert self._control is not None
+        self._control.torque_off()
+        if self._guardian is not None:
+            self._guardian.released()
 
     def _on_failure(self, error: BaseException) -> None:
         self.fail(error)
         self.stop()
 
+    # --- cycles, in the worker's thread -----------------------------------------------------
+
     def _run_cycles(self, ending: threading.Event) -> None:
         assert self._control is not None
         control = self._control
-        period = 1 / self.value("rate_hz")
-        due = time.monotonic()
-        telemetry_due = due
-        while not ending.wait(max(0.0, due - time.monotonic())):
-            due = max(due + period, time.monotonic() - period)
-            self._publish(control, control.cycle(time.time_ns()))
+        period_s = 1 / self.value("rate_hz")
+        due_s = time.monotonic()
+        while not ending.wait(max(0.0, due_s - time.monotonic())):
+            due_s = max(due_s + period_s, time.monotonic() - period_s)
+            begun_s, now_ns = time.monotonic(), time.time_ns()
+            cycle = control.cycle(now_ns)
+            self._times.add(time.monotonic() - begun_s)
+            self._publish(control, cycle, now_ns)
             if control.state is State.LOST:
                 self._reconnect(control, ending)
-                due = time.monotonic()
-            elif time.monotonic() > telemetry_due:
-                telemetry_due = time.monotonic() + 1.0
-                self._telemetry = control.telemetry() or self._telemetry
+                due_s = time.monotonic()
 
-    def _publish(self, control: Control, cycle: Cycle) -> None:
-        joints = control.arm.joints
-        if cycle.sample is not None:
-            sample = cycle.sample
-            self._rate.count(sample.stamp_ns)
-            self._states.publish(
-                joint_state(joints, sample.stamp_ns, sample.position, sample.velocity)
-            )
+    def _publish(self, control: Control, cycle: Cycle, now_ns: int) -> None:
+        sample = cycle.sample
+        if sample is not None:
+            self._times.answered()
+            joints, position, velocity = control.arm.joints, sample.position, sample.velocity
+            if not sample.complete:
+                joints = tuple(j for j, is_so in zip(joints, sample.fresh, strict=True) if is_so)
+                position, velocity = position[sample.fresh], velocity[sample.fresh]
+            self._states.publish(joint_state(joints, sample.stamp_ns, position, velocity))
         if cycle.applied is not None:
-            self._applied.publish(joint_state(joints, time.time_ns(), cycle.applied))
-        if control.state.value != self._announced:
-            self._announced = control.state.value
-            self._status.publish(String(data=self._announced))
+            self._applied.publish(joint_state(control.arm.joints, now_ns, cycle.applied))
+        summary = control.summary()
+        if summary != self._announced:
+            self._announced = summary
+            self._status.publish(String(data=summary))
 
     def _reconnect(self, control: Control, ending: threading.Event) -> None:
         self.get_logger().error(f"bus lost: {control.last_error}")
-        for wait_s in chain(RECONNECT_S, repeat(RECONNECT_S[-1])):
-            if ending.wait(wait_s):
-                return
+        attempt = 0
+        while not ending.wait(RECONNECT_S[min(attempt, len(RECONNECT_S) - 1)]):
+            attempt += 1
             if control.reconnect():
-                self.get_logger().warning("bus is back; not armed until ~/set_torque is called")
+                self._times.reconnects += 1
+                if self._guardian is not None:
+                    self._guardian.moved(control.arm.bus.port)
+                self.get_logger().warning(
+                    f"bus is back on {control.arm.bus.port}; not armed until ~/set_torque is called"
+                )
                 return
+
+    # --- commands and services --------------------------------------------------------------
 
     def _on_command(self, message: JointState) -> None:
         assert self._control is not None
@@ -239,81 +332,68 @@ class ServoBus(ArmletNode):
     def _on_set_torque(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        assert self._control is not None
         if request.data and not self._active:
             response.success, response.message = False, "the node is not active"
             return response
-        try:
-            if request.data:
-                self._control.torque_on()
-            else:
-                self._control.torque_off()
-            response.success, response.message = True, self._control.state.value
-        except (BusError, ArmError) as error:
-            response.success, response.message = False, str(error)
+        self._answer(response, self._arm if request.data else self._release_arm)
         return response
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._control is not None
-        try:
-            self._control.torque_off()
-            response.success, response.message = True, self._control.state.value
-        except (BusError, ArmError) as error:
-            response.success, response.message = False, str(error)
+        self._answer(response, self._release_arm)
         return response
 
+    def _answer(
+        self, response: SetBool.Response | Trigger.Response, action: Callable[[], None]
+    ) -> None:
+        assert self._control is not None
+        try:
+            action()
+            response.success, response.message = True, self._control.summary()
+        except (BusError, ArmError) as error:
+            response.success, response.message = False, str(error)
+
     def diagnostics(self) -> list[DiagnosticStatus]:
-        control, port = self._control, self.value("port")
-        name = f"{self.label}: bus"
+        control = self._control
         if control is None:
-            level = DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.WARN
-            return [diagnostic(name, level, self._trouble or "not configured", {}, port)]
-        bad = control.state in (State.LOST, State.SILENT, State.UNPROVEN)
-        bus = diagnostic(
-            name,
-            DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK,
-            f"{control.state.value}: {control.last_error}" if bad else control.state.value,
-            {
-                "rate_hz": f"{self._rate.hz():.1f}",
-                **asdict(control.counts),
-                **asdict(control.guard.counts),
-                **asdict(control.arm.bus.counters),
-            },
-            port,
-        )
-        return [bus, *self._servo_diagnostics(control, port)]
-
-    def _servo_diagnostics(self, control: Control, port: str) -> list[DiagnosticStatus]:
-        if self._telemetry is None:
-            return []
-        status = []
-        for joint, voltage in self._telemetry.voltage.items():
-            celsius = self._telemetry.temperature[joint]
-            error = control.arm.errors.get(joint)
-            level = DiagnosticStatus.WARN if celsius >= WARM_C else DiagnosticStatus.OK
-            level = DiagnosticStatus.ERROR if error else level
-            told = describe(error) if error else f"{voltage:.1f} V, {celsius:.0f} °C"
-            values = {"voltage_v": voltage, "temperature_c": celsius}
-            status.append(diagnostic(f"{self.label}: {joint}", level, told, values, port))
-        return status
+            return [unready_status(self.label, self._trouble, self.value("port"))]
+        unguarded = self._guardian is not None and not self._guardian.alive
+        return [
+            bus_status(self.label, control, self._times, unguarded),
+            *joint_statuses(self.label, control),
+        ]
 
 
-class _Rate:
-    """Mean rate since the last question."""
+def _joint_settings(joint: str) -> tuple[Setting, ...]:
+    push_rad = SO101_POLICIES[joint].relaxed_push_rad if joint in SO101_POLICIES else 0.0
+    common = "; empty: as the common parameter"
+    return (
+        Setting(
+            f"{joint}.max_velocity_rad_s", 0.0, f"limit of {joint}; 0: the common one", 0.0, 10.0
+        ),
+        Setting(
+            f"{joint}.max_acceleration_rad_s2", 0.0, f"limit of {joint}; 0: the common", 0.0, 1e3
+        ),
+        Setting(f"{joint}.on_overload", "", f"{_ACTIONS}{common}"),
+        Setting(f"{joint}.on_hot", "", f"{_ACTIONS}{common}"),
+        Setting(f"{joint}.on_voltage", "", f"{_ACTIONS}{common}"),
+        Setting(
+            f"{joint}.relaxed_push_rad",
+            push_rad,
+            f"how far {joint} may still push when relaxed; a gripper holds on with it",
+            0.0,
+            1.0,
+        ),
+    )
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._since_ns = self._last_ns = 0
 
-    def count(self, stamp_ns: int) -> None:
-        self._count += 1
-        self._last_ns = stamp_ns
+def _finder(port: str) -> Callable[[], list[str]]:
+    """What a lost bus may be called when it is plugged in again: same kind of USB adapter."""
+    device = serial_device(port)
 
-    def hz(self) -> float:
-        elapsed = (self._last_ns - self._since_ns) * 1e-9
-        rate = self._count / elapsed if self._since_ns and elapsed > 0 else 0.0
-        self._count, self._since_ns = 0, self._last_ns
-        return rate
+    def find() -> list[str]:
+        return [found.address for found in same_kind(device, serial_devices())]
+
+    return find
 
 
 def main() -> None:

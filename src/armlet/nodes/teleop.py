@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool
 
-from armlet.arm import CalibrationError
+from armlet.arm import CalibrationError, Teleoperation
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import dataset_to_radians, joint_units, radians_to_dataset
+from armlet.arm.units import joint_units
 
-from .messages import MessageError, positions, to_ns
-from .messages import joint_state as joint_state_message
+from .messages import diagnostic, joint_state, to_ns
 from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, Setting, SetupError, run
 
 SETTINGS = (
@@ -22,31 +24,37 @@ SETTINGS = (
         "degrees",
         "in which units leader and follower agree: degrees or range_m100_100 (as in LeRobot)",
     ),
+    Setting("scale", 1.0, "the follower's motion over the leader's; not the gripper's", 0.05, 2.0),
+    Setting("engaged", True, "follow from the start; ~/set_engaged changes it"),
+    Setting("max_leader_age_s", 0.5, "a leader silent for longer is reported", 0.02, 10.0),
 )
 
 
 class Teleop(ArmletNode):
-    """Maps leader positions to follower commands, through each arm's own calibration.
+    """Publishes joint_commands for every leader state: of the joints that were read, no others.
 
-    As in LeRobot, both arms agree in dataset units: the gripper always by its share of the range.
-    A silent leader publishes nothing, and the servo bus then holds.
+    A silent leader, or a disengaged one, publishes nothing: the servo bus holds, and joins the
+    leader with its ramp when it is back.
     """
 
     def __init__(self) -> None:
         super().__init__("teleop", SETTINGS)
         self._publisher = self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
+        self._engaged = bool(self.value("engaged"))
+        self._last_ns = 0
+        self._refused = 0
 
     def setup(self) -> None:
         try:
-            self._units = joint_units(self.value("joint_units"))
-            self._leader = calibrations.load(Path(self.value("leader_calibration_file")))
-            self._follower = calibrations.load(Path(self.value("follower_calibration_file")))
+            self._teleoperation = Teleoperation(
+                calibrations.load(Path(self.value("leader_calibration_file"))),
+                calibrations.load(Path(self.value("follower_calibration_file"))),
+                joint_units(self.value("joint_units")),
+                self.value("scale"),
+            )
         except (CalibrationError, ValueError) as error:
             raise SetupError(str(error)) from error
-        if list(self._leader) != list(self._follower):
-            raise SetupError(
-                f"leader joints {list(self._leader)} differ from follower's {list(self._follower)}"
-            )
+        self.create_service(SetBool, "~/set_engaged", self._on_set_engaged)
 
     def start(self) -> None:
         self._subscription = self.create_subscription(
@@ -56,16 +64,50 @@ class Teleop(ArmletNode):
     def stop(self) -> None:
         self.destroy_subscription(self._subscription)
 
+    def _on_set_engaged(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        self._engaged = request.data
+        response.success, response.message = True, self._standing()
+        return response
+
     def _on_leader(self, message: JointState) -> None:
-        try:
-            leader = positions(message, list(self._leader))
-        except MessageError as error:
-            self.get_logger().error(str(error), throttle_duration_sec=2.0)
-            return
-        shared = radians_to_dataset(leader, self._leader, self._units)
-        follower = dataset_to_radians(shared, self._follower, self._units)
         stamp_ns = to_ns(message.header.stamp)
-        self._publisher.publish(joint_state_message(list(self._follower), stamp_ns, follower))
+        unknown = set(message.name) - set(self._teleoperation.joints)
+        leader = np.array(message.position, np.float64)
+        if (
+            not message.name
+            or unknown
+            or len(leader) != len(message.name)
+            or not np.isfinite(leader).all()
+        ):
+            self._refused += 1
+            self.get_logger().error(
+                f"leader/joint_states: expected positions of {list(self._teleoperation.joints)}, "
+                f"found {list(message.name)} at {leader.tolist()}",
+                throttle_duration_sec=2.0,
+            )
+            return
+        self._last_ns = stamp_ns
+        if self._engaged:
+            follower = self._teleoperation.follow(message.name, leader)
+            self._publisher.publish(joint_state(message.name, stamp_ns, follower))
+
+    def _standing(self) -> str:
+        return "following the leader" if self._engaged else "disengaged: the leader is ignored"
+
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        age_s = (self.now_ns() - self._last_ns) * 1e-9
+        silent = age_s > self.value("max_leader_age_s")
+        seen = f"the leader is silent for {age_s:.1f} s" if self._last_ns else "no leader yet"
+        return [
+            diagnostic(
+                f"{self.label}: leader",
+                DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
+                f"{seen}: the follower holds" if silent else self._standing(),
+                {"engaged": self._engaged, "refused": self._refused},
+            )
+        ]
 
 
 def main() -> None:

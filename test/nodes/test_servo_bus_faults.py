@@ -1,0 +1,183 @@
+"""What servo_bus does when the line, a servo or the process itself fails."""
+
+import contextlib
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from node_processes import follower, running
+
+from armlet.arm import SO101_JOINTS
+from armlet.bringup import command
+from armlet.demo.director import Director
+from armlet.feetech import REGISTERS, ErrorBit
+from armlet.sim import Bench
+
+TORQUE = REGISTERS["Torque_Enable"]
+LIMIT = REGISTERS["Torque_Limit"]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with Bench(paced=True, links=tmp_path) as bench:
+        yield bench
+
+
+def started(tmp_path, **parameters):
+    return running([follower(tmp_path / "follower", **parameters)])
+
+
+def wait_until_holding(bus):
+    bus.wait("states", lambda: bus.seen.count("joint_states") > 3)
+    bus.wait_for_status("servo_bus: bus", "holding")
+
+
+def torque(bench):
+    return [servo.peek(TORQUE) for servo in bench.follower.servos.values()]
+
+
+def wait_for_torque(bench, wanted, timeout_s=15.0):
+    deadline = time.monotonic() + timeout_s
+    while torque(bench) != wanted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert torque(bench) == wanted
+
+
+def test_a_killed_driver_leaves_no_torque(bench, tmp_path):
+    with started(tmp_path) as bus:
+        wait_until_holding(bus)
+        bus.processes["servo_bus"].send_signal(signal.SIGKILL)
+        wait_for_torque(bench, [0] * 6)
+
+
+FAULTY = """
+from armlet.nodes.node import run
+from armlet.nodes.servo_bus import ServoBus
+
+class Faulty(ServoBus):
+    calls = 0
+
+    def {method}(self, *arguments):
+        Faulty.calls += 1
+        if Faulty.calls > 3:
+            raise RuntimeError("a fault of our own")
+        return super().{method}(*arguments)
+
+run(Faulty)
+"""
+
+
+@pytest.mark.parametrize("method", ["_on_command", "_publish", "diagnostics"])
+def test_an_exception_in_any_callback_ends_the_node_with_torque_off(bench, tmp_path, method):
+    line = command(follower(tmp_path / "follower"), tmp_path)
+    module = line.index("-m")
+    line[module : module + 2] = ["-c", FAULTY.format(method=method)]
+    director = Director()
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_torque(bench, [1] * 6)
+        while process.poll() is None and method == "_on_command":
+            director.command(["gripper"], [0.0])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        assert process.wait(30) == 1
+        assert torque(bench) == [0] * 6
+        assert "a fault of our own" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+        director.close()
+
+
+def test_one_reply_in_ten_lost_it_goes_on_following(bench, tmp_path):
+    with started(tmp_path) as bus:
+        wait_until_holding(bus)
+        faults = bench.follower.faults
+        faults.drop_probability = 0.1
+        start = bus.seen.latest("joint_states")
+        cycles = int(bus.seen.status()["servo_bus: bus"]["cycles"])
+        unread = int(bus.seen.status()["servo_bus: bus"]["unread"])
+        bus.director.drive_to(SO101_JOINTS, start + 0.3)
+        bus.wait(
+            "five hundred cycles",
+            lambda: int(bus.seen.status()["servo_bus: bus"]["cycles"]) > cycles + 500,
+        )
+        told = bus.seen.status()["servo_bus: bus"]
+        share = (int(told["unread"]) - unread) / (int(told["cycles"]) - cycles)
+        # Of all that lose one reply in ten, 47 % would. How close to none it comes is measured where
+        # nothing else runs: benchmarks/servo_bus.py.
+        assert share < 0.25, f"{share:.1%} of the cycles lack a joint"
+        assert int(told["retries"]) > 0
+        assert "holding" in bus.seen.messages()["servo_bus: bus"]
+
+
+def test_a_joint_that_does_not_answer_is_not_made_up(bench, tmp_path):
+    with started(tmp_path) as bus:
+        wait_until_holding(bus)
+        bench.follower.faults.dead.add(3)
+        bus.wait_for_status("servo_bus: bus", "elbow_flex")
+        whole = bus.seen.count("joint_states")
+        bus.wait_for_status("servo_bus: bus", "servos do not answer")
+        assert bus.seen.count("joint_states") == whole, "a state with a joint nobody read"
+        told = bus.seen.status()
+        timeouts = {joint: int(told[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
+        assert max(timeouts, key=timeouts.get) == "elbow_flex"
+
+
+def test_an_overloaded_joint_is_relaxed_and_told(bench, tmp_path):
+    with started(tmp_path) as bus:
+        wait_until_holding(bus)
+        gripper = bench.follower.servos[6]
+        full = gripper.peek(LIMIT)
+        bench.follower.faults.errors[6] = ErrorBit.OVERLOAD
+        bus.wait_for_status("servo_bus: gripper", "relaxed")
+        assert gripper.peek(LIMIT) < full
+        assert "gripper relaxed" in bus.seen.messages()["servo_bus: bus"]
+
+
+def test_a_joint_that_is_released_when_hot_lets_go_and_the_others_hold(bench, tmp_path):
+    with started(tmp_path, **{"wrist_flex.on_hot": "release", "hot_c": 60.0}) as bus:
+        wait_until_holding(bus)
+        bench.follower.servos[4].poke(REGISTERS["Present_Temperature"], 63)
+        bus.wait_for_status("servo_bus: wrist_flex", "released")
+        assert torque(bench) == [1, 1, 1, 0, 1, 1]
+        bench.follower.servos[4].unpin(REGISTERS["Present_Temperature"])
+        bus.wait("it to cool", lambda: "60" not in bus.seen.messages()["servo_bus: wrist_flex"])
+        bus.director.set("servo_bus/set_torque", True)
+        wait_for_torque(bench, [1] * 6)
+
+
+def test_commands_beyond_the_limits_are_refused_if_wanted(bench, tmp_path):
+    with started(tmp_path, beyond_limits="refuse") as bus:
+        wait_until_holding(bus)
+        before = bus.seen.latest("applied_joint_commands")
+        bus.director.command(["gripper"], [9.0])
+        bus.wait("a refusal", lambda: int(bus.seen.status()["servo_bus: bus"]["refused"]) > 0)
+        np.testing.assert_array_equal(bus.seen.latest("applied_joint_commands"), before)
+
+
+def test_all_readings_in_every_cycle_if_wanted(bench, tmp_path):
+    with started(tmp_path, feedback="full") as bus:
+        wait_until_holding(bus)
+        bus.wait(
+            "voltages",
+            lambda: all(
+                "V" in bus.seen.messages().get(f"servo_bus: {joint}", "") for joint in SO101_JOINTS
+            ),
+        )
+
+
+def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, tmp_path):
+    with started(tmp_path) as bus:
+        wait_until_holding(bus)
+        bus.wait("telemetry", lambda: "V" in bus.seen.messages().get("servo_bus: gripper", ""))
+        told = bus.seen.status()
+        bus_keys = {"rate_hz", "cycle_p50_ms", "cycle_p99_ms", "wire_utilisation", "reconnects"}
+        assert bus_keys <= set(told["servo_bus: bus"])
+        assert 0 < float(told["servo_bus: bus"]["wire_utilisation"]) < 1
+        servo_keys = {"voltage_v", "temperature_c", "load", "torque_enabled", "firmware"}
+        for joint in SO101_JOINTS:
+            assert servo_keys <= set(told[f"servo_bus: {joint}"])
+            assert told[f"servo_bus: {joint}"]["firmware"] == "3.10"
