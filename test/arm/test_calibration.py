@@ -5,7 +5,7 @@ import json
 import pytest
 
 from armlet.arm import CalibrationError, JointCalibration
-from armlet.arm.calibration import fingerprint, load, save
+from armlet.arm.calibration import fingerprint, keep_previous, load, save
 
 GOOD = {
     "shoulder_pan": {
@@ -68,3 +68,25 @@ def test_torn_files(tmp_path, text):
 def test_missing_file(tmp_path):
     with pytest.raises(CalibrationError, match="no calibration file"):
         load(tmp_path / "none.json")
+
+
+def test_saving_replaces_the_file_in_one_step_or_not_at_all(tmp_path):
+    path = written(tmp_path, GOOD)
+    text = path.read_text()
+    other = {"gripper": JointCalibration(6, 0, 3, 10, 20)}
+    (tmp_path / "arm.json.new").mkdir()
+    with pytest.raises(OSError, match=r"arm\.json\.new"):
+        save(other, path)
+    assert path.read_text() == text
+    (tmp_path / "arm.json.new").rmdir()
+    save(other, path)
+    assert load(path) == other
+    assert [found.name for found in tmp_path.iterdir()] == ["arm.json"]
+
+
+def test_the_file_before_is_kept(tmp_path):
+    assert keep_previous(tmp_path / "arm.json") is None
+    path = written(tmp_path, GOOD)
+    kept = keep_previous(path)
+    assert kept == tmp_path / "arm.json.bak"
+    assert kept.read_bytes() == path.read_bytes()

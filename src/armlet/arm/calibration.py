@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,38 @@ def _joint(path: Path, joint: str, entry: Any) -> JointCalibration:
 
 
 def save(calibration: Calibration, path: Path) -> None:
-    """Write LeRobot's JSON (indent 4), replacing the file in one step."""
+    """Write LeRobot's JSON (indent 4): the file is replaced in one step or stays as it was.
+
+    Raises OSError.
+    """
     document = {joint: dataclasses.asdict(entry) for joint, entry in calibration.items()}
+    _replace(path, json.dumps(document, indent=4).encode())
+
+
+def keep_previous(path: Path) -> Path | None:
+    """Copy a file that is about to be replaced to FILE.bak, and return that path if there was one.
+
+    Raises OSError.
+    """
+    if not path.exists():
+        return None
+    kept = path.with_name(path.name + ".bak")
+    _replace(kept, path.read_bytes())
+    return kept
+
+
+def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(document, indent=4))
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        if temporary.is_file():
+            temporary.unlink()
+        raise
 
 
 def fingerprint(calibration: Calibration) -> str:

@@ -5,9 +5,37 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import dataset, demo, emulate, policy, train, up
+from . import (
+    calibrate,
+    dataset,
+    demo,
+    doctor,
+    emulate,
+    find_cameras,
+    find_port,
+    policy,
+    registers,
+    scan,
+    setup_motors,
+    train,
+    up,
+)
 
-COMMANDS = (up, demo, emulate, dataset, policy, train)
+COMMANDS = (
+    up,
+    demo,
+    emulate,
+    dataset,
+    policy,
+    train,
+    scan,
+    find_cameras,
+    find_port,
+    calibrate,
+    registers,
+    setup_motors,
+    doctor,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,148 @@
+"""Checks of cameras: there, permitted, free, their formats, their share of the USB bus."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from armlet.feetech.discovery import users
+from armlet.preflight import v4l2
+from armlet.preflight.finding import Finding, error, note, ok, warning
+
+_DEV = Path("/dev")
+_SYS = Path("/sys/class/video4linux")
+_FORMATS_SHOWN = 3
+_SIZES_SHOWN = 3
+
+
+def devices() -> list[Path]:
+    """The video devices, in order of their numbers."""
+    found = [path for path in _DEV.glob("video*") if re.fullmatch(r"video\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def present() -> Iterator[Finding]:
+    """Every device that gives pictures, and what it offers."""
+    cameras = 0
+    for path in devices():
+        for finding in _device(path):
+            cameras += 1
+            yield finding
+    if not cameras:
+        yield note("cameras", "no /dev/video*: none plugged in, or none passed to this container")
+
+
+def named(source: str) -> Iterator[Finding]:
+    """A camera as the camera node names it: 0, /dev/video0, a video file, or pattern."""
+    if source == "pattern":
+        yield ok(source, "the numbered test picture")
+    elif source.isdecimal() or source.startswith("/dev/"):
+        path = _DEV / f"video{source}" if source.isdecimal() else Path(source)
+        if not path.exists():
+            here = ", ".join(map(str, devices())) or "none"
+            fix = "plug it in; ls -l /dev/v4l/by-id shows names that stay"
+            yield error(source, f"{path} is not there; video devices: {here}", fix)
+            return
+        findings = list(_device(path))
+        yield from findings
+        if not findings:
+            fix = "name the camera's first device: ls -l /dev/v4l/by-id"
+            yield error(source, f"{path} gives no pictures (metadata or output device)", fix)
+    else:
+        yield _file(Path(source.removeprefix("file:").partition("?")[0]))
+
+
+def _file(path: Path) -> Finding:
+    if not path.is_file():
+        return error(str(path), "no such video file", "name a file, /dev/video0, 0 or pattern")
+    return ok(str(path), f"video file, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _device(path: Path) -> Iterator[Finding]:
+    """Nothing for a device that gives no pictures."""
+    subject = str(path)
+    try:
+        device = v4l2.query(path)
+    except OSError as trouble:
+        yield _unopened(subject, trouble)
+        return
+    except ImportError as trouble:
+        fix = "pip install --force-reinstall opencv-python-headless"
+        yield error(subject, f"OpenCV does not load: {trouble}", fix)
+        return
+    if not device.captures:
+        return
+    if not device.formats:
+        yield warning(subject, f"{device.card}: offers no format", "unplug it and plug it in again")
+        return
+    others = users(subject)
+    if others:
+        taken = f"{device.card}: in use by {', '.join(map(str, others))}"
+        yield note(subject, taken, "stop it before the camera node starts")
+    formats = "; ".join(_summary(each) for each in device.formats[:_FORMATS_SHOWN])
+    yield ok(subject, f"{device.card}: {formats}")
+
+
+def _unopened(subject: str, trouble: OSError) -> Finding:
+    reason = os.strerror(trouble.errno) if trouble.errno else str(trouble)
+    if trouble.errno in (errno.EACCES, errno.EPERM):
+        return error(subject, f"may not be opened: {reason}", "sudo usermod -aG video $USER")
+    if trouble.errno == errno.EBUSY:
+        who = ", ".join(map(str, users(subject))) or "another program"
+        return warning(subject, f"in use by {who}", "stop it")
+    if trouble.errno == errno.ENOTTY:
+        return error(subject, "is no video device", "ls -l /dev/v4l/by-id")
+    return error(subject, reason, "unplug it and plug it in again")
+
+
+def _summary(offered: v4l2.Format) -> str:
+    sizes = ", ".join(map(str, offered.sizes[:_SIZES_SHOWN]))
+    more = len(offered.sizes) - _SIZES_SHOWN
+    return f"{offered.fourcc} {sizes}" + (f" and {more} smaller" if more > 0 else "")
+
+
+def bandwidth() -> Iterator[Finding]:
+    """Cameras that share a USB 2 hub share 480 Mbit/s: one raw 640x480 stream takes 150."""
+    hubs: dict[Path, list[str]] = {}
+    for path in devices():
+        hub = usb_hub(path.name)
+        if hub is not None and _captures(path):
+            hubs.setdefault(hub, []).append(str(path))
+    for hub, paths in hubs.items():
+        if len(paths) > 1 and _speed(hub) <= 480:
+            found = f"{', '.join(paths)} share USB 2 hub {hub.name}"
+            yield note("USB", found, "use MJPG for each, or put one on another USB controller")
+
+
+def usb_hub(name: str) -> Path | None:
+    """The hub a video device's camera is plugged into; None if it is not on USB."""
+    interface = (_SYS / name / "device").resolve()
+    camera = interface.parent
+    return camera.parent if (camera / "idVendor").exists() else None
+
+
+def _speed(hub: Path) -> float:
+    """Mbit/s."""
+    try:
+        return float((hub / "speed").read_text())
+    except (OSError, ValueError):
+        return 480.0
+
+
+def _captures(path: Path) -> bool:
+    try:
+        return v4l2.query(path).captures
+    except (OSError, ImportError):
+        return False
+
+
+def chosen(sources: Sequence[str]) -> Iterator[Finding]:
+    """The cameras asked for, all that are there if none is."""
+    for source in sources:
+        yield from named(source)
+    if not sources:
+        yield from present()
+    yield from bandwidth()

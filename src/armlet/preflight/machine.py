@@ -1,0 +1,107 @@
+"""Checks of the computer: Python, packages, disk, clock, programs that meddle with serial ports."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import armlet
+from armlet.preflight.finding import Finding, error, note, ok, warning
+
+OLDEST_PYTHON = (3, 11)
+LOW_DISK_BYTES = 5e9
+NO_DISK_BYTES = 0.5e9
+_PATIENCE_S = 5.0
+_PROC = Path("/proc")
+
+_EXTRAS = {"torch": "policy", "safetensors": "policy", "matplotlib": "plot"}
+_USES = {
+    "torch": "policies and training",
+    "safetensors": "reading checkpoints",
+    "matplotlib": "pictures of runs",
+}
+
+_MEDDLERS = {
+    "ModemManager": (
+        "sends modem commands to serial adapters when they are plugged in",
+        "sudo systemctl disable --now ModemManager",
+    ),
+    "brltty": (
+        "takes CH340 adapters for braille displays, their port vanishes",
+        "sudo apt remove brltty",
+    ),
+}
+
+
+def python() -> Iterator[Finding]:
+    """Versions of Python and armlet."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        yield error("Python", f"{version}, needed {needed}", f"install Python {needed} or newer")
+    else:
+        yield ok("Python", f"{version} in {sys.prefix}")
+    yield ok("armlet", f"{armlet.__version__} in {Path(armlet.__file__).parent}")
+
+
+def packages() -> Iterator[Finding]:
+    """Optional packages."""
+    for name, extra in _EXTRAS.items():
+        try:
+            yield ok(name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            fix = f"pip install 'armlet[{extra}]'"
+            yield note(name, f"not installed, needed for {_USES[name]}", fix)
+
+
+def disk(root: Path) -> Iterator[Finding]:
+    """Space where datasets go."""
+    there = next(
+        folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists()
+    )
+    free = shutil.disk_usage(there).free
+    found = f"{free / 1e9:.1f} GB free at {there}"
+    fix = f"free some space: du -xh --max-depth=2 {there} | sort -h | tail"
+    if free < NO_DISK_BYTES:
+        yield error("disk", found, fix)
+    elif free < LOW_DISK_BYTES:
+        yield warning("disk", found, fix)
+    else:
+        yield ok("disk", found)
+
+
+def clock() -> Iterator[Finding]:
+    """Whether the clock is kept by a time server; stamps of several machines need it."""
+    if shutil.which("timedatectl") is None:
+        return
+    answer = subprocess.run(
+        ["timedatectl", "show", "--property=NTPSynchronized", "--value"],
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+    said = answer.stdout.strip()
+    if said == "yes":
+        yield ok("clock", "set by a time server")
+    elif said == "no":
+        yield note("clock", "not set by a time server", "sudo timedatectl set-ntp true")
+
+
+def meddlers() -> Iterator[Finding]:
+    """Running programs known to disturb serial adapters."""
+    running = {_name(process) for process in _PROC.iterdir() if process.name.isdecimal()}
+    for name, (harm, fix) in _MEDDLERS.items():
+        if name in running:
+            yield warning(name, f"is running; it {harm}", fix)
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return ""  # it has ended

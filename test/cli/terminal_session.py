@@ -1,0 +1,172 @@
+"""An armlet command in a real terminal, driven and read as a person would.
+
+    with TerminalSession("calibrate", "--port", bus.port, columns=100, rows=30) as session:
+        session.wait_for("press Enter")     # awaits output; fails with the screen if it never comes
+        session.send(ENTER)
+        session.wait_for(r"ok +ok", regex=True)
+        session.send(CTRL_C)                # as typed: the terminal makes it SIGINT
+        assert session.wait_end() == 130
+        print("\n".join(session.screen()))
+
+The command runs as `python -m armlet.cli.main ...` in a session of its own whose controlling
+terminal is a pseudo-terminal; everything it prints goes to a pyte screen. Nothing here sleeps: all
+waiting is for bytes from the command, so a wait ends as soon as its text is on the screen. Text
+that is drawn over before its bytes are read in (some milliseconds) is not seen by `wait_for`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+
+import pyte
+
+ENTER = "\r"
+CTRL_C = "\x03"
+PATIENCE_S = 30.0
+
+# Makes stdin the controlling terminal, without code between fork and exec: tests have threads.
+_LAUNCHER = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class TerminalSession:
+    """A running command and its screen; leaving the `with` block kills what still runs.
+
+    Args:
+        arguments: of `armlet`.
+        columns: width of the terminal.
+        rows: height of the terminal.
+        environment: variables beyond this process's; None as value removes one.
+        program: what to run instead of `python -m armlet.cli.main`.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int = 100,
+        rows: int = 30,
+        environment: dict[str, str | None] | None = None,
+        program: tuple[str, ...] = (sys.executable, "-m", "armlet.cli.main"),
+    ) -> None:
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self.output = b""
+        """Every byte so far, control sequences included."""
+        self._master, slave = os.openpty()
+        _set_size(slave, columns, rows)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-ISc", _LAUNCHER, *program, *arguments],
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                env=_environment(environment or {}),
+                start_new_session=True,
+            )
+        finally:
+            os.close(slave)
+
+    def __enter__(self) -> TerminalSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def screen(self) -> list[str]:
+        """The screen's lines as they stand, without trailing blanks."""
+        return [line.rstrip() for line in self._screen.display]
+
+    def colour_at(self, text: str) -> str:
+        """Foreground colour of the first place that shows the text, pyte's name for it."""
+        for y, line in enumerate(self._screen.display):
+            if text in line:
+                return str(self._screen.buffer[y][line.index(text)].fg)
+        raise AssertionError(self._said(f"{text!r} is not on the screen"))
+
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed: false while a program reads single keys."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    def send(self, keys: str) -> None:
+        """Types the keys."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Changes the terminal's size; the command gets SIGWINCH."""
+        self._screen.resize(rows, columns)
+        _set_size(self._master, columns, rows)
+
+    def wait_for(self, text: str, *, regex: bool = False, patience_s: float = PATIENCE_S) -> str:
+        """Waits until the text (or a match of the regex, lines joined by newlines) is shown.
+
+        Returns what matched. Raises AssertionError with the screen if it ends or takes too long.
+        """
+        pattern = re.compile(text if regex else re.escape(text), re.MULTILINE)
+        found: list[re.Match[str]] = []
+
+        def shown() -> bool:
+            match = pattern.search("\n".join(self.screen()))
+            found.extend([match] if match else [])
+            return match is not None
+
+        self._read_until(shown, f"wait for {text!r}", patience_s)
+        return found[0][0]
+
+    def wait_until(self, condition: Callable[[list[str]], bool], what: str = "condition") -> None:
+        """Waits until the condition on the screen's lines holds, looked at after each output."""
+        self._read_until(lambda: condition(self.screen()), what, PATIENCE_S)
+
+    def wait_end(self, patience_s: float = PATIENCE_S) -> int:
+        """Reads until the command ends; its exit status (negative: the signal that killed it)."""
+        deadline = time.monotonic() + patience_s
+        while self._read(deadline, "wait for its end"):
+            pass
+        return self.process.wait(timeout=max(1.0, deadline - time.monotonic()))
+
+    def _read_until(self, done: Callable[[], bool], what: str, patience_s: float) -> None:
+        deadline = time.monotonic() + patience_s
+        while not done():
+            if not self._read(deadline, what):
+                status = self.process.wait(timeout=PATIENCE_S)
+                raise AssertionError(self._said(f"{what}: the command ended with {status}"))
+
+    def _read(self, deadline: float, what: str) -> bool:
+        """Takes the next output in; False at its end."""
+        left_s = deadline - time.monotonic()
+        readable, _, _ = select.select([self._master], [], [], max(0.0, left_s))
+        if not readable:
+            raise AssertionError(self._said(f"{what}: in vain"))
+        try:
+            data = os.read(self._master, 4096)
+        except OSError:  # EIO: nobody has the other end open any more
+            return False
+        self.output += data
+        self._stream.feed(data)
+        return bool(data)
+
+    def _said(self, what: str) -> str:
+        return "\n".join([what, "the screen:", *(f"|{line}" for line in self.screen())])
+
+
+def _environment(changes: dict[str, str | None]) -> dict[str, str]:
+    plain = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    unset = dict.fromkeys(("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "COLORTERM"))
+    merged = {**os.environ, **unset, **plain, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _set_size(descriptor: int, columns: int, rows: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
