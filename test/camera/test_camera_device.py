@@ -1,74 +1,18 @@
-import threading
 import time
 
 import cv2
 import numpy as np
 import pytest
+from fake_camera import MJPG, FakeCapture, Plug, host, monotonic_ms, node
 
-from armlet.camera import CameraError, DeviceSource, jpeg, read_counter
+from armlet.camera import CameraError, DeviceSource, NoPicture, StampedBy, jpeg, read_counter
+from armlet.camera.device import HOST
 from armlet.camera.pattern import paint
-
-MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-
-
-class FakeCapture:
-    """Stands in for cv2.VideoCapture: pictures come when the test says so."""
-
-    def __init__(self, there=True, grants=None, converts=False, buffer_age_s=None):
-        self.there = there
-        self.grants = grants or {}
-        self.converts = converts
-        self.buffer_age_s = buffer_age_s
-        self.settings = {}
-        self.calls = []
-        self.released = threading.Event()
-        self.unplugged = False
-        self.pending = threading.Semaphore(0)
-        self.grabbed = 0
-
-    def give(self, count=1):
-        for _ in range(count):
-            self.pending.release()
-
-    def isOpened(self):
-        return self.there
-
-    def set(self, key, value):
-        self.calls.append(key)
-        self.settings[key] = self.grants.get(key, value)
-        return True
-
-    def get(self, key):
-        if key == cv2.CAP_PROP_POS_MSEC:
-            age_s = self.buffer_age_s
-            return 0.0 if age_s is None else (time.monotonic() - age_s) * 1000
-        return float(self.settings.get(key, -1))
-
-    def grab(self):
-        while not self.pending.acquire(timeout=0.01):
-            if self.unplugged or self.closing():
-                return False
-        self.grabbed += 1
-        return not self.unplugged
-
-    def closing(self):
-        return self.source is not None and self.source._closing
-
-    source = None
-
-    def retrieve(self):
-        rgb = paint(128, 96, self.grabbed)
-        if self.converts:
-            return True, rgb[..., ::-1].copy()
-        return True, np.frombuffer(jpeg.encode(rgb), np.uint8)[None]
-
-    def release(self):
-        self.released.set()
 
 
 def source_on(capture, **changes):
     arguments = {"width": 128, "height": 96, "fps": 30, **changes}
-    source = DeviceSource("/dev/video7", capture=lambda device: capture, **arguments)
+    source = DeviceSource("/dev/video7", host=host(capture), **arguments)
     capture.source = source
     return source
 
@@ -79,11 +23,22 @@ def test_the_cameras_own_jpeg_is_passed_on():
         capture.give()
         picture = source.read(5.0)
     assert picture.rgb is None
-    assert picture.jpeg == jpeg.encode(paint(128, 96, 1))
+    assert bytes(picture.jpeg) == jpeg.encode(paint(128, 96, 1))
     assert read_counter(picture.as_rgb()) == 1
     assert capture.settings[cv2.CAP_PROP_FOURCC] == MJPG
     assert capture.settings[cv2.CAP_PROP_CONVERT_RGB] == 0
     assert capture.released.is_set()
+
+
+def test_the_cameras_bytes_are_not_copied_before_they_are_published():
+    capture = FakeCapture()
+    given = np.frombuffer(jpeg.encode(paint(128, 96, 1)), np.uint8)[None]
+    capture.retrieve = lambda: (True, given)
+    with source_on(capture) as source:
+        capture.give()
+        picture = source.read(5.0)
+    assert np.shares_memory(np.frombuffer(picture.jpeg, np.uint8), given)
+    assert picture.as_jpeg() is picture.jpeg
 
 
 def test_other_formats_arrive_as_rgb():
@@ -118,7 +73,7 @@ def test_another_mode_than_requested_is_an_error(key, value, granted):
     text = str(caught.value)
     assert "camera /dev/video7: requested 128x96 at 30 fps in MJPG" in text
     assert f"granted {granted}" in text
-    assert "v4l2-ctl" in text
+    assert "ask for a mode it has: MJPG: 128x96 at 30 fps" in text
     assert capture.released.is_set()
 
 
@@ -136,39 +91,77 @@ def test_a_camera_that_does_not_open_is_named():
     assert capture.released.is_set()
 
 
-def test_the_stamp_is_the_drivers_buffer_time():
-    capture = FakeCapture(buffer_age_s=0.5)
+def buffer_of_age(age_s, now_s=time.monotonic):
+    return FakeCapture(stamp_ms=lambda: (now_s() - age_s) * 1000)
+
+
+@pytest.mark.parametrize("now_s", [time.monotonic, time.time])
+def test_the_stamp_is_the_drivers_buffer_time(now_s):
+    capture = buffer_of_age(0.5, now_s)
     with source_on(capture) as source:
         before_ns = time.time_ns()
         capture.give()
-        stamp_ns = source.read(5.0).stamp_ns
+        picture = source.read(5.0)
         after_ns = time.time_ns()
     slack_ns = 2_000_000
-    assert before_ns - 500_000_000 - slack_ns <= stamp_ns <= after_ns - 500_000_000 + slack_ns
+    low_ns, high_ns = before_ns - 500_000_000 - slack_ns, after_ns - 500_000_000 + slack_ns
+    assert low_ns <= picture.stamp_ns <= high_ns
+    assert picture.stamped_by is StampedBy.DRIVER
 
 
-@pytest.mark.parametrize("age_s", [None, 3600.0, -5.0])
-def test_without_a_buffer_time_the_stamp_is_the_time_of_the_grab(age_s):
-    capture = FakeCapture(buffer_age_s=age_s)
+def test_stamps_keep_the_drivers_spacing_exactly():
+    stamps_ms = iter([(time.monotonic() - 0.5) * 1000 // 1 + 33 * count for count in range(5)])
+    capture = FakeCapture(stamp_ms=lambda: next(stamps_ms))
+    with source_on(capture) as source:
+        found = []
+        for _ in range(5):
+            capture.give()
+            found.append(source.read(5.0).stamp_ns)
+    assert np.diff(found).tolist() == [33_000_000] * 4
+
+
+@pytest.mark.parametrize("stamp_ms", [lambda: 0.0, lambda: monotonic_ms() - 3.6e6, lambda: 9e15])
+def test_without_a_buffer_time_the_stamp_is_the_time_of_the_grab(stamp_ms):
+    capture = FakeCapture(stamp_ms=stamp_ms)
     with source_on(capture) as source:
         before_ns = time.time_ns()
         capture.give()
-        stamp_ns = source.read(5.0).stamp_ns
-    assert before_ns <= stamp_ns <= time.time_ns()
+        picture = source.read(5.0)
+    assert before_ns <= picture.stamp_ns <= time.time_ns()
+    assert picture.stamped_by is StampedBy.ARRIVAL
 
 
-def test_a_slow_reader_gets_the_newest_picture():
+def until(source, ready):
+    with source._changed:
+        assert source._changed.wait_for(ready, 5.0)
+
+
+def test_a_reader_held_up_loses_nothing_then_the_oldest():
+    capture = FakeCapture()
+    with source_on(capture) as source:
+        capture.give()
+        assert read_counter(source.read(5.0).as_rgb()) == 1
+        capture.give(8)
+        until(source, lambda: len(source._pictures) == 8)
+        assert source.skipped == 0
+        capture.give(3)
+        until(source, lambda: source.skipped == 3)
+        assert [read_counter(source.read(5.0).as_rgb()) for _ in range(8)] == list(range(5, 13))
+
+
+def test_the_first_picture_read_is_not_an_old_one():
     capture = FakeCapture()
     with source_on(capture) as source:
         capture.give(5)
-        with source._changed:
-            assert source._changed.wait_for(lambda: source.skipped == 4, 5.0)
-        assert read_counter(source.read(5.0).as_rgb()) == 5
-        assert source.skipped == 4
+        until(source, lambda: capture.grabbed == 5 and len(source._pictures) == 1)
+        capture.give()
+        until(source, lambda: capture.grabbed == 6)
+        assert read_counter(source.read(5.0).as_rgb()) >= 5
+        assert source.skipped == 0
 
 
 def test_silence_is_an_error_that_says_what_was_set():
-    with source_on(FakeCapture()) as source, pytest.raises(CameraError) as caught:
+    with source_on(FakeCapture()) as source, pytest.raises(NoPicture) as caught:
         source.read(0.02)
     assert "no picture within 0.020 s (set to 128x96 at 30 fps in MJPG)" in str(caught.value)
 
@@ -201,16 +194,15 @@ def test_a_picture_of_another_shape_is_refused():
 
 
 def test_it_opens_again_after_a_failure():
-    first, second = FakeCapture(), FakeCapture()
-    captures = iter([first, second])
-    source = DeviceSource(0, 128, 96, 30, capture=lambda device: next(captures))
-    first.source = second.source = source
-    first.unplugged = True
-    with source, pytest.raises(CameraError):
-        source.read(5.0)
+    plug = Plug()
+    source = plug.source_of(0, 128, 96, 30)
     with source:
-        second.give()
-        assert read_counter(source.read(5.0).as_rgb()) == 1
+        plug.capture.unplugged = True
+        with pytest.raises(CameraError, match="stopped giving"):
+            for _ in range(20):
+                source.read(5.0)
+    with source:
+        assert read_counter(source.read(5.0).as_rgb()) > 1000
 
 
 def test_reading_a_closed_camera_is_an_error():
@@ -221,3 +213,41 @@ def test_reading_a_closed_camera_is_an_error():
 def test_a_wrong_format_name_is_refused():
     with pytest.raises(CameraError, match="FOURCC"):
         source_on(FakeCapture(), fourcc="H26")
+
+
+def test_a_renumbered_camera_is_found_and_no_other_is_taken_for_it():
+    plug = Plug()
+    source = plug.source_of("/dev/video0", 128, 96, 30)
+    with source:
+        source.read(5.0)
+    plug.nodes = [node(0, serial="S2", port="usb1/1-3", name="Other Cam")]
+    with pytest.raises(CameraError, match=r"Arm Cam \(serial S1\) is not plugged in.*Other Cam"):
+        source.open()
+    plug.nodes.append(node(4))
+    with source:
+        assert source.read(5.0).jpeg
+        assert source.path == "/dev/video4"
+    assert plug.opened == ["/dev/video0", "/dev/video4"]
+
+
+def test_a_stable_path_is_opened_as_it_is():
+    plug = Plug(links=["/dev/v4l/by-id/usb-Arm_Cam_S1-video-index0"])
+    link = plug.nodes[0].stable_paths[0]
+    opened = []
+    machine = plug.host()
+    follow = type(machine)(
+        lambda path: opened.append(path) or machine.capture(plug.nodes[0].path),
+        machine.nodes,
+        machine.offers,
+    )
+    source = DeviceSource(link, 128, 96, 30, host=follow)
+    plug.source = source
+    for number in (0, 3):
+        plug.put_back(number)
+        with source:
+            source.read(5.0)
+    assert opened == [link, link]
+
+
+def test_the_real_machine_is_asked_for_what_it_offers():
+    assert HOST.offers("/dev/null").startswith("its list cannot be read (/dev/null is not a video")

@@ -7,7 +7,6 @@ import pytest
 
 from armlet.camera import (
     CameraError,
-    DeviceSource,
     EndOfVideo,
     FileSource,
     PatternSource,
@@ -21,6 +20,7 @@ FPS = 100
 
 
 def write_video(path, count=COUNT, options=None):
+    """Numbered pictures as h264."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
@@ -30,6 +30,45 @@ def write_video(path, count=COUNT, options=None):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def write_motion_jpeg(path, count=COUNT):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuvj420p"
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(paint(128, 96, number), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_motion_jpeg_is_given_as_it_is_stored(tmp_path):
+    path = write_motion_jpeg(tmp_path / "clip.avi")
+    data = path.read_bytes()
+    with FileSource(path, realtime=False) as source:
+        pictures = [source.read(1.0) for _ in range(COUNT)]
+        with pytest.raises(EndOfVideo):
+            source.read(1.0)
+    assert all(picture.rgb is None and picture.jpeg in data for picture in pictures)
+    assert [read_counter(picture.as_rgb()) for picture in pictures] == list(range(COUNT))
+    stamps = [picture.stamp_ns - pictures[0].stamp_ns for picture in pictures]
+    assert stamps == pytest.approx([number / FPS * 1e9 for number in range(COUNT)], abs=2)
+
+
+def test_motion_jpeg_with_a_torn_picture_is_refused(tmp_path):
+    path = write_motion_jpeg(tmp_path / "clip.avi")
+    with FileSource(path, realtime=False) as source:
+        third = [source.read(1.0).jpeg for _ in range(3)][2]
+    data = path.read_bytes()
+    path.write_bytes(
+        data.replace(third, third[: len(third) // 2] + bytes(len(third) - len(third) // 2))
+    )
+    with (
+        FileSource(path, realtime=False) as source,
+        pytest.raises(CameraError, match="torn at picture 2"),
+    ):
+        numbers(source, COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +167,20 @@ def test_uris_name_the_kinds_of_source(video):
             assert numbers(source, 2) == [0, 1]
 
 
+def test_a_file_can_be_read_as_fast_as_it_is_consumed(video):
+    with open_source(f"file:{video}?loop&fast", 128, 96, FPS) as source:
+        begin_ns = time.time_ns()
+        pictures = [source.read(0.0) for _ in range(3 * COUNT)]
+        # In real time the last would be due only then; fast, its stamp lies ahead of the clock.
+        assert pictures[-1].stamp_ns > begin_ns + (3 * COUNT - 2) / FPS * 1e9
+    with pytest.raises(CameraError, match=r"unknown options \['slow'\]; there are \?loop, \?fast"):
+        open_source(f"file:{video}?slow", 128, 96, FPS)
+
+
 @pytest.mark.parametrize("uri", ["250", "/dev/video250"])
 def test_a_device_that_is_not_there_is_named(uri):
-    with pytest.raises(CameraError, match=f"camera {uri} cannot be opened.*plugged in"):
+    with pytest.raises(CameraError, match=r"camera /dev/video250 cannot be opened.*plugged in"):
         open_source(uri, 640, 480, 30)
-    assert DeviceSource(uri, 640, 480, 30).device == uri
 
 
 def test_a_file_of_another_size_or_rate_is_refused(video):

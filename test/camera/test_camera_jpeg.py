@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.camera import CameraError, Picture, jpeg
+from armlet.camera import CameraError, Picture, TornPicture, jpeg
 
 
 def gradient():
@@ -91,3 +91,36 @@ def test_is_whole_sees_a_cut_without_decoding():
     assert not jpeg.is_whole(data[:-2])
     assert not jpeg.is_whole(data[1:])
     assert not jpeg.is_whole(b"")
+
+
+def test_much_padding_is_whole_too():
+    data = jpeg.encode(gradient())
+    assert jpeg.is_whole(data + b"\0" * 5000)
+    assert not jpeg.is_whole(data[:-2] + b"\0" * 5000)
+
+
+def test_the_size_is_read_from_the_header():
+    data = jpeg.encode(gradient())
+    assert jpeg.size(data) == (64, 48)
+    assert jpeg.size(memoryview(data)) == (64, 48)
+    assert jpeg.size(data[:2] + b"\xff\xff" + data[2:]) == (64, 48)
+
+
+@given(st.binary(max_size=100), st.integers(0, 400))
+def test_a_torn_header_states_no_size(tail, keep):
+    data = jpeg.encode(gradient())
+    try:
+        size = jpeg.size(data[: min(keep, 160)] + tail)
+    except TornPicture:
+        return
+    assert len(size) == 2
+
+
+def test_a_header_without_frame_is_torn():
+    with pytest.raises(TornPicture, match="states no size"):
+        jpeg.size(b"\xff\xd8\xff\xda\x00\x04\x01\x02")
+
+
+def test_bytes_in_any_buffer_decode():
+    data = jpeg.encode(gradient())
+    assert np.array_equal(jpeg.decode(memoryview(data)), jpeg.decode(data))

@@ -7,3 +7,15 @@ class CameraError(Exception):
 
 class EndOfVideo(CameraError):
     """A video file that does not loop has no further picture."""
+
+
+class NoPicture(CameraError):
+    """No picture within the time given; a further read may yield one."""
+
+
+class ControlError(CameraError):
+    """A camera lacks a control, or does not take the value asked for; trying again won't help."""
+
+
+class TornPicture(CameraError):
+    """A JPEG picture is cut off or is no JPEG; the next one may be whole."""

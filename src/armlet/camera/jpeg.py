@@ -6,10 +6,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CameraError
+from .errors import CameraError, TornPicture
+
+JpegBytes = bytes | bytearray | memoryview
+"""Bytes of a JPEG file; a memoryview where they stay in the buffer they came in."""
 
 _START = b"\xff\xd8"
 _END = b"\xff\xd9"
+_MARKER = 0xFF
+# Frame headers (ITU-T T.81 table B.1): C0..CF less DHT, JPG, DAC.
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN = 0xDA
+_LONGEST_HEADER = 64
 
 
 def check_rgb(rgb: NDArray[np.uint8]) -> None:
@@ -32,36 +40,56 @@ def encode(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
     return data.tobytes()
 
 
-def is_whole(data: bytes) -> bool:
-    """Whether bytes begin and end as a JPEG file does; cheap, nothing is decoded."""
-    file = data.rstrip(b"\x00")
-    return file.startswith(_START) and file.endswith(_END)
+def is_whole(data: JpegBytes) -> bool:
+    """Whether bytes begin and end as a JPEG file does; cheap, nothing is decoded or copied."""
+    return bytes(data[:2]) == _START and _ends(data)
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
+def _ends(data: JpegBytes) -> bool:
+    """Whether the end marker is last, but for zero padding."""
+    tail = bytes(data[-64:]).rstrip(b"\x00")
+    if len(tail) < len(_END):  # much padding, as of cameras whose buffers have one size
+        tail = bytes(data).rstrip(b"\x00")
+    return tail.endswith(_END)
+
+
+def size(data: JpegBytes) -> tuple[int, int]:
+    """(width, height) that a JPEG file's header states; nothing is decoded. TornPicture if none."""
+    at = 2
+    for _ in range(_LONGEST_HEADER):
+        while at + 1 < len(data) and data[at] == data[at + 1] == _MARKER:
+            at += 1  # fill bytes
+        if at + 9 > len(data) or data[at] != _MARKER or data[at + 1] == _SCAN:
+            break
+        if data[at + 1] in _FRAME_HEADERS:
+            height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            return width, height
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+    raise TornPicture(f"JPEG picture of {len(data)} bytes states no size: its header is torn")
+
+
+def decode(data: JpegBytes) -> NDArray[np.uint8]:
     """RGB picture, uint8 (H, W, 3), of JPEG file bytes.
 
-    Raises CameraError for bytes that do not begin and end like a JPEG file or do not decode. Zero
+    Raises TornPicture for bytes that do not begin and end like a JPEG file or do not decode. Zero
     padding after the end marker is accepted: UVC cameras send it. JPEG carries no checksum, so
     bytes changed inside the compressed data can show as wrong pixels instead of an error.
     """
-    file = data.rstrip(b"\x00")
-    if not file.startswith(_START):
-        raise CameraError(
-            f"{len(data)} bytes beginning {data[:4].hex(' ') or '(empty)'} are not a JPEG picture "
-            "(ff d8 expected): check the camera's pixel format"
+    if bytes(data[:2]) != _START:
+        raise TornPicture(
+            f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ') or '(empty)'} are not a JPEG "
+            "picture (ff d8 expected): check the camera's pixel format"
         )
-    if not file.endswith(_END):
+    if not _ends(data):
         # libjpeg would fill the missing rows with grey and only print a warning.
-        raise CameraError(
+        raise TornPicture(
             f"JPEG picture of {len(data)} bytes is cut off (no ff d9 at its end): drop it; if it "
             "recurs, check the cable and the USB bandwidth"
         )
     try:
-        bgr = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise CameraError(f"JPEG picture of {len(data)} bytes does not decode: {error}") from error
+        raise TornPicture(f"JPEG picture of {len(data)} bytes does not decode: {error}") from error
     if bgr is None:
-        raise CameraError(f"JPEG picture of {len(data)} bytes does not decode: its content is torn")
-    rgb: NDArray[np.uint8] = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-    return rgb
+        raise TornPicture(f"JPEG picture of {len(data)} bytes does not decode: its content is torn")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -69,9 +69,16 @@ class PatternSource(Opened):
         self.width = width
         self.height = height
         self.fps = float(fps)
+        self.path = ""
+        self.skipped = 0
         self._pace: Pace | None = None
         self._tick = -1
         paint(width, height, 0)
+
+    @property
+    def clock_steps(self) -> int:
+        """How often the system clock was stepped since open()."""
+        return 0 if self._pace is None else self._pace.clock_steps
 
     def open(self) -> None:
         if self._pace is None:
@@ -84,6 +91,8 @@ class PatternSource(Opened):
             raise CameraError("the test pattern is not open: call open() first")
         tick = pace.tick_after(self._tick)
         pace.wait_until(tick / self.fps, timeout_s)
+        if self._tick >= 0:
+            self.skipped += tick - self._tick - 1
         self._tick = tick
         number = tick % (1 << _COUNTER_BITS)
         return Picture(pace.stamp_ns(tick / self.fps), paint(self.width, self.height, number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -10,10 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import jpeg as jpeg_codec
-from .errors import CameraError as CameraError
-from .errors import EndOfVideo as EndOfVideo
+from .errors import CameraError
+from .jpeg import JpegBytes
 
 Rgb = NDArray[np.uint8]
+
+
+class StampedBy(StrEnum):
+    """What the time of a picture was taken from."""
+
+    SOURCE = "source"
+    """The source itself makes the time: a file's or pattern's own grid."""
+    DRIVER = "driver"
+    """The driver's buffer time: when the camera took it."""
+    ARRIVAL = "arrival"
+    """The moment it came here: late by an unknown and changing time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +34,13 @@ class Picture:
 
     stamp_ns: Unix time in nanoseconds. rgb: uint8 (H, W, 3) or None. jpeg: the bytes of a JPEG file
     or None, a camera's own bytes where it compresses by itself. At least one of the two is given.
+    stamped_by: where the stamp comes from.
     """
 
     stamp_ns: int
     rgb: Rgb | None = None
-    jpeg: bytes | None = None
+    jpeg: JpegBytes | None = None
+    stamped_by: StampedBy = StampedBy.SOURCE
 
     def __post_init__(self) -> None:
         if self.rgb is None and self.jpeg is None:
@@ -41,7 +55,7 @@ class Picture:
         assert self.jpeg is not None
         return jpeg_codec.decode(self.jpeg)
 
-    def as_jpeg(self, quality: int = 90) -> bytes:
+    def as_jpeg(self, quality: int = 90) -> JpegBytes:
         """JPEG bytes: the camera's own if it gave any, else encoded with `quality` on each call."""
         if self.jpeg is not None:
             return self.jpeg
@@ -64,14 +78,33 @@ class CameraSource(Protocol):
     def fps(self) -> float:
         """Nominal pictures per second."""
 
+    @property
+    def path(self) -> str:
+        """The device node it is read from; empty where it is no device."""
+
+    @property
+    def skipped(self) -> int:
+        """Pictures that were taken but not read in time."""
+
+    @property
+    def clock_steps(self) -> int:
+        """How often the system clock was stepped while stamps were made."""
+
     def open(self) -> None:
         """Start the source; raises CameraError."""
 
     def read(self, timeout_s: float) -> Picture:
-        """Wait for the next picture; CameraError if there is none within `timeout_s` seconds."""
+        """Wait for the next picture, at most `timeout_s` seconds.
+
+        Raises NoPicture after that, EndOfVideo at a file's end, CameraError where only close() and
+        open() may help.
+        """
 
     def close(self) -> None:
-        """Release the source; also wakes a read() that waits in another thread. Idempotent."""
+        """Release the source; also wakes a read() that waits in another thread. Idempotent.
+
+        A closed source can be opened again.
+        """
 
     def __enter__(self) -> Self: ...
 

@@ -12,12 +12,18 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from .errors import CameraError, EndOfVideo
+from .jpeg import is_whole
 from .pace import Pace
 from .source import Opened, Picture
+
+_Content = NDArray[np.uint8] | bytes
 
 
 class FileSource(Opened):
     """Pictures of a video file's first video stream.
+
+    A Motion-JPEG file gives its pictures as it holds them (Picture.jpeg), as a camera does; any
+    other is decoded (Picture.rgb).
 
     realtime: each picture is given out when its presentation time has come (one that is overdue, at
     once); otherwise as fast as it is read. Stamps are the time of opening plus the presentation
@@ -27,13 +33,20 @@ class FileSource(Opened):
     """
 
     def __init__(self, path: str | Path, realtime: bool = True, loop: bool = False) -> None:
-        self.path = Path(path)
-        self.width, self.height, self.fps = _probe(self.path)
+        self.file = Path(path)
+        self.width, self.height, self.fps = _probe(self.file)
+        self.path = ""
+        self.skipped = 0
         self._realtime = realtime
         self._loop = loop
         self._pace: Pace | None = None
-        self._frames: Iterator[tuple[float, NDArray[np.uint8]]] | None = None
-        self._waiting: tuple[float, NDArray[np.uint8]] | None = None
+        self._frames: Iterator[tuple[float, _Content]] | None = None
+        self._waiting: tuple[float, _Content] | None = None
+
+    @property
+    def clock_steps(self) -> int:
+        """How often the system clock was stepped since open()."""
+        return 0 if self._pace is None else self._pace.clock_steps
 
     def open(self) -> None:
         if self._pace is None:
@@ -44,16 +57,19 @@ class FileSource(Opened):
     def read(self, timeout_s: float) -> Picture:
         pace = self._pace
         if pace is None or self._frames is None:
-            raise CameraError(f"{self.path} is not open: call open() first")
+            raise CameraError(f"{self.file} is not open: call open() first")
         if self._waiting is None:
             self._waiting = next(self._frames, None)
         if self._waiting is None:
-            raise EndOfVideo(f"{self.path} has no further picture: open it again or loop it")
-        elapsed_s, rgb = self._waiting
+            raise EndOfVideo(f"{self.file} has no further picture: open it again or loop it")
+        elapsed_s, content = self._waiting
         if self._realtime:
             pace.wait_until(elapsed_s, timeout_s)
         self._waiting = None
-        return Picture(pace.stamp_ns(elapsed_s), rgb)
+        stamp_ns = pace.stamp_ns(elapsed_s)
+        if isinstance(content, bytes):
+            return Picture(stamp_ns, jpeg=content)
+        return Picture(stamp_ns, content)
 
     def close(self) -> None:
         if self._pace is not None:
@@ -61,14 +77,14 @@ class FileSource(Opened):
             self._pace = None
             self._frames = None
 
-    def _play(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def _play(self) -> Iterator[tuple[float, _Content]]:
         """(seconds since opening, picture) of every frame, over and over where looped."""
         begin_s = 0.0
         while True:
             last_s = begin_s
-            for time_s, rgb in _decode(self.path):
+            for time_s, content in _pictures(self.file):
                 last_s = begin_s + time_s
-                yield last_s, rgb
+                yield last_s, content
             if not self._loop:
                 return
             begin_s = last_s + 1.0 / self.fps
@@ -100,20 +116,20 @@ def _probe(path: Path) -> tuple[int, int, float]:
         return stream.width, stream.height, float(rate)
 
 
-def _decode(path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+def _pictures(path: Path) -> Iterator[tuple[float, _Content]]:
     """(seconds since the first frame, picture) of every frame of the file."""
     count = 0
     with _open(path) as container:
         stream = container.streams.video[0]
         announced = stream.frames
         first_s: float | None = None
+        as_it_is = stream.codec_context.name == "mjpeg"
+        frames = _packets(container, path) if as_it_is else _decoded(container, path)
         try:
-            for frame in container.decode(stream):
-                if frame.time is None or frame.is_corrupt:
-                    raise CameraError(f"{path} is torn at picture {count}: replace the file")
-                first_s = frame.time if first_s is None else first_s
+            for time_s, content in frames:
+                first_s = time_s if first_s is None else first_s
                 count += 1
-                yield frame.time - first_s, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield time_s - first_s, content
         except FFmpegError as error:
             raise CameraError(
                 f"{path} is torn: picture {count} does not decode ({error}); replace the file"
@@ -123,3 +139,21 @@ def _decode(path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
             f"{path} is torn: {count} pictures decode, its header announces {announced or 'some'}; "
             "replace the file"
         )
+
+
+def _decoded(container: InputContainer, path: Path) -> Iterator[tuple[float, _Content]]:
+    for count, frame in enumerate(container.decode(container.streams.video[0])):
+        if frame.time is None or frame.is_corrupt:
+            raise CameraError(f"{path} is torn at picture {count}: replace the file")
+        yield frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+
+
+def _packets(container: InputContainer, path: Path) -> Iterator[tuple[float, _Content]]:
+    """Each packet of a Motion-JPEG stream is a JPEG file."""
+    for count, packet in enumerate(container.demux(container.streams.video[0])):
+        if packet.size == 0:  # the end, for decoders
+            return
+        content = bytes(packet)
+        if packet.pts is None or packet.is_corrupt or not is_whole(content):
+            raise CameraError(f"{path} is torn at picture {count}: replace the file")
+        yield float(packet.pts * packet.time_base), content

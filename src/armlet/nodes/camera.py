@@ -4,56 +4,137 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from armlet.camera import CameraError, CameraSource, open_source
+from armlet.camera import (
+    CameraError,
+    CameraSource,
+    ControlError,
+    DeviceSource,
+    EndOfVideo,
+    FileSource,
+    Intrinsics,
+    NoPicture,
+    TornPicture,
+    V4l2Device,
+    Watch,
+    read_intrinsics,
+    source_of,
+)
+from armlet.camera.watch import Finding, Level, Limits
 
+from .camera_controls import SETTINGS as CONTROL_SETTINGS
+from .camera_controls import CameraControls
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic
-from .node import ArmletNode, NotReady, Setting, run
+from .node import ArmletNode, NotReady, Setting, SetupError, run
 from .worker import Worker
 
 SETTINGS = (
-    Setting("source", "", "device (0, /dev/video0), video file (file:clip.mp4) or pattern"),
+    Setting(
+        "source",
+        "",
+        "device (/dev/v4l/by-id/..., /dev/video0), video file (file:clip.mp4, with ?loop, ?fast) "
+        "or pattern",
+    ),
     Setting("width", 640, "picture width, pixels", 1, 8192),
     Setting("height", 480, "picture height, pixels", 1, 8192),
     Setting("fps", 30.0, "pictures per second", 1.0, 240.0),
+    Setting("fourcc", "MJPG", "pixel format of a device; MJPG is passed on as it comes"),
     Setting("frame_id", "camera_optical_frame", "optical frame of the pictures (REP-103)"),
     Setting("jpeg_quality", 90, "quality where this node must encode JPEG itself", 1, 100),
+    Setting("camera_info_file", "", "calibration YAML of ROS's camera_calibration; empty: none"),
+    Setting("frozen_s", 2.0, "a device's identical pictures this long are an error; 0: never"),
+    Setting("reopen_frozen", True, "open a frozen device again"),
+    Setting("slow_share", 0.9, "below this share of fps the rate is a warning", 0.0, 1.0),
+    *CONTROL_SETTINGS,
 )
 
 READ_TIMEOUT_S = 1.0
-REOPEN_S = 1.0
+# Back within a second of being plugged in, whatever number the device has then.
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 0.5
+# Diagnostics go out once a second; trouble shorter than that must be seen there too.
+TOLD_S = 3.0
+# A camera that looks at a lens cap would otherwise be reopened all day.
+LAST_FROZEN_RETRY_S = 60.0
+
+SourceOf = Callable[[str, int, int, float, str], CameraSource]
 
 
 class CameraNode(ArmletNode):
-    """Reads a source in a thread of its own and publishes each picture once."""
+    """Reads a source in a thread of its own and publishes each picture once.
 
-    def __init__(self) -> None:
+    source_of, v4l2: what opens pictures and controls; tests give others.
+    """
+
+    def __init__(
+        self, source_of: SourceOf = source_of, v4l2: Callable[[str], V4l2Device] = V4l2Device
+    ) -> None:
         super().__init__("camera", SETTINGS)
+        self._source_of, self._v4l2 = source_of, v4l2
         self._source: CameraSource | None = None
+        self._open = False
+        self._watch: Watch | None = None
+        self._controls: CameraControls | None = None
         self._publisher: CameraPublisher | None = None
         self._worker: Worker | None = None
-        self._trouble = ""
-        self._counted = (0, time.monotonic())
+        self._trouble: Finding | None = None
+        self._past: tuple[float, str] | None = None
+        self._lost_at_s: float | None = None
+        self._lost = 0
+        self._frozen_retry_s = 0.0
+        self._told: set[str] = set()
 
     def setup(self) -> None:
-        self._source = self._open()
+        intrinsics = self._intrinsics()
+        try:
+            self._source = self._make_source()
+            device = bool(self._source.path)
+            self._controls = CameraControls(self, device, self._v4l2)
+            self._watch = Watch(self._limits(device))
+            self._open_source()
+        except ControlError as error:
+            self.teardown()
+            raise SetupError(str(error)) from error
+        except CameraError as error:
+            # Told on /diagnostics as well while the node waits for its camera.
+            self._trouble = Finding(Level.ERROR, str(error))
+            raise NotReady(str(error)) from error
+        self._trouble = None
         self._publisher = CameraPublisher(
-            self, "", self.value("frame_id"), self.value("jpeg_quality")
+            self, "", self.value("frame_id"), self.value("jpeg_quality"), intrinsics
         )
 
-    def _open(self) -> CameraSource:
+    def _intrinsics(self) -> Intrinsics | None:
+        file = self.value("camera_info_file")
         try:
-            return open_source(
-                self.value("source"),
-                self.value("width"),
-                self.value("height"),
-                self.value("fps"),
-            )
+            size = self.value("width"), self.value("height")
+            return read_intrinsics(Path(file), *size) if file else None
         except CameraError as error:
-            raise NotReady(str(error)) from error
+            raise SetupError(str(error)) from error
+
+    def _make_source(self) -> CameraSource:
+        return self._source_of(
+            self.value("source"),
+            self.value("width"),
+            self.value("height"),
+            self.value("fps"),
+            self.value("fourcc"),
+        )
+
+    def _limits(self, device: bool) -> Limits:
+        return Limits(
+            self.value("width"),
+            self.value("height"),
+            self.value("fps"),
+            self.value("frozen_s"),
+            self.value("slow_share"),
+            device,
+        )
 
     def start(self) -> None:
         self._worker = Worker("camera", self._loop, self.fail)
@@ -62,53 +143,190 @@ class CameraNode(ArmletNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        # Held open it would offer pictures from before, when the node is active again.
+        self._close_source()
 
     def teardown(self) -> None:
         self.stop()
-        if self._source is not None:
+        self._source, self._watch, self._controls = None, None, None
+
+    def _close_source(self) -> None:
+        self._open = False
+        if self._source is None:
+            return
+        try:
             self._source.close()
-            self._source = None
+        except CameraError as hanging:
+            self._tell(str(hanging))
 
     def _loop(self, ending: threading.Event) -> None:
+        assert self._watch is not None
+        self._watch.began(time.monotonic())
+        retry_s = FIRST_RETRY_S
         while not ending.is_set():
-            if not self._publish_next():
-                ending.wait(REOPEN_S)
+            try:
+                if not self._open:
+                    self._open_source()
+                if self._publish_next():
+                    retry_s = FIRST_RETRY_S
+            except EndOfVideo as error:
+                # Ended is not failed; a file that shall go on is looped.
+                self._trouble = Finding(Level.WARN, str(error))
+                self.get_logger().warning(str(error))
+                return
+            except NoPicture as error:
+                self._tell(str(error))
+            except CameraError as error:
+                self._lose(error)
+                ending.wait(retry_s)
+                retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    def _open_source(self) -> None:
+        """Open the source, with its controls as they are wished. CameraError."""
+        assert self._source is not None
+        assert self._controls is not None
+        assert self._watch is not None
+        self._source.open()
+        try:
+            self._controls.opened(self._source.path, time.monotonic())
+        except CameraError:
+            self._source.close()
+            raise
+        self._open = True
+        self._watch.began(time.monotonic())
+        self._recommend_path()
+
+    def _recommend_path(self) -> None:
+        known = self._source.known if isinstance(self._source, DeviceSource) else None
+        given = self.value("source")
+        if known is not None and known.stable_paths and not given.startswith("/dev/v4l/"):
+            self.get_logger().info(
+                f"source {given} is {known.name}; give {known.best_path} instead: the number may "
+                "be another camera's tomorrow",
+                once=True,
+            )
 
     def _publish_next(self) -> bool:
-        """Publish a picture; False after closing a source that gave none."""
+        """Publish the next picture if it is one; CameraError where the source must be reopened."""
+        assert self._source is not None
+        assert self._controls is not None
+        assert self._watch is not None
+        picture = self._source.read(READ_TIMEOUT_S)
+        now_s = time.monotonic()
+        if not self._watch.admit(picture, now_s):
+            unusable = self._watch.unusable(now_s)
+            if unusable:
+                raise CameraError(f"{unusable}; the camera is opened again")
+            return False
         assert self._publisher is not None
         try:
-            if self._source is None:
-                self._source = self._open()
-            picture = self._source.read(READ_TIMEOUT_S)
             self._publisher.publish(picture, self._source.width, self._source.height)
-            self._trouble = ""
-            return True
-        except (CameraError, NotReady) as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self.get_logger().error(self._trouble)
-            if self._source is not None:
-                self._source.close()
-                self._source = None
-            return False
+        except TornPicture as error:
+            self._watch.decode_failed(error, now_s)
+        self._controls.tick(now_s)
+        self._reopen_if_frozen()
+        self._recover(now_s)
+        return True
+
+    def _reopen_if_frozen(self) -> None:
+        assert self._watch is not None
+        frozen_s = self._watch.frozen_for_s
+        if not frozen_s:
+            self._frozen_retry_s = self.value("frozen_s")
+        elif self.value("reopen_frozen") and frozen_s >= self._frozen_retry_s:
+            self._frozen_retry_s = frozen_s + min(frozen_s, LAST_FROZEN_RETRY_S)
+            raise CameraError(
+                f"frozen: the same picture for {frozen_s:.1f} s; the camera is opened again "
+                "(a picture that really never changes: set frozen_s to 0)"
+            )
+
+    def _tell(self, text: str) -> None:
+        if self._trouble is None:
+            self._lost_at_s = time.monotonic()
+        if self._trouble is None or text != self._trouble.text:
+            self.get_logger().error(text)
+        self._trouble = Finding(Level.ERROR, text)
+
+    def _lose(self, error: CameraError) -> None:
+        """Report, and close what is left of the source."""
+        self._tell(str(error))
+        if self._open:
+            self._lost += 1
+        self._close_source()
+
+    def _recover(self, now_s: float) -> None:
+        assert self._source is not None
+        assert self._watch is not None
+        # A camera still frozen after it was opened again gives pictures, but has not recovered.
+        if self._trouble is None or self._watch.frozen_for_s:
+            return
+        since_s = now_s - (now_s if self._lost_at_s is None else self._lost_at_s)
+        self._past = now_s, self._trouble.text
+        self._trouble = None
+        where = f" from {self._source.path}" if self._source.path else ""
+        self.get_logger().info(f"pictures again{where} after {since_s:.1f} s")
 
     def diagnostics(self) -> list[DiagnosticStatus]:
-        published = 0 if self._publisher is None else self._publisher.published
-        before, since = self._counted
-        now = time.monotonic()
-        self._counted = (published, now)
-        level = DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.OK
-        values = {"rate_hz": f"{(published - before) / (now - since):.1f}", "published": published}
-        return [
-            diagnostic(
-                f"{self.label}: pictures",
-                level,
-                self._trouble or "streaming",
-                values,
-                self.value("source"),
-            )
-        ]
+        now_s = time.monotonic()
+        found = self._findings(now_s)
+        path = "" if self._source is None else self._source.path
+        status = diagnostic(
+            f"{self.label}: pictures",
+            _level(found),
+            "; ".join(finding.text for finding in found)
+            or ("streaming" if self._worker is not None else "not active"),
+            self._values(now_s),
+            path or self.value("source"),
+        )
+        if self._controls is None:
+            return [status]
+        return [status, *self._controls.diagnostics(self.label, self._open, now_s)]
+
+    def _findings(self, now_s: float) -> list[Finding]:
+        trouble, past = self._trouble, self._past
+        if trouble is not None:
+            return [trouble]
+        if self._worker is None or self._watch is None:
+            return []
+        found = self._watch.findings(now_s)
+        self._tell_new(found)
+        if past is not None and now_s - past[0] < TOLD_S:
+            text = f"recovered {now_s - past[0]:.1f} s ago from: {past[1]}"
+            found.insert(0, Finding(Level.ERROR, text))
+        return found
+
+    def _tell_new(self, findings: list[Finding]) -> None:
+        """Log what was not wrong a second ago."""
+        kinds = {finding.text.split()[0]: finding.text for finding in findings}
+        for kind in kinds.keys() - self._told:
+            self.get_logger().warning(kinds[kind])
+        self._told = set(kinds)
+
+    def _values(self, now_s: float) -> dict[str, object]:
+        if self._source is None or self._watch is None:
+            return {}
+        publisher = self._publisher
+        values: dict[str, object] = {
+            "rate_hz": f"{self._watch.rate_hz(now_s):.1f}",
+            "nominal_hz": f"{self._source.fps:g}",
+            "published": 0 if publisher is None else publisher.published,
+            **self._watch.counts(),
+            "frozen_for_s": f"{self._watch.frozen_for_s:.1f}",
+            "skipped": self._source.skipped,
+            "lost": self._lost,
+            "clock_steps": self._source.clock_steps,
+        }
+        if publisher is not None:
+            values |= {"decoded": publisher.decoded, "encoded": publisher.encoded}
+        if isinstance(self._source, FileSource):
+            values["file"] = self._source.file
+        return values
+
+
+def _level(findings: list[Finding]) -> bytes:
+    levels = {Level.WARN: DiagnosticStatus.WARN, Level.ERROR: DiagnosticStatus.ERROR}
+    worst = max((finding.level for finding in findings), default=None)
+    return DiagnosticStatus.OK if worst is None else levels[worst]
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.arm import Trajectory
-from armlet.camera import jpeg
+from armlet.camera import Intrinsics, jpeg
 
 _SECOND_NS = 1_000_000_000
 
@@ -91,11 +91,27 @@ def _seconds(point: JointTrajectoryPoint) -> float:
     return float(point.time_from_start.sec + point.time_from_start.nanosec * 1e-9)
 
 
-def compressed_image(data: bytes, stamp_ns: int, frame_id: str) -> CompressedImage:
+def compressed_image(data: jpeg.JpegBytes, stamp_ns: int, frame_id: str) -> CompressedImage:
     message = CompressedImage(format="jpeg")
     message.header.stamp = to_time(stamp_ns)
     message.header.frame_id = frame_id
-    message.data = array.array("B", data)
+    # array.array(data) would take a memoryview item by item; this is one copy.
+    content = array.array("B")
+    content.frombytes(data)
+    message.data = content
+    return message
+
+
+def camera_info(intrinsics: Intrinsics | None, size: tuple[int, int], frame_id: str) -> CameraInfo:
+    """CameraInfo of (width, height) pictures; K all zero, uncalibrated (REP-104), without any."""
+    message = CameraInfo(width=size[0], height=size[1])
+    message.header.frame_id = frame_id
+    if intrinsics is not None:
+        message.distortion_model = intrinsics.distortion_model
+        message.d = list(intrinsics.d)
+        message.k = list(intrinsics.k)
+        message.r = list(intrinsics.r)
+        message.p = list(intrinsics.p)
     return message
 
 
@@ -128,11 +144,19 @@ def rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
     return pixels if message.encoding == "rgb8" else pixels[:, :, ::-1]
 
 
-def skew_message(stamp_ns: int, skew_s: Mapping[str, float]) -> Float64MultiArray:
-    """Source stamp minus frame stamp (s) by stream; the label holds the frame's stamp and names."""
+def skew_message(
+    stamp_ns: int,
+    skew_s: Mapping[str, float],
+    ledger: Mapping[str, Mapping[str, int]] | None = None,
+) -> Float64MultiArray:
+    """Source stamp minus frame stamp (s) by stream; the label holds the frame's stamp and names.
+
+    ledger: the aligner's counts (`Ledger.counts`) as of this frame, which the label holds too.
+    """
     message = Float64MultiArray(data=list(skew_s.values()))
-    label = json.dumps({"stamp_ns": stamp_ns, "streams": list(skew_s)})
-    message.layout.dim = [MultiArrayDimension(label=label, size=len(skew_s), stride=1)]
+    label = {"stamp_ns": stamp_ns, "streams": list(skew_s), "ledger": ledger or {}}
+    text = json.dumps(label, separators=(",", ":"))
+    message.layout.dim = [MultiArrayDimension(label=text, size=len(skew_s), stride=1)]
     return message
 
 
@@ -145,6 +169,15 @@ def parse_skew(message: Float64MultiArray) -> tuple[int, dict[str, float]]:
         label = json.loads(message.layout.dim[0].label)
         return label["stamp_ns"], dict(zip(label["streams"], message.data, strict=True))
     except (ValueError, LookupError, TypeError) as error:
+        raise MessageError(f"not a skew message: {error}") from error
+
+
+def parse_ledger(message: Float64MultiArray) -> dict[str, dict[str, int]]:
+    """The counts in a skew message's label; empty if it has none. Raises MessageError likewise."""
+    try:
+        label = json.loads(message.layout.dim[0].label)
+        return {name: dict(counts) for name, counts in label.get("ledger", {}).items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise MessageError(f"not a skew message: {error}") from error
 
 

@@ -49,7 +49,10 @@ class NotReady(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """A parameter: name, default, what it means; numbers may have a range."""
+    """A parameter: name, default, what it means; numbers may have a range.
+
+    dynamic: may be set to a value of another type than its default's.
+    """
 
     name: str
     default: Any
@@ -57,9 +60,12 @@ class Setting:
     low: float | None = None
     high: float | None = None
     read_only: bool = True
+    dynamic: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
-        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
+        descriptor = ParameterDescriptor(
+            description=self.description, read_only=self.read_only, dynamic_typing=self.dynamic
+        )
         if self.low is None or self.high is None:
             return descriptor
         if isinstance(self.default, int):
