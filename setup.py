@@ -19,7 +19,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/armlet"]),
         ("share/armlet", ["package.xml"]),
         ("share/armlet/launch", files("launch/*.launch.py")),
-        ("share/armlet/config", files("config/*.yaml")),
+        ("share/armlet/config", files("config/*.yaml") + files("config/*.xml")),
         ("share/armlet/config/calibration", files("config/calibration/*.json")),
         ("share/armlet/checkpoints/reach", files("checkpoints/reach/*")),
         ("lib/armlet", files("executables/*")),

@@ -7,10 +7,12 @@ import yaml
 
 from armlet.arm import calibration as calibrations
 from armlet.bringup import (
+    FASTDDS_VARIABLE,
     GRAPHS,
     BringupError,
     NodeSpec,
     command,
+    fastdds_profile,
     graph,
     parameter_file,
     share_directory,
@@ -55,6 +57,18 @@ def test_cameras_and_streams_agree():
     aligner = record["aligner"].parameters
     assert aligner["streams"] == ["state", "action", "front", "wrist"]
     assert aligner["wrist.topic"] == "wrist/image_raw/compressed"
+
+
+def test_raw_pictures_bring_their_fast_dds_profile(monkeypatch):
+    monkeypatch.delenv(FASTDDS_VARIABLE, raising=False)
+    assert all(not spec.environment for spec in graph("sim").nodes({}))
+    nodes = graph("sim").nodes({"raw": "true"})
+    assert {spec.environment[FASTDDS_VARIABLE] for spec in nodes} == {str(fastdds_profile())}
+    assert fastdds_profile().is_file()
+    (aligner,) = [spec.parameters for spec in nodes if spec.executable == "aligner"]
+    assert (aligner["front.topic"], aligner["front.type"]) == ("front/image_raw", "raw")
+    monkeypatch.setenv(FASTDDS_VARIABLE, "mine.xml")
+    assert all(not spec.environment for spec in graph("sim").nodes({"raw": "true"}))
 
 
 def test_a_dead_policy_does_not_stop_the_graph():

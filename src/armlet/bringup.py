@@ -6,6 +6,7 @@ runs them (launch_ros, or processes under `armlet up`) knows nothing of what the
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import tempfile
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+# Fast DDS reads its profile from the file this names; a person's own choice is respected.
+FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 class BringupError(ValueError):
@@ -33,13 +37,17 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node to run. required: the graph is pointless, or unsafe, without it."""
+    """One node to run. required: the graph is pointless, or unsafe, without it.
+
+    environment: variables its process needs, beyond those it inherits.
+    """
 
     executable: str
     name: str
     parameters: Mapping[str, Any]
     namespace: str = ""
     required: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -67,7 +75,12 @@ class Graph:
             choices = known[name].choices
             if choices and value not in choices:
                 raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
-        return self.describe({name: arg.default for name, arg in known.items()} | dict(given))
+        values = {name: arg.default for name, arg in known.items()} | dict(given)
+        nodes = self.describe(values)
+        if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
+            environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
+            nodes = [dataclasses.replace(spec, environment=environment) for spec in nodes]
+        return nodes
 
 
 def share_directory() -> Path:
@@ -83,6 +96,11 @@ def share_directory() -> Path:
 def parameter_file(spec: NodeSpec) -> Path:
     """The node kind's shipped defaults, `config/<executable>.yaml`."""
     return share_directory() / "config" / f"{spec.executable}.yaml"
+
+
+def fastdds_profile() -> Path:
+    """The shipped Fast DDS profile with room for raw pictures."""
+    return share_directory() / "config" / "fastdds.xml"
 
 
 def command(spec: NodeSpec, directory: Path) -> list[str]:
@@ -109,6 +127,12 @@ BOOLEAN = ("true", "false")
 
 NAMESPACE = Argument("namespace", "", "namespace of the whole graph, e.g. left_arm")
 EMULATED = Argument("emulated", "false", "run the emulated bench instead of hardware", BOOLEAN)
+RAW = Argument(
+    "raw",
+    "false",
+    "raw pictures between nodes instead of JPEG, which takes more CPU",
+    BOOLEAN,
+)
 UNITS = Argument(
     "joint_units",
     "degrees",
@@ -128,6 +152,7 @@ PICTURES = (
     Argument("width", "640", "picture width"),
     Argument("height", "480", "picture height"),
     Argument("fps", "30", "frames per second of cameras, frames and dataset"),
+    RAW,
 )
 RECORDER = (
     Argument("root", "", "dataset directory to record into"),
@@ -247,14 +272,17 @@ def _cameras(values: Values) -> list[NodeSpec]:
 def _aligner(values: Values) -> list[NodeSpec]:
     names = list(_camera_sources(values))
     fps = _whole(values, "fps")
+    raw = values["raw"] == "true"
     pictures: dict[str, Any] = {}
     for name in names:
         pictures |= {
-            f"{name}.topic": f"{name}/image_raw/compressed",
-            f"{name}.type": "compressed",
+            f"{name}.topic": f"{name}/image_raw" if raw else f"{name}/image_raw/compressed",
+            f"{name}.type": "raw" if raw else "compressed",
             f"{name}.policy": "nearest",
             # A frame period and a little: one lost picture is bridged by its neighbour, counted.
             f"{name}.tolerance_s": round(1.2 / fps, 4),
+            # The bench's pictures have no noise: while nothing moves they are the same bytes.
+            f"{name}.frozen_s": 0.0 if _emulated(values) else 1.0,
         }
     return [_spec("aligner", values, fps=fps, streams=["state", "action", *names], **pictures)]
 
@@ -328,6 +356,7 @@ def _sim_arguments() -> tuple[Argument, ...]:
         Argument("width", "128", "picture width; must be what the checkpoint was trained on"),
         Argument("height", "96", "picture height"),
         Argument("fps", "30", "frames per second of cameras, frames and dataset"),
+        RAW,
         UNITS,
         *RECORDER,
         *BENCH,

@@ -47,6 +47,7 @@ def _process(spec: NodeSpec, directory: Path) -> ExecuteProcess:
     return ExecuteProcess(
         cmd=command(spec, directory),
         name=spec.label.replace("/", "-"),
+        additional_env=dict(spec.environment),
         output="screen",
         on_exit=[Shutdown(reason=f"{spec.label} ended")] if spec.required else None,
     )

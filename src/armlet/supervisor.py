@@ -56,7 +56,7 @@ class Supervisor:
                 text=True,
                 # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
                 start_new_session=True,
-                env={**os.environ, "ARMLET_SUPERVISOR": str(os.getpid())},
+                env={**os.environ, **spec.environment, "ARMLET_SUPERVISOR": str(os.getpid())},
             )
             self.processes[spec.label] = process
             lines = process.stdout

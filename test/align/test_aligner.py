@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from armlet.align import Aligner, Assembler, Miss, Policy, StreamConfig, grid_index, grid_ns
+from armlet.align import (
+    Aligner,
+    Assembler,
+    Miss,
+    Policy,
+    StreamConfig,
+    fingerprint,
+    grid_index,
+    grid_ns,
+)
 
 FPS = 30
 MS = 1_000_000
@@ -100,7 +109,31 @@ def test_late_and_duplicate_samples_are_counted():
     buffer.push("cam", at - MS, "b")
     buffer.push("cam", at, "a")
     account = buffer.ledger.streams["cam"]
-    assert (account.received, account.late, account.duplicate) == (3, 2, 1)
+    assert (account.received, account.late, account.duplicate) == (3, 1, 1)
+
+
+def test_a_sample_that_would_have_changed_a_frame_is_late_though_it_is_newer():
+    buffer = aligner(("state", Policy.LINEAR, 0.05), ("cam", Policy.NEAREST, 0.02))
+    at = grid_ns(FIRST, FPS)
+    buffer.push("state", at - 10 * MS, ramp(at))
+    buffer.push("cam", at, "a")
+    assert list(buffer.frames(at + 100 * MS)) == []
+    buffer.push("state", at + 10 * MS, ramp(at))
+    buffer.push("state", at + 20 * MS, ramp(at))
+    assert buffer.ledger.streams["state"].late == 1
+    assert buffer.ledger.streams["cam"].late == 0
+
+
+def test_what_is_older_than_its_stream_may_be_is_never_used():
+    for calls in ([], [1]):
+        buffer = aligner(("cam", Policy.NEAREST, 0.03))
+        at = grid_ns(FIRST, FPS)
+        buffer.push("cam", at + 12 * MS, "newer")
+        emitted = [f for _ in calls for f in buffer.frames(at)]
+        buffer.push("cam", at, "older")
+        emitted += buffer.frames(at + 140 * MS)
+        assert [frame.values["cam"] for frame in emitted] == ["newer"]
+        assert buffer.ledger.streams["cam"].late == 1
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -145,6 +178,62 @@ def test_no_frame_is_ahead_of_the_clock():
     buffer.push("cam", START, "a")
     buffer.push("cam", START + 3_600_000 * MS, "from the future")
     assert all(frame.stamp_ns <= START + 500 * MS for frame in buffer.frames(START + 500 * MS))
+
+
+def test_a_stamp_from_the_future_costs_no_later_frame():
+    buffer = aligner(("cam", Policy.NEAREST, 0.02))
+    frames = []
+    for i in range(60):
+        stamp = START + i * 33 * MS
+        buffer.push("cam", stamp, i)
+        if i == 20:
+            buffer.push("cam", stamp + 3_600_000 * MS, "an hour ahead")
+        frames += buffer.frames(stamp)
+    assert "an hour ahead" not in [frame.values["cam"] for frame in frames]
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices))
+    assert len(indices) >= 57
+    assert buffer.ledger.clock_jumps == 1
+
+
+def test_a_stream_that_nobody_reads_is_bounded_and_counted():
+    buffer = Aligner([StreamConfig("cam", Policy.NEAREST, 0.02, depth=8)], FPS, 0.1)
+    for i in range(100):
+        buffer.push("cam", START + i * 33 * MS, bytes(10))
+    assert buffer._streams["cam"].held == 8
+    assert buffer.ledger.streams["cam"].overflow == 92
+
+
+def frozen_camera(frozen_s):
+    buffer = Aligner([StreamConfig("cam", Policy.NEAREST, 0.02, frozen_s=frozen_s)], FPS, 0.1)
+    frames = []
+    for i in range(90):
+        stamp = grid_ns(FIRST + i, FPS)
+        picture = b"same" if 20 <= i < 70 else b"%d" % i
+        buffer.push("cam", stamp, picture, fingerprint(picture))
+        frames += buffer.frames(stamp)
+    return buffer, [frame.index - FIRST for frame in frames]
+
+
+def test_a_picture_that_repeats_for_too_long_is_no_picture():
+    buffer, emitted = frozen_camera(0.5)
+    assert emitted == [*range(35), *range(70, 90)]
+    account = buffer.ledger.streams["cam"]
+    assert account.missed == {Miss.FROZEN: 35}
+    assert account.repeated == 49
+
+
+def test_repeats_are_counted_even_where_they_are_allowed():
+    buffer, emitted = frozen_camera(0.0)
+    assert emitted == [*range(90)]
+    assert buffer.ledger.streams["cam"].repeated == 49
+
+
+def test_a_resting_arm_is_not_frozen():
+    buffer = Aligner([StreamConfig("state", Policy.LINEAR, 0.05, frozen_s=0.1)], FPS, 0.1)
+    for i in range(100):
+        buffer.push("state", START + i * 10 * MS, np.zeros(6))
+    assert len(list(buffer.frames(START + 990 * MS))) >= 29
 
 
 def test_memory_stays_bounded():
@@ -211,6 +300,16 @@ def test_live_and_offline_give_the_same_frames_bit_for_bit(chunk, delay_ms):
 def test_configuration_errors():
     with pytest.raises(ValueError, match="tolerance_s"):
         StreamConfig("state", Policy.LINEAR, 0.0)
+    with pytest.raises(ValueError, match="reorder_s"):
+        StreamConfig("state", Policy.LINEAR, 0.1, reorder_s=1.0)
+    with pytest.raises(ValueError, match="frozen_s"):
+        StreamConfig("state", Policy.LINEAR, 0.1, frozen_s=-1.0)
+    with pytest.raises(ValueError, match="depth"):
+        StreamConfig("state", Policy.LINEAR, 0.1, depth=1)
+    with pytest.raises(ValueError, match="wait in vain"):
+        Aligner([StreamConfig("a", Policy.NEAREST, 0.1, reorder_s=0.5)], 30, 0.1)
+    with pytest.raises(ValueError, match="max_wait_s"):
+        Aligner([StreamConfig("a", Policy.NEAREST, 0.1)], 30, -0.1)
     with pytest.raises(ValueError, match="fps"):
         Aligner([StreamConfig("a", Policy.NEAREST, 0.1)], 0, 0.1)
     with pytest.raises(ValueError, match="at least one stream"):

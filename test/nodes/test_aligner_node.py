@@ -1,17 +1,31 @@
 """The aligner process and messages that are not what they should be."""
 
+import dataclasses
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
+import rclpy
 from node_processes import running
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, JointState
+from std_msgs.msg import Float64MultiArray
 
+from armlet.align import counts_since
 from armlet.arm import SO101_JOINTS
-from armlet.bringup import NodeSpec
+from armlet.bringup import FASTDDS_VARIABLE, NodeSpec, fastdds_profile
 from armlet.camera import jpeg
-from armlet.nodes.messages import compressed_image, joint_state
+from armlet.nodes.messages import (
+    compressed_image,
+    joint_state,
+    parse_ledger,
+    parse_skew,
+    to_ns,
+)
 
 SPEC = NodeSpec(
     "aligner",
@@ -22,6 +36,7 @@ SPEC = NodeSpec(
         "top.type": "compressed",
         "top.policy": "nearest",
         "top.tolerance_s": 0.05,
+        "top.frozen_s": 0.0,
     },
 )
 PICTURE = jpeg.encode(np.zeros((16, 24, 3), np.uint8))
@@ -73,3 +88,217 @@ def test_it_outlives_messages_that_are_wrong_and_counts_them(message, stream):
         assert graph.seen.count("observation/state") == 0
         feed(graph, publish, "frames", lambda: graph.seen.count("observation/state") > 5)
         assert graph.processes["aligner"].poll() is None
+
+
+class Streams:
+    """Publishes what it is told to, and keeps what the aligner makes of it."""
+
+    def __init__(self, graph, namespace=""):
+        self.node, self.graph = Node("streams", namespace=namespace), graph
+        self.frames, self.skews = [], []
+        self.node.create_subscription(JointState, "observation/state", self.frames.append, 100)
+        self.node.create_subscription(Float64MultiArray, "observation/skew", self.skews.append, 100)
+        self._publishers = {}
+
+    def publish(self, topic, message, reliable=True):
+        if topic not in self._publishers:
+            reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+            self._publishers[topic] = self.node.create_publisher(
+                type(message), topic, QoSProfile(depth=30, reliability=reliability)
+            )
+        self._publishers[topic].publish(message)
+
+    def feed(self, what, ready, step, period_s=0.01, timeout_s=40):
+        """Take a step every period until something has come."""
+        deadline, index = time.monotonic() + timeout_s, 0
+        while not ready():
+            assert time.monotonic() < deadline, f"{what} never came:\n{self.graph.said()}"
+            step(index, time.time_ns())
+            until = time.monotonic() + period_s
+            while (left := until - time.monotonic()) > 0:
+                rclpy.spin_once(self.node, timeout_sec=left)
+            index += 1
+
+    def status(self, name):
+        return self.graph.seen.status().get(name, {}), self.graph.seen.messages().get(name, "")
+
+
+# A namespace of its own where the director must not take the states for the arm's.
+APART = NodeSpec("aligner", "aligner", {"streams": ["state"]}, "apart")
+
+
+def test_a_joint_that_is_not_always_read_is_interpolated_and_counted():
+    with running([APART]) as graph:
+        streams = Streams(graph, "apart")
+
+        def step(index, now_ns):
+            # A ramp of 1 rad/s; the gripper is in every third message only.
+            names = SO101_JOINTS if index % 3 == 0 else SO101_JOINTS[:-1]
+            ramp = np.full(len(names), now_ns * 1e-9 % 1000)
+            streams.publish("joint_states", joint_state(names, now_ns, ramp))
+
+        streams.feed("frames", lambda: len(streams.frames) > 20, step)
+        for frame in streams.frames:
+            assert list(frame.name) == list(SO101_JOINTS)
+            np.testing.assert_allclose(
+                frame.position, to_ns(frame.header.stamp) * 1e-9 % 1000, atol=1e-6
+            )
+        skews = [parse_skew(message)[1]["state"] for message in streams.skews]
+        assert max(map(abs, skews)) < 0.05
+        streams.feed(
+            "the count",
+            lambda: int(streams.status("apart/aligner: state")[0].get("partial", 0)) > 10,
+            step,
+        )
+
+
+def test_two_arms_make_one_vector():
+    spec = dataclasses.replace(
+        APART,
+        parameters={
+            "streams": ["state"],
+            "joints": ["left_shoulder_pan", "right_shoulder_pan", "left_gripper", "right_gripper"],
+            "state.topics": ["left/joint_states", "right/joint_states"],
+        },
+    )
+    with running([spec]) as graph:
+        streams = Streams(graph, "apart")
+
+        def step(index, now_ns):
+            joints = ["shoulder_pan", "gripper"]
+            streams.publish("left/joint_states", joint_state(joints, now_ns, np.array([1.0, 2.0])))
+            if index % 2:
+                right = joint_state(joints[::-1], now_ns, np.array([4.0, 3.0]))
+                streams.publish("right/joint_states", right)
+
+        streams.feed("frames", lambda: len(streams.frames) > 10, step)
+        frame = streams.frames[-1]
+        assert list(frame.name) == spec.parameters["joints"]
+        np.testing.assert_allclose(frame.position, [1.0, 3.0, 2.0, 4.0])
+        assert set(parse_skew(streams.skews[-1])[1]) == {"state"}
+        counts = counts_since(parse_ledger(streams.skews[-1]), parse_ledger(streams.skews[0]))
+        assert counts["state.left"]["used"] == counts["state.right"]["used"]
+        assert counts["state.left"]["received"] > counts["state.right"]["received"]
+
+
+def test_what_cannot_be_heard_and_what_is_misspelt_is_named():
+    spec = dataclasses.replace(
+        SPEC,
+        parameters={**SPEC.parameters, "top.topic": "camera/image_raw/compressed"},
+    )
+    with running([spec]) as graph:
+        streams = Streams(graph)
+
+        def step(index, now_ns):
+            state = joint_state(SO101_JOINTS, now_ns, JOINTS)
+            streams.publish("joint_states", state, reliable=False)
+            picture = compressed_image(PICTURE, now_ns, "top")
+            streams.publish("cameras/image_raw/compressed", picture)
+
+        expected = {
+            "aligner: state": (
+                "never seen",
+                "/streams publishes best effort",
+                "set state.reliable to false",
+            ),
+            "aligner: top": (
+                "never seen",
+                "/camera/image_raw/compressed: nobody publishes it",
+                "there is /cameras/image_raw/compressed",
+            ),
+        }
+
+        def named():
+            return "publishes best effort, which" in graph.said() and all(
+                text in streams.status(name)[1]
+                for name, texts in expected.items()
+                for text in texts
+            )
+
+        streams.feed("the names", named, step)
+
+
+def test_a_frozen_camera_stops_the_frames_and_is_named():
+    spec = dataclasses.replace(SPEC, parameters={**SPEC.parameters, "top.frozen_s": 0.4})
+    noise = np.random.default_rng(0)
+    with running([spec]) as graph:
+        streams, frozen = Streams(graph), []
+
+        def step(index, now_ns):
+            streams.publish("joint_states", joint_state(SO101_JOINTS, now_ns, JOINTS))
+            pixels = noise.integers(0, 255, (16, 24, 3), np.uint8)
+            picture = PICTURE if frozen else jpeg.encode(pixels)
+            streams.publish("top/image_raw/compressed", compressed_image(picture, now_ns, "top"))
+
+        streams.feed("frames", lambda: len(streams.frames) > 10, step)
+        frozen.append(time.time_ns())
+        streams.feed("a word", lambda: "frozen" in streams.status("aligner: top")[1], step)
+        newest_s = (to_ns(streams.frames[-1].header.stamp) - frozen[0]) * 1e-9
+        assert newest_s < 0.4 + SPEC.parameters["top.tolerance_s"]
+        frozen.clear()
+        before = len(streams.frames)
+        streams.feed("frames again", lambda: len(streams.frames) > before + 10, step)
+
+
+RAW = NodeSpec(
+    "aligner",
+    "aligner",
+    {
+        "streams": ["top"],
+        "top.topic": "top/image_raw",
+        "top.type": "raw",
+        "top.policy": "nearest",
+        "top.tolerance_s": 0.04,
+        "top.reliable": False,
+    },
+)
+PICTURES = 60
+# A process of its own: Fast DDS reads the profile once in a process.
+CAMERA = f"""
+import time, numpy as np, rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from armlet.nodes.messages import image
+rclpy.init()
+node = rclpy.create_node("top")
+qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+publisher = node.create_publisher(Image, "top/image_raw", qos)
+while not publisher.get_subscription_count():
+    time.sleep(0.05)
+time.sleep(0.5)
+pixels = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+due = time.monotonic()
+for index in range({PICTURES}):
+    pixels[0, 0] = index
+    publisher.publish(image(pixels, time.time_ns(), "top"))
+    due += 1 / 30
+    time.sleep(max(0, due - time.monotonic()))
+input()
+rclpy.shutdown()
+"""
+
+
+def test_raw_pictures_arrive_whole_with_the_shipped_profile():
+    environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
+    with running([dataclasses.replace(RAW, environment=environment)]) as graph:
+        camera = subprocess.Popen(
+            [sys.executable, "-c", CAMERA], stdin=subprocess.PIPE, env={**os.environ, **environment}
+        )
+        try:
+            graph.wait(
+                "every picture",
+                lambda: (
+                    graph.seen.status().get("aligner: top", {}).get("received") == str(PICTURES)
+                ),
+                30,
+            )
+        finally:
+            camera.communicate(b"\n", 20)
+        assert "raw:=true" not in graph.said()
+
+
+def test_raw_pictures_without_a_profile_are_warned_of(monkeypatch):
+    monkeypatch.delenv(FASTDDS_VARIABLE, raising=False)
+    with running([RAW]) as graph:
+        graph.wait("the warning", lambda: "raw:=true" in graph.said(), 30)
+        graph.wait_for_status("aligner: top", str(fastdds_profile()))

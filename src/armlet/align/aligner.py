@@ -2,25 +2,29 @@
 
 The grid is t_k = k / fps seconds of Unix time, so a recording, its replay and a live run share
 it. A frame is emitted when every stream has passed t_k, or at t_k + max_wait. It depends on the
-stamps alone, whatever the order in which the streams' samples come (each stream's own come in
-order; one that does not, and comes after its place was settled, is counted late). A frame that
+stamps alone, whatever the order in which the streams' samples come, as long as nothing is late:
+a sample is late if it comes after a frame it would have changed, or after one of its own stream
+that is newer by more than the stream's reorder_s (0: each stream comes in order). A frame that
 cannot be built within tolerance is not emitted, and counted; nothing is ever filled in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .ledger import Ledger, StreamLedger
-from .stream import Evaluated, Miss, Stream, StreamConfig
+from .ledger import Ledger, Skews, StreamLedger
+from .stream import Arrival, Evaluated, Miss, Policy, Stream, StreamConfig
 
 _SECOND_NS = 1_000_000_000
 
 # Behind by more than this (a suspended machine, a stepped clock), grid points are not walked but
 # jumped to the next that can be built; set back by more than this, the grid starts again.
 _JUMP_NS = _SECOND_NS
+
+# A stamp further than this from the time it comes at is a clock fault, not a sample's time.
+PLAUSIBLE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,21 @@ class Frame:
     stamp_ns: int
     values: dict[str, Any]
     skew_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a stream, as recorded.
+
+    received_ns, if known, is when it came; a stamp that is not plausible then is refused, as the
+    live aligner refuses it. fingerprint: see `fingerprint`.
+    """
+
+    stream: str
+    stamp_ns: int
+    value: Any
+    fingerprint: Hashable | None = None
+    received_ns: int | None = None
 
 
 def grid_ns(index: int, fps: int) -> int:
@@ -46,68 +65,162 @@ def grid_index(stamp_ns: int, fps: int) -> int:
     return index
 
 
+def is_plausible(stamp_ns: int, received_ns: int) -> bool:
+    """Whether a stamp can be the time of a sample that came at some time of the same clock."""
+    return abs(received_ns - stamp_ns) <= PLAUSIBLE_S * 1e9
+
+
 class Aligner:
     """The time-synchronizing buffer. Not thread safe."""
 
     def __init__(self, streams: Iterable[StreamConfig], fps: int, max_wait_s: float):
         if fps < 1:
             raise ValueError(f"fps must be at least 1, found {fps}")
+        if not 0 <= max_wait_s < 3600:
+            raise ValueError(f"max_wait_s must be in [0, 3600), found {max_wait_s}")
         self.fps = fps
         self._max_wait_ns = round(max_wait_s * 1e9)
         self._streams = {config.name: Stream(config) for config in streams}
         if not self._streams:
             raise ValueError("an aligner needs at least one stream")
+        for stream in self._streams.values():
+            if stream.config.reorder_s > max_wait_s:
+                raise ValueError(
+                    f"stream {stream.config.name}: reorder_s {stream.config.reorder_s} is more "
+                    f"than max_wait_s {max_wait_s}, so every frame would wait in vain"
+                )
         self._next: int | None = None
+        self._emitted: int | None = None
         self._settling = False
         self._last_source: dict[str, int] = {}
-        self.ledger = Ledger({name: StreamLedger() for name in self._streams})
+        self._unpassed_ns: dict[str, int] = {}
+        self.ledger = Ledger(
+            {name: StreamLedger(Skews(s.config.tolerance_ns)) for name, s in self._streams.items()}
+        )
 
-    def push(self, name: str, stamp_ns: int, value: Any) -> None:
+    @property
+    def newest_ns(self) -> int | None:
+        """The newest stamp that has come: the time by the data's own clock."""
+        stamps = [s.newest_ns for s in self._streams.values() if s.newest_ns is not None]
+        return max(stamps, default=None)
+
+    def frozen(self, name: str) -> bool:
+        """Whether the picture of a stream that came last repeats one for its frozen_s."""
+        return self._streams[name].frozen
+
+    def lacking(self, name: str) -> list[int]:
+        """Elements of a stream's vector not sampled for its tolerance, while others are."""
+        return self._streams[name].lacking()
+
+    def push(
+        self, name: str, stamp_ns: int, value: Any, fingerprint: Hashable | None = None
+    ) -> None:
         """Take a sample. KeyError if there is no such stream."""
-        account = self.ledger.streams[name]
+        stream, account = self._streams[name], self.ledger.streams[name]
         account.received += 1
+        if stream.newest_ns is not None and stamp_ns < stream.newest_ns - _JUMP_NS:
+            stream.forget_after(stamp_ns)
+            self._set_back(stamp_ns)
+        arrival = stream.push(stamp_ns, value, fingerprint)
+        if arrival is Arrival.DUPLICATE:
+            account.duplicate += 1
+        elif arrival is Arrival.LATE:
+            account.late += 1
+        else:
+            self._take(stream, account, stamp_ns)
+
+    def _take(self, stream: Stream, account: StreamLedger, stamp_ns: int) -> None:
+        account.partial += stream.partial
+        account.repeated += stream.repeats
+        account.overflow += stream.overflow()
         index = grid_index(stamp_ns, self.fps)
         if self._next is None or (index < self._next and not self._settling):
             self._next = index
-        elif index < self._next:
+        elif index < self._next or self._would_have_changed(stream, stamp_ns):
             account.late += 1
-        account.duplicate += not self._streams[name].push(stamp_ns, value)
+
+    def _would_have_changed(self, stream: Stream, stamp_ns: int) -> bool:
+        """Whether a sample is near enough after a frame that was settled without waiting more."""
+        at_ns = self._unpassed_ns.get(stream.config.name)
+        if at_ns is None or stream.config.policy is Policy.PREVIOUS:
+            return False
+        if stream.passed(at_ns):
+            del self._unpassed_ns[stream.config.name]
+        return stamp_ns - at_ns <= stream.config.tolerance_ns
 
     def frames(self, now_ns: int) -> Iterator[Frame]:
         """Frames that are settled by now, the time on the clock the stamps are of; in order."""
         if self._next is not None and now_ns < grid_ns(self._next, self.fps) - _JUMP_NS:
-            self._start_again()
+            self._set_back(now_ns)
         while self._next is not None and self._settled(self._next, now_ns):
             self._settling = True
             frame = self._build(self._next)
             self._next += 1
             if frame is not None:
+                self._emitted = frame.index
                 yield frame
             self._jump(self._next, now_ns)
 
-    def _start_again(self) -> None:
-        self._next, self._settling = None, False
+    def replay(self, samples: Iterable[Sample]) -> Iterator[Frame]:
+        """The frames of recorded samples, in the order recorded; one pass, bounded memory.
+
+        The data's own clock takes the place of the node's and is never ahead of it: what was in
+        time then is in time now, and the frames are those of then, bit for bit.
+        """
+        for sample in samples:
+            received_ns = sample.received_ns
+            if received_ns is not None and not is_plausible(sample.stamp_ns, received_ns):
+                self.ledger.streams[sample.stream].refused += 1
+                continue
+            self.push(sample.stream, sample.stamp_ns, sample.value, sample.fingerprint)
+            newest_ns = self.newest_ns
+            assert newest_ns is not None
+            yield from self.frames(min(newest_ns, received_ns or newest_ns))
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[Frame]:
+        """No more will come: what can be built of what is there."""
+        furthest_ns = max(stream.config.tolerance_ns for stream in self._streams.values())
+        end_ns = furthest_ns + (self.newest_ns or 0)
+        while self._next is not None and grid_ns(self._next, self.fps) <= end_ns:
+            yield from self.frames(grid_ns(self._next, self.fps) + self._max_wait_ns)
+
+    def _set_back(self, now_ns: int) -> None:
+        """Go on from an earlier time: the clock was set back, or a stamp was from the future."""
         for stream in self._streams.values():
-            stream.clear()
-        self._last_source.clear()
+            stream.forget_after(now_ns + _JUMP_NS // 2)
+        self._unpassed_ns.clear()
         self.ledger.clock_jumps += 1
+        index = grid_index(now_ns, self.fps)
+        if self._emitted is not None and self._emitted > index + self.fps:
+            self._next = self._emitted = None
+            self._settling = False
+            self._last_source.clear()
+        elif self._next is not None:
+            # No frame twice: one that was emitted stays the last.
+            first = index if self._emitted is None else max(index, self._emitted + 1)
+            self._next = min(self._next, first)
 
     def _jump(self, index: int, now_ns: int) -> None:
         behind = grid_index(now_ns - self._max_wait_ns - _JUMP_NS, self.fps)
         if index >= behind:
             return
-        at_ns = grid_ns(index, self.fps)
-        tolerances = {s: s.config.tolerance_ns for s in self._streams.values()}
-        firsts = [s.first_from(at_ns - tolerance) for s, tolerance in tolerances.items()]
-        if None not in firsts:
-            earliest = max(
-                first - tolerance
-                for first, tolerance in zip(firsts, tolerances.values(), strict=True)
-                if first is not None
-            )
-            behind = min(behind, max(index, grid_index(earliest, self.fps)))
-        self.ledger.missed_frames += behind - index
-        self._next = behind
+        earliest = {name: self._earliest(s, index, behind) for name, s in self._streams.items()}
+        to = max(earliest.values())
+        for name, first in earliest.items():
+            stream, account = self._streams[name], self.ledger.streams[name]
+            reason = Miss.NEVER_SEEN if stream.newest_ns is None else Miss.STALE
+            account.missed[reason] += first - index
+        self.ledger.missed_frames += to - index
+        self._next = to
+
+    def _earliest(self, stream: Stream, index: int, behind: int) -> int:
+        """The first grid point from `index` to `behind` a stream can have a value for."""
+        tolerance_ns = stream.config.tolerance_ns
+        first_ns = stream.first_from(grid_ns(index, self.fps) - tolerance_ns)
+        if first_ns is None:
+            return behind
+        return min(behind, max(index, grid_index(first_ns - tolerance_ns, self.fps)))
 
     def _settled(self, index: int, now_ns: int) -> bool:
         at_ns = grid_ns(index, self.fps)
@@ -118,7 +231,9 @@ class Aligner:
     def _build(self, index: int) -> Frame | None:
         at_ns = grid_ns(index, self.fps)
         found = {name: stream.evaluate(at_ns) for name, stream in self._streams.items()}
-        for stream in self._streams.values():
+        for name, stream in self._streams.items():
+            if not stream.passed(at_ns):
+                self._unpassed_ns[name] = at_ns
             stream.forget_before(at_ns - stream.config.tolerance_ns)
         good = {name: value for name, value in found.items() if isinstance(value, Evaluated)}
         if len(good) < len(found):
@@ -141,7 +256,19 @@ class Aligner:
         account = self.ledger.streams[name]
         account.used += 1
         account.interpolated += value.interpolated
-        account.worst_skew_s = max(account.worst_skew_s, abs(value.skew_ns) * 1e-9)
+        account.skews.add(value.skew_ns)
         if not value.interpolated:
             account.reused += self._last_source.get(name) == value.source_ns
         self._last_source[name] = value.source_ns
+
+
+def offline(
+    streams: Iterable[StreamConfig], samples: Iterable[Sample], fps: int, max_wait_s: float = 0.3
+) -> Iterator[Frame]:
+    """The frames of recorded samples, by the class that makes them live.
+
+    One aligner for all streams gives the frames that the node's two, joined by their stamp, gave
+    once every stream had begun: a frame is whole in one where it is in both. For the ledger, use
+    `Aligner.replay`.
+    """
+    return Aligner(streams, fps, max_wait_s).replay(samples)

@@ -1,36 +1,43 @@
-"""aligner: raw streams in, frames on a fixed grid out."""
+"""aligner: raw streams in, frames on a fixed grid out.
+
+What became of every message is on /diagnostics, and the same on ~/ledger: latched, once a second
+and at once when a stream slows, stalls, freezes or flows again. The counts as of each frame go
+with it, in the label of observation/skew and action/skew (`messages.parse_ledger`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
-from armlet.align import Aligner, Frame, Policy, StreamConfig
+from armlet.align import (
+    Aligner,
+    Condition,
+    Frame,
+    Health,
+    Ledger,
+    StreamLedger,
+    Watch,
+    join,
+    worst_skew_s,
+)
 from armlet.arm.joints import SO101_JOINTS, feature_names
-from armlet.camera import CameraError, jpeg
+from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
 
-from .messages import (
-    MessageError,
-    diagnostic,
-    joint_state,
-    positions,
-    rgb,
-    skew_message,
-    to_ns,
-    to_time,
-)
+from .fastdds import raw_picture_warning
+from .messages import MessageError, diagnostic, joint_state, rgb, skew_message, to_time
 from .node import LATCHED_QOS, STATE_QOS, ArmletNode, Setting, SetupError, run
-
-STATE = "state"
-ACTION = "action"
+from .publishers import misfits, why_silent
+from .raw_streams import ACTION, STATE, RawStream, Source, raw_stream, stream_settings
 
 SETTINGS = (
     Setting("fps", 30, "frames per second of the grid", 1, 1000),
@@ -39,27 +46,34 @@ SETTINGS = (
     Setting("streams", [STATE, ACTION], "streams: state, action, and a name for each camera"),
 )
 
-
 # Frames go out as their last sample comes; this is for those whose last sample does not come.
 EMIT_PERIOD_S = 0.02
 
-# What is recorded must not be lost on the way.
-RAW_QOS = QoSProfile(depth=30)
-BEST_EFFORT_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
+LOOK_PERIOD_S = 0.2
+
+# Skews and refusals on /diagnostics are those of the last so many seconds.
+WINDOW = 10
+
+_LEVELS = {
+    Condition.SILENT: DiagnosticStatus.WARN,
+    Condition.FLOWING: DiagnosticStatus.OK,
+    Condition.NEVER_SEEN: DiagnosticStatus.ERROR,
+}
 
 
-# A stamp further than this from the time it comes at is a clock fault, not a sample's time.
-PLAUSIBLE_S = 2.0
+@dataclass
+class Group:
+    """Streams whose frames are whole together, and what they were a while ago."""
 
+    aligner: Aligner
+    streams: list[RawStream]
+    watches: dict[str, Watch]
+    healths: dict[str, Health] = field(default_factory=dict)
+    marks: deque[Ledger] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
-@dataclass(frozen=True)
-class StreamSettings:
-    """Where one stream comes from and how it is aligned."""
-
-    topic: str
-    kind: type
-    config: StreamConfig
-    qos: QoSProfile
+    def sources(self) -> Iterator[Source]:
+        for stream in self.streams:
+            yield from stream.sources
 
 
 class AlignerNode(ArmletNode):
@@ -69,133 +83,122 @@ class AlignerNode(ArmletNode):
         super().__init__("aligner", SETTINGS)
         self._names: list[str] = list(self.value("streams"))
         for name in dict.fromkeys((STATE, ACTION, *self._names)):
-            self.declare(_stream_settings(name))
+            self.declare(stream_settings(name))
         self._joints: list[str] = list(self.value("joints"))
-        self._aligners: list[Aligner] = []
-        self._streams: list[StreamSettings] = []
+        self._streams: list[RawStream] = []
+        self._groups: list[Group] = []
         self._cameras: dict[str, Camera] = {}
         self._subscriptions_here: list[Any] = []
-        self._timer: Any = None
+        self._timers_here: list[Any] = []
+        self._fragmented = ""
 
     def setup(self) -> None:
         try:
-            self._streams = [self._stream(name) for name in self._names]
+            self._streams = [raw_stream(name, self._joints, self.value) for name in self._names]
+            self._groups = self._group()
         except ValueError as error:
             raise SetupError(str(error)) from error
         self._state = self.create_publisher(JointState, "observation/state", STATE_QOS)
         self._action = self.create_publisher(JointState, "action", STATE_QOS)
-        self._skews = {
+        self._skews: dict[str, Any] = {
             STATE: self.create_publisher(Float64MultiArray, "observation/skew", STATE_QOS),
             ACTION: self.create_publisher(Float64MultiArray, "action/skew", STATE_QOS),
         }
         self._contract = self.create_publisher(String, "observation/contract", LATCHED_QOS)
-        self._images = {
-            stream.config.name: self.create_publisher(
-                stream.kind, _image_topic(stream.config.name, stream.kind), STATE_QOS
+        self._ledger = self.create_publisher(DiagnosticArray, "~/ledger", LATCHED_QOS)
+        self._images: dict[str, Any] = {
+            stream.name: self.create_publisher(
+                stream.kind, _image_topic(stream.name, stream.kind), STATE_QOS
             )
             for stream in self._streams
             if stream.kind is not JointState
         }
 
-    def _stream(self, name: str) -> StreamSettings:
-        kinds = {"joint_state": JointState, "compressed": CompressedImage, "raw": Image}
-        kind, topic = self.value(f"{name}.type"), self.value(f"{name}.topic")
-        if kind not in kinds:
-            raise ValueError(f"{name}.type must be one of {sorted(kinds)}, found {kind!r}")
-        if (name in (STATE, ACTION)) != (kind == "joint_state"):
-            raise ValueError(f"streams state and action are joint_state, cameras are not: {name}")
-        if not topic:
-            raise ValueError(f"{name}.topic is empty")
-        policy, tolerance = self.value(f"{name}.policy"), self.value(f"{name}.tolerance_s")
-        if policy not in tuple(Policy):
-            raise ValueError(
-                f"{name}.policy must be one of {[p.value for p in Policy]}, found {policy!r}; "
-                "there is no default"
-            )
-        if kind != "joint_state" and policy == Policy.LINEAR:
-            raise ValueError(f"{name}.policy: pictures cannot be interpolated")
-        config = StreamConfig(name, Policy(policy), tolerance)
-        qos = RAW_QOS if self.value(f"{name}.reliable") else BEST_EFFORT_QOS
-        return StreamSettings(topic, kinds[kind], config, qos)
+    def _group(self) -> list[Group]:
+        observation = [stream for stream in self._streams if stream.name != ACTION]
+        action = [stream for stream in self._streams if stream.name == ACTION]
+        fps, max_wait_s = self.value("fps"), self.value("max_wait_s")
+        groups = []
+        for streams in filter(None, (observation, action)):
+            configs = [source.config for stream in streams for source in stream.sources]
+            watches = {config.name: Watch(time.monotonic()) for config in configs}
+            groups.append(Group(Aligner(configs, fps, max_wait_s), streams, watches))
+        return groups
 
     def start(self) -> None:
-        configs = [stream.config for stream in self._streams]
-        groups = [
-            [config for config in configs if config.name != ACTION],
-            [config for config in configs if config.name == ACTION],
+        self._groups = self._group()
+        for group in self._groups:
+            for source in group.sources():
+                self._subscribe(source, group.aligner)
+        self._timers_here = [
+            self.create_timer(EMIT_PERIOD_S, self._emit),
+            self.create_timer(LOOK_PERIOD_S, self._look),
         ]
-        fps, max_wait_s = self.value("fps"), self.value("max_wait_s")
-        self._aligners = [Aligner(group, fps, max_wait_s) for group in groups if group]
-        for aligner in self._aligners:
-            for stream in self._streams:
-                if stream.config.name in aligner.ledger.streams:
-                    self._subscribe(stream, aligner)
-        self._timer = self.create_timer(EMIT_PERIOD_S, self._emit)
+        self._fragmented = raw_picture_warning(
+            [s.topic for group in self._groups for s in group.sources() if s.kind is Image]
+        )
+        if self._fragmented:
+            self.get_logger().warning(self._fragmented)
         self._announce_if_complete()
 
-    def _subscribe(self, stream: StreamSettings, aligner: Aligner) -> None:
-        handler = self._receiver(stream, aligner)
+    def _subscribe(self, source: Source, aligner: Aligner) -> None:
+        def on_misfit(event: QoSRequestedIncompatibleQoSInfo) -> None:
+            for said in misfits(self, source.topic, source.kind, source.qos):
+                self.get_logger().error(f"{source.config.name}: {said}; {_mend(source)}")
+
         self._subscriptions_here.append(
-            self.create_subscription(stream.kind, stream.topic, handler, stream.qos)
+            self.create_subscription(
+                source.kind,
+                source.topic,
+                self._receiver(source, aligner),
+                source.qos,
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_misfit),
+            )
         )
 
-    def _receiver(self, stream: StreamSettings, aligner: Aligner) -> Callable[[Any], None]:
-        name = stream.config.name
+    def _receiver(self, source: Source, aligner: Aligner) -> Callable[[Any], None]:
+        name = source.config.name
 
         def receive(message: Any) -> None:
-            stamp_ns = to_ns(message.header.stamp)
             try:
-                value = self._checked(stream, message, stamp_ns)
+                stamp_ns, value, fingerprint = source.sample(message, self.now_ns())
             except MessageError as error:
                 aligner.ledger.streams[name].refused += 1
                 self.get_logger().error(f"{name}: {error}", throttle_duration_sec=5.0)
                 return
-            aligner.push(name, stamp_ns, value)
+            aligner.push(name, stamp_ns, value, fingerprint)
             self._emit()
 
         return receive
 
-    def _checked(self, stream: StreamSettings, message: Any, stamp_ns: int) -> Any:
-        """What is aligned of a message: a joint vector, or the picture message itself."""
-        if abs(self.now_ns() - stamp_ns) > PLAUSIBLE_S * 1e9:
-            raise MessageError(
-                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock; "
-                f"the publisher of {stream.topic} must stamp its messages"
-            )
-        if stream.kind is JointState:
-            return self._joint_vector(message)
-        if stream.kind is CompressedImage and not jpeg.is_whole(bytes(message.data)):
-            # A miss of one frame here, not the end of an episode when it comes to be decoded.
-            raise MessageError(f"torn picture of {len(message.data)} bytes")
-        return message
-
-    def _joint_vector(self, message: JointState) -> np.ndarray[Any, np.dtype[np.float64]]:
-        values = positions(message, self._joints)
-        if not np.isfinite(values).all():
-            raise MessageError(f"positions must be finite, found {values.tolist()}")
-        return values
-
     def stop(self) -> None:
-        self.destroy_timer(self._timer)
+        for timer in self._timers_here:
+            self.destroy_timer(timer)
         for subscription in self._subscriptions_here:
             self.destroy_subscription(subscription)
+        self._timers_here.clear()
         self._subscriptions_here.clear()
 
     def _emit(self) -> None:
         now_ns = self.now_ns()
-        for aligner in self._aligners:
-            for frame in aligner.frames(now_ns):
-                self._publish(frame)
+        for group in self._groups:
+            for frame in group.aligner.frames(now_ns):
+                self._publish(group, frame)
 
-    def _publish(self, frame: Frame) -> None:
-        for name, value in frame.values.items():
-            if name in self._images:
-                self._publish_image(name, value, frame.stamp_ns)
-            else:
+    def _publish(self, group: Group, frame: Frame) -> None:
+        skew_s = {}
+        for stream in group.streams:
+            name, parts = stream.name, stream.parts
+            if parts:
                 publisher = self._state if name == STATE else self._action
-                publisher.publish(joint_state(self._joints, frame.stamp_ns, value))
-        skew = self._skews[ACTION if ACTION in frame.values else STATE]
-        skew.publish(skew_message(frame.stamp_ns, frame.skew_s))
+                vector = join(parts, self._joints, frame.values)
+                publisher.publish(joint_state(self._joints, frame.stamp_ns, vector))
+                skew_s[name] = worst_skew_s(parts, frame.skew_s)
+            else:
+                self._publish_image(name, frame.values[name], frame.stamp_ns)
+                skew_s[name] = frame.skew_s[name]
+        skew = self._skews[ACTION if ACTION in skew_s else STATE]
+        skew.publish(skew_message(frame.stamp_ns, skew_s, group.aligner.ledger.counts()))
 
     def _publish_image(self, name: str, message: Image | CompressedImage, stamp_ns: int) -> None:
         if name not in self._cameras:
@@ -228,20 +231,68 @@ class AlignerNode(ArmletNode):
             state_names=names,
             action_names=names,
             alignment=tuple(
-                Stream(s.config.name, s.config.policy.value, s.config.tolerance_s)
-                for s in self._streams
+                Stream(stream.name, stream.policy.value, stream.tolerance_s)
+                for stream in self._streams
             ),
         )
 
+    def _look(self) -> None:
+        """Judge every stream; say at once what changed."""
+        changed = False
+        for group in self._groups:
+            for source in group.sources():
+                name = source.config.name
+                account = group.aligner.ledger.streams[name]
+                health = group.watches[name].look(
+                    time.monotonic(), account.received, group.aligner.frozen(name)
+                )
+                before = group.healths.get(name)
+                group.healths[name] = health
+                if before is not None and health.condition is not before.condition:
+                    self._say_changed(source, health)
+                    changed = True
+        if changed:
+            self._publish_ledger(self._statuses())
+
+    def _say_changed(self, source: Source, health: Health) -> None:
+        text = f"{source.config.name}: {health}{self._why(source, health)}"
+        if health.condition is Condition.FLOWING:
+            self.get_logger().info(text)
+        elif health.condition is Condition.NEVER_SEEN:
+            self.get_logger().error(text)
+        else:
+            self.get_logger().warning(text)
+
+    def _why(self, source: Source, health: Health) -> str:
+        if health.condition not in (Condition.NEVER_SEEN, Condition.STALLED):
+            return ""
+        why = why_silent(self, source.topic, source.kind, source.qos)
+        mend = _mend(source) if "best effort" in why else ""
+        return f"; {why}; {mend}".rstrip("; ")
+
     def diagnostics(self) -> list[DiagnosticStatus]:
+        if not self._active:
+            return []
+        statuses = self._statuses()
+        for group in self._groups:
+            group.marks.append(group.aligner.ledger.mark())
+        self._publish_ledger(statuses)
+        return statuses
+
+    def _publish_ledger(self, statuses: list[DiagnosticStatus]) -> None:
+        message = DiagnosticArray(status=statuses)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._ledger.publish(message)
+
+    def _statuses(self) -> list[DiagnosticStatus]:
         return [
             status
-            for aligner in self._aligners
-            for status in (self._frames_status(aligner), *self._stream_status(aligner))
+            for group in self._groups
+            for status in (self._frames_status(group), *self._stream_statuses(group))
         ]
 
-    def _frames_status(self, aligner: Aligner) -> DiagnosticStatus:
-        ledger = aligner.ledger
+    def _frames_status(self, group: Group) -> DiagnosticStatus:
+        ledger = group.aligner.ledger
         what = "/".join(ledger.streams)
         return diagnostic(
             f"{self.label}: frames of {what}",
@@ -254,23 +305,43 @@ class AlignerNode(ArmletNode):
             },
         )
 
-    def _stream_status(self, aligner: Aligner) -> Iterable[DiagnosticStatus]:
-        for name, account in aligner.ledger.streams.items():
-            level = DiagnosticStatus.OK if account.received else DiagnosticStatus.WARN
-            summary = (
-                "flowing" if account.received else f"never seen: {self.value(f'{name}.topic')}"
-            )
-            yield diagnostic(f"{self.label}: {name}", level, summary, account.summary())
+    def _stream_statuses(self, group: Group) -> Iterable[DiagnosticStatus]:
+        for source in group.sources():
+            name = source.config.name
+            account = group.aligner.ledger.streams[name]
+            mark = group.marks[0].streams[name] if group.marks else None
+            yield self._stream_status(source, group, account, mark)
+
+    def _stream_status(
+        self, source: Source, group: Group, account: StreamLedger, mark: StreamLedger | None
+    ) -> DiagnosticStatus:
+        name = source.config.name
+        recent = account if mark is None else account.since(mark)
+        health = group.healths.get(name) or Health(Condition.SILENT, 0.0, 0.0, 0.0)
+        level = _LEVELS.get(health.condition, DiagnosticStatus.WARN)
+        said = [f"{health}{self._why(source, health)}"]
+        lacking = group.aligner.lacking(name)
+        if lacking and source.part is not None:
+            level = DiagnosticStatus.ERROR
+            said.append(f"its messages lack joints {[source.part.joints[i] for i in lacking]}")
+        if recent.refused:
+            level = max(level, DiagnosticStatus.WARN)
+            said.append(f"{recent.refused} messages refused in the last {WINDOW} s")
+        if source.kind is Image and self._fragmented:
+            level = max(level, DiagnosticStatus.WARN)
+            said.append(self._fragmented)
+        values = {
+            **account.summary(recent.skews),
+            "rate_hz": f"{health.rate_hz:.1f}",
+            "usual_rate_hz": f"{health.usual_hz:.1f}",
+            "topic": self.resolve_topic_name(source.topic),
+        }
+        return diagnostic(f"{self.label}: {name}", level, "; ".join(said), values)
 
 
-def _stream_settings(name: str) -> tuple[Setting, ...]:
-    return (
-        Setting(f"{name}.topic", "", f"topic of stream {name}"),
-        Setting(f"{name}.type", "", "joint_state, compressed or raw"),
-        Setting(f"{name}.policy", "", "linear, nearest or previous; there is no default"),
-        Setting(f"{name}.tolerance_s", 0.0, "furthest a sample may lie from the frame's time"),
-        Setting(f"{name}.reliable", True, "false for a publisher that is best effort"),
-    )
+def _mend(source: Source) -> str:
+    name = source.config.name.partition(".")[0]
+    return f"set {name}.reliable to false, or have it publish reliably"
 
 
 def _image_topic(name: str, kind: type) -> str:

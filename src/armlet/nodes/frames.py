@@ -17,7 +17,7 @@ from armlet import contract as contracts
 from armlet.align import Assembler
 from armlet.contract import Contract, ContractError
 
-from .messages import MessageError, parse_skew, positions, rgb, to_ns
+from .messages import MessageError, parse_ledger, parse_skew, positions, rgb, to_ns
 from .node import LATCHED_QOS
 
 _STATE = "observation.state"
@@ -47,7 +47,14 @@ class LiveFrame:
 
     def skew_s(self) -> dict[str, float]:
         """Source stamp minus frame stamp, s, by stream."""
-        return {k: v for skew in _SKEWS if skew in self.parts for k, v in self.parts[skew].items()}
+        return {k: v for skew in self._skews() for k, v in parse_skew(skew)[1].items()}
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """The aligner's counts as of this frame, by stream; `align.counts_since` an earlier one."""
+        return {k: v for skew in self._skews() for k, v in parse_ledger(skew).items()}
+
+    def _skews(self) -> list[Any]:
+        return [self.parts[key] for key in _SKEWS if key in self.parts]
 
 
 class FrameSubscriber:
@@ -122,13 +129,13 @@ class FrameSubscriber:
         def receive(message: Any) -> None:
             try:
                 if kind is Float64MultiArray:
-                    stamp_ns, value = parse_skew(message)
+                    stamp_ns = parse_skew(message)[0]
                 else:
-                    stamp_ns, value = to_ns(message.header.stamp), message
+                    stamp_ns = to_ns(message.header.stamp)
             except MessageError as error:
                 self._node.get_logger().error(f"{key}: {error}", throttle_duration_sec=2.0)
                 return
-            self._add(key, stamp_ns, value)
+            self._add(key, stamp_ns, message)
 
         return receive
 

@@ -1,0 +1,166 @@
+"""The aligner's raw streams: their parameters, and what is aligned of their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from armlet.align import (
+    JointError,
+    JointPart,
+    Policy,
+    StreamConfig,
+    fingerprint,
+    is_plausible,
+    joint_parts,
+)
+from armlet.camera import jpeg
+
+from .messages import MessageError, to_ns
+from .node import Setting
+
+STATE = "state"
+ACTION = "action"
+
+KINDS = {"joint_state": JointState, "compressed": CompressedImage, "raw": Image}
+
+# Samples held at most: seconds of them, where a frame waits for fractions of one.
+DEPTHS = {"joint_state": 4096, "compressed": 512, "raw": 128}
+
+# What is recorded must not be lost on the way.
+RAW_QOS = QoSProfile(depth=30)
+BEST_EFFORT_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+# rclpy takes an empty list for one of bytes; an empty entry stands for none.
+NONE = [""]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One topic, which is a stream of its own in the aligner; part: which joints it brings."""
+
+    topic: str
+    kind: type
+    config: StreamConfig
+    qos: QoSProfile
+    part: JointPart | None = None
+
+    def sample(self, message: Any, received_ns: int) -> tuple[int, Any, int | None]:
+        """Stamp (ns), value and fingerprint of a message: a joint vector, or the picture itself.
+
+        Raises MessageError if the message is no sample.
+        """
+        stamp_ns = to_ns(message.header.stamp)
+        if not is_plausible(stamp_ns, received_ns):
+            raise MessageError(
+                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock; "
+                f"the publisher of {self.topic} must stamp its messages"
+            )
+        if self.part is not None:
+            try:
+                return stamp_ns, self.part.sample(message.name, message.position), None
+            except JointError as error:
+                raise MessageError(str(error)) from error
+        if self.kind is CompressedImage and not jpeg.is_whole(bytes(message.data)):
+            # A miss of one frame here, not the end of an episode when it comes to be decoded.
+            raise MessageError(f"torn picture of {len(message.data)} bytes")
+        return stamp_ns, message, fingerprint(message.data)
+
+
+@dataclass(frozen=True)
+class RawStream:
+    """A stream by its name in the frames and the contract, of one topic or, joints, several."""
+
+    name: str
+    kind: type
+    policy: Policy
+    tolerance_s: float
+    sources: tuple[Source, ...]
+
+    @property
+    def parts(self) -> tuple[JointPart, ...]:
+        return tuple(source.part for source in self.sources if source.part is not None)
+
+
+def stream_settings(name: str) -> tuple[Setting, ...]:
+    """The parameters of one stream."""
+    return (
+        Setting(f"{name}.topic", "", f"topic of stream {name}"),
+        Setting(f"{name}.topics", NONE, "instead of topic: one for each arm, for joint_state"),
+        Setting(
+            f"{name}.prefixes",
+            NONE,
+            "what each of the topics' joints is prefixed with in joints; none: its namespace and _",
+        ),
+        Setting(f"{name}.type", "", "joint_state, compressed or raw"),
+        Setting(f"{name}.policy", "", "linear, nearest or previous; there is no default"),
+        Setting(f"{name}.tolerance_s", 0.0, "furthest a sample may lie from the frame's time"),
+        Setting(f"{name}.reorder_s", 0.0, "messages may come so much out of order; it adds delay"),
+        Setting(f"{name}.frozen_s", 1.0, "pictures that repeat for so long are none; 0: they are"),
+        Setting(f"{name}.reliable", True, "false for a publisher that is best effort"),
+    )
+
+
+def raw_stream(name: str, joints: Sequence[str], value: Callable[[str], Any]) -> RawStream:
+    """A stream as its parameters, by their full names, tell. Raises ValueError."""
+    kind = value(f"{name}.type")
+    if kind not in KINDS:
+        raise ValueError(f"{name}.type must be one of {sorted(KINDS)}, found {kind!r}")
+    joint_state = kind == "joint_state"
+    if (name in (STATE, ACTION)) != joint_state:
+        raise ValueError(f"streams state and action are joint_state, cameras are not: {name}")
+    topics = _topics(name, joint_state, value)
+    policy = value(f"{name}.policy")
+    if policy not in tuple(Policy):
+        raise ValueError(
+            f"{name}.policy must be one of {[p.value for p in Policy]}, found {policy!r}; "
+            "there is no default"
+        )
+    if not joint_state and policy == Policy.LINEAR:
+        raise ValueError(f"{name}.policy: pictures cannot be interpolated")
+    parts: Sequence[JointPart | None] = [None]
+    if joint_state:
+        parts = joint_parts(name, joints, _prefixes(name, topics, value))
+    tolerance_s = value(f"{name}.tolerance_s")
+    qos = RAW_QOS if value(f"{name}.reliable") else BEST_EFFORT_QOS
+
+    def config(stream: str) -> StreamConfig:
+        return StreamConfig(
+            stream,
+            Policy(policy),
+            tolerance_s,
+            reorder_s=value(f"{name}.reorder_s"),
+            frozen_s=0.0 if joint_state else value(f"{name}.frozen_s"),
+            depth=DEPTHS[kind],
+        )
+
+    sources = tuple(
+        Source(topic, KINDS[kind], config(part.stream if part else name), qos, part)
+        for topic, part in zip(topics, parts, strict=True)
+    )
+    return RawStream(name, KINDS[kind], Policy(policy), tolerance_s, sources)
+
+
+def _topics(name: str, joint_state: bool, value: Callable[[str], Any]) -> list[str]:
+    topics = [topic for topic in value(f"{name}.topics") if topic]
+    if topics and not joint_state:
+        raise ValueError(f"{name}.topics: a camera has one topic")
+    if not topics and not value(f"{name}.topic"):
+        raise ValueError(f"{name}.topic is empty")
+    return topics or [value(f"{name}.topic")]
+
+
+def _prefixes(name: str, topics: list[str], value: Callable[[str], Any]) -> list[str]:
+    """The prefixes told; else nothing for one topic, and the namespace of each of several."""
+    told = list(value(f"{name}.prefixes"))
+    if told != NONE:
+        if len(told) != len(topics):
+            raise ValueError(f"{name}.prefixes: {len(topics)} topics, but {len(told)} prefixes")
+        return told
+    if len(topics) == 1:
+        return [""]
+    return [f"{topic.strip('/').split('/')[0]}_" if "/" in topic else "" for topic in topics]
