@@ -1,8 +1,8 @@
-"""Kills a recorder at every step it takes on disk. usage: crash_child.py BASE OUT ACTION
+"""Kills a recorder at every step it takes on disk. usage: crash_child.py BASE OUT ACTION STRIDE
 
-For n = 1, 2, … copies the dataset BASE to OUT/n and forks a process that does ACTION there and is
-gone, without any clean-up, at its n-th operation on files (a write leaves half of its bytes). Ends
-with the first n at which ACTION gets through. Prints the number of kills.
+For n = 1, 1 + STRIDE, … copies the dataset BASE to OUT/n and forks a process that does ACTION there
+and is gone, without any clean-up, at its n-th operation on files (a write leaves half of its
+bytes). Ends with the first n at which ACTION gets through. Prints the number of kills.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from made_episodes import CONTRACT, record
 
-from armlet.episodes import DatasetWriter, durable, sweep
+from armlet.episodes import DatasetWriter, durable, recover, sweep
 
 KILLED = 9
 # The others change nothing on disk that one of these does not show as well.
-_COUNTED = {"write", "mkdir", "replace", "unlink"}
+_COUNTED = {"write", "pwrite", "mkdir", "replace", "unlink", "ftruncate"}
 
 
 class FatalOs:
@@ -45,16 +45,21 @@ class FatalOs:
         return counted
 
 
-def record_third(root: Path) -> None:
+def record_one(root: Path) -> None:
     with DatasetWriter(root, CONTRACT) as writer:
-        record(writer, 3, "a new task")
+        record(writer, 2, "a new task")
 
 
-ACTIONS = {"record": record_third, "sweep": sweep}
+def record_old(root: Path) -> None:
+    with DatasetWriter(root, CONTRACT, version="v2.1") as writer:
+        record(writer, 2, "a new task")
 
 
-def main(base: Path, out: Path, action: str) -> None:
-    for at in range(1, 1000):
+ACTIONS = {"record": record_one, "record v2.1": record_old, "sweep": sweep, "recover": recover}
+
+
+def main(base: Path, out: Path, action: str, stride: int) -> None:
+    for kills, at in enumerate(range(1, 1000, stride)):
         root = out / f"{at:03d}"
         shutil.copytree(base, root)
         child = os.fork()
@@ -65,16 +70,19 @@ def main(base: Path, out: Path, action: str) -> None:
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
-            print(at - 1)
+            print(kills)
             return
         if code != KILLED:
             raise SystemExit(f"step {at}: the child ended with {code}, not by the kill")
 
 
-def kill_at_every_step(base: Path, out: Path, action: str) -> list[Path]:
+def kill_at_every_step(base: Path, out: Path, action: str, stride: int = 1) -> list[Path]:
     """Dataset copies, one for each different state that a kill left."""
     done = subprocess.run(
-        [sys.executable, __file__, base, out, action], capture_output=True, text=True, timeout=120
+        [sys.executable, __file__, base, out, action, str(stride)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     killed = sorted(out.iterdir())[: int(done.stdout)]
@@ -91,9 +99,12 @@ def content(root: Path) -> frozenset[tuple[str, int, bytes]]:
 
 
 def finished(root: Path) -> int:
-    """Episodes whose metadata file is in its place: that rename is what finishes one."""
+    """Episodes whose metadata is in its place: that rename is what finishes one."""
+    lines = root / "meta/episodes.jsonl"
+    if lines.exists():
+        return len(lines.read_text().splitlines())
     return len(list(root.glob("meta/episodes/*/*.parquet")))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

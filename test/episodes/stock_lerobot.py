@@ -3,9 +3,9 @@
 usage: stock_lerobot.py SHARED_ORACLE FOLDER
 
 FOLDER/ours: a dataset of ours; FOLDER/raw.npz: what was recorded; FOLDER/killed/*: datasets whose
-recorder was killed, `finished` episodes in FOLDER/killed.json. Writes FOLDER/loaded.npz (every
-item of `ours`), FOLDER/stats.json (LeRobot's statistics of raw.npz), FOLDER/report.json; appends
-two episodes to FOLDER/resumed, a copy of ours; makes FOLDER/stock.
+recorder was killed; FOLDER/shot/*: more of them, with frame numbers in the pictures. Writes
+FOLDER/loaded.npz (every item of `ours`), FOLDER/stats.json (LeRobot's statistics of raw.npz),
+FOLDER/report.json; appends two episodes to FOLDER/resumed, a copy of ours; makes FOLDER/stock.
 """
 
 from __future__ import annotations
@@ -56,6 +56,17 @@ def load_all(root: Path) -> dict[str, np.ndarray]:
         pictures = [item[key].permute(1, 2, 0).numpy() * 255 for item in items]
         columns[key] = np.stack(pictures).round().astype(np.uint8)
     return columns
+
+
+def counters(pictures: np.ndarray) -> list[int]:
+    """The numbers painted into pictures, as made_episodes.counted does."""
+    blocks = pictures[:, 4:12, :48].mean(axis=(1, 3)).reshape(-1, 6, 8).mean(axis=2)
+    return ((blocks > 128) @ (1 << np.arange(6))).tolist()
+
+
+def shown(root: Path) -> dict[str, list[int]]:
+    loaded = load_all(root)
+    return {k: counters(v) for k, v in loaded.items() if k.startswith("observation.images.")}
 
 
 def expected_stats(raw: dict[str, np.ndarray], episodes: np.ndarray) -> list[dict]:
@@ -150,7 +161,11 @@ def main(folder: Path) -> None:
         "local/stock", 30, user, root=folder / "stock", robot_type="so101_follower", vcodec="h264"
     )
     append(made, (4, 3, 5))
-    report = {"killed": killed, "trained": train_one_step(folder / "ours")}
+    report = {
+        "killed": killed,
+        "shot": {root.name: shown(root) for root in sorted((folder / "shot").iterdir())},
+        "trained": train_one_step(folder / "ours"),
+    }
     (folder / "report.json").write_text(json.dumps(report))
 
 

@@ -71,7 +71,7 @@ def test_statistics_come_from_the_episodes_if_their_file_is_absent(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"codebase_version": "v2.1"}, "v2.1.*convert"),
+        ({"codebase_version": "v2.0"}, "v2.0.*convert"),
         ({"fps": 29.97}, "fps"),
         ({"features": 3}, "not an info.json"),
         ({"total_episodes": 4}, "counts 4 episodes, the metadata of 3"),

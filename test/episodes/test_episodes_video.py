@@ -1,4 +1,4 @@
-"""Videos: colours, times, order, back-pressure, and nothing lost."""
+"""Videos: colours, times, order, and nothing lost between a picture and its file."""
 
 import os
 import threading
@@ -8,16 +8,25 @@ import numpy as np
 import pytest
 from made_episodes import picture
 
-from armlet.episodes import VideoError, video
-from armlet.episodes.video import VideoEncoder, decode, describe, frame_count
+from armlet.episodes import VideoError, reel, video
+from armlet.episodes.reel import Reel
+from armlet.episodes.tape import Tape
+from armlet.episodes.video import Encoder, Format, decode, describe, frame_count
+
+MEMORY = 1 << 20
 
 
-def encoded(path, count, codec="h264", size=(48, 64), **options):
-    encoder = VideoEncoder(path, *size, 30, codec, **options)
+def tape(path, size=(32, 32), codec="h264", crf=20, memory=MEMORY):
+    return Tape(path.parent, path.stem, Format(*size, 30, codec, crf), memory)
+
+
+def encoded(path, count, codec="h264", size=(48, 64), crf=20):
+    one = tape(path, size, codec, crf)
     pictures = np.stack([picture(3 * i, *size) for i in range(count)])
-    for one in pictures:
-        encoder.put(one)
-    assert encoder.finish() == count
+    for pixels in pictures:
+        one.put(pixels)
+    one.finish(count)
+    one.close()
     return pictures
 
 
@@ -42,10 +51,10 @@ def test_pictures_come_back_in_order_with_their_colours(tmp_path, codec, stream)
 def test_flat_colours_survive_within_three_levels(tmp_path):
     path = tmp_path / "a.mp4"
     colours = [(0, 0, 0), (255, 255, 255), (200, 50, 30), (20, 180, 90), (37, 99, 211)]
-    encoder = VideoEncoder(path, 32, 32, 30, crf=10)
+    one = tape(path, crf=10)
     for colour in colours:
-        encoder.put(np.full((32, 32, 3), colour, np.uint8))
-    encoder.finish()
+        one.put(np.full((32, 32, 3), colour, np.uint8))
+    one.finish(len(colours))
     assert np.abs(decode(path).astype(int).mean(axis=(1, 2)) - colours).max() <= 3
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
@@ -80,71 +89,93 @@ def test_a_single_picture(tmp_path):
 
 def test_the_callers_buffer_may_be_used_again(tmp_path):
     buffer = np.empty((32, 32, 3), np.uint8)
-    encoder = VideoEncoder(tmp_path / "a.mp4", 32, 32, 30, crf=10)
+    one = tape(tmp_path / "a.mp4", crf=10)
     for level in (0, 100, 200):
         buffer[:] = level
-        encoder.put(buffer)
-    encoder.finish()
+        one.put(buffer)
+    one.finish(3)
     assert decode(tmp_path / "a.mp4").mean(axis=(1, 2, 3)) == pytest.approx([0, 100, 200], abs=3)
 
 
-def test_a_full_queue_blocks_the_caller_and_drops_nothing(tmp_path, monkeypatch):
+def test_a_slow_encoder_makes_pictures_wait_on_disk_and_drops_none(tmp_path, monkeypatch):
     gate = threading.Event()
-    encode = VideoEncoder._encode
+    encode = Encoder.encode
 
-    def held(self):
+    def held(self, frame):
         assert gate.wait(10)
-        encode(self)
+        return encode(self, frame)
 
-    monkeypatch.setattr(VideoEncoder, "_encode", held)
-    encoder = VideoEncoder(tmp_path / "a.mp4", 32, 32, 30)
-    one = picture(0, 32, 32)
-    for _ in range(video._QUEUE_SIZE):
-        encoder.put(one)
-    assert encoder.queued == video._QUEUE_SIZE
-    caller = threading.Thread(target=encoder.put, args=(one,))
-    caller.start()
-    caller.join(0.05)
-    assert caller.is_alive()
+    monkeypatch.setattr(Encoder, "encode", held)
+    pictures = np.stack([picture(i, 32, 32) for i in range(60)])
+    one = tape(tmp_path / "a.mp4", memory=10 * pictures[0].nbytes)
+    for pixels in pictures:
+        one.put(pixels)  # never blocks
+    assert 58 <= one.spool.queued <= 60
+    assert 48 <= one.spool.spilled <= 50
+    assert one.spool.memory_bytes <= 10 * pictures[0].nbytes
+    assert one.spool.spilled_bytes == one.spool.spilled * pictures[0].nbytes
     gate.set()
-    caller.join(10)
-    assert encoder.finish() == video._QUEUE_SIZE + 1
+    one.finish(60)
+    assert (one.spool.queued, one.spool.spilled, one.spool.memory_bytes) == (0, 0, 0)
+    error = np.abs(decode(tmp_path / "a.mp4").astype(int) - pictures).mean(axis=(1, 2, 3))
+    assert error.max() < 5
 
 
-def test_an_encoder_error_is_raised_and_never_blocks(tmp_path):
-    encoder = VideoEncoder(tmp_path / "no such folder/a.mp4", 32, 32, 30)
+def test_what_is_safe_in_the_video_leaves_the_spool(tmp_path):
+    big = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), np.uint8)
+    one = tape(tmp_path / "a.mp4", size=(1024, 1024))
+    for _ in range(9):  # 3 MB each, two to a segment
+        one.put(big)
+    one.end()
+    one._thread.join()
+    assert len(list(tmp_path.glob("*.spool-*"))) == 5
+    one.sync()
+    assert len(list(tmp_path.glob("*.spool-*"))) == 1
+    one.finish(9)
+
+
+def test_an_encoder_error_is_raised_and_never_blocks(tmp_path, monkeypatch):
+    def broken(self, frame):
+        raise RuntimeError("encoder fell over")
+
+    monkeypatch.setattr(Encoder, "encode", broken)
+    one = tape(tmp_path / "a.mp4")
+    one.put(picture(0, 32, 32))
+    one._thread.join(10)
+    with pytest.raises(VideoError, match=r"a\.mp4 failed: encoder fell over"):
+        one.put(picture(0, 32, 32))
     with pytest.raises(VideoError, match=r"a\.mp4 failed"):
-        for _ in range(10 * video._QUEUE_SIZE):
-            encoder.put(picture(0, 32, 32))
-        encoder.finish()
-    with pytest.raises(VideoError, match=r"a\.mp4 failed"):
-        encoder.finish()
+        one.finish(1)
+    one.abort()
 
 
 def test_a_picture_missing_from_the_file_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(VideoEncoder, "_mux", _losing(VideoEncoder._mux))
-    encoder = VideoEncoder(tmp_path / "a.mp4", 32, 32, 30)
+    add = Reel.add
+    monkeypatch.setattr(
+        Reel, "add", lambda self, samples: add(self, samples[:1] * (self.pictures != 2))
+    )
+    one = tape(tmp_path / "a.mp4")
     for i in range(4):
-        encoder.put(picture(i, 32, 32))
-    with pytest.raises(VideoError, match="4 pictures went in, 3 came out"):
-        encoder.finish()
+        one.put(picture(i, 32, 32))
+    with pytest.raises(VideoError, match="4 rows, 4 pictures went in, 2 are in the file"):
+        one.finish(4)
 
 
-def _losing(mux):
-    """Like mux, without the picture at 2/30 s."""
-
-    def lossy(self, container, packets):
-        mux(self, container, [p for p in packets if round(float(p.pts * p.time_base) * 30) != 2])
-
-    return lossy
+def test_an_encoder_that_skips_a_picture_is_noticed():
+    encoder = Encoder(Format(32, 32, 30))
+    frame = av.VideoFrame(32, 32, "yuv420p")
+    assert len(encoder.encode(frame)) == 1
+    encoder._given = 5
+    with pytest.raises(VideoError, match="gave picture 5 where 1 was due"):
+        encoder.encode(frame)
 
 
 def test_after_the_end_nothing_more_goes_in(tmp_path):
-    encoder = VideoEncoder(tmp_path / "a.mp4", 32, 32, 30)
-    encoder.put(picture(0, 32, 32))
-    assert encoder.finish() == encoder.finish() == 1
+    one = tape(tmp_path / "a.mp4")
+    one.put(picture(0, 32, 32))
+    assert one.finish(1)["count"] == one.finish(1)["count"] == 1
     with pytest.raises(VideoError, match="closed"):
-        encoder.put(picture(0, 32, 32))
+        one.put(picture(0, 32, 32))
 
 
 @pytest.mark.parametrize(
@@ -156,9 +187,39 @@ def test_after_the_end_nothing_more_goes_in(tmp_path):
         ((48, 64), {"crf": 52}, "crf"),
     ],
 )
-def test_settings_that_cannot_be_encoded(tmp_path, size, options, named):
+def test_settings_that_cannot_be_encoded(size, options, named):
     with pytest.raises(VideoError, match=named):
-        VideoEncoder(tmp_path / "a.mp4", *size, 30, **options)
+        Format(*size, 30, **options)
+
+
+@pytest.mark.parametrize("codec", video.CODECS)
+@pytest.mark.parametrize("kept", [1, 4, 7])
+def test_a_file_is_cut_and_closed_at_any_picture(tmp_path, codec, kept):
+    path = tmp_path / "a.mp4"
+    encoded(path, 9, codec, size=(64, 96))
+    whole = decode(path)
+    with path.open("ab") as file:
+        file.write(b"half a sample")
+    film = Reel(path, Format(64, 96, 30, codec), kept)
+    film.close()
+    assert frame_count(path) == kept
+    assert np.array_equal(decode(path), whole[:kept])
+
+
+def test_a_damaged_sample_ends_what_is_whole(tmp_path):
+    path = tmp_path / "a.mp4"
+    encoded(path, 9)
+    sizes = reel.whole(path).sizes
+    assert len(sizes) == 9
+    content = bytearray(path.read_bytes())
+    content[44 + sum(sizes[:5]) + 3] ^= 1
+    path.write_bytes(content)
+    assert len(reel.whole(path).sizes) == 5
+    with pytest.raises(VideoError, match="5 whole pictures, not 6"):
+        Reel(path, Format(48, 64, 30), 6)
+    reel.index_path(path).write_bytes(b"\1\0\0\0")
+    with pytest.raises(VideoError, match="no sample description"):
+        reel.whole(path)
 
 
 @pytest.mark.parametrize("content", [None, b"not a video"])
@@ -173,48 +234,36 @@ def test_a_video_that_cannot_be_read(tmp_path, content):
 
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux scheduling calls")
 def test_av1_leaves_the_scheduler_alone(tmp_path):
-    encoder = VideoEncoder(tmp_path / "a.mp4", 64, 64, 30, "libsvtav1", 30)
+    one = tape(tmp_path / "a.mp4", (64, 64), "libsvtav1", 30)
     for i in range(3):
-        encoder.put(picture(i, 64, 64))
-    while encoder.queued:  # until the encoder is open and has taken all of it
+        one.put(picture(i, 64, 64))
+    while one.spool.queued:  # until the encoder is open and has taken all of it
         threading.Event().wait(0.005)
     during = {video._scheduling(thread) for thread in video._threads()} - {None}
-    encoder.finish()
+    one.finish(3)
     assert during == {(os.SCHED_OTHER, 0)}
 
 
-@pytest.mark.parametrize("end", [VideoEncoder.finish, VideoEncoder.abort])
+@pytest.mark.parametrize("end", ["finish", "abort"])
 @pytest.mark.parametrize("pictures", [0, 3])
 def test_a_disk_full_at_the_very_end_does_not_hang(tmp_path, monkeypatch, end, pictures):
-    mux, calls = VideoEncoder._mux, []
+    add = Reel.add
 
-    def full_at_the_end(self, container, packets):
-        calls.append(packets)
-        if len(calls) > pictures:
+    def full_at_the_end(self, samples):
+        if self.pictures >= pictures:
             raise OSError(28, "No space left on device")
-        mux(self, container, packets)
+        add(self, samples)
 
-    monkeypatch.setattr(VideoEncoder, "_mux", full_at_the_end)
-    encoder = VideoEncoder(tmp_path / "a.mp4", 32, 32, 30)
+    monkeypatch.setattr(Reel, "add", full_at_the_end)
+    one = tape(tmp_path / "a.mp4")
     for number in range(pictures):
-        encoder.put(picture(number, 32, 32))
-    while len(calls) < pictures:  # an aborted encoder passes over what still waits
-        threading.Event().wait(0.005)
-    told = []
-
-    def run():
-        try:
-            end(encoder)
-        except VideoError as error:
-            told.append(str(error))
-
-    caller = threading.Thread(target=run, daemon=True)
-    caller.start()
-    caller.join(10)
-    assert not caller.is_alive()
-    assert len(told) == (end is VideoEncoder.finish)
-    with pytest.raises(VideoError, match=r"a\.mp4 failed"):
-        encoder.finish()
+        one.put(picture(number, 32, 32))
+    if end == "abort":
+        one.abort()
+        return
+    with pytest.raises(VideoError, match=r"a\.mp4 failed.*No space"):
+        one.finish(pictures)
+    one.abort()
 
 
 def test_a_hole_in_a_foreign_video_shifts_no_picture(tmp_path):

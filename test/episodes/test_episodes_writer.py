@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,12 +15,15 @@ from armlet.episodes import (
     Dataset,
     DatasetError,
     DatasetWriter,
+    DiskError,
     FrameError,
     HoleError,
     VideoError,
     check,
     durable,
     layout,
+    take,
+    video,
 )
 
 
@@ -302,15 +308,16 @@ def _no_space(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path):
+def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
-        encoder = writer._take._tapes["wrist"].encoder
-        encoder._error = RuntimeError("encoder fell over")
-        with pytest.raises(VideoError, match="encoder fell over"):
+        with monkeypatch.context() as patch:
+            patch.setattr(writer._take._tapes["wrist"].spool, "put", _no_space)
+            with pytest.raises(OSError, match="No space"):
+                writer.add_frame(frame(1))
+        with pytest.raises(VideoError, match="discard"):
             writer.add_frame(frame(1))
-        encoder._error = None
         with pytest.raises(VideoError, match="discard"):
             writer.finish_episode()
         writer.discard_episode()
@@ -318,29 +325,172 @@ def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path):
     assert [e.length for e in Dataset(tmp_path / "set").episodes] == [2]
 
 
-class _FullDisk:
-    """A file whose buffer cannot be flushed, as on a full disk."""
+def test_a_failing_disk_is_told_at_the_next_frame(tmp_path, monkeypatch):
+    failed = threading.Event()
 
-    def __init__(self, file):
-        self._file = file
+    def broken(handle):
+        failed.set()
+        raise OSError(5, "Input/output error")
 
-    def close(self):
-        self._file.close()
-        _no_space()
+    monkeypatch.setattr(take, "SYNC_S", 0.01)
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "flush", broken)
+            writer.begin_episode("pick")
+            assert failed.wait(10)
+            writer._take._keeper.join()
+        with pytest.raises(VideoError, match="Input/output error"):
+            writer.add_frame(frame(0))
+        writer.discard_episode()
+        record(writer, 2)
+    assert check(tmp_path / "set") == []
 
 
-def test_an_episode_is_discarded_though_the_disk_is_full(tmp_path):
+def test_an_episode_is_discarded_though_the_disk_is_full(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
         tapes = list(writer._take._tapes.values())
-        for tape in tapes:
-            tape.counts._file = _FullDisk(tape.counts._file)
-        writer.discard_episode()
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "append", _no_space)
+            patch.setattr(durable, "flush", _no_space)
+            writer.discard_episode()
         assert not writer.recording
-        assert not any(tape.encoder._thread.is_alive() for tape in tapes)
+        assert not any(tape._thread.is_alive() for tape in tapes)
         record(writer, 2)
     assert check(tmp_path / "set") == []
+
+
+def _disk(free):
+    return lambda _: shutil._ntuple_diskusage(10**12, 10**12 - free, free)
+
+
+def test_a_short_disk_refuses_to_begin_and_ends_an_episode_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(take, "SYNC_S", 0.01)
+    with DatasetWriter(tmp_path / "set", CONTRACT, reserve_bytes=10**9) as writer:
+        monkeypatch.setattr(shutil, "disk_usage", _disk(10**8))
+        with pytest.raises(DiskError, match=r"100 MB free at .*set, 100\d MB needed"):
+            writer.begin_episode("pick")
+        assert not writer.recording
+        monkeypatch.setattr(shutil, "disk_usage", _disk(10**10))
+        writer.begin_episode("pick")
+        writer.add_frame(frame(0))
+        monkeypatch.setattr(shutil, "disk_usage", _disk(10**8))
+        deadline = time.monotonic() + 10
+        while not writer._take._disk_short and time.monotonic() < deadline:
+            time.sleep(0.005)
+        with pytest.raises(DiskError, match="finish or discard"):
+            writer.add_frame(frame(1))
+        assert writer.finish_episode().frames == 1
+    assert check(tmp_path / "set") == []
+
+
+def test_needed_disk_is_estimated_from_what_was_recorded(tmp_path):
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        guessed = writer.required_bytes(10)
+        assert guessed == pytest.approx(300 * (500 + 0.2 * (48 * 64 + 32 * 48)))
+        writer.begin_episode("pick")
+        for i in range(20):
+            writer.add_frame(frame(i))
+        size = writer.finish_episode().size_bytes
+        assert writer.required_bytes(2 / 3) == pytest.approx(size, abs=1)
+        report = writer.disk(10)
+        assert report.ok
+        assert report.needed_bytes == (256 << 20) + writer.required_bytes(10)
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        assert writer.required_bytes(2 / 3) == pytest.approx(size, abs=1)
+
+
+def test_the_ledger_is_stored_with_its_episode(tmp_path):
+    ledger = {"images/front": {"received": 7, "reused": 1, "skew_p99_s": 0.012}}
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        writer.add_frame(frame(0))
+        writer.finish_episode(ledger)
+        record(writer, 2)
+    dataset = Dataset(tmp_path / "set")
+    assert dataset.ledger(0) == ledger
+    assert dataset.ledger(1) is None
+    assert check(dataset.root) == []
+
+
+def test_the_backlog_is_told(tmp_path, monkeypatch):
+    gate = threading.Event()
+    encode = video.Encoder.encode
+    monkeypatch.setattr(
+        video.Encoder, "encode", lambda self, shot: gate.wait(10) and encode(self, shot)
+    )
+    with DatasetWriter(tmp_path / "set", CONTRACT, memory_bytes=40_000) as writer:
+        assert writer.backlog.queued == writer.queued == writer.spilled == 0
+        writer.begin_episode("pick")
+        for i in range(30):
+            writer.add_frame(frame(i))
+        backlog = writer.backlog
+        assert 28 <= backlog.queued == writer.queued <= 30
+        assert backlog.spilled == writer.spilled > 40
+        assert 0 < backlog.memory_bytes <= 40_000
+        assert backlog.behind_s == backlog.queued / 30
+        gate.set()
+        assert writer.finish_episode().frames == 30
+    assert check(tmp_path / "set") == []
+
+
+@pytest.mark.parametrize("version", layout.VERSIONS)
+def test_versions(tmp_path, version):
+    root = made(tmp_path / "set", version=version)
+    with DatasetWriter(root, CONTRACT) as writer:  # an existing one keeps its own
+        record(writer, 2)
+    dataset = Dataset(root)
+    assert dataset.info.version == version
+    assert [e.length for e in dataset.episodes] == [5, 3, 4, 2]
+    assert dataset.tasks == ["pick", "fold"]
+    assert dataset.statistics["action"]["count"].tolist() == [14]
+    assert np.array_equal(
+        dataset.episode(3).state, np.float32([frame(i, 3).state for i in range(2)])
+    )
+    assert dataset.images(2, "wrist").shape == (4, 32, 48, 3)
+    assert check(root) == []
+
+
+def test_v2_1_lies_as_lerobot_expects_it(tmp_path):
+    root = made(tmp_path / "set", version="v2.1")
+    info = json.loads((root / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v2.1"
+    assert (info["total_episodes"], info["total_videos"], info["total_chunks"]) == (3, 6, 1)
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert found == {
+        "meta/info.json",
+        "meta/tasks.jsonl",
+        "meta/episodes.jsonl",
+        "meta/episodes_stats.jsonl",
+        "meta/armlet_contract.json",
+        *(f"data/chunk-000/episode_{k:06d}.parquet" for k in range(3)),
+        *(
+            f"videos/chunk-000/observation.images.{camera}/episode_{k:06d}.mp4"
+            for camera in ("front", "wrist")
+            for k in range(3)
+        ),
+    }
+    lines = [json.loads(line) for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
+    assert lines[1] == {"episode_index": 1, "tasks": ["fold"], "length": 3}
+    stats = json.loads((root / "meta/episodes_stats.jsonl").read_text().splitlines()[0])["stats"]
+    assert set(stats["action"]) == {"min", "max", "mean", "std", "count"}
+    assert np.shape(stats["observation.images.front"]["mean"]) == (3, 1, 1)
+    with pytest.raises(DatasetError, match=r"v3\.0, v2\.1.*'v2\.0'"):
+        DatasetWriter(tmp_path / "other", CONTRACT, version="v2.0")
+
+
+def test_a_dataset_without_contract_is_resumed_on_request(tmp_path):
+    root = made(tmp_path / "set", (2,))
+    (root / layout.CONTRACT).unlink()
+    with DatasetWriter(root, CONTRACT, adopt=True) as writer:
+        record(writer, 3)
+    assert [e.length for e in Dataset(root).episodes] == [2, 3]
+    percent = dataclasses.replace(CONTRACT, joint_units="range_m100_100")
+    with pytest.raises(DatasetError, match=r"units of observation.state shoulder_pan.pos.*10[0-9]"):
+        DatasetWriter(root, percent, adopt=True)
+    with pytest.raises(DatasetError, match="fps: expected 30, found 25"):
+        DatasetWriter(root, dataclasses.replace(CONTRACT, fps=25), adopt=True)
 
 
 def test_a_broken_writer_can_still_discard(tmp_path, monkeypatch):

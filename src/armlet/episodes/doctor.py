@@ -10,7 +10,7 @@ import numpy as np
 
 from armlet.contract import ContractError, load
 
-from . import durable, layout, stats, tables, video
+from . import durable, layout, salvage, stats, tables, video
 from .errors import DatasetError
 from .layout import FileNumber, Info
 from .tables import EpisodeRow
@@ -33,8 +33,11 @@ def sweep(root: Path) -> list[str]:
         durable.unlock(handle)
 
 
-def repair(root: Path) -> list[str]:
-    """`sweep` for a caller that holds the dataset's lock."""
+def repair(root: Path, keep: bool = False) -> list[str]:
+    """`sweep` for a caller that holds the dataset's lock.
+
+    keep: an unfinished episode stays, with every file it needs back in `.unfinished`.
+    """
     if is_fresh(root):
         return remove_unfinished(root)
     info = layout.load_info(root)
@@ -43,13 +46,41 @@ def repair(root: Path) -> list[str]:
         raise DatasetError(
             f"{root}: info.json counts {info.total_episodes} episodes, the metadata of "
             f"{len(rows)} is there; armlet never leaves this, so nothing was changed: restore "
-            f"{layout.EPISODES} or correct the totals"
+            f"{_metadata(info)} or correct the totals"
         )
+    pending = unfinished(root, len(rows))
+    if keep and pending:
+        said = []
+        _take_back(root, info, rows)
+    else:
+        said = remove_unfinished(root)
+    ours = pending or (root / layout.CONTRACT).exists()
     return [
-        *remove_unfinished(root),
-        *_remove_orphans(root, info, rows),
+        *said,
+        *(_remove_orphans(root, info, rows) if ours else []),
         *_roll_forward(root, info, rows),
     ]
+
+
+def unfinished(root: Path, episodes: int) -> bool:
+    """Whether the episode that would come next was begun, and says what it was to be."""
+    told = salvage.read_header(root / layout.UNFINISHED)
+    return told is not None and told[0].episode == episodes
+
+
+def _metadata(info: Info) -> Path:
+    return layout.EPISODE_LINES if info.is_v2 else layout.EPISODES
+
+
+def _take_back(root: Path, info: Info, rows: list[EpisodeRow]) -> None:
+    """Move videos of the unfinished episode back that were already in their places."""
+    known, number = set(_files(info, rows)), info.number_of(len(rows))
+    moves = [
+        (root / info.video_path(key, number), root / layout.UNFINISHED / f"{key}.mp4")
+        for key in info.video_keys
+        if info.video_path(key, number) not in known
+    ]
+    durable.move([(source, target) for source, target in moves if source.exists()])
 
 
 def is_fresh(root: Path) -> bool:
@@ -72,10 +103,9 @@ def remove_unfinished(root: Path) -> list[str]:
 
 def _remove_orphans(root: Path, info: Info, rows: list[EpisodeRow]) -> list[str]:
     """Remove data and videos of the one episode the writer may have been publishing."""
-    if not (root / layout.CONTRACT).exists():
-        return []  # not recorded by armlet: its files are not ours to judge
-    number = FileNumber.of_episode(len(rows), info.chunks_size)
+    number = info.number_of(len(rows))
     own = [info.data_path(number), *(info.video_path(key, number) for key in info.video_keys)]
+    own.append(layout.ledger_path(len(rows)))
     known = set(_files(info, rows))
     orphans = [path for path in own if path not in known and (root / path).exists()]
     for path in orphans:
@@ -96,13 +126,15 @@ def _roll_forward(root: Path, info: Info, rows: list[EpisodeRow]) -> list[str]:
     if whole.document == info.document:
         return []
     folder = root / layout.UNFINISHED
+    was_there = folder.is_dir()
     durable.make_folder(folder)
-    if rows and all(row.stats for row in rows):
+    if rows and not info.is_v2 and all(row.stats for row in rows):
         durable.write(folder / "stats.json", stats.dumps(stats.aggregate([r.stats for r in rows])))
         durable.move([(folder / "stats.json", root / layout.STATS)])
     durable.write(folder / "info.json", whole.dumps())
     durable.move([(folder / "info.json", root / layout.INFO)])
-    remove_unfinished(root)
+    if not was_there:
+        folder.rmdir()
     return [
         f"info.json counted {info.total_episodes} episodes, {info.total_frames} frames, "
         f"{info.total_tasks} tasks; now {len(rows)}, {frames}, {tasks}"
@@ -126,19 +158,27 @@ def check(root: Path) -> list[str]:
     except DatasetError as error:
         return [str(error)]
     return [
-        *_leftovers(root),
+        *_leftovers(root, len(rows)),
         *_totals(info, rows, tasks),
         *_absent(root, info, rows),
         *_orphans(root, info, rows),
         *_row_problems(root, info, rows, len(tasks)),
         *_video_problems(root, info, rows),
         *_stats_problems(root, info),
+        *_told_problems(root, rows),
         *_contract_problems(root, info),
     ]
 
 
-def _leftovers(root: Path) -> Iterator[str]:
-    if (root / layout.UNFINISHED).exists() and not durable.is_locked(root):
+def _leftovers(root: Path, episodes: int) -> Iterator[str]:
+    if not (root / layout.UNFINISHED).exists() or durable.is_locked(root):
+        return
+    if unfinished(root, episodes):
+        yield (
+            f"{layout.UNFINISHED}: episode {episodes} was never finished; opening the dataset to "
+            "record, or repairing it, finishes it up to its last complete frame"
+        )
+    else:
         yield (
             f"{layout.UNFINISHED}: an episode was never finished; opening the dataset to "
             "record removes it"
@@ -250,8 +290,22 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
             yield f"{path}: its last episode ends at {ends[path]:.3f} s of {expected} pictures"
 
 
+def _told_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[str]:
+    for row in rows:
+        try:
+            damaged = layout.load_told(root, row.episode).get("damaged", {})
+        except DatasetError as error:
+            yield str(error)
+            continue
+        for camera, frames in damaged.items():
+            yield (
+                f"episode {row.episode}: {len(frames)} picture(s) of {camera} came damaged from "
+                f"the camera, first at frame {frames[0]}"
+            )
+
+
 def _stats_problems(root: Path, info: Info) -> Iterator[str]:
-    if not info.total_episodes:
+    if not info.total_episodes or info.is_v2:
         return
     try:
         statistics = stats.load(root / layout.STATS)

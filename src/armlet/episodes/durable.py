@@ -26,6 +26,44 @@ def write(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
+def append(handle: int, *parts: bytes | memoryview) -> None:
+    """Write parts to an open file, one after the other, without waiting for the disk."""
+    for part in parts:
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+
+
+def create(path: Path) -> int:
+    """A new, empty file, open for appending and reading; returns its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+
+
+def reopen(path: Path, size: int) -> int:
+    """An existing file cut to this size, open for appending and reading."""
+    handle = os.open(path, os.O_RDWR | os.O_APPEND)
+    try:
+        os.ftruncate(handle, size)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def write_at(path: Path, offset: int, content: bytes) -> None:
+    """Overwrite a few bytes inside a file."""
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(handle, content, offset)
+    finally:
+        os.close(handle)
+
+
+def flush(handle: int) -> None:
+    """Wait until what was appended is on disk."""
+    os.fdatasync(handle)
+
+
 def sync(paths: Iterable[Path]) -> None:
     """Wait until files' contents, or folders' entries, are on disk."""
     for path in paths:

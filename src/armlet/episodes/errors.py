@@ -31,3 +31,7 @@ class HoleError(DatasetError):
 
 class VideoError(DatasetError):
     """A video that cannot be encoded or decoded."""
+
+
+class DiskError(DatasetError):
+    """Too little room on the disk. An open episode is as it was: finish or discard it."""

@@ -1,6 +1,6 @@
-"""Where things lie in a LeRobot v3.0 dataset, and its info.json.
+"""Where things lie in a LeRobot v3.0 or v2.1 dataset, and its info.json.
 
-armlet writes one data file, one video per camera and one episodes-metadata file per episode:
+In v3.0 armlet writes one data file, one video per camera and one metadata file per episode:
 file footers are closed per episode, each file appears by one rename, and no video is ever
 rewritten. Stock LeRobot loads, filters, trains on and appends to such a dataset.
 
@@ -13,6 +13,10 @@ Columns beyond LeRobot's own:
 Stock LeRobot loads a column only if info.json declares it, makes a policy input of every key
 starting with `observation` or `action`, and demands (3, 1, 1) statistics of every key containing
 `image`; hence these two names, and one vector instead of a column per stream.
+
+`meta/armlet/episode-XXXXXX.json` is what the recorder tells of an episode: the aligner's ledger,
+and which pictures were damaged. LeRobot ignores the folder; columns of the episodes metadata would
+not do, since LeRobot demands the same columns in every file.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from armlet.contract import FILE_NAME, Contract
 from .errors import DatasetError
 
 VERSION = "v3.0"
+VERSION_2 = "v2.1"
+VERSIONS = (VERSION, VERSION_2)
 CHUNKS_SIZE = 1000
 STATE = "observation.state"
 ACTION = "action"
@@ -41,15 +47,21 @@ TASKS = Path("meta/tasks.parquet")
 CONTRACT = Path("meta") / FILE_NAME
 EPISODES = Path("meta/episodes")
 UNFINISHED = Path(".unfinished")
+# v2.1 only.
+TASK_LINES = Path("meta/tasks.jsonl")
+EPISODE_LINES = Path("meta/episodes.jsonl")
+STATS_LINES = Path("meta/episodes_stats.jsonl")
 
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 _DATA_PATH = f"data/{_FILE}.parquet"
 _VIDEO_PATH = f"videos/{{video_key}}/{_FILE}.mp4"
+_DATA_PATH_2 = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+_VIDEO_PATH_2 = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
 
 
 @dataclass(frozen=True, order=True)
 class FileNumber:
-    """A file's place in LeRobot's chunk-XXX/file-YYY numbering."""
+    """A file's place in LeRobot's chunk-XXX/file-YYY numbering; in v2.1 file is the episode."""
 
     chunk: int
     file: int
@@ -100,6 +112,16 @@ class Info:
         return str(self.document["codebase_version"])
 
     @property
+    def is_v2(self) -> bool:
+        return self.version == VERSION_2
+
+    def number_of(self, episode: int) -> FileNumber:
+        """The place of an episode that has its own files."""
+        if self.is_v2:
+            return FileNumber(episode // self.chunks_size, episode)
+        return FileNumber.of_episode(episode, self.chunks_size)
+
+    @property
     def cameras(self) -> dict[str, Feature]:
         """Picture features by camera name (key without `observation.images.`)."""
         return {
@@ -123,21 +145,26 @@ class Info:
     def _path(self, template: str, number: FileNumber, **names: str) -> Path:
         text = self.document.get(template)
         try:
-            return Path(str(text).format(chunk_index=number.chunk, file_index=number.file, **names))
+            places = {"chunk_index": number.chunk, "file_index": number.file}
+            if self.is_v2:
+                places = {"episode_chunk": number.chunk, "episode_index": number.file}
+            return Path(str(text).format(**places, **names))
         except (KeyError, IndexError, ValueError) as error:
             raise DatasetError(f"info.json: {template} is {text!r}, not a path pattern") from error
 
     def with_totals(self, episodes: int, frames: int, tasks: int) -> Info:
         """A copy that counts this many."""
-        return parse_info(
-            {
-                **self.document,
-                "total_episodes": episodes,
-                "total_frames": frames,
-                "total_tasks": tasks,
-                "splits": {"train": f"0:{episodes}"},
-            }
-        )
+        document = {
+            **self.document,
+            "total_episodes": episodes,
+            "total_frames": frames,
+            "total_tasks": tasks,
+            "splits": {"train": f"0:{episodes}"},
+        }
+        if self.is_v2:
+            document["total_videos"] = episodes * len(self.video_keys)
+            document["total_chunks"] = -(-episodes // self.chunks_size)
+        return parse_info(document)
 
     def with_streams(self, streams: Mapping[str, Mapping[str, Any]]) -> Info:
         """A copy whose video features carry their stream descriptions."""
@@ -155,6 +182,25 @@ class Info:
 def episodes_path(number: FileNumber) -> Path:
     """Episodes-metadata file, relative to the dataset."""
     return EPISODES / (_FILE.format(chunk_index=number.chunk, file_index=number.file) + ".parquet")
+
+
+def ledger_path(episode: int) -> Path:
+    """An episode's ledger, relative to the dataset."""
+    return Path(f"meta/armlet/episode-{episode:06d}.json")
+
+
+def load_told(root: Path, episode: int) -> dict[str, Any]:
+    """What the recorder told of an episode: "ledger" and "damaged"; nothing if it told nothing.
+
+    Raises DatasetError.
+    """
+    path = root / ledger_path(episode)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
 def features_of(contract: Contract) -> dict[str, Feature]:
@@ -182,23 +228,31 @@ def features_of(contract: Contract) -> dict[str, Feature]:
     return features
 
 
-def new_info(contract: Contract, robot_type: str) -> Info:
-    """info.json of a dataset without episodes."""
+def new_info(contract: Contract, robot_type: str, version: str = VERSION) -> Info:
+    """info.json of a dataset without episodes. Raises DatasetError for an unknown version."""
+    if version not in VERSIONS:
+        raise DatasetError(f"version must be one of {', '.join(VERSIONS)}, found {version!r}")
     features = features_of(contract)
+    old = version == VERSION_2
+    sizes = (
+        {"total_videos": 0, "total_chunks": 0}
+        if old
+        else {"data_files_size_in_mb": 100, "video_files_size_in_mb": 200}
+    )
+    data, pictures = (_DATA_PATH_2, _VIDEO_PATH_2) if old else (_DATA_PATH, _VIDEO_PATH)
     return parse_info(
         {
-            "codebase_version": VERSION,
+            "codebase_version": version,
             "robot_type": robot_type,
             "total_episodes": 0,
             "total_frames": 0,
             "total_tasks": 0,
+            **sizes,
             "chunks_size": CHUNKS_SIZE,
-            "data_files_size_in_mb": 100,
-            "video_files_size_in_mb": 200,
             "fps": contract.fps,
-            "splits": {"train": "0:0"},
-            "data_path": _DATA_PATH,
-            "video_path": _VIDEO_PATH if contract.cameras else None,
+            "splits": {} if old else {"train": "0:0"},
+            "data_path": data,
+            "video_path": pictures if contract.cameras else None,
             "features": {key: feature.to_json() for key, feature in features.items()},
         }
     )
@@ -220,13 +274,13 @@ def load_info(root: Path) -> Info:
 
 
 def parse_info(document: Mapping[str, Any]) -> Info:
-    """Info from the JSON document. Raises DatasetError unless it is a v3 dataset's."""
+    """Info from the JSON document. Raises DatasetError unless it is a v3 or v2.1 dataset's."""
     try:
         version = str(document["codebase_version"])
-        if not version.startswith("v3."):
+        if not version.startswith("v3.") and version != VERSION_2:
             raise DatasetError(
-                f"dataset version {version}, armlet reads v3.x; convert it with LeRobot's own "
-                "conversion script (lerobot.datasets.v30.convert_dataset_v21_to_v30)"
+                f"dataset version {version}, armlet reads v3.x and v2.1; convert it with LeRobot's "
+                "own conversion scripts"
             )
         fps = document["fps"]
         if fps != int(fps) or fps < 1:
@@ -242,7 +296,7 @@ def parse_info(document: Mapping[str, Any]) -> Info:
             document=document,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"not an info.json of LeRobot v3: {error!r}") from error
+        raise DatasetError(f"not an info.json of LeRobot v3 or v2.1: {error!r}") from error
 
 
 def _feature(block: Mapping[str, Any]) -> Feature:

@@ -1,4 +1,4 @@
-"""Reads LeRobot v3 datasets: armlet's own and stock ones with many episodes per file."""
+"""Reads LeRobot v3 and v2.1 datasets: armlet's own and stock ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class EpisodeData:
 
 
 class Dataset:
-    """A LeRobot v3 dataset on disk, opened for reading."""
+    """A LeRobot v3 or v2.1 dataset on disk, opened for reading."""
 
     def __init__(self, root: Path):
         """Raises DatasetError if root is not a dataset, or its metadata contradicts itself."""
@@ -126,6 +126,17 @@ class Dataset:
         except IndexError as error:
             raise DatasetError(f"{path}: task_index beyond the {len(self.tasks)} tasks") from error
         return EpisodeData(self.episodes[k], columns, tasks)
+
+    def ledger(self, k: int) -> dict[str, Any] | None:
+        """What the aligner told of episode k, by stream; None if nothing was stored."""
+        self._row(k)
+        found: dict[str, Any] | None = layout.load_told(self.root, k).get("ledger")
+        return found
+
+    def damaged(self, k: int) -> dict[str, list[int]]:
+        """By camera, the frames of episode k whose JPEG was damaged when it was recorded."""
+        self._row(k)
+        return dict(layout.load_told(self.root, k).get("damaged", {}))
 
     def images(
         self, k: int, camera: str, indices: Sequence[int] | None = None

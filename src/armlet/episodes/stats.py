@@ -9,17 +9,24 @@ the true one (LeRobot 0.4.0–0.5.1 square uint8 without widening).
 from __future__ import annotations
 
 import json
+import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from . import durable
 from .errors import DatasetError
 
 Stats = dict[str, NDArray[Any]]
 """One feature's statistics: min, max, mean, std, q01, q10, q50, q90, q99 and count (1,)."""
+
+Levels: TypeAlias = NDArray[np.uint32]
+"""How often each 8-bit level occurs in each channel: (3, 256)."""
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 _BINS = 5000
@@ -67,36 +74,76 @@ def _widened(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.int64 if values.dtype.kind in "iub" else np.float64)
 
 
+def count_levels(sample: NDArray[np.uint8]) -> Levels:
+    """How often each level occurs in each channel of (3, h, w) sampled pixels."""
+    counts = [cv2.calcHist([channel], [0], None, [_LEVELS], [0, _LEVELS]) for channel in sample]
+    # OpenCV 4 gives (256, 1), OpenCV 5 (256,).
+    return np.stack(counts).reshape(len(counts), _LEVELS).astype(np.uint32)
+
+
 class LevelCounts:
     """How often each 8-bit level occurs per channel, for every picture of an episode.
 
     Which pictures are sampled depends on the episode's final length, so all of them are counted,
-    3 kB each, into a file: memory stays constant however long the episode, and at its end only
+    1.5 kB each, into a file: memory stays constant however long the episode, and at its end only
     the sampled rows are read back. From level counts, every statistic of 8-bit pictures is exact.
+    Each row carries a CRC-32, so that a killed recorder's counts can be used as far as they go.
     """
 
-    def __init__(self, path: Path, height: int, width: int):
-        self._path = path
-        self._stride = pixel_stride(height, width)
-        self._file = path.open("wb")
-        self.pictures = 0
+    def __init__(self, path: Path, height: int, width: int, pictures: int | None = 0):
+        """Begin a file, or go on with one cut behind its first `pictures` rows.
 
-    def add(self, picture: NDArray[np.uint8]) -> None:
-        """Count one (H, W, 3) picture."""
-        sample = picture[:: self._stride, :: self._stride]
-        levels = [np.bincount(sample[..., c].ravel(), minlength=_LEVELS) for c in range(3)]
-        self._file.write(np.stack(levels).astype(np.uint32).tobytes())
+        None opens it for reading, `pictures` being the rows that are whole.
+        """
+        stride = pixel_stride(height, width)
+        pixels = -(-height // stride) * -(-width // stride)
+        # Halves the file where a level cannot occur more often than that.
+        self._kind = np.dtype("<u2") if pixels < 1 << 16 else np.dtype("<u4")
+        self._row = 3 * _LEVELS * self._kind.itemsize + 4
+        self._path = path
+        if pictures is None:
+            self.handle = os.open(path, os.O_RDONLY)
+            self.pictures = self._intact()
+        else:
+            self.handle = (
+                durable.reopen(path, pictures * self._row) if pictures else durable.create(path)
+            )
+            self.pictures = pictures
+
+    def add(self, levels: Levels) -> None:
+        """Keep one picture's counts."""
+        row = levels.astype(self._kind).tobytes()
+        durable.append(self.handle, row, zlib.crc32(row).to_bytes(4, "little"))
         self.pictures += 1
 
     def stats(self) -> Stats:
         """The episode's picture statistics, values in 0..1, shapes (3, 1, 1)."""
-        self._file.flush()
         chosen = sample_indices(self.pictures)
-        rows = np.memmap(self._path, np.uint32, "r", shape=(self.pictures, 3, _LEVELS))
-        return picture_stats(rows[chosen].sum(axis=0, dtype=np.int64), len(chosen))
+        total = np.zeros((3, _LEVELS), np.int64)
+        for number in chosen.tolist():
+            row = self._read(number)
+            if row is None:
+                raise DatasetError(f"{self._path.name}: the counts of picture {number} are damaged")
+            total += row
+        return picture_stats(total, len(chosen))
+
+    def _intact(self) -> int:
+        number = 0
+        while self._read(number) is not None:
+            number += 1
+        return number
 
     def close(self) -> None:
-        self._file.close()
+        """May be called again."""
+        if self.handle >= 0:
+            os.close(self.handle)
+            self.handle = -1
+
+    def _read(self, number: int) -> Levels | None:
+        row = os.pread(self.handle, self._row, number * self._row)
+        if len(row) < self._row or zlib.crc32(row[:-4]) != int.from_bytes(row[-4:], "little"):
+            return None
+        return np.frombuffer(row[:-4], self._kind).reshape(3, _LEVELS).astype(np.uint32)
 
 
 def picture_stats(counts: NDArray[np.int64], pictures: int) -> Stats:

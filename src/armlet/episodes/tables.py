@@ -1,9 +1,12 @@
-"""The three kinds of parquet file in a dataset: rows, episodes, tasks."""
+"""The three kinds of parquet file in a v3.0 dataset: rows, episodes, tasks; v2.1 has the first.
+
+`read_tasks` and `read_episodes` answer for both versions.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from . import lines
 from .errors import DatasetError
-from .layout import EPISODES, TASKS, Feature, FileNumber
+from .layout import EPISODE_LINES, EPISODES, TASK_LINES, TASKS, Feature, FileNumber, load_info
 from .stats import Stats
 
 _ARROW = {
@@ -72,8 +76,14 @@ def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> p
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def data_table(features: Mapping[str, Feature], columns: Mapping[str, NDArray[Any]]) -> pa.Table:
-    """The rows of an episode: fixed-size lists for vectors, plain values for shape (1,)."""
+def data_table(
+    features: Mapping[str, Feature], columns: Mapping[str, NDArray[Any]], described: bool = False
+) -> pa.Table:
+    """The rows of an episode: fixed-size lists for vectors, plain values for shape (1,).
+
+    described: with the schema metadata that v2.1 files carry for the `datasets` library, which up
+    to 3.6 knows lists as "Sequence" only.
+    """
     arrays = {}
     for key, feature in features.items():
         if feature.dtype == "video":
@@ -82,7 +92,18 @@ def data_table(features: Mapping[str, Feature], columns: Mapping[str, NDArray[An
         flat = pa.array(columns[key].ravel(), type=kind)
         wide = feature.shape != (1,)
         arrays[key] = pa.FixedSizeListArray.from_arrays(flat, feature.shape[0]) if wide else flat
-    return pa.table(arrays)
+    table = pa.table(arrays)
+    if not described:
+        return table
+    kinds = {key: _described(features[key]) for key in arrays}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+
+
+def _described(feature: Feature) -> dict[str, Any]:
+    value = {"dtype": feature.dtype, "_type": "Value"}
+    if feature.shape == (1,):
+        return value
+    return {"feature": value, "length": feature.shape[0], "_type": "Sequence"}
 
 
 def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
@@ -141,6 +162,8 @@ def read_tasks(root: Path) -> list[str]:
 
     Raises DatasetError if task_index is not the row number.
     """
+    if (root / TASK_LINES).exists() and not (root / TASKS).exists():
+        return lines.read_tasks(root)
     if not (root / TASKS).exists():
         return []
     table = read(root / TASKS)
@@ -190,28 +213,61 @@ def read_episodes(root: Path) -> list[EpisodeRow]:
     Raises DatasetError unless row i is episode i and row ranges follow each other: LeRobot looks
     episodes up by row, so a gap would silently shift every later one.
     """
+    files = episode_files(root)
+    if not files and (root / EPISODE_LINES).exists():
+        return _in_order(_line_rows(root))
+    return _in_order(
+        (path, _episode_row(values, path)) for path in files for values in read(path).to_pylist()
+    )
+
+
+def _in_order(found: Iterable[tuple[Path, EpisodeRow]]) -> list[EpisodeRow]:
     rows: list[EpisodeRow] = []
-    for path in episode_files(root):
-        for values in read(path).to_pylist():
-            try:
-                row = _episode_row(values)
-            except (KeyError, TypeError, ValueError) as error:
-                raise DatasetError(f"{path} is not episodes metadata: {error!r}") from error
-            start = rows[-1].dataset_to if rows else 0
-            if row.episode != len(rows):
-                raise DatasetError(
-                    f"{path}: found episode {row.episode} where episode {len(rows)} should be"
-                )
-            if (row.dataset_from, row.dataset_to) != (start, start + row.length):
-                raise DatasetError(
-                    f"{path}: episode {row.episode} has rows "
-                    f"{row.dataset_from}..{row.dataset_to}, expected {start}..{start + row.length}"
-                )
-            rows.append(row)
+    for path, row in found:
+        start = rows[-1].dataset_to if rows else 0
+        if row.episode != len(rows):
+            raise DatasetError(
+                f"{path}: found episode {row.episode} where episode {len(rows)} should be"
+            )
+        if (row.dataset_from, row.dataset_to) != (start, start + row.length):
+            raise DatasetError(
+                f"{path}: episode {row.episode} has rows "
+                f"{row.dataset_from}..{row.dataset_to}, expected {start}..{start + row.length}"
+            )
+        rows.append(row)
     return rows
 
 
-def _episode_row(values: Mapping[str, Any]) -> EpisodeRow:
+def _line_rows(root: Path) -> Iterator[tuple[Path, EpisodeRow]]:
+    """v2.1's episodes, each with files of its own."""
+    info = load_info(root)
+    known = lines.read_stats(root)
+    start = 0
+    for values in lines.read_episodes(root):
+        number = info.number_of(values.episode)
+        span = VideoSpan(number, 0.0, values.length / info.fps)
+        row = EpisodeRow(
+            episode=values.episode,
+            tasks=values.tasks,
+            length=values.length,
+            dataset_from=start,
+            dataset_to=start + values.length,
+            data=number,
+            videos=dict.fromkeys(info.video_keys, span),
+            stats=known.get(values.episode, {}),
+        )
+        start = row.dataset_to
+        yield root / EPISODE_LINES, row
+
+
+def _episode_row(values: Mapping[str, Any], path: Path) -> EpisodeRow:
+    try:
+        return _parsed(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path} is not episodes metadata: {error!r}") from error
+
+
+def _parsed(values: Mapping[str, Any]) -> EpisodeRow:
     stats: dict[str, Stats] = {}
     videos = {}
     for name, value in values.items():

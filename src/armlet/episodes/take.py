@@ -1,9 +1,10 @@
-"""One episode while it is being recorded: rows in memory, pictures into their videos."""
+"""One episode while it is being recorded: rows into a journal, pictures into their videos."""
 
 from __future__ import annotations
 
-import contextlib
 import operator
+import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,79 +15,91 @@ from numpy.typing import NDArray
 
 from armlet.contract import Camera, Contract
 
-from .errors import FrameError, HoleError, VideoError
+from . import durable
+from .errors import DiskError, FrameError, HoleError, VideoError
+from .journal import Journal
 from .layout import ACTION, IMAGES, SKEW, STAMP, STATE
-from .stats import LevelCounts, Stats
-from .video import VideoEncoder
+from .pictures import Picture, as_bytes, is_rgb, jpeg_size
+from .stats import Stats
+from .tape import Tape
+from .video import Format
+
+JOURNAL = "rows.journal"
+SYNC_S = 1.0
 
 
 @dataclass(frozen=True)
 class EpisodeFrame:
     """One frame to record.
 
-    state and action: float (n,), dataset units, in the contract's order. images: (H, W, 3) uint8
-    RGB by camera name, exactly the contract's cameras. stamp_ns: the frame's time on the grid.
-    skew_s: source stamp minus stamp_ns, exactly the contract's alignment streams.
+    state and action: float (n,), dataset units, in the contract's order. images: by camera name,
+    exactly the contract's cameras, (H, W, 3) uint8 RGB or the JPEG that the camera gave, which is
+    recorded without going through RGB. stamp_ns: the frame's time on the grid. skew_s: source
+    stamp minus stamp_ns, exactly the contract's alignment streams.
     """
 
     state: NDArray[np.floating[Any]]
     action: NDArray[np.floating[Any]]
-    images: Mapping[str, NDArray[np.uint8]]
+    images: Mapping[str, Picture]
     stamp_ns: int
     skew_s: Mapping[str, float]
 
 
-class _Tape:
-    """One camera's video and level counts."""
+@dataclass(frozen=True)
+class Setting:
+    """How an episode is recorded, beyond its contract."""
 
-    def __init__(self, folder: Path, camera: Camera, fps: int, codec: str, crf: int):
-        key = IMAGES + camera.name
-        self.video = folder / f"{key}.mp4"
-        self.counts = LevelCounts(folder / f"{key}.counts", camera.height, camera.width)
-        self.encoder = VideoEncoder(self.video, camera.height, camera.width, fps, codec, crf)
+    codec: str = "h264"
+    crf: int = 18
+    memory_bytes: int = 64 << 20
+    reserve_bytes: int = 256 << 20
 
-    def add(self, picture: NDArray[np.uint8]) -> None:
-        self.encoder.put(picture)
-        self.counts.add(picture)
 
-    def finish(self, rows: int) -> Stats:
-        pictures = self.encoder.finish()
-        if not pictures == self.counts.pictures == rows:
-            raise VideoError(
-                f"{self.video.name} holds {pictures} pictures for {rows} rows; discard this episode"
-            )
-        return self.counts.stats()
+@dataclass(frozen=True)
+class Backlog:
+    """Pictures waiting: queued for the slowest encoder, spilled those on disk only, all cameras."""
 
-    def abort(self) -> None:
-        self.encoder.abort()
-        # Closing flushes, which a full disk refuses; the counts are thrown away anyway.
-        with contextlib.suppress(OSError):
-            self.counts.close()
+    queued: int = 0
+    spilled: int = 0
+    memory_bytes: int = 0
+    spilled_bytes: int = 0
+    behind_s: float = 0.0
 
 
 class Take:
-    """An episode being recorded into a folder. Not thread safe."""
+    """An episode being recorded into a folder. One thread's own, but for `sync`.
 
-    def __init__(self, folder: Path, contract: Contract, codec: str, crf: int):
+    A thread of the take's syncs all files every SYNC_S: what a power cut may cost.
+    """
+
+    def __init__(self, folder: Path, contract: Contract, setting: Setting):
         self._contract = contract
         self._streams = tuple(stream.name for stream in contract.alignment)
-        self._states: list[NDArray[np.float32]] = []
-        self._actions: list[NDArray[np.float32]] = []
-        self._skews: list[list[float]] = []
-        self._stamps: list[int] = []
-        self._tapes: dict[str, _Tape] = {}
+        self._folder = folder
+        self._setting = setting
+        self._tapes: dict[str, Tape] = {}
+        self._last_stamp: int | None = None
         self._torn = False
         self._finished = False
+        self._error: OSError | None = None
+        self._disk_short = ""
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="sync episode", daemon=True)
+        forms = {camera.name: _form(camera, contract.fps, setting) for camera in contract.cameras}
+        self._journal = Journal(folder / JOURNAL, contract)
         try:
-            for camera in contract.cameras:
-                self._tapes[camera.name] = _Tape(folder, camera, contract.fps, codec, crf)
+            memory = setting.memory_bytes // max(1, len(forms))
+            for name, form in forms.items():
+                self._tapes[name] = Tape(folder, IMAGES + name, form, memory)
+            durable.sync([folder])
         except BaseException:
             self.abort()
             raise
+        self._keeper.start()
 
     @property
     def frames(self) -> int:
-        return len(self._stamps)
+        return self._journal.rows
 
     @property
     def videos(self) -> dict[str, Path]:
@@ -94,19 +107,45 @@ class Take:
         return {IMAGES + name: tape.video for name, tape in self._tapes.items()}
 
     @property
+    def backlog(self) -> Backlog:
+        """Pictures that wait for the encoders."""
+        spools = [tape.spool for tape in self._tapes.values()]
+        queued = max((spool.queued for spool in spools), default=0)
+        return Backlog(
+            queued=queued,
+            spilled=sum(spool.spilled for spool in spools),
+            memory_bytes=sum(spool.memory_bytes for spool in spools),
+            spilled_bytes=sum(spool.spilled_bytes for spool in spools),
+            behind_s=queued / self._contract.fps,
+        )
+
+    @property
     def queued(self) -> int:
         """Pictures waiting for the slowest encoder."""
-        return max((tape.encoder.queued for tape in self._tapes.values()), default=0)
+        return max((tape.spool.queued for tape in self._tapes.values()), default=0)
+
+    @property
+    def spilled(self) -> int:
+        """Waiting pictures that are on disk only."""
+        return sum(tape.spool.spilled for tape in self._tapes.values())
+
+    @property
+    def damaged(self) -> dict[str, list[int]]:
+        """Pictures of which only a part could be decoded, by camera, where there are any."""
+        found = {name: tape.damaged for name, tape in self._tapes.items()}
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     def add(self, frame: EpisodeFrame) -> None:
         """Take a frame: all of it or nothing.
 
-        Raises FrameError or HoleError, leaving the take as it was; or VideoError or OSError if a
-        picture could not be kept, after which the take can only be aborted.
+        Raises FrameError, HoleError or DiskError, leaving the take as it was; or VideoError or
+        OSError if a picture could not be kept, after which the take can only be aborted.
         """
         self._require_whole()
         if self._finished:
             raise VideoError("the episode's videos are closed; finish or discard the episode")
+        if self._disk_short:
+            raise DiskError(self._disk_short)
         state = _vector(STATE, frame.state, len(self._contract.state_names))
         action = _vector(ACTION, frame.action, len(self._contract.action_names))
         skews = self._skew(frame.skew_s)
@@ -114,37 +153,64 @@ class Take:
         stamp = self._stamp(frame.stamp_ns)
         self._torn = True
         for name, tape in self._tapes.items():
-            tape.add(frame.images[name])
-        self._states.append(state)
-        self._actions.append(action)
-        self._skews.append(skews)
-        self._stamps.append(stamp)
+            tape.put(frame.images[name])
+        # Last: a row in the journal says that its pictures are in the spools.
+        self._journal.add(stamp, action, state, skews)
+        self._last_stamp = stamp
         self._torn = False
 
     def finish(self) -> dict[str, Stats]:
         """Close the videos and return their statistics by feature key. May be called again."""
         self._require_whole()
         self._finished = True
+        for tape in self._tapes.values():
+            tape.end()
+        self._stop_keeper()
         return {IMAGES + name: tape.finish(self.frames) for name, tape in self._tapes.items()}
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The rows so far, the columns that only the take knows."""
-        frame_index = np.arange(self.frames, dtype=np.int64)
-        columns: dict[str, NDArray[Any]] = {
-            ACTION: np.array(self._actions, np.float32),
-            STATE: np.array(self._states, np.float32),
-            STAMP: np.array(self._stamps, np.int64),
-            "timestamp": (frame_index / self._contract.fps).astype(np.float32),
-            "frame_index": frame_index,
-        }
-        return columns | {SKEW: np.array(self._skews, np.float32)} if self._streams else columns
+        return columns_of(self._journal.read(), self._contract.fps)
 
     def abort(self) -> None:
         """Stop the encoders and close all files, whatever state they are in."""
+        self._stop_keeper()
         for tape in self._tapes.values():
             tape.abort()
+        self._journal.close()
+
+    def _stop_keeper(self) -> None:
+        self._over.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+
+    def _keep(self) -> None:
+        while not self._over.wait(SYNC_S):
+            try:
+                self._journal.sync()
+                for tape in self._tapes.values():
+                    tape.sync()
+                self._watch_disk()
+            except OSError as error:
+                self._error = error
+                return
+
+    def _watch_disk(self) -> None:
+        free = shutil.disk_usage(self._folder).free
+        low = self._setting.reserve_bytes // 4
+        self._disk_short = (
+            f"disk short: {free / 1e6:.0f} MB free at {self._folder.parent}, recording stops below "
+            f"{low / 1e6:.0f} MB while the episode can still be saved; finish or discard it and "
+            "make room"
+            if free < low
+            else ""
+        )
 
     def _require_whole(self) -> None:
+        if self._error is not None:
+            raise VideoError(
+                f"the disk failed while the episode was synced ({self._error}); discard the episode"
+            ) from self._error
         if self._torn:
             raise VideoError("a picture of this episode could not be kept; discard the episode")
 
@@ -159,36 +225,49 @@ class Take:
             raise FrameError(f"skew_s is not finite: {dict(skew_s)}")
         return skews
 
-    def _check_images(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
+    def _check_images(self, images: Mapping[str, Picture]) -> None:
         if set(images) != set(self._tapes):
             raise FrameError(
                 f"images: expected cameras {sorted(self._tapes)}, found {sorted(images)}"
             )
         for camera in self._contract.cameras:
             picture, shape = images[camera.name], (camera.height, camera.width, 3)
-            if getattr(picture, "dtype", None) != np.uint8 or picture.shape != shape:
+            if not is_rgb(picture):
+                self._check_jpeg(camera, picture)
+            elif getattr(picture, "dtype", None) != np.uint8 or picture.shape != shape:
                 raise FrameError(
                     f"image {camera.name}: expected uint8 {shape}, "
                     f"found {getattr(picture, 'dtype', type(picture).__name__)} "
                     f"{getattr(picture, 'shape', '')}"
                 )
 
+    def _check_jpeg(self, camera: Camera, picture: Picture) -> None:
+        try:
+            size = jpeg_size(as_bytes(picture))
+        except (VideoError, TypeError) as error:
+            raise FrameError(f"image {camera.name}: {error}") from error
+        if size != (camera.height, camera.width):
+            raise FrameError(
+                f"image {camera.name}: expected {camera.width}x{camera.height}, "
+                f"found a JPEG of {size[1]}x{size[0]}"
+            )
+
     def _stamp(self, stamp_ns: int) -> int:
         try:
             stamp = operator.index(stamp_ns)
         except TypeError as error:
             raise FrameError(f"stamp_ns: expected whole nanoseconds, found {stamp_ns!r}") from error
-        if not self._stamps:
+        if self._last_stamp is None:
             return stamp
         # In units of 1/(2 fps) ns-seconds, so that half a period is exact at any rate.
-        step = (stamp - self._stamps[-1]) * 2 * self._contract.fps
+        step = (stamp - self._last_stamp) * 2 * self._contract.fps
         if step > 3_000_000_000:
             period = 1e9 / self._contract.fps
-            expected = self._stamps[-1] + round(period)
+            expected = self._last_stamp + round(period)
             raise HoleError(expected, stamp, max(1, round((stamp - expected) / period)))
         if step < 1_000_000_000:
             raise FrameError(
-                f"stamp_ns: {stamp} does not follow {self._stamps[-1]} by a frame "
+                f"stamp_ns: {stamp} does not follow {self._last_stamp} by a frame "
                 f"(1/{self._contract.fps} s)"
             )
         return stamp
@@ -203,3 +282,23 @@ def _vector(name: str, values: NDArray[np.floating[Any]], size: int) -> NDArray[
     if not np.isfinite(stored).all():
         raise FrameError(f"{name} is not finite in float32: {array.tolist()}")
     return stored
+
+
+def _form(camera: Camera, fps: int, setting: Setting) -> Format:
+    try:
+        return Format(camera.height, camera.width, fps, setting.codec, setting.crf)
+    except VideoError as error:
+        raise VideoError(f"{camera.name}: {error}") from error
+
+
+def columns_of(rows: NDArray[Any], fps: int) -> dict[str, NDArray[Any]]:
+    """The columns that a journal's rows give."""
+    frame_index = np.arange(len(rows), dtype=np.int64)
+    columns: dict[str, NDArray[Any]] = {
+        ACTION: rows["action"],
+        STATE: rows["state"],
+        STAMP: rows["stamp"],
+        "timestamp": (frame_index / fps).astype(np.float32),
+        "frame_index": frame_index,
+    }
+    return columns | {SKEW: rows["skew"]} if rows["skew"].shape[1] else columns

@@ -1,21 +1,35 @@
-"""Records episodes into a LeRobot v3.0 dataset, each of them whole or not at all.
+"""Records episodes into a LeRobot dataset, v3.0 or v2.1, each of them whole or not at all.
 
-Everything of an episode is first written and fsynced under `.unfinished/`. Then files are renamed
-to their places in an order in which stock LeRobot can open the dataset at every step:
+While an episode is recorded everything of it is under `.unfinished/`, rows and pictures with
+checksums as they come (`take`, `salvage`). To finish it, what is missing is written and fsynced
+there too. Then files are renamed to their places in an order in which stock LeRobot can open the
+dataset at every step. In v3.0:
 
-1. tasks.parquet, the videos, the data file: so far no metadata speaks of them, and LeRobot counts
-   by info.json, so rows beyond its totals are never looked at;
+1. tasks.parquet, the videos, the ledger, the data file: so far no metadata speaks of them, and
+   LeRobot counts by info.json, so rows beyond its totals are never looked at;
 2. the episodes-metadata file. With this rename the episode is finished;
 3. stats.json, then info.json, which both follow from the episodes metadata.
 
-What a crash leaves is repaired when the dataset is opened again (`doctor.sweep`): before step 2
-the files of the one unfinished episode are removed, after it totals and statistics are made up.
+v2.1 has one list of episodes, and LeRobot 0.3.3 loads every data file there is and refuses rows
+without a line in that list, as well as a line without rows:
+
+1. tasks.jsonl, the videos, the ledger, episodes_stats.jsonl, which it does not count;
+2. the data file and, next, episodes.jsonl: two renames with nothing between them. A kill exactly
+   there leaves a dataset that 0.3.3 refuses until armlet has opened it;
+3. info.json.
+
+What a crash leaves is mended when the dataset is opened again: before step 2 is done, the episode
+is finished from `.unfinished/`, or removed if that is asked for; after it totals and statistics
+are made up.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,25 +39,59 @@ from numpy.typing import NDArray
 
 from armlet.contract import Contract
 
-from . import doctor, durable, layout, stats, tables, video
-from .errors import DatasetError
-from .layout import FileNumber, Info
+from . import doctor, durable, layout, lines, salvage, stats, tables, video
+from .errors import DatasetError, DiskError
+from .layout import Info
 from .resume import misfits
+from .salvage import Header, Recovered, Salvage
 from .stats import Stats
-from .take import EpisodeFrame, Take
+from .take import Backlog, EpisodeFrame, Setting, Take
 
 _log = logging.getLogger(__name__)
+
+Ledger = Mapping[str, Mapping[str, float]]
+"""What the aligner counted of each stream: counter or figure by name, by stream."""
+
+# Before anything was recorded: about twice what x264 makes of a noisy picture.
+_BYTES_PER_PIXEL = 0.2
+_BYTES_PER_ROW = 500
+_BEGIN_S = 10.0
 
 
 @dataclass(frozen=True)
 class EpisodeSummary:
-    """A finished episode. size_bytes is what it takes on disk."""
+    """A finished episode. size_bytes is what it takes on disk.
+
+    damaged: by camera, the frames whose JPEG could be decoded in part only. They are stored as
+    far as they go, and named in the dataset too.
+    """
 
     episode: int
     frames: int
     duration_s: float
     task: str
     size_bytes: int
+    damaged: Mapping[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DiskReport:
+    """Room for recording so many seconds, keeping a reserve."""
+
+    free_bytes: int
+    needed_bytes: int
+    seconds_left: float
+    root: Path
+
+    @property
+    def ok(self) -> bool:
+        return self.free_bytes >= self.needed_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.free_bytes / 1e6:.0f} MB free at {self.root}, {self.needed_bytes / 1e6:.0f} MB "
+            f"needed; room for about {self.seconds_left:.0f} s"
+        )
 
 
 class DatasetWriter:
@@ -59,33 +107,52 @@ class DatasetWriter:
         *,
         robot_type: str = "so101_follower",
         codec: str = "h264",
-        crf: int = 23,
+        crf: int | None = None,
+        version: str = layout.VERSION,
+        unfinished: str = "recover",
+        adopt: bool = False,
+        memory_bytes: int = 64 << 20,
+        reserve_bytes: int = 256 << 20,
     ):
-        """Take the dataset for writing, repairing first what a crash left (see `repaired`).
+        """Take the dataset for writing, mending first what a crash left (see `repaired`).
+
+        version: of a dataset that is created, "v3.0" or "v2.1". unfinished: whether to "recover"
+        or to "remove" an episode whose recorder was killed. adopt: a dataset of LeRobot's own,
+        without a contract, may be resumed; the caller vouches for units and calibration.
+        crf: the encoder's quality scale, lower is better; None takes the codec's own default.
+        memory_bytes: pictures kept in memory while they wait, further ones wait on disk only.
+        reserve_bytes: disk that recording leaves free.
 
         Raises DatasetError if another writer has it, if root holds something else, or, line by
         line, if the contract, fps, features, robot type or codec do not fit what is there.
         """
         self.root = Path(root)
         self._contract = contract
-        self._codec = codec
-        self._crf = crf
+        self._robot_type = robot_type
+        self._adopt = adopt
+        quality = video.default_crf(codec) if crf is None else crf
+        self._setting = Setting(codec, quality, memory_bytes, reserve_bytes)
+        if unfinished not in ("recover", "remove"):
+            raise DatasetError(f"unfinished must be recover or remove, found {unfinished!r}")
+        self.recovered: list[Recovered] = []
         self._take: Take | None = None
         self._task = ""
         self._broken = ""
-        video.stream_name(codec)
         durable.make_folder(self.root)
         self._lock: int | None = durable.lock(self.root)
         try:
-            self.repaired = doctor.repair(self.root)
-            for line in self.repaired:
-                _log.warning("%s: %s", self.root, line)
+            self.repaired: list[str] = []
             if doctor.is_fresh(self.root):
-                self._create(robot_type)
+                self._tell(doctor.repair(self.root))
+                self._create(robot_type, version)
             self._info = layout.load_info(self.root)
-            self._check_fit(robot_type)
+            self._check_fit()
+            self._tell(doctor.repair(self.root, keep=unfinished == "recover"))
+            self._info = layout.load_info(self.root)
             self._tasks = tables.read_tasks(self.root)
-            self._stats = stats.load(self.root / layout.STATS) if self._info.total_episodes else {}
+            self._stats = self._known_stats()
+            self._frame_bytes = self._recorded_frame_bytes()
+            self._recover()
         except BaseException:
             self.close()
             raise
@@ -112,34 +179,73 @@ class DatasetWriter:
 
     @property
     def queued(self) -> int:
-        """Pictures waiting for the slowest encoder; `add_frame` blocks when there are 30."""
+        """Pictures waiting for the slowest encoder. None is ever dropped."""
         return 0 if self._take is None else self._take.queued
 
+    @property
+    def spilled(self) -> int:
+        """Waiting pictures that are on disk only, all cameras."""
+        return 0 if self._take is None else self._take.spilled
+
+    @property
+    def damaged(self) -> dict[str, list[int]]:
+        """Frames of the open episode whose JPEG could be decoded in part only, by camera."""
+        return {} if self._take is None else self._take.damaged
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits for the encoders."""
+        return Backlog() if self._take is None else self._take.backlog
+
+    def required_bytes(self, seconds: float) -> int:
+        """About what an episode this long takes, by those recorded, or else by picture size."""
+        return round(seconds * self._info.fps * self._frame_bytes)
+
+    def disk(self, seconds: float) -> DiskReport:
+        """Whether there is room for so many seconds and the reserve."""
+        free = shutil.disk_usage(self.root).free
+        reserve = self._setting.reserve_bytes
+        return DiskReport(
+            free_bytes=free,
+            needed_bytes=reserve + self.required_bytes(seconds),
+            seconds_left=max(0, free - reserve) / max(1, self.required_bytes(1.0)),
+            root=self.root,
+        )
+
     def begin_episode(self, task: str) -> None:
-        """Open an episode. task is what the policy is told, in words; it must not be blank."""
+        """Open an episode. task is what the policy is told, in words; it must not be blank.
+
+        Raises DiskError if there is room for less than a few seconds.
+        """
         self._require_usable()
         if self._take is not None:
             raise DatasetError("an episode is open; finish or discard it first")
         if not task.strip():
             raise DatasetError("an episode needs a task: say in words what the arm is to do")
+        room = self.disk(_BEGIN_S)
+        if not room.ok:
+            raise DiskError(f"disk short: {room}; make room, or record to another disk")
         durable.make_folder(self._unfinished)
         try:
-            self._take = Take(self._unfinished, self._contract, self._codec, self._crf)
+            salvage.write_header(self._unfinished, self._header(task), self._contract)
+            self._take = Take(self._unfinished, self._contract, self._setting)
         except BaseException:
             doctor.remove_unfinished(self.root)
             raise
         self._task = task
 
     def add_frame(self, frame: EpisodeFrame) -> None:
-        """Add a frame; blocks while the encoders are behind.
+        """Add a frame. It is in files when this returns; the encoders are not waited for.
 
-        Raises FrameError or HoleError, leaving the episode as it was; or VideoError or OSError
-        if a picture could not be kept, after which the episode can only be discarded.
+        Raises FrameError, HoleError or DiskError, leaving the episode as it was; or VideoError or
+        OSError if a picture could not be kept, after which the episode can only be discarded.
         """
         self._open_take().add(frame)
 
-    def finish_episode(self) -> EpisodeSummary:
+    def finish_episode(self, ledger: Ledger | None = None) -> EpisodeSummary:
         """Make the open episode part of the dataset, on disk, when this returns.
+
+        ledger: what the aligner counted of each stream, to be stored with the episode.
 
         If something fails while files are prepared (a full disk), the episode stays open and
         this may be called again. Raises DatasetError for an episode without frames.
@@ -147,22 +253,9 @@ class DatasetWriter:
         take = self._open_take()
         if take.frames == 0:
             raise DatasetError("the episode has no frames; discard it")
-        ready = self._prepare(take)
-        number, before = self.episodes, self._info
-        self._broken = (
-            f"finishing episode {number} failed midway; open the dataset again, which repairs it"
-        )
-        self._publish(ready)
-        self._info, self._tasks, self._stats = ready.info, ready.tasks, ready.statistics
-        self._broken = ""
+        summary = self._save(take, self._task, ledger)
         self._drop_take()
-        return EpisodeSummary(
-            episode=number,
-            frames=ready.info.total_frames - before.total_frames,
-            duration_s=ready.row.length / self._info.fps,
-            task=self._task,
-            size_bytes=sum(path.stat().st_size for path in ready.own_files),
-        )
+        return summary
 
     def discard_episode(self) -> None:
         """Forget the open episode, also where finishing it has failed.
@@ -217,8 +310,13 @@ class DatasetWriter:
         take.abort()
         doctor.remove_unfinished(self.root)
 
-    def _create(self, robot_type: str) -> None:
-        info = layout.new_info(self._contract, robot_type)
+    def _tell(self, said: list[str]) -> None:
+        self.repaired += said
+        for line in said:
+            _log.warning("%s: %s", self.root, line)
+
+    def _create(self, robot_type: str, version: str) -> None:
+        info = layout.new_info(self._contract, robot_type, version)
         durable.make_folder(self._unfinished)
         contract = self._unfinished / "contract.json"
         self._contract.save(contract)
@@ -232,32 +330,119 @@ class DatasetWriter:
         )
         doctor.remove_unfinished(self.root)
 
-    def _check_fit(self, robot_type: str) -> None:
-        lines = misfits(self.root, self._info, self._contract, robot_type, self._codec)
-        if lines:
+    def _check_fit(self) -> None:
+        wrong = misfits(
+            self.root,
+            self._info,
+            self._contract,
+            self._robot_type,
+            self._setting.codec,
+            self._adopt,
+        )
+        if wrong:
             raise DatasetError(
-                f"{self.root} cannot be resumed with this setup:\n" + "\n".join(lines)
+                f"{self.root} cannot be resumed with this setup:\n" + "\n".join(wrong)
             )
 
-    def _prepare(self, take: Take) -> _Ready:
+    def _known_stats(self) -> dict[str, Stats]:
+        """v3.0's statistics so far. v2.1 has them per episode only."""
+        if self._info.is_v2 or not self._info.total_episodes:
+            return {}
+        return stats.load(self.root / layout.STATS)
+
+    def _recorded_frame_bytes(self) -> float:
+        """What a frame takes on disk, by what is there; before that by its pixels."""
+        if self._info.total_frames:
+            folders = (self.root / "data", self.root / "videos")
+            files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+            return sum(path.stat().st_size for path in files) / self._info.total_frames
+        pixels = sum(camera.height * camera.width for camera in self._contract.cameras)
+        return _BYTES_PER_ROW + _BYTES_PER_PIXEL * pixels
+
+    def _header(self, task: str) -> Header:
+        return Header(
+            episode=self.episodes,
+            task=task,
+            robot_type=self._robot_type,
+            codec=self._setting.codec,
+            crf=self._setting.crf,
+            adopted=self._adopt,
+        )
+
+    def _recover(self) -> None:
+        """Finish the episode that a killed recorder left, if one is there."""
+        told = salvage.read_header(self._unfinished)
+        if told is None:
+            return
+        header, contract = told
+        found = Salvage(self._unfinished, header, contract)
+        # Before anything is cut or added, and again after: a picture may not be decodable.
+        pictures = found.finish()
+        episode = self.episodes if found.frames else None
+        if found.frames:
+            self._save(found, header.task, None, pictures)
+        doctor.remove_unfinished(self.root)
+        self.recovered.append(
+            Recovered(episode, found.frames, found.rows, found.pictures, header.task)
+        )
+        self._tell([str(self.recovered[-1])])
+
+    def _save(
+        self,
+        take: Take | Salvage,
+        task: str,
+        ledger: Ledger | None,
+        pictures: dict[str, Stats] | None = None,
+    ) -> EpisodeSummary:
+        ready = self._prepare(take, task, ledger, take.finish() if pictures is None else pictures)
+        self._broken = (
+            f"finishing episode {self.episodes} failed midway; open the dataset again, "
+            "which repairs it"
+        )
+        for targets in ready.stages:
+            durable.move([(ready.staged[target], self.root / target) for target in targets])
+        self._info, self._tasks, self._stats = ready.info, ready.tasks, ready.statistics
+        self._broken = ""
+        size = sum((self.root / target).stat().st_size for target in ready.own)
+        self._frame_bytes = size / ready.row.length
+        return EpisodeSummary(
+            episode=ready.row.episode,
+            frames=ready.row.length,
+            duration_s=ready.row.length / self._info.fps,
+            task=task,
+            size_bytes=size,
+            damaged=take.damaged,
+        )
+
+    def _prepare(
+        self,
+        take: Take | Salvage,
+        task: str,
+        ledger: Ledger | None,
+        pictures: dict[str, Stats],
+    ) -> _Ready:
         """Write and fsync every file of the episode under `.unfinished`."""
-        pictures = take.finish()
-        task_index, tasks = _with_task(self._tasks, self._task)
+        task_index, tasks = _with_task(self._tasks, task)
         columns = self._columns(take, task_index)
-        row = self._row(take.frames, columns, pictures)
-        own = FileNumber.of_episode(row.episode, self._info.chunks_size)
+        row = self._row(take.frames, task, columns, pictures)
+        own = self._info.number_of(row.episode)
         info = self._info.with_totals(row.episode + 1, row.dataset_to, len(tasks))
         if row.episode == 0:
             info = info.with_streams({k: video.describe(v) for k, v in take.videos.items()})
-        statistics = stats.aggregate([self._stats, row.stats]) if row.episode else dict(row.stats)
-        contents = {
-            info.data_path(own): tables.encode(tables.data_table(info.features, columns)),
-            layout.episodes_path(own): tables.encode(tables.episode_table(row, own)),
-            layout.STATS: stats.dumps(statistics),
-            layout.INFO: info.dumps(),
-        }
+        data = tables.data_table(info.features, columns, described=info.is_v2)
+        contents = {info.data_path(own): tables.encode(data)}
         if tasks != self._tasks:
-            contents[layout.TASKS] = tables.encode(tables.tasks_table(tasks))
+            contents[_tasks_path(info)] = (
+                lines.tasks(tasks) if info.is_v2 else tables.encode(tables.tasks_table(tasks))
+            )
+        if ledger is not None or take.damaged:
+            document = {"ledger": ledger, "damaged": take.damaged}
+            contents[layout.ledger_path(row.episode)] = json.dumps(document, indent=1).encode()
+        statistics: dict[str, Stats] = {}
+        if not info.is_v2:
+            known = [self._stats] if row.episode else []
+            statistics = stats.aggregate([*known, row.stats]) if known else dict(row.stats)
+        contents |= self._metadata(row, info, statistics)
         staged = {}
         for number, (target, content) in enumerate(contents.items()):
             staged[target] = self._unfinished / f"{number}-{target.name}"
@@ -265,9 +450,26 @@ class DatasetWriter:
         for key, path in take.videos.items():
             staged[info.video_path(key, own)] = path
         durable.sync(take.videos.values())
-        return _Ready(self.root, row, info, tasks, statistics, staged)
+        return _Ready(row, info, tasks, statistics, staged)
 
-    def _columns(self, take: Take, task_index: int) -> dict[str, NDArray[Any]]:
+    def _metadata(
+        self, row: tables.EpisodeRow, info: Info, statistics: Mapping[str, Stats]
+    ) -> dict[Path, bytes]:
+        if info.is_v2:
+            line = lines.EpisodeLine(row.episode, row.tasks, row.length)
+            return {
+                layout.STATS_LINES: lines.with_stats(self.root, row.episode, row.stats),
+                layout.EPISODE_LINES: lines.with_episode(self.root, line),
+                layout.INFO: info.dumps(),
+            }
+        own = info.number_of(row.episode)
+        return {
+            layout.episodes_path(own): tables.encode(tables.episode_table(row, own)),
+            layout.STATS: stats.dumps(statistics),
+            layout.INFO: info.dumps(),
+        }
+
+    def _columns(self, take: Take | Salvage, task_index: int) -> dict[str, NDArray[Any]]:
         ones = np.ones(take.frames, np.int64)
         return take.columns() | {
             "episode_index": ones * self.episodes,
@@ -276,14 +478,18 @@ class DatasetWriter:
         }
 
     def _row(
-        self, length: int, columns: dict[str, NDArray[Any]], pictures: dict[str, Stats]
+        self,
+        length: int,
+        task: str,
+        columns: dict[str, NDArray[Any]],
+        pictures: dict[str, Stats],
     ) -> tables.EpisodeRow:
-        own = FileNumber.of_episode(self.episodes, self._info.chunks_size)
+        own = self._info.number_of(self.episodes)
         span = tables.VideoSpan(own, 0.0, length / self._info.fps)
         known = {key: stats.vector_stats(values) for key, values in columns.items()} | pictures
         return tables.EpisodeRow(
             episode=self.episodes,
-            tasks=(self._task,),
+            tasks=(task,),
             length=length,
             dataset_from=self.frames,
             dataset_to=self.frames + length,
@@ -292,21 +498,11 @@ class DatasetWriter:
             stats={key: known[key] for key in self._info.features},
         )
 
-    def _publish(self, ready: _Ready) -> None:
-        """Rename the prepared files to their places, in the order of the module's docstring."""
-        final = (ready.commit, layout.STATS, layout.INFO)
-        first = [target for target in ready.staged if target not in final]
-        # The new task must be there before the rows that point at it.
-        first.sort(key=lambda target: (target != layout.TASKS, target.suffix != ".mp4"))
-        for targets in (first, final[:1], final[1:]):
-            durable.move([(ready.staged[t], self.root / t) for t in targets])
-
 
 @dataclass(frozen=True)
 class _Ready:
     """An episode whose files are all on disk, to be renamed: staged maps target to source."""
 
-    root: Path
     row: tables.EpisodeRow
     info: Info
     tasks: list[str]
@@ -314,15 +510,53 @@ class _Ready:
     staged: dict[Path, Path]
 
     @property
-    def commit(self) -> Path:
-        """The file whose appearance makes the episode finished."""
-        own = FileNumber.of_episode(self.row.episode, self.info.chunks_size)
-        return layout.episodes_path(own)
+    def stages(self) -> tuple[list[Path], ...]:
+        """Targets in the order of the module's docstring; each group is synced before the next."""
+        info, number = self.info, self.info.number_of(self.row.episode)
+        if info.is_v2:
+            last = [layout.INFO]
+            commit = [info.data_path(number), layout.EPISODE_LINES]
+        else:
+            last = [layout.STATS, layout.INFO]
+            commit = [layout.episodes_path(number)]
+        first = [target for target in self.staged if target not in (*last, *commit)]
+        # The new task must be there before the rows that point at it.
+        first.sort(key=lambda target: (target != _tasks_path(info), target.suffix != ".mp4"))
+        return first, commit, last
 
     @property
-    def own_files(self) -> list[Path]:
-        shared = (layout.STATS, layout.INFO, layout.TASKS)
-        return [self.root / target for target in self.staged if target not in shared]
+    def own(self) -> list[Path]:
+        """Rows and videos."""
+        return [target for target in self.staged if target.suffix == ".mp4"] + [
+            self.info.data_path(self.info.number_of(self.row.episode))
+        ]
+
+
+def _tasks_path(info: Info) -> Path:
+    return layout.TASK_LINES if info.is_v2 else layout.TASKS
+
+
+def recover(root: Path) -> list[Recovered]:
+    """Finish an episode whose recorder was killed, up to its last complete frame.
+
+    What is wrong beyond that is mended as by `sweep`. Returns what was found: nothing, or one.
+    Raises DatasetError if the dataset is being written, or is not armlet's to mend.
+    """
+    root = Path(root)
+    told = salvage.read_header(root / layout.UNFINISHED) if root.is_dir() else None
+    if told is None:
+        doctor.sweep(root)
+        return []
+    header, contract = told
+    with DatasetWriter(
+        root,
+        contract,
+        robot_type=header.robot_type,
+        codec=header.codec,
+        crf=header.crf,
+        adopt=header.adopted,
+    ) as writer:
+        return writer.recovered
 
 
 def _with_task(tasks: list[str], task: str) -> tuple[int, list[str]]:

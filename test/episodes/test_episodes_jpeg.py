@@ -1,0 +1,188 @@
+"""A camera's JPEG as it is: its colours, its statistics, and what is refused."""
+
+import array
+
+import av
+import cv2
+import numpy as np
+import pytest
+from made_episodes import CONTRACT, counted, counters, frame, jpeg, picture, rgb
+from test_episodes_video import tape
+
+from armlet.episodes import Dataset, DatasetWriter, FrameError, VideoError, check, stats
+from armlet.episodes.pictures import Developer, jpeg_size, sampled
+from armlet.episodes.video import decode
+
+SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
+FORMATS = {
+    "4:2:0": (SAMPLING, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
+    "4:2:2": (SAMPLING, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422),
+    "4:4:4": (SAMPLING, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    "progressive": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+}
+SIZES = [(48, 64), (50, 70), (240, 320), (320, 240), (480, 640)]
+
+
+def grey(pixels):
+    return cv2.imencode(".jpg", pixels[..., 0])[1].tobytes()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_colours_are_those_of_the_rgb_picture(tmp_path, kind):
+    pictures = [picture(5 * i, 240, 320) for i in range(6)]
+    jpegs = [jpeg(one, *FORMATS[kind]) for one in pictures]
+    one = tape(tmp_path / "a.mp4", (240, 320), crf=4)
+    for content in jpegs:
+        one.put(content)
+    found = one.finish(6)
+    one.close()
+    error = decode(tmp_path / "a.mp4").astype(int) - np.stack([rgb(j) for j in jpegs])
+    assert np.abs(error.mean(axis=(0, 1, 2))).max() < 1.6  # decoders round down
+    assert np.abs(error).mean() < 2
+    assert np.abs(error).max() <= 12
+    assert found["count"].tolist() == [6]
+
+
+@pytest.mark.parametrize("level", [0, 1, 127, 254, 255])
+def test_full_range_becomes_limited_range(level):
+    """Range mistaken either way would be off by up to 16 levels."""
+    content = jpeg(np.full((32, 32, 3), level, np.uint8))
+    frame = Developer(32, 32).jpeg(content).frame
+    luma = np.frombuffer(frame.planes[0], np.uint8)[:32]
+    assert np.abs(luma - (16 + level * 219 / 255)).max() <= 0.5
+    assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - level).max() <= 2
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("size", SIZES)
+def test_statistics_are_those_of_the_rgb_picture(kind, size):
+    rng = np.random.default_rng(1)
+    noisy = np.clip(picture(3, *size) + rng.normal(0, 8, (*size, 3)), 0, 255).astype(np.uint8)
+    content = jpeg(noisy, *FORMATS[kind])
+    levels = Developer(*size).jpeg(content).levels
+    expected = stats.count_levels(sampled(rgb(content)))
+    assert (levels.sum(axis=1) == expected.sum(axis=1)).all()
+    ours, theirs = stats.picture_stats(levels, 1), stats.picture_stats(expected, 1)
+    for name, value in theirs.items():
+        # Two decoders' inverse transforms may differ by a level.
+        bound = 2.01 / 255 if name in ("min", "max") or name.startswith("q") else 0.2 / 255
+        assert np.abs(ours[name] - value).max() <= bound, name
+
+
+def test_a_grey_camera(tmp_path):
+    pictures = [picture(i, 48, 64) for i in range(3)]
+    one = tape(tmp_path / "a.mp4", (48, 64), crf=4)
+    for pixels in pictures:
+        one.put(grey(pixels))
+    one.finish(3)
+    error = decode(tmp_path / "a.mp4").astype(int) - np.stack([p[..., :1] for p in pictures])
+    assert np.abs(error).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        lambda b: np.frombuffer(b, np.uint8),
+        lambda b: array.array("B", b),
+    ],
+)
+def test_rows_and_jpegs_come_back_whatever_holds_their_bytes(tmp_path, form):
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        for i in range(5):
+            images = {c.name: form(jpeg(counted(i, c.height, c.width))) for c in CONTRACT.cameras}
+            writer.add_frame(frame(i, images=images))
+        writer.finish_episode()
+    dataset = Dataset(tmp_path / "set")
+    for camera in CONTRACT.cameras:
+        assert counters(dataset.images(0, camera.name)) == list(range(5))
+    assert check(dataset.root) == []
+
+
+def _bad(content, kind):
+    return {
+        "half": content[: len(content) // 2],
+        "no end": content[:-2],
+        "empty": b"",
+        "a PNG": cv2.imencode(".png", picture(0, 48, 64))[1].tobytes(),
+        "marks only": b"\xff\xd8\xff\xd9",
+        "size": jpeg(picture(0, 64, 48)),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("half", "half a JPEG"),
+        ("no end", "half a JPEG"),
+        ("empty", "not a JPEG"),
+        ("a PNG", "not a JPEG"),
+        ("marks only", "without a frame header"),
+        ("size", "expected 64x48, found a JPEG of 48x64"),
+    ],
+)
+def test_what_is_no_whole_jpeg_is_refused_and_leaves_the_episode_as_it_was(tmp_path, kind, told):
+    good = {c.name: jpeg(picture(0, c.height, c.width)) for c in CONTRACT.cameras}
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        with pytest.raises(FrameError, match=f"image front.*{told}"):
+            writer.add_frame(frame(0, images={**good, "front": _bad(good["front"], kind)}))
+        writer.add_frame(frame(0, images=good))
+        assert writer.finish_episode().frames == 1
+
+
+def test_padding_behind_the_end_is_no_fault():
+    assert jpeg_size(jpeg(picture(0, 48, 64)) + bytes(100)) == (48, 64)
+
+
+def _scan(content):
+    return content.index(b"\xff\xda")
+
+
+def test_a_jpeg_that_cannot_be_decoded_ends_the_episode_by_name(tmp_path):
+    arithmetic = b"\xff\xc9"  # a coding that no decoder here knows
+    broken = jpeg(picture(0, 48, 64)).replace(b"\xff\xc0", arithmetic, 1)
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        writer.add_frame(frame(0))
+        writer.add_frame(frame(1, images={**frame(1).images, "front": broken}))
+        with pytest.raises(VideoError, match=r"front.*picture 1: a JPEG"):
+            writer.finish_episode()
+        writer.discard_episode()
+    assert check(tmp_path / "set") == []
+
+
+def test_a_partly_damaged_jpeg_is_stored_and_named(tmp_path):
+    content = jpeg(picture(0, 48, 64))
+    torn = content[: (_scan(content) + len(content)) // 2] + b"\xff\xd9"
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        for i in range(4):
+            images = {**frame(i).images, "front": torn if i == 2 else content}
+            writer.add_frame(frame(i, images=images))
+        summary = writer.finish_episode()
+    assert (summary.frames, summary.damaged) == (4, {"front": [2]})
+    assert Dataset(tmp_path / "set").damaged(0) == {"front": [2]}
+    assert Dataset(tmp_path / "set").ledger(0) is None
+    assert check(tmp_path / "set") == [
+        "episode 0: 1 picture(s) of front came damaged from the camera, first at frame 2"
+    ]
+
+
+def test_stock_decoders_see_what_the_camera_saw(tmp_path):
+    """OpenCV and PyAV without our reader: tags, not luck, make the colours right."""
+    colours = [(250, 250, 250), (220, 40, 30), (30, 200, 60), (40, 60, 210), (5, 5, 5)]
+    one = tape(tmp_path / "a.mp4", (64, 64), crf=4)
+    for colour in colours:
+        one.put(jpeg(np.full((64, 64, 3), colour, np.uint8)))
+    one.finish(len(colours))
+    video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    by_opencv = [video.read()[1][..., ::-1].mean(axis=(0, 1)) for _ in colours]
+    video.release()
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        by_av = [f.to_ndarray(format="rgb24").mean(axis=(0, 1)) for f in container.decode(video=0)]
+    assert np.abs(np.array(by_av) - colours).max() <= 3
+    assert np.abs(np.array(by_opencv) - colours).max() <= 3
