@@ -157,6 +157,8 @@ PICTURES = (
 RECORDER = (
     Argument("root", "", "dataset directory to record into"),
     Argument("task", "", "what the episodes show, in words"),
+    Argument("episode_s", "0", "an episode ends by itself after this many seconds; 0: never"),
+    Argument("episodes", "0", "record no more than this many; 0: any number"),
 )
 POLICY = (
     Argument("checkpoint", "", "directory of a LeRobot ACT checkpoint"),
@@ -175,6 +177,13 @@ def _whole(values: Values, name: str) -> int:
         return int(values[name])
     except ValueError:
         raise BringupError(f"{name} must be a whole number, found {values[name]!r}") from None
+
+
+def _number(values: Values, name: str) -> float:
+    try:
+        return float(values[name])
+    except ValueError:
+        raise BringupError(f"{name} must be a number, found {values[name]!r}") from None
 
 
 def _emulated(values: Values) -> bool:
@@ -296,6 +305,8 @@ def _recorder(values: Values) -> list[NodeSpec]:
             values,
             root=str(Path(values["root"]).absolute()),
             task=values["task"],
+            episode_s=_number(values, "episode_s"),
+            episodes=_whole(values, "episodes"),
             calibration_file=_follower_calibration(values),
             joint_units=values["joint_units"],
         )

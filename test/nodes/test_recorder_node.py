@@ -28,7 +28,7 @@ def ready(graph):
     graph.wait_for_status("recorder: dataset", "idle")
 
 
-def test_a_kill_in_an_episode_costs_that_episode_only(tmp_path):
+def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(tmp_path):
     root = tmp_path / "dataset"
     with record(root, task="wave") as graph:
         ready(graph)
@@ -39,15 +39,44 @@ def test_a_kill_in_an_episode_costs_that_episode_only(tmp_path):
         recorder.send_signal(signal.SIGKILL)
         recorder.wait()
     dataset = Dataset(root)
-    assert len(dataset.episodes) == 1
+    finished = len(dataset.episodes)
     episode = dataset.episode(0)
     assert dataset.images(0, "front").shape == (episode.info.length, 48, 64, 3)
     with record(root, task="wave") as graph:
         ready(graph)
+        assert "recovered" in graph.said()
         record_frames(graph, 10)
-        assert "episode 1" in graph.director.trigger("recorder/stop_recording")
-    assert [e.episode for e in Dataset(root).episodes] == [0, 1]
+        graph.director.trigger("recorder/stop_recording")
+    episodes = Dataset(root).episodes
+    assert len(episodes) >= finished + 2, "the killed one, and one more"
+    assert episodes[finished].length > 15
     assert check(root) == []
+
+
+def test_episodes_end_by_themselves_and_are_counted(tmp_path):
+    root = tmp_path / "dataset"
+    with record(root, task="wave", episode_s="0.5", episodes="1") as graph:
+        ready(graph)
+        graph.director.trigger("recorder/start_recording")
+        graph.wait("an episode", lambda: Dataset(root).episodes if root.exists() else False)
+        with pytest.raises(DemoError, match="has its 1 episodes"):
+            graph.director.trigger("recorder/start_recording")
+    assert Dataset(root).episodes[0].length == 15
+
+
+def test_recording_again_discards_what_was_begun(tmp_path):
+    root = tmp_path / "dataset"
+    with record(root, task="wave") as graph:
+        ready(graph)
+        record_frames(graph, 30)
+        graph.director.trigger("recorder/rerecord_episode")
+        frames = graph.seen.count("action")
+        graph.wait("frames", lambda: graph.seen.count("action") > frames + 5)
+        graph.director.trigger("recorder/stop_recording")
+    (episode,) = Dataset(root).episodes
+    assert episode.length < 30
+    ledger = Dataset(root).ledger(0)
+    assert {"state", "action", "front", "wrist"} <= set(ledger)
 
 
 def test_an_episode_is_what_the_topics_said(tmp_path):

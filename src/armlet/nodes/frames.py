@@ -45,6 +45,10 @@ class LiveFrame:
         """RGB pictures (H, W, 3) by camera. Raises CameraError or MessageError."""
         return {camera.name: rgb(self.parts[camera.name]) for camera in self.contract.cameras}
 
+    def pictures(self) -> dict[str, Any]:
+        """By camera: JPEG bytes as they came, or RGB pixels (H, W, 3). Raises MessageError."""
+        return {camera.name: _picture(self.parts[camera.name]) for camera in self.contract.cameras}
+
     def skew_s(self) -> dict[str, float]:
         """Source stamp minus frame stamp, s, by stream."""
         return {k: v for skew in self._skews() for k, v in parse_skew(skew)[1].items()}
@@ -149,3 +153,7 @@ class FrameSubscriber:
 
 def _joints(contract: Contract) -> list[str]:
     return [name.removesuffix(".pos") for name in contract.state_names]
+
+
+def _picture(message: Image | CompressedImage) -> Any:
+    return message.data if isinstance(message, CompressedImage) else rgb(message)

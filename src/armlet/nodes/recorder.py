@@ -7,9 +7,12 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from armlet.align import counts_since
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
 from armlet.arm.units import joint_units, radians_to_dataset
@@ -30,10 +33,18 @@ SETTINGS = (
     Setting("codec", "h264", "video codec: h264, hevc or libsvtav1"),
     Setting("on_hole", "split", "an episode with a missing frame is: split at it, or refused"),
     Setting("max_frame_age_s", 0.5, "start is refused when the newest frame is older", 0.05, 5.0),
+    Setting("episode_s", 0.0, "an episode ends by itself after this long; 0: never", 0.0, 3600.0),
+    Setting("episodes", 0, "no more than this many in the dataset; 0: any number", 0, 1_000_000),
+    Setting("dataset_version", "v3.0", "of a new dataset: v3.0, or v2.1 for LeRobot before 0.4"),
+    Setting("unfinished", "recover", "what a killed recorder left: recover or remove"),
+    Setting("adopt", False, "continue a dataset of LeRobot's own, whose units you vouch for"),
 )
 
-# Frames in memory while the encoders catch up; 4 s at 30 fps, a few megabytes of JPEG.
+# Frames in memory on their way to the disk; 4 s at 30 fps, a few megabytes of JPEG.
 QUEUE_FRAMES = 120
+
+# Room on the disk that start asks for where no length is given.
+EPISODE_S = 60.0
 
 
 class Recorder(ArmletNode):
@@ -46,6 +57,9 @@ class Recorder(ArmletNode):
         self._trouble = ""
         self._last_frame_ns = 0
         self._since_ns: int | None = None
+        self._first_counts: dict[str, dict[str, int]] = {}
+        self._last_counts: dict[str, dict[str, int]] = {}
+        self._streams: dict[str, str] = {}
         self._finished: list[str] = []
         self._room = threading.Semaphore(QUEUE_FRAMES)
         self._work: ThreadPoolExecutor | None = None
@@ -66,6 +80,9 @@ class Recorder(ArmletNode):
         self.create_service(Trigger, "~/start_recording", self._on_start)
         self.create_service(Trigger, "~/stop_recording", self._on_stop)
         self.create_service(Trigger, "~/discard_episode", self._on_discard)
+        self.create_service(Trigger, "~/rerecord_episode", self._on_rerecord)
+        self.create_subscription(String, "~/task", self._on_task, 1)
+        self.create_subscription(DiagnosticArray, "aligner/ledger", self._on_ledger, LATCHED_QOS)
 
     def start(self) -> None:
         self._frames = FrameSubscriber(
@@ -109,12 +126,29 @@ class Recorder(ArmletNode):
                 self._contract,
                 robot_type=self.value("robot_type"),
                 codec=self.value("codec"),
+                version=self.value("dataset_version"),
+                unfinished=self.value("unfinished"),
+                adopt=self.value("adopt"),
             )
+            for line in self._writer.repaired:
+                self.get_logger().warning(line)
             self._trouble = ""
         except (DatasetError, OSError) as error:
             self._trouble = str(error)
             self.get_logger().error(self._trouble)
         self._announce()
+
+    def _on_task(self, message: String) -> None:
+        self.set_parameters([Parameter("task", value=message.data)])
+
+    def _on_ledger(self, message: DiagnosticArray) -> None:
+        """What the aligner says of its streams; said again here if it concerns a recording."""
+        troubled = {s.name: s.message for s in message.status if s.level != DiagnosticStatus.OK}
+        if self._since_ns is not None:
+            for name, said in troubled.items():
+                if self._streams.get(name) != said:
+                    self.get_logger().warning(f"while recording: {name}: {said}")
+        self._streams = troubled
 
     def _on_frame(self, frame: LiveFrame) -> None:
         self._last_frame_ns = frame.stamp_ns
@@ -125,7 +159,7 @@ class Recorder(ArmletNode):
     def _write(self, frame: LiveFrame) -> None:
         try:
             if self._writer is not None and self._writer.recording:
-                self._add(self._writer, self._episode_frame(frame))
+                self._add(self._writer, frame)
         except (DatasetError, MessageError, CameraError, OSError) as error:
             self._give_up(error)
         except Exception as error:
@@ -134,22 +168,31 @@ class Recorder(ArmletNode):
         finally:
             self._room.release()
 
-    def _add(self, writer: DatasetWriter, frame: EpisodeFrame) -> None:
+    def _add(self, writer: DatasetWriter, frame: LiveFrame) -> None:
+        row = self._episode_frame(frame)
+        counts = frame.ledger()
         try:
-            writer.add_frame(frame)
+            writer.add_frame(row)
         except HoleError as hole:
             if self.value("on_hole") == "refuse":
                 raise
             self.get_logger().warning(f"episode is split: {hole}")
             self._finish_now()
             writer.begin_episode(self.value("task"))
-            writer.add_frame(frame)
+            writer.add_frame(row)
+        if writer.open_frames == 1:
+            self._first_counts = counts
+        self._last_counts = counts
+        frames = round(self.value("episode_s") * frame.contract.fps)
+        if frames and writer.open_frames >= frames:
+            self._since_ns = None
+            self._finish_now()
 
     def _episode_frame(self, frame: LiveFrame) -> EpisodeFrame:
         return EpisodeFrame(
             state=radians_to_dataset(frame.state(), self._calibration, self._units),
             action=radians_to_dataset(frame.action(), self._calibration, self._units),
-            images=frame.images(),
+            images=frame.pictures(),
             stamp_ns=frame.stamp_ns,
             skew_s=frame.skew_s(),
         )
@@ -198,10 +241,15 @@ class Recorder(ArmletNode):
         age = (self.now_ns() - self._last_frame_ns) * 1e-9
         if age > self.value("max_frame_age_s"):
             seen = f"is {age:.1f} s old" if self._last_frame_ns else "never came"
-            return f"the newest whole frame {seen}; see the aligner's diagnostics for the stream"
+            told = "; ".join(f"{name}: {said}" for name, said in self._streams.items())
+            return f"the newest whole frame {seen}; {told or 'see the aligner on /diagnostics'}"
         if not self.value("task"):
             return "parameter task is empty; say in words what the episode shows"
-        return ""
+        wanted = self.value("episodes")
+        if wanted and self._writer.episodes >= wanted:
+            return f"the dataset has its {wanted} episodes; raise the parameter episodes for more"
+        room = self._writer.disk(self.value("episode_s") or EPISODE_S)
+        return "" if room.ok else f"disk short: {room}; make room, or record to another disk"
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._since_ns is None:
@@ -229,10 +277,12 @@ class Recorder(ArmletNode):
         if not self._writer.open_frames:
             self._writer.discard_episode()
             raise DatasetError("no frame came between start and stop; nothing was saved")
-        summary = self._writer.finish_episode()
+        summary = self._writer.finish_episode(counts_since(self._last_counts, self._first_counts))
         said = f"episode {summary.episode}: {summary.frames} frames, {summary.duration_s:.1f} s"
         self._finished.append(said)
         self.get_logger().info(f"saved {said}")
+        for camera, frames in summary.damaged.items():
+            self.get_logger().warning(f"{camera}: {len(frames)} pictures were damaged: {frames}")
 
     def _on_discard(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         recording, self._since_ns = self._since_ns is not None, None
@@ -244,25 +294,47 @@ class Recorder(ArmletNode):
         self._announce()
         return response
 
+    def _on_rerecord(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        self._on_discard(request, response)
+        return self._on_start(request, response)
+
     def _announce(self) -> None:
         self._status.publish(self._state_message())
 
     def _state_message(self) -> DiagnosticStatus:
         recording = self._since_ns is not None
-        idle = "idle" if self._contract is not None else "waiting for frames"
         values: dict[str, object] = {
             "recording": recording,
+            "task": self.value("task"),
             "incomplete_frames": 0 if self._frames is None else self._frames.incomplete,
             "root": self.value("root"),
         }
-        if self._writer is not None:
-            values |= {"episodes": self._writer.episodes, "frames": self._writer.frames}
-        return diagnostic(
-            f"{self.label}: dataset",
-            DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.OK,
-            self._trouble or ("recording" if recording else idle),
-            values,
-        )
+        writer = self._writer
+        if writer is not None:
+            values |= {
+                "episodes": writer.episodes,
+                "frames": writer.frames,
+                "open_frames": writer.open_frames,
+                "queued": writer.queued,
+                "spilled": writer.spilled,
+                "seconds_left": f"{writer.disk(1.0).seconds_left:.0f}",
+            }
+        level, said = self._level(recording)
+        return diagnostic(f"{self.label}: dataset", level, said, values | self._streams)
+
+    def _level(self, recording: bool) -> tuple[bytes, str]:
+        if self._trouble:
+            return DiagnosticStatus.ERROR, self._trouble
+        age_s = (self.now_ns() - self._last_frame_ns) * 1e-9
+        if recording and age_s > self.value("max_frame_age_s"):
+            return DiagnosticStatus.WARN, f"recording, but no whole frame came for {age_s:.1f} s"
+        if recording:
+            troubled = ", ".join(self._streams)
+            level = DiagnosticStatus.WARN if troubled else DiagnosticStatus.OK
+            return level, f"recording; trouble with {troubled}" if troubled else "recording"
+        return DiagnosticStatus.OK, "waiting for frames" if self._contract is None else "idle"
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         self._announce()
