@@ -16,6 +16,7 @@ from . import (
     policy,
     registers,
     scan,
+    session,
     setup_motors,
     train,
     up,
@@ -23,18 +24,19 @@ from . import (
 
 COMMANDS = (
     up,
+    session,
     demo,
-    emulate,
-    dataset,
-    policy,
-    train,
-    scan,
-    find_cameras,
+    doctor,
     find_port,
+    scan,
+    setup_motors,
     calibrate,
     registers,
-    setup_motors,
-    doctor,
+    find_cameras,
+    dataset,
+    train,
+    policy,
+    emulate,
 )
 
 
