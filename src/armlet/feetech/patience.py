@@ -8,9 +8,6 @@ SHORTEST_S = 0.0005
 """Below that, any pause of the scheduler would pass for a lost reply. Twice as much would cost a
 200 Hz loop that loses a tenth of all packets each way 3 % of its cycles."""
 
-_AWAKE_S = 0.00003
-"""How long before the last reply is due a sleeper is to be awake again."""
-
 _USUALLY_LATE_S = 0.00008
 _AT_MOST_LATE_S = 0.0002
 """Timers fire late: by 50 us for the kernel's slack and some more to get to run."""
@@ -30,12 +27,12 @@ class Patience:
     The delay of each reply beyond its time on the wire goes into a smoothed mean and a smoothed
     deviation; patience is the mean and four deviations (Jacobson's estimator, RFC 6298). One or two
     silences are put down to loss; with each further one it doubles, so a line that has become
-    slower is waited for. Until something has come it is the longest. Giving up too
-    early costs a request, never a value: a late reply is told from the next one by its length.
+    slower is waited for. Until something has come it is the longest. Giving up too early costs a
+    request, never a value: a late reply is told from the next one by its length.
 
-    Replies cannot come before their bytes have been on the wire, so a reader sleeps until shortly
-    before then and is not woken by each reply. A line that has no such wire (a pseudo-terminal)
-    shows by being faster, and is waited for awake.
+    Replies cannot come before their bytes have been on the wire, so a reader sleeps until then and
+    is not woken by each reply. A line that has no such wire (a pseudo-terminal) shows by being
+    faster, and is waited for awake.
 
     Args:
         longest_s: upper bound.
@@ -61,7 +58,7 @@ class Patience:
 
         Who sleeps does not see replies that come early, so now and then it stays awake to look.
         """
-        asleep_s = wire_s - _AWAKE_S - self._late_s
+        asleep_s = wire_s - self._late_s
         self._slept = (
             self._on_time >= _CONVINCED
             and self._on_time % _LOOK_EVERY > 0
