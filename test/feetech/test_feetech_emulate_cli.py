@@ -114,15 +114,16 @@ def test_new_servos_come_one_by_one(tmp_path: Path) -> None:
         process.stdin = None
 
 
-def test_an_arm_to_calibrate_is_swept_once_its_offset_is_set(tmp_path: Path) -> None:
+def test_an_arm_to_calibrate_is_swept_on_enter(tmp_path: Path) -> None:
     link = tmp_path / "arm"
     options = ("--link", str(link), "--ids", "1,5", "--horn-offsets", "3", "--hand", "sweep")
     with running(*options) as process:
-        said(process)
+        assert "Enter to move the joints" in said(process)
         with Bus(str(link), timeout_s=2.0) as bus:
             middle = bus.read(1, PRESENT_POSITION)
             assert bus.read(1, PRESENT_POSITION) == middle
-            bus.write(1, HOMING_OFFSET, (middle - 2047 + 2047) % 4096 - 2047)
+            process.send_signal(signal.SIGUSR1)
+            assert "Enter to hold" in said(process)
             positions = {bus.read(1, PRESENT_POSITION) for _ in range(300)}
             assert len(positions) > 1, "the hand moves it"
 
@@ -140,19 +141,20 @@ def test_the_hand_goes_from_stop_to_stop() -> None:
     bus = EmulatedBus((1, 5), clock=lambda: now_s[0])
     for servo in bus.chain:
         mount(servo, 4000, 2000 if servo.id == 1 else None)
-        servo.hand = SweepingHand(servo)
+        servo.hand = hand = SweepingHand(servo)
         now_s[0] += 3.0
         assert servo.position == 4000
         servo.poke(HOMING_OFFSET, 1953)
+        hand.sweeping = True
         servo.mark()
         for _ in range(200):
             now_s[0] += 0.05
             servo.advance(now_s[0])
         reach = 1000 if servo.id == 1 else 1950
         assert servo.travel == pytest.approx((2047 - reach, 2047 + reach), abs=1)
-        servo.poke(HOMING_OFFSET, 0)
+        hand.sweeping = False
         now_s[0] += 0.05
-        assert servo.position == 4000
+        assert servo.position == 2047
 
 
 def test_horns_are_put_on_anyhow_but_repeatably() -> None:

@@ -60,8 +60,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--hand",
         choices=("sweep",),
-        help="a hand holds each joint in the middle while its torque is off and its Homing_Offset "
-        "is 0, and moves it from stop to stop when that has been set",
+        help="a hand holds each joint in the middle while its torque is off; Enter here, or "
+        "SIGUSR1, has it move them from stop to stop, and stop again",
     )
     parser.add_argument(
         "--voltage", type=float, default=7.4, metavar="V", help="supply (default %(default)s)"
@@ -91,6 +91,10 @@ def run(args: argparse.Namespace) -> int:
             line = _OneByOne(bus)
             print(f"{what} on {bus.port} at {args.baud} baud{paced}; {line.shown}", flush=True)
             _serve(bus, line.exchange, watch=True)
+        elif args.hand:
+            hand = _Hand(bus)
+            print(f"{what} on {bus.port} at {args.baud} baud{paced}; {hand.shown}", flush=True)
+            _serve(bus, hand.turn, watch=True)
         else:
             print(f"{what} on {bus.port} at {args.baud} baud{paced}", flush=True)
             _serve(bus, lambda: None, watch=False)
@@ -166,8 +170,30 @@ class _OneByOne:
         print(self.shown, flush=True)
 
 
+class _Hand:
+    """The hands on all joints: they hold the middle, or sweep."""
+
+    def __init__(self, bus: EmulatedBus) -> None:
+        from armlet.feetech.emulated_arm import SweepingHand
+
+        self._hands = [each.hand for each in bus.chain if isinstance(each.hand, SweepingHand)]
+
+    @property
+    def shown(self) -> str:
+        """What it does now."""
+        if self._hands[0].sweeping:
+            return "the hand moves the joints, Enter to hold the middle"
+        return "the hand holds the middle, Enter to move the joints"
+
+    def turn(self) -> None:
+        """Does the other thing and says so."""
+        for hand in self._hands:
+            hand.sweeping = not hand.sweeping
+        print(self.shown, flush=True)
+
+
 def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
-    """Until SIGINT or SIGTERM; Enter and SIGUSR1 exchange servos."""
+    """Until SIGINT or SIGTERM; Enter and SIGUSR1 exchange servos, or turn the hand."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)

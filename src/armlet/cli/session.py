@@ -52,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
     from armlet.cli.session_graph import RecordGraph
     from armlet.cli.session_screen import SessionScreen
 
-    with RecordGraph(args.namespace) as graph, SessionScreen(KEYS) as screen:
-        with contextlib.suppress(KeyboardInterrupt, EOFError):
-            _serve(graph, screen)
+    with (
+        RecordGraph(args.namespace) as graph,
+        SessionScreen(KEYS) as screen,
+        contextlib.suppress(KeyboardInterrupt, EOFError),
+    ):
+        _serve(graph, screen)
     return 0
 
 

@@ -38,15 +38,17 @@ def span_of(id: int) -> int | None:
 class SweepingHand:
     """A hand that does an operator's part in a calibration, for `EmulatedServo.hand`.
 
-    It holds the joint in the middle while the servo's Homing_Offset is 0, as a calibration leaves
-    it at first, and moves it from stop to stop, over and over, once that is set.
+    It holds the joint in the middle, or moves it from stop to stop, over and over.
 
     Args:
         servo: mounted; the middle between its stops is the middle, or where it stands.
+
+    Attributes:
+        sweeping: whether it moves.
     """
 
     def __init__(self, servo: EmulatedServo) -> None:
-        self._servo = servo
+        self.sweeping = False
         if servo.stops is None:
             self._middle = servo.position + servo.peek(HOMING_OFFSET)
             self._reach = _FREE_SWEEP / 2
@@ -57,7 +59,7 @@ class SweepingHand:
 
     def __call__(self, now_s: float) -> float:
         """Actual ticks at a time of the servo's clock."""
-        if not self._servo.peek(HOMING_OFFSET):
+        if not self.sweeping:
             self._begun_s = None
             return self._middle
         if self._begun_s is None:

@@ -80,6 +80,7 @@ class Line:
         self._copied: tuple[int, int] | None = None
         self._echoes: bool | None = None
         self._unheard = b""
+        self._awake_until = 0.0
 
     def close(self) -> None:
         """Closes the port."""
@@ -191,7 +192,7 @@ class Line:
         answer = _silence()
         wire_s = (len(data) + request.due.size) * self._byte_s
         deadline = self._deadline(answer.written_ns / 1e9, wire_s, until)
-        self.patience.sleep(wire_s)
+        self._awake_until = self.patience.sleep(wire_s)
         if tries:
             self._sift(answer, request, self._read(answer, deadline), deadline, tries)
         else:
@@ -274,7 +275,7 @@ class Line:
         self._count(parser)
 
     def _read(self, answer: Answer, deadline: float) -> bytes:
-        data = self._device.read(deadline)
+        data = self._device.read(deadline, self._awake_until)
         if data:
             answer.last_ns = time.monotonic_ns()
             self._counters.bytes_received += len(data)

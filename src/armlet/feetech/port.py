@@ -104,7 +104,7 @@ class SerialPort:
             if data and not self._wait(self._writable, deadline):
                 raise self._lost(f"it accepted no bytes for {timeout_s:g} s")
 
-    def read(self, deadline: float) -> bytes:
+    def read(self, deadline: float, awake_until: float = 0.0) -> bytes:
         """Waits for bytes and returns all that are there.
 
         What already lies in the kernel's buffer is returned even if the deadline has passed, so a
@@ -112,6 +112,7 @@ class SerialPort:
 
         Args:
             deadline: time.monotonic() at which to give up.
+            awake_until: time.monotonic() until which it looks for them without sleeping.
 
         Returns:
             The bytes, empty if none came in time.
@@ -119,6 +120,9 @@ class SerialPort:
         Raises:
             PortError: the port is lost.
         """
+        while time.monotonic() < awake_until:
+            if data := self._read():
+                return data
         while self._wait_readable(deadline):
             data = self._read()
             if data is None:
