@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff format --check $(CODE)
@@ -35,7 +35,7 @@ oracle:
 $(READY): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[ros,policy,plot,dev]'
+	  --constraint constraints.txt --editable '.[ros,policy,plot,bag,dev]'
 	touch $@
 
 clean:
