@@ -1,4 +1,4 @@
-"""`armlet dataset`: look at a recorded dataset, and check it."""
+"""`armlet dataset`: look at a recorded dataset, check it, mend it, write it in another form."""
 
 from __future__ import annotations
 
@@ -10,20 +10,87 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import dataset_convert
+
 if TYPE_CHECKING:
     from armlet.episodes import Dataset
+    from armlet.episodes.lint import Review
+
+# As many episodes as a person scrolls through.
+SHOWN = 20
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("dataset", help="look at a dataset, check it")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    info = verbs.add_parser("info", help="what is in a dataset")
-    info.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser = subparsers.add_parser("dataset", help="look at a dataset, check, mend, convert it")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    info = _verb(verbs, "info", run_info, "what is in a dataset")
     info.add_argument("--json", action="store_true", help="print JSON")
-    info.set_defaults(run=run_info)
-    check = verbs.add_parser("check", help="exit 1 and say why if anything is wrong with it")
-    check.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
-    check.set_defaults(run=run_check)
+    _add_check(verbs)
+    stats = _verb(verbs, "stats", run_stats, "compute the statistics again and compare")
+    stats.add_argument("--write", action="store_true", help="store those that differ")
+    stats.add_argument("--no-video", action="store_true", help="leave pictures out: no decoding")
+    _add_view(verbs)
+    _add_compact(verbs)
+    repair = _verb(verbs, "repair", run_repair, "mend what a crash left; says what it would do")
+    repair.add_argument("--yes", action="store_true", help="do it")
+    repair.add_argument(
+        "--remove", action="store_true", help="remove an unfinished episode, do not recover it"
+    )
+    dataset_convert.add_verb(verbs)
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Any, text: str
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = _verb(verbs, "check", run_check, "exit 1 and say why if it is not fit to train on")
+    check.add_argument("--strict", action="store_true", help="warnings count as errors")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument(
+        "--no-video", action="store_true", help="do not decode pictures; finds no frozen camera"
+    )
+    check.add_argument(
+        "--frozen-s",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="pictures that stay the same for longer are frozen (default: 1)",
+    )
+
+
+def _add_view(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    view = _verb(verbs, "view", run_view, "draw contact sheets and plots of episodes")
+    view.add_argument(
+        "--episode",
+        type=int,
+        action="append",
+        metavar="N",
+        help=f"which; may be repeated (default: all, or {SHOWN} evenly spaced)",
+    )
+    view.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of the page (default: ROOT-view)"
+    )
+    view.add_argument("--rerun", action="store_true", help="open Rerun instead, if installed")
+
+
+def _add_compact(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compact = _verb(
+        verbs, "compact", run_compact, "merge files to LeRobot's sizes; nothing is encoded again"
+    )
+    compact.add_argument("output", type=Path, metavar="OUTPUT", help="the new dataset's folder")
+    for kind in ("data", "video"):
+        compact.add_argument(
+            f"--{kind}-mb",
+            type=float,
+            metavar="MB",
+            help=f"size of {kind} files (default: the dataset's {kind}_files_size_in_mb)",
+        )
 
 
 def run_info(args: argparse.Namespace) -> int:
@@ -33,8 +100,7 @@ def run_info(args: argparse.Namespace) -> int:
     try:
         summary = summarize(Dataset(args.root))
     except DatasetError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _fail(error)
     if args.json:
         print(json.dumps(summary, indent=2, ensure_ascii=False))
     else:
@@ -43,15 +109,146 @@ def run_info(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print what is wrong with a dataset; 1 if anything is."""
-    from armlet.episodes import check
+    """Print what is wrong with a dataset; 1 if there are errors, or with --strict warnings."""
+    from armlet.episodes.lint import review
 
-    problems = check(args.root)
-    for problem in problems:
-        print(problem)
-    if not problems:
-        print(f"{args.root}: nothing wrong")
-    return 1 if problems else 0
+    with _progress("episodes looked at") as progress:
+        found = review(args.root, not args.no_video, args.frozen_s, progress)
+    if args.json:
+        print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print_review(args.root, found)
+    return 1 if found.errors or (args.strict and found.warnings) else 0
+
+
+def print_review(root: Path, found: Review) -> None:
+    """Findings one to a line, then what was measured."""
+    for finding in found.findings:
+        print(finding)
+    lags = [
+        f"{lag.joint.removesuffix('.pos')} {1000 * lag.lag_s:.0f}"
+        for lag in found.lags
+        if lag.lag_s is not None
+    ]
+    if lags:
+        print(f"state follows action by, ms: {', '.join(lags)}")
+    if not found.findings:
+        print(f"{root}: nothing wrong")
+    else:
+        print(f"{root}: {found.errors} errors, {found.warnings} warnings")
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """Print where statistics are not those of the data; 1 if so and they were not written."""
+    from armlet.episodes import DatasetError
+    from armlet.episodes.restat import recount, write
+
+    try:
+        with _progress("episodes counted") as progress:
+            found = recount(args.root, not args.no_video, progress)
+        for difference in found.differences:
+            print(difference)
+        if not found.differences:
+            print(f"{args.root}: statistics are those of the data")
+            return 0
+        if not args.write:
+            print(f"{len(found.differences)} differ; --write stores the right ones")
+            return 1
+        write(args.root, found)
+        print(f"{args.root}: statistics are written")
+        return 0
+    except DatasetError as error:
+        return _fail(error)
+
+
+def run_view(args: argparse.Namespace) -> int:
+    """Draw a page; 0, or 1 if there is nothing to draw it of or with."""
+    from armlet.episodes import Dataset, DatasetError
+    from armlet.episodes.view import draw, open_rerun
+
+    try:
+        dataset = Dataset(args.root)
+        chosen = _chosen(args.episode, len(dataset.episodes))
+        if args.rerun:
+            open_rerun(dataset, chosen)
+            return 0
+        root = args.root.absolute()
+        output = args.output or root.with_name(f"{root.name}-view")
+        with _progress("episodes drawn") as progress:
+            page = draw(dataset, chosen, output, progress)
+    except DatasetError as error:
+        return _fail(error)
+    print(page.index)
+    return 0
+
+
+def _chosen(asked: list[int] | None, count: int) -> list[int]:
+    from armlet.episodes import DatasetError
+
+    if not count:
+        raise DatasetError("the dataset has no episodes")
+    if asked is None:
+        shown = min(count, SHOWN)
+        return [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
+    wrong = [k for k in asked if not 0 <= k < count]
+    if wrong:
+        raise DatasetError(f"there are episodes 0..{count - 1}, not {wrong}")
+    return asked
+
+
+def run_compact(args: argparse.Namespace) -> int:
+    """Write the merged dataset; 0, or 1 and why not."""
+    from armlet.episodes import DatasetError
+    from armlet.episodes.compact import compact
+
+    try:
+        done = compact(args.root, args.output, args.data_mb, args.video_mb)
+    except (DatasetError, OSError) as error:
+        return _fail(error)
+    print(
+        f"{args.output}: {done.episodes} episodes in {done.files_after} files, "
+        f"before {done.files_before}"
+    )
+    return 0
+
+
+def run_repair(args: argparse.Namespace) -> int:
+    """Mend, or without --yes say what would be done; 1 if it cannot be mended."""
+    from armlet.episodes import DatasetError
+    from armlet.episodes.mend import repair
+
+    try:
+        said = repair(args.root, args.yes, args.remove)
+    except (DatasetError, OSError) as error:
+        return _fail(error)
+    for line in said:
+        print(line)
+    if not said:
+        print(f"{args.root}: nothing to repair")
+    elif not args.yes:
+        print("nothing was changed; --yes does it")
+    return 0
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Any:
+    """A function that shows how many of how many are done, on a terminal's stderr."""
+    shown = sys.stderr.isatty()
+
+    def show(done: int, count: int) -> None:
+        if shown:
+            print(f"\r{done} of {count} {what}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _fail(error: Exception) -> int:
+    print(error, file=sys.stderr)
+    return 1
 
 
 def summarize(dataset: Dataset) -> dict[str, Any]:

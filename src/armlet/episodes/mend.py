@@ -21,13 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import durable, layout, restat, video
+from . import doctor, durable, layout, restat, salvage, tables, video
 from .errors import DatasetError
 from .layout import Info
 from .pictures import Developer
 from .reel import Reel, index_path
 from .tables import EpisodeRow, VideoSpan
 from .video import Encoder, Format
+from .writer import recover
 
 IMAGES = Path("images")
 _CODECS = {"av1": "libsvtav1", "h264": "h264", "hevc": "hevc"}
@@ -325,3 +326,78 @@ def _picture_steps(root: Path, last: int) -> Iterator[Step]:
 
 def _dumped(lines: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+
+# --- any dataset --------------------------------------------------------------------------------
+
+
+def repair(root: Path, yes: bool, remove: bool = False) -> list[str]:
+    """Mend what a crash left in a dataset, or without `yes` say what would be done.
+
+    An unfinished episode of armlet's recorder is finished up to its last complete frame, or with
+    `remove` removed. Returns what was, or would be, done. Raises DatasetError if the dataset is
+    being written, or is broken in a way no crash leaves.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder")
+    if durable.is_locked(root):
+        raise DatasetError(f"{root} is being written by a recorder; stop that one first")
+    if _is_stock_v2(root):
+        return _stock(root, yes)
+    if not yes:
+        return _foreseen(root, remove)
+    if remove or salvage.read_header(root / layout.UNFINISHED) is None:
+        return doctor.sweep(root)
+    return [str(one) for one in recover(root)]
+
+
+def _is_stock_v2(root: Path) -> bool:
+    known = (root / layout.CONTRACT).exists() or (root / layout.UNFINISHED).exists()
+    return not known and (root / layout.INFO).exists() and layout.load_info(root).is_v2
+
+
+def _stock(root: Path, yes: bool) -> list[str]:
+    steps = plan(root)
+    if yes:
+        handle = durable.lock(root)
+        try:
+            for step in steps:
+                step.do()
+        finally:
+            durable.unlock(handle)
+    return [step.said for step in steps]
+
+
+def _foreseen(root: Path, remove: bool) -> list[str]:
+    """What would be done to a v3.0 dataset, or one of armlet's."""
+    said = []
+    folder = root / layout.UNFINISHED
+    told = salvage.read_header(folder)
+    if told is not None and not remove:
+        found = salvage.Salvage(folder, *told)
+        pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())
+        there = f"{found.rows} rows, pictures: {pictures or 'none'}"
+        said.append(
+            f"finish unfinished episode {told[0].episode}: {found.frames} frames ({there})"
+            if found.frames
+            else f"remove an unfinished episode without a complete frame ({there})"
+        )
+    elif folder.is_dir():
+        count = sum(1 for _ in folder.iterdir())
+        said.append(f"remove an unfinished episode ({count} files)")
+    if doctor.is_fresh(root):
+        return said
+    info, rows = layout.load_info(root), tables.read_episodes(root)
+    frames = rows[-1].dataset_to if rows else 0
+    right = info.with_totals(len(rows), frames, len(tables.read_tasks(root)))
+    if info.total_episodes > len(rows):
+        raise DatasetError(
+            f"{root}: info.json counts {info.total_episodes} episodes, the metadata of {len(rows)} "
+            "is there; armlet never leaves this: restore the metadata from a copy"
+        )
+    if right.document != info.document:
+        said.append(
+            f"correct {layout.INFO}: it counts {info.total_episodes} episodes, "
+            f"{info.total_frames} frames; there are {len(rows)}, {frames}"
+        )
+    return said

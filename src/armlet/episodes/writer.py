@@ -266,10 +266,17 @@ class DatasetWriter:
             raise DatasetError("no episode is open; begin one first")
         self._drop_take()
 
-    def close(self) -> None:
-        """Discard the open episode, if any, and give the dataset back. May be called again."""
+    def close(self, keep: bool = False) -> None:
+        """Discard the open episode, if any, and give the dataset back. May be called again.
+
+        keep: leave the open episode on disk as a kill would, for the next writer to recover it up
+        to its last complete frame; where it can be neither finished nor gone on with.
+        """
         try:
-            if self._take is not None:
+            if self._take is not None and keep:
+                take, self._take = self._take, None
+                take.abort()
+            elif self._take is not None:
                 self._drop_take()
         finally:
             if self._lock is not None:

@@ -18,11 +18,12 @@ NO_DISK_BYTES = 0.5e9
 _PATIENCE_S = 5.0
 _PROC = Path("/proc")
 
-_EXTRAS = {"torch": "policy", "safetensors": "policy", "matplotlib": "plot"}
+_EXTRAS = {"torch": "policy", "safetensors": "policy", "matplotlib": "plot", "rosbags": "bag"}
 _USES = {
     "torch": "policies and training",
     "safetensors": "reading checkpoints",
     "matplotlib": "pictures of runs",
+    "rosbags": "datasets from bags",
 }
 
 _MEDDLERS = {

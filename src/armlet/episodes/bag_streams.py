@@ -1,0 +1,203 @@
+"""Which topics of a bag are which streams: the aligner node's parameters, read without ROS.
+
+The same YAML, the same names and meanings; what becomes of a message is in `align`, for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from armlet.align import JointError, JointPart, Policy, StreamConfig, fingerprint, joint_parts
+from armlet.camera import jpeg
+
+from .errors import DatasetError
+
+STATE, ACTION = "state", "action"
+
+TYPES = {
+    "joint_state": "sensor_msgs/msg/JointState",
+    "compressed": "sensor_msgs/msg/CompressedImage",
+    "raw": "sensor_msgs/msg/Image",
+}
+# Samples held at most; as in the aligner node.
+DEPTHS = {"joint_state": 4096, "compressed": 512, "raw": 128}
+
+_DEFAULTS: dict[str, Any] = {
+    "topic": "",
+    "topics": [],
+    "prefixes": None,
+    "type": "",
+    "policy": "",
+    "tolerance_s": 0.0,
+    "reorder_s": 0.0,
+    "frozen_s": 1.0,
+    "reliable": True,
+}
+_SETTINGS = ("fps", "max_wait_s", "joints", "streams")
+
+
+@dataclass(frozen=True)
+class BagSource:
+    """One topic, which is a stream of its own in the aligner; part: which joints it brings."""
+
+    topic: str
+    kind: str
+    config: StreamConfig
+    part: JointPart | None = None
+
+    def sample(self, message: Any) -> tuple[Any, int | None]:
+        """Value and fingerprint of a message. Raises ValueError if it is no sample."""
+        if self.part is not None:
+            return self.part.sample(message.name, message.position.tolist()), None
+        if self.kind == "compressed" and not jpeg.is_whole(message.data.tobytes()):
+            raise ValueError(f"torn picture of {len(message.data)} bytes")
+        return message, fingerprint(message.data)
+
+
+@dataclass(frozen=True)
+class BagStream:
+    """A stream by its name in frames and contract."""
+
+    name: str
+    kind: str
+    policy: Policy
+    tolerance_s: float
+    sources: tuple[BagSource, ...]
+
+    @property
+    def parts(self) -> tuple[JointPart, ...]:
+        return tuple(source.part for source in self.sources if source.part is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a bag's messages become frames."""
+
+    fps: int
+    max_wait_s: float
+    joints: tuple[str, ...]
+    streams: tuple[BagStream, ...]
+
+    @property
+    def cameras(self) -> tuple[BagStream, ...]:
+        return tuple(stream for stream in self.streams if stream.kind != "joint_state")
+
+    def sources(self) -> dict[str, list[BagSource]]:
+        """Sources by the topic they take messages of."""
+        found: dict[str, list[BagSource]] = {}
+        for stream in self.streams:
+            for source in stream.sources:
+                found.setdefault(source.topic, []).append(source)
+        return found
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    """A ROS parameter file's parameters by their full names. Raises DatasetError."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        blocks = [node["ros__parameters"] for node in document.values()]
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not a ROS parameter file: {error!r}") from error
+    return {name: value for block in blocks for name, value in _flat(block or {})}
+
+
+def _flat(block: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in block.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value))
+    return found
+
+
+def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str = "") -> Plan:
+    """The streams that an aligner with these parameters has.
+
+    Relative topics are looked for in the namespace. Raises DatasetError for a parameter that the
+    aligner does not have, or a value that it would refuse.
+    """
+    names = [str(name) for name in told.get("streams", [STATE, ACTION])]
+    joints = tuple(told.get("joints", default_joints))
+    known = {*_SETTINGS, *(f"{name}.{item}" for name in names for item in _DEFAULTS)}
+    # The shipped file describes state and action also where they are not used.
+    known |= {f"{name}.{item}" for name in (STATE, ACTION) for item in _DEFAULTS}
+    unknown = sorted(set(told) - known)
+    if unknown:
+        raise DatasetError(f"the aligner has no parameters {unknown}; it has {sorted(known)}")
+
+    def value(name: str) -> Any:
+        return told.get(name, _DEFAULTS[name.rpartition(".")[2]])
+
+    try:
+        streams = tuple(_stream(name, joints, value, namespace) for name in names)
+        return Plan(int(told.get("fps", 30)), float(told.get("max_wait_s", 0.3)), joints, streams)
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"aligner parameters: {error}") from error
+
+
+def _stream(
+    name: str, joints: Sequence[str], value: Callable[[str], Any], namespace: str
+) -> BagStream:
+    kind = value(f"{name}.type")
+    if kind not in TYPES:
+        raise ValueError(f"{name}.type must be one of {sorted(TYPES)}, found {kind!r}")
+    joint_state = kind == "joint_state"
+    if (name in (STATE, ACTION)) != joint_state:
+        raise ValueError(f"streams state and action are joint_state, cameras are not: {name}")
+    policy = value(f"{name}.policy")
+    if policy not in tuple(Policy):
+        raise ValueError(
+            f"{name}.policy must be one of {[p.value for p in Policy]}, found {policy!r}; "
+            "there is no default"
+        )
+    if not joint_state and policy == Policy.LINEAR:
+        raise ValueError(f"{name}.policy: pictures cannot be interpolated")
+    topics = [topic for topic in value(f"{name}.topics") if topic] or [value(f"{name}.topic")]
+    if not topics[0] or (len(topics) > 1 and not joint_state):
+        raise ValueError(f"{name}.topic: expected a topic, for a camera one; found {topics}")
+    parts: Sequence[JointPart | None] = [None]
+    if joint_state:
+        parts = joint_parts(name, joints, _prefixes(name, topics, value))
+    tolerance_s = float(value(f"{name}.tolerance_s"))
+    sources = tuple(
+        BagSource(
+            absolute(topic, namespace),
+            kind,
+            StreamConfig(
+                part.stream if part else name,
+                Policy(policy),
+                tolerance_s,
+                reorder_s=float(value(f"{name}.reorder_s")),
+                frozen_s=0.0 if joint_state else float(value(f"{name}.frozen_s")),
+                depth=DEPTHS[kind],
+            ),
+            part,
+        )
+        for topic, part in zip(topics, parts, strict=True)
+    )
+    return BagStream(name, kind, Policy(policy), tolerance_s, sources)
+
+
+def _prefixes(name: str, topics: list[str], value: Callable[[str], Any]) -> list[str]:
+    """The prefixes told; else nothing for one topic, and the namespace of each of several."""
+    told = value(f"{name}.prefixes")
+    if told not in (None, [""]):
+        if len(told) != len(topics):
+            raise JointError(f"{name}.prefixes: {len(topics)} topics, but {len(told)} prefixes")
+        return list(told)
+    if len(topics) == 1:
+        return [""]
+    return [f"{topic.strip('/').split('/')[0]}_" if "/" in topic else "" for topic in topics]
+
+
+def absolute(topic: str, namespace: str) -> str:
+    """A topic's full name, as a node in a namespace resolves it."""
+    if topic.startswith("/"):
+        return topic
+    return "/" + "/".join(part for part in (namespace.strip("/"), topic) if part)

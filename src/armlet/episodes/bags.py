@@ -1,0 +1,351 @@
+"""A bag of the raw topics becomes a dataset: the same aligner, contract, units and writer as live.
+
+Bags are rosbag2's, mcap or sqlite3, read by the library `rosbags`; no ROS is needed. Frames
+depend on stamps alone, so what a live recorder would have stored is what is stored here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.align import Aligner, Frame, Sample, counts_since, join, worst_skew_s
+from armlet.arm import calibration as calibrations
+from armlet.arm.calibration import Calibration
+from armlet.arm.joints import feature_names
+from armlet.arm.units import JointUnits, radians_to_dataset
+from armlet.camera import CameraError, jpeg
+from armlet.contract import Camera, Contract, Stream
+
+from .bag_streams import ACTION, STATE, TYPES, BagSource, BagStream, Plan
+from .errors import DatasetError, HoleError
+from .take import EpisodeFrame
+from .writer import DatasetWriter, EpisodeSummary
+
+Counts = Mapping[str, Mapping[str, int]]
+
+# Where a bag does not hold its messages' definitions (sqlite3 of older distributions).
+_TYPES_OF = "ROS2_KILTED"
+
+
+@dataclass(frozen=True)
+class Span:
+    """An episode: frames with start_ns <= stamp < end_ns, Unix time; None: open on that side."""
+
+    task: str
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    def holds(self, stamp_ns: int) -> bool:
+        return (self.start_ns is None or self.start_ns <= stamp_ns) and (
+            self.end_ns is None or stamp_ns < self.end_ns
+        )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a bag does not say: the arm, its units, and how the dataset is to be written."""
+
+    calibration: Calibration
+    units: JointUnits = "degrees"
+    robot_type: str = "so101_follower"
+    codec: str = "h264"
+    version: str = "v3.0"
+    split_at_holes: bool = True
+
+
+@dataclass
+class Converted:
+    """What became of a bag: episodes, the aligner's counts, and what was refused, by stream."""
+
+    episodes: list[EpisodeSummary] = field(default_factory=list)
+    ledger: Counts = field(default_factory=dict)
+    missed_frames: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+class Bag:
+    """A rosbag2 recording, opened for reading. A context manager."""
+
+    def __init__(self, path: Path):
+        """Raises DatasetError if it is no bag, or `rosbags` is not installed."""
+        try:
+            from rosbags.highlevel import AnyReader, AnyReaderError
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError as error:
+            raise DatasetError(
+                "bags are read by the library rosbags; install it: pip install 'armlet[bag]'"
+            ) from error
+        self.path = Path(path)
+        folder = self.path if self.path.is_dir() else self.path.parent
+        whole = (folder / "metadata.yaml").is_file()
+        try:
+            self._reader: Any = AnyReader(
+                [folder if whole else self.path], default_typestore=get_typestore(Stores[_TYPES_OF])
+            )
+            self._reader.open()
+        except (AnyReaderError, OSError, ValueError) as error:
+            raise DatasetError(f"{path} is not a bag that can be read: {error}") from error
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    @property
+    def start_ns(self) -> int:
+        """When its first message was recorded."""
+        return int(self._reader.start_time)
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Message type by topic."""
+        return {connection.topic: connection.msgtype for connection in self._reader.connections}
+
+    def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
+        """Topic, time of recording (ns) and message, in the order recorded."""
+        chosen = [c for c in self._reader.connections if c.topic in topics]
+        for connection, recorded_ns, raw in self._reader.messages(connections=chosen):
+            yield connection.topic, recorded_ns, self._reader.deserialize(raw, connection.msgtype)
+
+
+def convert_bag(
+    bag: Bag,
+    output: Path,
+    plan: Plan,
+    setup: Setup,
+    spans: Sequence[Span],
+    progress: Callable[[EpisodeSummary], None] | None = None,
+) -> Converted:
+    """Write a bag's episodes into a dataset, new or there already, as the recorder would have.
+
+    spans follow each other in time. Raises DatasetError naming a topic that is absent or of
+    another type, a span without frames, or what does not fit the dataset.
+    """
+    _check_spans(spans)
+    _check_topics(bag, plan)
+    contract = _contract(bag, plan, setup)
+    aligner = Aligner(
+        (source.config for stream in plan.streams for source in stream.sources),
+        plan.fps,
+        plan.max_wait_s,
+    )
+    converted = Converted()
+    with DatasetWriter(
+        output,
+        contract,
+        robot_type=setup.robot_type,
+        codec=setup.codec,
+        version=setup.version,
+    ) as writer:
+        recording = _Recording(writer, aligner, plan, setup, converted, progress)
+        samples = _samples(bag, plan, aligner, converted.refused)
+        for frame in aligner.replay(samples):
+            recording.add(frame, spans)
+        recording.finish()
+    converted.ledger = aligner.ledger.counts()
+    converted.missed_frames = aligner.ledger.missed_frames
+    if not converted.episodes:
+        raise DatasetError(f"{bag.path} gave no frames; {_why(aligner, converted)}")
+    empty = [span for span in spans if span not in recording.used]
+    if empty:
+        raise DatasetError(
+            f"{bag.path}: {len(converted.episodes)} episode(s) were written, but no frame lies in "
+            f"{empty[0].start_ns} .. {empty[0].end_ns} ns; {_why(aligner, converted)}"
+        )
+    return converted
+
+
+def _check_spans(spans: Sequence[Span]) -> None:
+    if not spans:
+        raise DatasetError("no episodes: give at least one span")
+    for span in spans:
+        if None not in (span.start_ns, span.end_ns) and span.start_ns >= span.end_ns:  # type: ignore[operator]
+            raise DatasetError(f"an episode must end after it begins, found {span}")
+    for before, after in itertools.pairwise(spans):
+        if before.end_ns is None or after.start_ns is None or after.start_ns < before.end_ns:
+            raise DatasetError(f"episodes must follow each other, found {before} before {after}")
+
+
+def _check_topics(bag: Bag, plan: Plan) -> None:
+    for topic, sources in plan.sources().items():
+        wanted = TYPES[sources[0].kind]
+        if topic not in bag.topics:
+            raise DatasetError(
+                f"{bag.path} has no topic {topic} (stream {sources[0].config.name}); it has "
+                f"{sorted(bag.topics)}: give the topic, or the namespace"
+            )
+        if bag.topics[topic] != wanted:
+            raise DatasetError(
+                f"{bag.path}: {topic} is {bag.topics[topic]}, stream {sources[0].config.name} "
+                f"takes {wanted}; set its type"
+            )
+
+
+def _contract(bag: Bag, plan: Plan, setup: Setup) -> Contract:
+    names = feature_names(plan.joints)
+    return Contract(
+        fps=plan.fps,
+        cameras=tuple(_camera(bag, stream) for stream in plan.cameras),
+        state_names=names,
+        action_names=names,
+        joint_units=setup.units,
+        alignment=tuple(
+            Stream(stream.name, stream.policy.value, stream.tolerance_s) for stream in plan.streams
+        ),
+        calibration=calibrations.fingerprint(setup.calibration),
+    )
+
+
+def _camera(bag: Bag, stream: BagStream) -> Camera:
+    """Size and coding by the first picture that is whole."""
+    topic = stream.sources[0].topic
+    with contextlib.closing(bag.messages([topic])) as messages:  # type: ignore[type-var]
+        for _, _, message in messages:
+            try:
+                height, width = picture_size(message)
+            except CameraError:
+                continue
+            codec = "jpeg" if stream.kind == "compressed" else "raw"
+            return Camera(stream.name, height, width, codec=codec)
+    raise DatasetError(f"{bag.path}: no picture of {topic} can be read")
+
+
+def picture_size(message: Any) -> tuple[int, int]:
+    """Height and width of an Image's or CompressedImage's picture. Raises CameraError."""
+    if hasattr(message, "height"):
+        return int(message.height), int(message.width)
+    height, width = jpeg.decode(message.data.tobytes()).shape[:2]
+    return height, width
+
+
+def _samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> Iterator[Sample]:
+    sources = plan.sources()
+    for topic, recorded_ns, message in bag.messages(list(sources)):
+        for source in sources[topic]:
+            sample = _sample(source, message, recorded_ns, aligner, refused)
+            if sample is not None:
+                yield sample
+
+
+def _sample(
+    source: BagSource,
+    message: Any,
+    recorded_ns: int,
+    aligner: Aligner,
+    refused: dict[str, str],
+) -> Sample | None:
+    name = source.config.name
+    stamp = message.header.stamp
+    try:
+        value, mark = source.sample(message)
+    except ValueError as error:
+        aligner.ledger.streams[name].refused += 1
+        refused.setdefault(name, str(error))
+        return None
+    stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    return Sample(name, stamp_ns, value, mark, recorded_ns)
+
+
+class _Recording:
+    """Frames into episodes by the spans they lie in."""
+
+    def __init__(
+        self,
+        writer: DatasetWriter,
+        aligner: Aligner,
+        plan: Plan,
+        setup: Setup,
+        converted: Converted,
+        progress: Callable[[EpisodeSummary], None] | None,
+    ):
+        self._writer = writer
+        self._aligner = aligner
+        self._plan = plan
+        self._setup = setup
+        self._converted = converted
+        self._progress = progress
+        self._span: Span | None = None
+        self._mark: Counts = {}
+        self.used: list[Span] = []
+
+    def add(self, frame: Frame, spans: Sequence[Span]) -> None:
+        """Take a frame; an episode ends where its span does."""
+        span = next((span for span in spans if span.holds(frame.stamp_ns)), None)
+        if self._span is not None and span is not self._span:
+            self.finish()
+        if span is None:
+            return
+        made = _episode_frame(frame, self._plan, self._setup)
+        if self._span is None:
+            self._begin(span)
+        try:
+            self._writer.add_frame(made)
+        except HoleError:
+            if not self._setup.split_at_holes:
+                raise
+            self.finish()
+            self._begin(span)
+            self._writer.add_frame(made)
+
+    def finish(self) -> None:
+        """End the open episode, if there is one."""
+        if self._span is None:
+            return
+        self._span = None
+        counts = counts_since(self._aligner.ledger.counts(), self._mark)
+        summary = self._writer.finish_episode(counts)
+        self._converted.episodes.append(summary)
+        if self._progress is not None:
+            self._progress(summary)
+
+    def _begin(self, span: Span) -> None:
+        self._span = span
+        if span not in self.used:
+            self.used.append(span)
+        self._mark = self._aligner.ledger.counts()
+        self._writer.begin_episode(span.task)
+
+
+def _episode_frame(frame: Frame, plan: Plan, setup: Setup) -> EpisodeFrame:
+    vectors: dict[str, NDArray[np.float64]] = {}
+    images: dict[str, Any] = {}
+    skew_s: dict[str, float] = {}
+    for stream in plan.streams:
+        if stream.parts:
+            radians = join(stream.parts, plan.joints, frame.values)
+            vectors[stream.name] = radians_to_dataset(radians, setup.calibration, setup.units)
+            skew_s[stream.name] = worst_skew_s(stream.parts, frame.skew_s)
+        else:
+            images[stream.name] = _picture(frame.values[stream.name])
+            skew_s[stream.name] = frame.skew_s[stream.name]
+    return EpisodeFrame(vectors[STATE], vectors[ACTION], images, frame.stamp_ns, skew_s)
+
+
+def _picture(message: Any) -> Any:
+    """A JPEG's bytes as they are, or the pixels (H, W, 3) of a raw picture, RGB."""
+    if not hasattr(message, "encoding"):
+        return message.data.tobytes()
+    if message.encoding not in ("rgb8", "bgr8"):
+        raise DatasetError(f"encoding must be rgb8, bgr8 or JPEG, found {message.encoding!r}")
+    rows = message.data.reshape(message.height, message.step)[:, : 3 * message.width]
+    pixels = rows.reshape(message.height, message.width, 3)
+    return pixels if message.encoding == "rgb8" else np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def _why(aligner: Aligner, converted: Converted) -> str:
+    """Why frames are missing, in the aligner's words."""
+    said = [
+        f"{name}: " + ", ".join(f"{what} {count}" for what, count in counts.items())
+        for name, counts in aligner.ledger.counts().items()
+    ]
+    said += [f"{name} refused: {why}" for name, why in converted.refused.items()]
+    return "; ".join(said)

@@ -1,0 +1,254 @@
+"""armlet replay: an episode on an emulated arm, through a real servo_bus; and what it refuses."""
+
+import argparse
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
+from made_episodes import CONTRACT, START_NS
+
+from armlet.arm import calibration as calibrations
+from armlet.arm.units import dataset_to_radians, radians_to_dataset
+from armlet.bringup import graph, share_directory
+from armlet.cli import replay
+from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame
+
+FILE = share_directory() / "config/calibration/emulated_follower.json"
+CALIBRATION = calibrations.load(FILE)
+JOINTS = tuple(CALIBRATION)
+
+
+COMMAND = """
+import argparse, sys
+from armlet.cli import replay
+parser = argparse.ArgumentParser()
+replay.add_parser(parser.add_subparsers(required=True))
+args = parser.parse_args(sys.argv[1:])
+sys.exit(args.run(args))
+"""
+
+
+def main(words):
+    parser = argparse.ArgumentParser()
+    replay.add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args(words)
+    return args.run(args)
+
+
+def recorded(root, joint_units="degrees", calibration=None, seconds=2.0):
+    """An episode in which every joint swings; rows in radians too."""
+    contract = dataclasses.replace(
+        CONTRACT,
+        cameras=(),
+        alignment=(),
+        joint_units=joint_units,
+        calibration=calibration or calibrations.fingerprint(CALIBRATION),
+    )
+    times = np.arange(round(seconds * 30)) / 30
+    rows = 0.3 * np.sin(2 * times)[:, None] * np.linspace(0.5, 1, 6) + 0.1
+    with DatasetWriter(root, contract) as writer:
+        writer.begin_episode("swing")
+        for index, row in enumerate(rows):
+            values = radians_to_dataset(row, CALIBRATION, joint_units)
+            stamp = START_NS + index * 10**9 // 30
+            writer.add_frame(EpisodeFrame(values, values, {}, stamp, {}))
+        writer.finish_episode()
+    return rows
+
+
+@pytest.mark.parametrize("units", ["degrees", "range_m100_100"])
+def test_actions_become_the_arms_radians(tmp_path, units):
+    rows = recorded(tmp_path / "set", units)
+    motion = replay.motion_of(Dataset(tmp_path / "set"), 0, CALIBRATION, None)
+    assert motion.joints == JOINTS
+    assert np.abs(motion.rows - rows).max() < 1e-5
+    assert motion.duration_s == pytest.approx(59 / 30)
+
+
+def test_columns_are_matched_by_name(tmp_path):
+    rows = recorded(tmp_path / "set")
+    other = dict(reversed(list(CALIBRATION.items())))
+    motion = replay.motion_of(Dataset(tmp_path / "set"), 0, other, None, other_arm=True)
+    assert motion.joints == tuple(reversed(JOINTS))
+    assert np.abs(motion.rows - rows[:, ::-1]).max() < 1e-5
+
+
+def test_the_ramp_is_slow_and_ends_at_the_start():
+    class Args:
+        ramp_velocity = 0.5
+
+    goal = np.array([1.0, -0.2])
+    rows = replay.ramp(np.zeros(2), goal, Args)
+    velocity = np.abs(np.diff(rows, axis=0)).max(axis=0) * replay.RAMP_HZ
+    assert (rows[0] == 0).all()
+    assert (rows[-1] == goal).all()
+    assert 0.45 < velocity.max() <= 0.5 + 1e-9
+    assert (np.abs(np.diff(rows, axis=0)[[0, -1]]) * replay.RAMP_HZ < 0.05).all()
+
+
+def test_what_does_not_fit_this_arm_is_refused(tmp_path):
+    recorded(tmp_path / "set", calibration="c0ffee")
+    dataset = Dataset(tmp_path / "set")
+    with pytest.raises(replay.ReplayError, match=r"calibration c0ffee, this arm has .*other-arm"):
+        replay.motion_of(dataset, 0, CALIBRATION, None)
+    replay.motion_of(dataset, 0, CALIBRATION, None, other_arm=True)
+    with pytest.raises(replay.ReplayError, match="is in degrees, not range_m100_100"):
+        replay.motion_of(dataset, 0, CALIBRATION, "range_m100_100", other_arm=True)
+    fewer = {joint: CALIBRATION[joint] for joint in JOINTS[:5]}
+    with pytest.raises(replay.ReplayError, match="the arm has"):
+        replay.motion_of(dataset, 0, fewer, None, other_arm=True)
+    (tmp_path / "set/meta/armlet_contract.json").unlink()
+    with pytest.raises(replay.ReplayError, match="does not state its joint units"):
+        replay.motion_of(Dataset(tmp_path / "set"), 0, CALIBRATION, None)
+    with pytest.raises(replay.ReplayError, match="does not tell the calibration"):
+        replay.motion_of(Dataset(tmp_path / "set"), 0, CALIBRATION, "degrees")
+
+
+def test_bad_arguments_need_no_robot(tmp_path, capsys):
+    recorded(tmp_path / "set", calibration="c0ffee")
+    root = str(tmp_path / "set")
+    assert main(["replay", root, "--episode", "4"]) == 1
+    assert "has episodes 0..0, not 4" in capsys.readouterr().err
+    assert main(["replay", root, "--episode", "0", "--ramp-velocity", "9"]) == 1
+    assert "0.01..5 rad/s" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path), "--episode", "0"]) == 1
+    assert "not a LeRobot dataset" in capsys.readouterr().err
+
+
+# --- over real ROS ------------------------------------------------------------------------------
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install 'armlet[ros]')")
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The emulated follower's servo_bus, no cameras, in a domain of its own."""
+    names = {
+        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 53) % 101),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        from node_processes import running
+
+        with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
+            nodes = graph("teleop").nodes({"emulated": "true", "bench_directory": folder})
+            wanted = [n for n in nodes if n.label in ("sim_bench", "servo_bus")]
+            with running(wanted) as started:
+                started.wait("joints", lambda: started.seen.count("applied_joint_commands") > 20)
+                yield started
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def started(*words):
+    command = [sys.executable, "-c", COMMAND, "replay", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def applied(bench, since_ns=0):
+    """Times (s) and rows (k, 6) of what was sent to the servos."""
+    return bench.seen.joint_rows("applied_joint_commands", since_ns, time.time_ns())
+
+
+def test_the_arm_goes_to_the_start_slowly_and_plays_the_episode_in_its_time(bench, tmp_path):
+    rows = recorded(tmp_path / "set")
+    since_ns = time.time_ns()
+    process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 0.8)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "episode 0: swing, 2.0 s at 30 Hz" in out
+    assert float(re.search(r"up to ([0-9.]+) rad", out)[1]) < 0.3
+    stamps, sent = applied(bench, since_ns)
+    velocity = np.abs(np.diff(sent, axis=0)) / np.diff(stamps)[:, None]
+    assert np.percentile(velocity, 99) < 1.2
+    # Where the episode's end was sent, and, going back from there, its every moment.
+    end = stamps[np.abs(sent - rows[-1]).max(axis=1) < 2e-3]
+    assert len(end)
+    times = np.arange(len(rows)) / 30 - (len(rows) - 1) / 30
+    best = min(
+        np.abs(np.stack([np.interp(end[0] + shift + times, stamps, c) for c in sent.T], -1) - rows)
+        .max(axis=1)
+        .mean()
+        for shift in np.arange(-0.2, 0.2, 0.005)
+    )
+    assert best < 0.01
+
+
+def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path):
+    recorded(tmp_path / "set", seconds=20.0)
+    process = started(tmp_path / "set", "--episode", 0)
+    bench.wait("motion", lambda: moving(bench) > 0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, (out, err)
+    assert "the arm holds where it is" in err
+    bench.wait("standstill", lambda: moving(bench) < 1e-3)
+
+
+def moving(bench):
+    """The greatest velocity sent lately, rad/s."""
+    stamps, rows = applied(bench, time.time_ns() - 10**9)
+    if len(stamps) < 12:
+        return 0.0
+    return float(np.abs(rows[-1] - rows[-11]).max() / (stamps[-1] - stamps[-11]))
+
+
+def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
+    recorded(tmp_path / "set")
+    other = tmp_path / "other.json"
+    leader = FILE.with_name("emulated_leader.json").read_text()
+    other.write_text(leader)
+    process = started(tmp_path / "set", "--episode", 0, "--calibration", other, "--other-arm")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, out
+    assert "not the one that was given" in err
+
+
+def test_without_torque_it_gives_up(bench, tmp_path):
+    recorded(tmp_path / "set")
+    far = dataset_to_radians(Dataset(tmp_path / "set").episode(0).action[0], CALIBRATION, "degrees")
+    assert np.isfinite(far).all()
+    bench.director.command(JOINTS, far + 0.6)
+    bench.wait(
+        "the arm elsewhere",
+        lambda: np.abs(bench.seen.latest("applied_joint_commands") - far).max() > 0.3,
+    )
+    bench.director.set("servo_bus/set_torque", False)
+    try:
+        process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 3)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 1, out
+        assert "did not come to the start" in err
+        assert "is torque on" in err
+    finally:
+        bench.director.set("servo_bus/set_torque", True)
+
+
+def test_nobody_there(tmp_path):
+    recorded(tmp_path / "set")
+    process = subprocess.run(
+        [sys.executable, "-c", COMMAND, "replay", tmp_path / "set", "--episode", "0"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "ROS_DOMAIN_ID": str(1 + (os.getpid() + 71) % 101)},
+    )
+    assert process.returncode == 1
+    assert "is servo_bus running and active" in process.stderr
