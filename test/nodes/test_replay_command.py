@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
 from made_episodes import CONTRACT, START_NS
 
 from armlet.arm import calibration as calibrations
