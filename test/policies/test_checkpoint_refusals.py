@@ -81,7 +81,10 @@ DOCUMENTS = {
     "NaN in JSON": (text("config.json", '{"type": NaN}'), "NaN is not JSON"),
     "repeated key": (text("config.json", '{"type": "act", "type": "act"}'), "occurs twice"),
     "list for config": (text("config.json", "[]"), "expected a JSON object, found list"),
-    "other policy": (edit("config.json", assign("type", "smolvla")), "expected 'act'"),
+    "other policy": (
+        edit("config.json", assign("type", "diffusion")),
+        "expected 'act' or 'smolvla', found 'diffusion'",
+    ),
     "unknown key": (edit("config.json", assign("use_magic", True)), "unknown keys.*use_magic"),
     "wrong kind": (edit("config.json", assign("dim_model", "32")), "dim_model.*expected int"),
     "bool as number": (edit("config.json", assign("n_heads", True)), "n_heads.*expected int"),
@@ -166,7 +169,14 @@ DOCUMENTS = {
             BEFORE_STATE,
             lambda t: [t.__setitem__("so100.buffer." + k, t.pop(k)) for k in list(t)],
         ),
-        "found none",
+        "names of robots: expected .* found so100 .as in so100.buffer.action.max",
+    ),
+    "statistics under unknown names": (
+        retensor(
+            BEFORE_STATE,
+            lambda t: [t.__setitem__("my_" + k, t.pop(k)) for k in list(t)],
+        ),
+        "found none .features: my_action",
     ),
     "statistics not finite": (
         retensor(BEFORE_STATE, assign(f"{FRONT}.mean", torch.full((3, 1, 1), torch.inf))),
@@ -281,16 +291,6 @@ def test_negative_variance_is_refused(saved_cameras, cloned):
     retensor(WEIGHTS, lambda t: t["model.backbone.bn1.running_var"].neg_())(path)
     with pytest.raises(CheckpointError, match="variances, not negative"):
         load_policy(path)
-
-
-def test_checkpoint_of_the_0_3_era_is_named_as_such(saved_vectors, cloned):
-    path = cloned(saved_vectors)
-    mean = torch.zeros(6)
-    retensor(WEIGHTS, assign("normalize_inputs.buffer_observation_state.mean", mean))(path)
-    for file in path.glob("policy_*"):
-        file.unlink()
-    with pytest.raises(CheckpointError, match=r"0\.3\.x.*not supported yet"):
-        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.write_text("x")])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,34 @@ def test_ensemble_equals_its_definition(coefficient, size, gaps, seed):
             blend, recomputed(coefficient, predictions, now, size), atol=1e-5
         )
         assert blend.dtype == np.float32
+
+
+def lerobots(coefficient, chunks):
+    """The actions of LeRobot's ensembler, asked every period, from its formulas in torch."""
+    size = chunks.shape[1]
+    weights = torch.exp(-coefficient * torch.arange(size))
+    sums = torch.cumsum(weights, dim=0)
+    blend, count = chunks[0].clone(), torch.ones(size, 1, dtype=torch.long)
+    actions = [blend[0].clone()]
+    for chunk in chunks[1:]:
+        blend, count = blend[1:], count[1:]
+        blend = blend * sums[count - 1]
+        blend = blend + chunk[:-1] * weights[count]
+        blend = blend / sums[count]
+        count = torch.clamp(count + 1, max=size)
+        blend = torch.cat([blend, chunk[-1:]])
+        count = torch.cat([count, torch.ones_like(count[-1:])])
+        actions.append(blend[0].clone())
+    return torch.stack(actions).numpy()
+
+
+@pytest.mark.parametrize("coefficient", [0.01, 0.1, -0.05, 0.0])
+@pytest.mark.parametrize("size", [2, 20, 100])
+def test_asked_every_period_it_is_lerobots_to_the_bit(coefficient, size):
+    chunks = np.random.default_rng(size).normal(0, 30, (150, size, 6)).astype(np.float32)
+    ensembler = TemporalEnsembler(coefficient, size)
+    actions = np.array([ensembler.update(chunk)[0] for chunk in chunks])
+    np.testing.assert_array_equal(actions, lerobots(coefficient, torch.from_numpy(chunks)))
 
 
 def test_positive_coefficient_trusts_the_oldest():

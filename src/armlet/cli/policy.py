@@ -1,4 +1,4 @@
-"""`armlet policy infer` and `armlet policy inspect`: checkpoints without a robot."""
+"""`armlet policy`: infer and inspect checkpoints without a robot, check whether they fit one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import policy_check
+
 if TYPE_CHECKING:
-    from armlet.policies import Observation
-    from armlet.policies.config import ActConfig
+    from armlet.policies import Choices, Observation, PolicyConfig
 
 BAD_INPUT = 2
 
@@ -27,9 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="actions of a checkpoint for recorded observations",
         description="IN holds image_<camera> uint8 (T, H, W, 3) RGB for each camera, state "
         "(T, n) in dataset units, task (text). OUT gets chunk (C, n), predicted "
-        "from the first step, and actions (T, n), the consecutive choices after a reset.",
+        "from the first step, and actions (T, n), the consecutive choices after a reset. SmolVLA "
+        "starts every chunk from noise (C, max_action_dim) if IN holds it.",
     )
     infer.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
+    _add_choices(infer)
     infer.add_argument("--input", type=Path, required=True, metavar="IN.npz")
     infer.add_argument("--output", type=Path, required=True, metavar="OUT.npz")
     infer.add_argument("--device", default="cpu", help="torch device (default: cpu)")
@@ -40,31 +43,69 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     infer.set_defaults(run=run_infer)
     inspect = verbs.add_parser("inspect", help="say what a checkpoint reads, gives and contains")
-    inspect.add_argument("checkpoint", type=Path, metavar="DIR")
+    inspect.add_argument(
+        "checkpoint", type=Path, metavar="DIR", help="directory, or hub:owner/name@revision"
+    )
+    _add_choices(inspect)
     inspect.set_defaults(run=run_inspect)
+    policy_check.add_verb(verbs)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """Options for what a checkpoint leaves open, see armlet.policies.Choices."""
+    parser.add_argument(
+        "--embodiment",
+        metavar="ROBOT",
+        help="whose statistics to take, where a checkpoint has those of several robots",
+    )
+    parser.add_argument(
+        "--vlm",
+        type=Path,
+        metavar="DIR",
+        help="config.json and tokenizer.json of SmolVLA's language model",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="CAMERA",
+        help="a camera the SmolVLA policy was trained without",
+    )
+
+
+def _choices(args: argparse.Namespace) -> Choices:
+    from armlet.policies import Choices
+
+    return Choices(args.embodiment, args.vlm, tuple(args.without))
 
 
 def run_infer(args: argparse.Namespace) -> int:
     """Write chunk and actions; 0, or 2 with one line on stderr for bad input."""
     import numpy as np
 
-    from armlet.policies import ObservationError, load_policy
+    from armlet.policies import load_policy
 
     try:
-        policy = load_policy(args.checkpoint, device=args.device, optimize=args.optimize)
+        policy = load_policy(
+            args.checkpoint,
+            device=args.device,
+            optimize=args.optimize,
+            choices=_choices(args),
+        )
     except ValueError as error:
         return _refuse(error)
     try:
         arrays = _read_arrays(args.input)
-        if "noise" in arrays:
+        noise = _noise(arrays) if policy.draws else None
+        if "noise" in arrays and noise is None:
             print("note: noise is ignored, ACT draws none", file=sys.stderr)
         steps = _observations(arrays, policy.config)
-        chunk = policy.predict_chunk(steps[0])
+        chunk = policy.predict_chunk(steps[0], noise=noise)
         policy.reset()
-        actions = np.stack([policy.select_action(step) for step in steps])
+        actions = np.stack([policy.select_action(step, noise) for step in steps])
         with args.output.open("wb") as file:
             np.savez_compressed(file, chunk=chunk, actions=actions)
-    except (ObservationError, InputError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         return _refuse(error)
     return 0
 
@@ -74,7 +115,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     from armlet.policies import CheckpointError, load_network, read_checkpoint
 
     try:
-        checkpoint = read_checkpoint(args.checkpoint)
+        checkpoint = read_checkpoint(args.checkpoint, _choices(args))
         network = load_network(checkpoint)
     except CheckpointError as error:
         return _refuse(error)
@@ -85,16 +126,55 @@ def run_inspect(args: argparse.Namespace) -> int:
         if config.temporal_ensemble_coeff is not None
         else f"{config.n_action_steps} of {config.chunk_size} actions of a chunk"
     )
-    print(f"policy         ACT, {count / 1e6:.1f} M parameters, {config.vision_backbone}")
+    print(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
+    print(f"written by     LeRobot {checkpoint.era}, weights {_dtypes(checkpoint.path)}")
     for key, feature in config.used_features.items():
         mode = config.normalization_mapping[feature.type]
         print(f"{feature.type.lower():14} {key} {list(feature.shape)} {mode}")
+        for name, values in checkpoint.preprocessor.statistics(key).items():
+            print(f"{'':14} {name:4} {' '.join(f'{v:.4g}' for v in values.flatten())}")
+    print(f"pictures       resize: {config.resize}")
     print(f"playback       {played}")
     print(f"statistics     {checkpoint.preprocessor.fingerprint()}")
     _print_contract(checkpoint.contract)
     for note in checkpoint.notes:
         print(f"note           {note}")
     return 0
+
+
+def _build(config: PolicyConfig) -> str:
+    """What kind of network it is, in a few words."""
+    from armlet.policies import ActConfig, SmolVlaConfig
+
+    if isinstance(config, ActConfig):
+        return config.vision_backbone
+    if isinstance(config, SmolVlaConfig):
+        return f"{config.vlm_model_name}, {config.num_steps} steps from noise to chunk"
+    return "unknown"
+
+
+def _dtypes(path: Path) -> str:
+    """How many tensors of each dtype the weights file has."""
+    from collections import Counter
+
+    from armlet.policies.weights import FILE, read_header
+
+    counts = Counter(entry.dtype for entry in read_header(path / FILE).values())
+    return ", ".join(f"{dtype} ({count})" for dtype, count in sorted(counts.items()))
+
+
+def _noise(arrays: Mapping[str, Any]) -> Any:
+    """The noise (C, N) as float32, None if there is none. Raises InputError for other kinds."""
+    import numpy as np
+
+    noise = arrays.get("noise")
+    if noise is None:
+        return None
+    if noise.dtype.kind != "f" or noise.ndim != 2 or not np.isfinite(noise).all():
+        raise InputError(
+            f"input: expected finite noise (C, max_action_dim), found {noise.dtype} {noise.shape}"
+        )
+    return noise.astype(np.float32)
 
 
 def _print_contract(contract: Any) -> None:
@@ -142,7 +222,7 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             ) from error
 
 
-def _observations(arrays: Mapping[str, Any], config: ActConfig) -> list[Observation]:
+def _observations(arrays: Mapping[str, Any], config: PolicyConfig) -> list[Observation]:
     """One Observation per step. Raises InputError for missing arrays or unequal lengths."""
     import numpy as np
 

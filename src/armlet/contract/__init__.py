@@ -8,5 +8,6 @@ from .contract import Preprocessing as Preprocessing
 from .contract import Stream as Stream
 from .contract import load as load
 from .contract import parse as parse
+from .fit import Standing as Standing
 from .fit import Verdict as Verdict
 from .fit import fit as fit

@@ -4,27 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from .contract import Camera, Contract
 
 
+class Standing(StrEnum):
+    """How an item stands. OPEN: it cannot be known from what was given; said, never refused."""
+
+    OK = "ok"
+    OPEN = "open"
+    WRONG = "WRONG"
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """One line of a comparison. expected None means the document does not state it."""
+    """One line of a comparison. expected None means the document does not state it.
+
+    judged None compares expected and found; because says what the judgement rests on, and how sure
+    it is, where that is not the comparison itself.
+    """
 
     item: str
     expected: object
     found: object
     mend: str
+    judged: Standing | None = None
+    because: str = ""
+
+    @property
+    def standing(self) -> Standing:
+        if self.judged is not None:
+            return self.judged
+        if self.expected is None:
+            return Standing.OPEN
+        return Standing.OK if self.expected == self.found else Standing.WRONG
 
     @property
     def ok(self) -> bool:
-        return self.expected is None or self.expected == self.found
+        """Nothing speaks against it: OK or OPEN."""
+        return self.standing is not Standing.WRONG
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs: item, expected, found, verdict, because, mend; values as texts."""
+        return {
+            "item": self.item,
+            "expected": None if self.expected is None else _said(self.expected),
+            "found": _said(self.found),
+            "verdict": str(self.standing).lower(),
+            "because": self.because,
+            "mend": "" if self.standing is Standing.OK else self.mend,
+        }
 
     def __str__(self) -> str:
-        if self.ok:
-            return f"ok    {self.item}: {self.found}"
-        return f"WRONG {self.item}: expected {self.expected}, found {self.found}; {self.mend}"
+        reason = f" ({self.because})" if self.because else ""
+        if self.standing is Standing.OK:
+            return f"ok    {self.item}: {_said(self.found)}{reason}"
+        expected = "not stated" if self.expected is None else f"expected {_said(self.expected)}"
+        mend = f"; {self.mend}" if self.mend else ""
+        return f"{self.standing:5} {self.item}: {expected}, found {_said(self.found)}{reason}{mend}"
+
+
+def _said(value: object) -> str:
+    return "nothing" if value is None else str(value)
 
 
 _ITEMS: tuple[tuple[str, Callable[[Contract], object], str], ...] = (

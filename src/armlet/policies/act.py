@@ -85,6 +85,11 @@ class Act(nn.Module):
         positions = config.chunk_size + (1 if config.state_size is None else 2)
         self.register_buffer("vae_encoder_pos_enc", sinusoid_1d(positions, width)[None])
 
+    @staticmethod
+    def stored_name(name: str) -> str:
+        """The name in LeRobot's checkpoint of this network's tensor `name`."""
+        return f"model.{name}"
+
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Normalized action chunk float32 (B, C, A), the latent being zero (inference)."""
         return self.decode(batch, latent=None)

@@ -1,4 +1,4 @@
-"""Reading a LeRobot 0.4 ACT checkpoint directory, strictly.
+"""Reading a LeRobot checkpoint directory of any era, strictly.
 
 Only JSON and safetensors are read and nothing a checkpoint names is imported. Whatever LeRobot
 would pass over in silence and that could change an action is an error here.
@@ -7,35 +7,69 @@ would pass over in silence and that could change an action is an error here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from armlet import contract as contracts
 from armlet.contract import Contract
 
+from . import eras, hub, tokens
 from .act import Act
-from .config import ACTION, STATE, ActConfig, Feature, camera_name, parse
+from .config import (
+    ACTION,
+    STATE,
+    ActConfig,
+    Feature,
+    PolicyConfig,
+    camera_name,
+    newer_keys,
+    parse,
+)
 from .document import read_object
 from .errors import CheckpointError as CheckpointError
-from .preprocess import Preprocessor
-from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, read_pipeline
+from .preprocess import EPSILON, Preprocessor
+from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, Text, read_pipeline
+from .smolvla import UNUSED, SmolVla, vision_precision
+from .smolvla_config import SmolVlaConfig, VlmConfig, parse_vlm
+from .weights import FILE as WEIGHTS
+from .weights import Entry, check_weights, opened, read_header, read_tensor
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 PREFIX = "model."
+# A folder in the checkpoint with config.json and tokenizer.json of SmolVLA's language model.
+VLM_FOLDER = "vlm"
 
-_DTYPES = ("F32", "F16", "BF16")
-_SHOWN = 5
-_OLD_ERA = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+OLD_ERA = "0.3.x"
+NEW_ERA = "0.4 or later"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a checkpoint may leave to its user.
+
+    embodiment: the robot whose statistics to take, where they are stored under robots' names.
+    vlm: folder with config.json and tokenizer.json of SmolVLA's language model, where they are
+    neither in the checkpoint nor where it says. without: names of cameras a SmolVLA policy was
+    trained without.
+    """
+
+    embodiment: str | None = None
+    vlm: Path | None = None
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Language:
+    """What SmolVLA needs of its language model beside the weights."""
+
+    config: VlmConfig
+    words: tokens.Words
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -44,22 +78,37 @@ class Checkpoint:
 
     Feature keys of config, preprocessor and statistics are the observation's own: a rename_map has
     been applied. statistics holds all that was stored for the policy's features, also what its
-    normalization does not use. notes are lines worth showing to a person.
+    normalization does not use. notes are lines worth showing to a person. era is the LeRobot
+    that wrote it; language is None for policies that read no words.
     """
 
     path: Path
-    config: ActConfig
+    config: PolicyConfig
     preprocessor: Preprocessor
     statistics: Mapping[str, Mapping[str, NDArray[np.float32]]]
     contract: Contract | None
     notes: tuple[str, ...]
+    era: str = NEW_ERA
+    language: Language | None = None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and check every document of the checkpoint directory `path`.
+@dataclass(frozen=True)
+class _Documents:
+    """What the two eras say alike: the preprocessing, and which keys and words go in."""
 
-    Raises CheckpointError saying what, where, expected, found and how to mend it.
+    preprocessor: Preprocessor
+    statistics: eras.Tables
+    names: Mapping[str, str]
+    text: Text
+
+
+def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpoint:
+    """Read and check every document of the checkpoint directory `path`, but its weights.
+
+    path may be `hub:owner/name@revision`, see hub. Raises CheckpointError saying what, where,
+    expected, found and how to mend it.
     """
+    path, choices = hub.locate(path), choices or Choices()
     if not path.is_dir():
         raise CheckpointError.found(
             path,
@@ -68,78 +117,155 @@ def read_checkpoint(path: Path) -> Checkpoint:
             found="a file" if path.exists() else "nothing",
             mend="give the local path of a pretrained_model directory",
         )
-    _refuse_old_era(path)
-    config = parse(read_object(path / CONFIG), path / CONFIG)
-    before = read_pipeline(path, PREPROCESSOR)
-    after = read_pipeline(path, POSTPROCESSOR)
-    before.check(config.used_features, config)
-    after.check({ACTION: config.output_features[ACTION]}, config)
-    _check_camera_order(
-        before.where, list(config.image_features), before.features, "copy the directory again"
-    )
-    preprocessor = _preprocessor(config, before, _statistics(before))
-    _check_same_actions(preprocessor, config, after)
-    names = _observation_names(config, before)
-    stored = _renamed(_statistics(before), names)
-    config = config.renamed(names)
-    preprocessor = _preprocessor(config, before, stored)
+    content = read_object(path / CONFIG)
+    config = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
+    config = _without(config, choices, path / CONFIG)
+    era = _era(path)
+    read = _read_buffers if era == OLD_ERA else _read_processors
+    documents = read(path, config, choices)
+    config = config.renamed(documents.names)
+    language = _language(path, config, choices, documents.text)
+    notes = _notes(config, documents, language, choices)
     return Checkpoint(
         path=path,
         config=config,
-        preprocessor=preprocessor,
-        statistics={key: stored[key] for key in config.used_features if key in stored},
-        contract=_contract(path, config, preprocessor),
-        notes=tuple(_notes(config, preprocessor, names)),
+        preprocessor=documents.preprocessor,
+        statistics={
+            key: documents.statistics[key]
+            for key in config.used_features
+            if key in documents.statistics
+        },
+        contract=_contract(path, config, documents.preprocessor),
+        notes=(*newer_keys(content), *notes),
+        era=era,
+        language=language,
     )
 
 
-def load_network(checkpoint: Checkpoint) -> Act:
+def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
     """The network with its weights, float32, in eval mode, on the CPU.
 
     Names and shapes are checked from the file's header before any weight is read. Raises
     CheckpointError for missing or extra tensors, other shapes or dtypes, non-finite weights.
     """
     where = checkpoint.path / WEIGHTS
-    with _open(where) as file:
-        _check_sizes(file, checkpoint.config, where)
-        with torch.device("meta"):
-            network = Act(checkpoint.config)
-        expected = {PREFIX + name: tuple(t.shape) for name, t in network.state_dict().items()}
-        _check_header(file, expected, where)
-        weights = {name: _tensor(file, name, where) for name in expected}
-    network.load_state_dict(
-        {name.removeprefix(PREFIX): value for name, value in weights.items()}, assign=True
-    )
+    header = read_header(where)
+    names = eras.plain_names(header, where)
+    if checkpoint.era == OLD_ERA:
+        names = {plain: name for plain, name in names.items() if not plain.startswith(eras.BUFFERS)}
+    if checkpoint.language is not None:
+        names = {plain: name for plain, name in names.items() if plain not in UNUSED}
+    found = {plain: header[name] for plain, name in names.items()}
+    _check_sizes(found, checkpoint, where)
+    network = outline(checkpoint, where)
+    stored = {network.stored_name(name): name for name in network.state_dict()}
+    shapes = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    check_weights(found, {stored_as: shapes[name] for stored_as, name in stored.items()}, where)
+    with opened(where) as file:
+        weights = {
+            name: read_tensor(file, names[stored_as], where) for stored_as, name in stored.items()
+        }
+    network.load_state_dict(weights, assign=True)
     return network.requires_grad_(True).eval()
 
 
-def _refuse_old_era(path: Path) -> None:
+def outline(checkpoint: Checkpoint, where: object) -> Act | SmolVla:
+    """The network without weights. Raises CheckpointError for settings that do not fit."""
+    config, language = checkpoint.config, checkpoint.language
+    with torch.device("meta"):
+        if isinstance(config, ActConfig):
+            return Act(config)
+        if not isinstance(config, SmolVlaConfig) or language is None:
+            raise TypeError(f"no network for {type(config).__name__}")
+        try:
+            return SmolVla(config, language.config, language.words.marks())
+        except ValueError as error:
+            raise CheckpointError(f"{where}: {error}") from error
+
+
+def _era(path: Path) -> str:
     """0.3.x keeps statistics as tensors among the weights and has no processor files."""
-    if not (path / CONFIG).exists() or (path / f"{PREPROCESSOR}.json").exists():
-        return
-    old = False
-    if (path / WEIGHTS).exists():
-        with _open(path / WEIGHTS) as file:
-            old = any(name.startswith(_OLD_ERA) for name in file.keys())  # noqa: SIM118
-    era = "normalization tensors of LeRobot 0.3.x in the weights" if old else "no such file"
-    mend = (
-        "this era is not supported yet: convert it with LeRobot 0.4's migration script"
-        if old
-        else "copy the whole pretrained_model directory, or save the processors with the policy"
-    )
+    if (path / f"{PREPROCESSOR}.json").exists():
+        return NEW_ERA
+    if eras.has_buffers(read_header(path / WEIGHTS)):
+        return OLD_ERA
     raise CheckpointError.found(
         path / f"{PREPROCESSOR}.json",
         "processor file missing",
-        expected="the processors of LeRobot 0.4.x",
-        found=era,
-        mend=mend,
+        expected="the processors of LeRobot 0.4 and later, or 0.3.x's statistics in the weights",
+        found="neither",
+        mend="copy the whole pretrained_model directory, or save the processors with the policy",
     )
 
 
+def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
+    """The configuration with the cameras that are absent by the user's word taken out."""
+    if not choices.without:
+        return config
+    names = {camera_name(key): key for key in config.image_features}
+    unknown = [name for name in choices.without if name not in names]
+    if unknown or not isinstance(config, SmolVlaConfig):
+        raise CheckpointError.found(
+            where,
+            "cameras to run without",
+            expected=f"cameras of a SmolVLA policy (this {config.TITLE} has {', '.join(names)})",
+            found=", ".join(choices.without),
+            mend="name cameras the policy was trained without, or none",
+        )
+    try:
+        return config.without(tuple(names[name] for name in choices.without))
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def _read_processors(path: Path, config: PolicyConfig, choices: Choices) -> _Documents:
+    """Statistics and names from the processor files of 0.4 and later."""
+    before = read_pipeline(path, PREPROCESSOR, config.TYPE)
+    after = read_pipeline(path, POSTPROCESSOR, config.TYPE)
+    before.check(config.used_features, config)
+    after.check({ACTION: config.output_features[ACTION]}, config)
+    _check_camera_order(
+        before.where, list(config.image_features), before.features, "copy the directory again"
+    )
+    statistics = _state(before, config, choices)
+    preprocessor = _preprocessor(config, before, statistics)
+    _check_same_actions(preprocessor, config, after, choices)
+    names = _observation_names(config, before)
+    statistics = _renamed(statistics, names)
+    return _Documents(
+        _preprocessor(config.renamed(names), before, statistics),
+        statistics,
+        names,
+        before.text or Text("", None),
+    )
+
+
+def _read_buffers(path: Path, config: PolicyConfig, choices: Choices) -> _Documents:
+    """Statistics from the weights file of 0.3.x, which renames nothing and cuts no words."""
+    where = path / WEIGHTS
+    statistics = eras.buffer_statistics(where, read_header(where), config, choices.embodiment)
+    preprocessor = Preprocessor.from_statistics(
+        config.used_features,
+        config.normalization_mapping,
+        statistics,
+        EPSILON,
+        where,
+        old_ranges=True,
+        resize=config.resize,
+    )
+    name = config.vlm_model_name if isinstance(config, SmolVlaConfig) else ""
+    return _Documents(preprocessor, statistics, {}, Text(name, None))
+
+
+def _state(pipeline: Pipeline, config: PolicyConfig, choices: Choices) -> eras.Tables:
+    modes = config.normalization_mapping
+    needed = [key for key, f in config.used_features.items() if modes[f.type] != "IDENTITY"]
+    file = pipeline.state_file
+    return eras.state_statistics(file, needed, choices.embodiment, file)
+
+
 def _preprocessor(
-    config: ActConfig,
-    pipeline: Pipeline,
-    statistics: Mapping[str, Mapping[str, NDArray[np.float32]]],
+    config: PolicyConfig, pipeline: Pipeline, statistics: eras.Tables
 ) -> Preprocessor:
     return Preprocessor.from_statistics(
         config.used_features,
@@ -147,15 +273,19 @@ def _preprocessor(
         statistics,
         pipeline.eps,
         where=pipeline.state_file,
+        resize=config.resize,
     )
 
 
-def _check_same_actions(before: Preprocessor, config: ActConfig, after: Pipeline) -> None:
+def _check_same_actions(
+    before: Preprocessor, config: PolicyConfig, after: Pipeline, choices: Choices
+) -> None:
     """Actions must be unnormalized with the statistics they were normalized with in training."""
     action: dict[str, Feature] = {ACTION: config.output_features[ACTION]}
     modes = config.normalization_mapping
+    statistics = _state(after, config, choices)
     other = Preprocessor.from_statistics(
-        action, modes, _statistics(after), after.eps, where=after.state_file
+        action, modes, statistics, after.eps, where=after.state_file
     )
     probe = torch.linspace(-2, 2, 5)[:, None].expand(5, config.action_size)
     if not torch.equal(before.unnormalize_action(probe), other.unnormalize_action(probe)):
@@ -166,6 +296,44 @@ def _check_same_actions(before: Preprocessor, config: ActConfig, after: Pipeline
             found="others",
             mend="both files must come from one training run: copy the whole directory again",
         )
+
+
+def _language(path: Path, config: PolicyConfig, choices: Choices, text: Text) -> Language | None:
+    if not isinstance(config, SmolVlaConfig):
+        return None
+    folder = _language_folder(path, config, choices)
+    vlm = parse_vlm(read_object(folder / CONFIG), folder / CONFIG)
+    words = tokens.Words.read(folder / tokens.FILE, text.longest, vlm.text.vocab_size)
+    if config.add_image_special_tokens and words.marks() is None:
+        raise CheckpointError.found(
+            folder / tokens.FILE,
+            "marks around pictures",
+            expected=f"{tokens.EDGE} and {tokens.WHOLE}, for add_image_special_tokens",
+            found="neither or one",
+            mend="give the tokenizer of SmolVLM2",
+        )
+    return Language(vlm, words, folder)
+
+
+def _language_folder(path: Path, config: SmolVlaConfig, choices: Choices) -> Path:
+    """Where config.json and tokenizer.json of the language model are: asked for, or on disk."""
+    if choices.vlm is not None:
+        return choices.vlm
+    for folder in (path / VLM_FOLDER, Path(config.vlm_model_name)):
+        if folder.is_dir():
+            return folder
+    cached = hub.cached(config.vlm_model_name, (CONFIG, tokens.FILE))
+    if cached is not None:
+        return cached
+    raise CheckpointError.found(
+        path,
+        f"language model {config.vlm_model_name}",
+        expected=f"a folder with its {CONFIG} and {tokens.FILE}, given as vlm or put into the "
+        f"checkpoint as {VLM_FOLDER}/",
+        found="none here, and none in the Hub's cache",
+        mend="fetch the two files of that model once and give their folder; its weights are in "
+        "the checkpoint already",
+    )
 
 
 def _check_camera_order(
@@ -179,12 +347,12 @@ def _check_camera_order(
             "order of cameras",
             expected=f"{', '.join(expected)}, as in config.json",
             found=", ".join(named),
-            mend="ACT itself gives the same for any order, but the files contradict each other "
-            f"and one may carry another camera's statistics: {mend}",
+            mend="ACT itself gives the same for any order, other policies do not; the files "
+            f"contradict each other, one may carry another camera's statistics: {mend}",
         )
 
 
-def _observation_names(config: ActConfig, pipeline: Pipeline) -> dict[str, str]:
+def _observation_names(config: PolicyConfig, pipeline: Pipeline) -> dict[str, str]:
     """The observation's key by feature key, for features that rename_map gives another name."""
     names: dict[str, str] = {}
     cameras = config.image_features
@@ -210,25 +378,12 @@ def _observation_names(config: ActConfig, pipeline: Pipeline) -> dict[str, str]:
     return names
 
 
-def _renamed(
-    statistics: Mapping[str, Mapping[str, NDArray[np.float32]]], names: Mapping[str, str]
-) -> dict[str, Mapping[str, NDArray[np.float32]]]:
+def _renamed(statistics: eras.Tables, names: Mapping[str, str]) -> eras.Tables:
     kept = {key: value for key, value in statistics.items() if key not in names}
     return {**kept, **{names[key]: statistics[key] for key in names if key in statistics}}
 
 
-def _statistics(pipeline: Pipeline) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """All stored statistics as {feature: {statistic: array}}."""
-    found: dict[str, dict[str, NDArray[np.float32]]] = {}
-    with _open(pipeline.state_file) as file:
-        for name in file.keys():  # noqa: SIM118
-            feature, _, statistic = name.rpartition(".")
-            value = file.get_tensor(name).to(torch.float32).numpy()
-            found.setdefault(feature, {})[statistic] = value
-    return found
-
-
-def _contract(path: Path, config: ActConfig, preprocessor: Preprocessor) -> Contract | None:
+def _contract(path: Path, config: PolicyConfig, preprocessor: Preprocessor) -> Contract | None:
     where = path / contracts.FILE_NAME
     if not where.exists():
         return None
@@ -241,15 +396,19 @@ def _contract(path: Path, config: ActConfig, preprocessor: Preprocessor) -> Cont
 
 
 def check_contract(
-    contract: Contract, config: ActConfig, preprocessor: Preprocessor, where: object
+    contract: Contract, config: PolicyConfig, preprocessor: Preprocessor, where: object
 ) -> None:
     """Raise CheckpointError, naming `where`, unless the contract describes this very policy."""
     pictures = {camera_name(key): f.shape[1:] for key, f in config.image_features.items()}
+    filmed = {c.name: (c.height, c.width) for c in contract.cameras}
+    if config.resize != "none":
+        # The network fits any size; which one the cameras have, only the contract knows.
+        pictures = {name: filmed.get(name, size) for name, size in pictures.items()}
     states = len(contract.state_names) if STATE in config.input_features else None
     stated = contract.preprocessing
     described = preprocessor.describe()
     facts: tuple[tuple[str, object, object], ...] = (
-        ("cameras", pictures, {c.name: (c.height, c.width) for c in contract.cameras}),
+        ("cameras", pictures, filmed),
         (
             "channel order",
             {"rgb"} if pictures else set(),
@@ -273,109 +432,84 @@ def check_contract(
     )
 
 
-def _notes(config: ActConfig, preprocessor: Preprocessor, names: Mapping[str, str]) -> list[str]:
-    ignored = sorted({*config.input_features, *config.output_features} - set(config.used_features))
-    return [
-        *(f"{key} is listed as a feature, but ACT does not read it" for key in ignored),
-        *(f"camera {camera_name(v)} is the policy's {camera_name(k)}" for k, v in names.items()),
-        *preprocessor.notes(),
+def _notes(
+    config: PolicyConfig, documents: _Documents, language: Language | None, choices: Choices
+) -> list[str]:
+    named = {*config.input_features, *config.output_features}
+    blank = set() if not isinstance(config, SmolVlaConfig) else set(config.blank_features)
+    ignored = sorted(named - set(config.used_features) - blank)
+    notes = [
+        *(f"{key} is listed as a feature, but {config.TITLE} does not read it" for key in ignored),
+        *(
+            f"camera {camera_name(v)} is the policy's {camera_name(k)}"
+            for k, v in documents.names.items()
+        ),
+        *documents.preprocessor.notes(),
     ]
+    if choices.embodiment is not None:
+        notes.append(f"statistics are those stored for {choices.embodiment}, as asked")
+    if isinstance(config, SmolVlaConfig) and language is not None:
+        notes += _smolvla_notes(config, documents.text, language)
+    return notes
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """A safetensors file, its header read; errors in it or its content are CheckpointErrors."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError.found(
-            path,
-            "file not readable",
-            expected="a whole safetensors file",
-            found=str(error) or type(error).__name__,
-            mend="copy the file again",
-        ) from error
+def _smolvla_notes(config: SmolVlaConfig, text: Text, language: Language) -> list[str]:
+    precision = str(vision_precision(config, language.config)).removeprefix("torch.")
+    notes = [
+        f"language model: {CONFIG} and {tokens.FILE} of {language.folder}",
+        f"pictures are placed as a vision tower in {precision} placed them in training",
+    ]
+    if config.resize != "none":
+        notes.append("pictures of any size are taken: the network scales and pads them itself")
+    if config.blank_features:
+        notes.append(
+            f"{len(config.blank_features)} of the policy's cameras are absent, "
+            f"{config.blanks} of them blank pictures"
+        )
+    if text.tokenizer != config.vlm_model_name:
+        notes.append(
+            f"words are those of {text.tokenizer} in the processor file, "
+            f"of {config.vlm_model_name} in {CONFIG}"
+        )
+    return notes
 
 
-def _check_sizes(file: Any, config: ActConfig, where: Path) -> None:
+def _check_sizes(found: Mapping[str, Entry], checkpoint: Checkpoint, where: Path) -> None:
     """Refuse sizes no tensor of the file has, before a network of that size is even outlined."""
-    shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    widest = max((size for shape in shapes for size in shape), default=0)
-    layers = ["n_encoder_layers", "n_decoder_layers"]
-    layers += ["n_vae_encoder_layers"] if config.use_vae else []
-    limits = {
-        **dict.fromkeys(("dim_model", "dim_feedforward", "chunk_size", "latent_dim"), widest),
-        **dict.fromkeys(("state_size", "environment_size", "action_size"), widest),
-        **dict.fromkeys(layers, len(shapes)),
+    config = checkpoint.config
+    widest = max((size for entry in found.values() for size in entry.shape), default=0)
+    widths: dict[str, int | None] = {
+        "state_size": config.state_size,
+        "environment_size": config.environment_size,
+        "action_size": config.action_size,
     }
-    for name, limit in limits.items():
-        if (getattr(config, name) or 0) > limit:
-            raise CheckpointError.found(
-                where,
-                f"{name} of config.json",
-                expected=f"at most {limit}, which is all these weights have room for",
-                found=getattr(config, name),
-                mend="config.json and the weights must come from one training run",
-            )
-
-
-def _check_header(file: Any, expected: Mapping[str, tuple[int, ...]], where: Path) -> None:
-    found = set(file.keys())
-    missing, extra = sorted(set(expected) - found), sorted(found - set(expected))
-    if missing or extra:
-        raise CheckpointError.found(
-            where,
-            "tensor names",
-            expected=f"{len(expected)} tensors; missing {_some(missing)}",
-            found=f"{len(found)} tensors; extra {_some(extra)}",
-            mend="config.json and the weights must come from one training run",
-        )
-    for name, shape in expected.items():
-        header = file.get_slice(name)
-        if tuple(header.get_shape()) != shape:
-            raise CheckpointError.found(
-                where,
-                f"shape of {name}",
-                expected=shape,
-                found=tuple(header.get_shape()),
-                mend="config.json and the weights must come from one training run",
-            )
-        if header.get_dtype() not in _DTYPES:
-            raise CheckpointError.found(
-                where,
-                f"dtype of {name}",
-                expected=" or ".join(_DTYPES),
-                found=header.get_dtype(),
-                mend="save the weights as float32",
-            )
-
-
-def _tensor(file: Any, name: str, where: Path) -> Tensor:
-    # A copy: the mapped file could change under us, and its alignment moves results by an ulp.
-    value: Tensor = file.get_tensor(name).to(torch.float32, copy=True)
-    if not torch.isfinite(value).all():
-        raise CheckpointError.found(
-            where,
-            f"values of {name}",
-            expected="finite weights",
-            found=f"{int((~torch.isfinite(value)).sum())} NaN or infinite of {value.numel()}",
-            mend="training diverged or the file is damaged: take an earlier checkpoint",
-        )
-    if name.endswith(".running_var") and bool((value < 0).any()):
-        raise CheckpointError.found(
-            where,
-            f"values of {name}",
-            expected="variances, not negative",
-            found=float(value.min()),
-            mend="the file is damaged: copy it again",
-        )
-    return value
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN]) or "none"
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    layers: dict[str, int] = {}
+    if isinstance(config, ActConfig):
+        names = ["dim_model", "dim_feedforward", "chunk_size", "latent_dim"]
+        widths |= {name: getattr(config, name) for name in names}
+        stacks = ["n_encoder_layers", "n_decoder_layers"]
+        stacks += ["n_vae_encoder_layers"] if config.use_vae else []
+        layers = {name: getattr(config, name) for name in stacks}
+    elif isinstance(config, SmolVlaConfig) and checkpoint.language is not None:
+        widths |= {name: getattr(config, name) for name in ("max_state_dim", "max_action_dim")}
+        text, vision = checkpoint.language.config.text, checkpoint.language.config.vision
+        widths |= {"vocab_size": text.vocab_size, "text hidden_size": text.hidden_size}
+        widths |= {"vision hidden_size": vision.hidden_size}
+        layers = {"vision num_hidden_layers": vision.num_hidden_layers}
+        layers["num_vlm_layers"] = config.num_vlm_layers
+        layers["num_expert_layers"] = config.num_expert_layers
+        if config.num_vlm_layers < 1:
+            layers["text num_hidden_layers"] = text.num_hidden_layers
+    for sizes, limit in ((widths, widest), (layers, len(found))):
+        for name, size in sizes.items():
+            if (size or 0) > limit:
+                raise CheckpointError.found(
+                    where,
+                    f"{name} of config.json",
+                    expected=f"at most {limit}, which is all these weights have room for",
+                    found=size,
+                    mend="config.json and the weights must come from one training run",
+                )
 
 
 def with_preprocessing(contract: Contract, preprocessor: Preprocessor) -> Contract:

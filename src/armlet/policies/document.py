@@ -10,6 +10,9 @@ from typing import Any
 
 from .errors import CheckpointError
 
+# More known keys than this tell a reader nothing.
+_LISTED = 12
+
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in `path`. NaN, Infinity and repeated keys are refused.
@@ -77,10 +80,11 @@ def refuse_unknown(found: dict[str, Any], known: typing.Collection[str], where: 
     """Raise CheckpointError if `found` has keys outside `known`."""
     unknown = sorted(set(found) - set(known))
     if unknown:
+        listed = f" ({', '.join(sorted(known))})" if len(known) <= _LISTED else ""
         raise CheckpointError.found(
             where,
             "unknown keys",
-            expected=f"only keys of LeRobot 0.4.4 ({', '.join(sorted(known))})",
+            expected=f"only keys this armlet knows{listed}",
             found=", ".join(unknown),
             mend="an option this armlet does not know could change the result: "
             "write the checkpoint with LeRobot 0.4.x, or remove the keys if they are yours",

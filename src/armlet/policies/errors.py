@@ -1,15 +1,26 @@
 """What this package refuses with."""
 
+from __future__ import annotations
+
+from armlet.contract import Verdict
+
 
 class CheckpointError(ValueError):
-    """A checkpoint (or the statistics or configuration for one) that must not be run as it is."""
+    """A checkpoint (or the statistics or configuration for one) that must not be run as it is.
+
+    verdict is the refusal as a line of a check, where it was raised by `found`.
+    """
+
+    verdict: Verdict | None = None
 
     @classmethod
     def found(
         cls, where: object, what: str, *, expected: object, found: object, mend: str
-    ) -> "CheckpointError":
+    ) -> CheckpointError:
         """One line: the file, what is wrong, what was expected and found, how to mend it."""
-        return cls(f"{where}: {what}: expected {expected}, found {found}; {mend}")
+        error = cls(f"{where}: {what}: expected {expected}, found {found}; {mend}")
+        error.verdict = Verdict(f"{where}: {what}", str(expected), str(found), mend)
+        return error
 
 
 class ObservationError(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 
@@ -35,17 +36,19 @@ class TemporalEnsembler:
 
     The prediction of an instant that was made i-th, the oldest first, weighs exp(-coefficient * i):
     a positive coefficient trusts old predictions more. Weights are divided by their sum. The mean
-    is kept online, so memory is one chunk.
+    is kept online, so memory is one chunk. Asked every period, it gives LeRobot's actions to the
+    bit: its order of operations in float32, its weights from torch's exp and cumsum.
     """
 
     def __init__(self, coefficient: float, chunk_size: int) -> None:
-        self._weights = np.exp(-coefficient * np.arange(chunk_size))
-        self._sums = np.cumsum(self._weights)
+        weights = torch.exp(-coefficient * torch.arange(chunk_size))
+        self._weights: NDArray[np.float32] = weights.numpy()
+        self._sums: NDArray[np.float32] = torch.cumsum(weights, dim=0).numpy()
         self.reset()
 
     def reset(self) -> None:
         """Forget all predictions: a new episode begins."""
-        self._blend: NDArray[np.float64] | None = None
+        self._blend: NDArray[np.float32] | None = None
         self._counts = np.zeros(0, np.int64)
 
     def update(self, chunk: NDArray[np.float32], elapsed: int = 1) -> NDArray[np.float32]:
@@ -60,15 +63,13 @@ class TemporalEnsembler:
             raise ValueError(f"elapsed must be at least 1 period, found {elapsed}")
         if len(chunk) != len(self._weights):
             raise ValueError(f"chunk must have {len(self._weights)} rows, found {len(chunk)}")
-        fresh = chunk.astype(np.float64)
+        blend = np.array(chunk, np.float32)
+        counts = np.ones(len(blend), np.int64)
         if self._blend is not None:
             old, count = self._blend[elapsed:], self._counts[elapsed:]
-            both = (
-                old * self._sums[count - 1, None] + fresh[: len(old)] * self._weights[count, None]
-            ) / self._sums[count, None]
-            fresh = np.concatenate([both, fresh[len(old) :]])
-        counts = np.ones(len(fresh), np.int64)
-        if self._blend is not None:
-            counts[: len(count)] += count
-        self._blend, self._counts = fresh, counts
-        return fresh.astype(np.float32)
+            weighed = old * self._sums[count - 1, None]
+            weighed += blend[: len(old)] * self._weights[count, None]
+            blend[: len(old)] = weighed / self._sums[count, None]
+            counts[: len(old)] += count
+        self._blend, self._counts = blend, counts
+        return blend.copy()

@@ -1,12 +1,13 @@
 """The one preprocessing object: the same code and the same statistics in training and on the robot.
 
 Pictures uint8 (H, W, 3) become float32 (3, H, W) in 0..1; then every feature is normalized by the
-mode of its type with statistics frozen at training. Formulas are LeRobot 0.4.4's, nothing is
-clipped and nothing is resized: another picture size is refused.
+mode of its type with statistics frozen at training. Formulas are LeRobot's, nothing is clipped and
+nothing is resized: another picture size is refused, unless the network resizes pictures itself.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from armlet.contract import Preprocessing
 
-from .config import ACTION, ENVIRONMENT, MODES, STATE, ActConfig, Feature, camera_name
+from .config import ACTION, ENVIRONMENT, MODES, STATE, Feature, PolicyConfig, camera_name
 from .errors import CheckpointError, ObservationError
 from .observation import Observation
 
@@ -43,11 +44,16 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class Normalizer:
-    """One feature's map between dataset values and normalized values, both float32."""
+    """One feature's map between dataset values and normalized values, both float32.
+
+    old_ranges gives MIN_MAX as LeRobot 0.3.x had it: eps is always added to the range on the way
+    in and never on the way out, where 0.4 puts eps in the place of a range of zero, both ways.
+    """
 
     mode: str
     statistics: tuple[Tensor, ...]
     eps: float = EPSILON
+    old_ranges: bool = False
 
     def normalize(self, x: Tensor) -> Tensor:
         """MEAN_STD: (x - mean) / (std + eps); the ranges: low..high to -1..1; IDENTITY: x."""
@@ -56,8 +62,9 @@ class Normalizer:
         if self.mode == "MEAN_STD":
             mean, std = self.statistics
             return (x - mean) / (std + self.eps)
-        low, _ = self.statistics
-        return 2 * (x - low) / self._range() - 1
+        low, high = self.statistics
+        spread = high - low + self.eps if self.old_ranges else self._range()
+        return 2 * (x - low) / spread - 1
 
     def unnormalize(self, x: Tensor) -> Tensor:
         """The inverse, without eps for MEAN_STD, as in LeRobot."""
@@ -66,8 +73,9 @@ class Normalizer:
         if self.mode == "MEAN_STD":
             mean, std = self.statistics
             return x * std + mean
-        low, _ = self.statistics
-        return (x + 1) / 2 * self._range() + low
+        low, high = self.statistics
+        spread = high - low if self.old_ranges else self._range()
+        return (x + 1) / 2 * spread + low
 
     def constant(self) -> list[int]:
         """Indices of dimensions the training data never moved: normalized by eps alone."""
@@ -82,7 +90,7 @@ class Normalizer:
         return self.mode == "MEAN_STD" and bool((self.statistics[1] < _PICTURE_STD_SUSPECT).any())
 
     def to(self, device: torch.device) -> Normalizer:
-        return Normalizer(self.mode, tuple(s.to(device) for s in self.statistics), self.eps)
+        return dataclasses.replace(self, statistics=tuple(s.to(device) for s in self.statistics))
 
     def _range(self) -> Tensor:
         low, high = self.statistics
@@ -97,9 +105,11 @@ class Preprocessor:
         features: Mapping[str, Feature],
         normalizers: Mapping[str, Normalizer],
         device: torch.device | str = "cpu",
+        resize: str = "none",
     ) -> None:
         """Prefer from_statistics. Keys of both mappings are LeRobot feature keys."""
         self.features = dict(features)
+        self.resize = resize
         self.device = torch.device(device)
         self._normalizers = {key: n.to(self.device) for key, n in normalizers.items()}
         self._cameras = {camera_name(k): k for k, f in features.items() if f.type == "VISUAL"}
@@ -112,12 +122,17 @@ class Preprocessor:
         statistics: Statistics,
         eps: float = EPSILON,
         where: object = "statistics",
+        *,
+        old_ranges: bool = False,
+        resize: str = "none",
     ) -> Preprocessor:
         """Preprocessor of the given features (inputs and action) with a mode per feature type.
 
         statistics maps feature keys to `mean`, `std`, `min`, ... shaped (n,), for pictures
-        (3, 1, 1) in 0..1; others than needed are ignored. Raises CheckpointError, naming `where`,
-        when one that a mode needs is missing, has another shape, or is impossible.
+        (3, 1, 1) in 0..1; others than needed are ignored. old_ranges: see Normalizer. resize says
+        what the network does to pictures; pictures of any size are then accepted. Raises
+        CheckpointError, naming `where`, when a statistic that a mode needs is missing, has another
+        shape, or is impossible.
         """
         if not 0 < eps < 1e-3:
             raise CheckpointError.found(
@@ -127,26 +142,33 @@ class Preprocessor:
                 found=eps,
                 mend=f"LeRobot writes {EPSILON}",
             )
-        return cls(
-            features,
-            {
-                key: _normalizer(key, feature, modes, statistics, eps, where)
-                for key, feature in features.items()
-            },
-        )
+        normalizers = {
+            key: _normalizer(key, feature, modes, statistics, eps, where)
+            for key, feature in features.items()
+        }
+        if old_ranges:
+            normalizers = {
+                key: dataclasses.replace(normalizer, old_ranges=normalizer.mode == "MIN_MAX")
+                for key, normalizer in normalizers.items()
+            }
+        return cls(features, normalizers, resize=resize)
 
     @classmethod
     def from_config(
-        cls, config: ActConfig, statistics: Statistics, where: object = "statistics"
+        cls, config: PolicyConfig, statistics: Statistics, where: object = "statistics"
     ) -> Preprocessor:
         """from_statistics for what `config` reads and gives."""
         return cls.from_statistics(
-            config.used_features, config.normalization_mapping, statistics, where=where
+            config.used_features,
+            config.normalization_mapping,
+            statistics,
+            where=where,
+            resize=config.resize,
         )
 
     def to(self, device: torch.device | str) -> Preprocessor:
         """The same preprocessing, its results on `device`."""
-        return Preprocessor(self.features, self._normalizers, device)
+        return Preprocessor(self.features, self._normalizers, device, self.resize)
 
     def __call__(self, observation: Observation) -> dict[str, Tensor]:
         """Network input of one observation: float32 by feature key, batch dimension 1.
@@ -210,22 +232,30 @@ class Preprocessor:
     def describe(self) -> Preprocessing:
         """This preprocessing for the contract; `statistics` is fingerprint()."""
         modes = {f.type: self._normalizers[key].mode for key, f in self.features.items()}
-        return Preprocessing("none", "0..1", modes, self.fingerprint())
+        return Preprocessing(self.resize, "0..1", modes, self.fingerprint())
 
     def fingerprint(self) -> str:
         """SHA-256 of the frozen statistics, hexadecimal.
 
-        Fed in order of feature keys: key, mode, eps as repr, then each statistic the mode uses (its
-        name, and its values as little-endian float32), texts as UTF-8 ended by a zero byte.
+        Fed in order of feature keys: key, mode (with `-0.3` for old_ranges), eps as repr, then each
+        statistic the mode uses (its name, and its values as little-endian float32), texts as UTF-8
+        ended by a zero byte.
         """
         digest = hashlib.sha256()
         for key, normalizer in sorted(self._normalizers.items()):
-            for text in (key, normalizer.mode, repr(normalizer.eps)):
+            mode = normalizer.mode + ("-0.3" if normalizer.old_ranges else "")
+            for text in (key, mode, repr(normalizer.eps)):
                 digest.update(text.encode() + b"\0")
             for name, values in zip(_NEEDS[normalizer.mode], normalizer.statistics, strict=True):
                 digest.update(name.encode() + b"\0")
                 digest.update(values.cpu().numpy().astype("<f4").tobytes())
         return digest.hexdigest()
+
+    def statistics(self, key: str) -> dict[str, NDArray[np.float32]]:
+        """What a feature is normalized with: name to values, nothing for IDENTITY."""
+        normalizer = self._normalizers[key]
+        names = _NEEDS[normalizer.mode]
+        return {n: s.cpu().numpy() for n, s in zip(names, normalizer.statistics, strict=True)}
 
     def notes(self) -> list[str]:
         """What is legal but worth knowing: what never changed in training, suspect spreads."""
@@ -244,10 +274,13 @@ class Preprocessor:
     def _pictures(self, name: str, key: str, images: NDArray[np.uint8]) -> Tensor:
         _, height, width = self.features[key].shape
         images = _array(images, f"image {name!r}")
+        if self.resize != "none" and images.ndim == 4 and images.size:
+            height, width = images.shape[1:3]
         if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
             raise ObservationError(
                 f"image {name!r}: expected uint8 ({height}, {width}, 3) RGB, found {images.dtype} "
-                f"{images.shape[1:]}; ACT does not resize: set the camera to the training size"
+                f"{images.shape[1:]}; this policy does not resize: set the camera to the training "
+                "size"
             )
         # A permuted view, not a copy: pictures arrive channels-last, which the backbone prefers.
         pixels = self._upload(images).permute(0, 3, 1, 2).to(torch.float32)

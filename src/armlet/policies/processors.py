@@ -1,4 +1,4 @@
-"""policy_preprocessor.json and policy_postprocessor.json: LeRobot 0.4's processor pipelines.
+"""policy_preprocessor.json and policy_postprocessor.json: the pipelines of LeRobot 0.4 and later.
 
 A pipeline is data to us. Steps are an allow-list, known by registry name; LeRobot would import the
 module a step's `class` names, which nothing here ever does.
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import ACTION, ActConfig, Feature, parse_features, parse_modes
+from .config import ACTION, Feature, PolicyConfig, parse_features, parse_modes
 from .document import as_kind, as_object, read_object, refuse_unknown
 from .errors import CheckpointError
+from .smolvla_config import SmolVlaConfig
 
 PREPROCESSOR = "policy_preprocessor"
 POSTPROCESSOR = "policy_postprocessor"
@@ -21,18 +22,42 @@ NORMALIZER = "normalizer_processor"
 UNNORMALIZER = "unnormalizer_processor"
 RENAME = "rename_observations_processor"
 
-# Steps each pipeline must have, once and in this order, and those it may have.
-_REQUIRED = {PREPROCESSOR: NORMALIZER, POSTPROCESSOR: UNNORMALIZER}
-_ALLOWED = {
-    PREPROCESSOR: (RENAME, "to_batch_processor", "device_processor", NORMALIZER),
-    POSTPROCESSOR: (UNNORMALIZER, "device_processor"),
+# The last two belong to SmolVLA.
+TO_BATCH = "to_batch_processor"
+DEVICE = "device_processor"
+NEW_LINE = "smolvla_new_line_processor"
+TOKENIZER = "tokenizer_processor"
+
+# Steps each pipeline may have, in the order LeRobot writes them; normalizing and words it must.
+_STEPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    PREPROCESSOR: {
+        "act": (RENAME, TO_BATCH, DEVICE, NORMALIZER),
+        "smolvla": (RENAME, TO_BATCH, NEW_LINE, TOKENIZER, DEVICE, NORMALIZER),
+    },
+    POSTPROCESSOR: dict.fromkeys(("act", "smolvla"), (UNNORMALIZER, DEVICE)),
 }
+_REQUIRED = (NORMALIZER, UNNORMALIZER, NEW_LINE, TOKENIZER)
+_MAIN = {PREPROCESSOR: NORMALIZER, POSTPROCESSOR: UNNORMALIZER}
 _STEP_KEYS = ("registry_name", "class", "config", "state_file")
 
 
 @dataclass(frozen=True)
+class Text:
+    """How a task becomes token ids: whose tokenizer, and the length ids are cut to, if any.
+
+    Padding is not among it: padded ids are masked, which leaves no trace in the actions.
+    """
+
+    tokenizer: str
+    longest: int | None
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """What one processor file says: how features are normalized, and which names are replaced."""
+    """What one processor file says: how features are normalized, and which names are replaced.
+
+    text is None for policies that read no words.
+    """
 
     where: Path
     features: Mapping[str, Feature]
@@ -41,8 +66,9 @@ class Pipeline:
     state_file: Path
     normalized_keys: tuple[str, ...] | None
     rename: Mapping[str, str]
+    text: Text | None = None
 
-    def check(self, expected: Mapping[str, Feature], config: ActConfig) -> None:
+    def check(self, expected: Mapping[str, Feature], config: PolicyConfig) -> None:
         """Raise CheckpointError unless every feature of `expected` is handled as `config` says.
 
         LeRobot passes a feature that is not listed, or whose type has no mode, on as it is, in
@@ -81,8 +107,8 @@ class Pipeline:
             )
 
 
-def read_pipeline(directory: Path, name: str) -> Pipeline:
-    """The pipeline `name` of a checkpoint directory. Raises CheckpointError."""
+def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
+    """The pipeline `name` of a checkpoint directory of a policy type. Raises CheckpointError."""
     where = directory / f"{name}.json"
     document = read_object(where)
     refuse_unknown(document, ("name", "steps"), where)
@@ -91,10 +117,11 @@ def read_pipeline(directory: Path, name: str) -> Pipeline:
         raise CheckpointError.found(
             where, "steps", expected="a list", found=repr(steps), mend="copy the file again"
         )
+    allowed, main = _STEPS[name][kind], _MAIN[name]
     found: dict[str, dict[str, Any]] = {}
     for index, step in enumerate(steps):
-        registered = _registry_name(step, f"{where}: step {index}", _ALLOWED[name])
-        if registered in found or (registered == RENAME and _REQUIRED[name] in found):
+        registered = _registry_name(step, f"{where}: step {index}", allowed)
+        if registered in found or (registered == RENAME and main in found):
             raise CheckpointError.found(
                 f"{where}: step {index}",
                 "order of steps",
@@ -103,47 +130,66 @@ def read_pipeline(directory: Path, name: str) -> Pipeline:
                 mend="restore the file LeRobot wrote",
             )
         found[registered] = step
-    if _REQUIRED[name] not in found:
-        raise CheckpointError.found(
-            where,
-            "steps",
-            expected=f"the step {_REQUIRED[name]}",
-            found=list(found) or "none",
-            mend="without it values pass unnormalized: restore the file LeRobot wrote",
-        )
-    _check_device(found.get("device_processor", {}), where)
-    _check_empty(found.get("to_batch_processor", {}), where)
+    for required in (step for step in allowed if step in _REQUIRED):
+        if required not in found:
+            raise CheckpointError.found(
+                where,
+                "steps",
+                expected=f"the step {required}",
+                found=list(found) or "none",
+                mend="without it values pass unnormalized or words unread: "
+                "restore the file LeRobot wrote",
+            )
+    _check_device(found.get(DEVICE, {}), where)
+    for empty in (TO_BATCH, NEW_LINE):
+        refuse_unknown(_config(found.get(empty, {}), where), (), f"{where}: {empty}")
     rename = _rename_map(found.get(RENAME, {}), where)
-    return _pipeline(found[_REQUIRED[name]], directory, where, rename)
+    text = _text(found[TOKENIZER], where) if TOKENIZER in found else None
+    return _pipeline(found[main], directory, where, rename, text)
 
 
-def pipeline_document(name: str, config: ActConfig) -> dict[str, Any]:
+def pipeline_document(name: str, config: PolicyConfig) -> dict[str, Any]:
     """Content of the processor file `name` for a checkpoint of `config`, as LeRobot writes it."""
     inputs = config.input_features if name == PREPROCESSOR else {}
     features = {**inputs, ACTION: config.output_features[ACTION]}
-    normalizer = {
-        "registry_name": _REQUIRED[name],
-        "config": {
+    configs: dict[str, dict[str, Any]] = {
+        RENAME: {"rename_map": {}},
+        TO_BATCH: {},
+        NEW_LINE: {},
+        TOKENIZER: _tokenizer_document(config),
+        DEVICE: {"device": "cpu", "float_dtype": None},
+        _MAIN[name]: {
             "eps": 1e-8,
             "features": {key: feature.to_json() for key, feature in features.items()},
             "norm_map": dict(config.normalization_mapping),
         },
-        "state_file": state_file_name(name),
     }
-    device = {
-        "registry_name": "device_processor",
-        "config": {"device": "cpu", "float_dtype": None},
-    }
-    if name == POSTPROCESSOR:
-        return {"name": name, "steps": [normalizer, device]}
-    rename = {"registry_name": RENAME, "config": {"rename_map": {}}}
-    to_batch: dict[str, Any] = {"registry_name": "to_batch_processor", "config": {}}
-    return {"name": name, "steps": [rename, to_batch, device, normalizer]}
+    steps: list[dict[str, Any]] = [
+        {"registry_name": step, "config": configs[step]} for step in _STEPS[name][config.TYPE]
+    ]
+    for step in steps:
+        if step["registry_name"] == _MAIN[name]:
+            step["state_file"] = state_file_name(name, config.TYPE)
+    return {"name": name, "steps": steps}
 
 
-def state_file_name(name: str) -> str:
-    """LeRobot's name of the statistics file of the ACT pipeline `name`."""
-    return f"{name}_step_{3 if name == PREPROCESSOR else 0}_{_REQUIRED[name]}.safetensors"
+def state_file_name(name: str, kind: str = "act") -> str:
+    """LeRobot's name of the statistics file of the pipeline `name` of a policy type."""
+    index = _STEPS[name][kind].index(_MAIN[name])
+    return f"{name}_step_{index}_{_MAIN[name]}.safetensors"
+
+
+def _tokenizer_document(config: PolicyConfig) -> dict[str, Any]:
+    if not isinstance(config, SmolVlaConfig):
+        return {}
+    return {
+        "max_length": config.tokenizer_max_length,
+        "task_key": "task",
+        "padding_side": "right",
+        "padding": config.pad_language_to,
+        "truncation": True,
+        "tokenizer_name": config.vlm_model_name,
+    }
 
 
 def _registry_name(step: object, where: str, allowed: tuple[str, ...]) -> str:
@@ -158,7 +204,7 @@ def _registry_name(step: object, where: str, allowed: tuple[str, ...]) -> str:
             expected=f"one of {', '.join(allowed)}",
             found=named,
             mend="armlet runs no code a checkpoint names: "
-            "train the policy with LeRobot's own ACT processors",
+            "train the policy with LeRobot's own processors",
         )
     return str(registered)
 
@@ -180,8 +226,29 @@ def _check_device(step: dict[str, Any], where: Path) -> None:
         )
 
 
-def _check_empty(step: dict[str, Any], where: Path) -> None:
-    refuse_unknown(_config(step, where), (), f"{where}: to_batch_processor")
+def _text(step: dict[str, Any], where: Path) -> Text:
+    where_step = f"{where}: {TOKENIZER}"
+    config = _config(step, where)
+    fixed = {"task_key": "task", "padding_side": "right"}
+    known = ("max_length", "padding", "truncation", "tokenizer_name", *fixed)
+    refuse_unknown(config, known, where_step)
+    for key, only in fixed.items():
+        if config.get(key, only) != only:
+            raise CheckpointError.found(
+                where_step,
+                key,
+                expected=repr(only),
+                found=repr(config[key]),
+                mend="armlet gives the task as LeRobot's SmolVLA reads it: train with this setting",
+            )
+    longest = as_kind(config.get("max_length", 512), int, f"{where_step}: max_length")
+    if longest < 1:
+        raise CheckpointError.found(
+            where_step, "max_length", expected="1 or more", found=longest, mend="restore the file"
+        )
+    cut = as_kind(config.get("truncation", True), bool, f"{where_step}: truncation")
+    name = as_kind(config.get("tokenizer_name"), str, f"{where_step}: tokenizer_name")
+    return Text(name, longest if cut else None)
 
 
 def _rename_map(step: dict[str, Any], where: Path) -> dict[str, str]:
@@ -194,7 +261,11 @@ def _rename_map(step: dict[str, Any], where: Path) -> dict[str, str]:
 
 
 def _pipeline(
-    step: dict[str, Any], directory: Path, where: Path, rename: Mapping[str, str]
+    step: dict[str, Any],
+    directory: Path,
+    where: Path,
+    rename: Mapping[str, str],
+    text: Text | None,
 ) -> Pipeline:
     config = _config(step, where)
     keys = ("eps", "features", "norm_map", "normalize_observation_keys")
@@ -216,6 +287,7 @@ def _pipeline(
         state_file=_state_file(step, directory, where),
         normalized_keys=None if selected is None else tuple(selected),
         rename=rename,
+        text=text,
     )
 
 

@@ -1,4 +1,4 @@
-"""Writing checkpoints stock LeRobot 0.4 loads."""
+"""Writing checkpoints stock LeRobot 0.4 and later loads."""
 
 from __future__ import annotations
 
@@ -20,25 +20,31 @@ from armlet import contract as contracts
 from armlet.contract import Contract
 
 from .act import Act
-from .checkpoint import CONFIG, PREFIX, WEIGHTS, check_contract, with_preprocessing
-from .config import ActConfig
+from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
+from .config import ActConfig, PolicyConfig
 from .errors import CheckpointError
 from .preprocess import Preprocessor, Statistics
 from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
+from .smolvla import SmolVla
+from .tokens import FILE as TOKENIZER
+from .weights import FILE as WEIGHTS
 
 
 def save_checkpoint(
     path: Path,
-    model: Act,
-    config: ActConfig,
+    model: Act | SmolVla,
+    config: PolicyConfig,
     statistics: Statistics,
     contract: Contract | None = None,
     dtype: torch.dtype = torch.float32,
+    vlm: Path | None = None,
 ) -> None:
     """Write the directory `path`: config.json, model.safetensors, both processors, the contract.
 
     statistics are the dataset's, {feature: {mean, std, ...}}, stored whole as float32. With dtype
-    float16 matrices and kernels are halved, vectors (biases, norms, statistics) stay float32. The
+    float16 matrices and kernels are halved, vectors (biases, norms, statistics) stay float32. vlm
+    is the folder of a SmolVLA's language model, whose config.json and tokenizer.json are copied
+    into the checkpoint, so that it is whole; LeRobot wants the folder vlm_model_name names. The
     directory appears complete, on disk, or not at all. Raises FileExistsError if it is there and
     not empty, CheckpointError if statistics, contract or weights would not make a loadable
     checkpoint.
@@ -56,9 +62,14 @@ def save_checkpoint(
         stored = _flat(statistics)
         for name in (PREPROCESSOR, POSTPROCESSOR):
             _write_json(unfinished / f"{name}.json", pipeline_document(name, config), indent=2)
-            save_file(stored, str(unfinished / state_file_name(name)))
+            save_file(stored, str(unfinished / state_file_name(name, config.TYPE)))
         if contract is not None:
             contract.save(unfinished / contracts.FILE_NAME)
+        if vlm is not None:
+            (unfinished / VLM_FOLDER).mkdir()
+            for file in (CONFIG, TOKENIZER):
+                shutil.copyfile(vlm / file, unfinished / VLM_FOLDER / file)
+            _finish(unfinished / VLM_FOLDER)
         # "format" is what tells Hugging Face readers that these are torch tensors.
         save_file(weights, str(unfinished / WEIGHTS), metadata={"format": "pt"})
         _finish(unfinished)
@@ -82,8 +93,9 @@ def _finish(folder: Path) -> None:
     # safetensors and mkdtemp make theirs private; the JSON files have what the umask leaves.
     mode = stat.S_IMODE((folder / CONFIG).stat().st_mode)
     for file in folder.iterdir():
-        file.chmod(mode)
-        _sync(file)
+        if file.is_file():
+            file.chmod(mode)
+            _sync(file)
     folder.chmod(mode | stat.S_IXUSR | (mode & 0o044) >> 2)
     _sync(folder)
 
@@ -97,11 +109,11 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _weights(model: Act, config: ActConfig, dtype: torch.dtype) -> dict[str, Tensor]:
+def _weights(model: Act | SmolVla, config: PolicyConfig, dtype: torch.dtype) -> dict[str, Tensor]:
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"dtype must be float32 or float16, found {dtype}")
     with torch.device("meta"):
-        expected = {name: t.shape for name, t in Act(config).state_dict().items()}
+        expected = {name: t.shape for name, t in _outline(model, config).state_dict().items()}
     state = model.state_dict()
     if {name: t.shape for name, t in state.items()} != expected:
         raise CheckpointError.found(
@@ -111,7 +123,15 @@ def _weights(model: Act, config: ActConfig, dtype: torch.dtype) -> dict[str, Ten
             found=f"{len(state)}, some with other names or shapes",
             mend="save the model that was trained, before optimize_for_inference",
         )
-    return {PREFIX + name: _stored(name, value, dtype) for name, value in state.items()}
+    return {model.stored_name(name): _stored(name, value, dtype) for name, value in state.items()}
+
+
+def _outline(model: Act | SmolVla, config: PolicyConfig) -> Act | SmolVla:
+    if isinstance(model, SmolVla):
+        return SmolVla(model.config, model.vlm, model.marks)
+    if not isinstance(config, ActConfig):
+        raise TypeError(f"config: expected an ActConfig for an Act, found {type(config).__name__}")
+    return Act(config)
 
 
 def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:

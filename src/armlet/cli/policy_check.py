@@ -1,0 +1,218 @@
+"""`armlet policy check`: does this checkpoint fit this dataset, this robot, this calibration?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from armlet.arm import Calibration
+    from armlet.contract import Contract
+    from armlet.episodes import Dataset
+    from armlet.policies.check import Report
+    from armlet.policies.checkpoint import Checkpoint
+    from armlet.policies.evidence import Evidence
+
+REFUSED, UNUSABLE = 1, 2
+# Frames of a dataset that are decoded: spread over this many episodes, this many of each.
+_EPISODES, _FRAMES = 8, 4
+_LIVE_FRAMES = 20
+
+
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "check",
+        help="compare a checkpoint with the data, the calibration and the robot it shall run on",
+        description="Prints a line for every item: cameras, value range, normalization, "
+        "statistics, joints, units, rate, calibration. `open` lines cannot be known from what was "
+        "given. Exit status: 0 nothing is wrong, 1 refused (the policy node refuses with the same "
+        "lines), 2 not checked.",
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--dataset", type=Path, metavar="ROOT", help="the training data")
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="of the arm to drive")
+    parser.add_argument(
+        "--joint-units", default="", metavar="U", help="degrees or range_m100_100, if not stated"
+    )
+    parser.add_argument(
+        "--live", type=float, metavar="SECONDS", help="look at the running aligner's frames"
+    )
+    parser.add_argument("--namespace", default="", help="of the running graph")
+    parser.add_argument("--picture", type=Path, metavar="OUT.png", help="draw what is fed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; see the description for the status."""
+    from armlet.arm import CalibrationError
+    from armlet.episodes import DatasetError
+    from armlet.policies.errors import CheckpointError, ObservationError
+
+    try:
+        report = _report(args)
+    except CheckpointError as error:
+        from armlet.policies.check import refusal_report
+
+        report = refusal_report(error)
+    except (CalibrationError, DatasetError, ObservationError, _NothingLive) as error:
+        return _unusable(error)
+    except (OSError, RuntimeError, ValueError) as error:
+        return _unusable(error)
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print(report)
+        wrong = len(report.wrong)
+        opened = sum(str(v.standing) == "open" for v in report.verdicts)
+        verdict = f"refused: {wrong} wrong" if wrong else "nothing is wrong"
+        print(f"{args.checkpoint}: {verdict}, {opened} open")
+    return 0 if report.ok else REFUSED
+
+
+class _NothingLive(RuntimeError):
+    """--live was asked and no frames came."""
+
+
+def _unusable(error: Exception) -> int:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return UNUSABLE
+
+
+def _report(args: argparse.Namespace) -> Report:
+    from armlet.arm import calibration as calibrations
+    from armlet.policies import load_network, read_checkpoint
+    from armlet.policies.check import check
+
+    if not args.checkpoint.exists():
+        raise FileNotFoundError(
+            f"{args.checkpoint}: expected a checkpoint directory, found nothing; give its path"
+        )
+    checkpoint = read_checkpoint(args.checkpoint)
+    load_network(checkpoint)
+    calibration = calibrations.load(args.calibration) if args.calibration else None
+    evidence: list[Evidence] = []
+    if args.dataset is not None:
+        evidence.append(dataset_evidence(args.dataset))
+    robot = None
+    if args.live is not None:
+        robot, live = _live(args, calibration)
+        evidence.append(live)
+    report = check(
+        checkpoint,
+        robot=robot,
+        joint_units=args.joint_units,
+        calibration=calibration,
+        evidence=evidence,
+    )
+    if args.picture is not None:
+        _draw(args.picture, checkpoint, evidence, report)
+    return report
+
+
+def _draw(path: Path, checkpoint: Checkpoint, evidence: list[Evidence], report: Report) -> None:
+    from armlet.policies.check_picture import draw
+    from armlet.policies.errors import ObservationError
+
+    if not evidence:
+        raise ValueError("--picture: expected --dataset or --live, found neither; give one to draw")
+    names = () if report.contract is None else report.contract.state_names
+    try:
+        draw(checkpoint, evidence, report.joint_units, names, path)
+    except ObservationError as error:
+        # The report says it too; without an input there is nothing to draw.
+        print(f"no picture: {error}", file=sys.stderr)
+
+
+def dataset_evidence(root: Path) -> Evidence:
+    """What a dataset shows: all states and actions of some episodes, and a few of their pictures.
+
+    Raises DatasetError.
+    """
+    import numpy as np
+
+    from armlet.episodes import Dataset, DatasetError
+    from armlet.policies.evidence import Evidence
+
+    dataset = Dataset(root)
+    if not dataset.episodes:
+        raise DatasetError(f"{root}: expected episodes, found none; record some")
+    count = len(dataset.episodes)
+    chosen = sorted({int(k) for k in np.linspace(0, count - 1, min(count, _EPISODES))})
+    data = [dataset.episode(k) for k in chosen]
+    contract = dataset_contract(dataset)
+    images, unseen = {}, {}
+    for camera in contract.cameras:
+        try:
+            images[camera.name] = np.concatenate(
+                [_pictures(dataset, k, camera.name) for k in chosen]
+            )
+        except DatasetError as error:
+            unseen[camera.name] = str(error)
+    return Evidence(
+        source="dataset",
+        live=False,
+        contract=contract,
+        images=images,
+        states={contract.joint_units or "": np.concatenate([d.state for d in data]).astype(float)},
+        actions=np.concatenate([d.action for d in data]).astype(float),
+        statistics=_statistics(dataset),
+        unseen=unseen,
+    )
+
+
+def _pictures(dataset: Dataset, episode: int, camera: str) -> Any:
+    """A few pictures (N, H, W, 3) over an episode."""
+    import numpy as np
+
+    last = dataset.episodes[episode].length - 1
+    rows = sorted({int(i) for i in np.linspace(0, last, _FRAMES)})
+    return dataset.images(episode, camera, rows)
+
+
+def dataset_contract(dataset: Dataset) -> Contract:
+    """The dataset's own contract, or what a plain LeRobot info.json states. Raises DatasetError."""
+    from armlet.contract import Camera, Contract
+    from armlet.episodes import DatasetError
+
+    if dataset.contract is not None:
+        return dataset.contract
+    names = {}
+    for key in ("observation.state", "action"):
+        if key not in dataset.info.features:
+            raise DatasetError(f"{dataset.root}: expected a column {key}, found none")
+        names[key] = dataset.info.features[key].names or ()
+    return Contract(
+        fps=dataset.info.fps,
+        cameras=tuple(
+            Camera(name, height=feature.shape[0], width=feature.shape[1])
+            for name, feature in dataset.info.cameras.items()
+        ),
+        state_names=names["observation.state"],
+        action_names=names["action"],
+    )
+
+
+def _statistics(dataset: Dataset) -> Mapping[str, Mapping[str, Any]]:
+    return {key: dict(value) for key, value in dataset.statistics.items()}
+
+
+def _live(args: argparse.Namespace, calibration: Calibration | None) -> tuple[Contract, Evidence]:
+    """Contract and evidence of the running graph. Raises _NothingLive."""
+    try:
+        from .policy_check_live import watch
+    except ImportError as error:
+        raise _NothingLive(
+            f"--live needs ROS 2, found none ({error}); source its setup file first"
+        ) from error
+    sample = watch(args.live, _LIVE_FRAMES, args.namespace)
+    if sample is None or not sample.frames:
+        raise _NothingLive(
+            f"--live: expected frames of the aligner within {args.live:g} s, found none; start the "
+            "graph (armlet up), and give its --namespace"
+        )
+    return sample.contract, sample.evidence(calibration)

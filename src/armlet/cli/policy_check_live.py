@@ -1,0 +1,64 @@
+"""The ROS side of `armlet policy check --live`: the aligner's frames, as the policy gets them."""
+
+from __future__ import annotations
+
+import time
+
+import rclpy
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from armlet.camera import CameraError
+from armlet.contract import Contract
+from armlet.nodes.frames import FrameSubscriber, LiveFrame
+from armlet.nodes.messages import MessageError
+from armlet.nodes.node import SENSOR_QOS
+from armlet.policies.evidence import LiveSample
+
+
+class _Watcher:
+    """Takes frames spread over the time given, of the newest contract."""
+
+    def __init__(self, frames: int, seconds: float) -> None:
+        self.sample: LiveSample | None = None
+        self._frames, self._gap_s = frames, seconds / frames
+        self._next_s = 0.0
+        self.trouble = ""
+
+    def on_contract(self, contract: Contract) -> None:
+        self.sample = LiveSample(contract, self._frames)
+
+    def on_frame(self, frame: LiveFrame) -> None:
+        if self.sample is None or time.monotonic() < self._next_s:
+            return
+        try:
+            self.sample.add(frame.state(), frame.images())
+        except (CameraError, MessageError) as error:
+            self.trouble = str(error)
+            return
+        self._next_s = time.monotonic() + self._gap_s
+
+
+def watch(seconds: float, frames: int, namespace: str) -> LiveSample | None:
+    """Up to `frames` frames within `seconds`; None if no contract came.
+
+    Raises ObservationError for a camera that changes its size, RuntimeError for frames that cannot
+    be decoded.
+    """
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = Node("policy_check", namespace=namespace)
+    watcher = _Watcher(frames, seconds)
+    subscriber = FrameSubscriber(
+        node, SENSOR_QOS, watcher.on_contract, watcher.on_frame, with_action=False
+    )
+    try:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not (watcher.sample and watcher.sample.full):
+            rclpy.spin_once(node, timeout_sec=0.1)
+    finally:
+        subscriber.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    if watcher.trouble and (watcher.sample is None or not watcher.sample.frames):
+        raise RuntimeError(f"frames came and could not be read: {watcher.trouble}")
+    return watcher.sample

@@ -1,0 +1,159 @@
+"""`armlet policy check` on files: what it prints, what it draws, how it exits."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
+
+import check_world as w  # noqa: E402
+
+from armlet.arm import calibration as calibrations  # noqa: E402
+from armlet.cli import policy as command  # noqa: E402
+from armlet.cli.policy_check import dataset_evidence  # noqa: E402
+from armlet.episodes import DatasetWriter, EpisodeFrame  # noqa: E402
+from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
+from armlet.sim import FOLLOWER  # noqa: E402
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["policy", "check", *map(str, arguments)])
+    return args.run(args)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Two short episodes of the bench on disk, and a checkpoint with the statistics of them."""
+    from small_policies import make_act
+
+    from armlet.episodes import Dataset
+
+    folder = tmp_path_factory.mktemp("check")
+    data, images = w.dataset(), w.seen(0)
+    with DatasetWriter(folder / "data", w.CONTRACT) as writer:
+        for episode in range(2):
+            writer.begin_episode("reach")
+            for index in range(24):
+                row = 24 * episode + index
+                writer.add_frame(
+                    EpisodeFrame(
+                        state=data.states["degrees"][row],
+                        action=data.actions[row],
+                        images={name: taken[row] for name, taken in images.items()},
+                        stamp_ns=10**18 + episode * 10**12 + index * 10**9 // 30,
+                        skew_s={"state": 0.0},
+                    )
+                )
+            writer.finish_episode()
+    statistics = Dataset(folder / "data").statistics
+    config = w.small_config()
+    checkpoint = folder / "checkpoint"
+    save_checkpoint(checkpoint, make_act(config), config, statistics, w.CONTRACT, torch.float16)
+    calibrations.save(FOLLOWER, folder / "arm.json")
+    return folder
+
+
+def test_a_dataset_shows_itself(recorded):
+    evidence = dataset_evidence(recorded / "data")
+    assert evidence.states["degrees"].shape == (48, 6)
+    assert evidence.images["wrist"].shape == (8, w.HEIGHT, w.WIDTH, 3)
+    assert evidence.contract == w.CONTRACT
+
+
+def test_what_fits_is_said_item_by_item_and_drawn(recorded, tmp_path, capsys):
+    picture = tmp_path / "fed.png"
+    status = run(
+        *("--checkpoint", recorded / "checkpoint", "--dataset", recorded / "data"),
+        *("--calibration", recorded / "arm.json", "--picture", picture),
+    )
+    said = capsys.readouterr().out
+    assert status == 0, said
+    for item in (
+        "cameras",
+        "camera front",
+        "value range before normalization",
+        "statistics of observation.state",
+        "state joints",
+        "joint units",
+        "training rate (Hz)",
+        "calibration",
+        "fps, dataset",
+        "which camera is which, dataset",
+        "frozen statistics beside those of the dataset: the same",
+    ):
+        assert f"ok    {item}" in said, item
+    assert "nothing is wrong" in said
+    drawn = picture.read_bytes()
+    assert drawn.startswith(b"\x89PNG") and len(drawn) > 20_000
+
+
+def test_the_picture_holds_the_frames_it_is_about(recorded, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    run(
+        *("--checkpoint", recorded / "checkpoint", "--dataset", recorded / "data"),
+        *("--picture", tmp_path / "fed.png"),
+    )
+    page = cv2.imread(str(tmp_path / "fed.png"))[..., ::-1]
+    frame = dataset_evidence(recorded / "data").images["front"][0]
+    reds = np.argwhere((page[..., 0] > 200) & (page[..., 1] < 80) & (page[..., 2] < 90))
+    assert (frame[..., 0].astype(int) - frame[..., 1] > 90).any()  # the red target
+    # Twice: as the camera gave it, and as the network's input de-normalized.
+    halves = reds[reds[:, 0] < page.shape[0] / 3][:, 1]
+    assert (halves < page.shape[1] * 0.31).any()
+    assert ((halves > page.shape[1] * 0.31) & (halves < page.shape[1] * 0.6)).any()
+
+
+def test_refusal_is_status_1_and_json_says_the_same(recorded, capsys):
+    arguments = ("--checkpoint", recorded / "checkpoint", "--joint-units", "range_m100_100")
+    assert run(*arguments) == 1
+    said = capsys.readouterr().out
+    assert "WRONG joint units: expected degrees, found range_m100_100" in said
+    assert "refused: 1 wrong" in said
+    assert run(*arguments, "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    wrong = [item for item in document["items"] if item["verdict"] == "wrong"]
+    assert [(i["item"], i["expected"], i["found"]) for i in wrong] == [
+        ("joint units", "degrees", "range_m100_100")
+    ]
+    assert wrong[0]["mend"]
+
+
+def test_a_torn_checkpoint_is_refused_and_not_an_error(recorded, tmp_path, capsys):
+    torn = w.sign(recorded / "checkpoint", tmp_path / "torn")
+    (torn / "config.json").write_text("{")
+    assert run("--checkpoint", torn) == 1
+    assert "WRONG" in (said := capsys.readouterr().out) and "config.json" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "absent"), "not a LeRobot dataset"),
+        (("--calibration", "absent.json"), "no calibration file"),
+        (("--picture", "out.png"), "--dataset or --live"),
+    ],
+)
+def test_what_cannot_be_checked_is_status_2_in_one_line(recorded, arguments, message, capsys):
+    assert run("--checkpoint", recorded / "checkpoint", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_checkpoint_that_is_not_there_is_status_2(tmp_path, capsys):
+    assert run("--checkpoint", tmp_path / "nothing") == 2
+    assert "found nothing" in capsys.readouterr().err
+
+
+def test_the_check_reads_the_committed_checkpoint():
+    reach = Path(__file__).parents[2] / "checkpoints" / "reach"
+    assert run("--checkpoint", reach) == 0
+    assert read_checkpoint(reach).contract is not None

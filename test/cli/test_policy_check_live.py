@@ -1,0 +1,56 @@
+"""`armlet policy check --live` beside a running graph: a robot that fits, and none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
+
+from node_processes import CALIBRATION, running_graph
+
+REACH = Path(__file__).parents[2] / "checkpoints" / "reach"
+
+
+def check(*arguments):
+    """The command as a person runs it: a process of its own, with its own ROS context."""
+    follower = CALIBRATION / "emulated_follower.json"
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "armlet.cli.main", "policy", "check"),
+            *("--checkpoint", REACH, "--calibration", follower, *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_the_live_bench_fits_the_checkpoint_trained_on_it(tmp_path):
+    """Judged by what comes on the aligner's topics alone."""
+    pictures = {"width": "128", "height": "96"}
+    root = str(tmp_path / "set")
+    with running_graph("record", emulated="true", root=root, task="x", **pictures) as graph:
+        graph.wait("frames", lambda: graph.seen.count("action") > 3)
+        done = check("--live", "2")
+    said = done.stdout
+    assert done.returncode == 0, said + done.stderr
+    for item in (
+        "fps: 30",
+        "input from the live robot",
+        "which camera is which, live robot",
+        "joint units by the live pose",
+    ):
+        assert f"ok    {item}" in said, said
+
+
+def test_no_graph_is_status_2():
+    done = check("--live", "0.5", "--namespace", "nobody")
+    assert done.returncode == 2
+    assert "found none; start the graph" in done.stderr

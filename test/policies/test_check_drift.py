@@ -1,0 +1,145 @@
+"""The drift monitor: quiet on training data, loud within a window on what is not."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+
+import check_world as w  # noqa: E402
+
+from armlet.policies import read_checkpoint  # noqa: E402
+from armlet.policies.drift import Drift, DriftLevel, DriftSettings  # noqa: E402
+
+WINDOW = 20
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return read_checkpoint(w.save_good(tmp_path_factory.mktemp("drift") / "good", w.CONTRACT))
+
+
+@pytest.fixture
+def drift(checkpoint):
+    return Drift(checkpoint, w.NAMES, w.NAMES, DriftSettings(window=WINDOW))
+
+
+def feed(drift, state=lambda v: v, actions=lambda v: v, picture=lambda v: v, times=1):
+    """A motion that was not in the training data, as the node feeds it."""
+    data = w.dataset()
+    rows, taken = data.states["degrees"], w.seen(0)
+    for _ in range(times):
+        for row in range(len(rows)):
+            drift.state(state(rows[row]).astype(np.float32))
+            drift.actions(actions(rows[row : row + 8]).astype(np.float32))
+            drift.pictures({name: picture(images[row]) for name, images in taken.items()})
+
+
+def line(drift, item):
+    return next(line for line in drift.lines() if line.item == item)
+
+
+def test_nothing_is_said_before_it_is_fed(drift):
+    assert drift.lines() == [] and drift.worst is DriftLevel.OK
+
+
+def test_training_data_does_not_drift(drift):
+    feed(drift)
+    assert {x.item for x in drift.lines()} == {"state", "actions", "camera front", "camera wrist"}
+    assert drift.worst is DriftLevel.OK, drift.lines()
+
+
+@pytest.mark.parametrize(
+    ("change", "item", "level", "words"),
+    [
+        (
+            {"state": lambda v: v + np.array([0, 0, 0, 60, 0, 0])},
+            "state",
+            "WARN",
+            "wrist_flex is 5",
+        ),
+        ({"state": lambda v: v + np.array([0, 0, 0, 120, 0, 0])}, "state", "STOP", "wrist_flex"),
+        ({"state": lambda v: v * np.nan}, "state", "STOP", "sigma"),
+        ({"actions": lambda v: v + np.array([0, 0, 0, 0, 0, 300])}, "actions", "STOP", "gripper"),
+        ({"actions": lambda v: v * 2.2}, "actions", "STOP", "beyond the training range"),
+        ({"picture": lambda p: p // 6}, "camera front", "STOP", "divergence"),
+        ({"picture": np.zeros_like}, "camera wrist", "STOP", "RGB 0.00"),
+        (
+            {"picture": lambda p: np.clip(p * 1.9, 0, 255).astype(np.uint8)},
+            "camera front",
+            "WARN",
+            "diverg",
+        ),
+    ],
+)
+def test_what_is_not_training_data_is_noticed_within_a_window(change, item, level, words, drift):
+    feed(drift)
+    feed(drift, **change)
+    found = line(drift, item)
+    assert found.level >= DriftLevel[level], found
+    assert words in found.words
+    assert drift.worst >= DriftLevel[level]
+
+
+def test_rates_and_distances_are_the_windows_own(drift):
+    """Counted by hand over the last WINDOW observations."""
+    data = w.dataset()
+    frozen = data.statistics[w.STATE]
+    rows = np.tile(data.states["degrees"].mean(axis=0), (WINDOW, 1))
+    rows[: WINDOW // 4, 3] = frozen["max"][3] + 50
+    for row in [*np.full((5, 6), 1e6), *rows]:
+        drift.state(row)
+    values = line(drift, "state").values
+    assert values["out_of_range_rate"] == pytest.approx(0.25)
+    median = np.median(rows, axis=0)
+    expected = np.abs(median - frozen["mean"]) / frozen["std"]
+    for name, sigma in zip(w.NAMES, expected, strict=True):
+        found = values[f"sigma {name.removesuffix('.pos')}"]
+        assert found == pytest.approx(sigma, abs=1e-4)
+
+
+def test_memory_is_bounded_and_forgets_after_a_window(drift):
+    feed(drift, picture=np.zeros_like, state=lambda v: v + 500)
+    assert drift.worst is DriftLevel.STOP
+    feed(drift, times=2)
+    assert drift.worst is DriftLevel.OK
+    feed(drift, state=lambda v: v + 500)
+    drift.reset()
+    assert drift.lines() == []
+
+
+def test_a_window_of_pictures_has_the_moments_of_all_its_pixels(checkpoint):
+    drift = Drift(checkpoint, settings=DriftSettings(window=4))
+    random = np.random.default_rng(0)
+    images = [
+        random.integers(0, level, (32, 32, 3)).astype(np.uint8) for level in (50, 120, 256, 80)
+    ]
+    for image in images:
+        drift.pictures({"front": image})
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
+    values = line(drift, "camera front").values
+    for channel, name in enumerate("RGB"):
+        assert values[f"{name} mean"] == pytest.approx(pixels[:, channel].mean(), abs=1e-9)
+        assert values[f"{name} std"] == pytest.approx(pixels[:, channel].std(), abs=1e-9)
+
+
+def test_a_camera_without_statistics_of_its_own_is_said_to_be_unjudged(tmp_path):
+    world = w.World(w.save_good(tmp_path / "plain", None))
+    means = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+    def imagenet(tensors):
+        for name, values in means.items():
+            tensors[f"{w.FRONT}.{name}"] = torch.tensor(values).view(3, 1, 1)
+
+    w.statistics(imagenet)(world)
+    drift = Drift(read_checkpoint(world.checkpoint))
+    drift.pictures({"front": np.zeros((48, 64, 3), np.uint8)})
+    found = line(drift, "camera front")
+    assert "cannot be judged" in found.words and "R mean" in found.values
+
+
+@pytest.mark.parametrize(
+    "settings", [{"window": 0}, {"warn_sigma": 9}, {"stop_rate": 0.1}, {"warn_divergence": 0}]
+)
+def test_settings_that_stop_before_they_warn_are_refused(settings):
+    with pytest.raises(ValueError, match=r"expected|window"):
+        DriftSettings(**settings)
