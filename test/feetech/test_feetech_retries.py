@@ -105,7 +105,7 @@ class Servos:
     def drain(self) -> bytes:
         return self.take()
 
-    def read(self, deadline: float) -> bytes:
+    def read(self, deadline: float, awake_until: float = 0.0) -> bytes:
         if self.arrivals and self.arrivals[0][0] <= max(deadline, self.clock.now):
             self.clock.now = max(self.clock.now, self.arrivals[0][0]) + CALL_S
             return self.take()
@@ -350,17 +350,36 @@ def test_the_command_goes_out_once_even_on_an_unsettled_line(
     assert codes.count(Instruction.SYNC_READ) >= 2
 
 
+@pytest.mark.parametrize("stall_s", [0.05, 0.2, 0.4, 0.9])
+@pytest.mark.parametrize("rate_hz", [100.0, 400.0])
+def test_replies_held_back_while_the_adapter_stood_still_are_not_taken_for_new_ones(
+    stall_s: float, rate_hz: float, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servos = Servos(clock)
+    opened = open_bus(servos, monkeypatch)
+    cycles(opened, servos, 20, rate_hz)
+    servos.late, servos.late_s = 1.0, stall_s
+    run = cycles(opened, servos, round(2 * stall_s * rate_hz), rate_hz)
+    assert run.stale == 0
+    servos.late = 0.0
+    run = cycles(opened, servos, 50 + round(stall_s * rate_hz), rate_hz)
+    assert run.stale == 0
+    assert run.fresh >= 45, "the replies that were held back tell that the line is clear"
+
+
 def test_requests_on_an_unsettled_line_ask_for_other_lengths(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servos = Servos(clock, dead=set(IDS))
     opened = open_bus(servos, monkeypatch)
-    for _ in range(30):
+    begun_s = clock.now
+    while clock.now < begun_s + 1.2:
         opened.sync_read([PRESENT_POSITION], IDS)
     lengths = [packet.params[1] for packet in servos.asked]
-    assert lengths[:24] == list(range(2, 26))
-    assert lengths[24:] == list(range(2, 8)), "the oldest is the first to be used again"
+    assert lengths[:24] == list(range(2, 26)), "0.5 s"
+    assert lengths[24:30] == list(range(2, 8)), "a second later the oldest is the first"
     servos.dead.clear()
+    clock.now += 1.0
     first_tick = clock.tick()
     reply = opened.sync_read([PRESENT_POSITION], IDS)
     assert reply.missing == ()

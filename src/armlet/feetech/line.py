@@ -32,6 +32,10 @@ _UNHEARD_BYTES = 1024
 _PROBE_LENGTHS = range(5, 21)
 """Reply lengths of probes. The first is one that hardly anybody else reads."""
 
+_OUTSTANDING_S = 1.0
+"""A reply that comes later than that is not reckoned with. Adapters and computers have been seen to
+stand still for half of it."""
+
 _SHORT_TRY_S = 0.0003
 """About what asking one servo again takes, at 1 Mbaud."""
 
@@ -69,7 +73,7 @@ class Line:
         servos: dict[int, ServoCounters],
     ) -> None:
         self.patience = Patience(timeout_s)
-        self.suspects: list[int] = []
+        self._suspects: dict[int, float] = {}
         self._settled = True
         self._device = device
         self._byte_s = _BITS_PER_BYTE / baudrate
@@ -119,10 +123,32 @@ class Line:
         Of a single servo's replies, a copy of the one before cannot be told by its turn.
         """
         if len(ids) == 1 and self._final is not None and self._final[0] == ids[0]:
-            return [length for length in self.suspects if length != self._final[1]] + [
+            return [length for length in self._suspects if length != self._final[1]] + [
                 self._final[1]
             ]
-        return self.suspects
+        return list(self._suspects)
+
+    def choose(self, lengths: Iterable[int], avoided: Sequence[int]) -> int | None:
+        """The first of the lengths that is not avoided.
+
+        If there is none, the one avoided for longest, once it is no more to be expected that a
+        reply of that length may still come; None before.
+        """
+        wanted = tuple(lengths)
+        for length in wanted:
+            if length not in avoided:
+                return length
+        oldest = next((length for length in avoided if length in wanted), None)
+        if oldest is None or time.monotonic() - self._suspects.get(oldest, 0.0) < _OUTSTANDING_S:
+            return None
+        return oldest
+
+    def listen(self, until: float) -> bool:
+        """Waits for late replies, which tell what is no longer outstanding; False if none came."""
+        data = self._device.read(until)
+        if data and not self._hear(data):
+            self._discard(data)
+        return bool(data)
 
     def ask(self, request: Request, command: bytes = b"", until: float | None = None) -> Answer:
         """Sends a request whose reply length is none to `avoid`. Raises PortError.
@@ -160,8 +186,9 @@ class Line:
         """Probes the servo; its answer proves that nothing older is outstanding."""
         id = request.ids[0]
         lengths = [length for length in _PROBE_LENGTHS if length != request.reply_params]
-        free = [length for length in lengths if length not in self.suspects]
-        oldest = [length for length in self.suspects if length in lengths]
+        free = [length for length in lengths if length not in self._suspects]
+        oldest = [length for length in self._suspects if length in lengths]
+        # The oldest at once: a scan of silent ids would else have to wait after the first few.
         probe = _probe(id, (free or oldest)[0])
         return bool(self._exchange(probe).answered(probe))
 
@@ -255,6 +282,7 @@ class Line:
         due_bytes = request.due.size - len(data)
         while True:
             for packet in parser.feed(data) if data else parser.flush():
+                self._outlive(packet)
                 if may_echo and packet == request.packet:
                     may_echo = False
                     answer.echoed = True
@@ -320,9 +348,9 @@ class Line:
             self._suspect(request.reply_params)
         elif len(answered) < len(request.ids):
             # Nothing older can follow, only this request's own replies, or a copy of the last.
-            self.suspects[:] = (request.reply_params,)
-        elif self.suspects:
-            self.suspects.clear()
+            self._suspects = {request.reply_params: time.monotonic()}
+        elif self._suspects:
+            self._suspects.clear()
         if self._echoes is None and answer.echoed and not request.due.intact(request.data):
             self._echoes = True
         if not answered:
@@ -336,9 +364,14 @@ class Line:
             self._echoes = answer.echoed
 
     def _suspect(self, length: int) -> None:
-        if length in self.suspects:
-            self.suspects.remove(length)
-        self.suspects.append(length)
+        self._suspects.pop(length, None)
+        self._suspects[length] = time.monotonic()
+
+    def _outlive(self, packet: Packet) -> None:
+        """What was outstanding when the request for this reply was sent can no longer come."""
+        if len(packet.params) in self._suspects:
+            while next(iter(self._suspects)) != len(packet.params):
+                del self._suspects[next(iter(self._suspects))]
 
     def _count_intact(self, block: bytes, request: Request) -> None:
         self._counters.replies += len(request.ids)
@@ -389,6 +422,7 @@ class Line:
         self._counters.bytes_received += len(data)
         parser = Parser()
         for packet in [*parser.feed(data), *parser.flush()]:
+            self._outlive(packet)
             if not self._take_late(packet, tries):
                 self._counters.stale_replies += 1
         self._count(parser)

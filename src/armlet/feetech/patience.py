@@ -35,8 +35,8 @@ class Patience:
     request, never a value: a late reply is told from the next one by its length.
 
     Replies cannot come before their bytes have been on the wire, so a reader sleeps until shortly
-    before then and is not woken by each reply. A line that has no such wire (a pseudo-terminal) shows by being
-    faster, and is waited for awake.
+    before then and is not woken by each reply. A line that has no such wire (a pseudo-terminal)
+    shows by being faster, and is waited for awake.
 
     Args:
         longest_s: upper bound.

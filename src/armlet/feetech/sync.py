@@ -28,8 +28,8 @@ _FORMATS = {1: "B", 2: "H"}
 _MAX_PARAMS = MAX_LENGTH - 2
 _FORMS_KEPT = 64
 _LENGTHS = 24
-"""Different lengths tried for one read. That many requests in a row must stay unanswered, each for
-the patience of the line, before a reply to the first could be taken for one to the last."""
+"""Different lengths tried for one read: so many requests in a row may stay unanswered before the
+next one has to wait for the line to clear (`Line.choose`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +115,16 @@ class SyncRead:
         self._plain = SyncForm(registers, ids, 0)
         self._forms: dict[tuple[tuple[int, ...], int], SyncForm] = {}
 
-    def form(self, ids: tuple[int, ...], suspects: Sequence[int]) -> SyncForm:
-        """A form whose replies have none of the suspected lengths.
+    @property
+    def lengths(self) -> range:
+        """Lengths that replies may be given."""
+        return range(self.count, min(self.count + _LENGTHS, _MAX_PARAMS + 1))
 
-        Args:
-            ids: servos to ask.
-            suspects: lengths of replies that may still come, oldest first. If all that can be
-                chosen are among them, the oldest is chosen.
-        """
-        if not suspects and ids == self.ids:
+    def form(self, ids: tuple[int, ...], length: int) -> SyncForm:
+        """The form that asks these servos for replies of that length."""
+        padding = length - self.count
+        if not padding and ids == self.ids:
             return self._plain
-        lengths = range(self.count, min(self.count + _LENGTHS, _MAX_PARAMS + 1))
-        free = [length for length in lengths if length not in suspects]
-        oldest = [length for length in suspects if length in lengths]
-        padding = (free or oldest)[0] - self.count
         key = ids, padding
         form = self._forms.get(key)
         if form is None:
@@ -202,7 +198,16 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
 
     The command goes out once, with the first request. Raises PortError.
     """
-    form = plan.form(plan.ids, line.avoid(plan.ids))
+    avoided = line.avoid(plan.ids)
+    length = line.choose(plan.lengths, avoided) if avoided else plan.count
+    if length is None:
+        if command:
+            line.tell(command)
+            command = b""
+        length = _wait_for_length(line, plan, until)
+        if length is None:
+            return SyncReply({}, plan.ids, {}, time.time_ns())
+    form = plan.form(plan.ids, length)
     first_until = until
     if until is not None:
         least_s = line.takes_s(form.request, command) + SHORTEST_S
@@ -213,6 +218,15 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
     return _reply(plan, [(form, answer)])
 
 
+def _wait_for_length(line: Line, plan: SyncRead, until: float | None) -> int | None:
+    """Listens until a length is free again. None if none is in time."""
+    deadline = time.monotonic() + line.patience.wait_s if until is None else until
+    length = None
+    while length is None and line.listen(deadline):
+        length = line.choose(plan.lengths, line.avoid(plan.ids))
+    return length
+
+
 def _retry(
     line: Line, plan: SyncRead, tries: list[tuple[SyncForm, Answer]], until: float
 ) -> SyncReply:
@@ -220,7 +234,10 @@ def _retry(
         # Each try has a length of its own, even if nothing is outstanding: it costs nothing, late
         # replies count for their own try, and copies of them are not taken for the next cycle's.
         lengths = [form.request.reply_params for form, _ in tries]
-        form = plan.form(missing, [*line.avoid(missing), *lengths])
+        length = line.choose(plan.lengths, [*line.avoid(missing), *lengths])
+        if length is None:
+            break
+        form = plan.form(missing, length)
         needs_s = line.takes_s(form.request) + line.patience.delay_s
         if time.monotonic() + needs_s > until:
             break
