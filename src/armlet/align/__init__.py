@@ -21,6 +21,8 @@ from .joints import worst_skew_s as worst_skew_s
 from .ledger import Ledger as Ledger
 from .ledger import StreamLedger as StreamLedger
 from .ledger import counts_since as counts_since
+from .ledger import troubles as troubles
+from .pauses import Pauses as Pauses
 from .stream import Miss as Miss
 from .stream import Policy as Policy
 from .stream import StreamConfig as StreamConfig

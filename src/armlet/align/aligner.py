@@ -23,8 +23,10 @@ _SECOND_NS = 1_000_000_000
 # jumped to the next that can be built; set back by more than this, the grid starts again.
 _JUMP_NS = _SECOND_NS
 
-# A stamp further than this from the time it comes at is a clock fault, not a sample's time.
+# A stamp further than this before the time it comes at is a clock fault, not a sample's time; and
+# one that is later than it comes by more than hosts' clocks differ.
 PLAUSIBLE_S = 2.0
+FUTURE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def grid_index(stamp_ns: int, fps: int) -> int:
 
 def is_plausible(stamp_ns: int, received_ns: int) -> bool:
     """Whether a stamp can be the time of a sample that came at some time of the same clock."""
-    return abs(received_ns - stamp_ns) <= PLAUSIBLE_S * 1e9
+    return -FUTURE_S * 1e9 <= received_ns - stamp_ns <= PLAUSIBLE_S * 1e9
 
 
 class Aligner:
@@ -148,18 +150,23 @@ class Aligner:
             del self._unpassed_ns[stream.config.name]
         return stamp_ns - at_ns <= stream.config.tolerance_ns
 
-    def frames(self, now_ns: int) -> Iterator[Frame]:
-        """Frames that are settled by now, the time on the clock the stamps are of; in order."""
+    def frames(self, now_ns: int, behind_ns: int = 0) -> Iterator[Frame]:
+        """Frames that are settled by now, the time on the clock the stamps are of; in order.
+
+        behind_ns: how far the taking of samples may be behind their coming. Frames wait so much
+        longer for a stream before they are given up; one that is complete does not wait.
+        """
+        given_up_ns = now_ns - behind_ns
         if self._next is not None and now_ns < grid_ns(self._next, self.fps) - _JUMP_NS:
             self._set_back(now_ns)
-        while self._next is not None and self._settled(self._next, now_ns):
+        while self._next is not None and self._settled(self._next, now_ns, given_up_ns):
             self._settling = True
             frame = self._build(self._next)
             self._next += 1
             if frame is not None:
                 self._emitted = frame.index
                 yield frame
-            self._jump(self._next, now_ns)
+            self._jump(self._next, given_up_ns)
 
     def replay(self, samples: Iterable[Sample]) -> Iterator[Frame]:
         """The frames of recorded samples, in the order recorded; one pass, bounded memory.
@@ -222,9 +229,9 @@ class Aligner:
             return behind
         return min(behind, max(index, grid_index(first_ns - tolerance_ns, self.fps)))
 
-    def _settled(self, index: int, now_ns: int) -> bool:
+    def _settled(self, index: int, now_ns: int, given_up_ns: int) -> bool:
         at_ns = grid_ns(index, self.fps)
-        if now_ns >= at_ns + self._max_wait_ns:
+        if given_up_ns >= at_ns + self._max_wait_ns:
             return True
         return at_ns <= now_ns and all(s.passed(at_ns) for s in self._streams.values())
 

@@ -144,3 +144,18 @@ def counts_since(
         for stream, counts in later.items()
     }
     return {s: {what: n for what, n in counts.items() if n} for s, counts in difference.items()}
+
+
+# Counts that say why frames are missing.
+TROUBLES = (*(reason.value for reason in Miss), "refused", "late", "overflow")
+
+
+def troubles(
+    later: Mapping[str, Mapping[str, int]], earlier: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """Of `counts_since`, what says why frames are missing between the two; other streams not."""
+    found = {
+        stream: {what: count for what, count in counts.items() if what in TROUBLES}
+        for stream, counts in counts_since(later, earlier).items()
+    }
+    return {stream: counts for stream, counts in found.items() if counts}

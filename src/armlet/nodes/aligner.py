@@ -24,6 +24,7 @@ from armlet.align import (
     Frame,
     Health,
     Ledger,
+    Pauses,
     StreamLedger,
     Watch,
     join,
@@ -33,11 +34,27 @@ from armlet.arm.joints import SO101_JOINTS, feature_names
 from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
 
+from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning
-from .messages import MessageError, diagnostic, joint_state, rgb, skew_message, to_time
-from .node import LATCHED_QOS, STATE_QOS, ArmletNode, Setting, SetupError, run
+from .messages import (
+    MessageError,
+    diagnostic,
+    joint_state,
+    picture_size,
+    rgb,
+    skew_message,
+    to_time,
+)
+from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
 from .publishers import misfits, why_silent
-from .raw_streams import ACTION, STATE, RawStream, Source, raw_stream, stream_settings
+from .raw_streams import (
+    ACTION,
+    STATE,
+    RawStream,
+    Source,
+    raw_stream,
+    stream_settings,
+)
 
 SETTINGS = (
     Setting("fps", 30, "frames per second of the grid", 1, 1000),
@@ -88,6 +105,8 @@ class AlignerNode(ArmletNode):
         self._streams: list[RawStream] = []
         self._groups: list[Group] = []
         self._cameras: dict[str, Camera] = {}
+        self._pauses = Pauses()
+        self._refusals: dict[str, tuple[float, str]] = {}
         self._subscriptions_here: list[Any] = []
         self._timers_here: list[Any] = []
         self._fragmented = ""
@@ -98,17 +117,17 @@ class AlignerNode(ArmletNode):
             self._groups = self._group()
         except ValueError as error:
             raise SetupError(str(error)) from error
-        self._state = self.create_publisher(JointState, "observation/state", STATE_QOS)
-        self._action = self.create_publisher(JointState, "action", STATE_QOS)
+        self._state = self.create_publisher(JointState, "observation/state", RECORDING_QOS)
+        self._action = self.create_publisher(JointState, "action", RECORDING_QOS)
         self._skews: dict[str, Any] = {
-            STATE: self.create_publisher(Float64MultiArray, "observation/skew", STATE_QOS),
-            ACTION: self.create_publisher(Float64MultiArray, "action/skew", STATE_QOS),
+            STATE: self.create_publisher(Float64MultiArray, "observation/skew", RECORDING_QOS),
+            ACTION: self.create_publisher(Float64MultiArray, "action/skew", RECORDING_QOS),
         }
         self._contract = self.create_publisher(String, "observation/contract", LATCHED_QOS)
         self._ledger = self.create_publisher(DiagnosticArray, "~/ledger", LATCHED_QOS)
         self._images: dict[str, Any] = {
             stream.name: self.create_publisher(
-                stream.kind, _image_topic(stream.name, stream.kind), STATE_QOS
+                stream.kind, _image_topic(stream.name, stream.kind), picture_qos(stream.kind)
             )
             for stream in self._streams
             if stream.kind is not JointState
@@ -127,6 +146,9 @@ class AlignerNode(ArmletNode):
 
     def start(self) -> None:
         self._groups = self._group()
+        self._cameras.clear()
+        self._refusals.clear()
+        self._pauses = Pauses()
         for group in self._groups:
             for source in group.sources():
                 self._subscribe(source, group.aligner)
@@ -162,14 +184,28 @@ class AlignerNode(ArmletNode):
         def receive(message: Any) -> None:
             try:
                 stamp_ns, value, fingerprint = source.sample(message, self.now_ns())
+                self._check_size(name, message)
             except MessageError as error:
                 aligner.ledger.streams[name].refused += 1
+                self._refusals[name] = time.monotonic(), str(error)
                 self.get_logger().error(f"{name}: {error}", throttle_duration_sec=5.0)
                 return
             aligner.push(name, stamp_ns, value, fingerprint)
             self._emit()
 
         return receive
+
+    def _check_size(self, name: str, message: Any) -> None:
+        """MessageError for a picture that is not of the size that the contract tells."""
+        camera = self._cameras.get(name)
+        if camera is None:
+            return
+        width, height = picture_size(message)
+        if (width, height) != (camera.width, camera.height):
+            raise MessageError(
+                f"picture of {width}x{height}, but this camera began with "
+                f"{camera.width}x{camera.height}; set it back, or start the aligner again"
+            )
 
     def stop(self) -> None:
         for timer in self._timers_here:
@@ -180,9 +216,9 @@ class AlignerNode(ArmletNode):
         self._subscriptions_here.clear()
 
     def _emit(self) -> None:
-        now_ns = self.now_ns()
+        now_ns, behind_ns = self.now_ns(), self._pauses.turn(time.monotonic_ns())
         for group in self._groups:
-            for frame in group.aligner.frames(now_ns):
+            for frame in group.aligner.frames(now_ns, behind_ns):
                 self._publish(group, frame)
 
     def _publish(self, group: Group, frame: Frame) -> None:
@@ -266,6 +302,9 @@ class AlignerNode(ArmletNode):
     def _why(self, source: Source, health: Health) -> str:
         if health.condition not in (Condition.NEVER_SEEN, Condition.STALLED):
             return ""
+        refused_s, refusal = self._refusals.get(source.config.name, (-1e9, ""))
+        if time.monotonic() - refused_s < max(1.0, health.silent_s):
+            return f"; what comes is refused: {refusal}"
         why = why_silent(self, source.topic, source.kind, source.qos)
         mend = _mend(source) if "best effort" in why else ""
         return f"; {why}; {mend}".rstrip("; ")
@@ -326,12 +365,24 @@ class AlignerNode(ArmletNode):
             said.append(f"its messages lack joints {[source.part.joints[i] for i in lacking]}")
         if recent.refused:
             level = max(level, DiagnosticStatus.WARN)
-            said.append(f"{recent.refused} messages refused in the last {WINDOW} s")
+            said.append(
+                f"{recent.refused} messages refused in the last {WINDOW} s, the last: "
+                f"{self._refusals[name][1]}"
+            )
+        lacked = {str(reason): count for reason, count in recent.missed.items() if count}
+        if lacked or recent.late:
+            level = max(level, DiagnosticStatus.WARN)
+            why = ", ".join(f"{count} {reason}" for reason, count in lacked.items()) or "none"
+            said.append(
+                f"in the last {WINDOW} s {sum(lacked.values())} frames lacked it ({why}) and "
+                f"{recent.late} of its messages came too late"
+            )
         if source.kind is Image and self._fragmented:
             level = max(level, DiagnosticStatus.WARN)
             said.append(self._fragmented)
         values = {
             **account.summary(recent.skews),
+            "condition": health.condition,
             "rate_hz": f"{health.rate_hz:.1f}",
             "usual_rate_hz": f"{health.usual_hz:.1f}",
             "topic": self.resolve_topic_name(source.topic),

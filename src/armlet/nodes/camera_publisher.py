@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from armlet.camera import Intrinsics, Picture
 
 from .messages import camera_info, compressed_image, image, to_time
-from .node import STATE_QOS
+from .node import RECORDING_QOS, STATE_QOS
+
+# Raw pictures kept for a subscriber that is not run for a while: a third of a second, 9 MB at
+# 640x480. Of JPEG it is seconds.
+RAW_DEPTH = 10
+
+
+def picture_qos(kind: type) -> QoSProfile:
+    """How pictures are published: reliable, kept for a subscriber that is away for a moment."""
+    return QoSProfile(depth=RAW_DEPTH) if kind is Image else RECORDING_QOS
 
 
 class CameraPublisher:
@@ -29,9 +39,9 @@ class CameraPublisher:
         self._frame_id = frame_id
         self._jpeg_quality = jpeg_quality
         self._intrinsics = intrinsics
-        self._raw = node.create_publisher(Image, f"{prefix}image_raw", STATE_QOS)
+        self._raw = node.create_publisher(Image, f"{prefix}image_raw", picture_qos(Image))
         self._jpeg = node.create_publisher(
-            CompressedImage, f"{prefix}image_raw/compressed", STATE_QOS
+            CompressedImage, f"{prefix}image_raw/compressed", picture_qos(CompressedImage)
         )
         self._info = node.create_publisher(CameraInfo, f"{prefix}camera_info", STATE_QOS)
         self._info_message: CameraInfo | None = None

@@ -16,7 +16,7 @@ from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.arm import Trajectory
-from armlet.camera import Intrinsics, jpeg
+from armlet.camera import CameraError, Intrinsics, jpeg
 
 _SECOND_NS = 1_000_000_000
 
@@ -142,6 +142,16 @@ def rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
     rows = data.reshape(message.height, message.step)[:, : 3 * message.width]
     pixels = rows.reshape(message.height, message.width, 3)
     return pixels if message.encoding == "rgb8" else pixels[:, :, ::-1]
+
+
+def picture_size(message: Image | CompressedImage) -> tuple[int, int]:
+    """(width, height) of a picture; of a JPEG by its header. Raises MessageError if it has none."""
+    if isinstance(message, Image):
+        return message.width, message.height
+    try:
+        return jpeg.size(memoryview(message.data))
+    except CameraError as error:
+        raise MessageError(str(error)) from error
 
 
 def skew_message(

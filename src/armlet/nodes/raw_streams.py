@@ -31,9 +31,9 @@ KINDS = {"joint_state": JointState, "compressed": CompressedImage, "raw": Image}
 # Samples held at most: seconds of them, where a frame waits for fractions of one.
 DEPTHS = {"joint_state": 4096, "compressed": 512, "raw": 128}
 
-# What is recorded must not be lost on the way.
-RAW_QOS = QoSProfile(depth=30)
-BEST_EFFORT_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
+# What is recorded must not be lost while this process is not run for a moment: queues of a second
+# and more at 100 Hz; of raw pictures, a megabyte each, less.
+DEPTH, RAW_DEPTH = 200, 30
 
 # rclpy takes an empty list for one of bytes; an empty entry stands for none.
 NONE = [""]
@@ -57,15 +57,16 @@ class Source:
         stamp_ns = to_ns(message.header.stamp)
         if not is_plausible(stamp_ns, received_ns):
             raise MessageError(
-                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock; "
-                f"the publisher of {self.topic} must stamp its messages"
+                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock, "
+                f"{(stamp_ns - received_ns) * 1e-9:+.3f} s off; the publisher of {self.topic} must "
+                "stamp its messages, and by the same clock"
             )
         if self.part is not None:
             try:
                 return stamp_ns, self.part.sample(message.name, message.position), None
             except JointError as error:
                 raise MessageError(str(error)) from error
-        if self.kind is CompressedImage and not jpeg.is_whole(bytes(message.data)):
+        if self.kind is CompressedImage and not jpeg.is_whole(memoryview(message.data)):
             # A miss of one frame here, not the end of an episode when it comes to be decoded.
             raise MessageError(f"torn picture of {len(message.data)} bytes")
         return stamp_ns, message, fingerprint(message.data)
@@ -126,7 +127,11 @@ def raw_stream(name: str, joints: Sequence[str], value: Callable[[str], Any]) ->
     if joint_state:
         parts = joint_parts(name, joints, _prefixes(name, topics, value))
     tolerance_s = value(f"{name}.tolerance_s")
-    qos = RAW_QOS if value(f"{name}.reliable") else BEST_EFFORT_QOS
+    reliable = value(f"{name}.reliable")
+    qos = QoSProfile(
+        depth=RAW_DEPTH if kind == "raw" else DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
 
     def config(stream: str) -> StreamConfig:
         return StreamConfig(

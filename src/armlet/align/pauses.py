@@ -1,0 +1,30 @@
+"""How far behind a program that takes samples may be, by its own pauses."""
+
+from __future__ import annotations
+
+# A turn that comes this late was no ordinary one: the program was not run, or was busy.
+PAUSE_NS = 50_000_000
+# Queues hold no more than a second or two.
+LONGEST_NS = 2_000_000_000
+
+
+class Pauses:
+    """Grows by each pause of the program, and shrinks with the time it runs without one.
+
+    After a pause samples wait in its queues that came in time: what is missing then is not missing
+    because it was not sent. Once the program has run for as long as it was away, they are taken.
+    """
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+        self.behind_ns = 0
+
+    def turn(self, monotonic_ns: int) -> int:
+        """The program runs; how far it may be behind (ns). To be called many times a second."""
+        away_ns = 0 if self._last_ns is None else monotonic_ns - self._last_ns
+        self._last_ns = monotonic_ns
+        if away_ns > PAUSE_NS:
+            self.behind_ns = min(self.behind_ns + away_ns, LONGEST_NS)
+        else:
+            self.behind_ns = max(0, self.behind_ns - away_ns)
+        return self.behind_ns

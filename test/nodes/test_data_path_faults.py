@@ -1,0 +1,436 @@
+"""Faults of cameras, joints, clocks and disks, through the real processes, to the dataset.
+
+One graph for all: a camera node on a camera that breaks (`front`), a foreign node's camera and
+joints (`wrist`, state, action), the aligner, and recorders of three datasets. After every fault:
+what /diagnostics said, what the recorder said, and that no row of any episode is false.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from node_processes import CALIBRATION, running
+from painted_streams import PaintedStreams
+
+from armlet.arm import SO101_JOINTS
+from armlet.arm.joints import feature_names
+from armlet.bringup import NodeSpec
+from armlet.camera import jpeg
+from armlet.camera.pattern import paint
+from armlet.contract import Camera, Contract
+from armlet.demo.director import DemoError
+from armlet.episodes import Dataset, DatasetWriter, check
+
+HERE = Path(__file__).parent
+MB = 1 << 20
+
+
+def camera_stream(name):
+    return {
+        f"{name}.topic": f"{name}/image_raw/compressed",
+        f"{name}.type": "compressed",
+        f"{name}.policy": "nearest",
+        f"{name}.tolerance_s": 0.04,
+        f"{name}.frozen_s": 0.4,
+    }
+
+
+ALIGNER = NodeSpec(
+    "aligner",
+    "aligner",
+    {
+        "streams": ["state", "action", "front", "wrist"],
+        **camera_stream("front"),
+        **camera_stream("wrist"),
+    },
+)
+
+
+def recorder(name, root):
+    parameters = {
+        "root": str(root),
+        "task": "wave",
+        "calibration_file": str(CALIBRATION / "emulated_follower.json"),
+    }
+    return NodeSpec("recorder", name, parameters)
+
+
+@contextmanager
+def front_camera():
+    """The camera node as a process; yields a function that breaks its camera."""
+    arguments = {"source": "/dev/video0", "width": 128, "height": 96, "frozen_s": 1.6}
+    words = [word for name, value in arguments.items() for word in ("-p", f"{name}:={value}")]
+    line = [sys.executable, str(HERE / "breakable_camera.py"), "--ros-args", *words]
+    process = subprocess.Popen(
+        [*line, "-r", "__ns:=/front"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+    def order(code):
+        process.stdin.write(code + "\n")
+        process.stdin.flush()
+
+    try:
+        yield order
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Bench:
+    """The running graph, what may be broken in it, and its main recorder."""
+
+    def __init__(self, graph, streams, front, root):
+        self.graph, self.streams, self.front, self.root = graph, streams, front, root
+        self.director = graph.director
+        self.said = []
+        node = self.director._node
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        node.create_subscription(DiagnosticArray, "aligner/ledger", self._on_diagnostics, 100)
+        node.create_subscription(DiagnosticStatus, "recorder/status", self._on_status, 100)
+        self._since = 0
+
+    def _on_diagnostics(self, message):
+        for status in message.status:
+            self._on_status(status)
+
+    def _on_status(self, status):
+        self.said.append((status.name, status.message))
+
+    def from_now_on(self):
+        """`says` looks at nothing that was said before."""
+        self._since = len(self.said)
+
+    def frames(self, count):
+        """Wait for so many more frames."""
+        first = self.graph.seen.count("observation/state")
+        self.graph.wait(
+            "frames", lambda: self.graph.seen.count("observation/state") >= first + count
+        )
+
+    def pictures(self, count):
+        """Let the wrist camera take so many pictures more, whatever becomes of them."""
+        until = self.streams.sent + count
+        while self.streams.sent < until:
+            time.sleep(0.01)
+
+    def says(self, **said):
+        """Wait until each status has said something (a pattern) since the fault began."""
+        for name, text in said.items():
+            self.graph.wait(
+                f"{NAMES[name]!r} saying {text!r}",
+                lambda n=NAMES[name], t=re.compile(text): any(
+                    n in name and t.search(what) for name, what in self.said[self._since :]
+                ),
+            )
+
+    def start(self, recorder="recorder"):
+        """Start when every stream flows; what refused to the last is in the error."""
+        until = time.monotonic() + 30
+        while True:
+            try:
+                return self.director.trigger(f"{recorder}/start_recording")
+            except DemoError as error:
+                if time.monotonic() > until:
+                    raise AssertionError(
+                        f"{error}; the nodes said:\n{self.graph.said()}"
+                    ) from error
+            time.sleep(0.1)
+
+    def start_once(self, recorder="recorder"):
+        """Start, which nothing but the disk may hinder."""
+        self.frames(3)
+        return self.director.trigger(f"{recorder}/start_recording")
+
+    def stop(self, recorder="recorder"):
+        return self.director.trigger(f"{recorder}/stop_recording")
+
+    @contextmanager
+    def episode(self):
+        """A recording in which something happens; yields the list of its episodes' numbers."""
+        self.streams.mend()
+        first = len(Dataset(self.root).episodes) if (self.root / "meta").exists() else 0
+        self.start()
+        self.frames(8)
+        self.from_now_on()
+        numbers = []
+        try:
+            yield numbers
+        except BaseException:
+            self.director.trigger("recorder/discard_episode")
+            raise
+        self.stop()
+        dataset = Dataset(self.root)
+        numbers += range(first, len(dataset.episodes))
+        for number in numbers:
+            assert self.streams.falsified(dataset, number) == [], f"episode {number}"
+
+    def ledger(self, numbers, stream):
+        """Counts of a stream, over episodes."""
+        total = {}
+        for number in numbers:
+            for what, count in Dataset(self.root).ledger(number).get(stream, {}).items():
+                total[what] = total.get(what, 0) + count
+        return total
+
+
+NAMES = {
+    "camera": "front/camera: pictures",
+    "front": "aligner: front",
+    "wrist": "aligner: wrist",
+    "state": "aligner: state",
+    "recorder": "recorder: dataset",
+    "small": "small: dataset",
+    "other": "other: dataset",
+}
+
+
+def other_dataset(root):
+    """A dataset of one camera of another size, at another rate."""
+    names = feature_names(SO101_JOINTS)
+    contract = Contract(
+        fps=15,
+        cameras=(Camera("front", 48, 64, codec="jpeg"),),
+        state_names=names,
+        action_names=names,
+        joint_units="degrees",
+        calibration="another",
+    )
+    DatasetWriter(root, contract).close()
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
+    """A disk of 420 MB that a test may fill. Skips where nothing may be mounted."""
+    folder = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=420m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        yield None
+        return
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, private_domain, small_disk):
+    folder = tmp_path_factory.mktemp("faults")
+    root, other = folder / "dataset", folder / "other"
+    other_dataset(other)
+    small = (small_disk or folder) / "small"
+    nodes = [ALIGNER, recorder("recorder", root), recorder("other", other)]
+    nodes.append(recorder("small", small))
+    with running(nodes) as graph, front_camera() as front:
+        streams = PaintedStreams()
+        try:
+            bench = Bench(graph, streams, front, root)
+            bench.start()
+            bench.frames(3)
+            bench.director.trigger("recorder/discard_episode")
+            yield bench
+        finally:
+            streams.close()
+
+
+def test_a_frozen_camera(bench):
+    with bench.episode() as numbers:
+        bench.front("plug.capture.number = 7")
+        bench.says(
+            front="frozen: the same picture",
+            recorder="trouble with .*aligner: front",
+            camera="frozen: the same picture",
+        )
+        # The camera node has opened its camera again, which helps.
+        bench.frames(5)
+    assert len(numbers) >= 2, "split at the hole"
+    assert bench.ledger(numbers, "front")["frozen"] > 5
+    assert bench.ledger(numbers, "front")["repeated"] > 5
+    assert bench.ledger(numbers, "recorder")["missing"] > 5
+
+
+def test_a_camera_pulled_out_and_put_back(bench):
+    with bench.episode() as numbers:
+        bench.front("plug.pull()")
+        bench.says(camera="not plugged in", front="stalled", recorder="no whole frame came")
+        with pytest.raises(DemoError, match="already recording"):
+            bench.director.trigger("recorder/start_recording")
+        bench.front("plug.put_back(3)")
+        bench.frames(5)
+    assert len(numbers) >= 2
+    assert bench.ledger(numbers, "front")["stale"] > 5
+    assert bench.ledger(numbers, "recorder")["missing"] > 5
+
+
+def test_a_camera_that_stays_away_marks_the_episode_it_ended(bench):
+    with bench.episode() as numbers:
+        bench.streams.silent = {"wrist"}
+        bench.says(wrist="stalled", recorder="no whole frame came")
+    assert bench.ledger(numbers, "wrist")["stale"] > 5
+    assert bench.ledger(numbers, "recorder")["missing"] > 5
+    with pytest.raises(DemoError, match=r"aligner: wrist: stalled for .* nothing"):
+        bench.director.trigger("recorder/start_recording")
+
+
+def test_a_camera_of_another_size_after_it_came_back(bench):
+    with bench.episode() as numbers:
+        bench.front(
+            "plug.trouble = {'mangle': lambda data: jpeg.encode(paint(64, 64, 1))}; plug.pull()"
+        )
+        bench.says(camera="not plugged in")
+        bench.front("plug.put_back(4)")
+        bench.says(camera="picture of 64x64, 128x96 was requested", front="stalled")
+        bench.front("plug.trouble = {}; plug.pull(); plug.put_back(5)")
+        bench.frames(5)
+        # The same of a camera that is not ours, and that nobody stops on the way.
+        bench.streams.mangle = lambda data: jpeg.encode(paint(64, 64, 1))
+        bench.pictures(10)
+        bench.says(wrist="picture of 64x64, but this camera began with 128x96")
+        bench.streams.mend()
+        bench.frames(5)
+    assert len(numbers) >= 3
+    assert bench.ledger(numbers, "wrist")["refused"] > 0
+
+
+def test_half_written_and_torn_pictures(bench):
+    def holed(data):
+        return data[:700] + bytes(len(data) - 702) + data[-2:]
+
+    with bench.episode() as numbers:
+        bench.streams.mangle = holed
+        bench.pictures(10)
+        bench.frames(6)
+        bench.streams.mend()
+        bench.frames(3)
+        bench.streams.mangle = lambda data: data[: len(data) // 2]
+        bench.pictures(10)
+        bench.says(wrist="torn picture of")
+        bench.streams.mend()
+        bench.frames(5)
+    assert len(numbers) >= 2
+    damaged = [Dataset(bench.root).damaged(number) for number in numbers]
+    assert sum(len(frames.get("wrist", [])) for frames in damaged) > 0
+    assert bench.ledger(numbers, "wrist")["refused"] > 0
+
+
+def test_joints_that_stall(bench):
+    with bench.episode() as numbers:
+        bench.streams.silent = {"state", "action"}
+        bench.says(state="stalled", recorder="no whole frame came")
+        bench.streams.mend()
+        bench.frames(5)
+    assert len(numbers) >= 2
+    assert bench.ledger(numbers, "state")["stale"] > 5
+
+
+@pytest.mark.parametrize("off_s", [5.0, 0.7, -5.0])
+def test_a_clock_that_is_set(bench, off_s):
+    with bench.episode() as numbers:
+        bench.streams.off_ns = round(off_s * 1e9)
+        bench.pictures(10)
+        bench.says(wrist="is not the time on this node's clock", recorder="trouble with")
+        bench.streams.mend()
+        bench.frames(5)
+    assert len(numbers) >= 2
+    assert bench.ledger(numbers, "wrist")["refused"] > 0
+
+
+def test_a_clock_that_is_set_back_by_less_than_can_be_told(bench):
+    """Stamps that may be right are believed: no row is false by them, and what is lost is told."""
+    with bench.episode() as numbers:
+        bench.streams.off_ns = -700_000_000
+        bench.says(wrist="of its messages came too late", recorder="trouble with")
+        bench.streams.mend()
+        bench.frames(5)
+    assert len(numbers) >= 2
+    assert bench.ledger(numbers, "recorder")["missing"] > 5
+    assert bench.ledger(numbers, "wrist")["late"] > 5
+
+
+def test_a_slow_camera(bench):
+    with bench.episode() as numbers:
+        bench.front("plug.capture.rate = 18")
+        bench.says(
+            camera="slow: 1",
+            front="slower than usual",
+            recorder="trouble with .*aligner: front",
+        )
+        bench.front("plug.capture.rate = 30")
+        bench.frames(5)
+    assert bench.ledger(numbers, "front")["reused"] > 5
+
+
+def test_another_contract_is_refused_line_by_line(bench):
+    with pytest.raises(DemoError) as refused:
+        bench.director.trigger("other/start_recording")
+    for line in ("fps: expected 15", "expected (48, 64", "images.wrist", "calibration: expected"):
+        assert line in str(refused.value), str(refused.value)
+
+
+def fill(disk, leaving):
+    """Leave so many bytes of a disk; 0 while others write to it too."""
+    ballast = disk / "ballast"
+    ballast.unlink(missing_ok=True)
+    facts = os.statvfs(disk)
+    size = facts.f_bavail * facts.f_frsize - leaving
+    with ballast.open("wb", buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, size if leaving else size - 8 * MB)
+        if not leaving:
+            file.seek(0, os.SEEK_END)
+            with contextlib.suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+
+
+def test_a_disk_that_fills(bench, small_disk):
+    if small_disk is None:
+        pytest.skip("a small tmpfs cannot be mounted here")
+    root, ballast = small_disk / "small", small_disk / "ballast"
+    fill(small_disk, 100 * MB)
+    bench.streams.mend()
+    with pytest.raises(DemoError, match=r"disk short: 10\d MB free at .*, \d+ MB needed"):
+        bench.start_once("small")
+    ballast.unlink()
+
+    # It runs short while recording: the episode is saved with what room is left.
+    bench.start("small")
+    bench.frames(15)
+    bench.from_now_on()
+    fill(small_disk, 40 * MB)
+    bench.says(small="recording ended.*disk short")
+    assert len(Dataset(root).episodes) >= 1
+    with pytest.raises(DemoError, match=r"disk short"):
+        bench.stop("small")
+    ballast.unlink()
+
+    # It is full from one moment to the next: nothing can be saved, and nothing is lost.
+    bench.start("small")
+    bench.frames(15)
+    bench.from_now_on()
+    fill(small_disk, 0)
+    bench.says(small="recording ended.*(No space left on device|disk short)")
+    finished = len(Dataset(root).episodes)
+    assert finished >= 1, "what was finished loads on a full disk"
+    with pytest.raises(DemoError, match=r"No space left|disk short"):
+        bench.start_once("small")
+    ballast.unlink()
+    bench.start("small")
+    bench.frames(10)
+    bench.stop("small")
+    episodes = Dataset(root).episodes
+    assert len(episodes) >= finished + 2, "the one that was left, and one more"
+    assert f"recovered episode {finished}" in bench.graph.said()
+    assert check(root) == []
+
+
+def test_all_that_was_recorded_is_whole(bench):
+    """After all of the above; the last of this module."""
+    dataset = Dataset(bench.root)
+    said = [line for line in check(bench.root) if "damaged" not in line]
+    assert said == []
+    for episode in dataset.episodes:
+        assert bench.streams.falsified(dataset, episode.episode) == []
