@@ -23,13 +23,14 @@ from .commands import Commands
 from .feedback import Feedback, JointSample, JointTelemetry, Mask
 from .guard import Guard
 from .protection import Protection, ProtectionSettings
-from .servos import ArmError
+from .servos import ArmError, TorqueUnproven
 from .setpoint import Setpoint
 from .trajectory import Trajectory, blend
 from .units import Vector
 from .upkeep import Upkeep
 
 _MISSED_IN_A_ROW = 5
+_RELEASE_AGAIN_S = 1.0
 
 
 class State(enum.Enum):
@@ -150,6 +151,7 @@ class Control:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._release_wanted = False
+        self._release_at_s = clock()
         self._setpoint: Setpoint | None = None
         self._held = np.empty(0)
         self._sample: JointSample | None = None
@@ -200,11 +202,23 @@ class Control:
                 return
             self._release_wanted = False
             self.protection.reset()
-            position = self.arm.torque_on(wanted=self._wanted)
+            position = self._take_hold()
             self._setpoint, self._held = Setpoint(self.guard, position), position
             self._saw_all(self._clock())
             self._ramping, self._how, self.last_error = True, "", ""
             self.state = State.HOLD
+
+    def _take_hold(self) -> Vector:
+        try:
+            return self.arm.torque_on(wanted=self._wanted)
+        except TorqueUnproven as error:
+            self.state, self.last_error, self._release_wanted = State.UNPROVEN, str(error), True
+            raise
+        except PortError as error:
+            # Some joints may have torque by now; nobody wants a part of an arm to hold.
+            self._release_wanted = True
+            self._lose(error)
+            raise
 
     def _arm_again(self, setpoint: Setpoint, joints: tuple[str, ...]) -> None:
         if not joints:
@@ -238,10 +252,15 @@ class Control:
             if self.state is not State.LOST:
                 self._release()
             elif not self.reconnect():
-                raise ArmError(
-                    f"the bus is lost ({self.last_error}); servos that have power go on holding "
-                    "until it is back while this driver runs, or the power is cut"
-                )
+                raise self._not_released()
+
+    def _not_released(self) -> ArmError:
+        if self.state is State.UNPROVEN:
+            return TorqueUnproven(self.last_error)
+        return ArmError(
+            f"the bus is lost ({self.last_error}); servos that have power go on holding until it "
+            "is back while this driver runs, or the power is cut"
+        )
 
     def _release(self) -> None:
         try:
@@ -249,7 +268,7 @@ class Control:
         except PortError as error:
             self._lose(error)
             raise
-        except ArmError as error:
+        except TorqueUnproven as error:
             self.state, self.last_error = State.UNPROVEN, str(error)
             raise
         self.state, self.last_error, self._release_wanted = State.UNARMED, "", False
@@ -257,9 +276,12 @@ class Control:
     def reconnect(self) -> bool:
         """Try once to find the arm again, on its own port or elsewhere. It is not armed by this.
 
-        Servos that kept their power go on holding, unless torque_off was asked for meanwhile.
+        Servos that kept their power go on holding, unless torque_off was asked for meanwhile. True
+        as well if it is lost no more, because torque_off has found it.
         """
         with self._lock:
+            if self.state is not State.LOST:
+                return True
             try:
                 self.arm.find(self._find_ports)
                 self.arm.connect()
@@ -453,6 +475,8 @@ class Control:
             self._saw_all(now_s)
             if self.state is State.SILENT:
                 self.state, self.last_error = State.UNARMED, "servos had fallen silent"
+            elif self.state is State.UNPROVEN:
+                self._release_again(now_s)
         else:
             self._note_missing(sample, now_s)
         if sample is not None:
@@ -461,6 +485,14 @@ class Control:
             if not self.protection.quiet or any(errors.values()):
                 for joint, bits in errors.items():
                     self.protection.note_errors(joint, bits or ErrorBit.NONE, now_s)
+
+    def _release_again(self, now_s: float) -> None:
+        """All servos answer again: the stop that they could not prove happens now."""
+        if now_s >= self._release_at_s:
+            self._release_at_s = now_s + _RELEASE_AGAIN_S
+            # Why it still cannot be proven is in last_error.
+            with contextlib.suppress(TorqueUnproven):
+                self._release()
 
     def _saw_all(self, now_s: float) -> None:
         self._seen_s.fill(now_s)
@@ -478,7 +510,7 @@ class Control:
         silent = (now_s - self._seen_s > self.settings.silence_s) & (
             self._missed >= _MISSED_IN_A_ROW
         )
-        if silent.any() and self.state is not State.SILENT:
+        if silent.any() and self.state not in (State.SILENT, State.UNPROVEN):
             joints = [joint for joint, is_so in zip(self.arm.joints, silent, strict=True) if is_so]
             silent_s = now_s - self._oldest_s
             self._forget()

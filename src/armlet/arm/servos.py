@@ -14,6 +14,10 @@ class ArmError(Exception):
     """The arm is not in a state to be used; the message says what to do."""
 
 
+class TorqueUnproven(ArmError):
+    """Servos may have torque though they were told to let go."""
+
+
 class Servos:
     """The servos of an arm, `ids` by joint. Replies that are lost are asked for again.
 
