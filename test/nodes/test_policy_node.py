@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from node_processes import running_graph
+from node_processes import running, running_graph
 
 from armlet.arm import SO101_JOINTS
 from armlet.arm import calibration as calibrations
 from armlet.arm.joints import feature_names
+from armlet.bringup import graph as graph_of
 from armlet.contract import Camera, Contract, Stream
 from armlet.demo.director import DemoError
 from armlet.sim import FOLLOWER
@@ -47,10 +48,13 @@ def save_random(path, contract=None, **settings):
         dim_feedforward=32,
         n_encoder_layers=1,
     )
-    vector = {"mean": np.zeros(6), "std": np.full(6, 5.0)}
+    middle = np.array([0, 0, 0, 0, 0, 50.0])
     picture = {"mean": np.full((3, 1, 1), 0.5), "std": np.full((3, 1, 1), 0.25)}
     statistics = dict.fromkeys(config.image_features, picture)
-    statistics |= {"observation.state": vector, "action": vector}
+    # Such as the bench's poses may belong to: the arm at home is two spreads from the middle.
+    spread = np.array([30, 30, 30, 30, 30, 20.0])
+    statistics |= {"observation.state": {"mean": middle, "std": spread}}
+    statistics |= {"action": {"mean": middle, "std": np.full(6, 5.0)}}
     save_checkpoint(path, Act(config), config, statistics, contract, torch.float16)
     return path
 
@@ -82,23 +86,42 @@ def test_a_plain_lerobot_checkpoint_is_checked_by_what_it_says(tmp_path):
         graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
 
 
-@pytest.mark.parametrize(
-    ("change", "arguments", "message"),
-    [
-        ({}, {"width": "80"}, "camera front"),
-        ({}, {"joint_units": "range_m100_100"}, "joint units: expected degrees"),
-        ({"calibration": "0" * 64}, {}, "calibration: expected 0000"),
-    ],
-)
-def test_a_policy_that_does_not_fit_sends_nothing(tmp_path, change, arguments, message):
-    contract = dataclasses.replace(CONTRACT, **change)
-    checkpoint = save_random(tmp_path / "checkpoint", contract)
-    with policy_graph(checkpoint, **arguments) as graph:
-        graph.wait_for_status("policy: inference", message)
+def test_a_policy_that_does_not_fit_the_frames_sends_nothing(tmp_path):
+    checkpoint = save_random(tmp_path / "checkpoint", CONTRACT)
+    with policy_graph(checkpoint, width="80") as graph:
+        graph.wait_for_status("policy: inference", "WRONG camera front")
         with pytest.raises(DemoError, match="does not fit"):
             graph.director.set("policy/set_running", True)
         assert graph.seen.chunks(0, 2**62) == []
         assert "WRONG" in graph.said()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, {"joint_units": "range_m100_100"}, "WRONG joint units: expected degrees"),
+        ({"calibration": "0" * 64}, {}, "WRONG calibration: expected 0000"),
+    ],
+)
+def test_a_policy_that_does_not_fit_this_arm_is_not_even_configured(
+    tmp_path, change, arguments, message
+):
+    contract = dataclasses.replace(CONTRACT, **change)
+    checkpoint = save_random(tmp_path / "checkpoint", contract)
+    with policy_graph(checkpoint, **arguments) as graph:
+        assert graph.processes["policy"].wait(60) == 1
+        assert message in graph.said()
+        assert graph.seen.chunks(0, 2**62) == []
+
+
+def test_a_strategy_the_policy_cannot_follow_is_refused(tmp_path):
+    checkpoint = save_random(tmp_path / "checkpoint", CONTRACT)
+    specs = graph_of("policy").nodes({"emulated": "true", "checkpoint": str(checkpoint)})
+    policy = next(spec for spec in specs if spec.executable == "policy")
+    policy.parameters["strategy"] = "rtc"
+    with running([policy]) as graph:
+        assert graph.processes["policy"].wait(60) == 1
+        assert "expected a flow policy" in graph.said()
 
 
 def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(tmp_path):

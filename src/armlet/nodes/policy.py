@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import os
 import threading
 import time
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
-from std_msgs.msg import Float64MultiArray
+from numpy.typing import NDArray
+from rclpy.parameter import Parameter
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -21,135 +23,198 @@ from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
 from armlet.arm.units import dataset_to_radians, joint_units, radians_to_dataset
 from armlet.camera import CameraError
-from armlet.contract import Contract, Verdict, fit
+from armlet.contract import Contract
 from armlet.policies import (
     CheckpointError,
+    Choices,
+    Coverage,
+    Durations,
+    Execution,
     Observation,
     ObservationError,
+    Planner,
     Policy,
-    TemporalEnsembler,
-    derive_contract,
     load_policy,
+    periods,
+    warm_up,
 )
+from armlet.policies.check import refusal_report
 
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, joint_trajectory, skew_message
-from .node import COMMAND_QOS, SENSOR_QOS, STATE_QOS, ArmletNode, Setting, SetupError, run
+from .node import (
+    COMMAND_QOS,
+    SENSOR_QOS,
+    STATE_QOS,
+    ArmletNode,
+    NotReady,
+    Setting,
+    SetupError,
+    run,
+)
+from .policy_fit import DriftWatch, PolicyFit
+from .worker import Newest, Worker
 
 SETTINGS = (
-    Setting("checkpoint", "", "directory of a LeRobot ACT checkpoint"),
+    Setting("checkpoint", "", "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:NAME"),
+    Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
+    Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Setting("calibration_file", "", "LeRobot calibration JSON of the arm that is driven"),
-    Setting("joint_units", "degrees", "units the policy was trained in, if it does not say"),
+    Setting("joint_units", "", "units the policy was trained in, where it does not say"),
     Setting("device", "cpu", "torch device of inference"),
     Setting("threads", 0, "CPU threads of inference; 0: torch's default", 0, 256),
     Setting("running", True, "drive from the start; ~/set_running changes it"),
-    Setting("task", "", "instruction, for policies that read one", read_only=False),
-    Setting("replan_interval_s", 0.1, "least time from one chunk to the next", 0.0, 10.0),
+    Setting("task", "", "instruction, for policies that read one; ~/task sets it", read_only=False),
+    Setting(
+        "strategy",
+        "auto",
+        "how chunks become a plan: latest_only, n_action_steps, temporal_ensembling, "
+        "weighted_blend, rtc; auto: as the checkpoint suggests",
+    ),
+    Setting("replan_interval_s", 0.1, "least time from one chunk's frame to the next", 0.0, 10.0),
+    Setting("replan_horizon_s", 0.0, "replan when less than this is left; 0: any time", 0.0, 60.0),
+    Setting("replan_share", 1.0, "replan when less than this share of a chunk is left", 0.0, 1.0),
+    Setting("n_action_steps", 0, "of n_action_steps; 0: as the checkpoint says", 0, 10_000),
+    Setting("new_weight", 0.7, "share of the new chunk in weighted_blend", 0.0, 1.0),
+    Setting("seed", -1, "of the policy's noise, anew in each episode; -1: any", -1, 2**31 - 1),
     Setting("max_observation_age_s", 0.3, "older observations are never fed", 0.01, 10.0),
+    Setting("stop_on_drift", False, "pause when what is seen or done is far from training"),
+    Setting(
+        "inference_limit_s", 0.0, "inference is hung after this; 0: the chunk's length", 0.0, 600.0
+    ),
 )
 
 # Inference must not delay the control loops it shares a small computer with.
 INFERENCE_NICENESS = 5
+# Of the delays seen: one hiccup must not move all that follows.
+DELAY_PERCENT = 95
+# Shorter than a frame's period: what ends is told, and the arm held, within one.
+WATCH_S = 0.02
+STOP_S = 5.0
 
 
 class PolicyNode(ArmletNode):
-    """Hands the newest frame to an inference thread; that thread publishes the chunk."""
+    """Hands the newest frame to an inference thread; that thread publishes the chunk.
+
+    The executor's thread stays free to see that inference hangs, or that the plan has run out.
+    """
 
     def __init__(self) -> None:
         super().__init__("policy", SETTINGS)
         self._policy: Policy | None = None
+        self._planner: Planner | None = None
         self._frames: FrameSubscriber | None = None
-        self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
+        self._worker: Worker | None = None
+        self._watching: Any = None
+        self._newest: Newest[LiveFrame] = Newest()
+        # What follows is shared by the threads; chunk and hold are published under the lock.
         self._publishing = threading.Lock()
-        self._newest: LiveFrame | None = None
-        self._ending = False
+        self._accepting = False
         self._running = False
-        self._reset = False
-        self._verdicts: list[Verdict] = []
+        self._held = False
         self._fits: bool | None = None
+        self._reset = threading.Event()
+        self._busy_since_s: float | None = None
+        self._warm_s: float | None = None
+        self._coverage = Coverage()
+        self._delays, self._inferences, self._ages = Durations(), Durations(), Durations()
+        self._counts = dict.fromkeys(("chunks", "stale", "late", "refused"), 0)
+        self._skipped_points = 0
+        self._seen_ns = 0
         self._trouble = ""
-        self._stale = 0
-        self._chunks = 0
-        self._latency_s = (0.0, 0.0)
+        self._announced: object = None
+        self._fit: PolicyFit | None = None
+        self._drift: DriftWatch | None = None
+
+    # --- lifecycle --------------------------------------------------------------------------
 
     def setup(self) -> None:
         if self.value("threads"):
             torch.set_num_threads(self.value("threads"))
         try:
-            self._given_units = joint_units(self.value("joint_units"))
             self._calibration = calibrations.load(Path(self.value("calibration_file")))
-            self._policy = load_policy(Path(self.value("checkpoint")), device=self.value("device"))
-        except (CalibrationError, CheckpointError, ValueError, RuntimeError) as error:
+            self._policy = self.load()
+            self._execution = self._make_execution()
+            # Only to see that the policy can be executed so; the frames' rate is not known yet.
+            Planner(self._policy, self._execution, fps=30)
+            given = self.value("joint_units")
+            self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration)
+        except CheckpointError as error:
+            raise SetupError(refusal_report(error).text()) from error
+        except (CalibrationError, ValueError, RuntimeError) as error:
             raise SetupError(str(error)) from error
-        self._ensembler = _ensembler(self._policy)
+        if not self._fit.report.ok:
+            raise SetupError(self._fit.report.text())
         self._running = self.value("running")
         self._chunk = self.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
         self._latency = self.create_publisher(Float64MultiArray, "~/latency", STATE_QOS)
+        self.create_subscription(String, "~/task", self._on_task, STATE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/set_running", self._on_set_running)
 
+    def load(self) -> Policy:
+        """The policy that the parameters name."""
+        vlm = self.value("vlm")
+        choices = Choices(self.value("embodiment") or None, Path(vlm) if vlm else None)
+        return load_policy(self.value("checkpoint"), device=self.value("device"), choices=choices)
+
+    def _make_execution(self) -> Execution:
+        seed = self.value("seed")
+        return Execution(
+            strategy=self.value("strategy"),
+            replan_interval_s=self.value("replan_interval_s"),
+            replan_horizon_s=self.value("replan_horizon_s"),
+            replan_share=self.value("replan_share"),
+            action_steps=self.value("n_action_steps"),
+            new_weight=self.value("new_weight"),
+            seed=None if seed < 0 else seed,
+        )
+
     def start(self) -> None:
-        self._ending = False
-        self._thread = threading.Thread(target=self._infer_loop, name="inference", daemon=True)
-        self._thread.start()
+        if self._worker is not None:
+            raise NotReady("an inference of before has not returned; start the node anew")
+        self._accepting = True
+        self._planner = None
+        self._worker = Worker("inference", self._infer_loop, self.fail)
+        self._watching = self.create_timer(WATCH_S, self._watch)
         self._frames = FrameSubscriber(
-            self, SENSOR_QOS, self._on_contract, self._on_frame, with_action=False
+            self, SENSOR_QOS, self._on_contract, self._newest.put, with_action=False
         )
 
     def stop(self) -> None:
         if self._frames is not None:
             self._frames.close()
             self._frames = None
-        with self._changed:
-            self._ending = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            self._hold()
-
-    def _hold(self) -> None:
-        """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
-        self._chunk.publish(JointTrajectory())
+            self.destroy_timer(self._watching)
+            with self._publishing:
+                self._accepting = False
+                self._hold()
+        if self._worker is not None and self._worker.stop(STOP_S):
+            self._worker = None
+        elif self._worker is not None:
+            self.get_logger().error(f"inference has not returned within {STOP_S} s; left behind")
 
     def teardown(self) -> None:
         self.stop()
         self._policy = None
 
+    def _hold(self) -> None:
+        """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
+        self._coverage.end(self.now_ns())
+        self._chunk.publish(JointTrajectory())
+
+    # --- does the policy fit? ---------------------------------------------------------------
+
     def _on_contract(self, live: Contract) -> None:
         if self._fits is not None:
             self.get_logger().warning("the aligner's frames changed; the policy is checked again")
-        self._fits = None
-        assert self._policy is not None
-        live = dataclasses.replace(live, calibration=calibrations.fingerprint(self._calibration))
-        try:
-            expected = self._policy.contract or self._derived_contract(live)
-        except ValueError as error:
-            self._refuse(str(error))
-            return
-        self._units = joint_units(expected.joint_units or self._given_units)
-        found = dataclasses.replace(live, joint_units=self._given_units)
-        self._verdicts = fit(expected, found)
-        wrong = [str(verdict) for verdict in self._verdicts if not verdict.ok]
-        if wrong:
-            self._refuse("\n".join(["the policy does not fit this robot:", *wrong]))
-            return
-        self._fits = True
-        self.get_logger().info(
-            "the policy fits:\n" + "\n".join(str(verdict) for verdict in self._verdicts)
-        )
-
-    def _derived_contract(self, live: Contract) -> Contract:
-        assert self._policy is not None
-        return derive_contract(
-            self._policy.config,
-            self._policy.preprocessor.describe(),
-            fps=live.fps,
-            state_names=live.state_names,
-            action_names=live.action_names,
-            joint_units=self._given_units,
-        )
+        assert self._fit is not None
+        with self._publishing:
+            self._fits, self._trouble = None, ""
+            self._coverage.end(self.now_ns())
+        report = self._fit.meet(live)
+        if not report.ok:
+            self._refuse(report.text())
 
     def _refuse(self, reason: str) -> None:
         with self._publishing:
@@ -158,86 +223,243 @@ class PolicyNode(ArmletNode):
         self._trouble = reason
         self.get_logger().fatal(reason)
 
-    def _on_frame(self, frame: LiveFrame) -> None:
-        with self._changed:
-            self._newest = frame
-            self._changed.notify()
+    def _look(self, policy: Policy, frame: LiveFrame) -> None:
+        """Whether the first frames, too, are such as the policy was trained on."""
+        assert self._fit is not None
+        try:
+            report = self._fit.look(frame)
+        except (ObservationError, MessageError, CameraError) as error:
+            self._trouble = str(error)
+            return
+        if report is None:
+            return
+        if not report.ok:
+            self._refuse(report.text())
+            return
+        self._units = joint_units(report.joint_units)
+        self._drift = DriftWatch(policy.checkpoint, frame.contract)
+        self._planner = None
+        self.get_logger().info(f"the policy fits:\n{report}")
+        self._fits, self._trouble = True, ""
 
-    def _infer_loop(self) -> None:
+    # --- inference, in the worker's thread --------------------------------------------------
+
+    def _infer_loop(self, ending: threading.Event) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INFERENCE_NICENESS)
-        last_index = 0
+        policy = self._policy
+        assert policy is not None
+        if self._warm_s is None:
+            self._warm_s = warm_up(policy, self.value("task"))
+            self._delays.add(self._warm_s)
+            self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
+        while not ending.is_set():
+            frame = self._newest.take(timeout_s=0.1)
+            if frame is None:
+                continue
+            if self._fits is None:
+                self._look(policy, frame)
+            elif self._fits and self._running and self._is_fresh(frame):
+                self._attempt_chunk(policy, frame)
+
+    def _is_fresh(self, frame: LiveFrame) -> bool:
+        now_ns, limit_s = self.now_ns(), self.value("max_observation_age_s")
+        fresh = bool(abs(now_ns - frame.stamp_ns) * 1e-9 <= limit_s)
+        if fresh:
+            self._seen_ns = now_ns
+        else:
+            self._counts["stale"] += 1
+        return fresh
+
+    def _attempt_chunk(self, policy: Policy, frame: LiveFrame) -> None:
+        fps = frame.contract.fps
+        index = grid_index(frame.stamp_ns, fps)
+        planner = self._planner_at(policy, fps)
+        delay = periods(self._delays.percentile(DELAY_PERCENT), fps)
+        if not planner.wants(index, delay):
+            return
+        begun_s = self._busy_since_s = time.monotonic()
+        self._ages.add((self.now_ns() - frame.stamp_ns) * 1e-9)
         try:
-            while True:
-                begun = time.monotonic()
-                frame = self._next_frame()
-                if frame is None:
-                    return
-                last_index = self._infer(frame, last_index)
-                self._wait_until(begun + self.value("replan_interval_s"))
-        except Exception as error:
-            self.fail(error)
-
-    def _next_frame(self) -> LiveFrame | None:
-        with self._changed:
-            while not self._ending:
-                frame, self._newest = self._newest, None
-                if frame is not None and self._running and self._fits:
-                    age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
-                    if age_s <= self.value("max_observation_age_s"):
-                        return frame
-                    self._stale += 1
-                self._changed.wait()
-            return None
-
-    def _wait_until(self, monotonic_s: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._ending, max(0.0, monotonic_s - time.monotonic()))
-
-    def _infer(self, frame: LiveFrame, last_index: int) -> int:
-        """Publish the chunk of a frame; returns the grid index of the last frame that gave one."""
-        assert self._policy is not None
-        index = grid_index(frame.stamp_ns, frame.contract.fps)
-        begun = time.perf_counter()
-        try:
-            rows = self._policy.predict_chunk(self._observation(frame))
-            if self._ensembler is not None:
-                if self._reset:
-                    self._reset = False
-                    self._ensembler.reset()
-                rows = self._ensembler.update(rows, max(1, index - last_index))
-            self._publish(frame, rows)
-            self._trouble = ""
-            return index
+            observation = self._observation(frame)
+            plan = planner.infer(observation, index, delay)
+            self._publish(frame, plan.rows)
+            self._note_drift(observation, plan.rows)
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
+            self._counts["refused"] += isinstance(error, FloatingPointError)
             self._trouble = str(error)
             self.get_logger().error(f"no action: {error}", throttle_duration_sec=2.0)
-            return last_index
         finally:
-            self._report(frame, time.perf_counter() - begun)
+            self._busy_since_s = None
+            self._report(frame, time.monotonic() - begun_s)
+
+    def _planner_at(self, policy: Policy, fps: int) -> Planner:
+        if self._planner is None or self._planner.fps != fps:
+            self._reset.clear()
+            self._planner = Planner(policy, self._execution, fps)
+        elif self._reset.is_set():
+            self._reset.clear()
+            self._planner.reset()
+        return self._planner
 
     def _observation(self, frame: LiveFrame) -> Observation:
         state = radians_to_dataset(frame.state(), self._calibration, self._units)
         return Observation(state.astype(np.float32), frame.images(), self.value("task"))
 
-    def _publish(self, frame: LiveFrame, rows: np.ndarray[Any, Any]) -> None:
+    def _publish(self, frame: LiveFrame, rows: NDArray[np.float32]) -> None:
         contract = frame.contract
         joints = [name.removesuffix(".pos") for name in contract.action_names]
         radians = dataset_to_radians(rows, self._calibration, self._units)
+        if not np.isfinite(radians).all():
+            raise FloatingPointError("actions are not finite in radians; nothing of them is sent")
         chunk = joint_trajectory(joints, frame.stamp_ns, 1 / contract.fps, radians)
+        end_ns = frame.stamp_ns + round((len(rows) - 1) / contract.fps * 1e9)
         with self._publishing:
+            now_ns = self.now_ns()
+            self._delays.add((now_ns - frame.stamp_ns) * 1e-9)
             # Paused or refused meanwhile: a chunk after the hold would move the arm again.
-            if self._running and self._fits:
-                self._chunk.publish(chunk)
-                self._chunks += 1
+            if not (self._accepting and self._running and self._fits):
+                return
+            if end_ns <= now_ns:
+                self._counts["late"] += 1
+                self._trouble = (
+                    f"the chunk was over before it was there: expected within "
+                    f"{(end_ns - frame.stamp_ns) * 1e-9:.2f} s of its observation, found "
+                    f"{self._delays.last:.2f} s; use a faster device or a longer chunk"
+                )
+                return
+            self._chunk.publish(chunk)
+            self._coverage.extend(now_ns, end_ns)
+            self._skipped_points = math.ceil((now_ns - frame.stamp_ns) * 1e-9 * contract.fps)
+            self._counts["chunks"] += 1
+            self._trouble, self._held = "", False
+
+    def _note_drift(self, observation: Observation, rows: NDArray[np.float32]) -> None:
+        assert self._drift is not None
+        self._drift.note(observation, rows)
+        if self.value("stop_on_drift") and (excessive := self._drift.excessive):
+            with self._publishing:
+                self._running = False
+                self._hold()
+            self._trouble = f"paused, the arm holds: {excessive}; ~/set_running goes on"
+            self.get_logger().error(self._trouble)
 
     def _report(self, frame: LiveFrame, inference_s: float) -> None:
-        age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
-        self._latency_s = (age_s, inference_s)
-        values = {"observation_to_chunk": age_s, "inference": inference_s}
+        self._inferences.add(inference_s)
+        now_ns = self.now_ns()
+        values = {
+            "observation_to_chunk": (now_ns - frame.stamp_ns) * 1e-9,
+            "inference": inference_s,
+            "observation_age": self._ages.last,
+            "chunk_overlap": self._coverage.overlap_s,
+            "starved": self._coverage.starved_s(now_ns),
+        }
         self._latency.publish(skew_message(frame.stamp_ns, values))
 
+    # --- the watch, in the executor's thread ------------------------------------------------
+
+    def _watch(self) -> None:
+        """Hold, and say so, as soon as the plan is over or inference hangs."""
+        level, text = self._condition()
+        starving = self._coverage.starving_s(self.now_ns()) > 0
+        if starving and level == DiagnosticStatus.ERROR and not self._held:
+            with self._publishing:
+                # A chunk may have come just now.
+                if self._coverage.starving_s(self.now_ns()) > 0:
+                    self._chunk.publish(JointTrajectory())
+                    self._held = True
+        state = (level, self._held, self._is_hung())
+        if state != self._announced:
+            self._announced = state
+            if level == DiagnosticStatus.ERROR and self._fits is not False:
+                self.get_logger().error(text, throttle_duration_sec=2.0)
+            self._publish_diagnostics()
+
+    def _condition(self) -> tuple[bytes, str]:
+        ok, error = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+        now_ns = self.now_ns()
+        if self._fits is False:
+            return error, self._trouble
+        starving_s = self._coverage.starving_s(now_ns)
+        if starving_s > 0:
+            why = self._why_starving(now_ns)
+            planner = self._planner
+            expected = planner is not None and not planner.strategy.bridges
+            level = ok if expected and not self._trouble and not self._is_hung() else error
+            return level, f"no plan for {starving_s:.1f} s, the arm holds: {why}"
+        if self._is_hung():
+            return error, self._why_starving(now_ns)
+        if self._trouble:
+            return error, self._trouble
+        if self._warm_s is None:
+            return ok, "warming up"
+        state = "running" if self._running else "paused"
+        return ok, state if self._fits else f"{state}, waiting for the first frames"
+
+    def _why_starving(self, now_ns: int) -> str:
+        busy_s, limit_s = self._busy_s(), self._limit_s()
+        if busy_s > 0:
+            hung = "; if it does not return, start the policy anew" if self._is_hung() else ""
+            return f"inference has taken {busy_s:.1f} s, expected at most {limit_s:.1f} s{hung}"
+        if self._trouble:
+            return self._trouble
+        silent_s = (now_ns - self._seen_ns) * 1e-9
+        if silent_s > self.value("max_observation_age_s"):
+            return f"no fresh observation for {silent_s:.1f} s; look at the aligner"
+        return "the chunk ended before the next was there"
+
+    def _busy_s(self) -> float:
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    def _limit_s(self) -> float:
+        if self.value("inference_limit_s") > 0:
+            return float(self.value("inference_limit_s"))
+        assert self._policy is not None
+        planner = self._planner
+        return self._policy.config.chunk_size / (30 if planner is None else planner.fps)
+
+    def _is_hung(self) -> bool:
+        return self._busy_s() > self._limit_s()
+
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        if self._policy is None:
+            return []
+        level, text = self._condition()
+        now_ns = self.now_ns()
+        values: dict[str, object] = {
+            "strategy": "" if self._planner is None else self._planner.name,
+            "chunks": self._counts["chunks"],
+            "stale_observations": self._counts["stale"],
+            "frames_passed_over": self._newest.dropped,
+            "late_chunks": self._counts["late"],
+            "refused_chunks": self._counts["refused"],
+            "skipped_points": self._skipped_points,
+            "observation_age_s": f"{self._ages.last:.4f}",
+            "observation_to_chunk_s": f"{self._delays.last:.4f}",
+            "expected_delay_s": f"{self._delays.percentile(DELAY_PERCENT):.4f}",
+            "inference_s": f"{self._inferences.last:.4f}",
+            "inference_p50_s": f"{self._inferences.percentile(50):.4f}",
+            "inference_p99_s": f"{self._inferences.percentile(99):.4f}",
+            "chunk_overlap_s": f"{self._coverage.overlap_s:.3f}",
+            "gaps": self._coverage.gaps,
+            "starved_s": f"{self._coverage.starved_s(now_ns):.3f}",
+            **self._verdicts(),
+        }
+        drift = [] if self._drift is None else [self._drift.status(self.label)]
+        return [diagnostic(f"{self.label}: inference", level, text, values), *drift]
+
+    def _verdicts(self) -> dict[str, object]:
+        report = None if self._fit is None else self._fit.report
+        return {} if report is None else {verdict.item: verdict for verdict in report.verdicts}
+
+    # --- what people ask for ----------------------------------------------------------------
+
+    def _on_task(self, message: String) -> None:
+        self.set_parameters([Parameter("task", value=message.data)])
+        self.get_logger().info(f"task: {message.data}")
+
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._reset = True
+        self._reset.set()
         response.success, response.message = True, "a new episode begins with the next frame"
         return response
 
@@ -247,7 +469,11 @@ class PolicyNode(ArmletNode):
         if request.data and self._fits is False:
             response.success, response.message = False, self._trouble
             return response
-        self._reset = request.data or self._reset
+        if request.data and not self._running:
+            self._reset.set()
+            self._trouble = ""
+            if self._drift is not None:
+                self._drift.reset()
         with self._publishing:
             self._running = request.data
             if not request.data:
@@ -255,31 +481,6 @@ class PolicyNode(ArmletNode):
         response.success = True
         response.message = "running" if request.data else "paused; the arm holds"
         return response
-
-    def diagnostics(self) -> list[DiagnosticStatus]:
-        if self._policy is None:
-            return []
-        age_s, inference_s = self._latency_s
-        state = "running" if self._running else "paused"
-        waiting = "" if self._fits is not None else ", waiting for frames"
-        values: dict[str, object] = {
-            "chunks": self._chunks,
-            "stale_observations": self._stale,
-            "observation_to_chunk_s": f"{age_s:.4f}",
-            "inference_s": f"{inference_s:.4f}",
-            **{verdict.item: verdict for verdict in self._verdicts},
-        }
-        level = DiagnosticStatus.ERROR if self._trouble else DiagnosticStatus.OK
-        return [
-            diagnostic(f"{self.label}: inference", level, self._trouble or state + waiting, values)
-        ]
-
-
-def _ensembler(policy: Policy) -> TemporalEnsembler | None:
-    config = policy.config
-    if config.temporal_ensemble_coeff is None:
-        return None
-    return TemporalEnsembler(config.temporal_ensemble_coeff, config.chunk_size)
 
 
 def main() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
 
 
 class Worker:
@@ -20,14 +23,41 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Set `ending` and wait until the work has returned."""
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Set `ending` and wait until the work has returned; whether it has."""
         self._ending.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             self._work(self._ending)
         except Exception as error:
             self._on_failure(error)
+
+
+class Newest(Generic[Value]):
+    """Hands values from one thread to another that may be slower: it gets the newest.
+
+    Attributes:
+        dropped: values that a newer one replaced before they were taken.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._value: Value | None = None
+        self.dropped = 0
+
+    def put(self, value: Value) -> None:
+        with self._changed:
+            self.dropped += self._value is not None
+            self._value = value
+            self._changed.notify()
+
+    def take(self, timeout_s: float) -> Value | None:
+        """The newest value that was not taken yet; None if none comes in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._value is not None, timeout_s)
+            value, self._value = self._value, None
+            return value

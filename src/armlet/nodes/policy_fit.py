@@ -1,0 +1,100 @@
+"""Whether a policy fits the robot it is to drive, and whether it still does while it drives."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from armlet.arm import Calibration
+from armlet.contract import Contract
+from armlet.policies import Checkpoint, Observation
+from armlet.policies.check import Report, check
+from armlet.policies.drift import Drift, DriftLevel
+from armlet.policies.evidence import LiveSample
+from armlet.policies.strategy import Rows
+
+from .frames import LiveFrame
+from .messages import diagnostic
+
+_LEVELS = {
+    DriftLevel.OK: DiagnosticStatus.OK,
+    DriftLevel.WARN: DiagnosticStatus.WARN,
+    DriftLevel.STOP: DiagnosticStatus.ERROR,
+}
+
+
+class PolicyFit:
+    """Checks by documents, by the robot's contract, and by the first frames it sends.
+
+    Attributes:
+        report: what was found last; the units to run with.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, joint_units: str, calibration: Calibration):
+        self._checkpoint, self._joint_units = checkpoint, joint_units
+        self._calibration = calibration
+        self._sample: LiveSample | None = None
+        self.report: Report = check(checkpoint, joint_units=joint_units, calibration=calibration)
+
+    def meet(self, robot: Contract) -> Report:
+        """Check against a robot's contract; `look` at its frames is what remains."""
+        self._sample = LiveSample(robot)
+        self.report = check(
+            self._checkpoint,
+            robot=robot,
+            joint_units=self._joint_units,
+            calibration=self._calibration,
+        )
+        return self.report
+
+    def look(self, frame: LiveFrame) -> Report | None:
+        """Add a frame; the report with all that was seen, once that is enough.
+
+        Raises ObservationError, MessageError or CameraError for a frame that cannot be read.
+        """
+        sample = self._sample
+        if sample is None or frame.contract != sample.contract:
+            return None
+        sample.add(frame.state(), frame.images())
+        if not sample.full:
+            return None
+        self.report = check(
+            self._checkpoint,
+            robot=sample.contract,
+            joint_units=self._joint_units,
+            calibration=self._calibration,
+            evidence=[sample.evidence(self._calibration)],
+        )
+        return self.report
+
+
+class DriftWatch:
+    """What a running policy reads and gives, against its frozen statistics."""
+
+    def __init__(self, checkpoint: Checkpoint, contract: Contract):
+        self._drift = Drift(checkpoint, contract.state_names, contract.action_names)
+
+    def note(self, observation: Observation, rows: Rows) -> None:
+        self._drift.state(observation.state)
+        self._drift.pictures(observation.images)
+        self._drift.actions(rows)
+
+    @property
+    def excessive(self) -> str:
+        """What is beyond the stop thresholds, in words; empty if nothing is."""
+        return "; ".join(str(line) for line in self._drift.lines() if line.level is DriftLevel.STOP)
+
+    def reset(self) -> None:
+        self._drift.reset()
+
+    def status(self, label: str) -> DiagnosticStatus:
+        lines = self._drift.lines()
+        worst = max((line.level for line in lines), default=DriftLevel.OK)
+        told = "; ".join(str(line) for line in lines if line.level is not DriftLevel.OK)
+        values = {
+            f"{line.item} {name}": f"{value:.3g}"
+            for line in lines
+            for name, value in line.values.items()
+        }
+        return diagnostic(
+            f"{label}: drift", _LEVELS[worst], told or "as in the training data", values
+        )

@@ -1,0 +1,183 @@
+"""A policy process whose network a test replaces, and a witness with the times of what it does."""
+
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory
+
+from armlet.bringup import command
+from armlet.nodes.messages import parse_skew, to_ns
+from armlet.nodes.node import LATCHED_QOS
+
+# Swings all joints but the gripper around the middle pose, as its frame's rows are due; the file
+# says what it does instead: sleep SECONDS before each chunk, nan, or hang.
+STAND_IN = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from armlet.nodes.node import run
+from armlet.nodes.policy import PolicyNode
+
+ORDERS = Path(sys.argv.pop(1))
+FPS, DEGREES, HZ = 30, 12.0, 0.4
+
+class StandIn:
+    def __init__(self, policy):
+        self._policy = policy
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+    def predict_chunk(self, observation, leftover=None):
+        begun = time.time()
+        rows = self._policy.predict_chunk(observation).copy()
+        (ORDERS.parent / "task").write_text(observation.task)
+        order, *arguments = ORDERS.read_text().split() or [""]
+        due = begun + np.arange(len(rows)) / FPS
+        rows[:, :5] = DEGREES * np.sin(2 * np.pi * HZ * due)[:, None]
+        rows[:, 5] = 50
+        if order == "sleep":
+            time.sleep(float(arguments[0]))
+        while order == "hang" and ORDERS.read_text() == "hang":
+            time.sleep(0.01)
+        return np.full_like(rows, np.nan) if order == "nan" else rows
+
+class StandInNode(PolicyNode):
+    def load(self):
+        return StandIn(super().load())
+
+run(StandInNode)
+"""
+
+
+@contextmanager
+def stand_in(spec, directory, orders, output=None):
+    """The policy node of a spec with a `STAND_IN` for its network; yields the process."""
+    line = command(spec, directory)
+    module = line.index("-m")
+    line[module : module + 2] = ["-c", STAND_IN, str(orders)]
+    process = subprocess.Popen(line, stdout=output, stderr=output, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+class Witness:
+    """What bus and policy say, each with its own time (ns), through a node of its own."""
+
+    def __init__(self):
+        self.chunks = []  # (stamp, end), ns; holds are (0, 0)
+        self.came = []  # when each of them came, ns
+        self.policy = []  # (stamp, level, message, values)
+        self.bus = []  # what ~/status says
+        self.applied = []  # (stamp, positions)
+        self.latencies = []  # values by name
+        self._changed = threading.Condition()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = Node("witness", context=self._context)
+        listen = self._node.create_subscription
+        listen(JointTrajectory, "joint_trajectory", self._note(self.chunks, _chunk), 50)
+        listen(DiagnosticArray, "/diagnostics", self._note(self.policy, _policy), 50)
+        listen(JointState, "applied_joint_commands", self._note(self.applied, _applied), 500)
+        listen(String, "servo_bus/status", self._note(self.bus, lambda m: m.data), LATCHED_QOS)
+        listen(
+            Float64MultiArray,
+            "policy/latency",
+            self._note(self.latencies, lambda m: parse_skew(m)[1]),
+            50,
+        )
+        self._task = self._node.create_publisher(String, "policy/task", 10)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def _note(self, rows, read):
+        def receive(message):
+            row = read(message)
+            with self._changed:
+                if rows is self.chunks:
+                    self.came.append(time.time_ns())
+                if row is not None:
+                    rows.append(row)
+                self._changed.notify_all()
+
+        return receive
+
+    def wait(self, what, ready, timeout_s=60.0):
+        with self._changed:
+            assert self._changed.wait_for(ready, timeout_s), (
+                f"{what} did not come; bus: {self.bus[-3:]}, policy: {self.policy[-1:]}"
+            )
+
+    def wait_for_chunks(self, more):
+        count = len(self.horizons()) + more
+        self.wait("chunks", lambda: len(self.horizons()) >= count)
+
+    def wait_for_drive(self):
+        """Wait until the arm follows, and has joined the swing at the ramp's velocity."""
+        self.wait("drive", lambda: "following joint_trajectory" in "".join(self.bus[-1:]))
+        self.wait_for_chunks(9)
+
+    def say_task(self, text):
+        self._task.publish(String(data=text))
+
+    def wait_for_policy(self, text, since=0):
+        """Wait until diagnostics from number `since` on say something; that entry."""
+        found = []
+
+        def said():
+            found[:] = [row for row in self.policy[since:] if text in row[2]]
+            return bool(found)
+
+        self.wait(text, said)
+        return found[0]
+
+    def horizons(self):
+        return [end for stamp, end in self.chunks if end]
+
+    def settled_after(self, horizon_ns):
+        """s from a horizon's end to the first goal from which on none differs (0: before)."""
+        stamps = [stamp for stamp, _ in self.applied]
+        goals = [goal for _, goal in self.applied]
+        moving = [i for i, goal in enumerate(goals) if goal != goals[-1]]
+        assert moving, "the arm never moved"
+        return max(0.0, (stamps[moving[-1] + 1] - horizon_ns) * 1e-9)
+
+
+def _chunk(message):
+    if not message.points:
+        return (0, 0)
+    stamp, last = to_ns(message.header.stamp), message.points[-1].time_from_start
+    return (stamp, stamp + last.sec * 10**9 + last.nanosec)
+
+
+def _policy(message):
+    for status in message.status:
+        if status.name.endswith("policy: inference"):
+            values = {pair.key: pair.value for pair in status.values}
+            level = ord(status.level) if isinstance(status.level, bytes) else status.level
+            return (to_ns(message.header.stamp), level, status.message, values)
+    return None
+
+
+def _applied(message):
+    return (to_ns(message.header.stamp), tuple(round(p, 9) for p in message.position))
