@@ -14,11 +14,11 @@ from armlet.arm.units import RADIANS_PER_TICK
 from armlet.feetech import REGISTERS
 from armlet.feetech.servo_motion import NO_LOAD_SPEED
 
-CYCLE_S = 0.15
+CYCLE_S = 0.5
 """A cycle takes answer_share of its period and one small transaction: 30 ms at the very most. The
 rest is for a computer that does other things; when it stood still, so much longer."""
 
-STOP_S = 0.1
+STOP_S = 0.5
 """A stop waits for the transaction in progress: 20 ms of patience at most. The rest as above."""
 
 STALLS = 3
@@ -34,7 +34,8 @@ _UNIX_S = 0.005
 _READ_S = 0.1
 _LATE_S = 0.1
 _WRITTEN_S = 0.02
-_RECOVERING_S = 0.25
+_SENT_S = 0.5
+_RECOVERING_S = 0.5
 _AT_GOAL_TICKS = 30
 _EPS_S = 1e-6
 _CENTERS = np.array([(j.range_min + j.range_max) / 2 for j in CALIBRATION.values()])
@@ -225,14 +226,14 @@ def check_sent(record):
                 (
                     k
                     for k in range(at, len(applied))
-                    if told.at_s - CYCLE_S <= applied[k][0] <= told.at_s
+                    if told.at_s - _SENT_S <= applied[k][0] <= told.at_s
                     and applied[k][1][i] == told.goal
                 ),
                 None,
             )
             if found is not None:
                 at = found + 1
-            elif not any(0 <= told.at_s - begun_s < CYCLE_S for begun_s in lost_s):
+            elif not any(0 <= told.at_s - begun_s < _SENT_S for begun_s in lost_s):
                 record.violate(
                     "sent", f"{JOINTS[i]} got goal {told.goal}, which was not sent", told.at_s
                 )
@@ -312,14 +313,11 @@ def _armed_between(record, start_s, end_s):
 
 
 def _stands_there(servo, sent_s, goal):
-    """Whether the goal was nowhere else than the shaft when it was written."""
-    return any(
-        told.goal == goal
-        and 0 <= told.at_s - sent_s < _WRITTEN_S
-        and abs(told.position - goal) < _AT_GOAL_TICKS
-        and servo.was_on(sent_s - _RECOVERING_S) != servo.was_on(sent_s)
-        for told in servo.told
-    )
+    """Whether torque had just come on, and the goal was where the shaft was when it was written."""
+    if not any(s.on and 0 <= sent_s - s.time < _RECOVERING_S for s in servo.torque_log):
+        return False
+    written = [t for t in servo.told if t.goal == goal and 0 <= t.at_s - sent_s < _WRITTEN_S]
+    return all(abs(told.position - goal) < _AT_GOAL_TICKS for told in written)
 
 
 def _on_throughout(servo, start_s, end_s):

@@ -62,6 +62,31 @@ class Call(NamedTuple):
     torque: tuple
 
 
+class Pulse:
+    """Notes for how long the computer kept this process from running."""
+
+    def __init__(self):
+        self._late = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._ending.set()
+        self._thread.join()
+
+    def stalled_s(self, start_s, end_s):
+        """How much of a time it was kept from running."""
+        return sum(late_s for at_s, late_s in self._late if start_s <= at_s <= end_s + _PULSE_S)
+
+    def _beat(self):
+        due_s = time.monotonic()
+        while not self._ending.wait(max(0.0, due_s - time.monotonic())):
+            now_s = time.monotonic()
+            self._late.append((now_s, now_s - due_s))
+            due_s = now_s + _PULSE_S
+
+
 @dataclass
 class Parts:
     """What a run is made of; tests put broken parts in to see that the checks find them."""
@@ -102,31 +127,6 @@ class Record:
 
     def violate(self, check, text, at_s=None):
         self.violations.append((check, time.monotonic() if at_s is None else at_s, text))
-
-
-class Pulse:
-    """Notes for how long the computer kept this process from running."""
-
-    def __init__(self):
-        self._late = []
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
-        self._thread.start()
-
-    def stop(self):
-        self._ending.set()
-        self._thread.join()
-
-    def stalled_s(self, start_s, end_s):
-        """How much of a time it was kept from running."""
-        return sum(late_s for at_s, late_s in self._late if start_s <= at_s <= end_s + _PULSE_S)
-
-    def _beat(self):
-        due_s = time.monotonic()
-        while not self._ending.wait(max(0.0, due_s - time.monotonic())):
-            now_s = time.monotonic()
-            self._late.append((now_s, now_s - due_s))
-            due_s = now_s + _PULSE_S
 
 
 class _CycleClock:
@@ -281,11 +281,13 @@ class Run:
         record, control = self.record, self.control
         if control.state is State.UNPROVEN:
             self._call("torque_off", must=True)
-        self._call("torque_on", must=True)
+        for attempt in range(_SET_UPS):
+            if self._call("torque_on", must=attempt == _SET_UPS - 1):
+                break
         wanted_s = time.monotonic() + _PATIENCE_S
         while control.state is not State.COMMAND and time.monotonic() < wanted_s:
             if control.state is State.UNARMED:  # a servo without power is found by its telemetry
-                self._call("torque_on", must=True)
+                self._call("torque_on")
             with contextlib.suppress(CommandRefused):
                 control.command(JOINTS, [0.0] * len(JOINTS), time.time_ns(), time.time_ns())
             time.sleep(_TICK_S)
@@ -312,6 +314,7 @@ class Run:
         record.note(f"{what}: {error or 'done'} [{state.value}]")
         if must and error is not None:
             record.violate("recovery", f"{what} fails on a line that is well: {error}")
+        return error is None
 
     # --- the cycles -------------------------------------------------------------------------
 

@@ -397,11 +397,11 @@ class PolicyNode(ArmletNode):
 
     def _why_starving(self, now_ns: int) -> str:
         busy_s, limit_s = self._busy_s(), self._limit_s()
+        if self._trouble and not self._is_hung():
+            return self._trouble
         if busy_s > 0:
             hung = "; if it does not return, start the policy anew" if self._is_hung() else ""
             return f"inference has taken {busy_s:.1f} s, expected at most {limit_s:.1f} s{hung}"
-        if self._trouble:
-            return self._trouble
         silent_s = (now_ns - self._seen_ns) * 1e-9
         if silent_s > self.value("max_observation_age_s"):
             return f"no fresh observation for {silent_s:.1f} s; look at the aligner"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -85,6 +86,7 @@ SETTINGS = (
 
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
 RECONNECT_S = (0.1, 0.2, 0.5)
+LOOK_S = 0.05
 
 
 class ServoBus(ArmletNode):
@@ -287,17 +289,19 @@ class ServoBus(ArmletNode):
 
     def _reconnect(self, control: Control, ending: threading.Event) -> None:
         self.get_logger().error(f"bus lost: {control.last_error}")
-        attempt = 0
-        while not ending.wait(RECONNECT_S[min(attempt, len(RECONNECT_S) - 1)]):
-            attempt += 1
-            if control.reconnect():
-                self._times.reconnects += 1
-                if self._guardian is not None:
-                    self._guardian.moved(control.arm.bus.port)
-                self.get_logger().warning(
-                    f"bus is back on {control.arm.bus.port}; not armed until ~/set_torque is called"
-                )
-                return
+        waits_s = chain(RECONNECT_S, repeat(RECONNECT_S[-1]))
+        due_s = time.monotonic() + next(waits_s)
+        # In short steps: a service may have found the bus meanwhile, and cycles must go on.
+        while not ending.wait(LOOK_S) and control.state is State.LOST:
+            if time.monotonic() >= due_s:
+                control.reconnect()
+                due_s = time.monotonic() + next(waits_s)
+        if control.state is not State.LOST:
+            self._times.reconnects += 1
+            port = control.arm.bus.port
+            if self._guardian is not None:
+                self._guardian.moved(port)
+            self.get_logger().warning(f"bus is back on {port}: {control.summary()}")
 
     # --- commands and services --------------------------------------------------------------
 
