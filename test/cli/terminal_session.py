@@ -34,9 +34,10 @@ CTRL_C = "\x03"
 PATIENCE_S = 30.0
 
 # Makes stdin the controlling terminal, without code between fork and exec: tests have threads.
+# A suite that runs in the background ignores SIGINT, and so would all it starts.
 _LAUNCHER = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 

@@ -73,8 +73,8 @@ def test_recording_again_discards_what_was_begun(tmp_path):
         frames = graph.seen.count("action")
         graph.wait("frames", lambda: graph.seen.count("action") > frames + 5)
         graph.director.trigger("recorder/stop_recording")
-    (episode,) = Dataset(root).episodes
-    assert episode.length < 30
+    # More than one only if a busy machine lost a frame: then it is split.
+    assert sum(episode.length for episode in Dataset(root).episodes) < 30
     ledger = Dataset(root).ledger(0)
     assert {"state", "action", "front", "wrist"} <= set(ledger)
 

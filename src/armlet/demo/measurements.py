@@ -125,7 +125,7 @@ class Measurements:
     def latencies(self) -> Rows:
         """(k, 2): observation to chunk, inference; s."""
         with self._changed:
-            return np.array(self._latencies).reshape(-1, 2)
+            return np.array([values[:2] for values in self._latencies]).reshape(-1, 2)
 
     def messages(self) -> dict[str, str]:
         """The latest diagnostics' messages by status name."""
