@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ SETTINGS = (
 )
 
 VIEWS = ("front", "wrist")
+
+SWITCH_S = 0.0002
 
 
 class SimBench(ArmletNode):
@@ -135,6 +138,8 @@ class SimBench(ArmletNode):
 
 
 def main() -> None:
+    # Servos answer within tens of microseconds; Python's 5 ms turns would have painting delay them.
+    sys.setswitchinterval(SWITCH_S)
     run(SimBench)
 
 
