@@ -122,7 +122,8 @@ def test_an_arm_to_calibrate_is_swept_on_enter(tmp_path: Path) -> None:
         with Bus(str(link), timeout_s=2.0) as bus:
             middle = bus.read(1, PRESENT_POSITION)
             assert bus.read(1, PRESENT_POSITION) == middle
-            process.send_signal(signal.SIGUSR1)
+            process.stdin.write("\n")
+            process.stdin.flush()
             assert "Enter to hold" in said(process)
             positions = {bus.read(1, PRESENT_POSITION) for _ in range(300)}
             assert len(positions) > 1, "the hand moves it"

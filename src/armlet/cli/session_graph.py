@@ -32,6 +32,7 @@ _TRIGGERS = (
     "recorder/rerecord_episode",
     "servo_bus/stop",
 )
+_PATIENCE_S = 2.0
 _SWITCHES = ("servo_bus/set_torque", "teleop/set_engaged")
 
 
@@ -157,7 +158,7 @@ class RecordGraph:
 
     def _call(self, service: str, request: Any) -> None:
         client = self._clients[service]
-        if not client.service_is_ready():
+        if not client.wait_for_service(timeout_sec=_PATIENCE_S):
             self._answer(Line(service, "is not there; is that node running?", "bad"))
             return
         future = client.call_async(request)
