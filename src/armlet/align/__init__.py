@@ -9,6 +9,11 @@ from .aligner import grid_ns as grid_ns
 from .aligner import is_plausible as is_plausible
 from .aligner import offline as offline
 from .assembler import Assembler as Assembler
+from .description import ACTION as ACTION
+from .description import NONE as NONE
+from .description import STATE as STATE
+from .description import StreamDescription as StreamDescription
+from .description import describe_stream as describe_stream
 from .frozen import fingerprint as fingerprint
 from .health import Condition as Condition
 from .health import Health as Health

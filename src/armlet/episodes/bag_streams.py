@@ -12,25 +12,30 @@ from typing import Any
 
 import yaml
 
-from armlet.align import JointError, JointPart, Policy, StreamConfig, fingerprint, joint_parts
+from armlet.align import (
+    ACTION,
+    NONE,
+    STATE,
+    JointPart,
+    Policy,
+    StreamConfig,
+    describe_stream,
+    fingerprint,
+)
 from armlet.camera import jpeg
 
 from .errors import DatasetError
-
-STATE, ACTION = "state", "action"
 
 TYPES = {
     "joint_state": "sensor_msgs/msg/JointState",
     "compressed": "sensor_msgs/msg/CompressedImage",
     "raw": "sensor_msgs/msg/Image",
 }
-# Samples held at most; as in the aligner node.
-DEPTHS = {"joint_state": 4096, "compressed": 512, "raw": 128}
 
 _DEFAULTS: dict[str, Any] = {
     "topic": "",
     "topics": [],
-    "prefixes": None,
+    "prefixes": NONE,
     "type": "",
     "policy": "",
     "tolerance_s": 0.0,
@@ -144,56 +149,12 @@ def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str 
 def _stream(
     name: str, joints: Sequence[str], value: Callable[[str], Any], namespace: str
 ) -> BagStream:
-    kind = value(f"{name}.type")
-    if kind not in TYPES:
-        raise ValueError(f"{name}.type must be one of {sorted(TYPES)}, found {kind!r}")
-    joint_state = kind == "joint_state"
-    if (name in (STATE, ACTION)) != joint_state:
-        raise ValueError(f"streams state and action are joint_state, cameras are not: {name}")
-    policy = value(f"{name}.policy")
-    if policy not in tuple(Policy):
-        raise ValueError(
-            f"{name}.policy must be one of {[p.value for p in Policy]}, found {policy!r}; "
-            "there is no default"
-        )
-    if not joint_state and policy == Policy.LINEAR:
-        raise ValueError(f"{name}.policy: pictures cannot be interpolated")
-    topics = [topic for topic in value(f"{name}.topics") if topic] or [value(f"{name}.topic")]
-    if not topics[0] or (len(topics) > 1 and not joint_state):
-        raise ValueError(f"{name}.topic: expected a topic, for a camera one; found {topics}")
-    parts: Sequence[JointPart | None] = [None]
-    if joint_state:
-        parts = joint_parts(name, joints, _prefixes(name, topics, value))
-    tolerance_s = float(value(f"{name}.tolerance_s"))
+    described = describe_stream(name, joints, value)
+    kind = described.kind
     sources = tuple(
-        BagSource(
-            absolute(topic, namespace),
-            kind,
-            StreamConfig(
-                part.stream if part else name,
-                Policy(policy),
-                tolerance_s,
-                reorder_s=float(value(f"{name}.reorder_s")),
-                frozen_s=0.0 if joint_state else float(value(f"{name}.frozen_s")),
-                depth=DEPTHS[kind],
-            ),
-            part,
-        )
-        for topic, part in zip(topics, parts, strict=True)
+        BagSource(absolute(s.topic, namespace), kind, s.config, s.part) for s in described.sources
     )
-    return BagStream(name, kind, Policy(policy), tolerance_s, sources)
-
-
-def _prefixes(name: str, topics: list[str], value: Callable[[str], Any]) -> list[str]:
-    """The prefixes told; else nothing for one topic, and the namespace of each of several."""
-    told = value(f"{name}.prefixes")
-    if told not in (None, [""]):
-        if len(told) != len(topics):
-            raise JointError(f"{name}.prefixes: {len(topics)} topics, but {len(told)} prefixes")
-        return list(told)
-    if len(topics) == 1:
-        return [""]
-    return [f"{topic.strip('/').split('/')[0]}_" if "/" in topic else "" for topic in topics]
+    return BagStream(name, kind, described.policy, described.tolerance_s, sources)
 
 
 def absolute(topic: str, namespace: str) -> str:

@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.align import Aligner, Frame, Sample, counts_since, join, worst_skew_s
+from armlet.align import (
+    ACTION,
+    STATE,
+    Aligner,
+    Frame,
+    Sample,
+    counts_since,
+    join,
+    worst_skew_s,
+)
 from armlet.arm import calibration as calibrations
 from armlet.arm.calibration import Calibration
 from armlet.arm.joints import feature_names
@@ -24,7 +33,7 @@ from armlet.arm.units import JointUnits, radians_to_dataset
 from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract, Stream
 
-from .bag_streams import ACTION, STATE, TYPES, BagSource, BagStream, Plan
+from .bag_streams import TYPES, BagSource, BagStream, Plan
 from .errors import DatasetError, HoleError
 from .take import EpisodeFrame
 from .writer import DatasetWriter, EpisodeSummary
@@ -106,6 +115,11 @@ class Bag:
         return int(self._reader.start_time)
 
     @property
+    def end_ns(self) -> int:
+        """When its last message was recorded."""
+        return int(self._reader.end_time)
+
+    @property
     def topics(self) -> dict[str, str]:
         """Message type by topic."""
         return {connection.topic: connection.msgtype for connection in self._reader.connections}
@@ -131,7 +145,7 @@ def convert_bag(
     another type, a span without frames, or what does not fit the dataset.
     """
     _check_spans(spans)
-    _check_topics(bag, plan)
+    check_topics(bag, plan)
     contract = _contract(bag, plan, setup)
     aligner = Aligner(
         (source.config for stream in plan.streams for source in stream.sources),
@@ -147,19 +161,19 @@ def convert_bag(
         version=setup.version,
     ) as writer:
         recording = _Recording(writer, aligner, plan, setup, converted, progress)
-        samples = _samples(bag, plan, aligner, converted.refused)
-        for frame in aligner.replay(samples):
+        recorded = samples(bag, plan, aligner, converted.refused)
+        for frame in aligner.replay(recorded):
             recording.add(frame, spans)
         recording.finish()
     converted.ledger = aligner.ledger.counts()
     converted.missed_frames = aligner.ledger.missed_frames
     if not converted.episodes:
-        raise DatasetError(f"{bag.path} gave no frames; {_why(aligner, converted)}")
+        raise DatasetError(f"{bag.path} gave no frames; {why(aligner, converted.refused)}")
     empty = [span for span in spans if span not in recording.used]
     if empty:
         raise DatasetError(
             f"{bag.path}: {len(converted.episodes)} episode(s) were written, but no frame lies in "
-            f"{empty[0].start_ns} .. {empty[0].end_ns} ns; {_why(aligner, converted)}"
+            f"{empty[0].start_ns} .. {empty[0].end_ns} ns; {why(aligner, converted.refused)}"
         )
     return converted
 
@@ -175,7 +189,8 @@ def _check_spans(spans: Sequence[Span]) -> None:
             raise DatasetError(f"episodes must follow each other, found {before} before {after}")
 
 
-def _check_topics(bag: Bag, plan: Plan) -> None:
+def check_topics(bag: Bag, plan: Plan) -> None:
+    """Raises DatasetError naming a topic that a plan needs and the bag lacks, or has otherwise."""
     for topic, sources in plan.sources().items():
         wanted = TYPES[sources[0].kind]
         if topic not in bag.topics:
@@ -194,7 +209,7 @@ def _contract(bag: Bag, plan: Plan, setup: Setup) -> Contract:
     names = feature_names(plan.joints)
     return Contract(
         fps=plan.fps,
-        cameras=tuple(_camera(bag, stream) for stream in plan.cameras),
+        cameras=tuple(bag_camera(bag, stream) for stream in plan.cameras),
         state_names=names,
         action_names=names,
         joint_units=setup.units,
@@ -205,7 +220,7 @@ def _contract(bag: Bag, plan: Plan, setup: Setup) -> Contract:
     )
 
 
-def _camera(bag: Bag, stream: BagStream) -> Camera:
+def bag_camera(bag: Bag, stream: BagStream) -> Camera:
     """Size and coding by the first picture that is whole."""
     topic = stream.sources[0].topic
     with contextlib.closing(bag.messages([topic])) as messages:  # type: ignore[type-var]
@@ -227,7 +242,12 @@ def picture_size(message: Any) -> tuple[int, int]:
     return height, width
 
 
-def _samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> Iterator[Sample]:
+def samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> Iterator[Sample]:
+    """A bag's messages as samples, in the order recorded.
+
+    What is no sample is counted in the aligner's ledger; the first reason by stream is put into
+    `refused`.
+    """
     sources = plan.sources()
     for topic, recorded_ns, message in bag.messages(list(sources)):
         for source in sources[topic]:
@@ -325,12 +345,12 @@ def _episode_frame(frame: Frame, plan: Plan, setup: Setup) -> EpisodeFrame:
             vectors[stream.name] = radians_to_dataset(radians, setup.calibration, setup.units)
             skew_s[stream.name] = worst_skew_s(stream.parts, frame.skew_s)
         else:
-            images[stream.name] = _picture(frame.values[stream.name])
+            images[stream.name] = picture(frame.values[stream.name])
             skew_s[stream.name] = frame.skew_s[stream.name]
     return EpisodeFrame(vectors[STATE], vectors[ACTION], images, frame.stamp_ns, skew_s)
 
 
-def _picture(message: Any) -> Any:
+def picture(message: Any) -> Any:
     """A JPEG's bytes as they are, or the pixels (H, W, 3) of a raw picture, RGB."""
     if not hasattr(message, "encoding"):
         return message.data.tobytes()
@@ -341,11 +361,11 @@ def _picture(message: Any) -> Any:
     return pixels if message.encoding == "rgb8" else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def _why(aligner: Aligner, converted: Converted) -> str:
+def why(aligner: Aligner, refused: Mapping[str, str]) -> str:
     """Why frames are missing, in the aligner's words."""
     said = [
         f"{name}: " + ", ".join(f"{what} {count}" for what, count in counts.items())
         for name, counts in aligner.ledger.counts().items()
     ]
-    said += [f"{name} refused: {why}" for name, why in converted.refused.items()]
+    said += [f"{name} refused: {reason}" for name, reason in refused.items()]
     return "; ".join(said)

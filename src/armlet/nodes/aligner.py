@@ -19,6 +19,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from armlet.align import (
+    ACTION,
+    STATE,
     Aligner,
     Condition,
     Frame,
@@ -47,14 +49,7 @@ from .messages import (
 )
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
 from .publishers import misfits, why_silent
-from .raw_streams import (
-    ACTION,
-    STATE,
-    RawStream,
-    Source,
-    raw_stream,
-    stream_settings,
-)
+from .raw_streams import RawStream, Source, raw_stream, stream_settings
 
 SETTINGS = (
     Setting("fps", 30, "frames per second of the grid", 1, 1000),

@@ -10,33 +10,25 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from armlet.align import (
+    NONE,
     JointError,
     JointPart,
     Policy,
     StreamConfig,
+    describe_stream,
     fingerprint,
     is_plausible,
-    joint_parts,
 )
 from armlet.camera import jpeg
 
 from .messages import MessageError, to_ns
 from .node import Setting
 
-STATE = "state"
-ACTION = "action"
-
 KINDS = {"joint_state": JointState, "compressed": CompressedImage, "raw": Image}
-
-# Samples held at most: seconds of them, where a frame waits for fractions of one.
-DEPTHS = {"joint_state": 4096, "compressed": 512, "raw": 128}
 
 # What is recorded must not be lost while this process is not run for a moment: queues of a second
 # and more at 100 Hz; of raw pictures, a megabyte each, less.
 DEPTH, RAW_DEPTH = 200, 30
-
-# rclpy takes an empty list for one of bytes; an empty entry stands for none.
-NONE = [""]
 
 
 @dataclass(frozen=True)
@@ -108,64 +100,12 @@ def stream_settings(name: str) -> tuple[Setting, ...]:
 
 def raw_stream(name: str, joints: Sequence[str], value: Callable[[str], Any]) -> RawStream:
     """A stream as its parameters, by their full names, tell. Raises ValueError."""
-    kind = value(f"{name}.type")
-    if kind not in KINDS:
-        raise ValueError(f"{name}.type must be one of {sorted(KINDS)}, found {kind!r}")
-    joint_state = kind == "joint_state"
-    if (name in (STATE, ACTION)) != joint_state:
-        raise ValueError(f"streams state and action are joint_state, cameras are not: {name}")
-    topics = _topics(name, joint_state, value)
-    policy = value(f"{name}.policy")
-    if policy not in tuple(Policy):
-        raise ValueError(
-            f"{name}.policy must be one of {[p.value for p in Policy]}, found {policy!r}; "
-            "there is no default"
-        )
-    if not joint_state and policy == Policy.LINEAR:
-        raise ValueError(f"{name}.policy: pictures cannot be interpolated")
-    parts: Sequence[JointPart | None] = [None]
-    if joint_state:
-        parts = joint_parts(name, joints, _prefixes(name, topics, value))
-    tolerance_s = value(f"{name}.tolerance_s")
+    described = describe_stream(name, joints, value)
+    kind = KINDS[described.kind]
     reliable = value(f"{name}.reliable")
     qos = QoSProfile(
-        depth=RAW_DEPTH if kind == "raw" else DEPTH,
+        depth=RAW_DEPTH if described.kind == "raw" else DEPTH,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
     )
-
-    def config(stream: str) -> StreamConfig:
-        return StreamConfig(
-            stream,
-            Policy(policy),
-            tolerance_s,
-            reorder_s=value(f"{name}.reorder_s"),
-            frozen_s=0.0 if joint_state else value(f"{name}.frozen_s"),
-            depth=DEPTHS[kind],
-        )
-
-    sources = tuple(
-        Source(topic, KINDS[kind], config(part.stream if part else name), qos, part)
-        for topic, part in zip(topics, parts, strict=True)
-    )
-    return RawStream(name, KINDS[kind], Policy(policy), tolerance_s, sources)
-
-
-def _topics(name: str, joint_state: bool, value: Callable[[str], Any]) -> list[str]:
-    topics = [topic for topic in value(f"{name}.topics") if topic]
-    if topics and not joint_state:
-        raise ValueError(f"{name}.topics: a camera has one topic")
-    if not topics and not value(f"{name}.topic"):
-        raise ValueError(f"{name}.topic is empty")
-    return topics or [value(f"{name}.topic")]
-
-
-def _prefixes(name: str, topics: list[str], value: Callable[[str], Any]) -> list[str]:
-    """The prefixes told; else nothing for one topic, and the namespace of each of several."""
-    told = list(value(f"{name}.prefixes"))
-    if told != NONE:
-        if len(told) != len(topics):
-            raise ValueError(f"{name}.prefixes: {len(topics)} topics, but {len(told)} prefixes")
-        return told
-    if len(topics) == 1:
-        return [""]
-    return [f"{topic.strip('/').split('/')[0]}_" if "/" in topic else "" for topic in topics]
+    sources = tuple(Source(s.topic, kind, s.config, qos, s.part) for s in described.sources)
+    return RawStream(name, kind, described.policy, described.tolerance_s, sources)
