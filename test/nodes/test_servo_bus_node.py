@@ -1,6 +1,8 @@
 """The servo_bus process against the emulator's registers: what the arm would really do."""
 
+import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +38,13 @@ def bus(bench, tmp_path):
         topics = ("joint_states", "applied_joint_commands")
         bus.wait("states and commands", lambda: all(bus.seen.count(topic) > 3 for topic in topics))
         yield bus
+
+
+def test_it_goes_before_other_programs_where_it_may(bus):
+    process = bus.processes["servo_bus"]
+    threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+    nice = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+    assert nice == ({-10} if os.geteuid() == 0 else {os.getpriority(os.PRIO_PROCESS, 0)})
 
 
 def test_it_arms_where_the_arm_is_and_follows_commands(bench, bus):

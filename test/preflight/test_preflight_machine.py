@@ -47,6 +47,18 @@ def test_absent_packages_name_their_extra(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("user", "limit", "level"),
+    [(0, 0, Level.OK), (1000, 30, Level.OK), (1000, -1, Level.OK), (1000, 20, Level.NOTE)],
+)
+def test_whether_the_bus_may_go_first(monkeypatch, user, limit, level):
+    monkeypatch.setattr(machine.os, "geteuid", lambda: user)
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda which: (limit, limit))
+    (finding,) = machine.priority()
+    assert finding.level == level
+    assert bool(finding.fix) == (level == Level.NOTE)
+
+
+@pytest.mark.parametrize(
     ("free", "level"), [(1e8, Level.ERROR), (3e9, Level.WARNING), (1e11, Level.OK)]
 )
 def test_disk_space_of_a_folder_that_is_still_to_be_made(tmp_path, monkeypatch, free, level):

@@ -95,6 +95,7 @@ def all_checks(
     yield Check("Computer", "packages", machine.packages)
     yield Check("Computer", "disk", partial(machine.disk, args.root))
     yield Check("Computer", "clock", machine.clock)
+    yield Check("Computer", "priority", machine.priority)
     yield Check("Computer", "programs", machine.meddlers)
     yield Check("Serial ports", "serial ports", partial(ports.present, devices))
     for device in devices:

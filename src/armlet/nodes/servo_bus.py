@@ -50,6 +50,7 @@ from .node import (
     SetupError,
     run,
 )
+from .priority import prioritize
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .worker import Worker
 
@@ -82,6 +83,7 @@ SETTINGS = (
     Setting("hot_c", 65.0, "too hot from here on; servos cut out at 70 by themselves", 30.0, 90.0),
     Setting("low_voltage_v", 4.5, "too low below this, V", 0.0, 24.0),
     Setting("relaxed_torque", 0.2, "torque limit of a relaxed joint, share of full", 0.05, 1.0),
+    Setting("nice", -10, "the process's niceness, where the system permits it", -20, 0),
 )
 
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
@@ -120,6 +122,8 @@ class ServoBus(ArmletNode):
     def setup(self) -> None:
         if not self.value("port"):
             raise SetupError("parameter port is empty; `armlet find-port` tells which it is")
+        if not prioritize(self.value("nice")):
+            self.get_logger().info("no priority over other programs; `armlet doctor` tells how")
         try:
             control = self._make_control()
         except (CalibrationError, ValueError) as error:

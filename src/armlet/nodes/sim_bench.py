@@ -20,6 +20,7 @@ from armlet.sim.bench import Bench
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
 from .node import ArmletNode, Setting, SetupError, run
+from .priority import prioritize
 from .worker import Worker
 
 SETTINGS = (
@@ -36,6 +37,8 @@ SETTINGS = (
 VIEWS = ("front", "wrist")
 
 SWITCH_S = 0.0002
+# Servos are not slower where a computer is busy.
+NICE = -12
 
 
 class SimBench(ArmletNode):
@@ -51,6 +54,7 @@ class SimBench(ArmletNode):
     def setup(self) -> None:
         if not self.value("directory"):
             raise SetupError("parameter directory is empty; it is where the ports appear")
+        prioritize(NICE)
         directory = Path(self.value("directory"))
         directory.mkdir(parents=True, exist_ok=True)
         self._bench = Bench(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import armlet
 from armlet.preflight.finding import Finding, error, note, ok, warning
 
 OLDEST_PYTHON = (3, 11)
+CONTROL_NICE = -10
 LOW_DISK_BYTES = 5e9
 NO_DISK_BYTES = 0.5e9
 _PATIENCE_S = 5.0
@@ -91,6 +94,22 @@ def clock() -> Iterator[Finding]:
         yield ok("clock", "set by a time server")
     elif said == "no":
         yield note("clock", "not set by a time server", "sudo timedatectl set-ntp true")
+
+
+def priority() -> Iterator[Finding]:
+    """Whether the servo bus may be run before other programs (setrlimit(2), RLIMIT_NICE)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NICE)
+    lowest = -20 if limit == resource.RLIM_INFINITY else 20 - limit
+    if os.geteuid() == 0 or lowest <= CONTROL_NICE:
+        yield ok("priority", "the servo bus may go before other programs")
+        return
+    found = f"niceness {lowest} at best, wanted {CONTROL_NICE}: other programs delay the servo bus"
+    line = f"@dialout - nice {CONTROL_NICE}"
+    yield note(
+        "priority",
+        found,
+        f"echo '{line}' | sudo tee /etc/security/limits.d/armlet.conf, then log in anew",
+    )
 
 
 def meddlers() -> Iterator[Finding]:
