@@ -17,14 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-# ruff: noqa: E402 — its decoding must be patched as it is imported
-sys.path.insert(0, sys.argv[1])
-import av_decode
-
-av_decode.install()
+# ruff: noqa: I001 — it patches LeRobot's decoding, and comes before LeRobot
+from stock_datasets import load_all, opened, recorded_frame, small_act
 
 import torch
-from lerobot.configs.types import FeatureType
 from lerobot.datasets.compute_stats import (
     aggregate_stats,
     auto_downsample_height_width,
@@ -33,29 +29,8 @@ from lerobot.datasets.compute_stats import (
 )
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.utils import dataset_to_policy_features
-from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
-
-torch.set_num_threads(2)
-
-
-def opened(root: Path, **options) -> LeRobotDataset:
-    return LeRobotDataset("local/test", root=root, video_backend="pyav", **options)
-
-
-def load_all(root: Path) -> dict[str, np.ndarray]:
-    dataset = opened(root)
-    items = [dataset[i] for i in range(len(dataset))]
-    columns = {
-        key: np.stack([np.asarray(item[key]) for item in items])
-        for key in items[0]
-        if not key.startswith("observation.images.")
-    }
-    for key in dataset.meta.video_keys:
-        pictures = [item[key].permute(1, 2, 0).numpy() * 255 for item in items]
-        columns[key] = np.stack(pictures).round().astype(np.uint8)
-    return columns
 
 
 def counters(pictures: np.ndarray) -> list[int]:
@@ -98,19 +73,7 @@ def train_one_step(root: Path) -> dict:
     fps = opened(root).fps
     dataset = opened(root, delta_timestamps={"action": [i / fps for i in range(horizon)]})
     features = dataset_to_policy_features(dataset.meta.features)
-    config = ACTConfig(
-        input_features={k: f for k, f in features.items() if f.type is not FeatureType.ACTION},
-        output_features={k: f for k, f in features.items() if f.type is FeatureType.ACTION},
-        chunk_size=horizon,
-        n_action_steps=horizon,
-        dim_model=32,
-        n_heads=2,
-        dim_feedforward=32,
-        n_encoder_layers=1,
-        n_vae_encoder_layers=1,
-        pretrained_backbone_weights=None,
-        device="cpu",
-    )
+    config = small_act(features, horizon)
     policy = ACTPolicy(config)
     policy.train()
     prepare, _ = make_pre_post_processors(config, dataset_stats=dataset.meta.stats)
@@ -120,26 +83,12 @@ def train_one_step(root: Path) -> dict:
     return {"features": sorted(features), "loss": loss.item()}
 
 
-def recorded_frame(seed: int, features: dict) -> dict:
-    frame = {"task": "added by LeRobot"}
-    for key, feature in features.items():
-        shape = tuple(feature["shape"])
-        if key in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
-            continue
-        if feature["dtype"] == "video":
-            frame[key] = np.full(shape, 10 * seed, np.uint8)
-        elif key == "armlet.stamp_ns":
-            frame[key] = np.array([10**18 + seed * 10**9 // 30])
-        else:
-            frame[key] = np.full(shape, seed, feature["dtype"])
-    return frame
-
-
 def append(dataset: LeRobotDataset, lengths: tuple[int, ...]) -> None:
     seed = 0
     for length in lengths:
         for _ in range(length):
-            dataset.add_frame(recorded_frame(seed, dataset.meta.features))
+            frame = recorded_frame(seed, dataset.meta.features)
+            dataset.add_frame({**frame, "task": "added by LeRobot"})
             seed += 1
         dataset.save_episode()
     dataset.finalize()
