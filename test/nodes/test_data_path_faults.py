@@ -53,8 +53,9 @@ ALIGNER = NodeSpec(
 )
 
 
-def recorder(name, root):
+def recorder(name, root, **more):
     parameters = {
+        **more,
         "root": str(root),
         "task": "wave",
         "calibration_file": str(CALIBRATION / "emulated_follower.json"),
@@ -188,6 +189,7 @@ NAMES = {
     "recorder": "recorder: dataset",
     "small": "small: dataset",
     "other": "other: dataset",
+    "strict": "strict: dataset",
 }
 
 
@@ -224,7 +226,7 @@ def bench(tmp_path_factory, private_domain, small_disk):
     other_dataset(other)
     small = (small_disk or folder) / "small"
     nodes = [ALIGNER, recorder("recorder", root), recorder("other", other)]
-    nodes.append(recorder("small", small))
+    nodes += [recorder("small", small), recorder("strict", folder / "strict", max_holes=1)]
     with running(nodes) as graph, front_camera() as front:
         streams = PaintedStreams()
         try:
@@ -264,6 +266,21 @@ def test_a_camera_pulled_out_and_put_back(bench):
     assert len(numbers) >= 2
     assert bench.ledger(numbers, "front")["stale"] > 5
     assert bench.ledger(numbers, "recorder")["missing"] > 5
+
+
+def test_a_camera_that_comes_and_goes_ends_the_recording(bench):
+    bench.streams.mend()
+    bench.start("strict")
+    bench.frames(8)
+    bench.from_now_on()
+    for _ in range(2):
+        bench.streams.silent = {"wrist"}
+        bench.pictures(10)
+        bench.streams.mend()
+        bench.frames(8)
+    bench.says(strict=r"recording ended, episode \d+: .* is saved: hole 2 in one recording")
+    with pytest.raises(DemoError, match="hole 2 in one recording"):
+        bench.stop("strict")
 
 
 def test_a_camera_that_stays_away_marks_the_episode_it_ended(bench):

@@ -41,6 +41,7 @@ SETTINGS = (
     Setting("joint_units", "degrees", "units of the dataset: degrees or range_m100_100"),
     Setting("codec", "h264", "video codec: h264, hevc or libsvtav1"),
     Setting("on_hole", "split", "an episode with a missing frame is: split at it, or refused"),
+    Setting("max_holes", 5, "a recording is ended at its next hole; 0: at none", 0, 10_000),
     Setting("max_frame_age_s", 0.5, "start is refused when the newest frame is older", 0.05, 5.0),
     Setting("episode_s", 0.0, "an episode ends by itself after this long; 0: never", 0.0, 3600.0),
     Setting("episodes", 0, "no more than this many in the dataset; 0: any number", 0, 1_000_000),
@@ -216,6 +217,11 @@ class Recorder(ArmletNode):
             why = troubles(counts, self._last_counts)
             if self.value("on_hole") == "refuse":
                 raise
+            if 0 < self.value("max_holes") <= len(self._finished):
+                raise FrameError(
+                    f"hole {len(self._finished) + 1} in one recording, of which the parts would be "
+                    f"too short to learn from: {hole}; {_in_words(why)}"
+                ) from hole
             self.get_logger().warning(f"episode is split: {hole}; {_in_words(why)}")
             self._save(hole.missing, why)
             writer.begin_episode(self.value("task"))

@@ -43,7 +43,7 @@ from .messages import joint_state, to_ns, trajectory
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,
-    STATE_QOS,
+    RECORDING_QOS,
     ArmletNode,
     NotReady,
     Setting,
@@ -102,7 +102,7 @@ class ServoBus(ArmletNode):
         self._guardian: Guardian | None = None
         self._worker: Worker | None = None
         self._times = CycleTimes()
-        self._states = self.create_publisher(JointState, "joint_states", STATE_QOS)
+        self._states = self.create_publisher(JointState, "joint_states", RECORDING_QOS)
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
         self._announced = ""
         self._trouble = ""
@@ -199,7 +199,7 @@ class ServoBus(ArmletNode):
             self._guardian.released()
 
     def _make_command_faces(self) -> None:
-        self._applied = self.create_publisher(JointState, "applied_joint_commands", STATE_QOS)
+        self._applied = self.create_publisher(JointState, "applied_joint_commands", RECORDING_QOS)
         self.create_subscription(JointState, "joint_commands", self._on_command, COMMAND_QOS)
         self.create_subscription(
             JointTrajectory, "joint_trajectory", self._on_trajectory, COMMAND_QOS
