@@ -1,6 +1,7 @@
 """The graphs as data."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from armlet.arm import calibration as calibrations
 from armlet.bringup import (
     FASTDDS_VARIABLE,
     GRAPHS,
+    HUB,
     BringupError,
     NodeSpec,
     command,
@@ -71,6 +73,60 @@ def test_raw_pictures_bring_their_fast_dds_profile(monkeypatch):
     assert all(not spec.environment for spec in graph("sim").nodes({"raw": "true"}))
 
 
+def policy(name="policy", **given):
+    """The policy's parameters in a graph, and those of the others by executable."""
+    required = {"follower_calibration": "f.json", "checkpoint": "c", "root": "data"}
+    nodes = graph(name).nodes((required if name == "policy" else {"root": "data"}) | given)
+    found = {spec.executable: spec.parameters for spec in nodes}
+    return found.pop("policy"), found
+
+
+@pytest.mark.parametrize("name", ["policy", "sim"])
+def test_what_a_policy_may_be_told_is_an_argument_of_the_graphs_that_run_one(name):
+    told = {
+        "embodiment": "so101",
+        "without": "wrist,top",
+        "strategy": "rtc",
+        "device": "cuda",
+        "backend": "openvino",
+        "precision": "bfloat16",
+        "joint_units": "range_m100_100",
+        "task": "lift",
+    }
+    parameters, _ = policy(name, vlm="models/vlm", **told)
+    assert {name: parameters[name] for name in told} == told
+    assert parameters["vlm"] == str(Path("models/vlm").absolute())
+    unsaid, _ = policy(name)
+    assert (unsaid["vlm"], unsaid["strategy"], unsaid["backend"]) == ("", "auto", "torch")
+
+
+def test_units_of_a_policy_are_not_guessed_but_data_has_its_usual_ones():
+    unsaid, others = policy()
+    assert unsaid["joint_units"] == ""
+    assert others["recorder"]["joint_units"] == "degrees"
+    _, others = policy(joint_units="range_m100_100")
+    assert others["recorder"]["joint_units"] == "range_m100_100"
+    _, others = policy("sim", teleop="true")
+    assert others["teleop"]["joint_units"] == "degrees"
+
+
+def test_a_repository_is_no_path():
+    name = "hub:owner/name@v1/2"
+    assert policy(checkpoint=name)[0]["checkpoint"] == name
+    assert policy(checkpoint="c")[0]["checkpoint"] == str(Path("c").absolute())
+
+
+def test_choices_are_those_of_the_policies():
+    pytest.importorskip("torch", reason="the policy extra is not installed")
+    from armlet.policies import backends, hub, planner
+
+    choices = {argument.name: argument.choices for argument in GRAPHS["policy"].arguments}
+    assert set(choices["strategy"]) == {planner.AUTO, *planner.STRATEGIES}
+    assert choices["backend"] == backends.BACKENDS
+    assert choices["precision"] == backends.PRECISIONS
+    assert hub.SCHEME == HUB
+
+
 def test_a_dead_policy_does_not_stop_the_graph():
     required = {spec.executable: spec.required for spec in specs()["policy"]}
     assert not required.pop("policy")
@@ -86,6 +142,8 @@ def test_a_dead_policy_does_not_stop_the_graph():
         ("record", HARDWARE, "root:="),
         ("teleop", {}, "leader_calibration|follower_calibration"),
         ("policy", {"follower_calibration": "f"}, "checkpoint:="),
+        ("policy", {"strategy": "fastest"}, "strategy must be one of"),
+        ("policy", {"joint_units": "radians"}, "joint_units must be one of"),
         ("record", HARDWARE | {"root": "d", "cameras": "front"}, "name=source"),
     ],
 )

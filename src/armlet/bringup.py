@@ -124,6 +124,8 @@ def _calibration(arm: str) -> str:
 
 
 BOOLEAN = ("true", "false")
+# Begins the name of a repository, where a directory could be given; as in policies.hub.
+HUB = "hub:"
 
 NAMESPACE = Argument("namespace", "", "namespace of the whole graph, e.g. left_arm")
 EMULATED = Argument("emulated", "false", "run the emulated bench instead of hardware", BOOLEAN)
@@ -138,6 +140,12 @@ UNITS = Argument(
     "degrees",
     "LeRobot units of datasets and policies; LeRobot before 0.4.4 used range_m100_100",
     ("degrees", "range_m100_100"),
+)
+POLICY_UNITS = Argument(
+    "joint_units",
+    "",
+    "LeRobot units the policy was trained in, where its checkpoint does not say; required then",
+    ("", *UNITS.choices),
 )
 FOLLOWER = (
     Argument("follower_port", "/dev/ttyACM0", "serial port of the follower"),
@@ -156,14 +164,38 @@ PICTURES = (
 )
 RECORDER = (
     Argument("root", "", "dataset directory to record into"),
-    Argument("task", "", "what the episodes show, in words"),
+    Argument("task", "", "what the episodes show, and a policy that reads is to do, in words"),
     Argument("episode_s", "0", "an episode ends by itself after this many seconds; 0: never"),
     Argument("episodes", "0", "record no more than this many; 0: any number"),
 )
-POLICY = (
-    Argument("checkpoint", "", "directory of a LeRobot ACT checkpoint"),
-    Argument("threads", "0", "CPU threads of inference; 0: torch's default"),
+CHECKPOINT = (
+    "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:owner/name@revision, that drives"
+)
+STRATEGIES = (
+    "auto",
+    "latest_only",
+    "n_action_steps",
+    "temporal_ensembling",
+    "weighted_blend",
+    "rtc",
+)
+INFERENCE = (
+    POLICY_UNITS,
+    Argument("embodiment", "", "whose statistics to take, where they are stored by robot"),
+    Argument("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
+    Argument("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
+    Argument(
+        "strategy", "auto", "how chunks become a plan; auto: as the checkpoint suggests", STRATEGIES
+    ),
+    Argument("device", "cpu", "torch device of inference, e.g. cuda"),
+    Argument("backend", "torch", "what runs the network", ("torch", "onnxruntime", "openvino")),
+    Argument("precision", "float32", "what it computes in", ("float32", "bfloat16")),
     Argument("running", "true", "let the policy drive from the start", BOOLEAN),
+)
+POLICY = (
+    Argument("checkpoint", "", CHECKPOINT),
+    Argument("threads", "0", "CPU threads of inference; 0: torch's default"),
+    *INFERENCE,
 )
 BENCH = (
     Argument("bench_directory", _bench_directory(), "where the emulated serial ports appear"),
@@ -210,6 +242,11 @@ def _follower_calibration(values: Values) -> str:
     return str(_arm("follower", "follower", values).parameters["calibration_file"])
 
 
+def _data_units(values: Values) -> str:
+    """Units of what is recorded: the policy's where they are given."""
+    return values["joint_units"] or UNITS.default
+
+
 def _follower(values: Values) -> list[NodeSpec]:
     return [_arm("follower", "follower", values)]
 
@@ -221,7 +258,7 @@ def _teleop(values: Values) -> list[NodeSpec]:
         values,
         leader_calibration_file=leader.parameters["calibration_file"],
         follower_calibration_file=_follower_calibration(values),
-        joint_units=values["joint_units"],
+        joint_units=_data_units(values),
     )
     return [leader, teleop]
 
@@ -308,23 +345,33 @@ def _recorder(values: Values) -> list[NodeSpec]:
             episode_s=_number(values, "episode_s"),
             episodes=_whole(values, "episodes"),
             calibration_file=_follower_calibration(values),
-            joint_units=values["joint_units"],
+            joint_units=_data_units(values),
         )
     ]
 
 
+def _place(path: str) -> str:
+    """A path as seen from anywhere; the name of a repository, and nothing, as it is."""
+    return path if not path or path.startswith(HUB) else str(Path(path).absolute())
+
+
 def _policy(values: Values) -> list[NodeSpec]:
     if not values["checkpoint"]:
-        raise BringupError("give checkpoint:=DIR, a LeRobot ACT checkpoint directory")
+        raise BringupError(
+            "give checkpoint:=DIR, a LeRobot ACT or SmolVLA checkpoint directory, or "
+            "checkpoint:=hub:owner/name@revision"
+        )
+    passed = ("joint_units", "embodiment", "without", "strategy", "device", "backend", "precision")
     spec = _spec(
         "policy",
         values,
-        checkpoint=str(Path(values["checkpoint"]).absolute()),
+        checkpoint=_place(values["checkpoint"]),
+        vlm=_place(values["vlm"]),
         calibration_file=_follower_calibration(values),
-        joint_units=values["joint_units"],
         threads=_whole(values, "threads"),
         running=values["running"] == "true",
         task=values["task"],
+        **{name: values[name] for name in passed},
     )
     # Without the policy the arm holds, and people may still teleoperate and record.
     return [NodeSpec(spec.executable, spec.name, spec.parameters, spec.namespace, required=False)]
@@ -361,14 +408,13 @@ def _sim_arguments() -> tuple[Argument, ...]:
         NAMESPACE,
         Argument("policy", "true", "run the policy", BOOLEAN),
         Argument("teleop", "false", "run the leader and teleop", BOOLEAN),
-        Argument("checkpoint", shipped, "directory of the ACT checkpoint that drives"),
+        Argument("checkpoint", shipped, CHECKPOINT),
         Argument("threads", "1", "CPU threads of inference; 0: torch's default"),
-        Argument("running", "true", "let the policy drive from the start", BOOLEAN),
+        *INFERENCE,
         Argument("width", "128", "picture width; must be what the checkpoint was trained on"),
         Argument("height", "96", "picture height"),
         Argument("fps", "30", "frames per second of cameras, frames and dataset"),
         RAW,
-        UNITS,
         *RECORDER,
         *BENCH,
     )
@@ -398,7 +444,7 @@ GRAPHS = {
         Graph(
             "policy",
             "a policy drives the follower; give root to record it",
-            (NAMESPACE, EMULATED, *FOLLOWER, UNITS, *PICTURES, *POLICY, *RECORDER, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, *PICTURES, *POLICY, *RECORDER, *BENCH),
             _describe_policy,
         ),
     )

@@ -124,6 +124,85 @@ def test_a_late_trajectory_starts_at_the_point_due_now_and_ends_in_a_hold(armed)
     assert armed.control.goal[0] == pytest.approx(0.04, abs=1e-6)
 
 
+@pytest.mark.parametrize("late_ms", [0, 3, 9])
+def test_the_arm_holds_within_one_period_of_the_last_point(armed, late_ms):
+    """Whatever the phase of cycles and points: state, words and goal, in the first cycle after."""
+    end = armed.now_ns + 500 * MS + late_ms * MS
+    armed.follow([0, 0.5], [[0, 0], [0.2, 0.1]], stamp_ns=end - 500 * MS)
+    while armed.now_ns <= end:
+        assert armed.control.state is not State.HOLD or armed.clock.now_s < 0.03
+        armed.cycle()
+    assert armed.now_ns - end <= 10 * MS, "the first cycle after its end"
+    assert armed.control.state is State.HOLD
+    assert armed.control.summary() == "holding (joint_trajectory ended)"
+    goals = armed.cycles(60)
+    # What is left is the goal's own lag behind the plan, a cycle's step.
+    assert np.abs(goals - [0.2, 0.1]).max() <= 0.4 * 0.01 + TICK
+    np.testing.assert_allclose(goals[3:], [[0.2, 0.1]] * 57, atol=TICK)
+    assert (goals[3:] == goals[-1]).all()
+
+
+def chunk(slope, since_s, count=30):
+    """Rows of a motion at a slope (rad/s) from a time on, and their times, 30 a second."""
+    times = np.arange(count) / 30
+    return times, np.stack([slope * (since_s + times), 0 * times], -1)
+
+
+@pytest.mark.parametrize("pause_ms", [0, 10, 40, 300])
+def test_a_chunk_that_comes_after_the_hold_is_gone_on_with_smoothly(armed, pause_ms):
+    """As stamped, with points already past, at twice the ramp's velocity: caught within a blend."""
+    slope, stamp = 2.0, armed.now_ns
+    times, rows = chunk(slope, 0.0, 10)
+    armed.follow(times, np.minimum(rows, 0.2), stamp_ns=stamp)
+    goals = [armed.cycles(30 + pause_ms // 10)]
+    assert (armed.control.state is State.HOLD) == (pause_ms > 0)
+    # The next chunk was observed before the last one's end and leads on from there.
+    times, rows = chunk(0.5, 0.0, 60)
+    assert armed.follow(times, rows + 0.2, stamp_ns=stamp + 250 * MS)
+    goals.append(armed.cycles(40))
+    path = np.concatenate(goals)[:, 0]
+    assert armed.control.state is State.TRAJECTORY
+    speed = np.diff(path) / 0.01
+    due = 0.5 * (armed.now_ns - stamp - 250 * MS) * 1e-9 + 0.2
+    assert path[-1] == pytest.approx(due, abs=TICK), "caught"
+    assert np.abs(np.diff(path, 2)).max() / 0.01**2 <= 100 + 2 * TICK / 0.01**2
+    distance = 0.5 * (0.05 + pause_ms / 1000 + 0.05)
+    limit = 0.5 + 1.5 * distance / 0.1 + TICK / 0.01
+    assert speed[30 + pause_ms // 10 :].max() <= limit, "the blend's steepest slope"
+
+
+def test_an_arm_that_is_still_joining_when_the_plan_ends_stops_where_it_is(armed):
+    """The plan was 1.2 rad away, and the ramp covers 0.3: a dead policy moves nothing further."""
+    armed.follow([0, 0.3], [[1.2, 0], [1.2, 0]])
+    goals = armed.cycles(60)[:, 0]
+    assert armed.control.state is State.HOLD
+    assert np.diff(goals).max() <= RAMP_VELOCITY * 0.01 + TICK
+    # Braking from the ramp's velocity takes a cycle.
+    assert goals[-1] == pytest.approx(0.3, abs=0.03)
+    assert (goals[33:] == goals[-1]).all()
+    armed.follow([0, 1.0], [[0, 0], [0, 0]])
+    back = armed.cycles(20)[:, 0]
+    assert np.diff(back).min() >= -RAMP_VELOCITY * 0.01 - TICK, "joined with the ramp again"
+
+
+def test_a_single_point_is_a_place_to_go_to_at_the_ramps_velocity(armed):
+    armed.follow([0], [[0.9, -0.3]])
+    goals = armed.cycles(91)
+    # Catching up after the start takes a little more than the ramp's velocity.
+    assert np.abs(np.diff(goals[:, 0])).max() <= RAMP_VELOCITY * 0.01 + 2 * TICK
+    np.testing.assert_allclose(goals[-1], [0.9, -0.3], atol=0.011)
+    armed.cycles(2)
+    assert armed.control.state is State.HOLD
+    np.testing.assert_allclose(armed.control.goal, [0.9, -0.3], atol=1e-6)
+
+
+def test_commands_after_its_end_preempt_nothing(armed):
+    armed.follow([0, 0.1], [[0, 0], [0.01, 0]])
+    armed.cycles(15)
+    armed.command(0.0, 0.0)
+    assert armed.control.counts.preempted == 0
+
+
 def test_a_trajectory_without_a_point_at_zero_begins_at_the_present_goal(armed):
     armed.follow([1.0], [[0.5, 0]])
     goals = armed.cycles(100)[:, 0]

@@ -139,7 +139,7 @@ def test_a_torn_checkpoint_is_refused_and_not_an_error(recorded, tmp_path, capsy
     [
         (("--dataset", "absent"), "not a LeRobot dataset"),
         (("--calibration", "absent.json"), "no calibration file"),
-        (("--picture", "out.png"), "--dataset or --live"),
+        (("--picture", "out.png"), "--dataset, --bag or --live"),
     ],
 )
 def test_what_cannot_be_checked_is_status_2_in_one_line(recorded, arguments, message, capsys):

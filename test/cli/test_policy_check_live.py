@@ -45,12 +45,12 @@ def test_the_live_bench_fits_the_checkpoint_trained_on_it(tmp_path):
         "fps: 30",
         "input from the live robot",
         "which camera is which, live robot",
-        "joint units by the live pose",
+        "joint units by the pose, live robot",
     ):
         assert f"ok    {item}" in said, said
 
 
 def test_no_graph_is_status_2():
-    done = check("--live", "0.5", "--namespace", "nobody")
+    done = check("--live", "0.5", "--wait", "0.5", "--namespace", "nobody")
     assert done.returncode == 2
-    assert "found none; start the graph" in done.stderr
+    assert "within 0.5 s, found nothing; start the graph" in done.stderr

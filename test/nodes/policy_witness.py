@@ -81,6 +81,7 @@ class Witness:
         self.came = []  # when each of them came, ns
         self.policy = []  # (stamp, level, message, values)
         self.bus = []  # what ~/status says
+        self.heard = []  # when that was, as stamped by the last control cycle before it, ns
         self.applied = []  # (stamp, positions)
         self.latencies = []  # values by name
         self._changed = threading.Condition()
@@ -116,6 +117,8 @@ class Witness:
             with self._changed:
                 if rows is self.chunks:
                     self.came.append(time.time_ns())
+                if rows is self.bus:
+                    self.heard.append(self.applied[-1][0] if self.applied else 0)
                 if row is not None:
                     rows.append(row)
                 self._changed.notify_all()
@@ -161,6 +164,11 @@ class Witness:
         moving = [i for i, goal in enumerate(goals) if goal != goals[-1]]
         assert moving, "the arm never moved"
         return max(0.0, (stamps[moving[-1] + 1] - horizon_ns) * 1e-9)
+
+    def cycles_to_rest(self, horizon_ns):
+        """Control cycles after a horizon's end up to the goal from which on none differs."""
+        rest_ns = horizon_ns + round(self.settled_after(horizon_ns) * 1e9)
+        return sum(horizon_ns < stamp <= rest_ns for stamp, _ in self.applied)
 
 
 def _chunk(message):

@@ -1,8 +1,10 @@
 """A policy that dies, stops, hangs or gives nonsense: the arm holds at the horizon's end, said so.
 
 The network is replaced by one that swings the arm, so that a goal that stands still is news. Times
-are those the nodes stamp themselves. A frame's period is 33 ms; the limit is wider because the
-machine is shared, and still far below what a timeout (0.5 s) or the 1 Hz diagnostics would give.
+are those the nodes stamp themselves. That the arm stands is counted in control cycles, which a busy
+machine makes later, but not more. What is said has a limit in time, wider than a frame's period of
+33 ms because the machine is shared, and still far below what a timeout (0.5 s) or the 1 Hz
+diagnostics would give.
 """
 
 import contextlib
@@ -12,13 +14,16 @@ import tempfile
 import pytest
 from node_processes import running
 from policy_witness import Witness, stand_in
-from test_policy_node import CONTRACT, HEIGHT, WIDTH, save_random
 
 from armlet.bringup import graph
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
+from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
+
 AT_ONCE_S = 0.25
+# The first cycle after the end holds; a goal's own lag behind the plan is caught up in one more.
+CYCLES = 2
 ERROR = 2
 
 
@@ -81,8 +86,9 @@ def wait_for_hold(witness):
 def check_hold(witness):
     """The arm holds as of the horizon's end; that end, ns."""
     horizon_ns = wait_for_hold(witness)
-    assert witness.settled_after(horizon_ns) < AT_ONCE_S
-    assert "joint_trajectory ended" in witness.bus[-1]
+    assert witness.cycles_to_rest(horizon_ns) <= CYCLES, witness.settled_after(horizon_ns)
+    assert witness.bus[-1] == "holding (joint_trajectory ended)"
+    assert abs(witness.heard[-1] - horizon_ns) * 1e-9 < AT_ONCE_S
     return horizon_ns
 
 

@@ -1,135 +1,202 @@
-"""The policy process: it drives what fits, and sends nothing where something does not."""
+"""The policy process: it drives what fits, and sends nothing where something does not.
+
+One bench runs for all tests; each starts a policy of its own name on it. What is refused before
+anything is started is asked of the node in this process.
+"""
 
 import dataclasses
+import itertools
+import shutil
+import tempfile
+import time
 
 import numpy as np
 import pytest
-from node_processes import running, running_graph
+import rclpy
+from node_processes import CALIBRATION, running
+from std_msgs.msg import String
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm import calibration as calibrations
-from armlet.arm.joints import feature_names
 from armlet.bringup import graph as graph_of
-from armlet.contract import Camera, Contract, Stream
+from armlet.contract import FILE_NAME, load
 from armlet.demo.director import DemoError
-from armlet.sim import FOLLOWER
 
-torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+pytest.importorskip("torch", reason="the policy extra is not installed")
 
-from armlet.policies import Act, ActConfig, Feature, save_checkpoint  # noqa: E402
-
-HEIGHT, WIDTH = 48, 64
-NAMES = feature_names(SO101_JOINTS)
-CONTRACT = Contract(
-    fps=30,
-    cameras=(Camera("front", HEIGHT, WIDTH), Camera("wrist", HEIGHT, WIDTH)),
-    state_names=NAMES,
-    action_names=NAMES,
-    joint_units="degrees",
-    alignment=(Stream("state", "linear", 0.05),),
-    calibration=calibrations.fingerprint(FOLLOWER),
+from bench_policies import (
+    CONTRACT,
+    HEIGHT,
+    WIDTH,
+    Bench,
+    drawn_alone,
+    make_drawn_smolvla,
+    save_random,
 )
 
-
-def save_random(path, contract=None, **settings):
-    """A small policy of random weights whose actions stay near the middle pose."""
-    torch.manual_seed(0)
-    camera = Feature("VISUAL", (3, HEIGHT, WIDTH))
-    config = ActConfig(
-        input_features={
-            "observation.state": Feature("STATE", (6,)),
-            "observation.images.front": camera,
-            "observation.images.wrist": camera,
-        },
-        output_features={"action": Feature("ACTION", (6,))},
-        **{"chunk_size": 20, "n_action_steps": 20, "use_vae": False, **settings},
-        dim_model=32,
-        n_heads=2,
-        dim_feedforward=32,
-        n_encoder_layers=1,
-    )
-    middle = np.array([0, 0, 0, 0, 0, 50.0])
-    picture = {"mean": np.full((3, 1, 1), 0.5), "std": np.full((3, 1, 1), 0.25)}
-    statistics = dict.fromkeys(config.image_features, picture)
-    # Such as the bench's poses may belong to: the arm at home is two spreads from the middle.
-    spread = np.array([30, 30, 30, 30, 30, 20.0])
-    statistics |= {"observation.state": {"mean": middle, "std": spread}}
-    statistics |= {"action": {"mean": middle, "std": np.full(6, 5.0)}}
-    save_checkpoint(path, Act(config), config, statistics, contract, torch.float16)
-    return path
+from armlet.nodes.node import SetupError
+from armlet.nodes.policy import PolicyNode
 
 
-def policy_graph(checkpoint, **arguments):
-    given = {"width": str(WIDTH), "height": str(HEIGHT), "threads": "1", **arguments}
-    return running_graph("policy", emulated="true", checkpoint=str(checkpoint), **given)
+@pytest.fixture(scope="module")
+def bench(private_domain):
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as directory:
+        given = {"bench_directory": directory, "emulated": "true", "threads": "1"}
+        size = {"width": str(WIDTH), "height": str(HEIGHT)}
+        specs = graph_of("policy").nodes({**given, **size, "checkpoint": "hub:given/later"})
+        rest = [spec for spec in specs if spec.executable != "policy"]
+        with running(rest) as started:
+            yield Bench(started, next(spec for spec in specs if spec.executable == "policy"))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}],
-    ids=["chunks", "temporal ensembling"],
-)
-def test_a_policy_that_fits_drives_and_pauses(tmp_path, settings):
-    checkpoint = save_random(tmp_path / "checkpoint", CONTRACT, **settings)
-    with policy_graph(checkpoint) as graph:
-        graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
-        graph.wait("chunks", lambda: len(graph.seen.latencies()) > 5)
-        chunk = graph.seen.chunks(0, 2**62)[-1]
-        assert chunk.rows.shape == (20, 6)
-        graph.director.trigger("policy/reset")
-        graph.director.set("policy/set_running", False)
-        graph.wait_for_status("servo_bus: bus", "holding")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Checkpoints by name; not to be changed."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    signed = save_random(folder / "signed", CONTRACT)
+    other = shutil.copytree(signed, folder / "other arm")
+    contract = load(other / FILE_NAME)
+    dataclasses.replace(contract, calibration="0" * 64).save(other / FILE_NAME)
+    return {"signed": signed, "plain": save_random(folder / "plain"), "other arm": other}
 
 
-def test_a_plain_lerobot_checkpoint_is_checked_by_what_it_says(tmp_path):
-    with policy_graph(save_random(tmp_path / "checkpoint")) as graph:
-        graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
+def test_a_policy_that_fits_drives_and_pauses(bench, saved):
+    with bench.policy("chunks", saved["signed"]) as policy:
+        policy.follows()
+        policy.wait_for_chunks(6)
+        policy.wait_for_status("running")
+        assert policy.chunks()[-1].rows.shape == (20, 6)
+        values = policy.values()
+        assert [values[k] for k in ("backend", "precision", "device", "strategy")] == [
+            "torch",
+            "float32",
+            "cpu",
+            "latest_only",
+        ]
+        director = bench.graph.director
+        director.trigger("chunks/reset")
+        director.set("chunks/set_running", False)
+        bench.graph.wait_for_status("servo_bus: bus", "holding")
 
 
-def test_a_policy_that_does_not_fit_the_frames_sends_nothing(tmp_path):
-    checkpoint = save_random(tmp_path / "checkpoint", CONTRACT)
-    with policy_graph(checkpoint, width="80") as graph:
-        graph.wait_for_status("policy: inference", "WRONG camera front")
+def test_a_plain_lerobot_checkpoint_drives_in_the_units_that_were_told(bench, tmp_path):
+    ensembling = {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}
+    checkpoint = save_random(tmp_path / "checkpoint", **ensembling)
+    with bench.policy("plain", checkpoint, joint_units="degrees") as policy:
+        policy.follows()
+        policy.wait_for_status("running")
+        assert policy.values()["strategy"] == "temporal_ensembling"
+        assert "as given; the checkpoint does not state them" in policy.values()["joint units"]
+
+
+def test_a_policy_that_does_not_fit_the_frames_sends_nothing(bench, tmp_path):
+    wide = tuple(dataclasses.replace(camera, width=80) for camera in CONTRACT.cameras)
+    contract = dataclasses.replace(CONTRACT, cameras=wide)
+    checkpoint = save_random(tmp_path / "checkpoint", contract, width=80)
+    with bench.policy("wide", checkpoint) as policy:
+        policy.wait_for_status("WRONG camera front")
         with pytest.raises(DemoError, match="does not fit"):
-            graph.director.set("policy/set_running", True)
-        assert graph.seen.chunks(0, 2**62) == []
-        assert "WRONG" in graph.said()
+            bench.graph.director.set("wide/set_running", True)
+        assert policy.chunks() == []
+        assert "WRONG" in policy.said()
 
 
-@pytest.mark.parametrize(
-    ("change", "arguments", "message"),
-    [
-        ({}, {"joint_units": "range_m100_100"}, "WRONG joint units: expected degrees"),
-        ({"calibration": "0" * 64}, {}, "WRONG calibration: expected 0000"),
-    ],
-)
-def test_a_policy_that_does_not_fit_this_arm_is_not_even_configured(
-    tmp_path, change, arguments, message
-):
-    contract = dataclasses.replace(CONTRACT, **change)
-    checkpoint = save_random(tmp_path / "checkpoint", contract)
-    with policy_graph(checkpoint, **arguments) as graph:
-        assert graph.processes["policy"].wait(60) == 1
-        assert message in graph.said()
-        assert graph.seen.chunks(0, 2**62) == []
-
-
-def test_a_strategy_the_policy_cannot_follow_is_refused(tmp_path):
-    checkpoint = save_random(tmp_path / "checkpoint", CONTRACT)
-    specs = graph_of("policy").nodes({"emulated": "true", "checkpoint": str(checkpoint)})
-    policy = next(spec for spec in specs if spec.executable == "policy")
-    policy.parameters["strategy"] = "rtc"
-    with running([policy]) as graph:
-        assert graph.processes["policy"].wait(60) == 1
-        assert "expected a flow policy" in graph.said()
-
-
-def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(tmp_path):
-    checkpoint = save_random(tmp_path / "checkpoint", CONTRACT)
+def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_path):
+    checkpoint = shutil.copytree(saved["signed"], tmp_path / "torn")
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with policy_graph(checkpoint) as graph:
-        assert graph.processes["policy"].wait(60) == 1
-        graph.wait("states", lambda: graph.seen.count("joint_states") > 10)
-        assert graph.processes["servo_bus"].poll() is None
-        assert "model.safetensors" in graph.said()
+    with bench.policy("torn", checkpoint) as policy:
+        assert policy.process.wait(60) == 1
+        assert "model.safetensors" in policy.said()
+        assert policy.chunks() == []
+    count = bench.graph.seen.count("joint_states")
+    bench.graph.wait("states", lambda: bench.graph.seen.count("joint_states") > count + 10)
+
+
+def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
+    """Named as a repository, from the Hub's cache without a network; rtc; a task by topic."""
+    pytest.importorskip("tokenizers", reason="the policy extra is not installed")
+    pytest.importorskip("huggingface_hub", reason="the hub extra is not installed")
+    from hub_cache import lay_out
+
+    checkpoint = make_drawn_smolvla(tmp_path)
+    lay_out(tmp_path / "hub", "somebody/reach", checkpoint, "v1")
+    offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    name = "hub:somebody/reach@v1"
+    with bench.policy("drawn", name, offline, strategy="rtc", seed=7) as policy:
+        policy.wait_for_chunks(6)
+        policy.follows()
+        policy.wait_for_status("running")
+        assert policy.values()["strategy"] == "rtc"
+        assert "reads what it is to do, and was told nothing" in policy.said()
+        tell(policy, "lift the cube")
+    chunks = policy.chunks()
+    np.testing.assert_allclose(chunks[0].rows, drawn_alone(checkpoint, seed=7), atol=1e-6)
+    for before, after in itertools.pairwise(chunks):
+        due = [np.interp(after.times_s[0], before.times_s, joint) for joint in before.rows.T]
+        np.testing.assert_allclose(after.rows[0], due, atol=2e-3)
+        assert np.abs(after.rows[-1] - after.rows[-2]).max() > 2e-3, "as drawn, further on"
+
+
+def tell(policy, task):
+    """Publish a task until the policy has heard it."""
+    node = rclpy.create_node("teller")
+    publisher = node.create_publisher(String, f"{policy.name}/task", 10)
+    ending = time.monotonic() + 20
+    while f"task: {task}" not in policy.said():
+        publisher.publish(String(data=task))
+        assert time.monotonic() < ending, policy.said()
+        time.sleep(0.1)
+    node.destroy_node()
+
+
+@pytest.fixture
+def setup():
+    """Configures a policy node in this process, with what it is told; what it says against it."""
+
+    def setup(checkpoint, **told):
+        file = str(CALIBRATION / "emulated_follower.json")
+        given = {"checkpoint": str(checkpoint), "calibration_file": file, **told}
+
+        class Told(PolicyNode):
+            def value(self, name):
+                return given[name] if name in given else super().value(name)
+
+        node = Told()
+        try:
+            with pytest.raises(SetupError) as refused:
+                node.setup()
+        finally:
+            node.destroy_node()
+        return str(refused.value)
+
+    alone = not rclpy.ok()  # else the bench's director has a context, and goes on needing it
+    if alone:
+        rclpy.init()
+    yield setup
+    if alone:
+        rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "told", "message"),
+    [
+        ("signed", {"joint_units": "range_m100_100"}, "WRONG joint units: expected degrees"),
+        ("other arm", {}, "WRONG calibration: expected 0000"),
+        ("plain", {}, "give joint_units:=degrees or joint_units:=range_m100_100"),
+        ("plain", {"joint_units": "radians"}, "WRONG joint units: expected one of degrees"),
+        ("signed", {"strategy": "rtc"}, "expected a flow policy"),
+        ("signed", {"without": "wrist"}, "cameras to run without"),
+        ("signed", {"backend": "abacus"}, "abacus"),
+        ("signed", {"precision": "float4"}, "float4"),
+        ("signed", {"device": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_not_even_configured(checkpoint, told, message, setup, saved):
+    assert message in setup(saved[checkpoint], **told)
+
+
+def test_a_repository_that_cannot_be_had_is_refused_by_name(setup, tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants", reason="no huggingface_hub")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    said = setup("hub:nobody/nothing@v1")
+    assert "hub:nobody/nothing@v1" in said and "expected" in said and "check name" in said

@@ -146,7 +146,7 @@ def test_a_policy_that_reads_an_environment_state_is_judged_by_its_joints(tmp_pa
     evidence = live(w.CONTRACT, w.motion(1, 2, 5)[:, :6], {})
     report = check(read_checkpoint(tmp_path / "c"), joint_units="degrees", evidence=[evidence])
     assert report.ok, report.text()
-    assert "joint units by the live pose" in str(report)
+    assert "joint units by the pose, live robot" in str(report)
 
 
 def test_a_plain_dataset_tells_names_rate_and_camera_sizes(tmp_path):

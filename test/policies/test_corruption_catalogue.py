@@ -494,7 +494,7 @@ CATALOGUE = {
     "range_m100_100 trained, degrees given": (
         PLAIN,
         together(trained_in_range_units, units_given("degrees")),
-        "joint units by the live pose",
+        "joint units by the pose, live robot",
         r"in degrees elbow_flex is .* sigma .*in range_m100_100",
     ),
     "values beyond range_m100_100": (
@@ -527,7 +527,7 @@ CATALOGUE = {
     "live pose far from training": (
         SIGNED,
         live_radians(lambda r: r + np.array([0, 0, 0, -2.0, 0, 0])),
-        "joint units by the live pose",
+        "joint units by the pose, live robot",
         "wrist_flex is .* sigma",
     ),
     "live state not finite": (

@@ -319,8 +319,8 @@ class Control:
                 raise self.guard.refuse(f"the command's stamp is {age_s:.2f} s old")
             self._ignore(~np.isnan(ordered))
             if self._trajectory is not None:
+                self.counts.preempted += self._trajectory.end_ns >= now_ns
                 self._trajectory = None
-                self.counts.preempted += 1
             self._commands.add(
                 ordered, stamp_ns or now_ns - delay_ns, setpoint.position, self._clock(), delay_ns
             )
@@ -328,9 +328,11 @@ class Control:
     def follow(self, names: Sequence[str], trajectory: Trajectory, now_ns: int) -> bool:
         """Follow a trajectory from the point that is due now; False while a person commands.
 
-        Until its first point is due the arm moves there from the present goal. It takes over from
-        a trajectory in play within blend_s, without a jump. Raises CommandRefused if joints are
-        unknown or missing, all its points are past, or the arm is not armed.
+        Until its first point is due the arm moves there from the present goal; to a single point
+        at ramp_velocity. It takes over from a trajectory in play, or one that has ended less than
+        command_timeout_s ago, within blend_s, without a jump. At its last point the arm holds, at
+        once. Raises CommandRefused if joints are unknown or missing, all its points are past, or
+        the arm is not armed.
         """
         with self._lock:
             setpoint = self._armed()
@@ -344,11 +346,24 @@ class Control:
                 return False
             self._ignore(np.ones(len(self.arm.joints), np.bool_))
             motion = Trajectory(trajectory.stamp_ns, trajectory.times_s, positions)
-            motion = motion.starting(now_ns, setpoint.position)
-            if self._trajectory is not None and self.settings.blend_s > 0:
-                motion = blend(self._trajectory, motion, now_ns, self.settings.blend_s)
+            motion = self._led_up_to(motion.starting(now_ns, setpoint.position), setpoint)
+            old = self._trajectory
+            if old is not None and self.settings.blend_s > 0:
+                motion = blend(old, motion, now_ns, self.settings.blend_s)
+                if self.state is State.HOLD and old.end_ns < now_ns:
+                    # It stands at the old one's end, where the blend begins: nothing to join.
+                    self.state, self._how = State.TRAJECTORY, ""
             self._trajectory = motion
             return True
+
+    def _led_up_to(self, motion: Trajectory, setpoint: Setpoint) -> Trajectory:
+        """A single point is a place: a motion to it at the speed of joining."""
+        if len(motion.times_s) > 1:
+            return motion
+        place = motion.positions[-1]
+        duration_s = float(np.abs(place - setpoint.position).max()) / self.settings.ramp_velocity
+        times_s = np.array([0.0, max(duration_s, self.settings.period_s)])
+        return Trajectory(motion.stamp_ns, times_s, np.stack([setpoint.position, place]))
 
     def _armed(self) -> Setpoint:
         if self._setpoint is None:
@@ -444,15 +459,23 @@ class Control:
         motion = self._trajectory
         if motion is not None and now_ns > motion.end_ns + round(timeout_s * 1e9):
             motion = self._trajectory = None
-        if motion is not None:
+        if motion is not None and now_ns <= motion.end_ns:
             target = motion.sample(now_ns)
             if self._become(State.TRAJECTORY):
                 setpoint.aim(target)
             return target
         if self.state is not State.HOLD:
-            self._held = setpoint.stop()
+            self._held = self._rest(setpoint, motion)
             self._become(State.HOLD)
         return self._held
+
+    def _rest(self, setpoint: Setpoint, motion: Trajectory | None) -> Vector:
+        """Where to hold: where the motion has led, or, if it was not caught, where the goal is."""
+        if motion is not None and not self._ramping:
+            place: Vector = motion.positions[-1]
+            return place
+        self._trajectory = None
+        return setpoint.stop()
 
     def _become(self, state: State) -> bool:
         """Whether that is something new."""

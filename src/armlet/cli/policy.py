@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import policy_check
+from . import policy_check, policy_export
+from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
-    from armlet.policies import Choices, Observation, PolicyConfig
+    from armlet.policies import Checkpoint, Observation, PolicyConfig
 
 BAD_INPUT = 2
 
@@ -32,10 +33,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "starts every chunk from noise (C, max_action_dim) if IN holds it.",
     )
     infer.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
-    _add_choices(infer)
+    add_choices(infer)
     infer.add_argument("--input", type=Path, required=True, metavar="IN.npz")
     infer.add_argument("--output", type=Path, required=True, metavar="OUT.npz")
     infer.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    infer.add_argument(
+        "--backend",
+        choices=("torch", "onnxruntime", "openvino"),
+        default="torch",
+        help="what runs the network; an exported DIR needs one of the latter (default: torch)",
+    )
+    infer.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     infer.add_argument(
         "--optimize",
         action="store_true",
@@ -46,37 +54,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument(
         "checkpoint", type=Path, metavar="DIR", help="directory, or hub:owner/name@revision"
     )
-    _add_choices(inspect)
+    add_choices(inspect)
     inspect.set_defaults(run=run_inspect)
     policy_check.add_verb(verbs)
-
-
-def _add_choices(parser: argparse.ArgumentParser) -> None:
-    """Options for what a checkpoint leaves open, see armlet.policies.Choices."""
-    parser.add_argument(
-        "--embodiment",
-        metavar="ROBOT",
-        help="whose statistics to take, where a checkpoint has those of several robots",
-    )
-    parser.add_argument(
-        "--vlm",
-        type=Path,
-        metavar="DIR",
-        help="config.json and tokenizer.json of SmolVLA's language model",
-    )
-    parser.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        metavar="CAMERA",
-        help="a camera the SmolVLA policy was trained without",
-    )
-
-
-def _choices(args: argparse.Namespace) -> Choices:
-    from armlet.policies import Choices
-
-    return Choices(args.embodiment, args.vlm, tuple(args.without))
+    policy_export.add_verb(verbs)
 
 
 def run_infer(args: argparse.Namespace) -> int:
@@ -90,7 +71,9 @@ def run_infer(args: argparse.Namespace) -> int:
             args.checkpoint,
             device=args.device,
             optimize=args.optimize,
-            choices=_choices(args),
+            choices=chosen(args),
+            backend=args.backend,
+            precision=args.precision,
         )
     except ValueError as error:
         return _refuse(error)
@@ -112,22 +95,19 @@ def run_infer(args: argparse.Namespace) -> int:
 
 def run_inspect(args: argparse.Namespace) -> int:
     """Print the checkpoint's face; 0, or 2 with one line on stderr if it cannot be loaded."""
-    from armlet.policies import CheckpointError, load_network, read_checkpoint
+    from armlet.policies.export import is_export
 
+    inspect = _inspect_export if is_export(args.checkpoint) else _inspect_weights
     try:
-        checkpoint = read_checkpoint(args.checkpoint, _choices(args))
-        network = load_network(checkpoint)
-    except CheckpointError as error:
+        checkpoint = inspect(args)
+    except ValueError as error:
         return _refuse(error)
     config = checkpoint.config
-    count = sum(parameter.numel() for parameter in network.parameters())
     played = (
         f"temporal ensembling, coefficient {config.temporal_ensemble_coeff}"
         if config.temporal_ensemble_coeff is not None
         else f"{config.n_action_steps} of {config.chunk_size} actions of a chunk"
     )
-    print(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
-    print(f"written by     LeRobot {checkpoint.era}, weights {_dtypes(checkpoint.path)}")
     for key, feature in config.used_features.items():
         mode = config.normalization_mapping[feature.type]
         print(f"{feature.type.lower():14} {key} {list(feature.shape)} {mode}")
@@ -140,6 +120,28 @@ def run_inspect(args: argparse.Namespace) -> int:
     for note in checkpoint.notes:
         print(f"note           {note}")
     return 0
+
+
+def _inspect_export(args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint of an exported policy, after the lines that its graph gives."""
+    from armlet.policies.export import read_export
+
+    export = read_export(args.checkpoint)
+    print(f"policy         {export.checkpoint.config.TITLE}, {_build(export.checkpoint.config)}")
+    policy_export.print_manifest(export.manifest)
+    return export.checkpoint
+
+
+def _inspect_weights(args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint, after the lines that only its weights can give."""
+    from armlet.policies import load_network, read_checkpoint
+
+    checkpoint = read_checkpoint(args.checkpoint, chosen(args))
+    count = sum(parameter.numel() for parameter in load_network(checkpoint).parameters())
+    config = checkpoint.config
+    print(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
+    print(f"written by     LeRobot {checkpoint.era}, weights {_dtypes(checkpoint.path)}")
+    return checkpoint
 
 
 def _build(config: PolicyConfig) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .policy_choices import add_choices, chosen
+
 if TYPE_CHECKING:
     from armlet.arm import Calibration
     from armlet.contract import Contract
@@ -21,6 +23,8 @@ REFUSED, UNUSABLE = 1, 2
 # Frames of a dataset that are decoded: spread over this many episodes, this many of each.
 _EPISODES, _FRAMES = 8, 4
 _LIVE_FRAMES = 20
+# A machine that starts a graph, or infers, takes seconds to let nodes find each other.
+FIRST_FRAMES_S = 15.0
 
 
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,16 +36,49 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "given. Exit status: 0 nothing is wrong, 1 refused (the policy node refuses with the same "
         "lines), 2 not checked.",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory, or hub:owner/name@revision",
+    )
+    add_choices(parser)
     parser.add_argument("--dataset", type=Path, metavar="ROOT", help="the training data")
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="of the arm to drive")
     parser.add_argument(
         "--joint-units", default="", metavar="U", help="degrees or range_m100_100, if not stated"
     )
-    parser.add_argument(
-        "--live", type=float, metavar="SECONDS", help="look at the running aligner's frames"
+    robot = parser.add_mutually_exclusive_group()
+    robot.add_argument(
+        "--live",
+        type=float,
+        metavar="SECONDS",
+        help="look at the running aligner's frames, this long from the first one on",
     )
-    parser.add_argument("--namespace", default="", help="of the running graph")
+    robot.add_argument(
+        "--bag",
+        type=Path,
+        metavar="BAG",
+        help="look at a rosbag2 recording (mcap or sqlite3) of the robot's raw topics, as the "
+        "aligner would have emitted them",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=FIRST_FRAMES_S,
+        metavar="SECONDS",
+        help="how long --live waits for the first frame (default: %(default)g): nodes take seconds "
+        "to find each other",
+    )
+    parser.add_argument("--namespace", default="", help="of the running graph, or the bag's topics")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        metavar="YAML",
+        help="parameters of the aligner node for --bag (default: those of the record graph, every "
+        "camera of the bag, the checkpoint's rate)",
+    )
     parser.add_argument("--picture", type=Path, metavar="OUT.png", help="draw what is fed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -59,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         from armlet.policies.check import refusal_report
 
         report = refusal_report(error)
-    except (CalibrationError, DatasetError, ObservationError, _NothingLive) as error:
+    except (CalibrationError, DatasetError, ObservationError) as error:
         return _unusable(error)
     except (OSError, RuntimeError, ValueError) as error:
         return _unusable(error)
@@ -88,11 +125,7 @@ def _report(args: argparse.Namespace) -> Report:
     from armlet.policies import load_network, read_checkpoint
     from armlet.policies.check import check
 
-    if not args.checkpoint.exists():
-        raise FileNotFoundError(
-            f"{args.checkpoint}: expected a checkpoint directory, found nothing; give its path"
-        )
-    checkpoint = read_checkpoint(args.checkpoint)
+    checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
     load_network(checkpoint)
     calibration = calibrations.load(args.calibration) if args.calibration else None
     evidence: list[Evidence] = []
@@ -102,6 +135,11 @@ def _report(args: argparse.Namespace) -> Report:
     if args.live is not None:
         robot, live = _live(args, calibration)
         evidence.append(live)
+    elif args.bag is not None:
+        from .policy_check_bag import bag_evidence
+
+        evidence.append(bag_evidence(args, checkpoint, calibration))
+        robot = evidence[-1].contract
     report = check(
         checkpoint,
         robot=robot,
@@ -114,12 +152,28 @@ def _report(args: argparse.Namespace) -> Report:
     return report
 
 
+def _located(checkpoint: Path) -> Path:
+    """The checkpoint's directory. Raises FileNotFoundError if there is none to be checked."""
+    from armlet.policies import hub
+    from armlet.policies.errors import CheckpointError
+
+    try:
+        path = hub.locate(checkpoint)
+    except CheckpointError as error:
+        raise FileNotFoundError(str(error)) from error
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: expected a checkpoint directory, found nothing; give its path"
+        )
+    return path
+
+
 def _draw(path: Path, checkpoint: Checkpoint, evidence: list[Evidence], report: Report) -> None:
     from armlet.policies.check_picture import draw
     from armlet.policies.errors import ObservationError
 
     if not evidence:
-        raise ValueError("--picture: expected --dataset or --live, found neither; give one to draw")
+        raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")
     names = () if report.contract is None else report.contract.state_names
     try:
         draw(checkpoint, evidence, report.joint_units, names, path)
@@ -209,10 +263,11 @@ def _live(args: argparse.Namespace, calibration: Calibration | None) -> tuple[Co
         raise _NothingLive(
             f"--live needs ROS 2, found none ({error}); source its setup file first"
         ) from error
-    sample = watch(args.live, _LIVE_FRAMES, args.namespace)
+    sample = watch(args.live, _LIVE_FRAMES, args.namespace, args.wait)
     if sample is None or not sample.frames:
+        came = "only the contract: a camera or the arm is silent" if sample else "nothing"
         raise _NothingLive(
-            f"--live: expected frames of the aligner within {args.live:g} s, found none; start the "
-            "graph (armlet up), and give its --namespace"
+            f"--live: expected frames of the aligner within {args.wait:g} s, found {came}; start "
+            "the graph (armlet up), and give its --namespace"
         )
     return sample.contract, sample.evidence(calibration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import rclpy
 from rclpy.node import Node
@@ -17,13 +18,21 @@ from armlet.policies.evidence import LiveSample
 
 
 class _Watcher:
-    """Takes frames spread over the time given, of the newest contract."""
+    """Takes frames spread over the time given from the first one on, of the newest contract."""
 
     def __init__(self, frames: int, seconds: float) -> None:
         self.sample: LiveSample | None = None
         self._frames, self._gap_s = frames, seconds / frames
         self._next_s = 0.0
         self.trouble = ""
+
+    @property
+    def seeing(self) -> bool:
+        return self.sample is not None and self.sample.frames > 0
+
+    @property
+    def done(self) -> bool:
+        return self.sample is not None and self.sample.full
 
     def on_contract(self, contract: Contract) -> None:
         self.sample = LiveSample(contract, self._frames)
@@ -39,11 +48,12 @@ class _Watcher:
         self._next_s = time.monotonic() + self._gap_s
 
 
-def watch(seconds: float, frames: int, namespace: str) -> LiveSample | None:
-    """Up to `frames` frames within `seconds`; None if no contract came.
+def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> LiveSample | None:
+    """Up to `frames` frames over `seconds` from the first one; None if no contract came.
 
-    Raises ObservationError for a camera that changes its size, RuntimeError for frames that cannot
-    be decoded.
+    The first is waited for up to `patience_s`, a time of its own: nodes need seconds to find each
+    other on a busy machine. Raises ObservationError for a camera that changes its size,
+    RuntimeError for frames that cannot be decoded.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node("policy_check", namespace=namespace)
@@ -52,13 +62,20 @@ def watch(seconds: float, frames: int, namespace: str) -> LiveSample | None:
         node, SENSOR_QOS, watcher.on_contract, watcher.on_frame, with_action=False
     )
     try:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not (watcher.sample and watcher.sample.full):
-            rclpy.spin_once(node, timeout_sec=0.1)
+        _spin(node, patience_s, lambda: watcher.seeing)
+        if watcher.seeing:
+            _spin(node, seconds, lambda: watcher.done)
     finally:
         subscriber.close()
         node.destroy_node()
         rclpy.try_shutdown()
-    if watcher.trouble and (watcher.sample is None or not watcher.sample.frames):
+    if watcher.trouble and not watcher.seeing:
         raise RuntimeError(f"frames came and could not be read: {watcher.trouble}")
     return watcher.sample
+
+
+def _spin(node: Node, seconds: float, ended: Callable[[], bool]) -> None:
+    """Handle messages until something is so, or the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not ended():
+        rclpy.spin_once(node, timeout_sec=0.1)

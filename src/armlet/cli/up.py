@@ -18,7 +18,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "The same graphs and arguments as `ros2 launch armlet NAME.launch.py`.",
     )
     parser.add_argument("name", nargs="?", help="graph to start; see --list")
-    parser.add_argument("arguments", nargs="*", metavar="arg:=value", help="arguments of the graph")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="arg:=value",
+        help="arguments of the graph, e.g. checkpoint:=hub:owner/name@revision strategy:=rtc "
+        "device:=cuda; NAME --show-args lists them",
+    )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--list", action="store_true", help="list the graphs")
     parser.add_argument("--show-args", action="store_true", help="list a graph's arguments")
@@ -60,5 +66,6 @@ def parse_arguments(arguments: list[str]) -> dict[str, str]:
 
 def _show_arguments(chosen: Graph) -> None:
     for argument in chosen.arguments:
-        choices = f" {'|'.join(argument.choices)}" if argument.choices else ""
+        named = [choice for choice in argument.choices if choice]
+        choices = f" {'|'.join(named)}" if named else ""
         print(f"{argument.name}:={argument.default}{choices}\n    {argument.description}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.parameter import Parameter
@@ -56,12 +55,17 @@ from .policy_fit import DriftWatch, PolicyFit
 from .worker import Newest, Worker
 
 SETTINGS = (
-    Setting("checkpoint", "", "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:NAME"),
+    Setting(
+        "checkpoint", "", "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:OWNER/NAME@REV"
+    ),
     Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
     Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
+    Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
     Setting("calibration_file", "", "LeRobot calibration JSON of the arm that is driven"),
     Setting("joint_units", "", "units the policy was trained in, where it does not say"),
     Setting("device", "cpu", "torch device of inference"),
+    Setting("backend", "torch", "what runs the network: torch, onnxruntime, openvino"),
+    Setting("precision", "float32", "what it computes in: float32, bfloat16"),
     Setting("threads", 0, "CPU threads of inference; 0: torch's default", 0, 256),
     Setting("running", True, "drive from the start; ~/set_running changes it"),
     Setting("task", "", "instruction, for policies that read one; ~/task sets it", read_only=False),
@@ -103,6 +107,7 @@ class PolicyNode(ArmletNode):
         super().__init__("policy", SETTINGS)
         self._policy: Policy | None = None
         self._planner: Planner | None = None
+        self._strategy = ""
         self._frames: FrameSubscriber | None = None
         self._worker: Worker | None = None
         self._watching: Any = None
@@ -129,14 +134,12 @@ class PolicyNode(ArmletNode):
     # --- lifecycle --------------------------------------------------------------------------
 
     def setup(self) -> None:
-        if self.value("threads"):
-            torch.set_num_threads(self.value("threads"))
         try:
             self._calibration = calibrations.load(Path(self.value("calibration_file")))
             self._policy = self.load()
             self._execution = self._make_execution()
-            # Only to see that the policy can be executed so; the frames' rate is not known yet.
-            Planner(self._policy, self._execution, fps=30)
+            # To see that the policy can be executed so; the frames' rate is not known yet.
+            self._strategy = Planner(self._policy, self._execution, fps=30).name
             given = self.value("joint_units")
             self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration)
         except CheckpointError as error:
@@ -145,6 +148,11 @@ class PolicyNode(ArmletNode):
             raise SetupError(str(error)) from error
         if not self._fit.report.ok:
             raise SetupError(self._fit.report.text())
+        if self._policy.checkpoint.language is not None and not self.value("task"):
+            self.get_logger().warning(
+                "this policy reads what it is to do, and was told nothing: give task, or publish "
+                "it on ~/task, in the words of the training data"
+            )
         self._running = self.value("running")
         self._chunk = self.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
         self._latency = self.create_publisher(Float64MultiArray, "~/latency", STATE_QOS)
@@ -155,8 +163,16 @@ class PolicyNode(ArmletNode):
     def load(self) -> Policy:
         """The policy that the parameters name."""
         vlm = self.value("vlm")
-        choices = Choices(self.value("embodiment") or None, Path(vlm) if vlm else None)
-        return load_policy(self.value("checkpoint"), device=self.value("device"), choices=choices)
+        without = tuple(name for name in self.value("without").split(",") if name)
+        choices = Choices(self.value("embodiment") or None, Path(vlm) if vlm else None, without)
+        return load_policy(
+            self.value("checkpoint"),
+            device=self.value("device"),
+            choices=choices,
+            backend=self.value("backend"),
+            precision=self.value("precision"),
+            threads=self.value("threads") or None,
+        )
 
     def _make_execution(self) -> Execution:
         seed = self.value("seed")
@@ -182,13 +198,14 @@ class PolicyNode(ArmletNode):
         )
 
     def stop(self) -> None:
-        if self._frames is not None:
-            self._frames.close()
-            self._frames = None
-            self.destroy_timer(self._watching)
-            with self._publishing:
-                self._accepting = False
-                self._hold()
+        if self._frames is None:
+            return  # stopped before; an inference left behind then is not waited for again
+        self._frames.close()
+        self._frames = None
+        self.destroy_timer(self._watching)
+        with self._publishing:
+            self._accepting = False
+            self._hold()
         if self._worker is not None and self._worker.stop(STOP_S):
             self._worker = None
         elif self._worker is not None:
@@ -427,7 +444,10 @@ class PolicyNode(ArmletNode):
         level, text = self._condition()
         now_ns = self.now_ns()
         values: dict[str, object] = {
-            "strategy": "" if self._planner is None else self._planner.name,
+            "strategy": self._strategy,
+            "backend": self._policy.backend,
+            "precision": self._policy.precision,
+            "device": self.value("device"),
             "chunks": self._counts["chunks"],
             "stale_observations": self._counts["stale"],
             "frames_passed_over": self._newest.dropped,

@@ -33,7 +33,9 @@ class PolicyFit:
         self._checkpoint, self._joint_units = checkpoint, joint_units
         self._calibration = calibration
         self._sample: LiveSample | None = None
-        self.report: Report = check(checkpoint, joint_units=joint_units, calibration=calibration)
+        self.report: Report = check(
+            checkpoint, joint_units=joint_units, calibration=calibration, driving=True
+        )
 
     def meet(self, robot: Contract) -> Report:
         """Check against a robot's contract; `look` at its frames is what remains."""

@@ -35,8 +35,8 @@ _REACH = 0.15
 _UNITS = get_args(JointUnits)
 _NAME_ITEMS = {"state names": STATE, "action names": ACTION}
 _MEND_UNITS = (
-    f"give joint_units, {' or '.join(_UNITS)}: the mode the data was recorded in "
-    "(LeRobot's use_degrees)"
+    f"give joint_units:={' or joint_units:='.join(_UNITS)} (to this check: --joint-units), the "
+    "mode the data was recorded in (LeRobot's use_degrees)"
 )
 
 
@@ -100,17 +100,18 @@ def check(
     joint_units: str = "",
     calibration: Calibration | None = None,
     evidence: Sequence[Evidence] = (),
+    driving: bool = False,
 ) -> Report:
     """Check a checkpoint's documents against all that is given beside them.
 
     robot is the live contract, as the aligner states it. joint_units is the parameter, "" if not
-    given: with a robot it is required where neither checkpoint nor dataset states the units.
-    evidence are a dataset's observations, a live robot's, or both. Weights are not looked at:
-    load_network refuses bad ones.
+    given: with a robot, or one to come (driving), it is required where neither checkpoint nor
+    dataset states the units. evidence are a dataset's observations, a live robot's, or both.
+    Weights are not looked at: load_network refuses bad ones.
     """
     training = next((e for e in evidence if not e.live), None)
     expected, unstated = _expected(checkpoint, robot, training)
-    units_line, units = _units(expected, joint_units, robot is not None, checkpoint)
+    units_line, units = _units(expected, joint_units, driving or robot is not None, checkpoint)
     names = {STATE: expected.state_names, ACTION: expected.action_names}
     verdicts = [
         *_policy_lines(checkpoint),

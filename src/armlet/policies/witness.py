@@ -319,7 +319,7 @@ def _state_lines(
     if any(values.shape[1] != len(frozen.mean) for values in readings.values()):
         return
     if evidence.live:
-        yield _unit_line(frozen, readings, joint_units, names, stated)
+        yield _unit_line(frozen, evidence.source, readings, joint_units, names, stated)
         return
     states = next(iter(readings.values()))
     yield from _order_lines(frozen, states, evidence, names)
@@ -327,18 +327,19 @@ def _state_lines(
 
 def _unit_line(
     frozen: Frozen,
+    source: str,
     readings: Mapping[str, Floats],
     joint_units: str | None,
     names: Sequence[str],
     stated: bool,
 ) -> Verdict:
-    """The live pose in every unit: in which is it a pose of the training data?"""
+    """The pose in every unit: in which is it a pose of the training data?"""
     assert frozen.mean is not None
     sigmas = {
         units: np.abs(np.median(values, axis=0) - frozen.mean) / frozen.spread()
         for units, values in readings.items()
     }
-    item = "joint units by the live pose"
+    item = f"joint units by the pose, {source}"
     if joint_units not in sigmas:
         return Verdict(
             item,
@@ -357,9 +358,7 @@ def _unit_line(
             item,
             f"{joint_units}, within {_FAR:g} sigma of the training mean",
             told,
-            f"the policy was trained in {best}: set joint_units to it"
-            if best != "radians"
-            else "the policy was trained in radians: convert the data and train again",
+            _mend_units(best, readings[best]),
             Standing.WRONG,
             f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
         )
@@ -384,6 +383,18 @@ def _unit_line(
             why,
         )
     return Verdict(item, joint_units, told, "", Standing.OK)
+
+
+def _mend_units(best: str, values: Floats) -> str:
+    if best != "radians":
+        return f"the policy was trained in {best}: set joint_units to it"
+    reach = float(np.abs(values).max())
+    if reach > 2 * np.pi:
+        return (
+            f"the robot's positions reach {reach:.0f}, and in radians no joint passes 3.15: they "
+            "are degrees, publish radians"
+        )
+    return "the policy was trained in radians: convert the data and train again"
 
 
 def _in_units(sigmas: Mapping[str, Floats], names: Sequence[str], first: str | None) -> str:

@@ -1,0 +1,159 @@
+"""Small policies that fit the emulated bench, and a bench on which one after the other is started.
+
+Needs torch.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from armlet.arm import SO101_JOINTS
+from armlet.arm import calibration as calibrations
+from armlet.arm.joints import feature_names
+from armlet.arm.units import dataset_to_radians
+from armlet.bringup import NodeSpec, command
+from armlet.contract import Camera, Contract, Stream
+from armlet.demo.director import DemoError
+from armlet.policies import Act, ActConfig, Feature, Observation, load_policy, save_checkpoint
+from armlet.sim import FOLLOWER
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
+
+HEIGHT, WIDTH = 48, 64
+NAMES = feature_names(SO101_JOINTS)
+CONTRACT = Contract(
+    fps=30,
+    cameras=(Camera("front", HEIGHT, WIDTH), Camera("wrist", HEIGHT, WIDTH)),
+    state_names=NAMES,
+    action_names=NAMES,
+    joint_units="degrees",
+    alignment=(Stream("state", "linear", 0.05),),
+    calibration=calibrations.fingerprint(FOLLOWER),
+)
+
+
+def statistics_of(config, spread=5.0):
+    """Such as the bench's poses and pictures may belong to; actions stay near the middle pose."""
+    middle = np.array([0, 0, 0, 0, 0, 50.0])
+    picture = {"mean": np.full((3, 1, 1), 0.5), "std": np.full((3, 1, 1), 0.25)}
+    statistics = dict.fromkeys(config.image_features, picture)
+    # The arm at home is two spreads from the middle.
+    wide = np.array([30, 30, 30, 30, 30, 20.0])
+    statistics |= {"observation.state": {"mean": middle, "std": wide}}
+    return statistics | {"action": {"mean": middle, "std": np.full(6, spread)}}
+
+
+def save_random(path, contract=None, width=WIDTH, **settings):
+    """A small policy of random weights whose actions stay near the middle pose."""
+    torch.manual_seed(0)
+    camera = Feature("VISUAL", (3, HEIGHT, width))
+    config = ActConfig(
+        input_features={
+            "observation.state": Feature("STATE", (6,)),
+            "observation.images.front": camera,
+            "observation.images.wrist": camera,
+        },
+        output_features={"action": Feature("ACTION", (6,))},
+        **{"chunk_size": 20, "n_action_steps": 20, "use_vae": False, **settings},
+        dim_model=32,
+        n_heads=2,
+        dim_feedforward=32,
+        n_encoder_layers=1,
+    )
+    save_checkpoint(path, Act(config), config, statistics_of(config), contract, torch.float16)
+    return path
+
+
+def make_drawn_smolvla(folder):
+    """A SmolVLA whose chunk is its noise, in degrees: what it observes leaves no trace."""
+    from small_smolvla import make_language_model, make_smolvla, smolvla_config
+
+    vlm = make_language_model(folder / "language")
+    config = smolvla_config(chunk_size=30, n_action_steps=30, num_steps=10)
+    network = make_smolvla(config, vlm)
+    with torch.no_grad():
+        network.action_out_proj.weight.zero_()
+        network.action_out_proj.bias.zero_()
+    statistics = statistics_of(config, spread=1.0)
+    save_checkpoint(folder / "smolvla", network, config, statistics, CONTRACT, vlm=vlm)
+    return folder / "smolvla"
+
+
+def drawn_alone(checkpoint, seed):
+    """The first chunk of an episode, radians, without a robot."""
+    policy = load_policy(checkpoint)
+    policy.reset(seed)
+    blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    observation = Observation(np.zeros(6, np.float32), {"front": blank, "wrist": blank})
+    return dataset_to_radians(policy.predict_chunk(observation), FOLLOWER, "degrees")
+
+
+class Bench:
+    """A graph without its policy, and the policies that are started on it."""
+
+    def __init__(self, graph, policy):
+        self.graph, self._policy = graph, policy
+
+    @contextmanager
+    def policy(self, name, checkpoint, environment=None, **parameters):
+        """A policy process of its own name, on an arm that is armed."""
+        # A machine that stood still for a while has disarmed it.
+        self.graph.director.set("servo_bus/set_torque", True)
+        told = {**self._policy.parameters, "checkpoint": str(checkpoint), **parameters}
+        spec = NodeSpec("policy", name, told)
+        with tempfile.TemporaryDirectory(prefix="armlet-policy-") as folder:
+            log = Path(folder) / "said.log"
+            with log.open("w") as output:
+                process = subprocess.Popen(
+                    command(spec, Path(folder)),
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **(environment or {})},
+                )
+                try:
+                    yield Started(self.graph, process, name, log)
+                finally:
+                    process.send_signal(signal.SIGINT)
+                    process.wait(30)
+
+
+class Started:
+    """One policy process on the bench, and what came since it was started."""
+
+    def __init__(self, graph, process, name, log):
+        self.graph, self.process, self.name, self._log = graph, process, name, log
+        self._since_ns = time.time_ns()
+
+    def said(self):
+        return self._log.read_text()
+
+    def chunks(self):
+        return self.graph.seen.chunks(self._since_ns, 2**62)
+
+    def wait_for_chunks(self, count):
+        self.wait("chunks", lambda: len(self.chunks()) >= count)
+
+    def wait(self, what, ready):
+        try:
+            self.graph.director.wait_for(what, ready, 60.0)
+        except DemoError as error:
+            raise AssertionError(f"{error}; the policy said:\n{self.said()}") from error
+
+    def wait_for_status(self, text, item="inference"):
+        full = f"{self.name}: {item}"
+        said = self.graph.seen.messages
+        self.wait(f"{full} saying {text!r}", lambda: text in said().get(full, ""))
+
+    def values(self):
+        return self.graph.seen.status()[f"{self.name}: inference"]
+
+    def follows(self):
+        self.graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
