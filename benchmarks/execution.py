@@ -156,6 +156,7 @@ def driven(code: str, slowness_s: float, directory: Path) -> Iterator[Director]:
         "emulated": "true",
         "bench_directory": str(directory),
         "checkpoint": str(save_policy(directory / "checkpoint")),
+        "joint_units": "degrees",
         "width": str(WIDTH),
         "height": str(HEIGHT),
         "threads": "1",
