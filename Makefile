@@ -35,7 +35,7 @@ oracle:
 $(READY): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[ros,policy,plot,bag,dev]'
+	  --constraint constraints.txt --editable '.[ros,policy,export,plot,bag,dev]'
 	touch $@
 
 clean:

@@ -43,7 +43,7 @@ def test_absent_packages_name_their_extra(monkeypatch):
     monkeypatch.setattr(machine.metadata, "version", version)
     torch, *others = machine.packages()
     assert torch.level == Level.NOTE and torch.fix == "pip install 'armlet[policy]'"
-    assert levels(others) == [Level.OK] * 3
+    assert levels(others) == [Level.OK] * 5
 
 
 @pytest.mark.parametrize(

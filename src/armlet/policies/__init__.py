@@ -2,6 +2,9 @@
 
 from .act import Act as Act
 from .act import ActLoss as ActLoss
+from .backends import BACKENDS as BACKENDS
+from .backends import PRECISIONS as PRECISIONS
+from .backends import MissingPackage as MissingPackage
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import Choices as Choices
 from .checkpoint import load_network as load_network

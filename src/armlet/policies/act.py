@@ -130,6 +130,31 @@ class Act(nn.Module):
         chunk: Tensor = self.action_head(self.decoder(memory, positions, queries))
         return chunk
 
+    def fold_for_inference(self) -> Act:
+        """The part of optimize_for_inference that is good for every runtime, in place.
+
+        Not linear layers as convolutions: OpenVINO 2026.4 gives wrong actions for those.
+        """
+        self.eval().requires_grad_(False)
+        if self.config.image_features:
+            fold_batch_norm(self.backbone)
+        for name in [name for name, _ in self.named_children() if name.startswith("vae_encoder")]:
+            delattr(self, name)
+        return self
+
+    def round_weights(self) -> Act:
+        """Keep matrices and kernels as bfloat16, for a forward under torch.autocast; in place.
+
+        Norms, embeddings and positions stay float32. Without it every forward would round anew.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(torch.bfloat16)
+            elif isinstance(module, Attention):
+                module.in_proj_weight.data = module.in_proj_weight.data.to(torch.bfloat16)
+                module.in_proj_bias.data = module.in_proj_bias.data.to(torch.bfloat16)
+        return self
+
     def optimize_for_inference(self) -> Act:
         """Make forward faster, in place, and return self; nothing but inference is possible after.
 
@@ -137,13 +162,10 @@ class Act(nn.Module):
         linear layers as convolutions where that is faster, and drops the VAE encoder. Results move
         by rounding only; the state dict is no longer LeRobot's.
         """
-        self.eval().requires_grad_(False)
+        self.fold_for_inference()
         if self.config.image_features:
-            fold_batch_norm(self.backbone)
             self._layout = torch.channels_last
             self.backbone.to(memory_format=self._layout)  # type: ignore[call-overload]
-        for name in [name for name, _ in self.named_children() if name.startswith("vae_encoder")]:
-            delattr(self, name)
         for module in self.modules():
             if isinstance(module, Linear | Attention):
                 module.as_convolution = CONVOLUTION_WINS
@@ -234,12 +256,13 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend from query (B, Tq, D) to key and value (B, Tk, D); `ignore` bool (B, Tk)."""
         width = query.shape[-1]
-        if query is key:
+        # Together is faster. LeRobot projects them apart, which narrow networks round otherwise.
+        if query is key and (self.training or self.as_convolution):
             q, k = self._project(query, 0, 2 * width).chunk(2, dim=-1)
         else:
             q, k = self._project(query, 0, width), self._project(key, width, 2 * width)
         v = self._project(value, 2 * width, 3 * width)
-        scale = math.sqrt(1 / (width // self.heads))
+        scale = math.sqrt(1 / (self.out_proj.in_features // self.heads))
         scores = (self._split(q) * scale) @ self._split(k).transpose(-1, -2)
         if ignore is not None:
             scores = scores.masked_fill(ignore[:, None, None, :], -math.inf)
@@ -351,7 +374,7 @@ class Decoder(nn.Module):
     def forward(self, memory: Tensor, positions: Tensor, queries: Tensor) -> Tensor:
         """Read memory (B, T, D) at positions (1, T, D) with queries (1, C, D); gives (B, C, D)."""
         keys = memory + positions
-        x = torch.zeros_like(queries).expand(len(memory), -1, -1)
+        x = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)
         for layer in self.layers:
             x = layer(x, queries, keys, memory)
         return self.norm(x)  # type: ignore[no-any-return]

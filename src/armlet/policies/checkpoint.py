@@ -7,7 +7,7 @@ would pass over in silence and that could change an action is an error here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,8 @@ from .weights import FILE as WEIGHTS
 from .weights import Entry, check_weights, opened, read_header, read_tensor
 
 CONFIG = "config.json"
+# The file that makes a directory an exported policy, see export.
+EXPORT = "export.json"
 PREFIX = "model."
 # A folder in the checkpoint with config.json and tokenizer.json of SmolVLA's language model.
 VLM_FOLDER = "vlm"
@@ -118,11 +120,11 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             mend="give the local path of a pretrained_model directory",
         )
     content = read_object(path / CONFIG)
-    config = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
-    config = _without(config, choices, path / CONFIG)
-    era = _era(path)
+    stated = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
+    config = _without(stated, choices, path / CONFIG)
+    era = _era(path, content, stated)
     read = _read_buffers if era == OLD_ERA else _read_processors
-    documents = read(path, config, choices)
+    documents = read(path, config, stated, choices)
     config = config.renamed(documents.names)
     language = _language(path, config, choices, documents.text)
     notes = _notes(config, documents, language, choices)
@@ -149,6 +151,15 @@ def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
     CheckpointError for missing or extra tensors, other shapes or dtypes, non-finite weights.
     """
     where = checkpoint.path / WEIGHTS
+    if (checkpoint.path / EXPORT).is_file():
+        raise CheckpointError.found(
+            checkpoint.path,
+            "weights",
+            expected="a checkpoint",
+            found=f"an exported policy ({EXPORT}), whose weights are in its graph",
+            mend="give the checkpoint it was exported from, or run it with backend onnxruntime or "
+            "openvino",
+        )
     header = read_header(where)
     names = eras.plain_names(header, where)
     if checkpoint.era == OLD_ERA:
@@ -183,11 +194,18 @@ def outline(checkpoint: Checkpoint, where: object) -> Act | SmolVla:
             raise CheckpointError(f"{where}: {error}") from error
 
 
-def _era(path: Path) -> str:
-    """0.3.x keeps statistics as tensors among the weights and has no processor files."""
+def _era(path: Path, content: Mapping[str, object], config: PolicyConfig) -> str:
+    """0.3.x keeps statistics as tensors among the weights and has no processor files.
+
+    Without any normalization it has neither; then its config.json lacks a key that is always there
+    from 0.4 on.
+    """
     if (path / f"{PREPROCESSOR}.json").exists():
         return NEW_ERA
     if eras.has_buffers(read_header(path / WEIGHTS)):
+        return OLD_ERA
+    modes = {config.normalization_mapping[f.type] for f in config.used_features.values()}
+    if modes == {"IDENTITY"} and "pretrained_path" not in content:
         return OLD_ERA
     raise CheckpointError.found(
         path / f"{PREPROCESSOR}.json",
@@ -218,8 +236,13 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
         raise CheckpointError(f"{where}: {error}") from error
 
 
-def _read_processors(path: Path, config: PolicyConfig, choices: Choices) -> _Documents:
-    """Statistics and names from the processor files of 0.4 and later."""
+def _read_processors(
+    path: Path, config: PolicyConfig, stated: PolicyConfig, choices: Choices
+) -> _Documents:
+    """Statistics and names from the processor files of 0.4 and later.
+
+    stated is the configuration on disk: absent cameras may have been renamed too.
+    """
     before = read_pipeline(path, PREPROCESSOR, config.TYPE)
     after = read_pipeline(path, POSTPROCESSOR, config.TYPE)
     before.check(config.used_features, config)
@@ -230,7 +253,8 @@ def _read_processors(path: Path, config: PolicyConfig, choices: Choices) -> _Doc
     statistics = _state(before, config, choices)
     preprocessor = _preprocessor(config, before, statistics)
     _check_same_actions(preprocessor, config, after, choices)
-    names = _observation_names(config, before)
+    absent = stated.image_features.keys() - config.image_features.keys()
+    names = _observation_names(config, before, absent)
     statistics = _renamed(statistics, names)
     return _Documents(
         _preprocessor(config.renamed(names), before, statistics),
@@ -240,10 +264,15 @@ def _read_processors(path: Path, config: PolicyConfig, choices: Choices) -> _Doc
     )
 
 
-def _read_buffers(path: Path, config: PolicyConfig, choices: Choices) -> _Documents:
-    """Statistics from the weights file of 0.3.x, which renames nothing and cuts no words."""
+def _read_buffers(
+    path: Path, config: PolicyConfig, stated: PolicyConfig, choices: Choices
+) -> _Documents:
+    """Statistics from the weights file of 0.3.x, which renames nothing and cuts no words.
+
+    stated is the configuration on disk: absent cameras have their buffers too.
+    """
     where = path / WEIGHTS
-    statistics = eras.buffer_statistics(where, read_header(where), config, choices.embodiment)
+    statistics = eras.buffer_statistics(where, read_header(where), stated, choices.embodiment)
     preprocessor = Preprocessor.from_statistics(
         config.used_features,
         config.normalization_mapping,
@@ -352,11 +381,15 @@ def _check_camera_order(
         )
 
 
-def _observation_names(config: PolicyConfig, pipeline: Pipeline) -> dict[str, str]:
+def _observation_names(
+    config: PolicyConfig, pipeline: Pipeline, absent: Set[str]
+) -> dict[str, str]:
     """The observation's key by feature key, for features that rename_map gives another name."""
     names: dict[str, str] = {}
     cameras = config.image_features
     for key, feature in pipeline.rename.items():
+        if feature in absent:
+            continue
         if feature not in cameras or feature in names:
             raise CheckpointError.found(
                 pipeline.where,

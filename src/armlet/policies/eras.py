@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .config import ACTION, PolicyConfig
 from .errors import CheckpointError
@@ -118,6 +119,12 @@ def buffer_statistics(
         tables[ACTION], targets = read(OUT, ACTION), read(TARGETS, ACTION)
     _check_targets(tables[ACTION], targets, path)
     return {key: table for key, table in tables.items() if table}
+
+
+def buffer_tensors(path: Path, header: Mapping[str, Entry]) -> dict[str, Tensor]:
+    """The statistics' tensors of a 0.3.x weights file, by their stored names."""
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in header if _is_buffer(name)}
 
 
 def has_buffers(header: Mapping[str, Entry]) -> bool:

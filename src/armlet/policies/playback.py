@@ -36,8 +36,9 @@ class TemporalEnsembler:
 
     The prediction of an instant that was made i-th, the oldest first, weighs exp(-coefficient * i):
     a positive coefficient trusts old predictions more. Weights are divided by their sum. The mean
-    is kept online, so memory is one chunk. Asked every period, it gives LeRobot's actions to the
-    bit: its order of operations in float32, its weights from torch's exp and cumsum.
+    is kept online, so memory is one chunk. Asked every period, it gives LeRobot 0.3's actions to
+    the bit: its order of operations in float32, its weights from torch's exp and cumsum. LeRobot
+    0.4 blends before it unnormalizes, which is the same but for the last digits.
     """
 
     def __init__(self, coefficient: float, chunk_size: int) -> None:

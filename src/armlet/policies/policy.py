@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,13 @@ from numpy.typing import NDArray
 
 from armlet.contract import Camera, Contract, Preprocessing
 
+from . import hub
 from .act import Act
+from .backends import BFLOAT16, FLOAT32, ONNXRUNTIME, OPENVINO, TORCH, check_backend
 from .checkpoint import Checkpoint, Choices, load_network, read_checkpoint
 from .config import PolicyConfig, camera_name
+from .errors import CheckpointError
+from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_witness
 from .observation import Observation
 from .playback import ActionQueue, TemporalEnsembler
 from .preprocess import Preprocessor
@@ -25,10 +31,20 @@ class Policy:
     """A loaded checkpoint with the state of one episode. Not for use from two threads at once."""
 
     def __init__(
-        self, checkpoint: Checkpoint, network: Act | SmolVla, device: torch.device | str
+        self,
+        checkpoint: Checkpoint,
+        network: Act | SmolVla | Running,
+        device: torch.device | str,
+        precision: str = FLOAT32,
+        deviation: NDArray[np.float64] | None = None,
     ) -> None:
+        """precision is what a network computes in, deviation its error; a running graph has its
+        own."""
         self._checkpoint = checkpoint
-        self._network = network.to(device)
+        self._network = network if isinstance(network, Running) else network.to(device)
+        self._precision, self._deviation = precision, deviation
+        if isinstance(network, Running):
+            self._precision, self._deviation = network.precision, network.deviation
         self._preprocessor = checkpoint.preprocessor.to(device)
         self._playback = _playback(checkpoint.config)
         # Noise is drawn on the CPU, so that one seed gives one episode on every device.
@@ -57,6 +73,22 @@ class Policy:
     def action_names(self) -> tuple[str, ...] | None:
         """Names of the action vector's entries; no LeRobot checkpoint states them (then None)."""
         return None if self.contract is None else self.contract.action_names
+
+    @property
+    def backend(self) -> str:
+        """What runs the network: torch, onnxruntime or openvino."""
+        return self._network.backend if isinstance(self._network, Running) else TORCH
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: float32 or bfloat16."""
+        return self._precision
+
+    @property
+    def deviation(self) -> NDArray[np.float64] | None:
+        """Largest error (n,) of a chunk's entries against torch in float32, found on loading, in
+        dataset units; None where nothing was compared (torch in float32, SmolVLA)."""
+        return self._deviation
 
     @property
     def inpaints(self) -> bool:
@@ -93,10 +125,11 @@ class Policy:
         """
         if leftover is not None and not self.inpaints:
             raise ValueError("leftover: only a flow policy can go on with a plan, ACT cannot")
-        with torch.inference_mode():
-            normalized = self._infer(observation, leftover, noise)
-            actions = self._preprocessor.unnormalize_action(normalized)[0]
-            chunk: NDArray[np.float32] = np.asarray(actions.cpu(), np.float32)
+        network = self._network
+        if isinstance(network, Running):
+            chunk = network.chunk(self._preprocessor, observation)
+        else:
+            chunk = self._run_torch(network, observation, leftover, noise)
         if not np.isfinite(chunk).all():
             raise FloatingPointError(
                 "the network gave non-finite actions for finite input: expected finite numbers; "
@@ -104,15 +137,30 @@ class Policy:
             )
         return chunk
 
+    def _run_torch(
+        self,
+        network: Act | SmolVla,
+        observation: Observation,
+        leftover: LeftOver | None,
+        noise: NDArray[np.float32] | None,
+    ) -> NDArray[np.float32]:
+        device = self._preprocessor.device
+        with torch.inference_mode(), _arithmetic(device, self._precision):
+            normalized = self._infer(network, observation, leftover, noise)
+        with torch.inference_mode():
+            actions = self._preprocessor.unnormalize_action(normalized.float())[0]
+        return np.asarray(actions.cpu(), np.float32)
+
     def _infer(
         self,
+        network: Act | SmolVla,
         observation: Observation,
         leftover: LeftOver | None,
         noise: NDArray[np.float32] | None,
     ) -> torch.Tensor:
         """The normalized chunk (1, C, n) of either network."""
         batch = self._preprocessor(observation)
-        network, language = self._network, self._checkpoint.language
+        language = self._checkpoint.language
         if not isinstance(network, SmolVla) or language is None:
             chunk: torch.Tensor = network(batch)
             return chunk
@@ -158,20 +206,85 @@ def load_policy(
     device: str = "cpu",
     optimize: bool = True,
     choices: Choices | None = None,
+    backend: str = TORCH,
+    precision: str = FLOAT32,
+    threads: int | None = None,
 ) -> Policy:
     """The policy in checkpoint directory `path` (or `hub:owner/name`), ready to run on `device`.
 
     choices answer what the checkpoint leaves open, such as where SmolVLA's tokenizer is.
     With optimize the network is folded and laid out for speed and results move by rounding only;
-    without, they are LeRobot's to the bit on the same machine. Raises CheckpointError for a
-    checkpoint that must not be run as it is, ValueError for a device torch cannot use.
+    without, they are LeRobot's to the bit on the same machine.
+
+    backend is torch, or onnxruntime or openvino for ACT on the CPU, which take a checkpoint (traced
+    now, which takes seconds) or a directory of `armlet policy export`, and are compared with torch
+    before they are given out, see Policy.deviation. precision bfloat16 trades error for speed.
+    threads: CPU threads of inference; None: as many as torch is set to. With backend torch it sets
+    those of the process.
+
+    Raises CheckpointError for a checkpoint or export that must not be run as it is, ValueError for
+    a device, backend or precision that is not to be had here, MissingPackage (a ValueError) without
+    the extra armlet[export].
     """
+    check_backend(backend, precision, device)
     _check_device(device)
+    _check_threads(threads)
+    path = hub.locate(path)
+    if is_export(path):
+        return _load_export(path, backend, precision, threads)
     checkpoint = read_checkpoint(path, choices)
+    if backend != TORCH:
+        running = compile_checkpoint(checkpoint, backend, precision, threads)
+        return Policy(checkpoint, running, device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     network = load_network(checkpoint)
+    if precision == BFLOAT16 and isinstance(network, Act):
+        return _load_rounded(checkpoint, network, device, optimize)
     if optimize:
         network.optimize_for_inference()
-    return Policy(checkpoint, network, device)
+    return Policy(checkpoint, network, device, precision)
+
+
+def _load_rounded(checkpoint: Checkpoint, network: Act, device: str, optimize: bool) -> Policy:
+    """ACT in bfloat16, compared once with itself in float32."""
+    observation, exact = torch_witness(checkpoint, network)
+    if optimize:
+        network.optimize_for_inference()
+    rounded = Policy(checkpoint, network.round_weights(), device, BFLOAT16)
+    error = np.abs(rounded.predict_chunk(observation).astype(np.float64) - exact)
+    return Policy(checkpoint, network, device, BFLOAT16, error.max(axis=0))
+
+
+def _load_export(path: Path, backend: str, precision: str, threads: int | None) -> Policy:
+    if backend == TORCH:
+        raise CheckpointError.found(
+            path,
+            "backend",
+            expected=f"{ONNXRUNTIME} or {OPENVINO}, for this is an exported policy",
+            found=TORCH,
+            mend="name the backend, or give the checkpoint it was exported from",
+        )
+    export = read_export(path)
+    return Policy(export.checkpoint, run_export(export, backend, precision, threads), "cpu")
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads: expected at least 1, or None for torch's, found {threads}")
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Arithmetic as exact as `precision` says: torch lets CUDA's convolutions round to TF32."""
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            stack.enter_context(
+                torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+            )
+        if precision == BFLOAT16:
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        yield
 
 
 def derive_contract(

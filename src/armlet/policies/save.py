@@ -7,7 +7,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,7 @@ def save_checkpoint(
         contract = with_preprocessing(contract, preprocessor)
         check_contract(contract, config, preprocessor, "contract to save")
     weights = _weights(model, config, dtype)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with new_directory(path) as unfinished:
         _write_json(unfinished / CONFIG, config.to_json(), indent=4)
         stored = _flat(statistics)
         for name in (PREPROCESSOR, POSTPROCESSOR):
@@ -72,6 +71,19 @@ def save_checkpoint(
             _finish(unfinished / VLM_FOLDER)
         # "format" is what tells Hugging Face readers that these are torch tensors.
         save_file(weights, str(unfinished / WEIGHTS), metadata={"format": "pt"})
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A folder to fill, with config.json in it, that becomes `path` when all of it is on disk.
+
+    Raises FileExistsError as check_new does. Nothing of it stays after an error.
+    """
+    check_new(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield unfinished
         _finish(unfinished)
         unfinished.replace(path)
         _sync(path.parent)

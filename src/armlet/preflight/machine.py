@@ -21,10 +21,19 @@ NO_DISK_BYTES = 0.5e9
 _PATIENCE_S = 5.0
 _PROC = Path("/proc")
 
-_EXTRAS = {"torch": "policy", "safetensors": "policy", "matplotlib": "plot", "rosbags": "bag"}
+_EXTRAS = {
+    "torch": "policy",
+    "safetensors": "policy",
+    "onnxruntime": "export",
+    "openvino": "export",
+    "matplotlib": "plot",
+    "rosbags": "bag",
+}
 _USES = {
     "torch": "policies and training",
     "safetensors": "reading checkpoints",
+    "onnxruntime": "policies exported as graphs",
+    "openvino": "the fastest policies on a CPU",
     "matplotlib": "pictures of runs",
     "rosbags": "datasets from bags",
 }

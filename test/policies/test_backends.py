@@ -1,0 +1,341 @@
+"""Every backend against torch, unoptimized, which is LeRobot's to the bit: one suite for all."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+pytest.importorskip("tokenizers", reason="the policy extra is not installed")
+pytest.importorskip("onnx", reason="the export extra is not installed")
+pytest.importorskip("onnxruntime", reason="the export extra is not installed")
+pytest.importorskip("openvino", reason="the export extra is not installed")
+
+import torch
+from small_policies import act_config, make_act, make_observation, make_statistics
+from small_smolvla import make_language_model, make_smolvla, smolvla_config
+from small_smolvla import make_observation as make_worded_observation
+
+from armlet.policies import (
+    ActConfig,
+    CheckpointError,
+    MissingPackage,
+    Observation,
+    ObservationError,
+    Policy,
+    load_policy,
+    read_checkpoint,
+    save_checkpoint,
+)
+from armlet.policies import backends as runtimes
+from armlet.policies.backends import open_session
+from armlet.policies.export import compile_checkpoint, export_policy
+
+GRAPHS = ("onnxruntime", "openvino")
+BACKENDS = ("torch", *GRAPHS)
+# Of an action's spread: rounding in float32, and bfloat16's eight bits.
+FLOAT32, BFLOAT16 = 2e-6, 0.05
+
+RANGES = dict.fromkeys(("VISUAL", "STATE", "ACTION", "ENV"), "MIN_MAX")
+QUANTILES = {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILE10", "ENV": "IDENTITY"}
+CONFIGS = {
+    "two cameras": {},
+    "ranges, pre-norm, gelu": {
+        "cameras": ("front",),
+        "normalization_mapping": RANGES,
+        "pre_norm": True,
+        "feedforward_activation": "gelu",
+    },
+    "quantiles, vae, ensembled": {
+        "normalization_mapping": QUANTILES,
+        "use_vae": True,
+        "temporal_ensemble_coeff": 0.01,
+        "n_action_steps": 1,
+        "n_decoder_layers": 2,
+    },
+    "dilated resnet50": {
+        "cameras": ("wrist",),
+        "vision_backbone": "resnet50",
+        "replace_final_stride_with_dilation": True,
+    },
+    "environment, no camera": {"cameras": ()},
+}
+
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """These networks are too small to share, and a busy machine makes the threads wait."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint, its export, and what torch says, unoptimized, to observations of seeds 0..5."""
+
+    checkpoint: Path
+    export: Path
+    config: ActConfig
+    chunks: np.ndarray
+    actions: np.ndarray
+    spread: np.ndarray
+
+    def load(self, backend: str, precision: str = "float32") -> Policy:
+        path = self.checkpoint if backend == "torch" else self.export
+        return load_policy(path, backend=backend, precision=precision)
+
+    def observation(self, seed: int = 0) -> Observation:
+        return make_observation(self.config, seed)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Exported by the name of a configuration, made when first asked for."""
+    made = {}
+
+    def export(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp("export")
+            config = act_config(**CONFIGS[name])
+            checkpoint = folder / "checkpoint"
+            save_checkpoint(checkpoint, make_act(config), config, make_statistics(config))
+            export_policy(read_checkpoint(checkpoint), folder / "export", "onnxruntime")
+            policy = load_policy(checkpoint, optimize=False)
+            seen = [make_observation(config, seed) for seed in range(STEPS)]
+            chunks = np.stack([policy.predict_chunk(o) for o in seen])
+            actions = np.stack([policy.select_action(o) for o in seen])
+            zero, one = (
+                policy.preprocessor.unnormalize_action(f(6)) for f in (torch.zeros, torch.ones)
+            )
+            spread = (one - zero).numpy()
+            made[name] = Exported(checkpoint, folder / "export", config, chunks, actions, spread)
+        return made[name]
+
+    return export
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_chunks_and_actions_are_torchs(backend, name, exported):
+    made = exported(name)
+    policy = made.load(backend)
+    assert (policy.backend, policy.precision) == (backend, "float32")
+    for seed in range(STEPS):
+        error = np.abs(policy.select_action(made.observation(seed)) - made.actions[seed])
+        assert (error <= FLOAT32 * made.spread).all()
+    error = np.abs(policy.predict_chunk(made.observation(5)) - made.chunks[5])
+    assert (error <= FLOAT32 * made.spread).all()
+
+
+@pytest.mark.parametrize("name", ["two cameras", "environment, no camera"])
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_bfloat16_states_its_error(backend, name, exported):
+    made = exported(name)
+    try:
+        policy = made.load(backend, "bfloat16")
+    except ValueError as error:
+        pytest.skip(str(error))
+    error = np.abs(policy.predict_chunk(made.observation(5)) - made.chunks[5])
+    assert policy.precision == "bfloat16"
+    assert error.max() > 0 and (error <= BFLOAT16 * made.spread).all()
+    # Stated on loading, for another observation: of the same size.
+    assert policy.deviation.shape == (6,)
+    assert 0.1 < policy.deviation.max() / error.max() < 10
+
+
+def test_rounded_unoptimized_torch_is_bfloat16_too(exported):
+    made = exported("environment, no camera")
+    policy = load_policy(made.checkpoint, optimize=False, precision="bfloat16")
+    error = np.abs(policy.predict_chunk(made.observation()) - made.chunks[0])
+    assert 0 < error.max() < BFLOAT16 * made.spread.max()
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_a_checkpoint_is_traced_when_loaded(backend, exported):
+    made = exported("environment, no camera")
+    observation = made.observation(1)
+    now = load_policy(made.checkpoint, backend=backend)
+    before = load_policy(made.export, backend=backend)
+    np.testing.assert_array_equal(now.predict_chunk(observation), before.predict_chunk(observation))
+    assert now.checkpoint.path == made.checkpoint and before.checkpoint.path == made.export
+    np.testing.assert_array_equal(now.deviation, before.deviation)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_chunks_outlive_the_next_one(backend, exported):
+    made = exported("environment, no camera")
+    policy = made.load(backend)
+    first = policy.predict_chunk(made.observation(1))
+    kept = first.copy()
+    policy.predict_chunk(made.observation(2))
+    np.testing.assert_array_equal(first, kept)
+
+
+BAD = {
+    "lost camera": (lambda o: {"images": {"front": o.images["front"]}}, "'wrist' is missing"),
+    "wrong size": (
+        lambda o: {"images": {n: p[::2] for n, p in o.images.items()}},
+        "does not resize",
+    ),
+    "floats": (lambda o: {"images": {n: p / 255 for n, p in o.images.items()}}, "expected uint8"),
+    "short state": (lambda o: {"state": o.state[:5]}, "vectors of 6 values"),
+    "double state": (lambda o: {"state": o.state.astype(float)}, "float32 vectors"),
+    "NaN": (lambda o: {"state": o.state * np.float32(np.nan)}, "expected finite values"),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bad_observations_are_refused_alike(backend, exported):
+    made = exported("two cameras")
+    policy, observation = made.load(backend), made.observation()
+    for change, message in BAD.values():
+        with pytest.raises(ObservationError, match=message):
+            policy.predict_chunk(dataclasses.replace(observation, **change(observation)))
+    with pytest.raises(FloatingPointError, match="non-finite actions"):
+        policy.predict_chunk(Observation(observation.state * np.float32(1e30), observation.images))
+    # None of it left a trace.
+    whole = policy.predict_chunk(observation)
+    np.testing.assert_allclose(whole, made.chunks[0], atol=1e-3)
+
+
+def test_read_only_and_strided_pictures_are_taken(exported):
+    made = exported("two cameras")
+    observation = made.observation()
+    mirrored = {name: p[:, ::-1] for name, p in observation.images.items()}
+    for picture in observation.images.values():
+        picture.setflags(write=False)
+    for backend in BACKENDS:
+        policy = made.load(backend)
+        policy.predict_chunk(observation)
+        strided = policy.predict_chunk(Observation(observation.state, mirrored))
+        copied = {name: p.copy() for name, p in mirrored.items()}
+        whole = policy.predict_chunk(Observation(observation.state, copied))
+        np.testing.assert_array_equal(strided, whole)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"backend": "tensorrt"}, "expected one of torch, onnxruntime, openvino, found 'tensorrt'"),
+        ({"precision": "int8"}, "expected one of float32, bfloat16, found 'int8'"),
+        (
+            {"backend": "onnxruntime", "precision": "bfloat16"},
+            "expected float32 for backend onnxruntime, found bfloat16; torch and openvino can",
+        ),
+        ({"backend": "openvino", "device": "meta"}, "expected cpu for backend openvino"),
+        ({"threads": 0}, "threads: expected at least 1"),
+    ],
+)
+def test_impossible_choices_say_what_is_possible(choice, message, exported):
+    with pytest.raises(ValueError, match=message):
+        load_policy(exported("environment, no camera").checkpoint, **choice)
+
+
+def test_bfloat16_needs_a_processor_that_has_it(exported, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(ValueError, match=r"expected a processor with bfloat16 .* FP32, INT8"):
+        exported("environment, no camera").load("openvino", "bfloat16")
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_a_missing_package_names_the_extra(backend, exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(MissingPackage, match=rf"package {backend}: .*armlet\[export\]"):
+        exported("environment, no camera").load(backend)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingPackage, match=r"package onnx: .*armlet\[export\]"):
+        load_policy(exported("environment, no camera").checkpoint, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_reach_the_runtime(backend, exported, monkeypatch):
+    counts = []
+    if backend == "torch":
+        monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    elif backend == "onnxruntime":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession
+
+        def start(graph, options, **rest):
+            counts.append(options.intra_op_num_threads)
+            return session(graph, options, **rest)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    else:
+        import openvino
+
+        compile_model = openvino.Core.compile_model
+
+        def compiled(core, model, device, settings):
+            counts.append(settings["INFERENCE_NUM_THREADS"])
+            return compile_model(core, model, device, settings)
+
+        monkeypatch.setattr(openvino.Core, "compile_model", compiled)
+    made = exported("environment, no camera")
+    path = made.checkpoint if backend == "torch" else made.export
+    load_policy(path, backend=backend, threads=1)
+    assert counts == [1]
+    if backend != "torch":
+        load_policy(path, backend=backend)
+        assert counts == [1, torch.get_num_threads()]
+
+
+def test_a_runtime_that_computes_something_else_is_refused(exported, monkeypatch):
+    """OpenVINO 2026.4 did for linear layers written as convolutions."""
+    run = runtimes._OpenVino.__call__
+    monkeypatch.setattr(runtimes._OpenVino, "__call__", lambda *a: run(*a) + np.float32(0.01))
+    made = exported("environment, no camera")
+    for path in (made.checkpoint, made.export):
+        with pytest.raises(CheckpointError, match=r"found errors of 0.01"):
+            load_policy(path, backend="openvino")
+    monkeypatch.setattr(runtimes._OpenVino, "__call__", lambda *a: run(*a) * np.float32(np.nan))
+    with pytest.raises(CheckpointError, match="found errors of nan"):
+        load_policy(made.export, backend="openvino")
+
+
+def test_an_unknown_graph_is_refused_by_each_runtime(exported):
+    for backend in GRAPHS:
+        with pytest.raises(CheckpointError, match=f"somewhere: graph for {backend}: expected one"):
+            open_session(b"no graph", backend, "float32", 1, "somewhere")
+
+
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smolvla")
+    vlm = make_language_model(folder / "vlm")
+    config = smolvla_config()
+    network = make_smolvla(config, vlm)
+    save_checkpoint(folder / "checkpoint", network, config, make_statistics(config), vlm=vlm)
+    return folder / "checkpoint", config
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_smolvla_has_no_graph(backend, worded):
+    with pytest.raises(ValueError, match="expected an ACT policy, found SmolVLA; backend torch"):
+        load_policy(worded[0], backend=backend)
+    with pytest.raises(ValueError, match="expected an ACT policy"):
+        compile_checkpoint(read_checkpoint(worded[0]), backend, "float32")
+
+
+def test_smolvla_in_bfloat16(worded):
+    path, config = worded
+    observation = make_worded_observation(config)
+    chunks = []
+    for precision in ("float32", "bfloat16"):
+        policy = load_policy(path, precision=precision)
+        policy.reset(seed=3)
+        chunks.append(policy.predict_chunk(observation))
+    error = np.abs(chunks[1] - chunks[0])
+    assert policy.precision == "bfloat16" and chunks[1].dtype == np.float32
+    assert 0 < error.max() < 0.1 * np.abs(chunks[0]).max()
