@@ -1,13 +1,15 @@
 """Checkpoints shared by the tests of this folder."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
+from lerobot_oracle import LeRobot, missing  # noqa: E402
 from small_policies import act_config, make_act, make_statistics  # noqa: E402
 
 from armlet.policies import save_checkpoint  # noqa: E402
@@ -29,6 +31,31 @@ def saved_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = act_config(cameras=())
     save_checkpoint(path, make_act(config), config, make_statistics(config))
     return path
+
+
+@pytest.fixture(scope="session")
+def lerobot() -> Iterator[Callable[[str], LeRobot]]:
+    """Stock LeRobot of an era, one process for all tests; skips where there is no oracle."""
+    with ExitStack() as stack:
+        started: dict[str, LeRobot] = {}
+
+        def ask(era: str) -> LeRobot:
+            if missing(era):
+                pytest.skip(missing(era))
+            if era not in started:
+                started[era] = stack.enter_context(LeRobot(era))
+            return started[era]
+
+        yield ask
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many as LeRobot's process computes with: another number rounds otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,80 +1,168 @@
-"""Runs jobs with stock LeRobot 0.4.4, inside its own environment: driver.py JOBS.json
+"""Does jobs with stock LeRobot, 0.4.4 or 0.3.3, inside its environment: one JSON object a line.
 
-The only file of the project that imports lerobot; tests start it in a subprocess and compare what
-it writes with armlet. A job is an object with a "do":
-make  build an ACT policy with random weights (seed, cameras, size, settings, stats) and save it
-run   load a checkpoint, write chunk and consecutive actions for the observations in an .npz
-loss  load a checkpoint, write training losses and gradient sum for a normalized batch in an .npz
+Started by lerobot_oracle.py; with smolvla_driver.py the only file of the project that imports
+lerobot. A job comes on a line of stdin and is an object with a "do"; its answer is a line of
+stdout, {} or {"error": traceback}.
+
+make  build a policy with random weights and save it; then run it
+run   load a checkpoint; write what it gives for the observations in an .npz into another
+loss  load a checkpoint; write training losses and gradient sum for a normalized batch
 """
 
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 
+import lerobot
 import numpy as np
 import torch
 from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
-from lerobot.policies.factory import make_pre_post_processors
-from lerobot.policies.utils import prepare_observation_for_inference
+from safetensors.torch import load_file, save_file
+
+OLD = lerobot.__version__.startswith("0.3.")
+if not OLD:
+    from lerobot.policies.factory import make_pre_post_processors
+
+WEIGHTS = "model.safetensors"
 
 
 def make(job):
+    """Keys: kind, checkpoint, seed, inputs, actions, settings, stats, stored, and those of run.
+
+    stored is the dtype of the weights on disk. eps, rename and normalized, where given, are
+    written into the processor files. For smolvla also vlm, see smolvla_driver.
+    """
     torch.manual_seed(job["seed"])
-    height, width = job["size"]
-    inputs = {"observation.state": PolicyFeature(FeatureType.STATE, (6,))}
-    for name in job["cameras"]:
-        shape = (3, height, width)
-        inputs[f"observation.images.{name}"] = PolicyFeature(FeatureType.VISUAL, shape)
     settings = dict(job["settings"])
     modes = settings.pop("normalization_mapping", None)
     if modes:
         settings["normalization_mapping"] = {k: NormalizationMode(v) for k, v in modes.items()}
-    config = ACTConfig(
-        input_features=inputs,
-        output_features={"action": PolicyFeature(FeatureType.ACTION, (6,))},
+    config_class, policy_class, randomize = _kind(job, settings)
+    config = config_class(
+        input_features={
+            key: PolicyFeature(FeatureType(kind), tuple(shape))
+            for key, (kind, shape) in job["inputs"].items()
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (job["actions"],))},
         device="cpu",
         push_to_hub=False,
-        pretrained_backbone_weights=None,
         **settings,
     )
-    policy = ACTPolicy(config)
+    config.validate_features()
+    stats = {
+        feature: {name: torch.tensor(value) for name, value in values.items()}
+        for feature, values in job["stats"].items()
+    }
+    policy = policy_class(config, dataset_stats=stats) if OLD else policy_class(config)
+    randomize(policy, job["seed"])
+    folder = Path(job["checkpoint"])
+    policy.save_pretrained(folder)
+    if not OLD:
+        for part in make_pre_post_processors(config, dataset_stats=stats):
+            part.save_pretrained(folder)
+        _edit(folder, job)
+    if job.get("stored", "float32") != "float32":
+        dtype = getattr(torch, job["stored"])
+        save_file(
+            {k: v.to(dtype) for k, v in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS
+        )
+    # With the configuration given, LeRobot does not parse it again, which takes most of a second.
+    run(job, policy_class.from_pretrained(folder, config=config))
+
+
+def _kind(job, settings):
+    if job["kind"] == "act":
+        return ACTConfig, ACTPolicy, randomize_act
+    import smolvla_driver  # transformers take seconds to import
+
+    return smolvla_driver.prepare(job, settings)
+
+
+def randomize_act(policy, seed):
     with torch.no_grad():
-        for name, value in [*policy.named_parameters(), *policy.named_buffers()]:
+        for name, value in [*policy.model.named_parameters(), *policy.model.named_buffers()]:
             if name.endswith("running_var"):
                 # Random kernels double the variance at every block; this keeps activations tame.
                 value.copy_(torch.rand(value.shape) * 2 + 1)
             elif value.ndim == 1:
                 value.add_(torch.randn(value.shape) * 0.1)
-    stats = {
-        feature: {name: torch.tensor(value) for name, value in values.items()}
-        for feature, values in job["stats"].items()
-    }
-    before, after = make_pre_post_processors(config, dataset_stats=stats)
-    for part in (policy, before, after):
-        part.save_pretrained(job["checkpoint"])
 
 
-def run(job):
-    policy = ACTPolicy.from_pretrained(job["checkpoint"])
-    before, after = make_pre_post_processors(policy.config, pretrained_path=job["checkpoint"])
-    arrays = np.load(job["input"])
-    cameras = [name for name in arrays if name.startswith("image_")]
+def _edit(folder, job):
+    """Write into the processor files what LeRobot's own factory leaves at its default."""
+    for file in folder.glob("policy_*.json"):
+        document = json.loads(file.read_text())
+        for step in document["steps"]:
+            if "eps" in step["config"]:
+                step["config"]["eps"] = job.get("eps", 1e-8)
+                if job.get("normalized") and "pre" in file.name:
+                    step["config"]["normalize_observation_keys"] = job["normalized"]
+            if "rename_map" in step["config"]:
+                step["config"]["rename_map"] = job.get("rename", {})
+        file.write_text(json.dumps(document))
 
-    def prepared(t):
-        observation = {"observation.state": arrays["state"][t]}
-        for name in cameras:
-            observation["observation.images." + name.removeprefix("image_")] = arrays[name][t]
-        device = torch.device("cpu")
-        return before(prepare_observation_for_inference(observation, device, "", "so101_follower"))
 
+def run(job, policy=None):
+    """Keys: kind, checkpoint, input, output, reset, and guidance and delay where there are any.
+
+    Writes `chunk` and `actions`, one for each observation, between which the policy is reset before
+    number `reset`; with a guidance also `guided`, which goes on with the input's `leftover`.
+    """
+    if policy is None:
+        policy = ACTPolicy.from_pretrained(job["checkpoint"])
+    before = after = lambda x: x
+    if not OLD:
+        path = job["checkpoint"]
+        before, after = make_pre_post_processors(policy.config, pretrained_path=path)
+    arrays = dict(np.load(job["input"]))
+    noise = arrays.get("noise")
+
+    def given(t):
+        return {} if noise is None else {"noise": torch.from_numpy(noise[t])[None].clone()}
+
+    out = {}
     with torch.inference_mode():
-        chunk = after(policy.predict_action_chunk(prepared(0)))[0]
-        policy.reset()
-        steps = range(len(arrays["state"]))
-        actions = torch.cat([after(policy.select_action(prepared(t))) for t in steps])
-    np.savez(job["output"], chunk=chunk.numpy(), actions=actions.numpy())
+        out["chunk"] = after(policy.predict_action_chunk(before(observed(arrays, 0)), **given(0)))[
+            0
+        ]
+    if job.get("guidance"):
+        with torch.no_grad():
+            guided = policy.predict_action_chunk(
+                before(observed(arrays, 0)),
+                **given(0),
+                inference_delay=job["delay"],
+                prev_chunk_left_over=torch.from_numpy(arrays["leftover"])[None],
+            )
+        out["guided"] = after(guided)[0]
+        policy.config.rtc_config = None  # with it LeRobot refuses to select actions
+    policy.reset()
+    actions = []
+    with torch.inference_mode():
+        for t in range(len(arrays["state"])):
+            if t == job.get("reset"):
+                policy.reset()
+            chosen = after(policy.select_action(before(observed(arrays, t)), **given(t)))
+            actions.append(chosen[0].clone())
+    out["actions"] = torch.stack(actions)
+    np.savez(job["output"], **{name: value.float().numpy() for name, value in out.items()})
+
+
+def observed(arrays, t):
+    """Observation number t as LeRobot's control loop prepares it, in both eras."""
+    observation = {"observation.state": torch.from_numpy(arrays["state"][t])[None]}
+    if "environment" in arrays:
+        environment = torch.from_numpy(arrays["environment"][t])[None]
+        observation["observation.environment_state"] = environment
+    for name in arrays:
+        if name.startswith("image_"):
+            picture = torch.from_numpy(arrays[name][t]).type(torch.float32) / 255
+            key = "observation.images." + name.removeprefix("image_")
+            observation[key] = picture.permute(2, 0, 1).contiguous()[None]
+    return {**observation, "task": str(arrays.get("task", "")), "robot_type": "so101_follower"}
 
 
 def loss(job):
@@ -89,8 +177,20 @@ def loss(job):
     np.savez(job["output"], **values)
 
 
+def serve(answers):
+    for line in sys.stdin:
+        job = json.loads(line)
+        torch.set_num_threads(job.get("threads", 1))
+        answer = {}
+        try:
+            {"make": make, "run": run, "loss": loss}[job["do"]](job)
+        except Exception:
+            answer["error"] = traceback.format_exc()
+        print(json.dumps(answer), file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    torch.set_num_threads(2)
-    with Path(sys.argv[1]).open() as jobs:
-        for job in json.load(jobs):
-            {"make": make, "run": run, "loss": loss}[job.pop("do")](job)
+    # LeRobot prints; what it prints is no answer.
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(own)

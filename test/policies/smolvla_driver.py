@@ -1,24 +1,10 @@
-"""Makes and runs SmolVLA with stock LeRobot 0.4.4, inside its environment: driver.py JOBS.json
+"""SmolVLA with stock LeRobot, 0.4.4 or 0.3.3, for lerobot_driver.py, inside its environment."""
 
-Like lerobot_driver.py for ACT, the other file of the project that imports lerobot. Each job builds
-a language model of the given sizes (its config, tokenizer and processor files), a policy on it with
-random weights, saves both, loads the policy again and writes what it gives: `chunk` for the given
-noise, `normalized`, `actions` step by step, and with a "leftover" also `guided`.
-"""
-
-import json
-import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
-from lerobot.policies.factory import make_pre_post_processors
-from lerobot.policies.rtc.configuration_rtc import RTCConfig
 from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
 from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
-from lerobot.policies.utils import prepare_observation_for_inference
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2TokenizerFast,
@@ -32,6 +18,22 @@ from transformers import (
 WORDS = ["Pick up the red cube and place it in the box", "Fold the towel twice", "push button 12"]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<image>"]
 SPECIAL += ["<global-img>", "<end_of_utterance>"]
+
+
+def prepare(job, settings):
+    """Make the job's language model; classes of configuration and policy, and random weights.
+
+    Its key vlm: folder, text, vision, scale and weights (whether the model has any of its own).
+    settings are completed for it, and with the job's guidance.
+    """
+    model = dict(job["vlm"])
+    language_model(**{**model, "folder": Path(model["folder"])})
+    settings.update(vlm_model_name=model["folder"], load_vlm_weights=model["weights"])
+    if job.get("guidance"):
+        from lerobot.policies.rtc.configuration_rtc import RTCConfig
+
+        settings["rtc_config"] = RTCConfig(enabled=True, **job["guidance"])
+    return SmolVLAConfig, SmolVLAPolicy, randomize
 
 
 def language_model(folder, text, vision, scale, weights):
@@ -79,7 +81,7 @@ def randomize(policy, seed):
     """Weights of trained size: every layer keeps the spread of what it is given."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, value in policy.named_parameters():
+        for name, value in policy.model.named_parameters():
             random = torch.randn(value.shape, generator=generator)
             if "embed" in name and "patch" not in name:
                 random *= 0.2
@@ -88,84 +90,3 @@ def randomize(policy, seed):
             else:
                 random = 0.05 * random + (1 if "norm" in name and "weight" in name else 0)
             value.copy_(random)
-
-
-def build(job):
-    language_model(Path(job["vlm"]), job["text"], job["vision"], job["scale"], job["vlm_weights"])
-    inputs = {"observation.state": PolicyFeature(FeatureType.STATE, (job["states"],))}
-    for name, (height, width) in job["cameras"].items():
-        shape = (3, height, width)
-        inputs[f"observation.images.{name}"] = PolicyFeature(FeatureType.VISUAL, shape)
-    settings = dict(job["settings"])
-    modes = settings.pop("normalization_mapping", None)
-    if modes:
-        settings["normalization_mapping"] = {k: NormalizationMode(v) for k, v in modes.items()}
-    config = SmolVLAConfig(
-        input_features=inputs,
-        output_features={"action": PolicyFeature(FeatureType.ACTION, (job["actions"],))},
-        device="cpu",
-        push_to_hub=False,
-        vlm_model_name=job["vlm"],
-        load_vlm_weights=job["vlm_weights"],
-        **settings,
-    )
-    config.validate_features()
-    policy = SmolVLAPolicy(config)
-    randomize(policy, job["seed"])
-    stats = {
-        feature: {name: torch.tensor(value) for name, value in values.items()}
-        for feature, values in job["stats"].items()
-    }
-    before, after = make_pre_post_processors(config, dataset_stats=stats)
-    for part in (policy, before, after):
-        part.save_pretrained(job["checkpoint"])
-    if job["halved"]:
-        path = Path(job["checkpoint"]) / "model.safetensors"
-        halves = {k: v.to(torch.bfloat16) for k, v in load_file(path).items()}
-        save_file(halves, path)
-    return config
-
-
-def run(job, config):
-    arrays = np.load(job["input"])
-    # With the configuration given, LeRobot does not parse it again, which takes most of a second.
-    policy = SmolVLAPolicy.from_pretrained(job["checkpoint"], config=config)
-    before, after = make_pre_post_processors(policy.config, pretrained_path=job["checkpoint"])
-    noise = torch.from_numpy(arrays["noise"])[None]
-
-    def prepared(t):
-        observation = {"observation.state": arrays["state"][t]}
-        for name in arrays:
-            if name.startswith("image_"):
-                key = "observation.images." + name.removeprefix("image_")
-                observation[key] = arrays[name][t]
-        task, device = str(arrays["task"]), torch.device("cpu")
-        return before(prepare_observation_for_inference(observation, device, task, "so101"))
-
-    out = {}
-    with torch.inference_mode():
-        out["normalized"] = policy.predict_action_chunk(prepared(0), noise=noise.clone())[0]
-        out["chunk"] = after(out["normalized"])
-        policy.reset()
-        steps = range(len(arrays["state"]))
-        chosen = [after(policy.select_action(prepared(t), noise=noise.clone())) for t in steps]
-        out["actions"] = torch.cat(chosen)
-    if job["guidance"]:
-        policy.config.rtc_config = RTCConfig(enabled=True, **job["guidance"])
-        policy.init_rtc_processor()
-        leftover = torch.from_numpy(arrays["leftover"])[None]
-        with torch.no_grad():
-            guided = policy.predict_action_chunk(
-                prepared(0),
-                noise=noise.clone(),
-                inference_delay=job["delay"],
-                prev_chunk_left_over=leftover,
-            )
-        out["guided"] = after(guided)[0]
-    np.savez(job["output"], **{name: value.float().numpy() for name, value in out.items()})
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for job in json.loads(Path(sys.argv[1]).read_text()):
-        run(job, build(job))

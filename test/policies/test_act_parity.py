@@ -1,39 +1,42 @@
 """armlet's ACT against stock LeRobot 0.4.4, in both directions.
 
-Needs the oracle: a directory with LeRobot's environment v04/, named by ARMLET_ORACLE, or `.oracle`
-in the repository, and the reference scripts in ../shared/oracle. Checkpoints are kept in it.
+Needs the oracle, see lerobot_oracle, and the reference scripts in ../shared/oracle. Checkpoints are
+kept in it. See test_parity_matrix for the policies LeRobot makes.
 """
 
-import json
 import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lerobot_oracle import ORACLE, PYTHONS, REPOSITORY, missing
+from parity_matrix import Case, exchange
 from small_policies import HEIGHT, WIDTH, act_config, make_act, make_statistics
 
-from armlet.policies import Observation, load_network, load_policy, read_checkpoint, save_checkpoint
+from armlet.policies import (
+    ActConfig,
+    Observation,
+    load_network,
+    load_policy,
+    read_checkpoint,
+    save_checkpoint,
+)
+from armlet.policies.config import default_normalization
 
-REPOSITORY = Path(__file__).parents[2]
-ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle"))
-PYTHON = ORACLE / "v04" / "bin" / "python"
 SCRIPTS = REPOSITORY.parent / "shared" / "oracle"
-REFERENCES = ("act_small", "act_small_te", "act_small_minmax", "act_full", "act_full_te")
+REFERENCES = ("act_small", "act_small_minmax", "act_full", "act_full_te")
 ACTION_UNITS = 1e-4
 # Folding and channels-last move rounding; LeRobot's own distance from exact arithmetic is as large.
 NORMALIZED_UNITS = 1e-4
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"no LeRobot oracle at {PYTHON}: set ARMLET_ORACLE"
-)
+pytestmark = pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4"))
 
 
 def run_lerobot(*arguments, cwd=None):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTHONPATH", None)
-    command = [str(PYTHON), *map(str, arguments)]
+    command = [str(PYTHONS["0.4.4"]), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -44,10 +47,10 @@ def references():
     if not (SCRIPTS / "make_checkpoints.py").exists():
         pytest.skip(f"no reference scripts in {SCRIPTS}")
     directory = ORACLE / "checkpoints"
-    missing = [name for name in REFERENCES if not (directory / name / "io.npz").exists()]
-    if missing:
+    absent = [name for name in REFERENCES if not (directory / name / "io.npz").exists()]
+    if absent:
         directory.mkdir(exist_ok=True)
-        run_lerobot("make_checkpoints.py", directory, *missing, cwd=SCRIPTS)
+        run_lerobot("make_checkpoints.py", directory, *absent, cwd=SCRIPTS)
     return directory
 
 
@@ -115,6 +118,7 @@ def test_intermediate_features_are_lerobots(references, two_threads):
 
 
 SMALL = {
+    "pretrained_backbone_weights": None,
     "dim_model": 64,
     "dim_feedforward": 96,
     "n_encoder_layers": 2,
@@ -125,40 +129,25 @@ SMALL = {
     "n_heads": 4,
     "dropout": 0.0,
 }
-RANGES = {"VISUAL": "MEAN_STD", "STATE": "MIN_MAX", "ACTION": "MIN_MAX"}
-QUANTILES = {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILE10"}
 ENSEMBLED = {"temporal_ensemble_coeff": 0.05, "n_action_steps": 1}
-VARIANTS = {
-    "one camera": (["front"], 1, {}),
-    "one camera, another seed": (["wrist"], 2, {"pre_norm": True}),
-    "ranges": (["front", "wrist"], 3, {"normalization_mapping": RANGES}),
-    "quantiles, no vae": (
-        ["front"],
-        4,
-        {"normalization_mapping": QUANTILES, "use_vae": False, "feedforward_activation": "gelu"},
-    ),
-    "ensembled": (["front", "wrist"], 5, {**ENSEMBLED, "n_decoder_layers": 2}),
+# What differs from SMALL in policies LeRobot makes and both train. See test_parity_matrix for more.
+TRAINED = {
+    "two cameras": (["front", "wrist"], {}),
+    "pre-norm": (["wrist"], {"pre_norm": True, "n_decoder_layers": 2}),
+    "no vae": (["front"], {"use_vae": False, "feedforward_activation": "gelu"}),
     "dilated resnet50": (
         ["front"],
-        6,
         {"vision_backbone": "resnet50", "replace_final_stride_with_dilation": True},
     ),
 }
 
 
-def listed(statistics):
-    return {
-        feature: {name: value.tolist() for name, value in values.items()}
-        for feature, values in statistics.items()
-    }
-
-
-def recorded(path, cameras, seed, steps=7, size=(HEIGHT, WIDTH)):
+def recorded(path, seed, size=(HEIGHT, WIDTH), steps=7):
     """An input file of random observations; the arrays in it."""
     random = np.random.default_rng(seed)
     arrays = {
         f"image_{name}": random.integers(0, 256, (steps, *size, 3)).astype(np.uint8)
-        for name in cameras
+        for name in ("front", "wrist")
     }
     arrays["state"] = random.normal(0, 25, (steps, 6)).astype(np.float32)
     np.savez(path, **arrays)
@@ -178,65 +167,6 @@ def training_batch(path, cameras, chunk_size):
     return batch
 
 
-@pytest.fixture(scope="session")
-def exchanged(tmp_path_factory):
-    """Everything one LeRobot process makes and runs for the tests below, by variant name."""
-    root = tmp_path_factory.mktemp("exchange")
-    jobs, made = [], {}
-    for name, (cameras, seed, settings) in VARIANTS.items():
-        place = root / f"theirs_{seed}"
-        place.mkdir()
-        statistics = listed(make_statistics(act_config(tuple(cameras)), seed))
-        arrays = recorded(place / "in.npz", cameras, seed)
-        batch = training_batch(place / "batch.npz", cameras, SMALL["chunk_size"])
-        checkpoint = str(place / "checkpoint")
-        jobs += [
-            {
-                "do": "make",
-                "checkpoint": checkpoint,
-                "seed": seed,
-                "cameras": cameras,
-                "size": [HEIGHT, WIDTH],
-                "settings": {**SMALL, **settings},
-                "stats": statistics,
-            },
-            run_job(place, checkpoint),
-            {
-                "do": "loss",
-                "checkpoint": checkpoint,
-                "seed": seed,
-                "input": str(place / "batch.npz"),
-                "output": str(place / "loss.npz"),
-            },
-        ]
-        made[name] = (place, arrays, batch)
-    for name, (settings, dtype) in OURS.items():
-        place = root / name.replace(" ", "_")
-        place.mkdir()
-        config = act_config(**settings)
-        statistics = make_statistics(config)
-        save_checkpoint(place / "checkpoint", make_act(config), config, statistics, dtype=dtype)
-        made[name] = (place, recorded(place / "in.npz", ("front", "wrist"), 9), {})
-        jobs.append(run_job(place, str(place / "checkpoint")))
-    place = root / "shipped"
-    place.mkdir()
-    (place / "checkpoint").symlink_to(REPOSITORY / "checkpoints" / "reach")
-    made["shipped"] = (place, recorded(place / "in.npz", ("front", "wrist"), 9, size=(96, 128)), {})
-    jobs.append(run_job(place, str(place / "checkpoint")))
-    (root / "jobs.json").write_text(json.dumps(jobs))
-    run_lerobot(Path(__file__).with_name("lerobot_driver.py"), root / "jobs.json")
-    return made
-
-
-def run_job(place, checkpoint):
-    return {
-        "do": "run",
-        "checkpoint": checkpoint,
-        "input": str(place / "in.npz"),
-        "output": str(place / "out.npz"),
-    }
-
-
 # As the policy that ships with the project: small, without VAE, half precision.
 DEMO = {
     "dim_model": 128,
@@ -251,28 +181,45 @@ OURS = {
     "saved float16": ({"use_vae": True, "pre_norm": True, **ENSEMBLED}, torch.float16),
     "saved demo": (DEMO, torch.float16),
 }
+SHIPPED = REPOSITORY / "checkpoints" / "reach"
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *OURS, "shipped"])
-def test_exchanged_checkpoints_act_alike(name, exchanged, two_threads):
-    place, arrays, _ = exchanged[name]
-    arrays = {**arrays, **np.load(place / "out.npz")}
-    chunk, actions, _ = deviation(place / "checkpoint", arrays, optimize=False)
+@pytest.mark.parametrize("name", [*OURS, "shipped"])
+def test_lerobot_runs_what_armlet_saved(name, lerobot, tmp_path, one_thread):
+    path, size = SHIPPED, (96, 128)
+    if name in OURS:
+        path, size = tmp_path / "checkpoint", (HEIGHT, WIDTH)
+        settings, dtype = OURS[name]
+        config = act_config(**settings)
+        save_checkpoint(path, make_act(config), config, make_statistics(config), dtype=dtype)
+    arrays = recorded(tmp_path / "in.npz", 9, size)
+    files = {"input": str(tmp_path / "in.npz"), "output": str(tmp_path / "out.npz")}
+    lerobot("0.4.4").do({"do": "run", "checkpoint": str(path), **files})
+    arrays |= np.load(tmp_path / "out.npz")
+    chunk, actions, _ = deviation(path, arrays, optimize=False)
     assert np.std(arrays["chunk"]) > 0.1
     assert chunk < ACTION_UNITS and actions < ACTION_UNITS
 
 
-def test_shipped_checkpoint_is_small(exchanged):
-    place, _, _ = exchanged["shipped"]
-    assert sum(file.stat().st_size for file in (place / "checkpoint").iterdir()) < 25e6
+def test_shipped_checkpoint_is_small():
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 25e6
 
 
-@pytest.mark.parametrize("name", [*VARIANTS])
-def test_training_loss_and_gradient_are_lerobots(name, exchanged, two_threads):
-    place, _, batch = exchanged[name]
-    theirs = np.load(place / "loss.npz")
-    network = load_network(read_checkpoint(place / "checkpoint")).train()
-    torch.manual_seed(VARIANTS[name][1])
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_loss_and_gradient_are_lerobots(name, lerobot, tmp_path, one_thread):
+    cameras, settings = TRAINED[name]
+    settings = {"normalization_mapping": default_normalization(), **SMALL, **settings}
+    features = act_config(tuple(cameras))
+    config = ActConfig(features.input_features, features.output_features, **settings)
+    case = Case(3, "0.4.4", "act", config, settings, make_statistics(config), steps=2)
+    exchange(case, lerobot("0.4.4"), tmp_path)
+    batch = training_batch(tmp_path / "batch.npz", cameras, config.chunk_size)
+    files = {"input": str(tmp_path / "batch.npz"), "output": str(tmp_path / "loss.npz")}
+    checkpoint = tmp_path / "checkpoint"
+    lerobot("0.4.4").do({"do": "loss", "checkpoint": str(checkpoint), "seed": 5, **files})
+    theirs = np.load(tmp_path / "loss.npz")
+    network = load_network(read_checkpoint(checkpoint)).train()
+    torch.manual_seed(5)
     loss = network.compute_loss({key: torch.from_numpy(value) for key, value in batch.items()})
     loss.total.backward()
     gradient = sum(p.grad.abs().sum() for p in network.parameters() if p.grad is not None)

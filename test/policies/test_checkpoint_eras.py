@@ -1,9 +1,7 @@
-"""Checkpoints of every LeRobot era: 0.3.x without LeRobot, and against 0.3.3 where it is there."""
+"""Checkpoints of every LeRobot era, without LeRobot: test_parity_matrix compares with 0.3.3."""
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +16,12 @@ from small_policies import act_config, make_act, make_observation, make_statisti
 from armlet.policies import (
     CheckpointError,
     Choices,
-    Observation,
     load_policy,
     read_checkpoint,
     save_checkpoint,
 )
 from armlet.policies.weights import read_header
 
-REPOSITORY = Path(__file__).parents[2]
-ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle"))
-SCRIPTS = REPOSITORY.parent / "shared" / "oracle"
 WEIGHTS = "model.safetensors"
 BEFORE_STATE = "policy_preprocessor_step_3_normalizer_processor.safetensors"
 AFTER_STATE = "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
@@ -182,6 +176,21 @@ def test_neither_processors_nor_buffers_is_refused(new):
         read_checkpoint(new)
 
 
+def test_0_3_without_any_normalization_has_no_statistics(tmp_path):
+    config = act_config(
+        cameras=(), normalization_mapping=dict.fromkeys(("STATE", "ENV", "ACTION"), "IDENTITY")
+    )
+    save_checkpoint(tmp_path / "new", make_act(config), config, make_statistics(config))
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    make_old(tmp_path / "old", config, {})
+    assert read_checkpoint(tmp_path / "old").era == "0.3.x"
+    np.testing.assert_array_equal(chunk(tmp_path / "old"), chunk(tmp_path / "new"))
+    # From 0.4 on the processors would be missing, and with them what they say beside statistics.
+    (tmp_path / "new" / "policy_preprocessor.json").unlink()
+    with pytest.raises(CheckpointError, match=r"processor file missing.*found neither"):
+        read_checkpoint(tmp_path / "new")
+
+
 def test_robots_of_0_3_are_asked_for(policies, tmp_path):
     config = act_config(cameras=())
     path = shutil.copytree(policies / "new", tmp_path / "old")
@@ -322,44 +331,3 @@ def test_repositories_come_from_the_cache(revision, cache, policies):
 def test_repositories_that_are_not_there_are_refused(name, message, cache):
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(name)
-
-
-@pytest.fixture(scope="session")
-def references():
-    """Checkpoints of 0.3.3, made by the shared scripts where missing."""
-    python = {era: ORACLE / era / "bin" / "python" for era in ("v03", "v04")}
-    for path in (*python.values(), SCRIPTS / "make_checkpoints_v03.py"):
-        if not path.exists():
-            pytest.skip(f"no LeRobot oracle at {path}: set ARMLET_ORACLE")
-    directory = ORACLE / "checkpoints"
-    directory.mkdir(exist_ok=True)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("PYTHONPATH", None)
-    made = ["act_small", "act_small_minmax"]
-    for era, script, suffix in (
-        ("v04", "make_checkpoints.py", ""),
-        ("v03", "make_checkpoints_v03.py", "_v033"),
-    ):
-        missing = [n for n in made if not (directory / (n + suffix) / "io.npz").exists()]
-        if missing:
-            command = [str(python[era]), script, str(directory), *missing]
-            done = subprocess.run(
-                command, cwd=SCRIPTS, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
-    return directory
-
-
-@pytest.mark.parametrize("name", ["act_small_v033", "act_small_minmax_v033"])
-def test_chunks_and_actions_are_those_of_0_3_3(name, references):
-    arrays = dict(np.load(references / name / "io.npz"))
-    policy = load_policy(references / name, optimize=False)
-    assert policy.checkpoint.era == "0.3.x"
-    steps = [
-        Observation(state, {c: arrays[f"image_{c}"][t] for c in ("front", "wrist")})
-        for t, state in enumerate(arrays["state"])
-    ]
-    assert np.abs(policy.predict_chunk(steps[0]) - arrays["chunk"]).max() < 1e-4
-    policy.reset()
-    actions = np.stack([policy.select_action(step) for step in steps])
-    assert np.abs(actions - arrays["actions"]).max() < 1e-4

@@ -154,6 +154,35 @@ def test_an_absent_camera_is_a_blank_one(copied):
         read_checkpoint(copied, Choices(without=("front", "wrist")))
 
 
+def test_an_absent_camera_may_have_been_renamed(copied):
+    def rename(document):
+        wrist = {"observation.images.hand": "observation.images.wrist"}
+        document["steps"][0]["config"]["rename_map"] = wrist
+
+    edit(copied / BEFORE, rename)
+    assert list(read_checkpoint(copied).config.image_features)[1] == "observation.images.hand"
+    config = read_checkpoint(copied, Choices(without=("wrist",))).config
+    assert list(config.image_features) == ["observation.images.front"]
+
+
+def test_an_absent_camera_of_0_3_has_its_statistics_among_the_weights(vlm, tmp_path):
+    modes = {"VISUAL": "MEAN_STD", "STATE": "MEAN_STD", "ACTION": "IDENTITY"}
+    config = smolvla_config(normalization_mapping=modes)
+    statistics = make_statistics(config)
+    save_checkpoint(tmp_path / "old", make_smolvla(config, vlm), config, statistics, vlm=vlm)
+    for file in (tmp_path / "old").glob("policy_*"):
+        file.unlink()
+    weights = load_file(tmp_path / "old" / WEIGHTS)
+    for key in config.input_features:
+        for name in ("mean", "std"):
+            buffer = f"normalize_inputs.buffer_{key.replace('.', '_')}.{name}"
+            weights[buffer] = torch.from_numpy(statistics[key][name])
+    save_file(weights, tmp_path / "old" / WEIGHTS)
+    checkpoint = read_checkpoint(tmp_path / "old", Choices(without=("wrist",)))
+    assert checkpoint.era == "0.3.x"
+    assert list(checkpoint.config.image_features) == ["observation.images.front"]
+
+
 def test_guidance_holds_a_chunk_to_what_is_planned(saved):
     policy = load_policy(saved)
     config, observation = policy.config, make_observation(policy.config)
