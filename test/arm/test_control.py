@@ -185,6 +185,33 @@ def test_an_arm_that_is_still_joining_when_the_plan_ends_stops_where_it_is(armed
     assert np.diff(back).min() >= -RAMP_VELOCITY * 0.01 - TICK, "joined with the ramp again"
 
 
+def test_an_arm_that_was_held_up_gets_there_before_it_holds(armed):
+    """The plan ends faster than the arm may move; it says that it follows until it is there."""
+    armed.follow([0, 1], [[0, 0], [0, 0]])
+    armed.cycles(20)
+    armed.follow([0, 0.3, 0.35], [[0, 0], [0, 0], [0.8, 0]])
+    while armed.control.state is State.TRAJECTORY:
+        armed.cycle()
+        assert armed.clock.now_s < 10
+    assert armed.control.goal[0] == pytest.approx(0.8, abs=0.05)
+    assert armed.cycles(20)[-1][0] == pytest.approx(0.8, abs=1e-3)
+
+
+def test_what_cannot_be_reached_in_time_is_not_run_after(emulated, clock):
+    slow = Driven(emulated, clock, {"command_timeout_s": 0.05})
+    slow.control.torque_on()
+    slow.cycles(2)
+    slow.follow([0, 1], [[0, 0], [0, 0]])
+    slow.cycles(20)
+    slow.follow([0, 0.02, 0.03], [[0, 0], [0, 0], [0.8, 0]])
+    goals = slow.cycles(60)[:, 0]
+    slow.arm.close()
+    assert slow.control.state is State.HOLD
+    # The blend's 0.1 s and the time-out at full velocity, and braking.
+    assert 0.05 < goals[-1] < 0.15 * MAX_VELOCITY + 0.08
+    assert (goals[30:] == goals[-1]).all()
+
+
 def test_a_single_point_is_a_place_to_go_to_at_the_ramps_velocity(armed):
     armed.follow([0], [[0.9, -0.3]])
     goals = armed.cycles(91)

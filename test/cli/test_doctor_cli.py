@@ -50,7 +50,7 @@ def calibration(tmp_path, bus, **changes):
 def test_the_screen_of_an_arm_that_is_well(bus, tmp_path):
     file = calibration(tmp_path, bus)
     options = ("--port", bus.port, "--calibration", str(file), "--camera", "pattern")
-    with TerminalSession("doctor", *options, columns=110, rows=40) as session:
+    with TerminalSession("doctor", *options, columns=110, rows=50) as session:
         assert session.wait_end() == 0
         screen = session.screen()
         assert session.colour_at("✓") == "green"
@@ -67,7 +67,7 @@ def test_the_screen_of_an_arm_in_trouble_names_a_fix_for_each(bus):
     bus.faults.errors[4] = ErrorBit.OVERLOAD
     bus.faults.dead = {6}
     bus.servos[3].poke(REGISTERS["Torque_Enable"], 1)
-    with TerminalSession("doctor", "--port", bus.port, columns=170, rows=45) as session:
+    with TerminalSession("doctor", "--port", bus.port, columns=170, rows=55) as session:
         assert session.wait_end() == 1
         screen = session.screen()
         assert session.colour_at("✗") == "red"

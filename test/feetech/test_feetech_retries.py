@@ -54,6 +54,7 @@ class Servos:
     jitter_s: float = 0.00005
     late: float = 0.0
     late_s: float = 0.0
+    echo: bool = False
     dead: set[int] = field(default_factory=set)
     dice: random.Random = field(default_factory=random.Random)
     asked: list[Packet] = field(default_factory=list)
@@ -68,6 +69,8 @@ class Servos:
         for packet in Parser().feed(data):
             self.free_s += len(encode(packet)) * BYTE_S
             self.asked.append(packet)
+            if self.echo:
+                self.deliver(encode(packet), 0.0)
             if self.dice.random() >= self.request_loss:
                 self.answer(packet)
 
@@ -173,9 +176,10 @@ def test_a_tenth_lost_each_way_leaves_nearly_all_cycles_fresh(
     assert (run.stale, run.late) == (0, 0)
 
 
+@pytest.mark.parametrize("echo", [False, True])
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_stale_is_ever_believed(
-    seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    seed: int, echo: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(seed)
     servos = Servos(
@@ -187,6 +191,7 @@ def test_nothing_stale_is_ever_believed(
         late_s=dice.choice([0.001, 0.003, 0.01, 0.03]),
         dead=set(dice.choice([(), (6,), (1, 6), (3,)])),
         dice=dice,
+        echo=echo,
     )
     share = dice.choice([0.8, 0.8, None])
     run = cycles(open_bus(servos, monkeypatch), servos, 400, 100.0, share)
@@ -196,6 +201,18 @@ def test_nothing_stale_is_ever_believed(
     servos.dead.clear()
     cycles(opened := open_bus(servos, monkeypatch), servos, 10, 100.0)
     assert cycles(opened, servos, 10, 100.0).fresh == 10
+
+
+def test_a_late_echo_of_a_request_is_no_late_reply(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SYNC_READ of six has eight parameters, as replies to one that reads six bytes more."""
+    servos = Servos(clock, echo=True, reply_loss=0.3, dice=random.Random(1))
+    opened = open_bus(servos, monkeypatch)
+    cycles(opened, servos, 20, 200.0)
+    for late_s in (0.008, 0.015, 0.03):
+        servos.late, servos.late_s = 0.3, late_s
+        assert cycles(opened, servos, 1000, 200.0, share=0.7).stale == 0
 
 
 def test_only_those_that_did_not_answer_are_asked_again(

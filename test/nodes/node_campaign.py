@@ -292,6 +292,15 @@ class NodeRun:
         self._process.wait(30)
         self.seen.measured["replugged_s"] = self._released_after_s(begun_s, GUARDIAN_S)
 
+    def _rested(self):
+        """The goals, once they are the same for twenty cycles: braking takes a few."""
+        self._await(
+            "the goals to rest",
+            lambda: len({goals for *_, goals in self.seen.applied[-20:]}) == 1,
+            2,
+        )
+        return self.seen.applied[-1][2]
+
     def _end_by_peers(self):
         """Who commands is killed: the arm goes on holding, armed, whatever the line does."""
         peers = [
@@ -313,7 +322,7 @@ class NodeRun:
             for peer in peers:
                 peer.kill()
                 peer.communicate()
-        last = self.seen.applied[-1][2]
+        last = self._rested()
         time.sleep(0.2)
         if np.abs(np.array(self.seen.applied[-1][2]) - last).max() > 2 * RADIANS_PER_TICK:
             self.seen.violate("goals", "it moves though nobody commands")

@@ -331,8 +331,9 @@ class Control:
         Until its first point is due the arm moves there from the present goal; to a single point
         at ramp_velocity. It takes over from a trajectory in play, or one that has ended less than
         command_timeout_s ago, within blend_s, without a jump. At its last point the arm holds, at
-        once. Raises CommandRefused if joints are unknown or missing, all its points are past, or
-        the arm is not armed.
+        once, or, held up on its way, when it gets there, command_timeout_s later at most.
+        Raises CommandRefused if joints are unknown or missing, all its points are past, or the arm
+        is not armed.
         """
         with self._lock:
             setpoint = self._armed()
@@ -459,7 +460,7 @@ class Control:
         motion = self._trajectory
         if motion is not None and now_ns > motion.end_ns + round(timeout_s * 1e9):
             motion = self._trajectory = None
-        if motion is not None and now_ns <= motion.end_ns:
+        if motion is not None and (now_ns <= motion.end_ns or self._trails(setpoint, motion)):
             target = motion.sample(now_ns)
             if self._become(State.TRAJECTORY):
                 setpoint.aim(target)
@@ -468,6 +469,13 @@ class Control:
             self._held = self._rest(setpoint, motion)
             self._become(State.HOLD)
         return self._held
+
+    def _trails(self, setpoint: Setpoint, motion: Trajectory) -> bool:
+        """Whether the goal, held up on its way, has some of the motion still before it."""
+        if self.state is not State.TRAJECTORY or self._ramping:
+            return False
+        left = self.guard.inside(motion.positions[-1]) - setpoint.position
+        return bool(np.abs(left).max() > self.settings.caught_up_rad)
 
     def _rest(self, setpoint: Setpoint, motion: Trajectory | None) -> Vector:
         """Where to hold: where the motion has led, or, if it was not caught, where the goal is."""

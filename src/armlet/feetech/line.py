@@ -36,6 +36,8 @@ _OUTSTANDING_S = 1.0
 """A reply that comes later than that is not reckoned with. Adapters and computers have been seen to
 stand still for half of it."""
 
+_INSTRUCTIONS = frozenset(Instruction)
+
 _SHORT_TRY_S = 0.0003
 """About what asking one servo again takes, at 1 Mbaud."""
 
@@ -368,8 +370,11 @@ class Line:
         self._suspects[length] = time.monotonic()
 
     def _outlive(self, packet: Packet) -> None:
-        """What was outstanding when the request for this reply was sent can no longer come."""
-        if len(packet.params) in self._suspects:
+        """What was outstanding when the request for this reply was sent can no longer come.
+
+        A request heard back late is no reply, though it may be as long as one.
+        """
+        if packet.code not in _INSTRUCTIONS and len(packet.params) in self._suspects:
             while next(iter(self._suspects)) != len(packet.params):
                 del self._suspects[next(iter(self._suspects))]
 
