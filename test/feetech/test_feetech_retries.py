@@ -55,8 +55,9 @@ class Servos:
     late: float = 0.0
     late_s: float = 0.0
     echo: bool = False
+    lengthened: float = 0.0
     dead: set[int] = field(default_factory=set)
-    dice: random.Random = field(default_factory=random.Random)
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
     asked: list[Packet] = field(default_factory=list)
     free_s: float = 0.0
     last_s: float = 0.0
@@ -94,6 +95,8 @@ class Servos:
                     self.deliver(reply, late_s)
 
     def deliver(self, reply: bytes, late_s: float) -> None:
+        if self.dice.random() < self.lengthened:
+            reply = reply[:3] + bytes((reply[3] | self.dice.choice((1, 2)),)) + reply[4:]
         jitter_s = self.jitter_s * self.dice.random()
         self.last_s = max(self.last_s, self.free_s + self.latency_s + jitter_s + late_s)
         self.turn += 1
@@ -212,6 +215,19 @@ def test_a_late_echo_of_a_request_is_no_late_reply(
     cycles(opened, servos, 20, 200.0)
     for late_s in (0.008, 0.015, 0.03):
         servos.late, servos.late_s = 0.3, late_s
+        assert cycles(opened, servos, 1000, 200.0, share=0.7).stale == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_late_reply_that_swallowed_a_header_is_not_believed(
+    seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A length greater by one or two, and the FF that it takes in, leave the checksum right."""
+    servos = Servos(clock, reply_loss=0.1, dice=random.Random(seed))
+    opened = open_bus(servos, monkeypatch)
+    servos.lengthened, servos.late = 0.1, 0.5
+    for late_s in (0.008, 0.015, 0.03):
+        servos.late_s = late_s
         assert cycles(opened, servos, 1000, 200.0, share=0.7).stale == 0
 
 

@@ -11,11 +11,13 @@ from armlet.feetech.exchange import Answer as Answer
 from armlet.feetech.exchange import Request as Request
 from armlet.feetech.exchange import Try, fits
 from armlet.feetech.packets import (
+    HEADER,
     MAX_LENGTH,
     OVERHEAD,
     Instruction,
     Packet,
     Parser,
+    encode,
 )
 from armlet.feetech.patience import Patience
 from armlet.feetech.port import SerialPort
@@ -37,6 +39,7 @@ _OUTSTANDING_S = 1.0
 stand still for half of it."""
 
 _INSTRUCTIONS = frozenset(Instruction)
+_HEADER_BYTE = HEADER[:1]
 
 _SHORT_TRY_S = 0.0003
 """About what asking one servo again takes, at 1 Mbaud."""
@@ -282,15 +285,20 @@ class Line:
         parser = Parser(request.reply_params + 2 if self._settled else MAX_LENGTH)
         may_echo = self._echoes is not False and not answer.echoed
         due_bytes = request.due.size - len(data)
+        doubtful: list[Packet] = []
         while True:
             for packet in parser.feed(data) if data else parser.flush():
-                self._outlive(packet)
                 if may_echo and packet == request.packet:
                     may_echo = False
                     answer.echoed = True
                     self._counters.echoes += 1
-                elif not self._take_late(packet, tries):
+                elif self._may_have_swallowed(packet):
+                    doubtful.append(packet)
                     self._counters.stale_replies += answer.accept(packet, request)
+                else:
+                    self._outlive(packet)
+                    if not self._take_late(packet, tries):
+                        self._counters.stale_replies += answer.accept(packet, request)
             answer.damaged = parser.checksum_errors + parser.dropped_bytes > 0
             if not data or answer.complete(request):
                 break
@@ -300,6 +308,8 @@ class Line:
                 deadline = min(deadline, time.monotonic() + _AFTER_DAMAGE_S)
             data = self._read(answer, deadline)
             due_bytes -= len(data)
+        if answer.damaged:
+            self._forget(answer, doubtful)
         if len(request.ids) > 1 and [*answer.packets] == [request.ids[-1]]:
             self._forget_copy(answer, request)
         self._count(parser)
@@ -331,6 +341,12 @@ class Line:
         """Whether it may be a copy of the last reply to the question before: first of all to come,
         and looking like it."""
         return not answer.packets and self._copied == (packet.id, len(packet.params))
+
+    def _forget(self, answer: Answer, packets: Iterable[Packet]) -> None:
+        for packet in packets:
+            if answer.packets.get(packet.id) is packet:
+                del answer.packets[packet.id]
+                self._counters.stale_replies += 1
 
     def _forget_copy(self, answer: Answer, request: Request) -> None:
         """Only the last servo answered: that is a copy of its last reply, if it looks like it."""
@@ -368,6 +384,17 @@ class Line:
     def _suspect(self, length: int) -> None:
         self._suspects.pop(length, None)
         self._suspects[length] = time.monotonic()
+
+    def _may_have_swallowed(self, packet: Packet) -> bool:
+        """Whether it may be a late reply, shorter by one or two, whose length has one bit changed.
+
+        It ends in the next packet's header then, and each FF takes from the checksum what the
+        length has added. What is left of that next packet shows as damage.
+        """
+        tail = encode(packet)[-2:]
+        return (tail == HEADER and len(packet.params) - 2 in self._suspects) or (
+            tail.endswith(_HEADER_BYTE) and len(packet.params) - 1 in self._suspects
+        )
 
     def _outlive(self, packet: Packet) -> None:
         """What was outstanding when the request for this reply was sent can no longer come.
@@ -427,8 +454,10 @@ class Line:
         self._counters.bytes_received += len(data)
         parser = Parser()
         for packet in [*parser.feed(data), *parser.flush()]:
-            self._outlive(packet)
-            if not self._take_late(packet, tries):
+            doubtful = self._may_have_swallowed(packet)
+            if not doubtful:
+                self._outlive(packet)
+            if doubtful or not self._take_late(packet, tries):
                 self._counters.stale_replies += 1
         self._count(parser)
 
