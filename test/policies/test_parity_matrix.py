@@ -38,17 +38,11 @@ def test_share_has_every_option(kind):
     assert not drawn - options((seed, era, kind) for era in ERAS for seed in SHARE[kind, era])
 
 
-@pytest.fixture(scope="module")
-def both(lerobot):
-    """Both eras, which take their seconds to start beside each other."""
-    return {era: lerobot(era) for era in ERAS}
-
-
 @pytest.mark.parametrize(("kind", "era", "seed"), RUNS)
-def test_chunks_and_sequences_are_lerobots(kind, era, seed, both, one_thread):
+def test_chunks_and_sequences_are_lerobots(kind, era, seed, lerobot, one_thread):
     case = draw(seed, era, kind)
     with tempfile.TemporaryDirectory() as folder:
-        arrays = exchange(case, both[era], Path(folder))
+        arrays = exchange(case, lerobot(era), Path(folder))
         for backend in ("torch", "torch-optimized")[: 2 if kind == "act" else 1]:
             deviation = deviate(case, arrays, Path(folder), backend)
             assert measure(kind, backend, deviation) < LIMITS[kind], backend
