@@ -138,6 +138,10 @@ class Started:
     def chunks(self):
         return self.graph.seen.chunks(self._since_ns, 2**62)
 
+    def reset(self):
+        """A new episode, from the seed."""
+        self.graph.director.trigger(f"{self.name}/reset")
+
     def wait_for_chunks(self, count):
         self.wait("chunks", lambda: len(self.chunks()) >= count)
 
