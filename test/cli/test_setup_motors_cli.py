@@ -8,7 +8,8 @@ from terminal_session import CTRL_C, ENTER, TerminalSession
 from armlet.cli.main import main
 from armlet.feetech import REGISTERS, Bus, EmulatedBus
 
-QUICK = ("--patience", "0.1")
+# Who does not answer in time is not there; a busy machine may take a tenth of a second.
+QUICK = ("--patience", "0.2")
 
 
 class Bench:
