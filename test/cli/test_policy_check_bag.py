@@ -1,6 +1,5 @@
 """`armlet policy check --bag`: a recording of the robot, good and in every way wrong."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,17 +18,14 @@ from made_bags import STATES, Recorded, picture_topic, write  # noqa: E402
 from made_episodes import START_NS, jpeg  # noqa: E402
 
 from armlet.arm import calibration as calibrations  # noqa: E402
-from armlet.cli import policy as command  # noqa: E402
+from armlet.cli.main import main  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 
 PERIOD_NS = 10**9 // 30
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["policy", "check", *map(str, arguments)])
-    return args.run(args)
+    return main(["policy", "check", *map(str, arguments)])
 
 
 def recording(

@@ -1,6 +1,5 @@
 """`armlet policy check` on files: what it prints, what it draws, how it exits."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 import check_world as w  # noqa: E402
 
 from armlet.arm import calibration as calibrations  # noqa: E402
-from armlet.cli import policy as command  # noqa: E402
+from armlet.cli.main import main  # noqa: E402
 from armlet.cli.policy_check import dataset_evidence  # noqa: E402
 from armlet.episodes import DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
@@ -23,10 +22,7 @@ from armlet.sim import FOLLOWER  # noqa: E402
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["policy", "check", *map(str, arguments)])
-    return args.run(args)
+    return main(["policy", "check", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")

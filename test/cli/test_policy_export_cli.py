@@ -1,6 +1,5 @@
 """`armlet policy export`, and inspect and infer on what it writes."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -16,17 +15,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 
 from small_policies import act_config, make_act, make_observation, make_statistics
 
-from armlet.cli import policy as command
 from armlet.cli import policy_export
+from armlet.cli.main import main
 from armlet.policies import export as exports
 from armlet.policies import load_policy, save_checkpoint
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["policy", *map(str, arguments)])
-    return args.run(args)
+    return main(["policy", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")

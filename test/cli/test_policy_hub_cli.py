@@ -1,6 +1,5 @@
 """A checkpoint named as a repository of the Hub: inspected and checked from its cache, offline."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,16 +17,13 @@ from small_policies import make_statistics  # noqa: E402
 from small_smolvla import make_language_model, make_smolvla, smolvla_config  # noqa: E402
 
 from armlet.arm import calibration as calibrations  # noqa: E402
-from armlet.cli import policy as command  # noqa: E402
+from armlet.cli.main import main  # noqa: E402
 from armlet.policies import load_policy, save_checkpoint  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["policy", *map(str, arguments)])
-    return args.run(args)
+    return main(["policy", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")

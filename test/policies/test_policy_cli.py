@@ -1,4 +1,3 @@
-import argparse
 import io
 
 import numpy as np
@@ -6,16 +5,14 @@ import pytest
 from small_policies import act_config, make_observation
 
 from armlet.cli import policy as cli
+from armlet.cli.main import main
 from armlet.policies import load_policy
 
 STEPS = 6
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    parsed = parser.parse_args(["policy", *map(str, arguments)])
-    return parsed.run(parsed)
+    return main(["policy", *map(str, arguments)])
 
 
 @pytest.fixture
