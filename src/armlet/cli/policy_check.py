@@ -96,9 +96,14 @@ def run(args: argparse.Namespace) -> int:
         from armlet.policies.check import refusal_report
 
         report = refusal_report(error)
-    except (CalibrationError, DatasetError, ObservationError) as error:
-        return _unusable(error)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (
+        CalibrationError,
+        DatasetError,
+        ObservationError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         return _unusable(error)
     if args.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))

@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--embodiment",
-        metavar="ROBOT",
-        help="whose statistics to take, where a checkpoint has those of several robots",
-    )
+    add_embodiment(parser)
     parser.add_argument(
         "--vlm",
         type=Path,
@@ -28,6 +24,14 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="CAMERA",
         help="a camera the SmolVLA policy was trained without",
+    )
+
+
+def add_embodiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--embodiment",
+        metavar="ROBOT",
+        help="whose statistics to take, where a checkpoint has those of several robots",
     )
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .policy_choices import add_embodiment
+
 if TYPE_CHECKING:
     from armlet.policies.export import Manifest
 
@@ -44,11 +46,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         choices=("degrees", "range_m100_100"),
         help="with a calibration, units of the dataset, where the checkpoint does not say",
     )
-    export.add_argument(
-        "--embodiment",
-        metavar="ROBOT",
-        help="whose statistics to take, where a checkpoint has those of several robots",
-    )
+    add_embodiment(export)
     export.set_defaults(run=run)
 
 
