@@ -76,7 +76,7 @@ class Graph:
             if choices and value not in choices:
                 raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
         values = {name: arg.default for name, arg in known.items()} | dict(given)
-        nodes = self.describe(values)
+        nodes = _in_time(self.describe(values), values)
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [dataclasses.replace(spec, environment=environment) for spec in nodes]
@@ -124,6 +124,8 @@ def _calibration(arm: str) -> str:
 
 
 BOOLEAN = ("true", "false")
+# In the bench's directory, as in nodes.sim_bench.
+LOCKSTEP_SOCKET = "lockstep"
 # Begins the name of a repository, where a directory could be given; as in policies.hub.
 HUB = "hub:"
 
@@ -179,6 +181,11 @@ STRATEGIES = (
     "weighted_blend",
     "rtc",
 )
+LATENCY = Argument(
+    "inference_latency_s",
+    "measured",
+    "what inference takes of simulated time: measured, or seconds, so that runs are repeated",
+)
 INFERENCE = (
     POLICY_UNITS,
     Argument("embodiment", "", "whose statistics to take, where they are stored by robot"),
@@ -191,13 +198,30 @@ INFERENCE = (
     Argument("backend", "torch", "what runs the network", ("torch", "onnxruntime", "openvino")),
     Argument("precision", "float32", "what it computes in", ("float32", "bfloat16")),
     Argument("running", "true", "let the policy drive from the start", BOOLEAN),
+    LATENCY,
 )
 POLICY = (
     Argument("checkpoint", "", CHECKPOINT),
     Argument("threads", "0", "CPU threads of inference; 0: torch's default"),
     *INFERENCE,
 )
+TIME = (
+    Argument(
+        "use_sim_time",
+        "auto",
+        "simulated time, which the bench owns and moves in lockstep; auto: with the bench",
+        ("auto", *BOOLEAN),
+    ),
+    Argument(
+        "real_time_factor",
+        "1",
+        "simulated seconds in a second, at most; 0: as fast as this computer can",
+    ),
+    Argument("start_s", "0", "Unix time at which simulated time begins; 0: now"),
+    Argument("participants", "", "more programs that simulated time waits for, comma separated"),
+)
 BENCH = (
+    *TIME,
     Argument("bench_directory", _bench_directory(), "where the emulated serial ports appear"),
     Argument("seed", "0", "seed of targets and motions on the emulated bench"),
     Argument("paced", "true", "emulated bytes take their time on the wire", BOOLEAN),
@@ -361,7 +385,16 @@ def _policy(values: Values) -> list[NodeSpec]:
             "give checkpoint:=DIR, a LeRobot ACT or SmolVLA checkpoint directory, or "
             "checkpoint:=hub:owner/name@revision"
         )
-    passed = ("joint_units", "embodiment", "without", "strategy", "device", "backend", "precision")
+    passed = (
+        "joint_units",
+        "embodiment",
+        "without",
+        "strategy",
+        "device",
+        "backend",
+        "precision",
+        "inference_latency_s",
+    )
     spec = _spec(
         "policy",
         values,
@@ -375,6 +408,35 @@ def _policy(values: Values) -> list[NodeSpec]:
     )
     # Without the policy the arm holds, and people may still teleoperate and record.
     return [NodeSpec(spec.executable, spec.name, spec.parameters, spec.namespace, required=False)]
+
+
+def _simulated(values: Values) -> bool:
+    if values["use_sim_time"] == "auto":
+        return _emulated(values)
+    return values["use_sim_time"] == "true"
+
+
+def _in_time(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
+    """The nodes with the time they live in: the computer's own, /clock, or the bench's."""
+    if not _simulated(values):
+        return nodes
+    given: dict[str, Any] = {"use_sim_time": True}
+    if not _emulated(values):
+        return [_with(spec, given) for spec in nodes]
+    given["lockstep"] = str(Path(values["bench_directory"]) / LOCKSTEP_SOCKET)
+    others = [spec.label for spec in nodes if spec.executable != "sim_bench"]
+    others += [name for name in values["participants"].split(",") if name]
+    own = {
+        "keeps_time": True,
+        "participants": others,
+        "real_time_factor": _number(values, "real_time_factor"),
+        "start_s": _number(values, "start_s"),
+    }
+    return [_with(spec, own if spec.executable == "sim_bench" else given) for spec in nodes]
+
+
+def _with(spec: NodeSpec, parameters: Mapping[str, Any]) -> NodeSpec:
+    return dataclasses.replace(spec, parameters={**spec.parameters, **parameters})
 
 
 def _describe_sim(values: Values) -> list[NodeSpec]:

@@ -86,6 +86,13 @@ class Supervisor:
                 return True
         return False
 
+    def trouble(self) -> str:
+        """Which required node has ended, in words; empty if all run."""
+        for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=False):
+            if spec.required and process.poll() is not None:
+                return f"{label} ended with status {process.returncode}"
+        return ""
+
     def _required_node_ended(self) -> bool:
         for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=True):
             if process.poll() is None or label in self._reported:

@@ -127,7 +127,7 @@ class Arm:
     def matches(self, bus: Bus) -> bool:
         """Whether an open bus is this arm's, by ids, model and calibration. Raises PortError."""
         registers = [REGISTERS[name] for name in _IDENTITY]
-        reply = bus.sync_read(registers, self._ids, until=time.monotonic() + _FIND_S)
+        reply = bus.sync_read(registers, self._ids, until=self._until(_FIND_S))
         if reply.missing:
             return False
         found = ((i, *reply.values[i]) for i in self._ids)
@@ -423,7 +423,7 @@ class Arm:
                     self.servos.tell(joint, "Torque_Enable", 0)
             # sync_read gives the value even of a servo that reports overload with it.
             ids = [self.servos.ids[joint] for joint in on]
-            values = self.bus.sync_read([_TORQUE], ids, until=time.monotonic() + _PROOF_S).values
+            values = self.bus.sync_read([_TORQUE], ids, until=self._until(_PROOF_S)).values
             on = [joint for joint in on if values.get(self.servos.ids[joint], (1,)) != (0,)]
             if not on:
                 return
@@ -432,6 +432,10 @@ class Arm:
 
     def close(self) -> None:
         self.bus.close()
+
+    def _until(self, wait_s: float) -> float:
+        """The time.monotonic() by which to have asked: never less than the bus's least patience."""
+        return time.monotonic() + max(wait_s, self.bus.least_wait_s)
 
 
 def _telemetry(

@@ -51,6 +51,8 @@ class ControlSettings:
 
     period_s: time between cycles.
     answer_share: share of the period in which servos that did not answer are asked again.
+    answer_wait_s: they are waited for at least this long, by the wall clock: in simulated time an
+    emulated line takes none of the period, however slow the computer is.
     feedback: what every cycle reads: position and velocity ("state"), or all readings ("full").
     telemetry_hz: how often each servo's other readings are taken, one servo at a time.
     command_timeout_s: without a command for this long the commander is gone, and the arm holds.
@@ -64,6 +66,7 @@ class ControlSettings:
 
     period_s: float = 0.01
     answer_share: float = 0.7
+    answer_wait_s: float = 0.0
     feedback: Feedback = "state"
     telemetry_hz: float = 2.0
     command_timeout_s: float = 0.5
@@ -295,6 +298,16 @@ class Control:
                     self.state = State.LOST
             return self.state is State.UNARMED
 
+    def clock_was_set_back(self) -> None:
+        """Commands and the trajectory are of another time: drop them, and hold."""
+        with self._lock:
+            self._commands.clear()
+            self._trajectory = None
+            self._written_s = None
+            self._saw_all(self._clock())
+            self._release_at_s = self._clock()
+            self._upkeep.clock_was_set_back(self._clock())
+
     # --- commands ---------------------------------------------------------------------------
 
     def hold(self) -> None:
@@ -399,7 +412,9 @@ class Control:
             if self.state is State.LOST:
                 return _NOTHING
             settings, now_s = self.settings, self._clock()
-            until = time.monotonic() + settings.answer_share * settings.period_s
+            wait_s = max(settings.answer_share * settings.period_s, settings.answer_wait_s)
+            # The wall clock: bytes are waited for on a real line.
+            until = time.monotonic() + wait_s
             sample, applied = None, None
             try:
                 goal = self._next_goal(now_ns, now_s)

@@ -82,6 +82,10 @@ class Upkeep:
         self._protection.began(remedy, now_s)
         return first_aid.treat(remedy, self._arm.servos, self._protection, self._wanted)
 
+    def clock_was_set_back(self, now_s: float) -> None:
+        """What is due next is due now."""
+        self._due_s = now_s
+
     def read_telemetry(self, armed: bool, slot_s: float, now_s: float, until: float) -> str | None:
         """One servo's other readings, if it is time: every slot_s.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from armlet.arm import SO101_JOINTS
-from armlet.bringup import graph
+from armlet.bringup import LOCKSTEP_SOCKET, graph
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
@@ -23,6 +22,14 @@ from armlet.supervisor import Supervisor
 from .director import DemoError, Director
 from .terminal import Terminal
 
+# In simulated time a run is the same on every computer, to the bit.
+REPEATABLE = {
+    "use_sim_time": "true",
+    "real_time_factor": "0",
+    "start_s": "1735689600",
+    "inference_latency_s": "0.05",
+    "participants": "demo",
+}
 SETTLE_S = 0.6
 POLICY_S = 4.0
 
@@ -46,6 +53,7 @@ class DemoPlan:
     demonstrations: int = 3
     reaches: int = 6
     seed: int = 0
+    simulated: bool = True
 
     @property
     def dataset(self) -> Path:
@@ -63,17 +71,19 @@ class DemoPlan:
 @contextmanager
 def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Director]:
     """The sim graph, recording into root, and a director for it."""
-    given = {"root": str(root), "task": "touch the red target", "seed": str(plan.seed), **arguments}
+    given = {"root": str(root), "task": "touch the red target", "seed": str(plan.seed)}
+    given |= REPEATABLE if plan.simulated else {"use_sim_time": "false"}
     with (
         tempfile.TemporaryDirectory(prefix="armlet-demo-") as directory,
         plan.log.open("a") as log,
     ):
-        nodes = graph("sim").nodes({**given, "bench_directory": directory})
+        nodes = graph("sim").nodes({**given, "bench_directory": directory, **arguments})
         supervisor = Supervisor(nodes, log)
         director = None
+        lockstep = Path(directory) / LOCKSTEP_SOCKET if plan.simulated else None
         try:
             supervisor.start(Path(directory))
-            director = Director()
+            director = Director(lockstep=lockstep, trouble=supervisor.trouble)
             yield director
         finally:
             if director is not None:
@@ -107,12 +117,15 @@ def record_demonstrations(director: Director, plan: DemoPlan, terminal: Terminal
     for number in range(1, plan.demonstrations + 1):
         of = f"{number}/{plan.demonstrations}"
         duration_s = float(director.trigger("sim_bench/reset"))
-        terminal.wait(duration_s + SETTLE_S, f"demonstration {of}: leader and follower go home")
+        with terminal.bar(f"demonstration {of}: leader and follower go home") as bar:
+            director.let_pass(duration_s + SETTLE_S, bar)
         director.trigger("recorder/start_recording")
         duration_s = float(director.trigger("sim_bench/demonstrate"))
-        terminal.wait(duration_s + SETTLE_S, f"demonstration {of}: recording")
+        with terminal.bar(f"demonstration {of}: recording") as bar:
+            director.let_pass(duration_s + SETTLE_S, bar)
         saved = director.trigger("recorder/stop_recording")
-        error = director.seen.reach_rows(time.time_ns() - 300_000_000, time.time_ns())[1]
+        now_ns = director.now_ns
+        error = director.seen.reach_rows(now_ns - 300_000_000, now_ns)[1]
         touched = f", tip {1000 * error.mean():.1f} mm from the target" if len(error) else ""
         terminal.say(f"demonstration {of}: {saved}{touched}")
 
@@ -124,13 +137,15 @@ def drive_by_policy(director: Director, plan: DemoPlan, terminal: Terminal) -> l
         of = f"{number}/{plan.reaches}"
         director.trigger("sim_bench/reset")
         director.drive_to(SO101_JOINTS, HOME)
-        terminal.wait(SETTLE_S, f"target {of}: at home")
+        with terminal.bar(f"target {of}: at home") as bar:
+            director.let_pass(SETTLE_S, bar)
         director.trigger("recorder/start_recording")
-        since_ns = time.time_ns()
+        since_ns = director.now_ns
         director.set("policy/set_running", True)
-        terminal.wait(POLICY_S, f"target {of}: the policy drives")
+        with terminal.bar(f"target {of}: the policy drives") as bar:
+            director.let_pass(POLICY_S, bar)
         director.set("policy/set_running", False)
-        until_ns = time.time_ns()
+        until_ns = director.now_ns
         director.trigger("recorder/stop_recording")
         reach = _measure(director, since_ns, until_ns)
         reaches.append(reach)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,43 +15,113 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from armlet.nodes.clock import RosClock
+from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import joint_state, joint_trajectory, to_ns, trajectory
-from armlet.nodes.node import COMMAND_QOS, STATE_QOS
+from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS, make_executor
+from armlet.sim.lockstep import DIRECTOR, Turn
 
 from .measurements import Measurements
+
+# Answers are waited for by the wall clock: a busy computer may take long to give them.
+ANSWER_S = 120.0
+# In simulated time conditions are looked at this often.
+LOOK_S = 0.05
+DRIVE_S = 10.0
+COMMAND_S = 0.02
+
+Progress = Callable[[float], None]
+"""Is given the share of a wait that is over, 0..1."""
 
 
 class DemoError(Exception):
     """The demo cannot go on; the message says which part did not answer."""
 
 
-class Director:
-    """Calls the graph's services and listens to its topics from a thread of its own."""
+class _DirectorNode(InLockstep, Node):
+    """The director's node, in simulated time or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, simulated: bool, lockstep: Path | None) -> None:
+        super().__init__(name, parameter_overrides=[Parameter("use_sim_time", value=simulated)])
+        self.clock = RosClock(self)
+        if lockstep is not None:
+            self.join_lockstep(lockstep)
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+
+class Director:
+    """Calls the graph's services and listens to its topics from a thread of its own.
+
+    In lockstep nothing happens but by the director: time stands still while it acts, and goes on
+    only in `let_pass`, `wait_for` and `drive_to`.
+
+    simulated: its time is that of /clock. lockstep: the bench's socket; implies simulated. name:
+    of its node, which the bench expects among the participants. trouble: asked now and then while
+    something is waited for; what it answers, in words, ends the wait.
+    """
+
+    def __init__(
+        self,
+        simulated: bool = False,
+        lockstep: Path | None = None,
+        name: str = "demo",
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
         rclpy.init()
-        self._node = Node("demo")
+        self._trouble = trouble
+        self._node = _DirectorNode(name, simulated or lockstep is not None, lockstep)
+        self._turn: Turn | None = None
+        if lockstep is not None:
+            self._turn = self._node.take_turns("director", DIRECTOR)
+            self._turn.busy()
         self.seen = Measurements()
         self._commands = self._node.create_publisher(JointState, "joint_commands", COMMAND_QOS)
         self._chunks = self._node.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
         self._listen()
-        self._executor = SingleThreadedExecutor()
+        self._executor = make_executor()
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="director", daemon=True)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="director", daemon=True)
         self._thread.start()
+        self._node.ready()
+        if self._turn is not None:
+            self._wait_for_the_clock()
+
+    def _wait_for_the_clock(self) -> None:
+        """Before the bench has said what time it is, there is none to count from."""
+        end_s = time.monotonic() + ANSWER_S
+        while not self.now_ns:
+            if trouble := self._trouble():
+                raise DemoError(trouble)
+            if time.monotonic() > end_s:
+                raise DemoError(f"the bench did not start within {ANSWER_S:.0f} s")
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
-        self._executor.shutdown()
+        self._node.leave_lockstep()
+        self._ending.set()
         self._thread.join()
+        self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown()
+
+    def _spin(self) -> None:
+        while not self._ending.is_set():
+            self._executor.spin_once(timeout_sec=SPIN_S)
+
+    @property
+    def now_ns(self) -> int:
+        """The time of the graph, ns."""
+        return self._node.clock.now_ns()
 
     def _listen(self) -> None:
         def on(kind: type, topic: str, handler: Callable[[Any], None]) -> None:
@@ -59,7 +130,7 @@ class Director:
         seen = self.seen
         for topic in ("joint_states", "applied_joint_commands", "observation/state", "action"):
             on(JointState, topic, lambda m, t=topic: seen.joints(t, to_ns(m.header.stamp), m))
-        on(Float64, "sim_bench/reach_error", lambda m: seen.reach(time.time_ns(), m.data))
+        on(Float64, "sim_bench/reach_error", lambda m: seen.reach(self.now_ns, m.data))
         on(PointStamped, "sim_bench/target", lambda m: seen.target(m.point.x, m.point.y))
         on(JointTrajectory, "joint_trajectory", self._on_trajectory)
         on(Float64MultiArray, "policy/latency", lambda m: seen.latency(list(m.data)))
@@ -69,7 +140,25 @@ class Director:
         with contextlib.suppress(ValueError):  # a hold, or what the bus will refuse
             self.seen.chunk(trajectory(message, 0))
 
-    def trigger(self, service: str, timeout_s: float = 30.0) -> str:
+    def let_pass(self, duration_s: float, progress: Progress = lambda share: None) -> None:
+        """Let time pass: the graph's. Raises DemoError if there is trouble meanwhile."""
+        begun_ns = self.now_ns
+        due_ns = begun_ns + round(1e9 * duration_s)
+        if self._turn is not None:
+            self._turn.ask(due_ns)
+        while not self._is_due(due_ns):
+            if trouble := self._trouble():
+                raise DemoError(trouble)
+            progress(min(1.0, (self.now_ns - begun_ns) * 1e-9 / duration_s))
+
+    def _is_due(self, due_ns: int) -> bool:
+        if self._turn is not None:
+            return self._turn.came(SPIN_S)
+        left_s = (due_ns - self.now_ns) * 1e-9
+        time.sleep(max(0.0, min(left_s, SPIN_S)))
+        return self.now_ns >= due_ns
+
+    def trigger(self, service: str, timeout_s: float = ANSWER_S) -> str:
         """Call a Trigger service; its message. Raises DemoError if it fails or does not answer."""
         return self._answer(service, self.call(Trigger, service, Trigger.Request(), timeout_s))
 
@@ -85,18 +174,27 @@ class Director:
             raise DemoError(f"{node} could not {transition}")
 
     def wait_for(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until something has been seen. Raises DemoError naming what did not come."""
-        if not self.seen.wait_until(ready, timeout_s):
+        """Wait until something has been seen. Raises DemoError naming what did not come.
+
+        timeout_s: of the graph's time in lockstep, else of the wall clock.
+        """
+        if self._turn is None:
+            came = self.seen.wait_until(ready, timeout_s)
+        else:
+            end_ns = self.now_ns + round(1e9 * timeout_s)
+            while not (came := ready()) and self.now_ns < end_ns:
+                self.let_pass(LOOK_S)
+        if not came:
             raise DemoError(f"{what} did not come within {timeout_s:.0f} s")
 
     def command(self, joints: Sequence[str], goal: Any) -> None:
         """Publish one joint command, radians, stamped now."""
-        self._commands.publish(joint_state(joints, time.time_ns(), np.asarray(goal)))
+        self._commands.publish(joint_state(joints, self.now_ns, np.asarray(goal)))
 
     def follow(self, joints: Sequence[str], duration_s: float, rows: Any) -> None:
         """Publish a trajectory of evenly spaced rows (k, n), radians, from now on."""
         step_s = duration_s / max(1, len(rows) - 1)
-        self._chunks.publish(joint_trajectory(joints, time.time_ns(), step_s, np.asarray(rows)))
+        self._chunks.publish(joint_trajectory(joints, self.now_ns, step_s, np.asarray(rows)))
 
     def cancel(self) -> None:
         """Publish an empty trajectory: the arm stops following."""
@@ -104,16 +202,16 @@ class Director:
 
     def drive_to(self, joints: Sequence[str], goal: Any, tolerance_rad: float = 0.05) -> None:
         """Command the arm to a pose (radians) until it is there. Raises DemoError after 10 s."""
-        deadline = time.monotonic() + 10.0
+        end_ns = self.now_ns + round(1e9 * DRIVE_S)
         while self.seen.distance(goal) > tolerance_rad:
-            if time.monotonic() > deadline:
+            if self.now_ns > end_ns:
                 raise DemoError(
                     f"the arm did not reach its start; {self.seen.distance(goal):.2f} rad off"
                 )
             self.command(joints, goal)
-            time.sleep(0.02)
+            self.let_pass(COMMAND_S)
 
-    def call(self, kind: Any, service: str, request: Any, timeout_s: float = 30.0) -> Any:
+    def call(self, kind: Any, service: str, request: Any, timeout_s: float = ANSWER_S) -> Any:
         """Call a service of any kind; its response. Raises DemoError if there is none."""
         client = self._node.create_client(kind, service)
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 _WIDTH = 30
@@ -23,12 +25,15 @@ class Terminal:
         elapsed = time.monotonic() - self._begun
         print(f"{clear}[{elapsed:5.1f} s] {text}", file=self._output, flush=True)
 
-    def wait(self, duration_s: float, what: str) -> None:
-        """Let some seconds pass, showing how far they have."""
-        begun = time.monotonic()
-        while (left := begun + duration_s - time.monotonic()) > 0:
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Callable[[float], None]]:
+        """A bar on a terminal; to be given the share of a wait that is over, 0..1."""
+
+        def show(share: float) -> None:
             if self._output.isatty():
-                filled = round(_WIDTH * (1 - left / duration_s))
+                filled = round(_WIDTH * share)
                 bar = "█" * filled + "░" * (_WIDTH - filled)
                 print(f"{_CLEAR}          {bar} {what}", end="", file=self._output, flush=True)
-            time.sleep(min(left, 0.1))
+
+        show(0.0)
+        yield show

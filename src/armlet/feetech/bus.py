@@ -12,8 +12,9 @@ from typing import Self
 from armlet.feetech.counters import Counters, ServoCounters
 from armlet.feetech.errors import CorruptReply, NoReply, PortError, ServoError
 from armlet.feetech.exchange import Answer, Request
-from armlet.feetech.line import Line
+from armlet.feetech.line import Line, Stamp, unix_stamp
 from armlet.feetech.packets import ErrorBit, Instruction, Packet
+from armlet.feetech.patience import SHORTEST_S
 from armlet.feetech.port import SerialPort
 from armlet.feetech.registers import MODEL_NUMBER, Register
 from armlet.feetech.sync import SyncRead, SyncWrite, check_ids, check_writable, gather
@@ -35,13 +36,26 @@ class Bus:
         baudrate: bits per second.
         timeout_s: patience for replies (return delay and adapter latency) beyond their wire time.
 
-    All three are attributes too; changing them takes effect when the port is opened next.
+        least_wait_s: least patience. The line learns how long replies take and waits no longer; an
+            emulated line in simulated time takes no time of its own, only its computer does.
+        stamp: the time on the stamps' clock, ns, of an instant of time.monotonic_ns().
+
+    All are attributes too; changing them takes effect when the port is opened next.
     """
 
-    def __init__(self, port: str, baudrate: int = 1_000_000, timeout_s: float = 0.02) -> None:
+    def __init__(
+        self,
+        port: str,
+        baudrate: int = 1_000_000,
+        timeout_s: float = 0.02,
+        least_wait_s: float = SHORTEST_S,
+        stamp: Stamp = unix_stamp,
+    ) -> None:
         self.port = port
         self.baudrate = baudrate
         self.timeout_s = timeout_s
+        self.least_wait_s = least_wait_s
+        self.stamp = stamp
         self._line: Line | None = None
         self._lock = threading.RLock()
         self._counters = Counters()
@@ -67,7 +81,13 @@ class Bus:
             if self._line is None:
                 device = SerialPort(self.port, self.baudrate)
                 self._line = Line(
-                    device, self.baudrate, self.timeout_s, self._counters, self._servos
+                    device,
+                    self.baudrate,
+                    self.timeout_s,
+                    self._counters,
+                    self._servos,
+                    self.least_wait_s,
+                    self.stamp,
                 )
 
     def close(self) -> None:

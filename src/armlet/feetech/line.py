@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from armlet.feetech.counters import Counters as Counters
 from armlet.feetech.counters import ServoCounters as ServoCounters
@@ -19,7 +19,7 @@ from armlet.feetech.packets import (
     Parser,
     encode,
 )
-from armlet.feetech.patience import Patience
+from armlet.feetech.patience import SHORTEST_S, Patience
 from armlet.feetech.port import SerialPort
 from armlet.feetech.registers import MODEL_NUMBER
 
@@ -38,11 +38,18 @@ _OUTSTANDING_S = 1.0
 """A reply that comes later than that is not reckoned with. Adapters and computers have been seen to
 stand still for half of it."""
 
+Stamp = Callable[[int], int]
+
 _INSTRUCTIONS = frozenset(Instruction)
 _HEADER_BYTE = HEADER[:1]
 
 _SHORT_TRY_S = 0.0003
 """About what asking one servo again takes, at 1 Mbaud."""
+
+
+def unix_stamp(monotonic_ns: int) -> int:
+    """Unix time, ns, of a recent instant of time.monotonic_ns()."""
+    return time.time_ns() - (time.monotonic_ns() - monotonic_ns)
 
 
 class Line:
@@ -67,6 +74,8 @@ class Line:
         timeout_s: longest patience for replies beyond that time.
         counters: counted into.
         servos: counted into, by id.
+        least_wait_s: shortest patience, see `Patience`.
+        stamp: the time on the stamps' clock, ns, of an instant of time.monotonic_ns().
     """
 
     def __init__(
@@ -76,8 +85,11 @@ class Line:
         timeout_s: float,
         counters: Counters,
         servos: dict[int, ServoCounters],
+        least_wait_s: float = SHORTEST_S,
+        stamp: Stamp = unix_stamp,
     ) -> None:
-        self.patience = Patience(timeout_s)
+        self.patience = Patience(timeout_s, least_wait_s)
+        self.stamp = stamp
         self._suspects: dict[int, float] = {}
         self._settled = True
         self._device = device

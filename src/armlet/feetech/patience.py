@@ -40,17 +40,19 @@ class Patience:
 
     Args:
         longest_s: upper bound.
+        shortest_s: lower bound. As long as the upper one where an emulated line has no time of its
+            own, so that a computer's pauses are never taken for lost replies.
 
     Attributes:
         wait_s: seconds to wait beyond wire time.
         delay_s: smoothed mean of the delays seen, seconds.
     """
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float, shortest_s: float = SHORTEST_S) -> None:
         self.wait_s = longest_s
         self.delay_s = 0.0
         self._longest_s = longest_s
-        self._shortest_s = min(SHORTEST_S, longest_s)
+        self._shortest_s = min(shortest_s, longest_s)
         self._deviation_s: float | None = None
         self._silences = 0
         self._on_time = 0

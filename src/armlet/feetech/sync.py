@@ -40,8 +40,8 @@ class SyncReply:
         values: servo id -> one value per register, in the order asked. Only servos that answered.
         missing: ids that did not answer, intact and in time, in the order asked.
         errors: servo id -> error bits, only for servos that answered with any set.
-        stamp_ns: Unix time midway between the request written and the last reply received, in ns,
-            of the first try that brought anything.
+        stamp_ns: by the bus's stamps, midway between the request written and the last reply
+            received, in ns, of the first try that brought anything.
         retried: ids whose values came from a later try than that, hence are younger than the stamp.
     """
 
@@ -206,7 +206,7 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
             command = b""
         length = _wait_for_length(line, plan, until)
         if length is None:
-            return SyncReply({}, plan.ids, {}, time.time_ns())
+            return SyncReply({}, plan.ids, {}, line.stamp(time.monotonic_ns()))
     form = plan.form(plan.ids, length)
     first_until = until
     if until is not None:
@@ -215,7 +215,7 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
     answer = line.ask(form.request, command, first_until)
     if answer.block is None and until is not None:
         return _retry(line, plan, [(form, answer)], until)
-    return _reply(plan, [(form, answer)])
+    return _reply(line, plan, [(form, answer)])
 
 
 def _wait_for_length(line: Line, plan: SyncRead, until: float | None) -> int | None:
@@ -243,7 +243,7 @@ def _retry(
             break
         asked = [Try(form.request, answer) for form, answer in tries]
         tries.append((form, line.ask_again(form.request, until, asked)))
-    return _reply(plan, tries)
+    return _reply(line, plan, tries)
 
 
 def _missing(plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> tuple[int, ...]:
@@ -251,7 +251,7 @@ def _missing(plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> tuple[
     return tuple([id for id in plan.ids if id not in found])
 
 
-def _reply(plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> SyncReply:
+def _reply(line: Line, plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> SyncReply:
     values: dict[int, tuple[int, ...]] = {}
     errors: dict[int, ErrorBit] = {}
     retried: set[int] = set()
@@ -263,7 +263,8 @@ def _reply(plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> SyncRepl
         elif answered:
             first = answer
         form.decode(answer, values, errors)
-    stamp_ns = _stamp_ns(first)
+    # Midway between request and last reply.
+    stamp_ns = line.stamp((first.written_ns + first.last_ns) // 2)
     if len(values) == len(plan.ids) and len(tries) == 1:
         return SyncReply(values, (), errors, stamp_ns)
     return SyncReply(
@@ -273,9 +274,3 @@ def _reply(plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> SyncRepl
         stamp_ns,
         tuple([id for id in plan.ids if id in retried]),
     )
-
-
-def _stamp_ns(answer: Answer) -> int:
-    """Unix time midway between request and last reply."""
-    middle_ns = (answer.written_ns + answer.last_ns) // 2
-    return time.time_ns() - (time.monotonic_ns() - middle_ns)

@@ -7,7 +7,6 @@ with it, in the label of observation/skew and action/skew (`messages.parse_ledge
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -135,7 +134,7 @@ class AlignerNode(ArmletNode):
         groups = []
         for streams in filter(None, (observation, action)):
             configs = [source.config for stream in streams for source in stream.sources]
-            watches = {config.name: Watch(time.monotonic()) for config in configs}
+            watches = {config.name: Watch(self.clock.seconds()) for config in configs}
             groups.append(Group(Aligner(configs, fps, max_wait_s), streams, watches))
         return groups
 
@@ -182,7 +181,7 @@ class AlignerNode(ArmletNode):
                 self._check_size(name, message)
             except MessageError as error:
                 aligner.ledger.streams[name].refused += 1
-                self._refusals[name] = time.monotonic(), str(error)
+                self._refusals[name] = self.clock.seconds(), str(error)
                 self.get_logger().error(f"{name}: {error}", throttle_duration_sec=5.0)
                 return
             aligner.push(name, stamp_ns, value, fingerprint)
@@ -211,7 +210,7 @@ class AlignerNode(ArmletNode):
         self._subscriptions_here.clear()
 
     def _emit(self) -> None:
-        now_ns, behind_ns = self.now_ns(), self._pauses.turn(time.monotonic_ns())
+        now_ns, behind_ns = self.now_ns(), self._pauses.turn(self.clock.steady_ns())
         for group in self._groups:
             for frame in group.aligner.frames(now_ns, behind_ns):
                 self._publish(group, frame)
@@ -275,7 +274,7 @@ class AlignerNode(ArmletNode):
                 name = source.config.name
                 account = group.aligner.ledger.streams[name]
                 health = group.watches[name].look(
-                    time.monotonic(), account.received, group.aligner.frozen(name)
+                    self.clock.seconds(), account.received, group.aligner.frozen(name)
                 )
                 before = group.healths.get(name)
                 group.healths[name] = health
@@ -298,7 +297,7 @@ class AlignerNode(ArmletNode):
         if health.condition not in (Condition.NEVER_SEEN, Condition.STALLED):
             return ""
         refused_s, refusal = self._refusals.get(source.config.name, (-1e9, ""))
-        if time.monotonic() - refused_s < max(1.0, health.silent_s):
+        if self.clock.seconds() - refused_s < max(1.0, health.silent_s):
             return f"; what comes is refused: {refusal}"
         why = why_silent(self, source.topic, source.kind, source.qos)
         mend = _mend(source) if "best effort" in why else ""
@@ -315,7 +314,7 @@ class AlignerNode(ArmletNode):
 
     def _publish_ledger(self, statuses: list[DiagnosticStatus]) -> None:
         message = DiagnosticArray(status=statuses)
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = to_time(self.now_ns())
         self._ledger.publish(message)
 
     def _statuses(self) -> list[DiagnosticStatus]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,7 +161,7 @@ class CameraNode(ArmletNode):
 
     def _loop(self, ending: threading.Event) -> None:
         assert self._watch is not None
-        self._watch.began(time.monotonic())
+        self._watch.began(self.clock.seconds())
         retry_s = FIRST_RETRY_S
         while not ending.is_set():
             try:
@@ -188,12 +188,12 @@ class CameraNode(ArmletNode):
         assert self._watch is not None
         self._source.open()
         try:
-            self._controls.opened(self._source.path, time.monotonic())
+            self._controls.opened(self._source.path, self.clock.seconds())
         except CameraError:
             self._source.close()
             raise
         self._open = True
-        self._watch.began(time.monotonic())
+        self._watch.began(self.clock.seconds())
         self._recommend_path()
 
     def _recommend_path(self) -> None:
@@ -212,7 +212,10 @@ class CameraNode(ArmletNode):
         assert self._controls is not None
         assert self._watch is not None
         picture = self._source.read(READ_TIMEOUT_S)
-        now_s = time.monotonic()
+        if self.clock.simulated:
+            # A camera knows no simulated time: its picture is of when it came.
+            picture = dataclasses.replace(picture, stamp_ns=self.now_ns())
+        now_s = self.clock.seconds()
         if not self._watch.admit(picture, now_s):
             unusable = self._watch.unusable(now_s)
             if unusable:
@@ -242,7 +245,7 @@ class CameraNode(ArmletNode):
 
     def _tell(self, text: str) -> None:
         if self._trouble is None:
-            self._lost_at_s = time.monotonic()
+            self._lost_at_s = self.clock.seconds()
         if self._trouble is None or text != self._trouble.text:
             self.get_logger().error(text)
         self._trouble = Finding(Level.ERROR, text)
@@ -267,7 +270,7 @@ class CameraNode(ArmletNode):
         self.get_logger().info(f"pictures again{where} after {since_s:.1f} s")
 
     def diagnostics(self) -> list[DiagnosticStatus]:
-        now_s = time.monotonic()
+        now_s = self.clock.seconds()
         found = self._findings(now_s)
         path = "" if self._source is None else self._source.path
         status = diagnostic(

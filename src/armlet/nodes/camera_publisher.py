@@ -54,6 +54,11 @@ class CameraPublisher:
         """Whether anybody listens to the pictures."""
         return bool(self._raw.get_subscription_count() or self._jpeg.get_subscription_count())
 
+    @property
+    def listeners(self) -> dict[str, int]:
+        """How many subscriptions each topic of pictures has."""
+        return {p.topic_name: p.get_subscription_count() for p in (self._raw, self._jpeg)}
+
     def publish(self, picture: Picture, width: int, height: int) -> None:
         """Send one picture; its stamp is its time of acquisition.
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.duration import Duration
@@ -18,19 +17,14 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from armlet.arm import Trajectory
 from armlet.camera import CameraError, Intrinsics, jpeg
 
+from .stamps import to_ns as to_ns
+from .stamps import to_time as to_time
+
 _SECOND_NS = 1_000_000_000
 
 
 class MessageError(ValueError):
     """A message whose content does not fit its type's meaning."""
-
-
-def to_time(stamp_ns: int) -> Time:
-    return Time(sec=stamp_ns // _SECOND_NS, nanosec=stamp_ns % _SECOND_NS)
-
-
-def to_ns(stamp: Time) -> int:
-    return stamp.sec * _SECOND_NS + stamp.nanosec
 
 
 def joint_state(

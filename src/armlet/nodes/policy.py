@@ -38,9 +38,10 @@ from armlet.policies import (
     warm_up,
 )
 from armlet.policies.check import refusal_report
+from armlet.sim.lockstep import POLICY
 
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, joint_trajectory, skew_message
+from .messages import MessageError, diagnostic, joint_trajectory, skew_message, to_time
 from .node import (
     COMMAND_QOS,
     SENSOR_QOS,
@@ -84,6 +85,11 @@ SETTINGS = (
     Setting("max_observation_age_s", 0.3, "older observations are never fed", 0.01, 10.0),
     Setting("stop_on_drift", False, "pause when what is seen or done is far from training"),
     Setting(
+        "inference_latency_s",
+        "measured",
+        "what inference takes of simulated time: measured, or seconds, so that runs are repeated",
+    ),
+    Setting(
         "inference_limit_s", 0.0, "inference is hung after this; 0: the chunk's length", 0.0, 600.0
     ),
 )
@@ -110,6 +116,8 @@ class PolicyNode(ArmletNode):
         self._strategy = ""
         self._frames: FrameSubscriber | None = None
         self._worker: Worker | None = None
+        self._pacer = self.pacer("inference", POLICY)
+        self._latency_s: float | None = None
         self._watching: Any = None
         self._newest: Newest[LiveFrame] = Newest()
         # What follows is shared by the threads; chunk and hold are published under the lock.
@@ -135,6 +143,7 @@ class PolicyNode(ArmletNode):
 
     def setup(self) -> None:
         try:
+            self._latency_s = _declared_latency_s(self.value("inference_latency_s"))
             self._calibration = calibrations.load(Path(self.value("calibration_file")))
             self._policy = self.load()
             self._execution = self._make_execution()
@@ -191,10 +200,11 @@ class PolicyNode(ArmletNode):
             raise NotReady("an inference of before has not returned; start the node anew")
         self._accepting = True
         self._planner = None
+        self._pacer.busy()
         self._worker = Worker("inference", self._infer_loop, self.fail)
         self._watching = self.create_timer(WATCH_S, self._watch)
         self._frames = FrameSubscriber(
-            self, SENSOR_QOS, self._on_contract, self._newest.put, with_action=False
+            self, SENSOR_QOS, self._on_contract, self._on_frame, with_action=False
         )
 
     def stop(self) -> None:
@@ -215,10 +225,19 @@ class PolicyNode(ArmletNode):
         self.stop()
         self._policy = None
 
+    def _on_frame(self, frame: LiveFrame) -> None:
+        self._newest.put(frame)
+        self._pacer.signal()
+
     def _hold(self) -> None:
         """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
         self._coverage.end(self.now_ns())
-        self._chunk.publish(JointTrajectory())
+        self._send_hold()
+
+    def _send_hold(self) -> None:
+        message = JointTrajectory()
+        message.header.stamp = to_time(self.now_ns())
+        self._chunk.publish(message)
 
     # --- does the policy fit? ---------------------------------------------------------------
 
@@ -265,18 +284,23 @@ class PolicyNode(ArmletNode):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INFERENCE_NICENESS)
         policy = self._policy
         assert policy is not None
-        if self._warm_s is None:
-            self._warm_s = warm_up(policy, self.value("task"))
-            self._delays.add(self._warm_s)
-            self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
-        while not ending.is_set():
-            frame = self._newest.take(timeout_s=0.1)
-            if frame is None:
-                continue
-            if self._fits is None:
-                self._look(policy, frame)
-            elif self._fits and self._running and self._is_fresh(frame):
-                self._attempt_chunk(policy, frame)
+        try:
+            if self._warm_s is None:
+                self._warm_s = warm_up(policy, self.value("task"))
+                self._delays.add(self._warm_s if self._latency_s is None else self._latency_s)
+                self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
+            while self._pacer.next(ending):
+                frame = self._newest.take()
+                if frame is not None:
+                    self._work_on(policy, frame, ending)
+        finally:
+            self._pacer.rest()
+
+    def _work_on(self, policy: Policy, frame: LiveFrame, ending: threading.Event) -> None:
+        if self._fits is None:
+            self._look(policy, frame)
+        elif self._fits and self._running and self._is_fresh(frame):
+            self._attempt_chunk(policy, frame, ending)
 
     def _is_fresh(self, frame: LiveFrame) -> bool:
         now_ns, limit_s = self.now_ns(), self.value("max_observation_age_s")
@@ -287,18 +311,22 @@ class PolicyNode(ArmletNode):
             self._counts["stale"] += 1
         return fresh
 
-    def _attempt_chunk(self, policy: Policy, frame: LiveFrame) -> None:
+    def _attempt_chunk(self, policy: Policy, frame: LiveFrame, ending: threading.Event) -> None:
         fps = frame.contract.fps
         index = grid_index(frame.stamp_ns, fps)
         planner = self._planner_at(policy, fps)
         delay = periods(self._delays.percentile(DELAY_PERCENT), fps)
         if not planner.wants(index, delay):
             return
-        begun_s = self._busy_since_s = time.monotonic()
+        begun_s = self._busy_since_s = self.clock.seconds()
+        begun_ns = time.monotonic_ns()
         self._ages.add((self.now_ns() - frame.stamp_ns) * 1e-9)
+        if self._latency_s is not None:
+            self._pacer.plan(self._due_ns(begun_s, self._latency_s))
         try:
             observation = self._observation(frame)
             plan = planner.infer(observation, index, delay)
+            self._let_pass(begun_s, (time.monotonic_ns() - begun_ns) * 1e-9, ending)
             self._publish(frame, plan.rows)
             self._note_drift(observation, plan.rows)
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
@@ -307,7 +335,17 @@ class PolicyNode(ArmletNode):
             self.get_logger().error(f"no action: {error}", throttle_duration_sec=2.0)
         finally:
             self._busy_since_s = None
-            self._report(frame, time.monotonic() - begun_s)
+            self._report(frame, self.clock.seconds() - begun_s)
+
+    def _let_pass(self, begun_s: float, measured_s: float, ending: threading.Event) -> None:
+        """In simulated time: inference takes the time that was declared, or that it took."""
+        if self.in_lockstep:
+            latency_s = measured_s if self._latency_s is None else self._latency_s
+            self._pacer.wait_until(self._due_ns(begun_s, latency_s), ending)
+
+    @staticmethod
+    def _due_ns(begun_s: float, latency_s: float) -> int:
+        return round(1e9 * (begun_s + latency_s))
 
     def _planner_at(self, policy: Policy, fps: int) -> Planner:
         if self._planner is None or self._planner.fps != fps:
@@ -382,7 +420,7 @@ class PolicyNode(ArmletNode):
             with self._publishing:
                 # A chunk may have come just now.
                 if self._coverage.starving_s(self.now_ns()) > 0:
-                    self._chunk.publish(JointTrajectory())
+                    self._send_hold()
                     self._held = True
         state = (level, self._held, self._is_hung())
         if state != self._announced:
@@ -426,7 +464,7 @@ class PolicyNode(ArmletNode):
 
     def _busy_s(self) -> float:
         since_s = self._busy_since_s
-        return 0.0 if since_s is None else time.monotonic() - since_s
+        return 0.0 if since_s is None else self.clock.seconds() - since_s
 
     def _limit_s(self) -> float:
         if self.value("inference_limit_s") > 0:
@@ -501,6 +539,21 @@ class PolicyNode(ArmletNode):
         response.success = True
         response.message = "running" if request.data else "paused; the arm holds"
         return response
+
+
+def _declared_latency_s(text: str) -> float | None:
+    """Seconds of simulated time that inference takes; None: as measured. Raises ValueError."""
+    if text == "measured":
+        return None
+    try:
+        latency_s = float(text)
+    except ValueError:
+        latency_s = math.nan
+    if not 0 <= latency_s <= 60:
+        raise ValueError(
+            f"inference_latency_s must be measured, or 0 to 60 seconds, found {text!r}"
+        )
+    return latency_s
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
 from armlet.feetech.discovery import same_kind, serial_device, serial_devices
 from armlet.feetech.guardian import Guardian
+from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .messages import joint_state, to_ns, trajectory
 from .node import (
@@ -89,6 +90,8 @@ SETTINGS = (
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
 RECONNECT_S = (0.1, 0.2, 0.5)
 LOOK_S = 0.05
+# Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
+LOCKSTEP_WAIT_S = 3.0
 
 
 class ServoBus(ArmletNode):
@@ -101,7 +104,8 @@ class ServoBus(ArmletNode):
         self._control: Control | None = None
         self._guardian: Guardian | None = None
         self._worker: Worker | None = None
-        self._times = CycleTimes()
+        self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
+        self._times = CycleTimes(self.clock.seconds)
         self._states = self.create_publisher(JointState, "joint_states", RECORDING_QOS)
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
         self._announced = ""
@@ -140,7 +144,7 @@ class ServoBus(ArmletNode):
         self._control, self._trouble = control, ""
         if self._follower:
             self._make_command_faces()
-        self._times = CycleTimes()
+        self._times = CycleTimes(self.clock.seconds)
         self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
 
     def _make_control(self) -> Control:
@@ -149,7 +153,7 @@ class ServoBus(ArmletNode):
         if self.value("feedback") not in ("state", "full"):
             raise ValueError(f"feedback must be state or full, found {self.value('feedback')!r}")
         calibration = calibrations.load(Path(self.value("calibration_file")))
-        arm = Arm(Bus(self.value("port"), self.value("baudrate")), calibration)
+        arm = Arm(self._make_bus(), calibration)
         guard = Guard.from_calibration(
             calibration,
             self._limits(calibration, "max_velocity_rad_s"),
@@ -157,7 +161,14 @@ class ServoBus(ArmletNode):
             BeyondLimits(self.value("beyond_limits")),
         )
         settings, protection = self._control_settings(), self._protection(calibration)
-        return Control(arm, guard, settings, protection, _finder(self.value("port")))
+        finder = _finder(self.value("port"))
+        return Control(arm, guard, settings, protection, finder, self.clock.seconds)
+
+    def _make_bus(self) -> Bus:
+        port, baudrate = self.value("port"), self.value("baudrate")
+        if self.in_lockstep:
+            return Bus(port, baudrate, LOCKSTEP_WAIT_S, LOCKSTEP_WAIT_S, self.clock.stamp)
+        return Bus(port, baudrate, stamp=self.clock.stamp)
 
     def _limits(self, calibration: Calibration, name: str) -> dict[str, float]:
         return {joint: self.value(f"{joint}.{name}") or self.value(name) for joint in calibration}
@@ -171,6 +182,7 @@ class ServoBus(ArmletNode):
             command_delay_s=self.value("command_delay_s"),
             ramp_velocity=self.value("ramp_velocity_rad_s"),
             blend_s=self.value("blend_s"),
+            answer_wait_s=LOCKSTEP_WAIT_S if self.in_lockstep else 0.0,
         )
 
     def _protection(self, calibration: Calibration) -> ProtectionSettings:
@@ -262,18 +274,33 @@ class ServoBus(ArmletNode):
 
     def _run_cycles(self, ending: threading.Event) -> None:
         assert self._control is not None
-        control = self._control
-        period_s = 1 / self.value("rate_hz")
-        due_s = time.monotonic()
-        while not ending.wait(max(0.0, due_s - time.monotonic())):
-            due_s = max(due_s + period_s, time.monotonic() - period_s)
-            begun_s, now_ns = time.monotonic(), time.time_ns()
-            cycle = control.cycle(now_ns)
-            self._times.add(time.monotonic() - begun_s)
-            self._publish(control, cycle, now_ns)
-            if control.state is State.LOST:
-                self._reconnect(control, ending)
-                due_s = time.monotonic()
+        control, clock, pacer = self._control, self.clock, self._pacer
+        period_ns = round(1e9 / self.value("rate_hz"))
+        due_ns = last_ns = clock.steady_ns()
+        if clock.simulated:
+            due_ns += -due_ns % period_ns
+        try:
+            while pacer.wait_until(due_ns, ending):
+                now_ns = clock.now_ns()
+                if clock.steady_ns() < last_ns:
+                    control.clock_was_set_back()
+                    due_ns = clock.steady_ns()
+                last_ns = clock.steady_ns()
+                due_ns = max(due_ns + period_ns, last_ns - period_ns)
+                self._cycle(control, now_ns)
+                if control.state is State.LOST:
+                    pacer.rest()
+                    self._reconnect(control, ending)
+                    due_ns = clock.steady_ns()
+        finally:
+            pacer.rest()
+
+    def _cycle(self, control: Control, now_ns: int) -> None:
+        # What a cycle takes of the computer's time, whatever the clock says.
+        begun_s = time.monotonic()
+        cycle = control.cycle(now_ns)
+        self._times.add(time.monotonic() - begun_s)
+        self._publish(control, cycle, now_ns)
 
     def _publish(self, control: Control, cycle: Cycle, now_ns: int) -> None:
         sample = cycle.sample
@@ -293,6 +320,7 @@ class ServoBus(ArmletNode):
 
     def _reconnect(self, control: Control, ending: threading.Event) -> None:
         self.get_logger().error(f"bus lost: {control.last_error}")
+        # By the wall clock: a cable is plugged in whatever simulated time does.
         waits_s = chain(RECONNECT_S, repeat(RECONNECT_S[-1]))
         due_s = time.monotonic() + next(waits_s)
         # In short steps: a service may have found the bus meanwhile, and cycles must go on.
@@ -313,7 +341,7 @@ class ServoBus(ArmletNode):
         assert self._control is not None
         try:
             self._control.command(
-                message.name, message.position, to_ns(message.header.stamp), time.time_ns()
+                message.name, message.position, to_ns(message.header.stamp), self.now_ns()
             )
         except CommandRefused as error:
             self.get_logger().error(f"joint_commands refused: {error}", throttle_duration_sec=2.0)
@@ -324,7 +352,7 @@ class ServoBus(ArmletNode):
             if not message.points:
                 self._control.hold()
                 return
-            now_ns = time.time_ns()
+            now_ns = self.now_ns()
             motion = self._parsed(self._control, message, now_ns)
             self._control.follow(message.joint_names, motion, now_ns)
         except CommandRefused as error:

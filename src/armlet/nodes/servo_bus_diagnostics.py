@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -23,15 +23,16 @@ _CYCLES_KEPT = 2000
 class CycleTimes:
     """Durations of the last cycles, their rate, and how often the bus was found again.
 
-    The worker's thread adds, the executor's reads.
+    The worker's thread adds, the executor's reads. seconds: the clock that the rate is by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
         self.reconnects = 0
         self._durations_s: deque[float] = deque(maxlen=_CYCLES_KEPT)
         self._answered = 0
         self._counters = Counters()
-        self._since = (time.monotonic(), 0, 0)
+        self._since = (seconds(), 0, 0)
 
     def add(self, duration_s: float) -> None:
         """A cycle that took so long."""
@@ -44,9 +45,10 @@ class CycleTimes:
     def report(self, counters: Counters, baudrate: int) -> dict[str, str]:
         """Rate and wire utilisation since the last report, quantiles of the last cycles."""
         wire_bytes = counters.bytes_sent + counters.bytes_received
-        now = (time.monotonic(), self._answered, wire_bytes)
+        now = (self._seconds(), self._answered, wire_bytes)
         elapsed_s, answered, sent = (b - a for a, b in zip(self._since, now, strict=True))
         self._since = now
+        elapsed_s = max(elapsed_s, 1e-9)
         ms = 1000 * np.array(self._durations_s or [np.nan])
         return {
             "rate_hz": f"{answered / elapsed_s:.1f}",

@@ -1,4 +1,8 @@
-"""sim_bench: two emulated arms on serial ports and rendered cameras that see them."""
+"""sim_bench: two emulated arms on serial ports and rendered cameras that see them.
+
+By the wall clock, or (keeps_time) in time of its own, which it publishes on /clock and moves in
+lockstep with the nodes of the graph: see armlet.sim.lockstep.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PointStamped
+from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
 from armlet.sim.bench import Bench
+from armlet.sim.lockstep import Mark, Timekeeper
 
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
@@ -26,12 +32,22 @@ from .worker import Worker
 SETTINGS = (
     Setting("directory", "", "where the serial ports `leader` and `follower` appear"),
     Setting("seed", 0, "seed of targets and motions", 0, 2**31 - 1),
-    Setting("paced", True, "bytes take their time on the wire, as at 1 Mbaud"),
+    Setting("paced", True, "bytes take their time on the wire, as at 1 Mbaud; not with keeps_time"),
     Setting("cameras", True, "render and publish cameras"),
     Setting("width", 128, "picture width, pixels", 16, 4096),
     Setting("height", 96, "picture height, pixels", 16, 4096),
     Setting("fps", 30.0, "pictures per second", 1.0, 240.0),
     Setting("jpeg_quality", 90, "JPEG quality of the pictures", 1, 100),
+    Setting("keeps_time", False, "publish /clock and move it in lockstep with the participants"),
+    Setting("participants", [""], "names of the nodes without which time does not begin"),
+    Setting(
+        "real_time_factor",
+        1.0,
+        "simulated seconds in a second, at most; 0: as fast as this computer can",
+        0.0,
+        1000.0,
+    ),
+    Setting("start_s", 0.0, "Unix time at which simulated time begins; 0: now", 0.0, 4e9),
 )
 
 VIEWS = ("front", "wrist")
@@ -39,6 +55,13 @@ VIEWS = ("front", "wrist")
 SWITCH_S = 0.0002
 # Servos are not slower where a computer is busy.
 NICE = -12
+# Simulated time goes on in steps of this length where nobody waits for less.
+LONGEST_STEP_NS = 10_000_000
+# Further behind the wall clock than this, simulated time does not try to catch up.
+CATCH_UP_S = 0.2
+FACTOR_OVER_S = 5.0
+PAUSED_S = 0.02
+SOCKET = "lockstep"
 
 
 class SimBench(ArmletNode):
@@ -47,9 +70,13 @@ class SimBench(ArmletNode):
     def __init__(self) -> None:
         super().__init__("sim_bench", SETTINGS)
         self._bench: Bench | None = None
+        self._keeper: Timekeeper | None = None
         self._worker: Worker | None = None
         self._cameras: dict[str, CameraPublisher] = {}
         self._late = 0
+        self._paused = False
+        self._factor = 0.0
+        self._start_ns = 0
 
     def setup(self) -> None:
         if not self.value("directory"):
@@ -57,11 +84,14 @@ class SimBench(ArmletNode):
         prioritize(NICE)
         directory = Path(self.value("directory"))
         directory.mkdir(parents=True, exist_ok=True)
+        if self.value("keeps_time"):
+            self._make_keeper(directory / SOCKET)
         self._bench = Bench(
             seed=self.value("seed"),
             size=(self.value("width"), self.value("height")),
-            paced=self.value("paced"),
+            paced=self.value("paced") and self._keeper is None,
             links=directory,
+            clock=time.monotonic if self._keeper is None else self._elapsed_s,
         )
         self._bench.__enter__()
         self._target = self.create_publisher(PointStamped, "~/target", 10)
@@ -72,8 +102,51 @@ class SimBench(ArmletNode):
                 view: CameraPublisher(self, f"{view}/", f"{view}_optical_frame", quality)
                 for view in VIEWS
             }
+        if self._keeper is not None:
+            for topic in (self._target.topic_name, *self._picture_topics()):
+                self._keeper.sends(topic)
         self._serve("reset", self._reset)
         self._serve("demonstrate", self._demonstrate)
+
+    def _picture_topics(self) -> list[str]:
+        return [topic for camera in self._cameras.values() for topic in camera.listeners]
+
+    def _make_keeper(self, socket: Path) -> None:
+        if self.count_publishers("/clock"):
+            raise SetupError(
+                "another program publishes /clock in this ROS domain, so time would jump between "
+                "the two; stop it, or set another ROS_DOMAIN_ID"
+            )
+        self._clock_topic = self.create_publisher(Clock, "/clock", 10)
+        expected = [name for name in self.value("participants") if name]
+        try:
+            self._keeper = Timekeeper(socket, expected, self._tell, self._say, self._match)
+        except OSError as error:
+            raise SetupError(f"{socket}: {error}; set directory to a shorter path") from error
+        start_s = self.value("start_s") or float(round(time.time()))
+        self._start_ns = self._keeper.now_ns = round(start_s * 1e9)
+        self.create_service(SetBool, "~/set_paused", self._on_set_paused)
+
+    def _match(self, sent: dict[str, Mark]) -> None:
+        for camera in self._cameras.values():
+            for topic, listeners in camera.listeners.items():
+                sent[topic].matched = listeners
+        sent[self._target.topic_name].matched = self._target.get_subscription_count()
+
+    def _tell(self, now_ns: int) -> None:
+        self._clock_topic.publish(Clock(clock=to_time(now_ns)))
+
+    def _say(self, text: str) -> None:
+        self.get_logger().warning(text)
+
+    def _elapsed_s(self) -> float:
+        """Simulated seconds since the beginning."""
+        assert self._keeper is not None
+        return (self._keeper.now_ns - self._start_ns) * 1e-9
+
+    def now_ns(self) -> int:
+        """The bench's own time, where it keeps one."""
+        return super().now_ns() if self._keeper is None else self._keeper.now_ns
 
     def _serve(self, name: str, action: Callable[[Bench], str]) -> None:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -94,8 +167,17 @@ class SimBench(ArmletNode):
         """The leader reaches for the target. Answers with the seconds that takes."""
         return f"{bench.demonstrate():.3f}"
 
+    def _on_set_paused(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        self._paused = request.data
+        response.success = True
+        response.message = "simulated time stands still" if self._paused else "time goes on"
+        return response
+
     def start(self) -> None:
-        self._worker = Worker("sim_bench", self._loop, self.fail)
+        loop = self._loop if self._keeper is None else self._keep_time
+        self._worker = Worker("sim_bench", loop, self.fail)
 
     def stop(self) -> None:
         if self._worker is not None:
@@ -107,38 +189,111 @@ class SimBench(ArmletNode):
         if self._bench is not None:
             self._bench.__exit__(None, None, None)
             self._bench = None
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
 
     def _loop(self, ending: threading.Event) -> None:
         assert self._bench is not None
         fps = round(self.value("fps"))
         index = grid_index(time.time_ns(), fps)
         while not ending.wait(max(0.0, (grid_ns(index, fps) - time.time_ns()) * 1e-9)):
-            self._publish(self._bench)
+            self._publish(self._bench, time.time_ns())
             newest = grid_index(time.time_ns(), fps)
             self._late += max(0, newest - index - 1)
             index = max(index + 1, newest)
 
-    def _publish(self, bench: Bench) -> None:
+    # --- time of its own --------------------------------------------------------------------
+
+    def _keep_time(self, ending: threading.Event) -> None:
+        assert self._bench is not None
+        assert self._keeper is not None
+        bench, keeper, fps = self._bench, self._keeper, round(self.value("fps"))
+        now_ns = keeper.now_ns
+        index = grid_index(now_ns, fps)
+        if not keeper.begin(now_ns, ending):
+            return
+        self.get_logger().info(f"simulated time begins, with {', '.join(keeper.names)}")
+        throttle = Throttle(self.value("real_time_factor"), now_ns)
+        while True:
+            keeper.now_ns = now_ns
+            if now_ns >= grid_ns(index, fps):
+                self._publish(bench, now_ns)
+                index += 1
+            if not keeper.run_instant(now_ns, ending):
+                return
+            wanted = [grid_ns(index, fps), now_ns + LONGEST_STEP_NS]
+            asked_ns = keeper.next_ns()
+            if asked_ns is not None:
+                wanted.append(max(asked_ns, now_ns + 1))
+            now_ns = min(wanted)
+            while self._paused and not ending.wait(PAUSED_S):
+                throttle.begin(now_ns)
+            if throttle.wait(now_ns, ending):
+                return
+            self._factor = throttle.factor
+
+    def _publish(self, bench: Bench, stamp_ns: int) -> None:
         for view, camera in self._cameras.items():
             if camera.wanted:
-                stamp_ns = time.time_ns()
                 picture = Picture(stamp_ns, rgb=bench.render(view))
                 camera.publish(picture, self.value("width"), self.value("height"))
+                self._note_sent(camera, stamp_ns)
         self._error.publish(Float64(data=bench.reach_error_m))
         target = PointStamped()
-        target.header.stamp = to_time(time.time_ns())
+        target.header.stamp = to_time(stamp_ns)
         target.header.frame_id = "base_link"
         target.point.x, target.point.y = bench.target_xy
         self._target.publish(target)
+        if self._keeper is not None:
+            self._keeper.sent(self._target.topic_name, stamp_ns)
+
+    def _note_sent(self, camera: CameraPublisher, stamp_ns: int) -> None:
+        if self._keeper is not None:
+            for topic, listeners in camera.listeners.items():
+                if listeners:
+                    self._keeper.sent(topic, stamp_ns)
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         level = DiagnosticStatus.WARN if self._late else DiagnosticStatus.OK
         pictures = {view: camera.published for view, camera in self._cameras.items()}
-        return [
-            diagnostic(
-                f"{self.label}: pictures", level, "rendering", {"late": self._late, **pictures}
-            )
-        ]
+        values: dict[str, object] = {"late": self._late, **pictures}
+        if self._keeper is not None:
+            values["real_time_factor"] = f"{self._factor:.2f}"
+        return [diagnostic(f"{self.label}: pictures", level, "rendering", values)]
+
+
+class Throttle:
+    """Lets simulated time pass no faster than a factor, and tells how fast it passes.
+
+    factor_wanted: 0 for as fast as may be. now_ns: simulated time at the beginning.
+    """
+
+    def __init__(self, factor_wanted: float, now_ns: int) -> None:
+        self._wanted = factor_wanted
+        self.factor = 0.0
+        """Simulated seconds in a second, over the last few seconds."""
+        self.begin(now_ns)
+
+    def begin(self, now_ns: int) -> None:
+        """Count from here."""
+        self._base = (now_ns, time.monotonic())
+        self._seen = self._base
+
+    def wait(self, now_ns: int, ending: threading.Event) -> bool:
+        """Wait until simulated time may come to be `now_ns`; whether `ending` is set."""
+        wall_s = time.monotonic()
+        since_ns, since_s = self._seen
+        if wall_s - since_s > FACTOR_OVER_S:
+            self.factor = (now_ns - since_ns) * 1e-9 / (wall_s - since_s)
+            self._seen = (now_ns, wall_s)
+        if not self._wanted:
+            return ending.is_set()
+        base_ns, base_s = self._base
+        due_s = base_s + (now_ns - base_ns) * 1e-9 / self._wanted
+        if wall_s - due_s > CATCH_UP_S:
+            self._base = (now_ns, wall_s)
+        return ending.wait(max(0.0, due_s - wall_s))
 
 
 def main() -> None:

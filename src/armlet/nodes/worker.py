@@ -45,19 +45,17 @@ class Newest(Generic[Value]):
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._value: Value | None = None
         self.dropped = 0
 
     def put(self, value: Value) -> None:
-        with self._changed:
+        with self._lock:
             self.dropped += self._value is not None
             self._value = value
-            self._changed.notify()
 
-    def take(self, timeout_s: float) -> Value | None:
-        """The newest value that was not taken yet; None if none comes in time."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._value is not None, timeout_s)
+    def take(self) -> Value | None:
+        """The newest value that was not taken yet; None if there is none."""
+        with self._lock:
             value, self._value = self._value, None
             return value

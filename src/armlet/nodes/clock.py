@@ -1,0 +1,155 @@
+"""A node's time, and its threads' waiting for it: by the wall clock, /clock, or in lockstep."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+from rclpy.clock import JumpThreshold, ROSClock, TimeJump
+from rclpy.duration import Duration
+from rclpy.node import Node
+
+from armlet.sim.lockstep import Turn
+
+# How often a thread that waits looks whether it is to end.
+_ENDING_S = 0.1
+
+
+class RosClock:
+    """The time of a node, which is simulated where its parameter use_sim_time says so.
+
+    Attributes:
+        changed: notified whenever simulated time has been set.
+    """
+
+    def __init__(self, node: Node) -> None:
+        clock = node.get_clock()
+        assert isinstance(clock, ROSClock)
+        self._clock = clock
+        self.changed = threading.Condition()
+        self._handle = clock.create_jump_callback(
+            JumpThreshold(
+                min_forward=Duration(nanoseconds=1),
+                min_backward=Duration(nanoseconds=-1),
+                on_clock_change=True,
+            ),
+            post_callback=self._on_jump,
+        )
+
+    @property
+    def simulated(self) -> bool:
+        """Whether time comes from /clock."""
+        return self._clock.ros_time_is_active
+
+    def now_ns(self) -> int:
+        return int(self._clock.now().nanoseconds) if self.simulated else time.time_ns()
+
+    def steady_ns(self) -> int:
+        return int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
+
+    def seconds(self) -> float:
+        """`steady_ns` in seconds."""
+        return self.steady_ns() * 1e-9
+
+    def stamp(self, monotonic_ns: int) -> int:
+        """The stamp of a recent instant of time.monotonic_ns()."""
+        if self.simulated:
+            return self.now_ns()
+        return time.time_ns() - (time.monotonic_ns() - monotonic_ns)
+
+    def _on_jump(self, jump: TimeJump) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+
+class Pacer(Protocol):
+    """How one thread of a node waits for its time to act."""
+
+    def wait_until(self, due_ns: int, ending: threading.Event) -> bool:
+        """Wait for a time of `steady_ns`, or until it is set back; False once `ending` is set."""
+
+    def plan(self, due_ns: int) -> None:
+        """What is being done ends at that time at the earliest: time may go on until then."""
+
+    def busy(self) -> None:
+        """What is done now takes no simulated time."""
+
+    def signal(self) -> None:
+        """Wake whoever is in `next`: something has come to work on."""
+
+    def next(self, ending: threading.Event) -> bool:
+        """Wait until something has come; False once `ending` is set."""
+
+    def rest(self) -> None:
+        """It waits for nothing."""
+
+
+class ClockPacer:
+    """Waits by the wall clock, or for /clock as it comes."""
+
+    def __init__(self, clock: RosClock) -> None:
+        self._clock = clock
+        self._come = threading.Event()
+
+    def wait_until(self, due_ns: int, ending: threading.Event) -> bool:
+        if not self._clock.simulated:
+            return not ending.wait(max(0.0, (due_ns - time.monotonic_ns()) * 1e-9))
+        start_ns = self._clock.steady_ns()
+        with self._clock.changed:
+            while start_ns <= (now_ns := self._clock.steady_ns()) < due_ns:
+                if ending.is_set() or not self._clock.simulated:
+                    break
+                start_ns = now_ns
+                self._clock.changed.wait(_ENDING_S)
+        return not ending.is_set()
+
+    def plan(self, due_ns: int) -> None:
+        """Nobody waits for it."""
+
+    def busy(self) -> None:
+        """Nobody waits for it."""
+
+    def signal(self) -> None:
+        self._come.set()
+
+    def next(self, ending: threading.Event) -> bool:
+        while not self._come.wait(_ENDING_S):
+            if ending.is_set():
+                return False
+        self._come.clear()
+        return not ending.is_set()
+
+    def rest(self) -> None:
+        self._come.clear()
+
+
+class TurnPacer:
+    """Waits for turns in lockstep: simulated time does not pass what this waits for."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._planned_ns: int | None = None
+
+    def wait_until(self, due_ns: int, ending: threading.Event) -> bool:
+        if self._planned_ns != due_ns:
+            self._turn.ask(due_ns)
+        self._planned_ns = None
+        return self._turn.wait(ending)
+
+    def plan(self, due_ns: int) -> None:
+        self._planned_ns = due_ns
+        self._turn.ask(due_ns)
+
+    def busy(self) -> None:
+        self._turn.busy()
+
+    def signal(self) -> None:
+        self._turn.signal()
+
+    def next(self, ending: threading.Event) -> bool:
+        return self._turn.next(ending)
+
+    def rest(self) -> None:
+        self._planned_ns = None
+        self._turn.rest()

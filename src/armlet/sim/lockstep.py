@@ -1,0 +1,605 @@
+"""Simulated time in lockstep: the clock goes on when all that an instant brings has been done.
+
+The bench owns the time. Whoever takes part in the simulation (a `Participant`, one a process)
+reports to the bench's `Timekeeper` through a Unix socket: up to which clock reading it has worked
+everything off, what it has sent and received, and when it wants its next turn. While time stands
+still everything that was sent arrives; then turns that are due are given one at a time, in a fixed
+order; then the clock goes to the next instant that anybody waits for. So a starved process makes
+the run slower and never different.
+
+The data itself travels by its own ways (topics, the servos' bytes); here are only the reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+# A report is a few hundred bytes; none of a graph's participants comes near this.
+_LONGEST_REPORT = 1 << 16
+_RETRY_S = 0.05
+# A thread that waits for its turn looks this often whether it is to end.
+_ENDING_S = 0.1
+# Looked at again this often without a report: a clock message may be lost, a match is not reported.
+_LOOK_S = 0.05
+# Somebody who is waited for is named after this long by the wall clock.
+NAME_AFTER_S = 5.0
+# A message that has not arrived by then is counted as lost, and time goes on.
+LOST_AFTER_S = 30.0
+
+# What a timekeeper sends is [name of a turn, its number] or one of these with a number.
+_CLOCK, _ASK = "", "?"
+
+# Turns of one instant are given in this order: who acts on the world, who thinks, who watches.
+LEADER, FOLLOWER, POLICY, DIRECTOR = range(4)
+
+
+class Standing(Enum):
+    """What a turn is doing."""
+
+    RESTING = "resting"
+    WAITING = "waiting"
+    BUSY = "busy"
+
+
+@dataclass
+class Mark:
+    """The newest stamp of a topic's messages, how many bore it, and how many ends it is joined to.
+
+    matched: publishers that a subscription has found, or subscriptions that a publisher has.
+    """
+
+    stamp_ns: int = 0
+    count: int = 0
+    matched: int = 0
+
+    def add(self, stamp_ns: int) -> None:
+        """One more message with that stamp."""
+        if stamp_ns > self.stamp_ns:
+            self.stamp_ns, self.count = stamp_ns, 0
+        self.count += stamp_ns == self.stamp_ns
+
+
+@dataclass(frozen=True)
+class TurnReport:
+    """A turn as reported: its place among those of one instant, when, and which request it is."""
+
+    order: int
+    standing: Standing
+    at_ns: int
+    number: int
+
+
+@dataclass
+class Report:
+    """What a participant says of itself.
+
+    clock_ns: everything that this reading of the clock brings has been worked off.
+    ready: time need not wait for it to start.
+    """
+
+    name: str
+    clock_ns: int = 0
+    ready: bool = False
+    turns: dict[str, TurnReport] = field(default_factory=dict)
+    sent: dict[str, Mark] = field(default_factory=dict)
+    received: dict[str, Mark] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        return json.dumps(
+            [
+                self.name,
+                self.clock_ns,
+                self.ready,
+                {n: [t.order, t.standing.value, t.at_ns, t.number] for n, t in self.turns.items()},
+                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.sent.items()},
+                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.received.items()},
+            ]
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Report:
+        """Raises ValueError for what is no report."""
+        try:
+            name, clock_ns, ready, turns, sent, received = json.loads(data)
+            return cls(
+                str(name),
+                int(clock_ns),
+                bool(ready),
+                {n: TurnReport(t[0], Standing(t[1]), t[2], t[3]) for n, t in turns.items()},
+                {n: Mark(*m) for n, m in sent.items()},
+                {n: Mark(*m) for n, m in received.items()},
+            )
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"not a participant's report: {error}") from error
+
+
+class Turn:
+    """A participant's right to act, for one thread of it. `Participant.turn` makes one."""
+
+    def __init__(self, participant: Participant, order: int) -> None:
+        self._participant = participant
+        self._changed = threading.Condition()
+        # Replaced as a whole: a report made by another thread sees all of it or nothing.
+        self.report = TurnReport(order, Standing.RESTING, 0, 0)
+        self._granted = False
+        self._signalled = False
+
+    def ask(self, at_ns: int) -> None:
+        """Want to act when the clock has come to a time; 0: as soon as this instant is quiet."""
+        with self._changed:
+            self._set(Standing.WAITING, at_ns)
+
+    def busy(self) -> None:
+        """Time stands still until something else is said."""
+        with self._changed:
+            self._set(Standing.BUSY)
+
+    def rest(self) -> None:
+        """Nothing to do; time need not wait."""
+        with self._changed:
+            self._signalled = False
+            self._set(Standing.RESTING)
+
+    def signal(self) -> None:
+        """Something has come to be worked on: wake whoever is in `next`."""
+        with self._changed:
+            self._signalled = True
+            if self.report.standing is Standing.RESTING:
+                self._set(Standing.WAITING)
+
+    def next(self, ending: threading.Event) -> bool:
+        """Wait for a turn to work on what was signalled; False once `ending` is set."""
+        with self._changed:
+            self._set(Standing.WAITING if self._signalled else Standing.RESTING)
+        given = self.wait(ending)
+        with self._changed:
+            self._signalled = False
+        return given
+
+    def wait(self, ending: threading.Event) -> bool:
+        """Wait until the turn has come; False once `ending` is set."""
+        while not self.came(_ENDING_S):
+            if ending.is_set():
+                return False
+        return True
+
+    def came(self, timeout_s: float) -> bool:
+        """Wait some seconds of the wall clock for the turn; whether it has come."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._granted, timeout_s):
+                return False
+            self._granted = False
+            # Known to the timekeeper, which gave the turn: no report of its own.
+            self.report = replace(self.report, standing=Standing.BUSY)
+            return True
+
+    def granted(self, number: int) -> None:
+        """The timekeeper gives the turn that was asked for under a number."""
+        with self._changed:
+            report = self.report
+            if number == report.number and report.standing is Standing.WAITING:
+                self._granted = True
+                self._changed.notify_all()
+
+    def _set(self, standing: Standing, at_ns: int = 0) -> None:
+        report = self.report
+        if standing is Standing.RESTING and report.standing is Standing.RESTING:
+            return
+        self.report = TurnReport(report.order, standing, at_ns, report.number + 1)
+        self._granted = False
+        self._participant.report()
+
+
+class Participant:
+    """A process that takes part. Safe to use from several threads.
+
+    path: the timekeeper's socket; waited for in the background until it is there.
+    set_clock: is given each reading of the clock, in a thread of its own; whether that is all that
+    it brings. Where it is not, `worked_off` says when it is.
+    matches: refreshes the `matched` of the marks it is given, (sent, received) by topic.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        set_clock: Callable[[int], bool],
+        matches: Callable[[dict[str, Mark], dict[str, Mark]], None] = lambda sent, received: None,
+    ) -> None:
+        self._path, self._set_clock, self._matches = path, set_clock, matches
+        self._unmatched = True
+        self._lock = threading.RLock()
+        self._state = Report(name)
+        self._turns: dict[str, Turn] = {}
+        self._socket: socket.socket | None = None
+        self._last = b""
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="lockstep", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take part no more; time does not wait for it."""
+        self._closed.set()
+        with self._lock:
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(1.0)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the timekeeper has been reached."""
+        return self._socket is not None
+
+    def turn(self, name: str, order: int) -> Turn:
+        """The right to act of one of its threads, by a name."""
+        with self._lock:
+            if name not in self._turns:
+                self._turns[name] = Turn(self, order)
+            return self._turns[name]
+
+    def ready(self) -> None:
+        """It has started: time need not wait for that."""
+        with self._lock:
+            self._state.ready = True
+        self.report()
+
+    def sends(self, topic: str) -> None:
+        """It publishes on a topic."""
+        with self._lock:
+            self._state.sent.setdefault(topic, Mark())
+            self._unmatched = True
+
+    def hears(self, topic: str) -> None:
+        """It subscribes to a topic."""
+        with self._lock:
+            self._state.received.setdefault(topic, Mark())
+            self._unmatched = True
+
+    def sends_no_more(self, topic: str) -> None:
+        """It publishes on a topic no more."""
+        with self._lock:
+            self._state.sent.pop(topic, None)
+
+    def hears_no_more(self, topic: str) -> None:
+        """It subscribes to a topic no more."""
+        with self._lock:
+            self._state.received.pop(topic, None)
+
+    def sent(self, topic: str, stamp_ns: int) -> None:
+        """A message has been published. Reported with what comes next."""
+        with self._lock:
+            self._state.sent.setdefault(topic, Mark()).add(stamp_ns)
+
+    def received(self, topic: str, stamp_ns: int) -> None:
+        """A message has been received and worked off."""
+        with self._lock:
+            if topic in self._state.received:
+                self._state.received[topic].add(stamp_ns)
+        self.report()
+
+    def worked_off(self, clock_ns: int) -> None:
+        """Everything that a reading of the clock brings has been done."""
+        with self._lock:
+            self._state.clock_ns = clock_ns
+        self.report()
+
+    def report(self) -> None:
+        """Tell the timekeeper how things stand, if that has changed."""
+        with self._lock:
+            if self._socket is None or self._closed.is_set():
+                return
+            if self._unmatched:
+                self._matches(self._state.sent, self._state.received)
+            self._state.turns = {name: turn.report for name, turn in self._turns.items()}
+            data = self._state.encode()
+            if data == self._last:
+                return
+            with contextlib.suppress(OSError):  # the reader sees that the bench has gone
+                self._socket.send(data)
+                self._last = data
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            connection = _connect(self._path)
+            if connection is None:
+                self._closed.wait(_RETRY_S)
+                continue
+            with self._lock:
+                self._socket, self._last = connection, b""
+            self.report()
+            self._take_turns(connection)
+            with self._lock:
+                self._socket = None
+            connection.close()
+
+    def _take_turns(self, connection: socket.socket) -> None:
+        while not self._closed.is_set():
+            try:
+                data = connection.recv(_LONGEST_REPORT)
+            except OSError:
+                return
+            if not data:
+                return
+            name, number = json.loads(data)
+            if name == _CLOCK:
+                self._unmatched = False
+                if self._set_clock(number):
+                    self.worked_off(number)
+            elif name == _ASK:
+                self._unmatched = True
+                self.report()
+            else:
+                self._turns[name].granted(number)
+
+
+def _connect(path: Path) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+@dataclass
+class _Peer:
+    """A participant as the timekeeper sees it. given: numbers of turns that were given."""
+
+    connection: socket.socket
+    report: Report | None = None
+    given: dict[str, int] = field(default_factory=dict)
+
+    def send(self, name: str, number: int) -> None:
+        """Give a turn, or one of _CLOCK and _ASK."""
+        # Gone, or so far behind that its socket is full: it is asked again, or leaves.
+        with contextlib.suppress(OSError):
+            self.connection.send(json.dumps([name, number]).encode(), socket.MSG_DONTWAIT)
+
+    def acts(self, name: str) -> bool:
+        """Whether it acts: time stands still for it, or a turn was given and nothing said since."""
+        assert self.report is not None
+        turn = self.report.turns[name]
+        if turn.standing is Standing.BUSY:
+            return True
+        return turn.standing is Standing.WAITING and self.given.get(name) == turn.number
+
+
+class Timekeeper:
+    """Decides when the clock may go on. For one thread, that which moves the clock.
+
+    Args:
+        path: socket to make; participants connect to it.
+        expected: names of participants without whom time does not begin.
+        tell: publishes a reading of the clock; called again where it seems to have been lost.
+        say: is given who is waited for, in words, once for each wait.
+        match: refreshes the `matched` of the bench's own marks, by topic.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        expected: Iterable[str],
+        tell: Callable[[int], None],
+        say: Callable[[str], None],
+        match: Callable[[dict[str, Mark]], None] = lambda sent: None,
+    ) -> None:
+        path.unlink(missing_ok=True)
+        self._path = path
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.bind(str(path))
+        self._server.listen(64)
+        self._server.setblocking(False)
+        self._expected = set(expected)
+        self._tell, self._say, self._match = tell, say, match
+        self._peers: dict[int, _Peer] = {}
+        self._poller = select.poll()
+        self._poller.register(self._server, select.POLLIN)
+        self._own = Report("sim_bench")
+        self._lost: set[tuple[str, str, int]] = set()
+        self.now_ns = 0
+        """The clock as it stands."""
+
+    def close(self) -> None:
+        self._server.close()
+        for peer in self._peers.values():
+            peer.connection.close()
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def names(self) -> list[str]:
+        """Who takes part."""
+        return sorted(p.report.name for p in self._peers.values() if p.report is not None)
+
+    def sends(self, topic: str) -> None:
+        """The bench itself publishes on a topic."""
+        self._own.sent.setdefault(topic, Mark())
+
+    def sent(self, topic: str, stamp_ns: int) -> None:
+        """The bench itself has published a message."""
+        self._own.sent.setdefault(topic, Mark()).add(stamp_ns)
+
+    def begin(self, now_ns: int, ending: threading.Event) -> bool:
+        """Wait at the first instant until everybody expected is there; False if ended before."""
+        return self._stand(now_ns, ending)
+
+    def run_instant(self, now_ns: int, ending: threading.Event) -> bool:
+        """Set the clock, and return when all that this brings is done; False if ended before."""
+        if not self._stand(now_ns, ending):
+            return False
+        while (due := self._due()) is not None:
+            peer, name, number = due
+            peer.given[name] = number
+            peer.send(name, number)
+            if not self._wait_until_quiet(ending):
+                return False
+        return True
+
+    def next_ns(self) -> int | None:
+        """The next time that a participant waits for; None if none does."""
+        times = [
+            turn.at_ns
+            for peer in self._known()
+            for turn in peer.report.turns.values()  # type: ignore[union-attr]
+            if turn.standing is Standing.WAITING
+        ]
+        return min(times, default=None)
+
+    def _stand(self, now_ns: int, ending: threading.Event) -> bool:
+        self.now_ns = now_ns
+        self._tell(now_ns)
+        for peer in self._peers.values():
+            peer.send(_CLOCK, now_ns)
+        return self._wait_until_quiet(ending)
+
+    def _known(self) -> list[_Peer]:
+        return [peer for peer in self._peers.values() if peer.report is not None]
+
+    def _due(self) -> tuple[_Peer, str, int] | None:
+        """The next turn of this instant."""
+        due = [
+            (turn.order, peer.report.name, name, peer, turn.number)  # type: ignore[union-attr]
+            for peer in self._known()
+            for name, turn in peer.report.turns.items()  # type: ignore[union-attr]
+            if turn.standing is Standing.WAITING and turn.at_ns <= self.now_ns
+        ]
+        if not due:
+            return None
+        _, _, name, peer, number = min(due, key=lambda one: one[:3])
+        return peer, name, number
+
+    def _wait_until_quiet(self, ending: threading.Event) -> bool:
+        began_s, named = time.monotonic(), False
+        while True:
+            self._drain(0.0)
+            if self._is_quiet():
+                return True
+            if ending.is_set():
+                return False
+            if self._drain(_LOOK_S):
+                continue
+            self._look_again()
+            waited_s = time.monotonic() - began_s
+            if waited_s > NAME_AFTER_S and not named:
+                named = True
+                reasons = "; ".join(self._reasons())
+                self._say(f"simulated time stands still for {waited_s:.0f} s: {reasons}")
+            if waited_s > LOST_AFTER_S:
+                self._give_up_messages()
+
+    def _look_again(self) -> None:
+        """Ask everybody how things stand; who listens to the clock alone is told again."""
+        self._tell(self.now_ns)
+        for peer in self._peers.values():
+            peer.send(_ASK, 0)
+
+    def _is_quiet(self) -> bool:
+        """Whether time may go on; asked at every report, hence the cheap questions first."""
+        if self._expected:
+            return False
+        now_ns = self.now_ns
+        for peer in self._peers.values():
+            report = peer.report
+            if report is not None and (report.clock_ns != now_ns or not report.ready):
+                return False
+        for peer in self._peers.values():
+            if peer.report is not None and any(map(peer.acts, peer.report.turns)):
+                return False
+        return not self._reasons()
+
+    def _reasons(self) -> list[str]:
+        """Why time may not go on, in words; empty if it may."""
+        reports = [peer.report for peer in self._known() if peer.report is not None]
+        reasons = [f"{name} has not started" for name in sorted(self._expected)]
+        for peer in self._known():
+            report = peer.report
+            assert report is not None
+            if not report.ready:
+                reasons.append(f"{report.name} is not active yet")
+            elif report.clock_ns != self.now_ns:
+                reasons.append(f"{report.name} works on what came before")
+            reasons += [f"{report.name} is busy ({n})" for n in report.turns if peer.acts(n)]
+        self._match(self._own.sent)
+        return reasons + self._undelivered([self._own, *reports])
+
+    def _undelivered(self, reports: list[Report]) -> list[str]:
+        reasons = []
+        for topic in {topic for report in reports for topic in report.sent}:
+            senders = [r for r in reports if topic in r.sent]
+            receivers = [r for r in reports if topic in r.received]
+            marks = [r.sent[topic] for r in senders]
+            newest_ns = max(mark.stamp_ns for mark in marks)
+            count = sum(mark.count for mark in marks if mark.stamp_ns == newest_ns)
+            for receiver in receivers:
+                if (receiver.name, topic, newest_ns) in self._lost:
+                    continue
+                mark = receiver.received[topic]
+                if mark.matched < len(senders):
+                    reasons.append(f"{receiver.name} has not found who publishes {topic}")
+                elif mark.count and (mark.stamp_ns, mark.count) < (newest_ns, count):
+                    reasons.append(f"{receiver.name} has not received {topic}")
+            for sender in senders:
+                short = sender.sent[topic].matched < len(receivers)
+                if short and (sender.name, topic, -1) not in self._lost:
+                    reasons.append(f"{sender.name} has not found who subscribes to {topic}")
+        return reasons
+
+    def _give_up_messages(self) -> None:
+        """What has not arrived will not: time goes on without it, and it is said."""
+        reports = [peer.report for peer in self._known() if peer.report is not None]
+        everybody = [self._own, *reports]
+        lost = self._undelivered(everybody)
+        if not lost:
+            return
+        self._say(f"given up after {LOST_AFTER_S:.0f} s: {'; '.join(lost)}")
+        for topic in {topic for report in everybody for topic in report.sent}:
+            newest_ns = max(r.sent[topic].stamp_ns for r in everybody if topic in r.sent)
+            for report in everybody:
+                self._lost.add((report.name, topic, newest_ns))
+                self._lost.add((report.name, topic, -1))
+
+    def _drain(self, timeout_s: float) -> bool:
+        """Take every report that has come by now, waiting for the first; whether one came."""
+        came = False
+        while events := self._poller.poll(0 if came else round(1000 * timeout_s)):
+            for descriptor, _ in events:
+                if descriptor == self._server.fileno():
+                    self._accept()
+                else:
+                    self._take_report(descriptor)
+            came = True
+        return came
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self._server.accept()
+            peer = self._peers[connection.fileno()] = _Peer(connection)
+            peer.send(_CLOCK, self.now_ns)
+            self._poller.register(connection, select.POLLIN)
+
+    def _take_report(self, descriptor: int) -> None:
+        peer = self._peers[descriptor]
+        try:
+            data = peer.connection.recv(_LONGEST_REPORT)
+        except OSError:
+            data = b""
+        if not data:
+            self._leave(descriptor)
+            return
+        peer.report = Report.decode(data)
+        self._expected.discard(peer.report.name)
+
+    def _leave(self, descriptor: int) -> None:
+        peer = self._peers.pop(descriptor)
+        self._poller.unregister(descriptor)
+        peer.connection.close()
