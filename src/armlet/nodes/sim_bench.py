@@ -1,8 +1,10 @@
-"""sim_bench: two emulated arms on serial ports and rendered cameras that see them."""
+"""sim_bench: two emulated arms on serial ports and rendered cameras that see them.
+
+The arms are a process of their own, so that painting does not delay a servo's answer.
+"""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,12 +17,11 @@ from std_srvs.srv import Trigger
 
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
-from armlet.sim.bench import Bench
+from armlet.sim import ArmsProcess, Bench
 
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
 from .node import ArmletNode, Setting, SetupError, run
-from .priority import prioritize
 from .worker import Worker
 
 SETTINGS = (
@@ -36,10 +37,6 @@ SETTINGS = (
 
 VIEWS = ("front", "wrist")
 
-SWITCH_S = 0.0002
-# Servos are not slower where a computer is busy.
-NICE = -12
-
 
 class SimBench(ArmletNode):
     """Runs a `Bench`; a thread renders each camera's pictures at the frame grid's times."""
@@ -54,14 +51,12 @@ class SimBench(ArmletNode):
     def setup(self) -> None:
         if not self.value("directory"):
             raise SetupError("parameter directory is empty; it is where the ports appear")
-        prioritize(NICE)
         directory = Path(self.value("directory"))
         directory.mkdir(parents=True, exist_ok=True)
         self._bench = Bench(
             seed=self.value("seed"),
             size=(self.value("width"), self.value("height")),
-            paced=self.value("paced"),
-            links=directory,
+            arms=ArmsProcess(links=directory, paced=self.value("paced")),
         )
         self._bench.__enter__()
         self._target = self.create_publisher(PointStamped, "~/target", 10)
@@ -142,8 +137,6 @@ class SimBench(ArmletNode):
 
 
 def main() -> None:
-    # Servos answer within tens of microseconds; Python's 5 ms turns would have painting delay them.
-    sys.setswitchinterval(SWITCH_S)
     run(SimBench)
 
 
