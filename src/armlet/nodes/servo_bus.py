@@ -38,6 +38,7 @@ from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
 from armlet.feetech.discovery import same_kind, serial_device, serial_devices
 from armlet.feetech.guardian import Guardian
+from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 
 from .messages import joint_state, to_ns, trajectory
 from .node import (
@@ -50,7 +51,6 @@ from .node import (
     SetupError,
     run,
 )
-from .priority import prioritize
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .worker import Worker
 
@@ -122,8 +122,10 @@ class ServoBus(ArmletNode):
     def setup(self) -> None:
         if not self.value("port"):
             raise SetupError("parameter port is empty; `armlet find-port` tells which it is")
-        if not prioritize(self.value("nice")):
-            self.get_logger().info("no priority over other programs; `armlet doctor` tells how")
+        bound_realtime()
+        granted = raise_process(self.value("nice"))
+        if not (granted.effective or realtime_limit()):
+            self.get_logger().info("no priority over other programs; `armlet doctor` says how")
         try:
             control = self._make_control()
         except (CalibrationError, ValueError) as error:
@@ -263,6 +265,8 @@ class ServoBus(ArmletNode):
     def _run_cycles(self, ending: threading.Event) -> None:
         assert self._control is not None
         control = self._control
+        if self.value("nice") < 0:
+            raise_thread(Role.BUS.value.realtime)
         period_s = 1 / self.value("rate_hz")
         due_s = time.monotonic()
         while not ending.wait(max(0.0, due_s - time.monotonic())):

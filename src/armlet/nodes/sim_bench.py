@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
+from armlet.priority import Role, raise_process
 from armlet.sim import ArmsProcess, Bench
 
 from .camera_publisher import CameraPublisher
@@ -137,6 +138,7 @@ class SimBench(ArmletNode):
 
 
 def main() -> None:
+    raise_process(Role.CAMERA.value.nice)
     run(SimBench)
 
 

@@ -26,6 +26,8 @@ from typing import Self
 
 import numpy as np
 
+from armlet.priority import Role, raise_process, raise_thread
+
 from .arms import ArmsError, EmulatedArms, Motion, Side, Vector
 from .demonstrator import Demonstration, Move
 from .shared_time import SharedTime
@@ -267,6 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         signal.signal(signal.SIGTERM, end)
         _end_with(options.parent, end)
+        raise_process(Role.EMULATOR.value.nice)
+        raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         clock = SharedTime(options.time)
         with EmulatedArms(options.links, options.paced, clock) as arms:
             _serve(arms, line)
