@@ -13,15 +13,15 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import, beyond itself.
 MAY_IMPORT = {
-    "feetech": set(),
+    "feetech": {"priority"},
     "arm": {"feetech"},
     "camera": set(),
     "align": set(),
     "contract": set(),
     "episodes": {"contract", "align", "camera", "arm"},
     "policies": {"contract", "align", "camera", "arm"},
-    "sim": {"feetech", "contract", "align", "camera", "arm"},
-    "preflight": {"feetech", "arm", "camera"},
+    "sim": {"feetech", "contract", "align", "camera", "arm", "priority"},
+    "preflight": {"feetech", "arm", "camera", "priority", "lateness"},
     "training": {"episodes", "policies", "sim", "contract", "align", "camera", "arm"},
 }
 ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")

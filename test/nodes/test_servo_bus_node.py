@@ -12,6 +12,7 @@ from armlet.arm import SO101_JOINTS
 from armlet.arm.units import limits_radians
 from armlet.demo.director import DemoError
 from armlet.feetech import REGISTERS
+from armlet.priority import autogroup_enabled, realtime_limit
 from armlet.sim import FOLLOWER, Bench
 
 TORQUE = REGISTERS["Torque_Enable"]
@@ -45,6 +46,19 @@ def test_it_goes_before_other_programs_where_it_may(bus):
     threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
     nice = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
     assert nice == ({-10} if os.geteuid() == 0 else {os.getpriority(os.PRIO_PROCESS, 0)})
+    if autogroup_enabled():
+        group = Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1]
+        assert group == ("-10" if os.geteuid() == 0 else "0")
+
+
+def test_its_control_thread_alone_is_real_time_where_it_may(bus):
+    if not realtime_limit():
+        pytest.skip("this user may not run real-time threads")
+    process = bus.processes["servo_bus"]
+    threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+    policies = [os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK for thread in threads]
+    assert policies.count(os.SCHED_RR) == 1
+    assert set(policies) == {os.SCHED_RR, os.SCHED_OTHER}
 
 
 def test_it_arms_where_the_arm_is_and_follows_commands(bench, bus):

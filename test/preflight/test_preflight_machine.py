@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from armlet.feetech.discovery import SerialDevice
+from armlet.lateness import of_turns
 from armlet.preflight import Check, Finding, Level, examine, machine, ports, ros
 
 
@@ -47,15 +48,22 @@ def test_absent_packages_name_their_extra(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("user", "limit", "level"),
-    [(0, 0, Level.OK), (1000, 30, Level.OK), (1000, -1, Level.OK), (1000, 20, Level.NOTE)],
+    ("late_ms", "realtime", "level", "fix"),
+    [
+        (0.1, 20, Level.OK, ""),
+        (1.5, 0, Level.OK, ""),
+        (14.7, 0, Level.NOTE, "rtprio 20"),
+        (14.7, 20, Level.NOTE, "close other programs"),
+    ],
 )
-def test_whether_the_bus_may_go_first(monkeypatch, user, limit, level):
-    monkeypatch.setattr(machine.os, "geteuid", lambda: user)
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda which: (limit, limit))
+def test_the_lateness_beside_busy_programs_decides(monkeypatch, late_ms, realtime, level, fix):
+    plain = of_turns([0.0140])
+    raised = of_turns([late_ms / 1000], realtime)
+    monkeypatch.setattr(machine.lateness, "compare", lambda: (plain, raised))
     (finding,) = machine.priority()
     assert finding.level == level
-    assert bool(finding.fix) == (level == Level.NOTE)
+    assert f"{late_ms} ms late" in finding.found and "14.0 ms without" in finding.found
+    assert fix in finding.fix and bool(finding.fix) == bool(fix)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from typing import Self
 from armlet.feetech.bus import Bus
 from armlet.feetech.errors import BusError
 from armlet.feetech.registers import TORQUE_ENABLE
+from armlet.priority import Role, raise_process
 
 _START_S = 10.0
 _END_S = 15.0
@@ -198,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    raise_process(Role.BUS.value.nice)
     os.write(sys.stdout.fileno(), _WATCHING)
     watch = _Watch(options.port)
     watch.until_the_driver_ends()

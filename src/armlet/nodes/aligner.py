@@ -34,6 +34,7 @@ from armlet.align import (
 from armlet.arm.joints import SO101_JOINTS, feature_names
 from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
+from armlet.priority import Role, raise_process
 
 from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning
@@ -395,6 +396,7 @@ def _image_topic(name: str, kind: type) -> str:
 
 
 def main() -> None:
+    raise_process(Role.ALIGNER.value.nice)
     run(AlignerNode)
 
 

@@ -25,6 +25,7 @@ from armlet.camera import (
     source_of,
 )
 from armlet.camera.watch import Finding, Level, Limits
+from armlet.priority import Role, raise_process
 
 from .camera_controls import SETTINGS as CONTROL_SETTINGS
 from .camera_controls import CameraControls
@@ -333,6 +334,7 @@ def _level(findings: list[Finding]) -> bytes:
 
 
 def main() -> None:
+    raise_process(Role.CAMERA.value.nice)
     run(CameraNode)
 
 

@@ -28,6 +28,7 @@ from armlet.episodes import (
     FrameError,
     HoleError,
 )
+from armlet.priority import Role, raise_process
 
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic
@@ -487,6 +488,7 @@ def share_memory() -> None:
 
 def main() -> None:
     share_memory()
+    raise_process(Role.RECORDER.value.nice)
     run(Recorder)
 
 

@@ -38,6 +38,7 @@ from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
 from armlet.feetech.discovery import same_kind, serial_device, serial_devices
 from armlet.feetech.guardian import Guardian
+from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .messages import joint_state, to_ns, trajectory
@@ -51,7 +52,6 @@ from .node import (
     SetupError,
     run,
 )
-from .priority import prioritize
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .worker import Worker
 
@@ -126,8 +126,10 @@ class ServoBus(ArmletNode):
     def setup(self) -> None:
         if not self.value("port"):
             raise SetupError("parameter port is empty; `armlet find-port` tells which it is")
-        if not prioritize(self.value("nice")):
-            self.get_logger().info("no priority over other programs; `armlet doctor` tells how")
+        bound_realtime()
+        granted = raise_process(self.value("nice"))
+        if not (granted.effective or realtime_limit()):
+            self.get_logger().info("no priority over other programs; `armlet doctor` says how")
         try:
             control = self._make_control()
         except (CalibrationError, ValueError) as error:
@@ -275,18 +277,17 @@ class ServoBus(ArmletNode):
     def _run_cycles(self, ending: threading.Event) -> None:
         assert self._control is not None
         control, clock, pacer = self._control, self.clock, self._pacer
+        if self.value("nice") < 0:
+            raise_thread(Role.BUS.value.realtime)
         period_ns = round(1e9 / self.value("rate_hz"))
         due_ns = last_ns = clock.steady_ns()
-        if clock.simulated:
-            due_ns += -due_ns % period_ns
         try:
             while pacer.wait_until(due_ns, ending):
-                now_ns = clock.now_ns()
-                if clock.steady_ns() < last_ns:
+                now_ns, steady_ns = clock.now_ns(), clock.steady_ns()
+                if steady_ns < last_ns:
                     control.clock_was_set_back()
-                    due_ns = clock.steady_ns()
-                last_ns = clock.steady_ns()
-                due_ns = max(due_ns + period_ns, last_ns - period_ns)
+                last_ns = steady_ns
+                due_ns = _next_cycle_ns(due_ns, steady_ns, period_ns, clock.simulated)
                 self._cycle(control, now_ns)
                 if control.state is State.LOST:
                     pacer.rest()
@@ -420,6 +421,17 @@ def _joint_settings(joint: str) -> tuple[Setting, ...]:
             1.0,
         ),
     )
+
+
+def _next_cycle_ns(due_ns: int, now_ns: int, period_ns: int, simulated: bool) -> int:
+    """When the cycle after the one that was due is due.
+
+    In simulated time on a grid, once at each reading of the clock however far it has gone on; by
+    the wall clock as often as the rate says, a cycle that was late by more than a period left out.
+    """
+    if simulated:
+        return now_ns - now_ns % period_ns + period_ns
+    return max(due_ns + period_ns, now_ns - period_ns)
 
 
 def _finder(port: str) -> Callable[[], list[str]]:

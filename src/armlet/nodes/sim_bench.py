@@ -2,11 +2,12 @@
 
 By the wall clock, or (keeps_time) in time of its own, which it publishes on /clock and moves in
 lockstep with the nodes of the graph: see armlet.sim.lockstep.
+
+The arms are a process of their own, so that painting does not delay a servo's answer.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,13 +21,14 @@ from std_srvs.srv import SetBool, Trigger
 
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
-from armlet.sim.bench import Bench
+from armlet.priority import Role, raise_process
+from armlet.sim import ArmsProcess, Bench
 from armlet.sim.lockstep import Mark, Timekeeper
+from armlet.sim.shared_time import SharedTime
 
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
 from .node import ArmletNode, Setting, SetupError, run
-from .priority import prioritize
 from .worker import Worker
 
 SETTINGS = (
@@ -52,9 +54,6 @@ SETTINGS = (
 
 VIEWS = ("front", "wrist")
 
-SWITCH_S = 0.0002
-# Servos are not slower where a computer is busy.
-NICE = -12
 # Simulated time goes on in steps of this length where nobody waits for less.
 LONGEST_STEP_NS = 10_000_000
 # Further behind the wall clock than this, simulated time does not try to catch up.
@@ -77,21 +76,21 @@ class SimBench(ArmletNode):
         self._paused = False
         self._factor = 0.0
         self._start_ns = 0
+        # Of the arms; the computer's own until it is set.
+        self._time: SharedTime | None = None
 
     def setup(self) -> None:
         if not self.value("directory"):
             raise SetupError("parameter directory is empty; it is where the ports appear")
-        prioritize(NICE)
         directory = Path(self.value("directory"))
         directory.mkdir(parents=True, exist_ok=True)
+        self._time = SharedTime()
         if self.value("keeps_time"):
             self._make_keeper(directory / SOCKET)
         self._bench = Bench(
             seed=self.value("seed"),
             size=(self.value("width"), self.value("height")),
-            paced=self.value("paced") and self._keeper is None,
-            links=directory,
-            clock=time.monotonic if self._keeper is None else self._elapsed_s,
+            arms=ArmsProcess(directory, self.value("paced") and self._keeper is None, self._time),
         )
         self._bench.__enter__()
         self._target = self.create_publisher(PointStamped, "~/target", 10)
@@ -125,6 +124,7 @@ class SimBench(ArmletNode):
             raise SetupError(f"{socket}: {error}; set directory to a shorter path") from error
         start_s = self.value("start_s") or float(round(time.time()))
         self._start_ns = self._keeper.now_ns = round(start_s * 1e9)
+        self._set_time(self._start_ns)
         self.create_service(SetBool, "~/set_paused", self._on_set_paused)
 
     def _match(self, sent: dict[str, Mark]) -> None:
@@ -139,10 +139,12 @@ class SimBench(ArmletNode):
     def _say(self, text: str) -> None:
         self.get_logger().warning(text)
 
-    def _elapsed_s(self) -> float:
-        """Simulated seconds since the beginning."""
+    def _set_time(self, now_ns: int) -> None:
+        """Simulated time is that for the arms as well, which count from its beginning."""
         assert self._keeper is not None
-        return (self._keeper.now_ns - self._start_ns) * 1e-9
+        assert self._time is not None
+        self._keeper.now_ns = now_ns
+        self._time.set_ns(now_ns - self._start_ns)
 
     def now_ns(self) -> int:
         """The bench's own time, where it keeps one."""
@@ -189,6 +191,9 @@ class SimBench(ArmletNode):
         if self._bench is not None:
             self._bench.__exit__(None, None, None)
             self._bench = None
+        if self._time is not None:
+            self._time.close()
+            self._time = None
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
@@ -216,7 +221,7 @@ class SimBench(ArmletNode):
         self.get_logger().info(f"simulated time begins, with {', '.join(keeper.names)}")
         throttle = Throttle(self.value("real_time_factor"), now_ns)
         while True:
-            keeper.now_ns = now_ns
+            self._set_time(now_ns)
             if now_ns >= grid_ns(index, fps):
                 self._publish(bench, now_ns)
                 index += 1
@@ -297,8 +302,7 @@ class Throttle:
 
 
 def main() -> None:
-    # Servos answer within tens of microseconds; Python's 5 ms turns would have painting delay them.
-    sys.setswitchinterval(SWITCH_S)
+    raise_process(Role.CAMERA.value.nice)
     run(SimBench)
 
 

@@ -12,6 +12,7 @@ from std_srvs.srv import SetBool
 from armlet.arm import CalibrationError, Teleoperation
 from armlet.arm import calibration as calibrations
 from armlet.arm.units import joint_units
+from armlet.priority import Role, raise_process
 
 from .messages import diagnostic, joint_state, to_ns
 from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, Setting, SetupError, run
@@ -111,6 +112,7 @@ class Teleop(ArmletNode):
 
 
 def main() -> None:
+    raise_process(Role.BUS.value.nice)
     run(Teleop)
 
 

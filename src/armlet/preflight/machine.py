@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -12,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 
 import armlet
+from armlet import lateness
 from armlet.preflight.finding import Finding, error, note, ok, warning
+from armlet.priority import Role
 
 OLDEST_PYTHON = (3, 11)
-CONTROL_NICE = -10
+LATE_MS = 2.0
 LOW_DISK_BYTES = 5e9
 NO_DISK_BYTES = 0.5e9
 _PATIENCE_S = 5.0
@@ -106,19 +106,27 @@ def clock() -> Iterator[Finding]:
 
 
 def priority() -> Iterator[Finding]:
-    """Whether the servo bus may be run before other programs (setrlimit(2), RLIMIT_NICE)."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NICE)
-    lowest = -20 if limit == resource.RLIM_INFINITY else 20 - limit
-    if os.geteuid() == 0 or lowest <= CONTROL_NICE:
-        yield ok("priority", "the servo bus may go before other programs")
-        return
-    found = f"niceness {lowest} at best, wanted {CONTROL_NICE}: other programs delay the servo bus"
-    line = f"@dialout - nice {CONTROL_NICE}"
-    yield note(
-        "priority",
-        found,
-        f"echo '{line}' | sudo tee /etc/security/limits.d/armlet.conf, then log in anew",
+    """How late a control cycle is run beside busy programs, with the priority this user may take.
+
+    Measured, a second each with and without: what a limit promises is not what the kernel does.
+    """
+    plain, raised = lateness.compare()
+    found = (
+        f"beside busy programs a 10 ms cycle runs up to {raised.p99_ms:.1f} ms late with the "
+        f"priority that armlet may take, {plain.p99_ms:.1f} ms without (99 % of the turns)"
     )
+    if raised.p99_ms <= LATE_MS:
+        yield ok("priority", found)
+    elif raised.realtime:
+        yield note("priority", found, "close other programs while the arm moves")
+    else:
+        wish = Role.BUS.value
+        lines = f"@dialout - rtprio {wish.realtime}\\n@dialout - nice {wish.nice}\\n"
+        yield note(
+            "priority",
+            found,
+            f"printf '{lines}' | sudo tee /etc/security/limits.d/armlet.conf, then log in again",
+        )
 
 
 def meddlers() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,13 +14,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.arm.calibration import Calibration
-from armlet.arm.units import radians_to_ticks, ticks_to_radians
-from armlet.feetech import REGISTERS, EmulatedBus
+from armlet.feetech import EmulatedBus
 
-from .calibrations import FOLLOWER, LEADER
+from .arms import Arms, EmulatedArms, Motion, Side
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
-from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME, tip_position
+from .kinematics import HOME, tip_position
 from .scene import Scene, View, target_point
 
 Vector = NDArray[np.float64]
@@ -27,8 +26,6 @@ Clock = Callable[[], float]
 JointsFn = Callable[[float], Vector]
 """Joint angles (6,), radians, at a number of seconds after the motion's beginning."""
 
-_BAUDRATE = 1_000_000
-_GRIPPER = 5
 _REST_S = 1.0
 
 
@@ -43,7 +40,9 @@ class Bench:
     seed: of targets, demonstrations and sensor noise. size: (width, height) of the pictures.
     paced: the buses take the time a 1 Mbaud line takes. links: folder in which the serial ports
     appear as `leader` and `follower`. noise: sensor noise, grey levels. clock: seconds, monotonic,
-    of all motion; a test's own clock makes the bench independent of real time.
+    of all motion; a test's own clock makes the bench independent of real time. arms: those to use
+    (`paced`, `links` and `clock` are theirs then), as an `ArmsProcess`, which the painter does not
+    delay; None: threads of this process.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class Bench:
         links: Path | None = None,
         noise: float = 0.0,
         clock: Clock = time.monotonic,
+        arms: Arms | None = None,
     ) -> None:
         self._views = {name: View(name, *size) for name in ("front", "wrist")}
         self._scene = Scene(seed, noise)
@@ -61,22 +61,15 @@ class Bench:
         self._lock = threading.RLock()
         self._target = random_target(self._rng)
         self._open = ExitStack()
-        self._clock = clock
-        self.leader = _bus("leader", links, paced, clock)
-        self.follower = _bus("follower", links, paced, clock)
-        _calibrate(self.leader, LEADER)
-        _calibrate(self.follower, FOLLOWER)
-        _stand(self.leader, LEADER, HOME)
-        _stand(self.follower, FOLLOWER, HOME)
-        self._act(Move(HOME, HOME, _REST_S).joints)
+        self._arms: Arms = EmulatedArms(links, paced, clock) if arms is None else arms
 
     def __enter__(self) -> Self:
-        # The first picture paints the table, half a second: better now than in the first frame.
-        for name in self._views:
-            self.render(name)
         with ExitStack() as stack:
-            stack.enter_context(self.leader)
-            stack.enter_context(self.follower)
+            stack.enter_context(self._arms)
+            self._act(Move(HOME, HOME, _REST_S))
+            # The first picture paints the table, half a second: better now than in the first frame.
+            for name in self._views:
+                self.render(name)
             self._open = stack.pop_all()
         return self
 
@@ -101,14 +94,33 @@ class Bench:
             return self._target.copy()
 
     @property
+    def leader(self) -> EmulatedBus:
+        """The leader's bus, to look at or to disturb; only of arms in this process."""
+        return self._here().leader
+
+    @property
+    def follower(self) -> EmulatedBus:
+        """The follower's bus, to look at or to disturb; only of arms in this process."""
+        return self._here().follower
+
+    def _here(self) -> EmulatedArms:
+        if not isinstance(self._arms, EmulatedArms):
+            raise TypeError("the arms run in a process of their own: open their ports instead")
+        return self._arms
+
+    def port(self, side: Side) -> str:
+        """Path of an arm's serial port."""
+        return self._arms.port(side)
+
+    @property
     def leader_joints(self) -> Vector:
         """Where the leader is now (6,), radians."""
-        return _joints(self.leader, LEADER)
+        return self._arms.joints(Side.LEADER)
 
     @property
     def follower_joints(self) -> Vector:
         """Where the follower is now (6,), radians."""
-        return _joints(self.follower, FOLLOWER)
+        return self._arms.joints(Side.FOLLOWER)
 
     @property
     def reach_error_m(self) -> float:
@@ -126,14 +138,14 @@ class Bench:
         """Start the hand's reach from where the leader is to the target; returns its seconds."""
         with self._lock:
             reach = demonstrate_reach(self.leader_joints, self._target, self._rng)
-            self._act(reach.joints)
+            self._act(reach)
         return reach.duration_s
 
     def home(self) -> float:
         """Start a smooth move of the leader to the rest pose; returns its seconds."""
         with self._lock:
             move = move_home(self.leader_joints)
-            self._act(move.joints)
+            self._act(move)
         return move.duration_s
 
     def play(self, joints_fn: JointsFn) -> None:
@@ -142,81 +154,17 @@ class Bench:
         if first.shape != (6,) or not np.all(np.isfinite(first)):
             raise ValueError(f"a motion gives six finite joint angles in radians; found {first}")
         with self._lock:
-            self._act(joints_fn)
+            self._act(_Played(joints_fn))
 
-    def _act(self, joints_fn: JointsFn) -> None:
-        hand = _Hand(joints_fn, LEADER, self._clock())
-        for index, id in enumerate(_ids(LEADER)):
-            self.leader.servos[id].hand = hand.finger(index)
+    def _act(self, motion: Motion) -> None:
+        self._arms.move_leader(motion, self._arms.clock())
 
 
-class _Hand:
-    """Turns one motion of six joints into six motions of one servo each, in ticks."""
+@dataclass(frozen=True)
+class _Played:
+    """A motion of a caller's own."""
 
-    def __init__(self, joints_fn: JointsFn, calibration: Calibration, start_s: float) -> None:
-        self._joints_fn = joints_fn
-        self._calibration = calibration
-        self._start_s = start_s
-
-    def finger(self, index: int) -> Callable[[float], float]:
-        """The encoder's own ticks (before Homing_Offset) of servo `index` at a monotonic time."""
-        offset = list(self._calibration.values())[index].homing_offset
-
-        def ticks(now_s: float) -> float:
-            joints = self._joints_fn(max(0.0, now_s - self._start_s))
-            return float(_to_ticks(joints, self._calibration)[index]) + offset
-
-        return ticks
-
-
-def _bus(name: str, links: Path | None, paced: bool, clock: Clock) -> EmulatedBus:
-    link = None if links is None else links / name
-    return EmulatedBus(ids=_ids(FOLLOWER), link=link, baudrate=_BAUDRATE, paced=paced, clock=clock)
-
-
-def _ids(calibration: Calibration) -> tuple[int, ...]:
-    return tuple(joint.id for joint in calibration.values())
-
-
-def _calibrate(bus: EmulatedBus, calibration: Calibration) -> None:
-    """Write the calibration into the servos' EEPROM, as LeRobot's calibration does."""
-    for joint in calibration.values():
-        servo = bus.servos[joint.id]
-        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
-        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
-        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
-
-
-def _stand(bus: EmulatedBus, calibration: Calibration, joints: Vector) -> None:
-    """Put the arm there and switch it on, so that its goals are where it stands."""
-    for id, ticks in zip(_ids(calibration), _to_ticks(joints, calibration), strict=True):
-        bus.servos[id].position = float(ticks)
-        bus.servos[id].power_cycle()
-
-
-def _joints(bus: EmulatedBus, calibration: Calibration) -> Vector:
-    ticks = np.array([bus.servos[id].position for id in _ids(calibration)])
-    joints = ticks_to_radians(ticks, calibration)
-    low, high = _gripper_range(calibration)
-    share = (ticks[_GRIPPER] - low) / (high - low)
-    joints[_GRIPPER] = GRIPPER_CLOSED + share * (GRIPPER_OPEN - GRIPPER_CLOSED)
-    return joints
-
-
-def _to_ticks(joints: Vector, calibration: Calibration) -> Vector:
-    """Ticks (6,) within the calibrated range: past it a real arm's stops hold the hand back."""
-    ticks = radians_to_ticks(joints, calibration)
-    low, high = _gripper_range(calibration)
-    share = (joints[_GRIPPER] - GRIPPER_CLOSED) / (GRIPPER_OPEN - GRIPPER_CLOSED)
-    ticks[_GRIPPER] = low + share * (high - low)
-    lows = [joint.range_min for joint in calibration.values()]
-    highs = [joint.range_max for joint in calibration.values()]
-    return np.clip(ticks, lows, highs)
-
-
-def _gripper_range(calibration: Calibration) -> tuple[int, int]:
-    gripper = calibration["gripper"]
-    return gripper.range_min, gripper.range_max
+    joints: JointsFn
 
 
 def _point(xy: Vector) -> Vector:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kinematics import HOME, UnreachableError, solve_reach
-from .scene import target_point
+from .solids import target_point
 
 Vector = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from .kinematics import forward
 from .optics import View as View
 from .optics import lens
 from .painter import Painter, paint_table
-from .solids import TARGET_HEIGHT, all_solids
+from .solids import all_solids
+from .solids import target_point as target_point
 
 Picture = NDArray[np.uint8]
 Vector = NDArray[np.float64]
@@ -78,8 +79,3 @@ class Scene:
             column = int(self._rng.integers(bank.shape[1] - width))
         grain_here = bank[row : row + height, column : column + width]
         np.clip(picture + grain_here.astype(np.int16), 0, 255, out=picture, casting="unsafe")
-
-
-def target_point(target_xy: Vector) -> Vector:
-    """Where the tip touches a target at `target_xy` (2,): the middle of its top (3,), metres."""
-    return np.array([target_xy[0], target_xy[1], TARGET_HEIGHT])

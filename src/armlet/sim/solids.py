@@ -183,3 +183,8 @@ def all_solids() -> list[Solid]:
     """The arm's solids and the target's."""
     parts = (_base, _pan, _upper_arm, _forearm, _wrist, _gripper, _jaw, _target)
     return [solid for part in parts for solid in part()]
+
+
+def target_point(target_xy: Vector) -> Vector:
+    """Where the tip touches a target at `target_xy` (2,): the middle of its top (3,), metres."""
+    return np.array([target_xy[0], target_xy[1], TARGET_HEIGHT])

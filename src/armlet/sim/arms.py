@@ -1,0 +1,208 @@
+"""The bench's two emulated arms with their calibrations, and the hand that moves the leader."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.arm.calibration import Calibration
+from armlet.arm.units import radians_to_ticks, ticks_to_radians
+from armlet.feetech import REGISTERS, EmulatedBus
+
+from .calibrations import FOLLOWER, LEADER
+from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
+
+Vector = NDArray[np.float64]
+Clock = Callable[[], float]
+
+_BAUDRATE = 1_000_000
+_GRIPPER = 5
+
+
+class ArmsError(RuntimeError):
+    """The emulated arms do not do what is asked of them."""
+
+
+class Side(enum.IntEnum):
+    """Which of the two arms."""
+
+    LEADER = 0
+    FOLLOWER = 1
+
+
+CALIBRATIONS = {Side.LEADER: LEADER, Side.FOLLOWER: FOLLOWER}
+
+
+class Motion(Protocol):
+    """What the hand does."""
+
+    def joints(self, elapsed_s: float) -> Vector:
+        """Joint angles (6,), radians, so many seconds after its beginning."""
+        ...
+
+
+class Arms(Protocol):
+    """Two emulated arms, in this process (`EmulatedArms`) or in one of their own (`ArmsProcess`).
+
+    A context manager, which makes their ports appear; safe to use from several threads. Joint
+    angles are the arm model's, see `Bench`.
+
+    Attributes:
+        clock: seconds, of all their motion.
+    """
+
+    clock: Clock
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def port(self, side: Side) -> str:
+        """Path of an arm's serial port."""
+        ...
+
+    def joints(self, side: Side) -> Vector:
+        """Where an arm's shafts are now (6,), radians. Raises ArmsError if the arms failed."""
+        ...
+
+    def move_leader(self, motion: Motion, start_s: float) -> None:
+        """Have the hand move the leader, from a time of the clock on, until told otherwise."""
+        ...
+
+
+class EmulatedArms:
+    """The arms as threads of this process.
+
+    Args:
+        links: folder in which the serial ports appear as `leader` and `follower`.
+        paced: the buses take the time a 1 Mbaud line takes.
+        clock: seconds, monotonic, of all motion.
+    """
+
+    def __init__(
+        self, links: Path | None = None, paced: bool = True, clock: Clock = time.monotonic
+    ) -> None:
+        self.clock = clock
+        self.leader = _bus("leader", links, paced, clock)
+        self.follower = _bus("follower", links, paced, clock)
+        self._buses = {Side.LEADER: self.leader, Side.FOLLOWER: self.follower}
+        self._open = ExitStack()
+        for side, bus in self._buses.items():
+            _calibrate(bus, CALIBRATIONS[side])
+            _stand(bus, CALIBRATIONS[side], HOME)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for bus in self._buses.values():
+                stack.enter_context(bus)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def port(self, side: Side) -> str:
+        """Path of an arm's serial port."""
+        return self._buses[side].port
+
+    def joints(self, side: Side) -> Vector:
+        """Where an arm's shafts are now (6,), radians. Raises ArmsError if its bus failed."""
+        bus, calibration = self._buses[side], CALIBRATIONS[side]
+        try:
+            bus.check()
+        except RuntimeError as error:
+            raise ArmsError(f"the {side.name.lower()}: {error}: {error.__cause__}") from error
+        return _joints(bus, calibration)
+
+    def move_leader(self, motion: Motion, start_s: float) -> None:
+        """Have the hand move the leader, from a time of the clock on, until told otherwise."""
+        hand = _Hand(motion, LEADER, start_s)
+        for index, id in enumerate(_ids(LEADER)):
+            self.leader.servos[id].hand = hand.finger(index)
+
+
+class _Hand:
+    """Turns one motion of six joints into six motions of one servo each, in ticks."""
+
+    def __init__(self, motion: Motion, calibration: Calibration, start_s: float) -> None:
+        self._motion = motion
+        self._calibration = calibration
+        self._start_s = start_s
+
+    def finger(self, index: int) -> Callable[[float], float]:
+        """The encoder's own ticks (before Homing_Offset) of servo `index` at a monotonic time."""
+        offset = list(self._calibration.values())[index].homing_offset
+
+        def ticks(now_s: float) -> float:
+            joints = self._motion.joints(max(0.0, now_s - self._start_s))
+            return float(_to_ticks(joints, self._calibration)[index]) + offset
+
+        return ticks
+
+
+def _bus(name: str, links: Path | None, paced: bool, clock: Clock) -> EmulatedBus:
+    link = None if links is None else links / name
+    return EmulatedBus(ids=_ids(FOLLOWER), link=link, baudrate=_BAUDRATE, paced=paced, clock=clock)
+
+
+def _ids(calibration: Calibration) -> tuple[int, ...]:
+    return tuple(joint.id for joint in calibration.values())
+
+
+def _calibrate(bus: EmulatedBus, calibration: Calibration) -> None:
+    """Write the calibration into the servos' EEPROM, as LeRobot's calibration does."""
+    for joint in calibration.values():
+        servo = bus.servos[joint.id]
+        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
+        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
+        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
+
+
+def _stand(bus: EmulatedBus, calibration: Calibration, joints: Vector) -> None:
+    """Put the arm there and switch it on, so that its goals are where it stands."""
+    for id, ticks in zip(_ids(calibration), _to_ticks(joints, calibration), strict=True):
+        bus.servos[id].position = float(ticks)
+        bus.servos[id].power_cycle()
+
+
+def _joints(bus: EmulatedBus, calibration: Calibration) -> Vector:
+    ticks = np.array([bus.servos[id].position for id in _ids(calibration)])
+    joints = ticks_to_radians(ticks, calibration)
+    low, high = _gripper_range(calibration)
+    share = (ticks[_GRIPPER] - low) / (high - low)
+    joints[_GRIPPER] = GRIPPER_CLOSED + share * (GRIPPER_OPEN - GRIPPER_CLOSED)
+    return joints
+
+
+def _to_ticks(joints: Vector, calibration: Calibration) -> Vector:
+    """Ticks (6,) within the calibrated range: past it a real arm's stops hold the hand back."""
+    ticks = radians_to_ticks(joints, calibration)
+    low, high = _gripper_range(calibration)
+    share = (joints[_GRIPPER] - GRIPPER_CLOSED) / (GRIPPER_OPEN - GRIPPER_CLOSED)
+    ticks[_GRIPPER] = low + share * (high - low)
+    lows = [joint.range_min for joint in calibration.values()]
+    highs = [joint.range_max for joint in calibration.values()]
+    return np.clip(ticks, lows, highs)
+
+
+def _gripper_range(calibration: Calibration) -> tuple[int, int]:
+    gripper = calibration["gripper"]
+    return gripper.range_min, gripper.range_max

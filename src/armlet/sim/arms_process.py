@@ -1,0 +1,281 @@
+"""The emulated arms in a process of their own.
+
+Emulated servos must answer within tens of microseconds; beside a painter in the same Python process
+they would wait for the interpreter. The two processes speak over a pair of sockets, a request and
+its answer at a time; time they share (`SharedTime`), so that setting it needs no message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import enum
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import numpy as np
+
+from armlet.priority import Role, raise_process, raise_thread
+
+from .arms import ArmsError, EmulatedArms, Motion, Side, Vector
+from .demonstrator import Demonstration, Move
+from .shared_time import SharedTime
+
+_START_S = 60.0
+_ANSWER_S = 20.0
+_END_S = 10.0
+"""How long the other process is waited for: generous, for a computer that is busy otherwise."""
+
+_LONGEST_MESSAGE = 4096
+_PR_SET_PDEATHSIG = 1
+_SWITCH_S = 0.0002
+"""Servos answer in tens of microseconds; in Python's 5 ms turns the arms would delay each other."""
+
+_JOINTS = struct.Struct("<6d")
+_SIDE = struct.Struct("<B")
+_START = struct.Struct("<dB")
+_MOVE = struct.Struct("<6d6ddd")
+"""Start and end of a move, its duration, and when it begins in its motion, s."""
+
+
+class _Ask(enum.IntEnum):
+    """First byte of a request; an answer's is the request's own, or `FAILED` before a text."""
+
+    READY = 1
+    PORT = 2
+    JOINTS = 3
+    MOVE_LEADER = 4
+    FAILED = 255
+
+
+class ArmsProcess:
+    """The arms in a child process, which ends with this one, however this one ends.
+
+    Enter it to start the process and to have the ports appear. See `Arms` for what it does.
+
+    Args:
+        links: folder in which the serial ports appear as `leader` and `follower`.
+        paced: the buses take the time a 1 Mbaud line takes.
+        clock: of all motion; it must be shared memory. None: real time, until it is set.
+    """
+
+    def __init__(
+        self, links: Path | None = None, paced: bool = True, clock: SharedTime | None = None
+    ) -> None:
+        self.clock = SharedTime() if clock is None else clock
+        self._links, self._paced = links, paced
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises ArmsError if it is not started."""
+        return self._running()[0].pid
+
+    def __enter__(self) -> Self:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(self.clock.fd)]
+            command += ["--parent", str(os.getpid())]
+            if self._paced:
+                command.append("--paced")
+            if self._links is not None:
+                command += ["--links", str(self._links)]
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), self.clock.fd),
+                # A terminal's ^C must not take the servos away before the nodes that use them.
+                start_new_session=True,
+            )
+        self._socket = ours
+        try:
+            self._ask(_Ask.READY, b"", _START_S)
+        except ArmsError:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def port(self, side: Side) -> str:
+        """Path of an arm's serial port. Raises ArmsError if the process failed."""
+        return self._ask(_Ask.PORT, _SIDE.pack(side)).decode()
+
+    def joints(self, side: Side) -> Vector:
+        """Where an arm's shafts are now (6,), radians. Raises ArmsError if the process failed."""
+        return np.array(_JOINTS.unpack(self._ask(_Ask.JOINTS, _SIDE.pack(side))))
+
+    def move_leader(self, motion: Motion, start_s: float) -> None:
+        """Have the hand move the leader, from a time of the clock on.
+
+        Raises:
+            ValueError: a motion that is neither a `Move` nor a `Demonstration`.
+            ArmsError: the process failed.
+        """
+        self._ask(_Ask.MOVE_LEADER, pack_motion(motion, start_s))
+
+    def _running(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        if self._process is None or self._socket is None:
+            raise ArmsError("the emulated arms' process is not started; enter it first")
+        return self._process, self._socket
+
+    def _ask(self, what: _Ask, payload: bytes, wait_s: float = _ANSWER_S) -> bytes:
+        with self._lock:
+            process, line = self._running()
+            line.settimeout(wait_s)
+            try:
+                line.send(bytes([what]) + payload)
+                answer = line.recv(_LONGEST_MESSAGE)
+            except TimeoutError:
+                # An answer that comes after all would be taken for the next question's.
+                self._socket = None
+                line.close()
+                raise ArmsError(
+                    f"the emulated arms' process {process.pid} did not answer for {wait_s:g} s"
+                ) from None
+            except OSError:
+                answer = b""
+        if not answer:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+            raise ArmsError(
+                f"the emulated arms' process ended with status {process.returncode}; "
+                "its own message, if any, is above"
+            )
+        if answer[0] == _Ask.FAILED:
+            raise ArmsError(answer[1:].decode())
+        return answer[1:]
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+            if self._process is not None:
+                try:
+                    self._process.wait(_END_S)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
+                self._process = None
+
+
+def pack_motion(motion: Motion, start_s: float) -> bytes:
+    """A motion as bytes, for `unpack_motion`. ValueError if it is of another kind."""
+    if isinstance(motion, Move):
+        moves = [(motion, 0.0)]
+    elif isinstance(motion, Demonstration):
+        moves = [(motion.over, 0.0), (motion.down, motion.down_at_s)]
+    else:
+        raise ValueError(
+            "arms in a process of their own can play a Move or a Demonstration, found "
+            f"{type(motion).__name__}; for other motions use a Bench with arms in this process"
+        )
+    packed = [_MOVE.pack(*m.start, *m.end, m.duration_s, at_s) for m, at_s in moves]
+    return _START.pack(start_s, len(moves)) + b"".join(packed)
+
+
+def unpack_motion(data: bytes) -> tuple[Move | Demonstration, float]:
+    """The motion and its start, s of the arms' clock."""
+    start_s, count = _START.unpack_from(data)
+    moves, ats = [], []
+    for index in range(count):
+        numbers = _MOVE.unpack_from(data, _START.size + index * _MOVE.size)
+        moves.append(Move(np.array(numbers[:6]), np.array(numbers[6:12]), numbers[12]))
+        ats.append(numbers[13])
+    return (moves[0] if count == 1 else Demonstration(moves[0], moves[1], ats[1])), start_s
+
+
+def _answer(arms: EmulatedArms, request: bytes) -> bytes:
+    payload = request[1:]
+    match request[0]:
+        case _Ask.READY:
+            return b""
+        case _Ask.PORT:
+            return arms.port(Side(*_SIDE.unpack(payload))).encode()
+        case _Ask.JOINTS:
+            return _JOINTS.pack(*arms.joints(Side(*_SIDE.unpack(payload))))
+        case _Ask.MOVE_LEADER:
+            arms.move_leader(*unpack_motion(payload))
+            return b""
+        case unknown:
+            raise ArmsError(f"the emulated arms' process does not know request {unknown}")
+
+
+def _serve(arms: EmulatedArms, line: socket.socket) -> None:
+    """Answers requests until the other end is closed, which its process's end does too."""
+    with contextlib.suppress(ConnectionError):
+        while request := line.recv(_LONGEST_MESSAGE):
+            try:
+                answer = bytes([request[0]]) + _answer(arms, request)
+            except Exception as error:
+                if not isinstance(error, ArmsError):
+                    traceback.print_exc()
+                answer = bytes([_Ask.FAILED]) + str(error).encode()[: _LONGEST_MESSAGE - 1]
+            line.send(answer)
+
+
+def _end_with(parent: int, end: Callable[[], None]) -> None:
+    """End when the parent has, even where a fork of it keeps our socket open. Linux only."""
+
+    def on_death(number: int, frame: FrameType | None) -> None:
+        # The kernel reports the end of the *thread* that started us, too.
+        if os.getppid() != parent:
+            end()
+
+    signal.signal(signal.SIGUSR1, on_death)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+    if os.getppid() != parent:
+        end()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The child process: serves until its parent closes the socket or ends."""
+    parser = argparse.ArgumentParser(description="Emulates the two arms of a bench.")
+    parser.add_argument("socket", type=int, help="descriptor of the socket to the bench")
+    parser.add_argument("time", type=int, help="descriptor of the shared time")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the bench")
+    parser.add_argument("--links", type=Path, help="folder of the serial ports")
+    parser.add_argument("--paced", action="store_true", help="bytes take their time on the wire")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    sys.setswitchinterval(_SWITCH_S)
+    with socket.socket(fileno=options.socket) as line:
+
+        def end(*_: object) -> None:
+            with contextlib.suppress(OSError):  # the other end may be gone already
+                line.shutdown(socket.SHUT_RDWR)
+
+        signal.signal(signal.SIGTERM, end)
+        _end_with(options.parent, end)
+        raise_process(Role.EMULATOR.value.nice)
+        raise_thread(Role.EMULATOR.value.realtime, inherited=True)
+        clock = SharedTime(options.time)
+        with EmulatedArms(options.links, options.paced, clock) as arms:
+            _serve(arms, line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
