@@ -95,6 +95,7 @@ class Director:
         self._node.ready()
         if self._turn is not None:
             self._wait_for_the_clock()
+        self._begun_ns, self._begun_s = self.now_ns, time.monotonic()
 
     def _wait_for_the_clock(self) -> None:
         """Before the bench has said what time it is, there is none to count from."""
@@ -139,6 +140,16 @@ class Director:
     def _on_trajectory(self, message: JointTrajectory) -> None:
         with contextlib.suppress(ValueError):  # a hold, or what the bus will refuse
             self.seen.chunk(trajectory(message, 0))
+
+    @property
+    def elapsed_s(self) -> float:
+        """How much of the graph's time has passed since this director began."""
+        return (self.now_ns - self._begun_ns) * 1e-9
+
+    @property
+    def wall_s(self) -> float:
+        """How much of this computer's time that took."""
+        return time.monotonic() - self._begun_s
 
     def let_pass(self, duration_s: float, progress: Progress = lambda share: None) -> None:
         """Let time pass: the graph's. Raises DemoError if there is trouble meanwhile."""

@@ -11,6 +11,7 @@ from .demo import (
     running_graph,
     wait_until_live,
 )
+from .director import Director
 from .report import draw_report, report_text
 from .terminal import Terminal
 
@@ -23,17 +24,28 @@ def record_only(plan: DemoPlan, terminal: Terminal) -> None:
         record_demonstrations(director, plan, terminal)
 
 
+def _say_factor(director: Director, plan: DemoPlan, terminal: Terminal) -> None:
+    if plan.simulated:
+        elapsed_s, wall_s = director.elapsed_s, director.wall_s
+        terminal.say(
+            f"{elapsed_s:.0f} simulated seconds in {wall_s:.0f}: {elapsed_s / wall_s:.2f} times "
+            "real time on this computer as busy as it is; the result does not depend on it"
+        )
+
+
 def whole_demo(plan: DemoPlan, checkpoint: str | None, picture: Path, terminal: Terminal) -> str:
     """Demonstrations, then the policy; draws the picture and returns the report."""
     terminal.say("starting the emulated bench, leader, follower, aligner and recorder")
     with running_graph(plan, plan.dataset, policy="false", teleop="true") as director:
         wait_until_live(director, "recorder")
         record_demonstrations(director, plan, terminal)
+        _say_factor(director, plan, terminal)
     terminal.say("starting again with the policy in the leader's place")
     given = {} if checkpoint is None else {"checkpoint": checkpoint}
     with running_graph(plan, plan.evaluation, running="false", **given) as director:
         wait_until_live(director, "policy")
         reaches = drive_by_policy(director, plan, terminal)
+        _say_factor(director, plan, terminal)
         seen = director.seen
     terminal.say("drawing the report")
     draw_report(picture, plan, seen, reaches)
