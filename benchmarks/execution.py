@@ -154,6 +154,7 @@ def driven(code: str, slowness_s: float, directory: Path) -> Iterator[Director]:
     """The graph with a policy process that runs `code`, and somebody who listens."""
     given = {
         "emulated": "true",
+        "use_sim_time": "false",
         "bench_directory": str(directory),
         "checkpoint": str(save_policy(directory / "checkpoint")),
         "joint_units": "degrees",

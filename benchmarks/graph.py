@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--height", default="96")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        plan = DemoPlan(Path(directory) / "output")
+        plan = DemoPlan(Path(directory) / "output", simulated=False)
         prepare(plan)
         policy = "true" if args.policy else "false"
         size = {"width": args.width, "height": args.height}

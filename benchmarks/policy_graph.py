@@ -80,6 +80,7 @@ def running(
     width, height = (64, 48) if args.small else SIZE
     given = {
         "emulated": "true",
+        "use_sim_time": "false",
         "bench_directory": str(directory),
         "checkpoint": str(checkpoint),
         "width": str(width),
