@@ -131,8 +131,13 @@ class Director:
         seen = self.seen
         for topic in ("joint_states", "applied_joint_commands", "observation/state", "action"):
             on(JointState, topic, lambda m, t=topic: seen.joints(t, to_ns(m.header.stamp), m))
-        on(Float64, "sim_bench/reach_error", lambda m: seen.reach(self.now_ns, m.data))
-        on(PointStamped, "sim_bench/target", lambda m: seen.target(m.point.x, m.point.y))
+        # The bench sends both at once; the target's stamp is that of the error as well.
+        on(Float64, "sim_bench/reach_error", lambda m: seen.error(m.data))
+        on(
+            PointStamped,
+            "sim_bench/target",
+            lambda m: seen.target(to_ns(m.header.stamp), m.point.x, m.point.y),
+        )
         on(JointTrajectory, "joint_trajectory", self._on_trajectory)
         on(Float64MultiArray, "policy/latency", lambda m: seen.latency(list(m.data)))
         on(DiagnosticArray, "/diagnostics", lambda m: seen.diagnostics(m.status))

@@ -36,6 +36,7 @@ class Measurements:
         self._reach: list[tuple[int, float]] = []
         self._latencies: list[list[float]] = []
         self._target = (0.0, 0.0)
+        self._error_m: float | None = None
         self._status: dict[str, DiagnosticStatus] = {}
         self._chunks: list[Trajectory] = []
 
@@ -47,14 +48,17 @@ class Measurements:
             self._joints[topic].append((stamp_ns, values))
             self._changed.notify_all()
 
-    def reach(self, stamp_ns: int, error_m: float) -> None:
+    def error(self, error_m: float) -> None:
+        """The distance of tip and target, m; `target` says of when."""
         with self._changed:
-            self._reach.append((stamp_ns, error_m))
-            self._changed.notify_all()
+            self._error_m = error_m
 
-    def target(self, x: float, y: float) -> None:
+    def target(self, stamp_ns: int, x: float, y: float) -> None:
         with self._changed:
             self._target = (x, y)
+            if self._error_m is not None:
+                self._reach.append((stamp_ns, self._error_m))
+            self._changed.notify_all()
 
     def latency(self, values: list[float]) -> None:
         with self._changed:

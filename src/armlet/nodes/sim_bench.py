@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -222,11 +223,11 @@ class SimBench(ArmletNode):
         throttle = Throttle(self.value("real_time_factor"), now_ns)
         while True:
             self._set_time(now_ns)
-            if now_ns >= grid_ns(index, fps):
-                self._publish(bench, now_ns)
-                index += 1
-            if not keeper.run_instant(now_ns, ending):
+            due = now_ns >= grid_ns(index, fps)
+            publish = partial(self._publish, bench, now_ns) if due else _nothing
+            if not keeper.run_instant(now_ns, ending, publish):
                 return
+            index += due
             wanted = [grid_ns(index, fps), now_ns + LONGEST_STEP_NS]
             asked_ns = keeper.next_ns()
             if asked_ns is not None:
@@ -266,6 +267,10 @@ class SimBench(ArmletNode):
         if self._keeper is not None:
             values["real_time_factor"] = f"{self._factor:.2f}"
         return [diagnostic(f"{self.label}: pictures", level, "rendering", values)]
+
+
+def _nothing() -> None:
+    """No picture is due at this instant."""
 
 
 class Throttle:

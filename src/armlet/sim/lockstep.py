@@ -431,11 +431,19 @@ class Timekeeper:
 
     def begin(self, now_ns: int, ending: threading.Event) -> bool:
         """Wait at the first instant until everybody expected is there; False if ended before."""
-        return self._stand(now_ns, ending)
+        self._set(now_ns)
+        return self._wait_until_quiet(ending)
 
-    def run_instant(self, now_ns: int, ending: threading.Event) -> bool:
-        """Set the clock, and return when all that this brings is done; False if ended before."""
-        if not self._stand(now_ns, ending):
+    def run_instant(
+        self, now_ns: int, ending: threading.Event, act: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Set the clock, and return when all that this brings is done; False if ended before.
+
+        act: what the bench itself does at this instant.
+        """
+        self._set(now_ns)
+        act()
+        if not self._wait_until_quiet(ending):
             return False
         while (due := self._due()) is not None:
             peer, name, number = due
@@ -455,12 +463,11 @@ class Timekeeper:
         ]
         return min(times, default=None)
 
-    def _stand(self, now_ns: int, ending: threading.Event) -> bool:
+    def _set(self, now_ns: int) -> None:
         self.now_ns = now_ns
         self._tell(now_ns)
         for peer in self._peers.values():
             peer.send(_CLOCK, now_ns)
-        return self._wait_until_quiet(ending)
 
     def _known(self) -> list[_Peer]:
         return [peer for peer in self._peers.values() if peer.report is not None]
