@@ -22,12 +22,25 @@ not do, since LeRobot demands the same columns in every file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from armlet.contract import FILE_NAME, Contract
+from armlet.files import (
+    FileError,
+    PathTemplate,
+    Shape,
+    check_name,
+    inside,
+    printable,
+    read_json,
+    typed,
+    whole_number,
+    writable,
+)
 
 from .errors import DatasetError
 
@@ -51,6 +64,18 @@ UNFINISHED = Path(".unfinished")
 TASK_LINES = Path("meta/tasks.jsonl")
 EPISODE_LINES = Path("meta/episodes.jsonl")
 STATS_LINES = Path("meta/episodes_stats.jsonl")
+
+# What a rate, a count and a picture's or vector's size may be at most.
+_MOST_FPS, _MOST_ROWS, _MOST_VALUES = 1000, 2**40, 2**28
+_MOST_AXES = 8
+# By version, the placeholders of data_path and video_path.
+_NUMBERS = {
+    VERSION: frozenset(("chunk_index", "file_index")),
+    VERSION_2: frozenset(("episode_chunk", "episode_index")),
+}
+_NAMES = frozenset(("video_key",))
+_INFO_SHAPE = Shape(size=4 << 20)
+_TOLD_SHAPE = Shape(size=4 << 20)
 
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 _DATA_PATH = f"data/{_FILE}.parquet"
@@ -102,7 +127,7 @@ class Info:
     fps: int
     total_episodes: int
     total_frames: int
-    total_tasks: int
+    total_tasks: int | None
     chunks_size: int
     features: Mapping[str, Feature]
     document: Mapping[str, Any]
@@ -143,14 +168,13 @@ class Info:
         return self._path("video_path", number, video_key=key)
 
     def _path(self, template: str, number: FileNumber, **names: str) -> Path:
-        text = self.document.get(template)
+        places = {"chunk_index": number.chunk, "file_index": number.file}
+        if self.is_v2:
+            places = {"episode_chunk": number.chunk, "episode_index": number.file}
         try:
-            places = {"chunk_index": number.chunk, "file_index": number.file}
-            if self.is_v2:
-                places = {"episode_chunk": number.chunk, "episode_index": number.file}
-            return Path(str(text).format(**places, **names))
-        except (KeyError, IndexError, ValueError) as error:
-            raise DatasetError(f"info.json: {template} is {text!r}, not a path pattern") from error
+            return _template(self.document, template).format(**places, **names)
+        except FileError as error:
+            raise DatasetError(f"info.json: {template}: {error}") from error
 
     def with_totals(self, episodes: int, frames: int, tasks: int) -> Info:
         """A copy that counts this many."""
@@ -189,18 +213,44 @@ def ledger_path(episode: int) -> Path:
     return Path(f"meta/armlet/episode-{episode:06d}.json")
 
 
+def locate(root: Path, relative: Path) -> Path:
+    """A file of the dataset, for reading. Raises DatasetError if it is not below root."""
+    try:
+        return inside(root, relative)
+    except FileError as error:
+        raise DatasetError(str(error)) from error
+
+
+def place(root: Path, relative: Path) -> Path:
+    """A file of the dataset, for writing, moving, removing. Raises DatasetError behind a link."""
+    try:
+        return writable(root, relative)
+    except FileError as error:
+        raise DatasetError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The file that `load_told` reads."""
+
+    ledger: Mapping[str, Mapping[str, float]] | None = None
+    damaged: Mapping[str, tuple[int, ...]] | None = None
+
+
 def load_told(root: Path, episode: int) -> dict[str, Any]:
     """What the recorder told of an episode: "ledger" and "damaged"; nothing if it told nothing.
 
     Raises DatasetError.
     """
-    path = root / ledger_path(episode)
+    path = locate(root, ledger_path(episode))
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        document = read_json(path, _TOLD_SHAPE)
+        typed(_Told, document, path.name)
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError) as error:
+    except FileError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def features_of(contract: Contract) -> dict[str, Feature]:
@@ -260,15 +310,13 @@ def new_info(contract: Contract, robot_type: str, version: str = VERSION) -> Inf
 
 def load_info(root: Path) -> Info:
     """info.json of the dataset at root. Raises DatasetError naming what is wrong."""
-    path = root / INFO
+    path = locate(root, INFO)
     try:
-        text = path.read_text()
-    except (FileNotFoundError, NotADirectoryError) as error:
+        return parse_info(read_json(path, _INFO_SHAPE))
+    except FileNotFoundError as error:
         raise DatasetError(f"{root} is not a LeRobot dataset: no {INFO}") from error
-    try:
-        return parse_info(json.loads(text))
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON: {error}") from error
+    except FileError as error:
+        raise DatasetError(str(error)) from error
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
 
@@ -276,37 +324,104 @@ def load_info(root: Path) -> Info:
 def parse_info(document: Mapping[str, Any]) -> Info:
     """Info from the JSON document. Raises DatasetError unless it is a v3 or v2.1 dataset's."""
     try:
-        version = str(document["codebase_version"])
+        if not isinstance(document, Mapping):
+            raise FileError(f"expected a JSON object, found a {type(document).__name__}")
+        version = typed(str, document.get("codebase_version"), "codebase_version")
         if not version.startswith("v3.") and version != VERSION_2:
             raise DatasetError(
-                f"dataset version {version}, armlet reads v3.x and v2.1; convert it with LeRobot's "
-                "own conversion scripts"
+                f"dataset version {printable(version, 40)}, armlet reads v3.x and v2.1; convert it "
+                "with LeRobot's own conversion scripts"
             )
-        fps = document["fps"]
-        if fps != int(fps) or fps < 1:
-            raise DatasetError(f"fps must be a positive whole number, found {fps}")
-        return Info(
-            robot_type=document.get("robot_type"),
-            fps=int(fps),
-            total_episodes=int(document["total_episodes"]),
-            total_frames=int(document["total_frames"]),
-            total_tasks=int(document["total_tasks"]),
-            chunks_size=int(document.get("chunks_size", CHUNKS_SIZE)),
-            features={key: _feature(block) for key, block in document["features"].items()},
+        features = document.get("features")
+        if not isinstance(features, Mapping):
+            raise FileError(f"features: expected an object, found {type(features).__name__}")
+        info = Info(
+            robot_type=typed(str | None, document.get("robot_type"), "robot_type"),
+            fps=whole_number(document.get("fps"), "fps", 1, _MOST_FPS),
+            total_episodes=_count(document, "total_episodes"),
+            total_frames=_count(document, "total_frames"),
+            total_tasks=_count(document, "total_tasks") if "total_tasks" in document else None,
+            chunks_size=whole_number(
+                document.get("chunks_size", CHUNKS_SIZE), "chunks_size", 1, _MOST_ROWS
+            ),
+            features={key: _feature(key, block) for key, block in features.items()},
             document=document,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"not an info.json of LeRobot v3 or v2.1: {error!r}") from error
+        _check_templates(info)
+    except FileError as error:
+        raise DatasetError(f"not an info.json of LeRobot v3 or v2.1: {error}") from error
+    return info
 
 
-def _feature(block: Mapping[str, Any]) -> Feature:
-    names = block.get("names")
-    # Some datasets group names ({"motors": [...]}); only the order matters here.
-    if isinstance(names, Mapping):
-        names = [name for group in names.values() for name in group]
+def _count(document: Mapping[str, Any], name: str) -> int:
+    return whole_number(document.get(name), name, 0, _MOST_ROWS)
+
+
+def _template(document: Mapping[str, Any], name: str) -> PathTemplate:
+    version = VERSION_2 if document["codebase_version"] == VERSION_2 else VERSION
+    return PathTemplate.parse(document.get(name), _NUMBERS[version], _NAMES)
+
+
+def _check_templates(info: Info) -> None:
+    """Raises DatasetError for paths that are not of this version, or lead elsewhere."""
+    for name in ("data_path", "video_path") if info.video_keys else ("data_path",):
+        try:
+            _template(info.document, name)
+        except FileError as error:
+            other = VERSION if info.is_v2 else VERSION_2
+            text = info.document.get(name)
+            if isinstance(text, str) and all(f"{{{n}" in text for n in _NUMBERS[other]):
+                raise DatasetError(
+                    f"codebase_version says {info.version}, but {name} is that of {other} "
+                    f"({printable(text)}); if the files are laid out as {other}, set "
+                    f'"codebase_version": "{other}" in {INFO}'
+                ) from error
+            raise DatasetError(f"{name}: {error}") from error
+
+
+def _feature(key: str, block: Any) -> Feature:
+    where = f"features.{printable(key, 80)}"
+    try:
+        check_name(key)
+    except FileError as error:
+        raise FileError(f"features: a name: {error}") from error
+    if not isinstance(block, Mapping):
+        raise FileError(f"{where}: expected an object, found a {type(block).__name__}")
+    shape = block.get("shape")
+    if not isinstance(shape, list | tuple) or not 0 < len(shape) <= _MOST_AXES:
+        raise FileError(f"{where}.shape: expected a list of sizes, found {printable(shape, 80)}")
+    sizes = tuple(whole_number(size, f"{where}.shape", 1, _MOST_VALUES) for size in shape)
+    if math.prod(sizes) > _MOST_VALUES:
+        raise FileError(f"{where}.shape: {list(sizes)} is too large")
+    dtype = typed(str, block.get("dtype"), f"{where}.dtype")
+    if dtype in ("video", "image") and len(sizes) != 3:
+        raise FileError(f"{where}.shape: expected 3 sizes of a {dtype}, found {list(sizes)}")
     return Feature(
-        dtype=str(block["dtype"]),
-        shape=tuple(int(size) for size in block["shape"]),
-        names=None if names is None else tuple(str(name) for name in names),
-        info=block.get("info"),
+        dtype=dtype,
+        shape=sizes,
+        names=_names(block.get("names"), where),
+        info=_stream_info(block.get("info"), where),
     )
+
+
+def _names(names: Any, where: str) -> tuple[str, ...] | None:
+    if isinstance(names, Mapping):
+        # {"motors": [...]} in some datasets, {"delta_x": 0, ...} in others; only the order matters.
+        if names and all(type(place) is int for place in names.values()):
+            names = sorted(names, key=lambda name: names[name])
+        else:
+            groups = list(names.values())
+            names = [n for group in groups for n in (group if isinstance(group, list) else [group])]
+    if names is None:
+        return None
+    listed = list(names) if isinstance(names, tuple) else names
+    found: tuple[str, ...] = typed(tuple[str, ...], listed, f"{where}.names")
+    return found
+
+
+def _stream_info(info: Any, where: str) -> Mapping[str, Any] | None:
+    if info is not None and not isinstance(info, Mapping):
+        raise FileError(f"{where}.info: expected an object, found a {type(info).__name__}")
+    codec = (info or {}).get("video.codec")
+    typed(str | None, codec, f"{where}.info.video.codec")
+    return info

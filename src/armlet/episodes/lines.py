@@ -6,16 +6,20 @@ Each is rewritten whole by one rename, never appended to in place: a line is the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from armlet.files import FileError, Shape, json_lines, printable, typed, whole_number
 
 from .errors import DatasetError
-from .layout import EPISODE_LINES, STATS_LINES, TASK_LINES
-from .stats import QUANTILES, Stats
+from .layout import EPISODE_LINES, STATS_LINES, TASK_LINES, locate
+from .stats import QUANTILES, Stats, stats_of
+
+# A million episodes' lines; statistics take some kilobytes an episode.
+_LINES = Shape(size=64 << 20)
+_MOST = 2**40
 
 
 @dataclass(frozen=True)
@@ -29,48 +33,64 @@ class EpisodeLine:
 
 def read_tasks(root: Path) -> list[str]:
     """Tasks by index. Raises DatasetError unless task_index counts 0, 1, 2, …"""
-    found = {int(task["task_index"]): str(task["task"]) for task in _read(root / TASK_LINES)}
+    found = task_names(root, read(root, TASK_LINES))
     if sorted(found) != list(range(len(found))):
         raise DatasetError(f"{root / TASK_LINES}: task_index is not 0, 1, 2, …")
     return [found[index] for index in range(len(found))]
 
 
+def task_names(root: Path, lines: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Tasks by index, from the file's lines. Raises DatasetError."""
+    try:
+        return {
+            whole_number(line.get("task_index"), "task_index", 0, _MOST): typed(
+                str, line.get("task"), "task"
+            )
+            for line in lines
+        }
+    except FileError as error:
+        raise DatasetError(f"{root / TASK_LINES} is not a tasks file: {error}") from error
+
+
 def read_episodes(root: Path) -> list[EpisodeLine]:
     """The lines in the file's order. Raises DatasetError."""
+    return [episode_line(root, line) for line in read(root, EPISODE_LINES)]
+
+
+def episode_line(root: Path, line: Mapping[str, Any]) -> EpisodeLine:
+    """A line of episodes.jsonl. Raises DatasetError."""
     try:
-        return [
-            EpisodeLine(int(line["episode_index"]), tuple(line["tasks"]), int(line["length"]))
-            for line in _read(root / EPISODE_LINES)
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{root / EPISODE_LINES} is not an episodes file: {error!r}") from error
+        return EpisodeLine(
+            whole_number(line.get("episode_index"), "episode_index", 0, _MOST),
+            typed(tuple[str, ...], line.get("tasks"), "tasks"),
+            whole_number(line.get("length"), "length", 0, _MOST),
+        )
+    except FileError as error:
+        raise DatasetError(f"{root / EPISODE_LINES} is not an episodes file: {error}") from error
 
 
 def read_stats(root: Path) -> dict[int, dict[str, Stats]]:
     """Statistics by episode; empty where there is no file. Raises DatasetError."""
-    if not (root / STATS_LINES).exists():
-        return {}
-    try:
-        return {
-            int(line["episode_index"]): {
-                feature: {name: np.array(value) for name, value in stats.items()}
-                for feature, stats in line["stats"].items()
-            }
-            for line in _read(root / STATS_LINES)
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{root / STATS_LINES} is not a statistics file: {error!r}") from error
+    found = {}
+    for line in read(root, STATS_LINES):
+        try:
+            number = whole_number(line.get("episode_index"), "episode_index", 0, _MOST)
+            found[number] = stats_of(line.get("stats"), f"episode {number}")
+        except FileError as error:
+            path = root / STATS_LINES
+            raise DatasetError(f"{path} is not a statistics file: {error}") from error
+    return found
 
 
 def tasks(names: Sequence[str]) -> bytes:
     """tasks.jsonl."""
-    return _joined({"task_index": index, "task": name} for index, name in enumerate(names))
+    return joined({"task_index": index, "task": name} for index, name in enumerate(names))
 
 
 def with_episode(root: Path, line: EpisodeLine) -> bytes:
     """episodes.jsonl with one more episode behind those before it."""
     added = {"episode_index": line.episode, "tasks": list(line.tasks), "length": line.length}
-    return _extended(root / EPISODE_LINES, line.episode, added)
+    return _extended(root, EPISODE_LINES, line.episode, added)
 
 
 def with_stats(root: Path, episode: int, stats: Mapping[str, Stats]) -> bytes:
@@ -80,27 +100,34 @@ def with_stats(root: Path, episode: int, stats: Mapping[str, Stats]) -> bytes:
         for feature, found in stats.items()
     }
     added = {"episode_index": episode, "stats": document}
-    return _extended(root / STATS_LINES, episode, added)
+    return _extended(root, STATS_LINES, episode, added)
 
 
-def _extended(path: Path, episode: int, added: dict[str, Any]) -> bytes:
-    before = [line for line in _read(path) if line["episode_index"] < episode]
-    return _joined([*before, added])
+def _extended(root: Path, path: Path, episode: int, added: dict[str, Any]) -> bytes:
+    before = [line for line in read(root, path) if _number(line, path) < episode]
+    return joined([*before, added])
 
 
-def _joined(documents: Iterator[dict[str, Any]] | Sequence[dict[str, Any]]) -> bytes:
+def _number(line: Mapping[str, Any], path: Path) -> int:
+    try:
+        return whole_number(line.get("episode_index"), "episode_index", 0, _MOST)
+    except FileError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def joined(documents: Iterable[Mapping[str, Any]]) -> bytes:
+    """Objects as the content of a JSON-lines file."""
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in documents).encode()
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The file's objects; none if it is absent. Raises DatasetError naming the line."""
-    found: list[dict[str, Any]] = []
-    if not path.exists():
-        return found
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                found.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DatasetError(f"{path}, line {number}, cannot be read: {error}") from error
-    return found
+def read(root: Path, path: Path, torn: bool = False) -> list[dict[str, Any]]:
+    """A file's objects; none if it is absent. torn: without a last line that was cut short.
+
+    Raises DatasetError naming the line.
+    """
+    try:
+        return list(json_lines(locate(root, path), _LINES, torn))
+    except FileNotFoundError:
+        return []
+    except FileError as error:
+        raise DatasetError(printable(error, 1000)) from error

@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.files import FileError, Shape, printable, read_json
+
 from . import durable
 from .errors import DatasetError
 
@@ -29,7 +31,10 @@ Levels: TypeAlias = NDArray[np.uint32]
 """How often each 8-bit level occurs in each channel: (3, 256)."""
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+_NEEDED = ("min", "max", "mean", "std", "count")
 _BINS = 5000
+_MOST_AXES = 8
+_STATS_SHAPE = Shape(size=16 << 20)
 _LEVELS = 256
 
 
@@ -191,12 +196,37 @@ def aggregate(episodes: Sequence[Mapping[str, Stats]]) -> dict[str, Stats]:
     """Statistics of a dataset from those of its parts, feature by feature, weighted by count.
 
     Quantiles are count-weighted means of the parts' (LeRobot through 0.6.1), not true quantiles.
+    Raises DatasetError where a part lacks something, or parts are of different shapes.
     """
     features = dict.fromkeys(feature for stats in episodes for feature in stats)
-    return {
-        feature: _aggregate([stats[feature] for stats in episodes if feature in stats])
-        for feature in features
-    }
+    found = {}
+    for feature in features:
+        parts = [stats[feature] for stats in episodes if feature in stats]
+        wrong = next((why for part in parts if (why := problem(part))), "")
+        if not wrong and len({part["mean"].shape for part in parts}) > 1:
+            wrong = "episodes have different numbers of values"
+        if wrong:
+            raise DatasetError(
+                f"statistics of {printable(feature, 80)}: {wrong}; compute them again: "
+                "`armlet dataset stats --write`"
+            )
+        found[feature] = _aggregate(parts)
+    return found
+
+
+def problem(stats: Stats) -> str:
+    """Why one feature's statistics cannot be used; nothing if they can."""
+    lacking = [name for name in _NEEDED if name not in stats]
+    if lacking:
+        return f"no {', '.join(lacking)} stored"
+    if stats["count"].size != 1:
+        return f"count has {stats['count'].size} values, expected 1"
+    shapes = {stats[name].shape for name in (*_NEEDED[:-1], *QUANTILES) if name in stats}
+    if len(shapes) > 1 or not stats["mean"].size:
+        return "its parts have different numbers of values"
+    if not all(np.isfinite(stats[name]).all() for name in _NEEDED) or stats["count"].item() < 1:
+        return "values that are not finite, or a count below 1"
+    return ""
 
 
 def _aggregate(parts: Sequence[Stats]) -> Stats:
@@ -231,10 +261,38 @@ def dumps(statistics: Mapping[str, Stats]) -> bytes:
 def load(path: Path) -> dict[str, Stats]:
     """stats.json. Raises FileNotFoundError, or DatasetError naming the file."""
     try:
-        document = json.loads(path.read_text())
-        return {
-            feature: {name: np.array(value) for name, value in stats.items()}
-            for feature, stats in document.items()
-        }
-    except (ValueError, AttributeError) as error:
+        return stats_of(read_json(path, _STATS_SHAPE), "statistics")
+    except FileError as error:
         raise DatasetError(f"{path} is not a statistics file: {error}") from error
+
+
+def stats_of(document: Any, where: str) -> dict[str, Stats]:
+    """Statistics by feature from their JSON: numbers in nested lists. Raises FileError.
+
+    What is not finite is kept: a check names it.
+    """
+    if not isinstance(document, Mapping):
+        raise FileError(f"{where}: expected an object, found {printable(repr(document), 80)}")
+    found: dict[str, Stats] = {}
+    for feature, block in document.items():
+        if not isinstance(block, Mapping):
+            raise FileError(
+                f"{where}: {printable(feature, 80)}: expected an object, "
+                f"found {printable(repr(block), 80)}"
+            )
+        found[feature] = {
+            name: numbers_of(value, f"{where}: {printable(feature, 80)}: {printable(name, 40)}")
+            for name, value in block.items()
+        }
+    return found
+
+
+def numbers_of(value: Any, where: str) -> NDArray[Any]:
+    """Nested lists of numbers as an array. Raises FileError for anything else."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError) as error:  # lists of different lengths
+        raise FileError(f"{where}: expected numbers, found lists of different lengths") from error
+    if array.dtype.kind not in "iufb" or array.ndim > _MOST_AXES:
+        raise FileError(f"{where}: expected numbers, found {printable(repr(value), 80)}")
+    return array

@@ -16,10 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from armlet.files import FileError, check_file, printable, typed, whole_number
+
 from . import lines
 from .errors import DatasetError
-from .layout import EPISODE_LINES, EPISODES, TASK_LINES, TASKS, Feature, FileNumber, load_info
-from .stats import Stats
+from .layout import (
+    EPISODE_LINES,
+    EPISODES,
+    TASK_LINES,
+    TASKS,
+    Feature,
+    FileNumber,
+    load_info,
+    locate,
+)
+from .stats import Stats, numbers_of
 
 _ARROW = {
     "float32": pa.float32(),
@@ -28,6 +39,10 @@ _ARROW = {
     "int32": pa.int32(),
     "bool": pa.bool_(),
 }
+# What is read at once: ten times the 100 MB at which LeRobot begins a next file would not fit.
+_MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
+_MOST_INDEX = 2**40
+_LONGEST_S = 1e8
 # The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
 _TASK_COLUMN = "__index_level_0__"
 
@@ -63,8 +78,11 @@ def encode(table: pa.Table) -> bytes:
 
 
 def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """A parquet file. Raises DatasetError if it is absent or broken."""
+    """A parquet file. Raises DatasetError if it is absent, broken or too large for its kind."""
     try:
+        check_file(path)
+        with pq.ParquetFile(path) as file:
+            _check_footer(file, path, columns)
         return (
             pq.ParquetFile(path).read(columns)
             if filters is None
@@ -72,8 +90,34 @@ def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> p
         )
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is absent") from error
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+    except FileError as error:
+        raise DatasetError(str(error)) from error
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        # ArrowInvalid and ArrowKeyError are among ValueError and ArrowException.
+        raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
+
+
+def _check_footer(file: Any, path: Path, columns: list[str] | None) -> None:
+    """Raises DatasetError for columns that are not there, or take more memory than rows may."""
+    footer = file.metadata
+    lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
+    if lacking:
+        raise DatasetError(
+            f"{path} has no column {', '.join(printable(name, 80) for name in lacking)}; it has "
+            f"{printable(', '.join(file.schema_arrow.names))}"
+        )
+    values = size = 0
+    for group in range(footer.num_row_groups):
+        for place in range(footer.num_columns):
+            column = footer.row_group(group).column(place)
+            if columns is None or column.path_in_schema.partition(".")[0] in columns:
+                values += column.num_values
+                size += column.total_uncompressed_size
+    if values < 0 or values > _MOST_VALUES or size < 0 or size > _MOST_BYTES:
+        raise DatasetError(
+            f"{path}: its footer states {values:,} values in {size:,} bytes, expected at most "
+            f"{_MOST_VALUES:,} in {_MOST_BYTES:,}: the file is damaged, or was not made by LeRobot"
+        )
 
 
 def data_table(
@@ -107,13 +151,24 @@ def _described(feature: Feature) -> dict[str, Any]:
 
 
 def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
-    """One column as an array: (L,) for shape (1,), else (L, *shape)."""
+    """One column as an array: (L,) for shape (1,), else (L, *shape). Raises DatasetError."""
+    if key not in table.column_names:
+        raise DatasetError(f"there is no column {printable(key, 80)}, which info.json declares")
     values = table[key].combine_chunks()
     if feature.dtype in ("string", "image"):
         return np.array(values.to_pylist(), dtype=object)
-    while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
-        values = values.flatten()
-    array: NDArray[Any] = np.asarray(values.to_numpy(zero_copy_only=False), feature.dtype)
+    try:
+        while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+            values = values.flatten()
+        plain = values.to_numpy(zero_copy_only=False)
+        if plain.dtype.kind not in "iufb":
+            raise TypeError(f"found {values.type}")
+        array: NDArray[Any] = np.asarray(plain, feature.dtype)
+    except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"column {printable(key, 80)}: expected {printable(feature.dtype, 40)} values, "
+            f"{printable(error)}"
+        ) from error
     shape = () if feature.shape == (1,) else feature.shape
     try:
         shaped: NDArray[Any] = array.reshape(table.num_rows, *shape)
@@ -166,7 +221,7 @@ def read_tasks(root: Path) -> list[str]:
         return lines.read_tasks(root)
     if not (root / TASKS).exists():
         return []
-    table = read(root / TASKS)
+    table = read(locate(root, TASKS))
     names = [name for name in table.column_names if name != "task_index"]
     if len(names) != 1 or "task_index" not in table.column_names:
         raise DatasetError(f"{root / TASKS}: expected task_index and one column of tasks")
@@ -175,7 +230,10 @@ def read_tasks(root: Path) -> list[str]:
             f"{root / TASKS}: task_index is not 0, 1, 2, …; LeRobot looks tasks up by row, "
             "so every task name would be wrong"
         )
-    return [str(task) for task in table[names[0]].to_pylist()]
+    try:
+        return [typed(str, task, "task") for task in table[names[0]].to_pylist()]
+    except FileError as error:
+        raise DatasetError(f"{root / TASKS}: {error}") from error
 
 
 def episode_table(row: EpisodeRow, number: FileNumber) -> pa.Table:
@@ -217,8 +275,13 @@ def read_episodes(root: Path) -> list[EpisodeRow]:
     if not files and (root / EPISODE_LINES).exists():
         return _in_order(_line_rows(root))
     return _in_order(
-        (path, _episode_row(values, path)) for path in files for values in read(path).to_pylist()
+        (path, _episode_row(values, path)) for path in files for values in _metadata(root, path)
     )
+
+
+def _metadata(root: Path, path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read(locate(root, path.relative_to(root))).to_pylist()
+    return found
 
 
 def _in_order(found: Iterable[tuple[Path, EpisodeRow]]) -> list[EpisodeRow]:
@@ -263,8 +326,9 @@ def _line_rows(root: Path) -> Iterator[tuple[Path, EpisodeRow]]:
 def _episode_row(values: Mapping[str, Any], path: Path) -> EpisodeRow:
     try:
         return _parsed(values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path} is not episodes metadata: {error!r}") from error
+    except FileError as error:
+        episode = printable(values.get("episode_index"), 40)
+        raise DatasetError(f"{path}: episode {episode}: {error}") from error
 
 
 def _parsed(values: Mapping[str, Any]) -> EpisodeRow:
@@ -274,21 +338,34 @@ def _parsed(values: Mapping[str, Any]) -> EpisodeRow:
         kind, _, rest = name.partition("/")
         key, _, item = rest.rpartition("/")
         if kind == "stats" and value is not None:
-            stats.setdefault(key, {})[item] = np.array(value)
+            stats.setdefault(key, {})[item] = numbers_of(value, name)
         elif kind == "videos" and item == "from_timestamp" and value is not None:
-            place = f"videos/{key}"
-            videos[key] = VideoSpan(
-                FileNumber(int(values[f"{place}/chunk_index"]), int(values[f"{place}/file_index"])),
-                float(value),
-                float(values[f"{place}/to_timestamp"]),
-            )
+            videos[key] = _span(values, f"videos/{key}")
     return EpisodeRow(
-        episode=int(values["episode_index"]),
-        tasks=tuple(values["tasks"]),
-        length=int(values["length"]),
-        dataset_from=int(values["dataset_from_index"]),
-        dataset_to=int(values["dataset_to_index"]),
-        data=FileNumber(int(values["data/chunk_index"]), int(values["data/file_index"])),
+        episode=_whole(values, "episode_index"),
+        tasks=typed(tuple[str, ...], values.get("tasks"), "tasks"),
+        length=_whole(values, "length"),
+        dataset_from=_whole(values, "dataset_from_index"),
+        dataset_to=_whole(values, "dataset_to_index"),
+        data=_place(values, "data"),
         videos=videos,
         stats=stats,
     )
+
+
+def _span(values: Mapping[str, Any], place: str) -> VideoSpan:
+    times = []
+    for name in (f"{place}/from_timestamp", f"{place}/to_timestamp"):
+        second = typed(float, values.get(name), name)
+        if not 0 <= second <= _LONGEST_S:
+            raise FileError(f"{name}: expected 0 to {_LONGEST_S:.0f} s, found {second}")
+        times.append(float(second))
+    return VideoSpan(_place(values, place), times[0], times[1])
+
+
+def _place(values: Mapping[str, Any], place: str) -> FileNumber:
+    return FileNumber(_whole(values, f"{place}/chunk_index"), _whole(values, f"{place}/file_index"))
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int:
+    return whole_number(values.get(name), name, 0, _MOST_INDEX)

@@ -1,0 +1,23 @@
+"""The one door for files that others wrote: datasets, checkpoints, calibrations, parameters.
+
+Nothing in such a file is trusted: not its kind, size, nesting, types, numbers, paths or text.
+"""
+
+from .documents import Shape as Shape
+from .documents import json_lines as json_lines
+from .documents import parse_json as parse_json
+from .documents import read_json as read_json
+from .documents import read_yaml as read_yaml
+from .errors import FileError as FileError
+from .opening import check_file as check_file
+from .opening import open_file as open_file
+from .opening import read_bytes as read_bytes
+from .opening import read_text as read_text
+from .places import PathTemplate as PathTemplate
+from .places import check_name as check_name
+from .places import inside as inside
+from .places import writable as writable
+from .text import printable as printable
+from .text import printable_json as printable_json
+from .typed import typed as typed
+from .typed import whole_number as whole_number
