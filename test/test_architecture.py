@@ -13,15 +13,16 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import, beyond itself.
 MAY_IMPORT = {
+    "files": set(),
     "feetech": {"priority"},
-    "arm": {"feetech"},
-    "camera": set(),
+    "arm": {"feetech", "files"},
+    "camera": {"files"},
     "align": set(),
-    "contract": set(),
-    "episodes": {"contract", "align", "camera", "arm"},
-    "policies": {"contract", "align", "camera", "arm"},
+    "contract": {"files"},
+    "episodes": {"contract", "align", "camera", "arm", "files"},
+    "policies": {"contract", "align", "camera", "arm", "files"},
     "sim": {"feetech", "contract", "align", "camera", "arm", "priority"},
-    "preflight": {"feetech", "arm", "camera", "priority", "lateness"},
+    "preflight": {"feetech", "arm", "camera", "files", "priority", "lateness"},
     "training": {"episodes", "policies", "sim", "contract", "align", "camera", "arm"},
 }
 ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")

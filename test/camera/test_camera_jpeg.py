@@ -45,7 +45,7 @@ def test_anything_else_is_refused(data):
 
 @given(st.binary(max_size=200))
 def test_rubbish_between_the_markers_is_refused(data):
-    with pytest.raises(CameraError, match="does not decode"):
+    with pytest.raises(CameraError, match=r"does not decode|states no size"):
         jpeg.decode(b"\xff\xd8" + data + b"\xff\xd9")
 
 

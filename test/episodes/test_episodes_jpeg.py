@@ -1,6 +1,7 @@
 """A camera's JPEG as it is: its colours, its statistics, and what is refused."""
 
 import array
+import struct
 
 import av
 import cv2
@@ -9,8 +10,10 @@ import pytest
 from made_episodes import CONTRACT, counted, counters, frame, jpeg, picture, rgb
 from test_episodes_video import tape
 
+from armlet.camera import TornPicture
+from armlet.camera import jpeg as jpegs
 from armlet.episodes import Dataset, DatasetWriter, FrameError, VideoError, check, stats
-from armlet.episodes.pictures import Developer, jpeg_size, sampled
+from armlet.episodes.pictures import Developer, sampled, stored_picture
 from armlet.episodes.video import decode
 
 SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
@@ -116,11 +119,11 @@ def _bad(content, kind):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("half", "half a JPEG"),
-        ("no end", "half a JPEG"),
-        ("empty", "not a JPEG"),
-        ("a PNG", "not a JPEG"),
-        ("marks only", "without a frame header"),
+        ("half", "is cut off"),
+        ("no end", "is cut off"),
+        ("empty", "are not a JPEG"),
+        ("a PNG", "are not a JPEG"),
+        ("marks only", "states no size"),
         ("size", "expected 64x48, found a JPEG of 48x64"),
     ],
 )
@@ -134,8 +137,56 @@ def test_what_is_no_whole_jpeg_is_refused_and_leaves_the_episode_as_it_was(tmp_p
         assert writer.finish_episode().frames == 1
 
 
-def test_padding_behind_the_end_is_no_fault():
-    assert jpeg_size(jpeg(picture(0, 48, 64)) + bytes(100)) == (48, 64)
+@pytest.mark.parametrize("padding", [0, 1, 63, 64, 4095, 4096, 100_000])
+def test_padding_behind_the_end_is_alike_for_camera_aligner_bag_and_recorder(tmp_path, padding):
+    """D4: the recorder called 4,096 zeros and more half a JPEG, which ended the recording."""
+    pictures = {c.name: jpeg(picture(0, c.height, c.width)) for c in CONTRACT.cameras}
+    padded = {name: content + bytes(padding) for name, content in pictures.items()}
+    assert all(jpegs.is_whole(content) for content in padded.values())
+    assert all(np.array_equal(jpegs.decode(padded[n]), rgb(pictures[n])) for n in pictures)
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        for index in range(3):
+            writer.add_frame(frame(index, images=padded))
+        assert writer.finish_episode().damaged == {}
+    shown = Dataset(tmp_path / "set").images(0, "front")
+    assert np.abs(shown[2].astype(int) - rgb(pictures["front"])).mean() < 4
+
+
+def oriented(content, orientation):
+    """The JPEG with an EXIF orientation: the same rows, said to be turned."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+    body = b"Exif\0\0" + tiff
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + content[2:]
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_an_exif_orientation_is_ignored_by_policy_recorder_and_stored_pictures(
+    tmp_path, orientation
+):
+    """D3: the policy saw the picture turned, the recorder stored it as its rows are."""
+    plain = {c.name: jpeg(picture(0, c.height, c.width)) for c in CONTRACT.cameras}
+    turned = {name: oriented(content, orientation) for name, content in plain.items()}
+    upright = cv2.imdecode(np.frombuffer(turned["front"], np.uint8), cv2.IMREAD_COLOR)
+    assert not np.array_equal(upright[..., ::-1], rgb(plain["front"]))  # OpenCV alone would turn it
+    assert np.array_equal(jpegs.decode(turned["front"]), rgb(plain["front"]))
+    assert np.array_equal(stored_picture({"bytes": turned["front"]}, ""), rgb(plain["front"]))
+    with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
+        writer.begin_episode("pick")
+        for index in range(3):
+            writer.add_frame(frame(index, images=turned))
+        writer.finish_episode()
+    recorded = Dataset(tmp_path / "set").images(0, "front")[1].astype(int)
+    assert np.abs(recorded - jpegs.decode(turned["front"])).mean() < 4
+
+
+def test_a_jpeg_that_states_more_pixels_than_any_camera_has_is_not_decoded():
+    content = bytearray(jpeg(picture(0, 48, 64)))
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = struct.pack(">HH", 65500, 65500)
+    with pytest.raises(TornPicture, match="65500x65500 pixels"):
+        jpegs.decode(bytes(content))
 
 
 def _scan(content):

@@ -91,7 +91,7 @@ def test_every_crash_is_mended_and_a_dry_run_changes_nothing(root, whole, step, 
         save_pictures(root)
     back_to(root, step)
     before = sorted(root.rglob("*"))
-    foreseen = repair(root, yes=False)
+    foreseen = [line for line in repair(root, yes=False) if not line.startswith("  ")]
     assert sorted(root.rglob("*")) == before
     assert repair(root, yes=True) == foreseen
     assert foreseen or step == 2
@@ -136,14 +136,13 @@ def test_a_wrong_length_is_corrected_by_the_rows(root):
 def test_a_broken_episode_before_a_whole_one_is_not_dropped(root):
     film(root, KEYS[0], 1).unlink()
     for yes in (False, True):
-        with pytest.raises(
-            DatasetError, match=r"episode 1 is broken .* is absent.*episode 2 after"
-        ):
+        with pytest.raises(DatasetError, match=r"episode 1 is broken .* is absent.*counts it"):
             repair(root, yes)
     assert data(root, 1).exists()
 
 
 def test_a_data_file_without_its_end_is_no_episode(root):
+    back_to(root, 5)
     data(root).write_bytes(data(root).read_bytes()[:-50])
     assert any("remove unfinished episode 2" in line for line in repair(root, yes=True))
     assert [e.length for e in Dataset(root).episodes] == [4, 3]

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from armlet.files import FileError, printable, read_json
+
+# LeRobot's file of before mid-2025.
+_OLD_KEYS = {"homing_offset", "drive_mode", "start_pos", "end_pos", "calib_mode"}
+_MOST_JOINTS = 64
 MAX_HOMING_OFFSET = 2047
 MAX_TICK = 4095
 
@@ -32,7 +37,9 @@ class JointCalibration:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int) or isinstance(value, bool):
-                raise CalibrationError(f"{field.name} must be a whole number, found {value!r}")
+                raise CalibrationError(
+                    f"{field.name} must be a whole number, found {printable(repr(value), 80)}"
+                )
         if not 0 <= self.id <= 252:
             raise CalibrationError(f"id must be 0..252, found {self.id}")
         if self.drive_mode not in (0, 1):
@@ -59,32 +66,41 @@ def load(path: Path) -> Calibration:
     Raises CalibrationError naming the file, the joint and what is wrong.
     """
     try:
-        document = json.loads(path.read_text())
-    except OSError as error:
+        document = read_json(path)
+    except FileNotFoundError as error:
         raise CalibrationError(
             f"no calibration file {path} ({error.strerror}); calibrate the arm, or copy LeRobot's "
             "calibration/robots/<robot>/<id>.json"
         ) from error
-    except ValueError as error:
-        raise CalibrationError(
-            f"{path} is not JSON ({error}); restore or calibrate again"
-        ) from error
+    except FileError as error:
+        raise CalibrationError(f"{error}; restore or calibrate again") from error
     if not isinstance(document, dict) or not document:
         raise CalibrationError(
             f"{path}: expected an object of joints, found {type(document).__name__}"
         )
+    if set(document) >= _OLD_KEYS:
+        raise CalibrationError(
+            f"{path} is a calibration of LeRobot before mid-2025 (lists for all joints, "
+            "calib_mode), whose ticks mean something else: calibrate the arm again "
+            "(`armlet calibrate`)"
+        )
+    if len(document) > _MOST_JOINTS:
+        raise CalibrationError(f"{path}: {len(document)} joints, expected at most {_MOST_JOINTS}")
     return {joint: _joint(path, joint, entry) for joint, entry in document.items()}
 
 
 def _joint(path: Path, joint: str, entry: Any) -> JointCalibration:
+    where = f"{path}: {printable(joint, 80)}"
     keys = {field.name for field in dataclasses.fields(JointCalibration)}
     if not isinstance(entry, dict) or set(entry) != keys:
         found = sorted(entry) if isinstance(entry, dict) else entry
-        raise CalibrationError(f"{path}: {joint}: expected the keys {sorted(keys)}, found {found}")
+        raise CalibrationError(
+            f"{where}: expected the keys {sorted(keys)}, found {printable(found, 200)}"
+        )
     try:
         return JointCalibration(**entry)
     except CalibrationError as error:
-        raise CalibrationError(f"{path}: {joint}: {error}") from error
+        raise CalibrationError(f"{where}: {error}") from error
 
 
 def save(calibration: Calibration, path: Path) -> None:

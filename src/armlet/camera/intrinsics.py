@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from armlet.files import FileError, printable, read_yaml, shown
 
 from .errors import CameraError
 
@@ -66,19 +66,17 @@ def read_intrinsics(path: Path, width: int, height: int) -> Intrinsics:
         k,
         _matrix(document, "rectification_matrix", 3, 3, path) if rectified else _IDENTITY,
         _matrix(document, "projection_matrix", 3, 4, path) if projected else _projection(k),
-        str(document.get("camera_name", "")),
+        printable(document.get("camera_name", ""), 80),
     )
 
 
 def _document(path: Path) -> Mapping[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text())
+        document = read_yaml(path)
     except FileNotFoundError:
         raise CameraError(f"no calibration file at {path}: check camera_info_file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CameraError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise CameraError(f"{path} is not YAML: {error}") from error
+    except FileError as error:
+        raise CameraError(str(error)) from error
     if not isinstance(document, dict):
         raise CameraError(
             f"{path} holds no calibration: image_width, camera_matrix, ... expected, as ROS's "
@@ -89,22 +87,22 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def _field(document: Mapping[str, Any], name: str, path: Path) -> Any:
     if name not in document:
-        raise CameraError(f"{path} lacks {name}; it has {sorted(map(str, document))}")
+        raise CameraError(f"{path} lacks {name}; it has {printable(sorted(map(str, document)))}")
     return document[name]
 
 
 def _whole(document: Mapping[str, Any], name: str, path: Path) -> int:
     value = _field(document, name, path)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise CameraError(f"{path}: {name} must be a whole number > 0, found {value!r}")
+        raise CameraError(f"{path}: {name} must be a whole number > 0, found {shown(value)}")
     return value
 
 
 def _distortion(document: Mapping[str, Any], path: Path) -> tuple[str, tuple[float, ...]]:
     model = _field(document, "distortion_model", path)
-    if model not in _MODELS:
+    if not isinstance(model, str) or model not in _MODELS:
         raise CameraError(
-            f"{path}: distortion_model must be one of {', '.join(_MODELS)}; found {model!r}"
+            f"{path}: distortion_model must be one of {', '.join(_MODELS)}; found {shown(model)}"
         )
     d = _numbers(document, "distortion_coefficients", path)
     if len(d) not in _MODELS[model]:
@@ -132,7 +130,7 @@ def _numbers(document: Mapping[str, Any], name: str, path: Path) -> tuple[float,
         raise CameraError(f"{path}: {name} must have rows, cols and data, a list of numbers")
     numbers = tuple(_number(item, name, path) for item in data)
     if not all(math.isfinite(number) for number in numbers):
-        raise CameraError(f"{path}: {name} holds numbers that are not finite: {data}")
+        raise CameraError(f"{path}: {name} holds numbers that are not finite: {printable(data)}")
     return numbers
 
 
@@ -141,9 +139,9 @@ def _number(item: Any, name: str, path: Path) -> float:
     try:
         if isinstance(item, int | float | str) and not isinstance(item, bool):
             return float(item)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
-    raise CameraError(f"{path}: {name} must hold numbers, found {item!r}")
+    raise CameraError(f"{path}: {name} must hold numbers, found {shown(item)}")
 
 
 def _projection(k: tuple[float, ...]) -> tuple[float, ...]:

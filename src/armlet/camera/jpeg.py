@@ -1,4 +1,10 @@
-"""JPEG to and from RGB arrays, with refusal of what libjpeg would quietly patch up."""
+"""JPEG to and from RGB arrays, with refusal of what libjpeg would quietly patch up.
+
+The one place that says what a whole JPEG is: for camera, aligner, recorder, bags and policy alike.
+Zero padding after the end marker is accepted, however long: UVC cameras send it. An EXIF
+orientation is ignored everywhere: a camera's rows are recorded, shown to the policy and trained on
+as they are stored.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,10 @@ JpegBytes = bytes | bytearray | memoryview
 _START = b"\xff\xd8"
 _END = b"\xff\xd9"
 _MARKER = 0xFF
+# Markers without a length: TEM, RST0..7, SOI.
+_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
+# 8192 x 8192: more is no camera's, and gigabytes when decoded.
+_MOST_PIXELS = 1 << 26
 # Frame headers (ITU-T T.81 table B.1): C0..CF less DHT, JPG, DAC.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
@@ -40,6 +50,16 @@ def encode(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
     return data.tobytes()
 
 
+def content(data: JpegBytes) -> bytes:
+    """The JPEG file in `data`, without the padding behind it.
+
+    Raises TornPicture for bytes that do not begin and end like a JPEG file.
+    """
+    _require_whole(data)
+    whole = bytes(data)
+    return whole if whole.endswith(_END) else whole.rstrip(b"\x00")
+
+
 def is_whole(data: JpegBytes) -> bool:
     """Whether bytes begin and end as a JPEG file does; cheap, nothing is decoded or copied."""
     return bytes(data[:2]) == _START and _ends(data)
@@ -56,40 +76,62 @@ def _ends(data: JpegBytes) -> bool:
 def size(data: JpegBytes) -> tuple[int, int]:
     """(width, height) that a JPEG file's header states; nothing is decoded. TornPicture if none."""
     at = 2
+    if bytes(data[:2]) != _START:
+        raise TornPicture(_no_jpeg(data))
     for _ in range(_LONGEST_HEADER):
         while at + 1 < len(data) and data[at] == data[at + 1] == _MARKER:
             at += 1  # fill bytes
         if at + 9 > len(data) or data[at] != _MARKER or data[at + 1] == _SCAN:
             break
+        if data[at + 1] in _WITHOUT_LENGTH:
+            at += 2
+            continue
         if data[at + 1] in _FRAME_HEADERS:
             height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            if not 0 < width * height <= _MOST_PIXELS:
+                raise TornPicture(f"JPEG picture states {width}x{height} pixels: no camera's")
             return width, height
         at += 2 + (data[at + 2] << 8 | data[at + 3])
     raise TornPicture(f"JPEG picture of {len(data)} bytes states no size: its header is torn")
 
 
 def decode(data: JpegBytes) -> NDArray[np.uint8]:
-    """RGB picture, uint8 (H, W, 3), of JPEG file bytes.
+    """RGB picture, uint8 (H, W, 3), of JPEG file bytes, as its rows are stored.
 
-    Raises TornPicture for bytes that do not begin and end like a JPEG file or do not decode. Zero
-    padding after the end marker is accepted: UVC cameras send it. JPEG carries no checksum, so
-    bytes changed inside the compressed data can show as wrong pixels instead of an error.
+    Raises TornPicture for bytes that do not begin and end like a JPEG file or do not decode. JPEG
+    carries no checksum, so bytes changed inside the compressed data can show as wrong pixels
+    instead of an error.
     """
+    _require_whole(data)
+    size(data)
+    return decode_loosely(data)
+
+
+def decode_loosely(data: JpegBytes) -> NDArray[np.uint8]:
+    """As `decode`, also where libjpeg has to fill missing rows with grey. Raises TornPicture."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise TornPicture(f"JPEG picture of {len(data)} bytes does not decode: {error}") from error
+    if bgr is None:
+        raise TornPicture(f"JPEG picture of {len(data)} bytes does not decode: its content is torn")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _require_whole(data: JpegBytes) -> None:
     if bytes(data[:2]) != _START:
-        raise TornPicture(
-            f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ') or '(empty)'} are not a JPEG "
-            "picture (ff d8 expected): check the camera's pixel format"
-        )
+        raise TornPicture(_no_jpeg(data))
     if not _ends(data):
         # libjpeg would fill the missing rows with grey and only print a warning.
         raise TornPicture(
             f"JPEG picture of {len(data)} bytes is cut off (no ff d9 at its end): drop it; if it "
             "recurs, check the cable and the USB bandwidth"
         )
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise TornPicture(f"JPEG picture of {len(data)} bytes does not decode: {error}") from error
-    if bgr is None:
-        raise TornPicture(f"JPEG picture of {len(data)} bytes does not decode: its content is torn")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _no_jpeg(data: JpegBytes) -> str:
+    return (
+        f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ') or '(empty)'} are not a JPEG "
+        "picture (ff d8 expected): check the camera's pixel format"
+    )

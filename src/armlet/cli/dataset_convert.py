@@ -206,7 +206,10 @@ def _given(arguments: list[str]) -> dict[str, Any]:
         name, mark, value = argument.partition(":=")
         if not mark:
             raise ConvertError(f"--param is NAME:=VALUE, found {argument!r}")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConvertError(f"--param {name}: {value!r} is not YAML") from error
     return found
 
 

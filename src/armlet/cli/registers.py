@@ -278,6 +278,9 @@ def _everybody(bus: Bus) -> list[int]:
     return [servo.id for servo in found.servos]
 
 
+_LAST_ID = 253
+
+
 @dataclass(frozen=True)
 class Saved:
     """A servo in a dump."""
@@ -290,31 +293,43 @@ class Saved:
 
 def load_dump(path: Path) -> list[Saved]:
     """The servos of a dump. Raises RegisterError naming the file and what is wrong with it."""
+    from armlet.files import FileError, printable, read_json
+
     try:
-        document = json.loads(path.read_text())
-    except OSError as error:
+        document = read_json(path)
+    except FileNotFoundError as error:
         raise RegisterError(f"{path}: {error.strerror}; expected what dump wrote") from error
-    except ValueError as error:
-        raise RegisterError(f"{path} is not JSON ({error}); expected what dump wrote") from error
+    except FileError as error:
+        raise RegisterError(f"{error}; expected what dump wrote") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise RegisterError(f'{path}: expected "format": "{FORMAT}"; is it what dump wrote?')
     servos = document.get("servos")
     if not isinstance(servos, dict) or not servos:
-        raise RegisterError(f"{path}: expected servos by id, found {servos!r}")
+        raise RegisterError(f"{path}: expected servos by id, found {printable(repr(servos), 80)}")
     return [_saved(path, id, entry) for id, entry in servos.items()]
 
 
 def _saved(path: Path, id: str, entry: Any) -> Saved:
+    from armlet.files import printable
+
     keys = {"model", "firmware", "registers"}
-    if not id.isdecimal() or not isinstance(entry, dict) or set(entry) != keys:
-        raise RegisterError(f"{path}: servo {id}: expected {sorted(keys)}")
+    name = printable(id, 20)
+    if not (id.isascii() and id.isdecimal() and len(id) <= 3 and int(id) <= _LAST_ID):
+        raise RegisterError(f"{path}: servo {name}: expected an id of 0 to {_LAST_ID}")
+    if not isinstance(entry, dict) or set(entry) != keys:
+        raise RegisterError(f"{path}: servo {name}: expected {sorted(keys)}")
+    if type(entry["model"]) is not int or type(entry["firmware"]) is not str:
+        raise RegisterError(f"{path}: servo {name}: expected a number as model, a text as firmware")
     registers = entry["registers"]
     if not isinstance(registers, dict):
         raise RegisterError(f"{path}: servo {id}: expected registers by name")
     for name, value in registers.items():
-        if type(value) is not int or find_register(name).name != name:
-            raise RegisterError(f"{path}: servo {id}: {name}: expected a number, found {value!r}")
-    return Saved(int(id), entry["model"], str(entry["firmware"]), registers)
+        if type(value) is not int or abs(value) > 0xFFFF or find_register(name).name != name:
+            raise RegisterError(
+                f"{path}: servo {id}: {printable(name, 40)}: expected a number of at most "
+                f"16 bits, found {printable(repr(value), 40)}"
+            )
+    return Saved(int(id), entry["model"], entry["firmware"], registers)
 
 
 def run_restore(args: argparse.Namespace) -> int:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from armlet.files import FileError, parse_json, printable, read_text, typed
 
 VERSION = 1
+_LARGEST = 1 << 20
 FILE_NAME = "armlet_contract.json"
 
 
@@ -112,10 +112,8 @@ def load(path: Path) -> Contract:
     Raises ContractError naming the file, or FileNotFoundError.
     """
     try:
-        contract, signature = _parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
-    except (ContractError, UnicodeDecodeError, OSError) as error:
+        contract, signature = _parse(read_text(path, _LARGEST))
+    except (ContractError, FileError) as error:
         raise ContractError(f"{path}: {error}") from error
     if signature is None:
         raise ContractError(
@@ -127,63 +125,26 @@ def load(path: Path) -> Contract:
 
 def _parse(text: str) -> tuple[Contract, str | None]:
     """Contract and signature, which matches it or is None."""
+    if len(text) > _LARGEST:
+        raise ContractError(f"not a contract document: {len(text):,} characters")
     try:
-        document: dict[str, Any] = json.loads(text, parse_constant=_no_constant)
-        version = document.pop("version")
-        signature = document.pop("signature", None)
-        if version != VERSION or type(version) is not int:
+        document = parse_json(text)
+        if not isinstance(document, dict):
+            raise FileError(f"expected an object, found a {type(document).__name__}")
+        version = typed(int, document.pop("version", None), "version")
+        signature = typed(str | None, document.pop("signature", None), "signature")
+        if version != VERSION:
             raise ContractError(
                 f"contract version {version}, this armlet reads {VERSION}; "
                 "use the armlet that wrote it"
             )
-        contract: Contract = _as(Contract, document, "contract")
-        signed = contract.signature()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, ContractError):
-            raise
+        contract: Contract = typed(Contract, document, "contract")
+    except FileError as error:
         raise ContractError(f"not a contract document: {error}") from error
+    signed = contract.signature()
     if signature is not None and signature != signed:
         raise ContractError(
-            f"contract was altered after signing: signature {str(signature)[:12]}, "
+            f"contract was altered after signing: signature {printable(signature, 12)}, "
             f"content {signed[:12]}; record or train again, or remove the file"
         )
     return contract, signature
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _as(kind: Any, value: Any, where: str) -> Any:
-    """`value` as a field of type `kind`. Nothing is converted: the signature is of the very values.
-
-    Raises ValueError naming `where`.
-    """
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return _as_fields(kind, value, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        return None if value is None else _as(arguments[0], value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_as(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _as(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind in (int, float, str) and type(value) in ((int, float) if kind is float else (kind,)):
-        return value
-    raise ValueError(f"{where}: expected {_told(kind)}, found {value!r}")
-
-
-def _as_fields(kind: Any, document: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(document) - set(hints))
-    if unknown:
-        raise ValueError(f"{where}: expected only {', '.join(hints)}, found {', '.join(unknown)}")
-    return kind(**{key: _as(hints[key], v, f"{where}.{key}") for key, v in document.items()})
-
-
-def _told(kind: Any) -> str:
-    """A field's type as it is in JSON, for people."""
-    if typing.get_origin(kind) is tuple:
-        return f"a list of {_told(typing.get_args(kind)[0])}"
-    names = {int: "a whole number", float: "a number", str: "a text"}
-    return names.get(kind, "an object")

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from armlet.align import (
     ACTION,
     NONE,
@@ -23,6 +21,7 @@ from armlet.align import (
     fingerprint,
 )
 from armlet.camera import jpeg
+from armlet.files import FileError, printable, read_yaml, typed, whole_number
 
 from .errors import DatasetError
 
@@ -43,6 +42,7 @@ _DEFAULTS: dict[str, Any] = {
     "frozen_s": 1.0,
     "reliable": True,
 }
+_MOST_FPS = 1000
 _SETTINGS = ("fps", "max_wait_s", "joints", "streams")
 
 
@@ -104,11 +104,16 @@ class Plan:
 def parameters(path: Path) -> dict[str, Any]:
     """A ROS parameter file's parameters by their full names. Raises DatasetError."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        blocks = [node["ros__parameters"] for node in document.values()]
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is not a ROS parameter file: {error!r}") from error
-    return {name: value for block in blocks for name, value in _flat(block or {})}
+        document = read_yaml(path)
+        blocks = [node["ros__parameters"] or {} for node in document.values()]
+        if not all(isinstance(block, Mapping) for block in blocks):
+            raise FileError("ros__parameters is no mapping")
+    except (FileNotFoundError, FileError, AttributeError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{path} is not a ROS parameter file: {printable(error)}; expected "
+            "NODE: {ros__parameters: {NAME: VALUE}}"
+        ) from error
+    return {name: value for block in blocks for name, value in _flat(block)}
 
 
 def _flat(block: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -117,7 +122,7 @@ def _flat(block: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         if isinstance(value, Mapping):
             found += _flat(value, f"{prefix}{name}.")
         else:
-            found.append((f"{prefix}{name}", value))
+            found.append((printable(f"{prefix}{name}"), value))
     return found
 
 
@@ -127,23 +132,44 @@ def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str 
     Relative topics are looked for in the namespace. Raises DatasetError for a parameter that the
     aligner does not have, or a value that it would refuse.
     """
-    names = [str(name) for name in told.get("streams", [STATE, ACTION])]
-    joints = tuple(told.get("joints", default_joints))
+    names = _names(told, "streams", (STATE, ACTION))
+    joints = _names(told, "joints", default_joints)
     known = {*_SETTINGS, *(f"{name}.{item}" for name in names for item in _DEFAULTS)}
     # The shipped file describes state and action also where they are not used.
     known |= {f"{name}.{item}" for name in (STATE, ACTION) for item in _DEFAULTS}
     unknown = sorted(set(told) - known)
     if unknown:
-        raise DatasetError(f"the aligner has no parameters {unknown}; it has {sorted(known)}")
+        raise DatasetError(
+            f"the aligner has no parameters {printable(unknown)}; it has {sorted(known)}"
+        )
 
     def value(name: str) -> Any:
-        return told.get(name, _DEFAULTS[name.rpartition(".")[2]])
+        default = _DEFAULTS[name.rpartition(".")[2]]
+        return _as_kind_of(default, told.get(name, default), name)
 
     try:
+        fps = whole_number(told.get("fps", 30), "fps", 1, _MOST_FPS)
+        max_wait_s = _as_kind_of(0.3, told.get("max_wait_s", 0.3), "max_wait_s")
         streams = tuple(_stream(name, joints, value, namespace) for name in names)
-        return Plan(int(told.get("fps", 30)), float(told.get("max_wait_s", 0.3)), joints, streams)
+        return Plan(fps, max_wait_s, joints, streams)
     except (ValueError, TypeError) as error:
         raise DatasetError(f"aligner parameters: {error}") from error
+
+
+def _names(told: Mapping[str, Any], name: str, default: Sequence[str]) -> tuple[str, ...]:
+    found = told.get(name, list(default))
+    if not isinstance(found, list | tuple) or not all(isinstance(item, str) for item in found):
+        raise DatasetError(f"aligner parameters: {name}: expected texts, found {printable(found)}")
+    return tuple(found)
+
+
+def _as_kind_of(default: Any, value: Any, name: str) -> Any:
+    """A parameter's value if it is of its default's kind. Raises FileError."""
+    if isinstance(default, list | tuple):
+        listed = list(value) if isinstance(value, tuple) else value
+        return list(typed(tuple[str, ...], listed, name))
+    found = typed(type(default), value, name)
+    return float(found) if isinstance(default, float) else found
 
 
 def _stream(

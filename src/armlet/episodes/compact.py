@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from . import layout, splice, tables
 from .errors import DatasetError
 from .layout import FileNumber, Info
 from .splice import Piece
-from .staging import new_dataset
+from .staging import copy_extras, new_dataset
 from .tables import EpisodeRow, VideoSpan
 
 Progress = Callable[[str], None]
@@ -99,7 +98,7 @@ def _write_data(
                 writer.close()
                 writer, number = None, _next(number, info.chunks_size)
             if writer is None:
-                path = folder / info.data_path(number)
+                path = layout.place(folder, info.data_path(number))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 writer, written = pq.ParquetWriter(path, table.schema, compression="snappy"), 0.0
             if table.schema != writer.schema:
@@ -117,7 +116,13 @@ def _data_sizes(root: Path, info: Info, rows: Sequence[EpisodeRow]) -> dict[int,
     frames: dict[FileNumber, int] = defaultdict(int)
     for row in rows:
         frames[row.data] += row.length
-    sizes = {number: (root / info.data_path(number)).stat().st_size for number in frames}
+    sizes = {}
+    for number in frames:
+        path = layout.locate(root, info.data_path(number))
+        try:
+            sizes[number] = path.stat().st_size
+        except OSError as error:
+            raise DatasetError(f"{path} is absent; fetch the dataset's data folder too") from error
     return {row.episode: sizes[row.data] * row.length / frames[row.data] for row in rows}
 
 
@@ -129,8 +134,10 @@ def episode_tables(
     table: Any = None
     for row in rows:
         if row.data != known:
-            path = root / info.data_path(row.data)
+            path = layout.locate(root, info.data_path(row.data))
             known, table = row.data, tables.read(path)
+        if "episode_index" not in table.column_names:
+            raise DatasetError(f"{root / info.data_path(row.data)} has no column episode_index")
         own = table.filter(pc.equal(table["episode_index"], row.episode))
         if own.num_rows != row.length:
             raise DatasetError(
@@ -147,7 +154,7 @@ def _write_videos(
     placed: list[EpisodeRow] = []
     number = FileNumber(0, 0)
     for group in _video_groups(root, info, rows, key):
-        path = folder / info.video_path(key, number)
+        path = layout.place(folder, info.video_path(key, number))
         path.parent.mkdir(parents=True, exist_ok=True)
         splice.join(path, [piece for _, piece in group], info.fps)
         start = 0
@@ -188,18 +195,14 @@ def piece_of(root: Path, info: Info, row: EpisodeRow, key: str) -> Piece:
     if key not in row.videos:
         raise DatasetError(f"episode {row.episode}: the metadata names no video for {key}")
     span = row.videos[key]
-    path = root / info.video_path(key, span.number)
+    path = layout.locate(root, info.video_path(key, span.number))
     if not path.exists():
         raise DatasetError(f"{path} is absent; fetch the dataset's videos folder too")
     return Piece(path, round(span.from_s * info.fps), row.length)
 
 
 def _write_metadata(root: Path, folder: Path, info: Info, rows: Sequence[EpisodeRow]) -> None:
-    ignore = shutil.ignore_patterns("info.json", "episodes")
-    shutil.copytree(root / "meta", folder / "meta", ignore=ignore, dirs_exist_ok=True)
-    for path in root.iterdir():
-        if path.is_file():  # README.md of a dataset that was on the Hub
-            shutil.copy2(path, folder / path.name)
+    copy_extras(root, folder, ("info.json", "episodes"))
     number = FileNumber(0, 0)
     target = folder / layout.episodes_path(number)
     target.parent.mkdir(parents=True, exist_ok=True)

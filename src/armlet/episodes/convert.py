@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from . import layout, lines, restat, splice, stats, tables
 from .compact import episode_tables, piece_of
 from .errors import DatasetError
 from .layout import Feature, Info
-from .staging import new_dataset
+from .staging import copy_extras, new_dataset
 from .stats import QUANTILES, Stats
 from .tables import EpisodeRow, VideoSpan
 
@@ -62,7 +61,7 @@ def convert(root: Path, output: Path, version: str, progress: Progress | None = 
             _write_episode(root, folder, (info, target), row, table)
             for row, table in _counted(episode_tables(root, info, rows), len(rows), progress)
         ]
-        _copy_extras(root, folder)
+        copy_extras(root, folder, _REWRITTEN)
         _write_metadata(folder, target, placed, tasks)
 
 
@@ -105,11 +104,11 @@ def _write_episode(
     """An episode's data and videos under their new names; its row says where they are."""
     info, target = infos
     number = target.number_of(row.episode)
-    path = folder / target.data_path(number)
+    path = layout.place(folder, target.data_path(number))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tables.encode(_described(table, target)))
     for key in info.video_keys:
-        place = folder / target.video_path(key, number)
+        place = layout.place(folder, target.video_path(key, number))
         place.parent.mkdir(parents=True, exist_ok=True)
         splice.join(place, [piece_of(root, info, row, key)], info.fps)
     span = VideoSpan(number, 0.0, row.length / info.fps)
@@ -165,15 +164,6 @@ def _kind(feature: Feature) -> dict[str, Any]:
     }
 
 
-def _copy_extras(root: Path, folder: Path) -> None:
-    """What neither version prescribes: the contract, the recorder's ledgers, a README."""
-    ignore = shutil.ignore_patterns(*_REWRITTEN)
-    shutil.copytree(root / "meta", folder / "meta", ignore=ignore, dirs_exist_ok=True)
-    for path in root.iterdir():
-        if path.is_file():
-            shutil.copy2(path, folder / path.name)
-
-
 def _write_metadata(
     folder: Path, info: Info, rows: Sequence[EpisodeRow], tasks: Sequence[str]
 ) -> None:
@@ -194,13 +184,9 @@ def _write_metadata(
 def _line_files(rows: Sequence[EpisodeRow], tasks: Sequence[str]) -> dict[Path, bytes]:
     return {
         layout.TASK_LINES: lines.tasks(tasks),
-        layout.EPISODE_LINES: _joined(
+        layout.EPISODE_LINES: lines.joined(
             {"episode_index": row.episode, "tasks": list(row.tasks), "length": row.length}
             for row in rows
         ),
-        layout.STATS_LINES: _joined(restat.lines_of(row.episode, row.stats) for row in rows),
+        layout.STATS_LINES: lines.joined(restat.lines_of(row.episode, row.stats) for row in rows),
     }
-
-
-def _joined(documents: Iterable[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in documents).encode()

@@ -1,7 +1,7 @@
 """Files that are whole or absent: write, fsync, rename, fsync the folder.
 
 Every change the writer makes to a dataset goes through these few functions, so that a crash can
-be simulated between any two of them.
+be simulated between any two of them. None follows a symbolic link to a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .errors import DatasetError
 
 def write(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     try:
         rest = memoryview(content)
         while rest:
@@ -36,12 +36,13 @@ def append(handle: int, *parts: bytes | memoryview) -> None:
 
 def create(path: Path) -> int:
     """A new, empty file, open for appending and reading; returns its descriptor."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+    return os.open(path, flags, 0o644)
 
 
 def reopen(path: Path, size: int) -> int:
     """An existing file cut to this size, open for appending and reading."""
-    handle = os.open(path, os.O_RDWR | os.O_APPEND)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
     try:
         os.ftruncate(handle, size)
     except BaseException:
@@ -52,7 +53,7 @@ def reopen(path: Path, size: int) -> int:
 
 def write_at(path: Path, offset: int, content: bytes) -> None:
     """Overwrite a few bytes inside a file."""
-    handle = os.open(path, os.O_WRONLY)
+    handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     try:
         os.pwrite(handle, content, offset)
     finally:
@@ -91,6 +92,19 @@ def move(moves: Iterable[tuple[Path, Path]]) -> None:
         os.replace(source, target)  # noqa: PTH105
         folders[target.parent] = None
     sync(folders)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; where the disk knows none, copy it. A link stays a link."""
+    make_folder(target.parent)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        else:
+            write(target, source.read_bytes())
+    sync([target.parent])
 
 
 def remove(path: Path) -> None:

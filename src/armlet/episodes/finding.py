@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.files import printable
+
+from .doctor import Problem
 from .tables import EpisodeRow
 
 ERROR, WARNING = "error", "warning"
@@ -24,7 +27,8 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return f"{self.severity.upper():7} {place}{self.found}; {self.mend}"
+        said = printable(f"{place}{self.found}", 1000)
+        return f"{self.severity.upper():7} {said}; {printable(self.mend, 1000)}"
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,7 @@ class Rows:
         return f"episode {self.row.episode}"
 
 
-def structural(line: str) -> Finding:
-    if "came damaged from" in line:
-        where, _, found = line.partition(": ")
-        mend = "look at them with `armlet dataset view`; drop the episode if they matter"
-        return Finding(WARNING, "damaged", where, found, mend)
-    mend = "run `armlet dataset repair`; what that cannot mend must be restored or recorded again"
-    return Finding(ERROR, "structure", "", line, mend)
+def structural(problem: Problem) -> Finding:
+    """What the integrity check found, as a finding of the review."""
+    severity = WARNING if problem.warning else ERROR
+    return Finding(severity, problem.kind, "", problem.found, problem.fix)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import VideoError
+from .mp4_file import open_mp4
 
 # Pictures are compared by the means of 8x8 blocks, in which encoding noise averages out.
 _BLOCK = 8
@@ -58,11 +58,10 @@ class Footage:
 def look(path: Path, first: int, count: int, fps: int) -> Footage:
     """Look at `count` pictures from number `first` on. Raises VideoError if they are not there."""
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
+        with open_mp4(path) as (container, stream):
             stream.thread_type = "AUTO"
             blocks = np.stack(list(_blocks(container, stream, first, count, fps)))
-    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+    except (OSError, IndexError, ValueError, TypeError) as error:
         raise VideoError(f"video {path} cannot be looked at: {error}") from error
     if len(blocks) != count:
         raise VideoError(f"{path} has {len(blocks)} pictures of {count} from number {first} on")

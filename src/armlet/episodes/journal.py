@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Contract
+from armlet.files import FileError, read_bytes
 
 from . import durable
 from .errors import DatasetError
+
+# A day at 60 fps.
+_LARGEST = 256 << 20
 
 
 def row_type(contract: Contract) -> np.dtype[Any]:
@@ -79,9 +83,15 @@ class Journal:
 
 
 def rows(path: Path, contract: Contract) -> NDArray[Any]:
-    """The rows of a journal from the first on, as far as they are whole: (L,) of row_type."""
+    """The rows of a journal from the first on, as far as they are whole: (L,) of row_type.
+
+    Raises DatasetError, FileNotFoundError.
+    """
     kind = row_type(contract)
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path, _LARGEST)
+    except FileError as error:
+        raise DatasetError(str(error)) from error
     count = 0
     for start in range(0, len(content) - kind.itemsize + 1, kind.itemsize):
         row = content[start : start + kind.itemsize]

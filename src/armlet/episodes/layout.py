@@ -65,6 +65,8 @@ TASK_LINES = Path("meta/tasks.jsonl")
 EPISODE_LINES = Path("meta/episodes.jsonl")
 STATS_LINES = Path("meta/episodes_stats.jsonl")
 
+# What describes a dataset that has no episodes.
+DESCRIPTIONS = (INFO, CONTRACT, STATS, TASKS, TASK_LINES, EPISODE_LINES, STATS_LINES)
 # What a rate, a count and a picture's or vector's size may be at most.
 _MOST_FPS, _MOST_ROWS, _MOST_VALUES = 1000, 2**40, 2**28
 _MOST_AXES = 8
@@ -265,6 +267,10 @@ def features_of(contract: Contract) -> dict[str, Feature]:
     for camera in contract.cameras:
         if not camera.name or "/" in camera.name:
             raise DatasetError(f"camera name {camera.name!r}: must be non-empty and without '/'")
+        try:
+            check_name(camera.name)
+        except FileError as error:
+            raise DatasetError(f"camera name: {error}") from error
         features[IMAGES + camera.name] = Feature(
             "video", (camera.height, camera.width, 3), ("height", "width", "channels")
         )

@@ -77,7 +77,8 @@ def review(
     frozen_s: pictures that stay the same for longer while the arm moves are frozen. progress is
     told episodes looked at, of how many. Raises nothing for a broken dataset: it says so.
     """
-    findings = [structural(line) for line in doctor.check(root) if not _is_std(line)]
+    found = doctor.problems(root)
+    findings = [structural(problem) for problem in found if problem.kind != "std"]
     try:
         info = layout.load_info(root)
         rows = tables.read_episodes(root)
@@ -85,8 +86,8 @@ def review(
         episodes = list(_read_all(root, info, rows))
     except DatasetError as error:
         told = {finding.found for finding in findings}
-        if str(error) not in told:
-            findings.append(structural(str(error)))
+        if not any(str(error) in said for said in told):
+            findings.append(structural(doctor.Problem(str(error))))
         return Review(tuple(findings), ())
     names = _names(info)
     lags, late = lag_findings(episodes, info.fps, names)
@@ -106,13 +107,9 @@ def review(
     return Review(tuple(findings), tuple(lags))
 
 
-def _is_std(line: str) -> bool:
-    return "the fault of LeRobot" in line
-
-
 def _contract(root: Path) -> Contract | None:
     try:
-        return load(root / layout.CONTRACT)
+        return load(layout.locate(root, layout.CONTRACT))
     except (FileNotFoundError, ContractError):  # the latter is told by doctor.check
         return None
 
@@ -139,7 +136,8 @@ def _read_all(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Rows]:
     columns: dict[str, NDArray[Any]] = {}
     for row in rows:
         if row.data != known:
-            table = tables.read(root / info.data_path(row.data), [*wanted, "episode_index"])
+            path = layout.locate(root, info.data_path(row.data))
+            table = tables.read(path, [*wanted, "episode_index"])
             columns = {
                 key: tables.column(table, key, info.features[key]).reshape(table.num_rows, -1)
                 for key in wanted
@@ -292,12 +290,13 @@ def _statistics(
 
 def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stats.Stats]:
     """stats.json; in v2.1 the episodes' own, together."""
-    if info.is_v2:
-        return stats.aggregate([row.stats for row in rows]) if rows else {}
     try:
-        return stats.load(root / layout.STATS)
+        if info.is_v2:
+            return stats.aggregate([row.stats for row in rows]) if rows else {}
+        found = stats.load(layout.locate(root, layout.STATS))
     except (FileNotFoundError, DatasetError):  # told by doctor.check
         return {}
+    return {key: known for key, known in found.items() if not stats.problem(known)}
 
 
 def _wrong(found: stats.Stats, values: NDArray[np.float64]) -> str:

@@ -3,43 +3,39 @@
 LeRobot 0.3 saves an episode in this order: tasks.jsonl, the data file, the videos, info.json,
 episodes.jsonl, episodes_stats.jsonl, and only then removes the pictures it encoded. A crash leaves
 any beginning of that. An episode whose rows are whole and whose videos are whole, or can still be
-encoded from its pictures, is completed; one that cannot be is removed if it is the last. Rows are
-the truth: what info.json, episodes.jsonl and episodes_stats.jsonl say otherwise is corrected.
+encoded from its pictures, is completed; one that cannot be is moved to the trash if it is the last,
+and neither info.json nor episodes.jsonl counts it yet: LeRobot counts an episode once it is whole.
+One that is counted was whole, so its files are elsewhere, and nothing is changed. Rows are the
+truth: what info.json, episodes.jsonl and episodes_stats.jsonl say otherwise is corrected.
+
+Everything that is replaced or removed is in the dataset's trash afterwards.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from armlet.files import FileError, read_bytes, whole_number
 
-from . import doctor, durable, layout, restat, salvage, tables, video
+from . import doctor, durable, layout, lines, restat, salvage, tables, video
 from .errors import DatasetError
 from .layout import Info
-from .pictures import Developer
+from .pictures import Developer, decoded
 from .reel import Reel, index_path
 from .tables import EpisodeRow, VideoSpan
+from .trash import Step, Trash, entries
 from .video import Encoder, Format
 from .writer import recover
 
 IMAGES = Path("images")
+_MOST_EPISODES, _MOST_DIGITS = 1_000_000, 6
+_COUNTER = layout.Feature("int64", (1,))
+_LARGEST_PICTURE = 64 << 20
 _CODECS = {"av1": "libsvtav1", "h264": "h264", "hevc": "hevc"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do, in words and as a deed."""
-
-    said: str
-    do: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -51,76 +47,106 @@ class _Found:
     to_encode: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Lists:
+    """What the lists in meta/ say of episodes, by number, and of tasks."""
+
+    tasks: Mapping[int, str]
+    listed: Mapping[int, dict[str, Any]]
+    known: Mapping[int, dict[str, Any]]
+
+    @classmethod
+    def read(cls, root: Path) -> _Lists:
+        tasks = lines.task_names(root, lines.read(root, layout.TASK_LINES, torn=True))
+        listed = lines.read(root, layout.EPISODE_LINES, torn=True)
+        for line in listed:
+            lines.episode_line(root, line)
+        known = lines.read(root, layout.STATS_LINES, torn=True)
+        return cls(tasks, _by_episode(root, listed), _by_episode(root, known))
+
+
+def _by_episode(root: Path, found: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    try:
+        return {
+            whole_number(line.get("episode_index"), "episode_index", 0, _MOST_EPISODES): line
+            for line in found
+        }
+    except FileError as error:
+        raise DatasetError(f"{root / 'meta'}: a line without its episode: {error}") from error
+
+
 def plan(root: Path) -> list[Step]:
     """What has to be done to a v2.1 dataset, in order; nothing if it is whole. Changes nothing.
 
-    Raises DatasetError where an episode before a whole one is broken: no crash does that, and
-    removing it would renumber the others.
+    Raises DatasetError where an episode that the metadata counts is not whole, and where the files
+    are laid out as v3.0: no crash does that.
     """
     info = layout.load_info(root)
     if not info.is_v2:
         raise DatasetError(f"{root} is {info.version}, not v2.1")
-    names = _lines(root / layout.TASK_LINES)
-    tasks = {int(line["task_index"]): str(line["task"]) for line in names}
-    listed = {int(line["episode_index"]): line for line in _lines(root / layout.EPISODE_LINES)}
-    known = {int(line["episode_index"]): line for line in _lines(root / layout.STATS_LINES)}
-    last = max([*_data_episodes(root, info), *listed, -1]) + 1
-    found = [_look(root, info, k) for k in range(last)]
-    whole = next((k for k, episode in enumerate(found) if isinstance(episode, str)), last)
-    later = [k for k in range(whole, last) if not isinstance(found[k], str)]
-    if later:
+    if (root / layout.TASKS).exists() or tables.episode_files(root):
         raise DatasetError(
-            f"{root}: episode {whole} is broken ({found[whole]}), but episode {later[0]} after it "
-            "is whole, which no crash leaves; restore it from a copy, or delete the episode with "
-            "LeRobot's own tools"
+            f"{root}: codebase_version says v2.1, but meta/ holds {layout.TASKS.name} or episodes/ "
+            f"as v3.0 does; nothing was changed: correct codebase_version in {layout.INFO}"
         )
-    kept = [episode for episode in found[:whole] if isinstance(episode, _Found)]
+    found_lists, trash = _Lists.read(root), Trash(root)
+    listed = found_lists.listed
+    counted = max([info.total_episodes, *(k + 1 for k in listed)])
+    if counted > _MOST_EPISODES:
+        raise DatasetError(f"{root}: {counted} episodes are counted: metadata is damaged")
+    last = max([*_data_episodes(root, info), counted - 1, -1]) + 1
+    if last > counted + 1:
+        raise DatasetError(
+            f"{root}: there are data files up to episode {last - 1}, but the metadata counts "
+            f"{counted} episodes; a crash leaves one at most, so nothing was changed: restore "
+            f"{layout.EPISODE_LINES} and {layout.INFO} from a copy"
+        )
+    found = [_look(root, info, k) for k in range(last)]
+    for k, episode in enumerate(found[:counted]):
+        if isinstance(episode, str):
+            raise DatasetError(
+                f"{root}: episode {k} is broken ({episode}), but the metadata counts it, so it "
+                "was whole once; nothing was changed: fetch what is missing (`git lfs pull`, or "
+                "download the dataset again), restore it from a copy, or delete the episode with "
+                "LeRobot's own tools"
+            )
+    kept = [episode for episode in found if isinstance(episode, _Found)]
     return [
-        *_encode_steps(root, info, kept),
-        *_torn_steps(root, names),
-        *_stats_steps(root, info, kept, known),
-        *_list_steps(root, kept, tasks, listed),
-        *_info_steps(root, info, kept, len(tasks)),
-        *_removal_steps(root, info, whole, last, [str(e) for e in found[whole:]]),
-        *_picture_steps(root, last),
+        *_encode_steps(root, info, kept, trash),
+        *_torn_steps(root, found_lists, trash),
+        *_stats_steps(root, info, kept, found_lists, trash),
+        *_list_steps(root, kept, found_lists, trash),
+        *_info_steps(root, info, kept, len(found_lists.tasks), trash),
+        *_removal_steps(root, info, len(kept), [str(e) for e in found[len(kept) :]], trash),
+        *_picture_steps(root, trash),
     ]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The file's objects, without a last line that was cut short. Raises DatasetError."""
-    found: list[dict[str, Any]] = []
-    if not path.exists():
-        return found
-    texts = [text for text in path.read_text(encoding="utf-8").splitlines() if text.strip()]
-    for number, text in enumerate(texts, 1):
-        try:
-            found.append(dict(json.loads(text)))
-        except (ValueError, TypeError) as error:
-            if number < len(texts):
-                raise DatasetError(f"{path}, line {number}, cannot be read: {error}") from error
-    return found
 
 
 def _data_episodes(root: Path, info: Info) -> Iterator[int]:
     for path in root.glob("data/*/episode_*.parquet"):
         digits = path.stem.removeprefix("episode_")
-        if digits.isdigit() and root / info.data_path(info.number_of(int(digits))) == path:
+        if not digits.isdecimal() or len(digits) > _MOST_DIGITS:
+            continue
+        if root / info.data_path(info.number_of(int(digits))) == path:
             yield int(digits)
 
 
 def _look(root: Path, info: Info, episode: int) -> _Found | str:
     """An episode's rows if it is whole or can be made so, or what is wrong with it."""
     number = info.number_of(episode)
-    path = root / info.data_path(number)
+    path = info.data_path(number)
     try:
-        table = pq.ParquetFile(path).read(["frame_index", "episode_index", "task_index"])
-    except FileNotFoundError:
-        return f"{info.data_path(number)} is absent"
-    except (pa.ArrowException, OSError, KeyError) as error:
-        return f"{info.data_path(number)} cannot be read: {error}"
+        where = layout.locate(root, path)
+        if not where.exists():
+            return f"{path} is absent"
+        columns = {"frame_index": 0, "episode_index": 0, "task_index": 0}
+        table = tables.read(where, list(columns))
+        found = {key: tables.column(table, key, _COUNTER) for key in columns}
+    except DatasetError as error:
+        return str(error)
     rows = table.num_rows
-    if not rows or set(table["episode_index"].to_pylist()) != {episode}:
-        return f"{info.data_path(number)} does not hold rows of episode {episode}"
+    if not rows or set(found["episode_index"].tolist()) != {episode}:
+        return f"{path} does not hold rows of episode {episode}"
     to_encode = []
     for key in info.video_keys:
         lacking = _video_trouble(root, info, episode, key, rows)
@@ -128,41 +154,44 @@ def _look(root: Path, info: Info, episode: int) -> _Found | str:
             return lacking
         if lacking:
             to_encode.append(key)
-    used = tuple(dict.fromkeys(table["task_index"].to_pylist()))
+    used = tuple(dict.fromkeys(found["task_index"].tolist()))
     return _Found(rows, used, tuple(to_encode))
 
 
 def _video_trouble(root: Path, info: Info, episode: int, key: str, rows: int) -> str:
     path = info.video_path(key, info.number_of(episode))
-    if not (root / path).exists():
-        return f"{path} is absent"
     try:
-        count = video.frame_count(root / path)
+        where = layout.locate(root, path)
+        if not where.exists():
+            return f"{path} is absent"
+        count = video.frame_count(where)
     except DatasetError as error:
         return str(error)
-    return "" if count == rows else f"{path} holds {count} pictures for {rows} rows"
+    # Pictures behind the last row harm nothing, and are the recording's.
+    return "" if count >= rows else f"{path} holds {count} pictures for {rows} rows"
 
 
 def _pictures(root: Path, key: str, episode: int) -> list[Path]:
     """The pictures LeRobot keeps until an episode is saved, if they are numbered without a gap."""
-    folder = root / IMAGES / key / f"episode_{episode:06d}"
+    folder = layout.place(root, IMAGES / key / f"episode_{episode:06d}" / "frame")
+    folder = folder.parent
     found = sorted(folder.glob("frame_*.png"))
     names = [f"frame_{number:06d}.png" for number in range(len(found))]
     return found if [path.name for path in found] == names else []
 
 
-def _encode_steps(root: Path, info: Info, kept: list[_Found]) -> Iterator[Step]:
+def _encode_steps(root: Path, info: Info, kept: list[_Found], trash: Trash) -> Iterator[Step]:
     for episode, found in enumerate(kept):
         for key in found.to_encode:
             path = info.video_path(key, info.number_of(episode))
             pictures = _pictures(root, key, episode)
 
-            def encode(
-                target: Path = root / path, pictures: list[Path] = pictures, key: str = key
-            ) -> None:
-                _encode(target, pictures, info, key)
+            def encode(path: Path = path, pictures: list[Path] = pictures, key: str = key) -> None:
+                trash.keep(path)
+                _encode(layout.place(root, path), pictures, info, key)
 
-            yield Step(f"encode {path} from the {len(pictures)} pictures in {IMAGES}/", encode)
+            said = f"encode {path} from the {len(pictures)} pictures in {IMAGES}/"
+            yield Step(said, encode, writes=(path,))
 
 
 def _encode(target: Path, pictures: list[Path], info: Info, key: str) -> None:
@@ -175,10 +204,12 @@ def _encode(target: Path, pictures: list[Path], info: Info, key: str) -> None:
     try:
         film.begin(encoder.description)
         for path in pictures:
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if picture is None or picture.shape[:2] != (height, width):
+            try:
+                pixels = decoded(read_bytes(path, _LARGEST_PICTURE), str(path))
+            except (FileError, FileNotFoundError) as error:
+                raise DatasetError(str(error)) from error
+            if pixels.shape[:2] != (height, width):
                 raise DatasetError(f"{path} is not a picture of {width}x{height}")
-            pixels = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
             film.add(encoder.encode(developer.rgb(pixels).frame))
         film.add(encoder.encode(None))
         film.close()
@@ -189,41 +220,46 @@ def _encode(target: Path, pictures: list[Path], info: Info, key: str) -> None:
     durable.remove(index_path(staged))
 
 
-def _torn_steps(root: Path, names: list[dict[str, Any]]) -> Iterator[Step]:
-    if _is_torn(root / layout.TASK_LINES):
+def _torn_steps(root: Path, found: _Lists, trash: Trash) -> Iterator[Step]:
+    if _is_torn(root, layout.TASK_LINES):
+        content = lines.joined({"task_index": k, "task": task} for k, task in found.tasks.items())
         yield Step(
             f"remove a line of {layout.TASK_LINES} that was cut short",
-            lambda: restat.replace_file(root, layout.TASK_LINES, _dumped(names)),
+            lambda: restat.replace_file(root, layout.TASK_LINES, content, trash),
+            writes=(layout.TASK_LINES,),
         )
 
 
-def _is_torn(path: Path) -> bool:
-    if not path.exists():
-        return False
-    text = path.read_text(encoding="utf-8")
-    return bool(text) and len(_lines(path)) != sum(bool(t.strip()) for t in text.splitlines())
+def _is_torn(root: Path, path: Path) -> bool:
+    """Whether the last line was cut short. Raises DatasetError for any other line that is none."""
+    whole = lines.read(root, path, torn=True)
+    try:
+        return len(lines.read(root, path)) != len(whole)
+    except DatasetError:
+        return True
 
 
 def _stats_steps(
-    root: Path, info: Info, kept: list[_Found], known: dict[int, dict[str, Any]]
+    root: Path, info: Info, kept: list[_Found], lists: _Lists, trash: Trash
 ) -> Iterator[Step]:
+    known = lists.known
     lacking = [
         k for k, found in enumerate(kept) if k not in known or _counted(known[k]) != found.rows
     ]
     too_many = sorted(set(known) - set(range(len(kept))))
-    if not lacking and not too_many and not _is_torn(root / layout.STATS_LINES):
+    if not lacking and not too_many and not _is_torn(root, layout.STATS_LINES):
         return
 
     def write() -> None:
         fresh = {k: restat.lines_of(k, _computed(root, info, kept, k)) for k in lacking}
         found = {**known, **fresh}
-        content = _dumped([found[k] for k in range(len(kept))])
-        restat.replace_file(root, layout.STATS_LINES, content)
+        content = lines.joined([found[k] for k in range(len(kept))])
+        restat.replace_file(root, layout.STATS_LINES, content, trash)
 
     said = [f"compute statistics of episode {k}" for k in lacking]
     said += [f"remove statistics of episode {k}, which is not there" for k in too_many]
     said = said or ["remove a line that was cut short"]
-    yield Step(f"{layout.STATS_LINES}: {', '.join(said)}", write)
+    yield Step(f"{layout.STATS_LINES}: {', '.join(said)}", write, writes=(layout.STATS_LINES,))
 
 
 def _counted(line: dict[str, Any]) -> int | None:
@@ -245,11 +281,11 @@ def _computed(root: Path, info: Info, kept: list[_Found], episode: int) -> Any:
     return restat.episode_stats(root, info, row, keys)
 
 
-def _list_steps(
-    root: Path, kept: list[_Found], tasks: dict[int, str], listed: dict[int, dict[str, Any]]
-) -> Iterator[Step]:
-    right = [_line(k, found, tasks, listed.get(k)) for k, found in enumerate(kept)]
-    if right == [listed[k] for k in sorted(listed)] and not _is_torn(root / layout.EPISODE_LINES):
+def _list_steps(root: Path, kept: list[_Found], lists: _Lists, trash: Trash) -> Iterator[Step]:
+    listed = lists.listed
+    right = [_line(k, found, lists.tasks, listed.get(k)) for k, found in enumerate(kept)]
+    whole = right == [listed[k] for k in sorted(listed)]
+    if whole and not _is_torn(root, layout.EPISODE_LINES):
         return
     said = []
     for line in right:
@@ -261,15 +297,15 @@ def _list_steps(
                 f"episode {line['episode_index']} has {line['length']} frames, "
                 f"not {there.get('length')}"
             )
-    said += [f"remove episode {k}, which is not whole" for k in sorted(listed) if k >= len(right)]
     yield Step(
         f"{layout.EPISODE_LINES}: {', '.join(said or ['remove a line that was cut short'])}",
-        lambda: restat.replace_file(root, layout.EPISODE_LINES, _dumped(right)),
+        lambda: restat.replace_file(root, layout.EPISODE_LINES, lines.joined(right), trash),
+        writes=(layout.EPISODE_LINES,),
     )
 
 
 def _line(
-    episode: int, found: _Found, tasks: dict[int, str], listed: dict[str, Any] | None
+    episode: int, found: _Found, tasks: Mapping[int, str], listed: dict[str, Any] | None
 ) -> dict[str, Any]:
     if listed is not None:
         return {**listed, "length": found.rows}
@@ -283,7 +319,9 @@ def _line(
     return {"episode_index": episode, "tasks": texts, "length": found.rows}
 
 
-def _info_steps(root: Path, info: Info, kept: list[_Found], tasks: int) -> Iterator[Step]:
+def _info_steps(
+    root: Path, info: Info, kept: list[_Found], tasks: int, trash: Trash
+) -> Iterator[Step]:
     frames = sum(found.rows for found in kept)
     right = info.with_totals(len(kept), frames, tasks)
     if right.document == info.document:
@@ -295,37 +333,39 @@ def _info_steps(root: Path, info: Info, kept: list[_Found], tasks: int) -> Itera
     ]
     yield Step(
         f"{layout.INFO}: {', '.join(changed)}",
-        lambda: restat.replace_file(root, layout.INFO, right.dumps()),
+        lambda: restat.replace_file(root, layout.INFO, right.dumps(), trash),
+        writes=(layout.INFO,),
     )
 
 
-def _removal_steps(root: Path, info: Info, whole: int, last: int, why: list[str]) -> Iterator[Step]:
-    for episode, reason in zip(range(whole, last), why, strict=True):
+def _removal_steps(
+    root: Path, info: Info, episode: int, why: list[str], trash: Trash
+) -> Iterator[Step]:
+    """At most one episode, which nothing counts."""
+    for reason in why:
         number = info.number_of(episode)
         paths = [info.data_path(number), *(info.video_path(k, number) for k in info.video_keys)]
-        there = [path for path in paths if (root / path).exists()]
-        if there:
+        there = tuple(path for path in paths if os.path.lexists(layout.place(root, path)))
 
-            def remove(paths: list[Path] = there) -> None:
-                for path in paths:
-                    durable.remove(root / path)
+        def remove(paths: tuple[Path, ...] = there) -> None:
+            for path in paths:
+                trash.put(path)
 
-            names = ", ".join(map(str, there))
-            yield Step(f"remove unfinished episode {episode} ({reason}): {names}", remove)
+        said = f"remove unfinished episode {episode} ({reason}), which nothing counts yet"
+        yield Step(said, remove, removes=there)
 
 
-def _picture_steps(root: Path, last: int) -> Iterator[Step]:
-    folder = root / IMAGES
-    count = sum(1 for _ in folder.rglob("*.png")) if folder.is_dir() else 0
-    if count:
+def _picture_steps(root: Path, trash: Trash) -> Iterator[Step]:
+    folder = layout.place(root, IMAGES)
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    found = tuple(entries(root, IMAGES))
+    if found:
         yield Step(
-            f"remove {IMAGES}/, {count} pictures of episodes that are saved or cannot be",
-            lambda: shutil.rmtree(folder),
+            f"remove {IMAGES}/, {len(found)} pictures of episodes that are saved or cannot be",
+            lambda: trash.put(IMAGES),
+            removes=found,
         )
-
-
-def _dumped(lines: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
 # --- any dataset --------------------------------------------------------------------------------
@@ -335,69 +375,74 @@ def repair(root: Path, yes: bool, remove: bool = False) -> list[str]:
     """Mend what a crash left in a dataset, or without `yes` say what would be done.
 
     An unfinished episode of armlet's recorder is finished up to its last complete frame, or with
-    `remove` removed. Returns what was, or would be, done. Raises DatasetError if the dataset is
-    being written, or is broken in a way no crash leaves.
+    `remove` moved to the trash. Returns what was done; or what would be, and under each line the
+    files that would be touched. Raises DatasetError if the dataset is being written, or is broken
+    in a way no crash leaves.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder")
     if durable.is_locked(root):
         raise DatasetError(f"{root} is being written by a recorder; stop that one first")
-    if _is_stock_v2(root):
-        return _stock(root, yes)
+    stock = _is_stock_v2(root)
     if not yes:
-        return _foreseen(root, remove)
+        steps = plan(root) if stock else _foreseen(root, remove)
+        return [line for step in steps for line in step.lines()]
+    if stock:
+        return _stock(root)
     if remove or salvage.read_header(root / layout.UNFINISHED) is None:
         return doctor.sweep(root)
     return [str(one) for one in recover(root)]
 
 
 def _is_stock_v2(root: Path) -> bool:
-    known = (root / layout.CONTRACT).exists() or (root / layout.UNFINISHED).exists()
+    known = (root / layout.CONTRACT).exists() or os.path.lexists(root / layout.UNFINISHED)
     return not known and (root / layout.INFO).exists() and layout.load_info(root).is_v2
 
 
-def _stock(root: Path, yes: bool) -> list[str]:
-    steps = plan(root)
-    if yes:
-        handle = durable.lock(root)
-        try:
-            for step in steps:
-                step.do()
-        finally:
-            durable.unlock(handle)
-    return [step.said for step in steps]
+def _stock(root: Path) -> list[str]:
+    handle = durable.lock(root)
+    try:
+        steps = plan(root)
+        for step in steps:
+            step.do()
+    finally:
+        durable.unlock(handle)
+    return [step.done_line() for step in steps]
 
 
-def _foreseen(root: Path, remove: bool) -> list[str]:
+def _foreseen(root: Path, remove: bool) -> list[Step]:
     """What would be done to a v3.0 dataset, or one of armlet's."""
-    said = []
-    folder = root / layout.UNFINISHED
-    told = salvage.read_header(folder)
-    if told is not None and not remove:
-        found = salvage.Salvage(folder, *told)
-        pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())
-        there = f"{found.rows} rows, pictures: {pictures or 'none'}"
-        said.append(
-            f"finish unfinished episode {told[0].episode}: {found.frames} frames ({there})"
-            if found.frames
-            else f"remove an unfinished episode without a complete frame ({there})"
-        )
-    elif folder.is_dir():
-        count = sum(1 for _ in folder.iterdir())
-        said.append(f"remove an unfinished episode ({count} files)")
-    if doctor.is_fresh(root):
-        return said
-    info, rows = layout.load_info(root), tables.read_episodes(root)
-    frames = rows[-1].dataset_to if rows else 0
-    right = info.with_totals(len(rows), frames, len(tables.read_tasks(root)))
-    if info.total_episodes > len(rows):
-        raise DatasetError(
-            f"{root}: info.json counts {info.total_episodes} episodes, the metadata of {len(rows)} "
-            "is there; armlet never leaves this: restore the metadata from a copy"
-        )
-    if right.document != info.document:
-        said.append(
-            f"correct {layout.INFO}: it counts {info.total_episodes} episodes, "
-            f"{info.total_frames} frames; there are {len(rows)}, {frames}"
-        )
-    return said
+    steps = doctor.plan(root, keep=not remove)
+    told = None if remove else salvage.read_header(root / layout.UNFINISHED)
+    if told is None or doctor.is_fresh(root):
+        return steps
+    header, contract = told
+    info = layout.load_info(root)
+    if not doctor.unfinished(root, len(tables.read_episodes(root))):
+        return steps
+    found = salvage.Salvage(root / layout.UNFINISHED, header, contract)
+    pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())
+    there = f"{found.rows} rows, pictures: {pictures or 'none'}"
+    used = tuple(entries(root, layout.UNFINISHED))
+    if not found.frames:
+        said = f"remove an unfinished episode without a complete frame ({there})"
+        return [Step(said, _nothing, removes=used), *steps]
+    said = f"finish unfinished episode {header.episode}: {found.frames} frames ({there})"
+    return [Step(said, _nothing, writes=_written(info, header.episode), removes=used), *steps]
+
+
+def _nothing() -> None:
+    """The writer does it."""
+
+
+def _written(info: Info, episode: int) -> tuple[Path, ...]:
+    """Every file that finishing an episode writes."""
+    number = info.number_of(episode)
+    lists = (
+        (layout.TASK_LINES, layout.STATS_LINES, layout.EPISODE_LINES)
+        if info.is_v2
+        else (layout.TASKS, layout.episodes_path(number), layout.STATS)
+    )
+    videos = (info.video_path(key, number) for key in info.video_keys)
+    own = (info.data_path(number), *videos, layout.ledger_path(episode))
+    return (*own, *lists, layout.INFO)

@@ -8,7 +8,6 @@ range, which is what every decoder assumes when in doubt, so the planes go throu
 from __future__ import annotations
 
 import array
-import struct
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
 
@@ -18,15 +17,17 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from .errors import VideoError
+from armlet.camera import CameraError, jpeg
+from armlet.files import printable
+
+from .errors import DatasetError, VideoError
 from .stats import Levels, count_levels, pixel_stride
 
 Picture: TypeAlias = "bytes | bytearray | memoryview | array.array[int] | NDArray[np.uint8]"
 """RGB (H, W, 3) uint8, or a JPEG as bytes, anything like bytes, or a flat uint8 array."""
 
-_START, _END = b"\xff\xd8", b"\xff\xd9"
-_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
-_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PIXELS = 1 << 26
 
 _VALUES = np.arange(256)
 _LUMA = np.rint(16 + _VALUES * (219 / 255)).astype(np.uint8)
@@ -49,28 +50,28 @@ def as_bytes(picture: Picture) -> bytes:
     return picture if isinstance(picture, bytes) else bytes(picture)
 
 
-def jpeg_size(content: bytes) -> tuple[int, int]:
-    """Height and width of a whole JPEG. Raises VideoError if it is none, or only part of one."""
-    if content[:2] != _START:
-        raise VideoError("not a JPEG: it does not begin with FF D8")
-    # Some cameras fill their buffer up with zeros.
-    if not content[-2:] == _END and not content[-4096:].rstrip(b"\0").endswith(_END):
-        raise VideoError(f"half a JPEG: {len(content)} bytes without the end mark FF D9")
-    place = 2
-    while place + 9 <= len(content):
-        if content[place] != 0xFF:
-            break
-        marker = content[place + 1]
-        if marker == 0xFF:
-            place += 1
-        elif marker in _WITHOUT_LENGTH:
-            place += 2
-        elif marker in _SIZES:
-            height, width = struct.unpack_from(">2H", content, place + 5)
-            return height, width
-        else:
-            place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
-    raise VideoError("a JPEG without a frame header")
+def stored_picture(stored: Any, where: str) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) RGB of an image column, which holds PNG or JPEG bytes.
+
+    Raises DatasetError for anything else, and for a picture too large for any camera.
+    """
+    content = stored.get("bytes") if isinstance(stored, dict) else None
+    if not isinstance(content, bytes):
+        raise DatasetError(f"{where}: expected a picture's bytes, found {printable(stored, 80)}")
+    return decoded(content, where)
+
+
+def decoded(content: bytes, where: str) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) of PNG or JPEG bytes, orientation ignored. Raises DatasetError."""
+    try:
+        if not content.startswith(_PNG):
+            return jpeg.decode(content)
+        width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+        if not 0 < width * height <= _MOST_PIXELS:
+            raise DatasetError(f"{where}: a picture of {width}x{height} pixels is no camera's")
+        return jpeg.decode_loosely(content)
+    except CameraError as error:
+        raise DatasetError(f"{where}: the picture cannot be decoded: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Developer:
         except VideoError:
             picture, damaged = self._decode(self._lenient, content), True
         if picture.format.name not in ("yuvj420p", "yuvj422p"):
-            return replace(self.rgb(_libjpeg(content)), damaged=damaged)
+            return replace(self.rgb(_loosely(content)), damaged=damaged)
         planes = [_plane(plane) for plane in picture.planes]
         frame = av.VideoFrame(self._size[1], self._size[0], "yuv420p")
         targets = [_plane(plane) for plane in frame.planes]
@@ -158,12 +159,11 @@ def _plane(plane: Any) -> NDArray[np.uint8]:
     return rows[: plane.height, : plane.width]
 
 
-def _libjpeg(content: bytes) -> NDArray[np.uint8]:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    if picture is None:
-        raise VideoError(f"a JPEG cannot be decoded: {len(content)} bytes")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+def _loosely(content: bytes) -> NDArray[np.uint8]:
+    try:
+        return jpeg.decode_loosely(content)
+    except CameraError as error:
+        raise VideoError(str(error)) from error
 
 
 def sampled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

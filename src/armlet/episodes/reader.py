@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +15,8 @@ from armlet.contract import Contract, ContractError, load
 
 from . import layout, stats, tables, video
 from .errors import DatasetError
-from .layout import IMAGES, Info
+from .layout import IMAGES, Feature, Info
+from .pictures import stored_picture
 from .stats import Stats
 
 
@@ -98,7 +98,7 @@ class Dataset:
     def contract(self) -> Contract | None:
         """The contract it was recorded under; None if LeRobot recorded it. Raises DatasetError."""
         try:
-            return load(self.root / layout.CONTRACT)
+            return load(layout.locate(self.root, layout.CONTRACT))
         except FileNotFoundError:
             return None
         except ContractError as error:
@@ -108,7 +108,7 @@ class Dataset:
     def statistics(self) -> dict[str, Stats]:
         """stats.json, or the same from the episodes' own. Raises DatasetError if neither is."""
         try:
-            return stats.load(self.root / layout.STATS)
+            return stats.load(layout.locate(self.root, layout.STATS))
         except FileNotFoundError as error:
             if self._rows and all(row.stats for row in self._rows):
                 return stats.aggregate([row.stats for row in self._rows])
@@ -117,13 +117,15 @@ class Dataset:
     def episode(self, k: int) -> EpisodeData:
         """The rows of episode k. Raises DatasetError, IndexError."""
         row = self._row(k)
-        path = self.root / self.info.data_path(row.data)
+        path = layout.locate(self.root, self.info.data_path(row.data))
         keys = [key for key, f in self.info.features.items() if not f.is_picture]
+        if self.info.features.get("task_index", Feature("", ())).shape != (1,):
+            raise DatasetError(f"{self.root}: info.json declares no column task_index of shape [1]")
         table = self._read_rows(path, row, keys)
         columns = {key: tables.column(table, key, self.info.features[key]) for key in keys}
         try:
-            tasks = tuple(self.tasks[index] for index in columns["task_index"].tolist())
-        except IndexError as error:
+            tasks = tuple(self.tasks[int(index)] for index in columns["task_index"].tolist())
+        except (IndexError, ValueError, TypeError) as error:
             raise DatasetError(f"{path}: task_index beyond the {len(self.tasks)} tasks") from error
         return EpisodeData(self.episodes[k], columns, tasks)
 
@@ -157,7 +159,7 @@ class Dataset:
         if key not in row.videos:
             raise DatasetError(f"episode {k}: the metadata names no video for {key}")
         span = row.videos[key]
-        path = self.root / self.info.video_path(key, span.number)
+        path = layout.locate(self.root, self.info.video_path(key, span.number))
         if not path.exists():
             raise DatasetError(
                 f"video {path} is absent: this copy of the dataset has no pictures of {camera}; "
@@ -187,14 +189,10 @@ class Dataset:
     def _stored_pictures(
         self, row: tables.EpisodeRow, key: str, frames: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
-        path = self.root / self.info.data_path(row.data)
+        path = layout.locate(self.root, self.info.data_path(row.data))
         table = self._read_rows(path, row, [key])
         stored = tables.column(table, key, self.info.features[key])[frames]
-        return np.stack([_decode_picture(picture["bytes"], path, key) for picture in stored])
-
-
-def _decode_picture(content: bytes | None, path: Path, key: str) -> NDArray[np.uint8]:
-    picture = cv2.imdecode(np.frombuffer(content or b"\0", np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DatasetError(f"{path}: a picture of {key} cannot be decoded")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        pictures = [stored_picture(picture, f"{path}: {key}") for picture in stored]
+        if len({picture.shape for picture in pictures}) > 1:
+            raise DatasetError(f"{path}: pictures of {key} have different sizes")
+        return np.stack(pictures)

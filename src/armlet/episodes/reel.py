@@ -15,11 +15,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from armlet.files import FileError, read_bytes
+
 from . import durable, mp4
 from .errors import VideoError
 from .video import Format, Sample
 
 _ENTRY = struct.Struct("<3I")  # size and two flags, checksum of the sample, checksum of these two
+# Five million pictures.
+_LARGEST_INDEX = 64 << 20
 _KEY, _DAMAGED = 1 << 31, 1 << 30
 
 
@@ -135,7 +139,10 @@ def whole(video: Path, limit: int | None = None) -> Index:
 
     Raises FileNotFoundError, or VideoError if even the sample description is damaged.
     """
-    content = index_path(video).read_bytes()
+    try:
+        content = read_bytes(index_path(video), _LARGEST_INDEX)
+    except FileError as error:
+        raise VideoError(str(error)) from error
     found = _fresh_index(_description(content, video))
     place = _prefix_size(found.description)
     with video.open("rb") as file:

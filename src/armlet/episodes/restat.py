@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from . import durable, layout, stats, tables, video
 from .errors import DatasetError
 from .layout import Info
-from .pictures import sampled
+from .pictures import sampled, stored_picture
 from .stats import QUANTILES, Stats
 from .tables import EpisodeRow
+from .trash import Trash
 
 _BATCH = 16  # pictures decoded at a time
 
@@ -56,10 +56,10 @@ def episode_stats(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) 
     Raises DatasetError if rows or a video cannot be read.
     """
     wanted = [key for key in info.features if key in set(keys)]
-    columns = [k for k in wanted if info.features[k].dtype not in ("video", "string")]
+    columns = [k for k in wanted if info.features[k].dtype not in ("video", "string", "language")]
     found: dict[str, Stats] = {}
     if columns:
-        path = root / info.data_path(row.data)
+        path = layout.locate(root, info.data_path(row.data))
         table = tables.read(path, columns, [("episode_index", "=", row.episode)])
         if table.num_rows != row.length:
             raise DatasetError(f"{path}: {table.num_rows} rows of episode {row.episode}")
@@ -74,8 +74,10 @@ def episode_stats(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) 
 
 
 def _of_video(root: Path, info: Info, row: EpisodeRow, key: str) -> Stats:
+    if key not in row.videos:
+        raise DatasetError(f"episode {row.episode}: the metadata names no video for {key}")
     span = row.videos[key]
-    path = root / info.video_path(key, span.number)
+    path = layout.locate(root, info.video_path(key, span.number))
     first = round(span.from_s * info.fps)
     chosen = stats.sample_indices(row.length)
     total = np.zeros((3, 256), np.int64)
@@ -90,12 +92,7 @@ def _of_stored(pictures: NDArray[Any]) -> Stats:
     chosen = stats.sample_indices(len(pictures))
     total = np.zeros((3, 256), np.int64)
     for number in chosen.tolist():
-        content = np.frombuffer(pictures[number]["bytes"], np.uint8)
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR)
-        if picture is None:
-            raise DatasetError(f"stored picture {number} cannot be decoded")
-        pixels = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        total += stats.count_levels(sampled(pixels))
+        total += stats.count_levels(sampled(stored_picture(pictures[number], f"row {number}")))
     return stats.picture_stats(total, len(chosen))
 
 
@@ -112,7 +109,7 @@ def recount(
     names = [
         key
         for key, feature in info.features.items()
-        if feature.dtype != "string" and (pictures or not feature.is_picture)
+        if feature.dtype not in ("string", "language") and (pictures or not feature.is_picture)
     ]
     mended: list[dict[str, Stats]] = []
     differences: list[Difference] = []
@@ -187,7 +184,7 @@ def _deviation(stored: Stats, right: Stats, picture: bool) -> str:
 
 def _whole_differences(root: Path, whole: Mapping[str, Stats], info: Info) -> list[Difference]:
     try:
-        stored = stats.load(root / layout.STATS)
+        stored = stats.load(layout.locate(root, layout.STATS))
     except FileNotFoundError:
         return [Difference(str(layout.STATS), None, "the file is absent")]
     return _differences(stored, whole, info, None)
@@ -200,14 +197,14 @@ def write(root: Path, recounted: Recount) -> None:
     """
     handle = durable.lock(root)
     try:
-        info = layout.load_info(root)
+        info, trash = layout.load_info(root), Trash(root)
         if info.is_v2:
-            replace_file(root, layout.STATS_LINES, _lines(recounted.episodes))
+            replace_file(root, layout.STATS_LINES, _lines(recounted.episodes), trash)
             return
         for path in tables.episode_files(root):
             table = _with_stats(tables.read(path), recounted.episodes)
-            replace_file(root, path.relative_to(root), tables.encode(table))
-        replace_file(root, layout.STATS, stats.dumps(recounted.whole))
+            replace_file(root, path.relative_to(root), tables.encode(table), trash)
+        replace_file(root, layout.STATS, stats.dumps(recounted.whole), trash)
     finally:
         durable.unlock(handle)
 
@@ -246,8 +243,10 @@ def _listed(value: NDArray[Any] | None) -> Any:
     return None if value is None else value.tolist()
 
 
-def replace_file(root: Path, target: Path, content: bytes) -> None:
-    """A file's new content, by one rename; never seen half written."""
-    staged = root / target.with_name(f".{target.name}.new")
+def replace_file(root: Path, target: Path, content: bytes, trash: Trash) -> None:
+    """A file's new content, by one rename; never seen half written. What it was is in the trash."""
+    staged = layout.place(root, target.with_name(f".{target.name}.new"))
+    durable.make_folder(staged.parent)
     durable.write(staged, content)
-    durable.move([(staged, root / target)])
+    trash.keep(target)
+    durable.move([(staged, layout.place(root, target))])

@@ -65,7 +65,7 @@ def _ranges(root: Path) -> dict[str, list[tuple[float, float]]]:
 def _contract_lines(root: Path, contract: Contract) -> list[str]:
     path = root / layout.CONTRACT
     try:
-        stored = load(path)
+        stored = load(layout.locate(root, layout.CONTRACT))
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path} is absent: joint units and calibration of the recorded episodes are "

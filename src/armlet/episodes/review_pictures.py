@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import footage, stats
+from . import footage, layout, stats
+from .doctor import Problem
 from .errors import DatasetError
 from .finding import ERROR, WARNING, Finding, Rows, structural
 from .layout import Info
@@ -60,17 +61,20 @@ def video_findings(
     for done, episode in enumerate(episodes, 1):
         for key in info.video_keys:
             span = episode.row.videos.get(key)
-            if span is None or not (root / info.video_path(key, span.number)).exists():
+            if span is None:
                 continue
             try:
+                path = layout.locate(root, info.video_path(key, span.number))
+                if not path.exists():
+                    continue
                 seen = footage.look(
-                    root / info.video_path(key, span.number),
+                    path,
                     round(span.from_s * info.fps),
                     episode.row.length,
                     info.fps,
                 )
             except DatasetError as error:
-                yield structural(str(error))
+                yield structural(Problem(str(error)))
                 continue
             yield from _frozen(episode, key, seen, info.fps, frozen_s)
             yield from _other_pictures(episode.row, key, seen)

@@ -9,6 +9,8 @@ video. Nothing is encoded twice, and a kill during all this leaves what it began
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Camera, Contract, ContractError, load
+from armlet.files import FileError, printable, read_json, typed
 
-from . import durable, journal, reel, spool, stats, video
-from .errors import VideoError
+from . import durable, journal, layout, reel, spool, stats, video
+from .errors import DatasetError, VideoError
 from .layout import IMAGES
 from .pictures import Developer, sampled
 from .reel import Reel
@@ -32,6 +35,13 @@ from .video import Encoder, Format
 HEADER = "episode.json"
 CONTRACT = "contract.json"
 _BATCH = 16  # pictures decoded at a time
+# What the recorder puts into `.unfinished`: nothing else in there is its own.
+_OWN = re.compile(
+    rf"{HEADER}|header|{CONTRACT}|info\.json|stats\.json|{re.escape(JOURNAL)}|"
+    rf"{re.escape(IMAGES)}[^/]+\.(mp4|index|counts|spool-\d{{8}})|"
+    r"\d+-(file-\d+\.parquet|episode_\d+\.parquet|episode-\d+\.json|info\.json|stats\.json|"
+    r"tasks\.(parquet|jsonl)|episodes(_stats)?\.jsonl)"
+)
 
 
 @dataclass(frozen=True)
@@ -78,20 +88,51 @@ def write_header(folder: Path, header: Header, contract: Contract) -> None:
 
 def read_header(folder: Path) -> tuple[Header, Contract] | None:
     """What an unfinished episode was to be; None if nothing says it."""
-    try:
-        document = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        return Header(**document), load(folder / CONTRACT)
-    except (FileNotFoundError, ContractError, ValueError, TypeError):
+    if folder.is_symlink():
         return None
+    try:
+        header: Header = typed(Header, read_json(folder / HEADER), HEADER)
+        return header, load(folder / CONTRACT)
+    except (FileNotFoundError, ContractError, FileError):
+        return None
+
+
+def require_own(root: Path) -> None:
+    """Raises DatasetError if `.unfinished`, or something in it, is a link: never a recorder's."""
+    folder = root / layout.UNFINISHED
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise DatasetError(
+            f"{folder} is not a folder but a {'symbolic link' if folder.is_symlink() else 'file'}, "
+            "which the recorder never makes; nothing was changed: remove it yourself"
+        )
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            kind = "a symbolic link" if path.is_symlink() else "no file"
+            raise DatasetError(
+                f"{printable(path)} is {kind}, which the recorder never makes; nothing was "
+                "changed: remove it yourself"
+            )
+
+
+def own_files(folder: Path) -> list[Path]:
+    """The files in `.unfinished` that bear names which this recorder gives."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if _OWN.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
 
 
 class Salvage:
     """An unfinished episode, with the face of a `Take` that is to be finished."""
 
     def __init__(self, folder: Path, header: Header, contract: Contract):
-        """Looks, and changes nothing."""
+        """Looks, and changes nothing. Raises DatasetError for a contract that no recorder had."""
         self._folder = folder
         self._contract = contract
+        layout.features_of(contract)  # names that are file names
         self._forms = {
             camera.name: _form(camera, contract.fps, header) for camera in contract.cameras
         }

@@ -16,6 +16,7 @@ from typing import Any
 import av
 
 from .errors import VideoError
+from .mp4_file import open_mp4
 
 # A seek goes by decoding time, which is before a picture's own by as many as it is reordered.
 _REORDERED = 16
@@ -52,19 +53,15 @@ class Form:
 
 def form(path: Path) -> Form:
     """How a video's pictures are coded. Raises VideoError."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            context = stream.codec_context
-            return Form(
-                context.codec.canonical_name,
-                (stream.height, stream.width),
-                str(stream.pix_fmt),
-                bytes(context.extradata or b""),
-                stream.frames,
-            )
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise VideoError(f"video {path} cannot be read: {error}") from error
+    with open_mp4(path) as (_, stream):
+        context = stream.codec_context
+        return Form(
+            context.codec.canonical_name,
+            (stream.height, stream.width),
+            str(stream.pix_fmt),
+            bytes(context.extradata or b""),
+            stream.frames,
+        )
 
 
 def join(target: Path, pieces: Sequence[Piece], fps: int) -> None:
@@ -95,9 +92,9 @@ def _write(output: Any, pieces: Sequence[Piece], fps: int) -> None:
     stream: Any = None
     start = 0
     for piece in pieces:
-        with av.open(str(piece.path)) as source:
+        with open_mp4(piece.path) as (source, template):
             if stream is None:
-                stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+                stream = output.add_stream_from_template(template, opaque=True)
                 stream.time_base = Fraction(1, fps)
             for packet, number, decoded in _packets(source, piece, fps):
                 packet.stream = stream

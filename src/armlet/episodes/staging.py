@@ -6,11 +6,14 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import durable
+from armlet.files import FileError, check_file
+
+from . import durable, layout
 from .errors import DatasetError
+from .trash import entries
 
 
 @contextlib.contextmanager
@@ -33,6 +36,25 @@ def new_dataset(output: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def copy_extras(root: Path, folder: Path, rewritten: Sequence[str]) -> None:
+    """What no version prescribes: the contract, the recorder's ledgers, a README.
+
+    rewritten: names directly in meta/ that are left out. Raises DatasetError for a link out of the
+    dataset, or what is no file: nothing is copied that is not the dataset's.
+    """
+    names = [path.relative_to(root) for path in root.iterdir() if not path.is_dir()]
+    meta = [p for p in entries(root, Path("meta")) if p.parts[1] not in rewritten]
+    for path in [*names, *meta]:
+        source = layout.locate(root, path)
+        try:
+            check_file(source)
+        except (FileError, FileNotFoundError) as error:
+            raise DatasetError(f"{error}; take it out of the dataset first") from error
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
 
 
 def _umask() -> int:

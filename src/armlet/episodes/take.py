@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract
 
 from . import durable
 from .errors import DiskError, FrameError, HoleError, VideoError
 from .journal import Journal
 from .layout import ACTION, IMAGES, SKEW, STAMP, STATE
-from .pictures import Picture, as_bytes, is_rgb, jpeg_size
+from .pictures import Picture, as_bytes, is_rgb
 from .stats import Stats
 from .tape import Tape
 from .video import Format
@@ -149,11 +150,11 @@ class Take:
         state = _vector(STATE, frame.state, len(self._contract.state_names))
         action = _vector(ACTION, frame.action, len(self._contract.action_names))
         skews = self._skew(frame.skew_s)
-        self._check_images(frame.images)
+        images = self._checked(frame.images)
         stamp = self._stamp(frame.stamp_ns)
         self._torn = True
         for name, tape in self._tapes.items():
-            tape.put(frame.images[name])
+            tape.put(images[name])
         # Last: a row in the journal says that its pictures are in the spools.
         self._journal.add(stamp, action, state, skews)
         self._last_stamp = stamp
@@ -225,32 +226,39 @@ class Take:
             raise FrameError(f"skew_s is not finite: {dict(skew_s)}")
         return skews
 
-    def _check_images(self, images: Mapping[str, Picture]) -> None:
+    def _checked(self, images: Mapping[str, Picture]) -> dict[str, Picture]:
+        """Pictures by camera: RGB of the right size, or whole JPEGs without padding."""
         if set(images) != set(self._tapes):
             raise FrameError(
                 f"images: expected cameras {sorted(self._tapes)}, found {sorted(images)}"
             )
+        found: dict[str, Picture] = {}
         for camera in self._contract.cameras:
             picture, shape = images[camera.name], (camera.height, camera.width, 3)
             if not is_rgb(picture):
-                self._check_jpeg(camera, picture)
-            elif getattr(picture, "dtype", None) != np.uint8 or picture.shape != shape:
+                found[camera.name] = self._jpeg(camera, picture)
+                continue
+            if getattr(picture, "dtype", None) != np.uint8 or picture.shape != shape:
                 raise FrameError(
                     f"image {camera.name}: expected uint8 {shape}, "
                     f"found {getattr(picture, 'dtype', type(picture).__name__)} "
                     f"{getattr(picture, 'shape', '')}"
                 )
+            found[camera.name] = picture
+        return found
 
-    def _check_jpeg(self, camera: Camera, picture: Picture) -> None:
+    def _jpeg(self, camera: Camera, picture: Picture) -> bytes:
         try:
-            size = jpeg_size(as_bytes(picture))
-        except (VideoError, TypeError) as error:
+            content = jpeg.content(as_bytes(picture))
+            size = jpeg.size(content)
+        except (CameraError, TypeError) as error:
             raise FrameError(f"image {camera.name}: {error}") from error
-        if size != (camera.height, camera.width):
+        if size != (camera.width, camera.height):
             raise FrameError(
                 f"image {camera.name}: expected {camera.width}x{camera.height}, "
-                f"found a JPEG of {size[1]}x{size[0]}"
+                f"found a JPEG of {size[0]}x{size[1]}"
             )
+        return content
 
     def _stamp(self, stamp_ns: int) -> int:
         try:

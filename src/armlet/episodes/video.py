@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from . import mp4
 from .errors import VideoError
+from .mp4_file import open_mp4
 
 _GOP = 2
 
@@ -207,23 +208,9 @@ def _scheduling(thread: int) -> tuple[int, int] | None:
         return None
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Container and video stream of a file. Raises VideoError if there is none."""
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path} holds no video stream")
-            yield container, container.streams.video[0]
-    except FileNotFoundError as error:
-        raise VideoError(f"video {path} is absent") from error
-    except av.FFmpegError as error:
-        raise VideoError(f"video {path} cannot be read: {error}") from error
-
-
 def frame_count(path: Path) -> int:
     """Number of pictures in a file, from its index. Raises VideoError."""
-    with _opened(path) as (container, stream):
+    with open_mp4(path) as (container, stream):
         if stream.frames:
             return int(stream.frames)
         return sum(packet.size > 0 for packet in container.demux(stream))
@@ -231,7 +218,7 @@ def frame_count(path: Path) -> int:
 
 def describe(path: Path) -> dict[str, Any]:
     """A video feature's `info` block in info.json, read from the stream. Raises VideoError."""
-    with _opened(path) as (container, stream):
+    with open_mp4(path) as (container, stream):
         return {
             "video.height": stream.height,
             "video.width": stream.width,
@@ -252,7 +239,7 @@ def decode(
     indices may repeat and come in any order; picture n is the one at n / fps seconds, fps being
     the stream's own rate unless given. Raises VideoError if one is not in the file.
     """
-    with _opened(path) as (container, stream):
+    with open_mp4(path) as (container, stream):
         stream.thread_type = "AUTO"
         if indices is None:
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]

@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Contract
+from armlet.files import printable
 
 from . import doctor, durable, layout, lines, salvage, stats, tables, video
 from .errors import DatasetError, DiskError
@@ -46,6 +47,7 @@ from .resume import misfits
 from .salvage import Header, Recovered, Salvage
 from .stats import Stats
 from .take import Backlog, EpisodeFrame, Setting, Take
+from .trash import Trash
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +147,10 @@ class DatasetWriter:
             if doctor.is_fresh(self.root):
                 self._tell(doctor.repair(self.root))
                 self._create(robot_type, version)
+            elif doctor.is_empty(self.root) and self._is_misfit(version):
+                # What a first try left, with other cameras or joints; there is nothing to lose.
+                self._tell(doctor.put_empty_away(self.root))
+                self._create(robot_type, version)
             self._info = layout.load_info(self.root)
             self._check_fit()
             self._tell(doctor.repair(self.root, keep=unfinished == "recover"))
@@ -225,7 +231,8 @@ class DatasetWriter:
         room = self.disk(_BEGIN_S)
         if not room.ok:
             raise DiskError(f"disk short: {room}; make room, or record to another disk")
-        durable.make_folder(self._unfinished)
+        durable.make_folder(layout.place(self.root, layout.UNFINISHED))
+        salvage.require_own(self.root)
         try:
             salvage.write_header(self._unfinished, self._header(task), self._contract)
             self._take = Take(self._unfinished, self._contract, self._setting)
@@ -320,32 +327,40 @@ class DatasetWriter:
     def _tell(self, said: list[str]) -> None:
         self.repaired += said
         for line in said:
-            _log.warning("%s: %s", self.root, line)
+            _log.warning("%s: %s", self.root, printable(line, 1000))
 
     def _create(self, robot_type: str, version: str) -> None:
         info = layout.new_info(self._contract, robot_type, version)
-        durable.make_folder(self._unfinished)
+        durable.make_folder(layout.place(self.root, layout.UNFINISHED))
+        trash = Trash(self.root)
+        for path in (layout.CONTRACT, layout.INFO):
+            trash.keep(path)
         contract = self._unfinished / "contract.json"
         self._contract.save(contract)
         durable.sync([contract])
         durable.write(self._unfinished / "info.json", info.dumps())
         durable.move(
             [
-                (contract, self.root / layout.CONTRACT),
-                (self._unfinished / "info.json", self.root / layout.INFO),
+                (contract, layout.place(self.root, layout.CONTRACT)),
+                (self._unfinished / "info.json", layout.place(self.root, layout.INFO)),
             ]
         )
         doctor.remove_unfinished(self.root)
 
-    def _check_fit(self) -> None:
-        wrong = misfits(
-            self.root,
-            self._info,
-            self._contract,
-            self._robot_type,
-            self._setting.codec,
-            self._adopt,
+    def _misfits(self, info: Info) -> list[str]:
+        return misfits(
+            self.root, info, self._contract, self._robot_type, self._setting.codec, self._adopt
         )
+
+    def _is_misfit(self, version: str) -> bool:
+        info = layout.load_info(self.root)
+        try:
+            return info.is_v2 != (version == layout.VERSION_2) or bool(self._misfits(info))
+        except DatasetError:
+            return True
+
+    def _check_fit(self) -> None:
+        wrong = self._misfits(self._info)
         if wrong:
             raise DatasetError(
                 f"{self.root} cannot be resumed with this setup:\n" + "\n".join(wrong)
@@ -355,14 +370,14 @@ class DatasetWriter:
         """v3.0's statistics so far. v2.1 has them per episode only."""
         if self._info.is_v2 or not self._info.total_episodes:
             return {}
-        return stats.load(self.root / layout.STATS)
+        return stats.load(layout.locate(self.root, layout.STATS))
 
     def _recorded_frame_bytes(self) -> float:
         """What a frame takes on disk, by what is there; before that by its pixels."""
         if self._info.total_frames:
             folders = (self.root / "data", self.root / "videos")
             files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-            return sum(path.stat().st_size for path in files) / self._info.total_frames
+            return sum(path.lstat().st_size for path in files) / self._info.total_frames
         pixels = sum(camera.height * camera.width for camera in self._contract.cameras)
         return _BYTES_PER_ROW + _BYTES_PER_PIXEL * pixels
 
@@ -406,8 +421,11 @@ class DatasetWriter:
             f"finishing episode {self.episodes} failed midway; open the dataset again, "
             "which repairs it"
         )
+        trash = Trash(self.root)
+        for target in ready.new:
+            trash.keep(target)
         for targets in ready.stages:
-            durable.move([(ready.staged[target], self.root / target) for target in targets])
+            durable.move([(ready.staged[t], layout.place(self.root, t)) for t in targets])
         self._info, self._tasks, self._stats = ready.info, ready.tasks, ready.statistics
         self._broken = ""
         size = sum((self.root / target).stat().st_size for target in ready.own)
@@ -532,6 +550,12 @@ class _Ready:
         return first, commit, last
 
     @property
+    def new(self) -> list[Path]:
+        """Targets that nothing should be at: what is there nevertheless is not this recorder's."""
+        told = (layout.INFO, layout.STATS, layout.STATS_LINES, layout.EPISODE_LINES)
+        return [t for t in self.staged if t not in (*told, _tasks_path(self.info))]
+
+    @property
     def own(self) -> list[Path]:
         """Rows and videos."""
         return [target for target in self.staged if target.suffix == ".mp4"] + [
@@ -550,6 +574,8 @@ def recover(root: Path) -> list[Recovered]:
     Raises DatasetError if the dataset is being written, or is not armlet's to mend.
     """
     root = Path(root)
+    if root.is_dir():
+        salvage.require_own(root)
     told = salvage.read_header(root / layout.UNFINISHED) if root.is_dir() else None
     if told is None:
         doctor.sweep(root)

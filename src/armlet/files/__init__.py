@@ -19,5 +19,6 @@ from .places import inside as inside
 from .places import writable as writable
 from .text import printable as printable
 from .text import printable_json as printable_json
+from .typed import shown as shown
 from .typed import typed as typed
 from .typed import whole_number as whole_number

@@ -89,7 +89,7 @@ def read_yaml(path: Path, shape: Shape = YAML) -> Any:
     """A YAML file's value, plain data only. Raises FileNotFoundError, or FileError."""
     text = read_text(path, shape.size)
     try:
-        found = yaml.load(text, _StrictLoader)  # noqa: S506 — a SafeLoader
+        found = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise FileError(f"{printable(path)} is not YAML: {printable(reason)}") from error
@@ -139,7 +139,9 @@ def _check_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise FileError("half a surrogate pair (\\ud800 to \\udfff), which is no character") from error
+        raise FileError(
+            "half a surrogate pair (\\ud800 to \\udfff), which is no character"
+        ) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def inside(root: Path, relative: Path) -> Path:
 
 
 def writable(root: Path, relative: Path) -> Path:
-    """`root / relative`, for writing, moving or removing. Raises FileError where a link is on the way.
+    """`root / relative`, for writing, moving or removing. Raises FileError behind a link.
 
     The last part itself may be a link: it is replaced or moved, never followed.
     """

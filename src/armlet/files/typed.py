@@ -1,4 +1,4 @@
-"""Values of a document as the fields of a dataclass. Nothing is converted: 1 is not true, "1" no number."""
+"""Values of a document as the fields of a dataclass; nothing is converted: 1 is not true."""
 
 from __future__ import annotations
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
+from armlet.files import FileError, Shape, printable, read_json
+
 from .errors import CheckpointError
 
+_CONFIG = Shape(size=4 << 20)
 # More known keys than this tell a reader nothing.
 _LISTED = 12
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, shape: Shape = _CONFIG) -> dict[str, Any]:
     """The JSON object in `path`. NaN, Infinity and repeated keys are refused.
 
     Raises CheckpointError for a missing file, broken JSON or another kind of value.
     """
     try:
-        content = json.loads(
-            path.read_text(encoding="utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-        )
+        content = read_json(path, shape)
     except FileNotFoundError:
         raise CheckpointError.found(
             path,
@@ -33,7 +31,7 @@ def read_object(path: Path) -> dict[str, Any]:
             found="none",
             mend="copy the whole pretrained_model directory",
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except FileError as error:
         raise CheckpointError.found(
             path,
             "not readable as JSON",
@@ -71,7 +69,7 @@ def as_kind(value: object, hint: Any, where: object) -> Any:
         where,
         "wrong kind of value",
         expected=" or ".join(kind.__name__ for kind in kinds),
-        found=repr(value),
+        found=printable(repr(value), 120),
         mend="restore the value LeRobot wrote",
     )
 
@@ -85,18 +83,7 @@ def refuse_unknown(found: dict[str, Any], known: typing.Collection[str], where: 
             where,
             "unknown keys",
             expected=f"only keys this armlet knows{listed}",
-            found=", ".join(unknown),
+            found=printable(", ".join(unknown), 200),
             mend="an option this armlet does not know could change the result: "
             "write the checkpoint with LeRobot 0.4.x, or remove the keys if they are yours",
         )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return content
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from armlet.files import Shape
+
 from .document import read_object
 from .errors import CheckpointError
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 FILE = "tokenizer.json"
+_TOKENIZER = Shape(size=64 << 20)
 # What SmolVLM puts around and into a picture.
 EDGE = "<fake_token_around_image>"
 WHOLE = "<global-img>"
@@ -47,7 +50,9 @@ class Words:
                 found="no such package",
                 mend="pip install 'armlet[policy]'",
             ) from error
-        read_object(path)  # a missing file, or one that is not JSON, is refused in our words
+        read_object(
+            path, _TOKENIZER
+        )  # a missing file, or one that is not JSON, is refused in our words
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the only class tokenizers raises

@@ -6,7 +6,6 @@ whose header contradicts its size, is refused before anything is allocated or ma
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +17,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from armlet.files import check_file, open_file, parse_json
+
 from .errors import CheckpointError
 
 FILE = "model.safetensors"
 FLOATS = ("F32", "F16", "BF16")
 
-# safetensors itself refuses longer headers; a policy's is well below one megabyte.
-_LONGEST_HEADER = 100_000_000
+# A policy's is well below one megabyte.
+_LONGEST_HEADER, _DEPTH = 8_000_000, 4
 _ITEM_SIZES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -49,8 +50,8 @@ def read_header(path: Path) -> dict[str, Entry]:
     Raises CheckpointError if the file is missing, is pickled, or is not one whole safetensors file.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        size = check_file(path)
+        with open_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
             file.seek(0)
             start = file.read(8)
@@ -59,10 +60,10 @@ def read_header(path: Path) -> dict[str, Entry]:
             if size < 8 or length > min(size - 8, _LONGEST_HEADER):
                 found = f"{size} bytes, of which the header claims {length}"
                 raise _damaged(path, found)
-            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+            header = parse_json(file.read(length).decode("utf-8"), _DEPTH)
     except FileNotFoundError as error:
         raise _missing(path) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise _damaged(path, error) from error
@@ -170,13 +171,6 @@ def _entries(header: Mapping[str, Any], content: int, path: Path) -> dict[str, E
     if at != content:
         raise _damaged(path, f"{content} bytes of content where the header places {at}")
     return entries
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a name occurs twice in the header")
-    return content
 
 
 def _damaged(path: Path, found: object) -> CheckpointError:
