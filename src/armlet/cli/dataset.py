@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armlet.files import printable
+
 from . import dataset_convert
+from .output import show, show_json
 
 if TYPE_CHECKING:
     from armlet.episodes import Dataset
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # As many episodes as a person scrolls through.
 SHOWN = 20
+_TASKS, _LONGEST = 100, 50_000
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -102,7 +105,7 @@ def run_info(args: argparse.Namespace) -> int:
     except DatasetError as error:
         return _fail(error)
     if args.json:
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        show_json(summary)
     else:
         print_summary(summary)
     return 0
@@ -115,7 +118,7 @@ def run_check(args: argparse.Namespace) -> int:
     with _progress("episodes looked at") as progress:
         found = review(args.root, not args.no_video, args.frozen_s, progress)
     if args.json:
-        print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        show_json(found.to_json())
     else:
         print_review(args.root, found)
     return 1 if found.errors or (args.strict and found.warnings) else 0
@@ -124,18 +127,18 @@ def run_check(args: argparse.Namespace) -> int:
 def print_review(root: Path, found: Review) -> None:
     """Findings one to a line, then what was measured."""
     for finding in found.findings:
-        print(finding)
+        show(finding)
     lags = [
         f"{lag.joint.removesuffix('.pos')} {1000 * lag.lag_s:.0f}"
         for lag in found.lags
         if lag.lag_s is not None
     ]
     if lags:
-        print(f"state follows action by, ms: {', '.join(lags)}")
+        show(f"state follows action by, ms: {', '.join(lags)}")
     if not found.findings:
-        print(f"{root}: nothing wrong")
+        show(f"{root}: nothing wrong")
     else:
-        print(f"{root}: {found.errors} errors, {found.warnings} warnings")
+        show(f"{root}: {found.errors} errors, {found.warnings} warnings")
 
 
 def run_stats(args: argparse.Namespace) -> int:
@@ -147,15 +150,15 @@ def run_stats(args: argparse.Namespace) -> int:
         with _progress("episodes counted") as progress:
             found = recount(args.root, not args.no_video, progress)
         for difference in found.differences:
-            print(difference)
+            show(difference)
         if not found.differences:
-            print(f"{args.root}: statistics are those of the data")
+            show(f"{args.root}: statistics are those of the data")
             return 0
         if not args.write:
-            print(f"{len(found.differences)} differ; --write stores the right ones")
+            show(f"{len(found.differences)} differ; --write stores the right ones")
             return 1
         write(args.root, found)
-        print(f"{args.root}: statistics are written")
+        show(f"{args.root}: statistics are written")
         return 0
     except DatasetError as error:
         return _fail(error)
@@ -178,7 +181,7 @@ def run_view(args: argparse.Namespace) -> int:
             page = draw(dataset, chosen, output, progress)
     except DatasetError as error:
         return _fail(error)
-    print(page.index)
+    show(page.index)
     return 0
 
 
@@ -205,7 +208,7 @@ def run_compact(args: argparse.Namespace) -> int:
         done = compact(args.root, args.output, args.data_mb, args.video_mb)
     except (DatasetError, OSError) as error:
         return _fail(error)
-    print(
+    show(
         f"{args.output}: {done.episodes} episodes in {done.files_after} files, "
         f"before {done.files_before}"
     )
@@ -222,11 +225,11 @@ def run_repair(args: argparse.Namespace) -> int:
     except (DatasetError, OSError) as error:
         return _fail(error)
     for line in said:
-        print(line)
+        show(line)
     if not said:
-        print(f"{args.root}: nothing to repair")
+        show(f"{args.root}: nothing to repair")
     elif not args.yes:
-        print("nothing was changed; --yes does it")
+        show("nothing was changed; --yes does it")
     return 0
 
 
@@ -247,7 +250,7 @@ def _progress(what: str) -> Any:
 
 
 def _fail(error: Exception) -> int:
-    print(error, file=sys.stderr)
+    show(printable(error, 4000, lines=True), error=True)
     return 1
 
 
@@ -307,7 +310,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         "episodes": f"{summary['episodes']}, {summary['frames']} frames, "
         f"{minutes:.0f} min {seconds:.1f} s, {summary['size_bytes'] / 1e6:.1f} MB",
         "cameras": "\n".join(
-            f"{name} {camera['width']}x{camera['height']} {camera['codec']}"
+            f"{printable(name, 80)} {camera['width']}x{camera['height']} {camera['codec']}"
             for name, camera in summary["cameras"].items()
         ),
         "state": ", ".join(summary["state"]),
@@ -315,12 +318,13 @@ def print_summary(summary: dict[str, Any]) -> None:
         if summary["action"] == summary["state"]
         else ", ".join(summary["action"]),
         "units": summary["joint_units"] or "not stated",
-        "tasks": "\n".join(summary["tasks"]),
+        "tasks": "\n".join(map(printable, summary["tasks"][:_TASKS]))
+        + (f"\nand {more:,} more" if (more := len(summary["tasks"]) - _TASKS) > 0 else ""),
         "contract": summary["contract"] or "none (not recorded by armlet)",
-        "problems": "\n".join(summary["problems"]) or "none",
+        "problems": "\n".join(printable(p, 1000) for p in summary["problems"]) or "none",
     }
     for name, text in lines.items():
-        first, *rest = text.split("\n")
-        print(f"{name:9} {first}")
+        first, *rest = printable(text, _LONGEST, lines=True).split("\n")
+        show(f"{name:9} {first}")
         for line in rest:
-            print(f"{'':9} {line}")
+            show(f"{'':9} {line}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from armlet.files import printable
+
+from .output import show
 
 if TYPE_CHECKING:
     from armlet.episodes.bag_streams import Plan
@@ -90,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
             return _dataset(args)
         return _bag(args)
     except (ConvertError, DatasetError, OSError) as error:
-        print(error, file=sys.stderr)
+        show(printable(error, 4000, lines=True), error=True)
         return 1
 
 
@@ -100,7 +103,7 @@ def _dataset(args: argparse.Namespace) -> int:
 
     version = args.to or ("v3.0" if load_info(args.source).is_v2 else "v2.1")
     convert(args.source, args.output, version)
-    print(f"{args.output}: {load_info(args.output).total_episodes} episodes, {version}")
+    show(f"{args.output}: {load_info(args.output).total_episodes} episodes, {version}")
     return 0
 
 
@@ -117,16 +120,16 @@ def _bag(args: argparse.Namespace) -> int:
 
 
 def _say(summary: Any) -> None:
-    print(f"episode {summary.episode}: {summary.frames} frames, {summary.duration_s:.1f} s")
+    show(f"episode {summary.episode}: {summary.frames} frames, {summary.duration_s:.1f} s")
 
 
 def _print_ledger(done: Converted) -> None:
     if done.missed_frames:
-        print(f"{done.missed_frames} frames could not be built")
+        show(f"{done.missed_frames} frames could not be built")
     for stream, counts in done.ledger.items():
-        print(f"{stream}: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
+        show(f"{stream}: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
     for stream, why in done.refused.items():
-        print(f"{stream} refused messages, the first: {why}", file=sys.stderr)
+        show(f"{stream} refused messages, the first: {why}", error=True)
 
 
 def _setup(args: argparse.Namespace) -> Setup:

@@ -9,6 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from armlet.files import printable
+
+_LONGEST = 100_000
+
 Row = tuple[Sequence[str], str]
 """The cells of a row, and the style it is drawn in."""
 
@@ -28,7 +32,7 @@ def show_table(
     names = [column.removesuffix(">") for column in columns]
     if not console.is_terminal:
         for cells in (names, *(cells for cells, _ in rows)):
-            print("\t".join(cells), file=console.file)
+            print("\t".join(map(printable, cells)), file=console.file)
         return
     bounds = widest or {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="name")
@@ -41,10 +45,11 @@ def show_table(
             overflow="ellipsis",
         )
     for cells, style in rows:
-        table.add_row(*map(escape, cells), style=style)
+        table.add_row(*(escape(printable(cell)) for cell in cells), style=style)
     console.print(table)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
     """One line, wrapped only in a terminal. Square brackets in it are text, not markup."""
+    text = printable(text, _LONGEST, lines=True)
     console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)

@@ -13,6 +13,7 @@ from . import (
     emulate,
     find_cameras,
     find_port,
+    output,
     policy,
     registers,
     replay,
@@ -56,7 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.arguments += rest
-    status: int = parsed.run(parsed)
+    try:
+        status: int = parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head`
+        return output.end_quietly()
     return status
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import policy_check, policy_export
+from .output import show, show_error
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
     from armlet.policies import Checkpoint, Observation, PolicyConfig
 
 BAD_INPUT = 2
+_LARGEST = 512 << 20
 
 
 class InputError(ValueError):
@@ -81,7 +82,7 @@ def run_infer(args: argparse.Namespace) -> int:
         arrays = _read_arrays(args.input)
         noise = _noise(arrays) if policy.draws else None
         if "noise" in arrays and noise is None:
-            print("note: noise is ignored, ACT draws none", file=sys.stderr)
+            show("note: noise is ignored, ACT draws none", error=True)
         steps = _observations(arrays, policy.config)
         chunk = policy.predict_chunk(steps[0], noise=noise)
         policy.reset()
@@ -110,15 +111,15 @@ def run_inspect(args: argparse.Namespace) -> int:
     )
     for key, feature in config.used_features.items():
         mode = config.normalization_mapping[feature.type]
-        print(f"{feature.type.lower():14} {key} {list(feature.shape)} {mode}")
+        show(f"{feature.type.lower():14} {key} {list(feature.shape)} {mode}")
         for name, values in checkpoint.preprocessor.statistics(key).items():
-            print(f"{'':14} {name:4} {' '.join(f'{v:.4g}' for v in values.flatten())}")
-    print(f"pictures       resize: {config.resize}")
-    print(f"playback       {played}")
-    print(f"statistics     {checkpoint.preprocessor.fingerprint()}")
+            show(f"{'':14} {name:4} {' '.join(f'{v:.4g}' for v in values.flatten())}")
+    show(f"pictures       resize: {config.resize}")
+    show(f"playback       {played}")
+    show(f"statistics     {checkpoint.preprocessor.fingerprint()}")
     _print_contract(checkpoint.contract)
     for note in checkpoint.notes:
-        print(f"note           {note}")
+        show(f"note           {note}")
     return 0
 
 
@@ -127,7 +128,7 @@ def _inspect_export(args: argparse.Namespace) -> Checkpoint:
     from armlet.policies.export import read_export
 
     export = read_export(args.checkpoint)
-    print(f"policy         {export.checkpoint.config.TITLE}, {_build(export.checkpoint.config)}")
+    show(f"policy         {export.checkpoint.config.TITLE}, {_build(export.checkpoint.config)}")
     policy_export.print_manifest(export.manifest)
     return export.checkpoint
 
@@ -139,8 +140,8 @@ def _inspect_weights(args: argparse.Namespace) -> Checkpoint:
     checkpoint = read_checkpoint(args.checkpoint, chosen(args))
     count = sum(parameter.numel() for parameter in load_network(checkpoint).parameters())
     config = checkpoint.config
-    print(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
-    print(f"written by     LeRobot {checkpoint.era}, weights {_dtypes(checkpoint.path)}")
+    show(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
+    show(f"written by     LeRobot {checkpoint.era}, weights {_dtypes(checkpoint.path)}")
     return checkpoint
 
 
@@ -181,17 +182,17 @@ def _noise(arrays: Mapping[str, Any]) -> Any:
 
 def _print_contract(contract: Any) -> None:
     if contract is None:
-        print("contract       none: rate, joint names and units are not stated in this checkpoint")
+        show("contract       none: rate, joint names and units are not stated in this checkpoint")
         return
-    print(f"contract       {contract.signature()}")
-    print(f"rate           {contract.fps} Hz, joints in {contract.joint_units or 'unstated units'}")
-    print(f"state names    {', '.join(contract.state_names)}")
-    print(f"action names   {', '.join(contract.action_names)}")
+    show(f"contract       {contract.signature()}")
+    show(f"rate           {contract.fps} Hz, joints in {contract.joint_units or 'unstated units'}")
+    show(f"state names    {', '.join(contract.state_names)}")
+    show(f"action names   {', '.join(contract.action_names)}")
 
 
 def _refuse(error: Exception) -> int:
     # One line, whatever a library put into its message.
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    show_error(error, "error: ")
     return BAD_INPUT
 
 
@@ -201,14 +202,21 @@ def _read_arrays(path: Path) -> dict[str, Any]:
 
     import numpy as np
 
+    from armlet.files import FileError, open_file
+
     # What numpy and zipfile raise for damaged archives; RuntimeError is theirs for encrypted
     # members and unknown compression, MemoryError comes of an absurd shape.
     damaged = (
         *(zipfile.BadZipFile, zlib.error, ValueError, EOFError),
         *(RuntimeError, MemoryError, OSError),
     )
-    with path.open("rb") as stream:
+    try:
+        stream = open_file(path)
+    except FileError as error:
+        raise InputError(str(error)) from error
+    with stream:
         try:
+            _check_sizes(stream, path)
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: expected an .npz archive, found a single array")
@@ -222,6 +230,21 @@ def _read_arrays(path: Path) -> dict[str, Any]:
                 f"{path}: expected an .npz archive of plain arrays, found {error}; "
                 "write it with numpy.savez"
             ) from error
+
+
+def _check_sizes(stream: Any, path: Path) -> None:
+    """Raises InputError for an archive that would not fit into memory when it is unpacked."""
+    import zipfile
+
+    if not zipfile.is_zipfile(stream):
+        raise InputError(f"{path}: expected an .npz archive, found another kind of file")
+    with zipfile.ZipFile(stream) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _LARGEST:
+        raise InputError(
+            f"{path}: {size:,} bytes unpacked, expected at most {_LARGEST:,}; give fewer steps"
+        )
+    stream.seek(0)
 
 
 def _observations(arrays: Mapping[str, Any], config: PolicyConfig) -> list[Observation]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .output import show, show_error, show_json
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -106,13 +105,13 @@ def run(args: argparse.Namespace) -> int:
     ) as error:
         return _unusable(error)
     if args.json:
-        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        show_json(report.to_json())
     else:
-        print(report)
+        show(report)
         wrong = len(report.wrong)
         opened = sum(str(v.standing) == "open" for v in report.verdicts)
         verdict = f"refused: {wrong} wrong" if wrong else "nothing is wrong"
-        print(f"{args.checkpoint}: {verdict}, {opened} open")
+        show(f"{args.checkpoint}: {verdict}, {opened} open")
     return 0 if report.ok else REFUSED
 
 
@@ -121,7 +120,7 @@ class _NothingLive(RuntimeError):
 
 
 def _unusable(error: Exception) -> int:
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    show_error(error, "error: ")
     return UNUSABLE
 
 
@@ -184,7 +183,7 @@ def _draw(path: Path, checkpoint: Checkpoint, evidence: list[Evidence], report: 
         draw(checkpoint, evidence, report.joint_units, names, path)
     except ObservationError as error:
         # The report says it too; without an input there is nothing to draw.
-        print(f"no picture: {error}", file=sys.stderr)
+        show(f"no picture: {error}", error=True)
 
 
 def dataset_evidence(root: Path) -> Evidence:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .output import show, show_error
 from .policy_choices import add_embodiment
 
 if TYPE_CHECKING:
@@ -66,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
             checkpoint, args.output, args.backend, args.precision, robot, args.embodiment
         )
     except (ValueError, OSError, CalibrationError) as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        show_error(error, "error: ")
         return BAD_INPUT
-    print(f"written        {args.output}")
+    show(f"written        {args.output}")
     print_manifest(manifest)
     worst = max(manifest.deviation)
     if manifest.precision == "float32" and worst > PARITY:
-        print(
+        show(
             f"warning: largest error: expected at most {PARITY:g}, found {worst:.2g} (units: "
             f"{unit_name(manifest)}); rounding may reach it where actions spread widely, the other "
             "backend may be nearer",
@@ -87,19 +88,19 @@ def print_manifest(manifest: Manifest) -> None:
 
     contract = None if manifest.contract is None else parse(manifest.contract)
     for port in manifest.inputs:
-        print(f"graph takes    {port.name} {port.dtype} {list(port.shape)}")
+        show(f"graph takes    {port.name} {port.dtype} {list(port.shape)}")
     output = manifest.output
-    print(f"graph gives    {output.name} {output.dtype} {list(output.shape)}")
-    print(f"graph units    {unit_name(manifest)}")
+    show(f"graph gives    {output.name} {output.dtype} {list(output.shape)}")
+    show(f"graph units    {unit_name(manifest)}")
     if manifest.calibration is not None:
-        print(f"calibration    {manifest.calibration}")
-    print(f"verified with  {manifest.backend}, {manifest.precision}, armlet {manifest.armlet}")
+        show(f"calibration    {manifest.calibration}")
+    show(f"verified with  {manifest.backend}, {manifest.precision}, armlet {manifest.armlet}")
     names = [str(i) for i in range(len(manifest.deviation))]
     if contract is not None:
         names = list(contract.action_names)
     for name, error in zip(names, manifest.deviation, strict=True):
-        print(f"largest error  {name:20} {error:.2g}")
-    print(f"checkpoint     {manifest.checkpoint}")
+        show(f"largest error  {name:20} {error:.2g}")
+    show(f"checkpoint     {manifest.checkpoint}")
 
 
 def unit_name(manifest: Manifest) -> str:

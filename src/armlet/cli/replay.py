@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .output import show
 
 if TYPE_CHECKING:
     from armlet.arm.calibration import Calibration
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             )
         return _play(args, dataset)
     except (ReplayError, DatasetError) as error:
-        print(f"armlet replay: {error}", file=sys.stderr)
+        show(f"armlet replay: {error}", error=True)
         return 1
 
 
@@ -116,11 +117,11 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
             client.go("to the start", motion.joints, ramp(start, motion.rows[0], args), RAMP_HZ)
             client.settle(motion.joints, motion.rows[0])
             off = client.go("replay", motion.joints, motion.rows, motion.fps)
-            print(f"played {motion.duration_s:.1f} s; the arm was {off} from the actions")
+            show(f"played {motion.duration_s:.1f} s; the arm was {off} from the actions")
             return 0
         except KeyboardInterrupt:
             client.stop()
-            print("\nstopped: the arm holds where it is", file=sys.stderr)
+            show("\nstopped: the arm holds where it is", error=True)
             return 130
         except ReplayError:
             client.stop()
@@ -254,12 +255,12 @@ def _announce(
     from armlet.arm.units import limits_radians
 
     task = ", ".join(dataset.episodes[args.episode].tasks)
-    print(f"episode {args.episode}: {task}, {motion.duration_s:.1f} s at {motion.fps} Hz")
+    show(f"episode {args.episode}: {task}, {motion.duration_s:.1f} s at {motion.fps} Hz")
     low, high = limits_radians(calibration)
     beyond = (motion.rows < low - 1e-6) | (motion.rows > high + 1e-6)
     for column, joint in enumerate(motion.joints):
         if beyond[:, column].any():
-            print(f"{joint} goes beyond its calibrated range; the driver will not", file=sys.stderr)
+            show(f"{joint} goes beyond its calibrated range; the driver will not", error=True)
 
 
 def worst(joints: Sequence[str], errors: NDArray[Any]) -> str:

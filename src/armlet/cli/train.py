@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from .output import show, show_error
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(error)
 
     def report(progress: Progress) -> None:
-        print(
+        show(
             f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
             f"held out {progress.validation:.4f}",
             flush=True,
@@ -57,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
         train_act(Dataset(args.dataset), args.output, settings, report)
     except (DatasetError, CheckpointError, OSError) as error:
         return _refuse(error)
-    print(f"saved {args.output}")
+    show(f"saved {args.output}")
     return 0
 
 
 def _refuse(error: Exception) -> int:
     # One line, whatever a library put into its message.
-    print("armlet train: " + " ".join(str(error).split()), file=sys.stderr)
+    show_error(error, "armlet train: ")
     return 2

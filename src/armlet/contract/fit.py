@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from armlet.files import printable
+
 from .contract import Camera, Contract
 
 
@@ -67,7 +69,7 @@ class Verdict:
 
 
 def _said(value: object) -> str:
-    return "nothing" if value is None else str(value)
+    return "nothing" if value is None else printable(value, 1000)
 
 
 _ITEMS: tuple[tuple[str, Callable[[Contract], object], str], ...] = (

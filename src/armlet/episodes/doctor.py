@@ -189,8 +189,8 @@ def _total_steps(root: Path, info: Info, rows: list[EpisodeRow], trash: Trash) -
         }
         streams = {key: video.describe(path) for key, path in places.items() if path.exists()}
         whole = whole.with_streams(streams)
-    counted = (info.total_episodes, info.total_frames, info.total_tasks)
-    if whole.document == info.document or (not rows and counted == (0, 0, tasks)):
+    known = tasks if info.total_tasks is None else info.total_tasks
+    if (info.total_episodes, info.total_frames, known) == (len(rows), frames, tasks):
         return
     contents = {layout.INFO: whole.dumps()}
     if rows and not info.is_v2 and all(row.stats for row in rows):
@@ -227,7 +227,8 @@ def _files(info: Info, rows: list[EpisodeRow]) -> Iterator[Path]:
 # What helps, by what is wrong.
 _REPAIR = "run `armlet dataset repair`"
 _RESTORE = "restore it from a copy, or record the episode again"
-_FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
+_CORRECT = "correct the file as said, or restore it from a copy"
+FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
 
 
@@ -253,7 +254,7 @@ def problems(root: Path) -> list[Problem]:
         rows = tables.read_episodes(root)
         tasks = tables.read_tasks(root)
     except DatasetError as error:
-        return [Problem(str(error))]
+        return [Problem(str(error), _CORRECT)]
     found = [
         *_leftovers(root, len(rows)),
         *_totals(info, rows, tasks),
@@ -316,7 +317,7 @@ def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]
     for path in dict.fromkeys(_files(info, rows)):
         try:
             if not layout.locate(root, path).exists():
-                yield Problem(f"{path} is absent", _FETCH)
+                yield Problem(f"{path} is absent", FETCH)
         except DatasetError as error:
             yield Problem(str(error))
     for row in rows:
@@ -353,7 +354,7 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
             keys = [k for k, f in info.features.items() if f.dtype not in _NOT_NUMBERS]
             table = tables.read(where, keys)
         except DatasetError as error:
-            yield Problem(str(error))
+            yield Problem(str(error), FETCH)
             continue
         try:
             columns = {key: tables.column(table, key, info.features[key]) for key in keys}
@@ -409,7 +410,7 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
                 continue
             count = video.frame_count(where)
         except DatasetError as error:
-            yield Problem(str(error))
+            yield Problem(str(error), FETCH)
             continue
         yield from _picture_problems(info, key, path, members, count)
 

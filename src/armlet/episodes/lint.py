@@ -103,6 +103,7 @@ def review(
     ]
     if videos:
         findings += video_findings(root, info, episodes, frozen_s, progress)
+    findings = list(dict.fromkeys(findings))
     findings.sort(key=lambda finding: finding.severity != ERROR)
     return Review(tuple(findings), tuple(lags))
 

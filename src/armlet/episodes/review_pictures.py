@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import footage, layout, stats
-from .doctor import Problem
+from .doctor import FETCH, Problem
 from .errors import DatasetError
 from .finding import ERROR, WARNING, Finding, Rows, structural
 from .layout import Info
@@ -74,7 +74,7 @@ def video_findings(
                     info.fps,
                 )
             except DatasetError as error:
-                yield structural(Problem(str(error)))
+                yield structural(Problem(str(error), FETCH))
                 continue
             yield from _frozen(episode, key, seen, info.fps, frozen_s)
             yield from _other_pictures(episode.row, key, seen)

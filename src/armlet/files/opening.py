@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import FileError
 from .text import printable
@@ -21,7 +21,7 @@ _KINDS = {
 }
 
 
-def open_file(path: Path, limit: int | None = None) -> BinaryIO:
+def open_file(path: Path, limit: int | None = None) -> BufferedReader:
     """A regular file, opened for reading; limit: bytes it may have.
 
     Raises FileNotFoundError, or FileError for a folder, pipe, device, Git LFS pointer, a file that
@@ -86,7 +86,7 @@ def _require_regular(mode: int, path: Path) -> None:
         raise FileError(f"{_name(path)}: expected a file, found {kind}")
 
 
-def _check_content(file: BinaryIO, path: Path, limit: int | None) -> None:
+def _check_content(file: BufferedReader, path: Path, limit: int | None) -> None:
     size = os.fstat(file.fileno()).st_size
     if limit is not None and size > limit:
         raise FileError(

@@ -28,6 +28,7 @@ from .errors import CheckpointError
 from .evidence import Evidence
 from .frozen import Floats, frozen_statistics
 from .sanity import statistics_lines
+from .weights import read_header
 from .witness import witness_lines
 
 # Beyond the calibrated range by this share of it, training poses are out of this arm's reach.
@@ -177,6 +178,7 @@ def stored_rate(path: Path) -> int | None:
     """
     for file in sorted(path.glob("policy_preprocessor_step_*_normalizer_processor.safetensors")):
         try:
+            read_header(file)
             with safe_open(str(file), framework="numpy") as stored:
                 names = set(stored.keys())
                 if not {"timestamp.max", "frame_index.max"} <= names:

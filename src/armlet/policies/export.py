@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 
 import armlet
 from armlet import contract as contracts
+from armlet.files import FileError, check_file, open_file
 
 from . import eras
 from .act import Act
@@ -66,6 +67,7 @@ PARITY = 1e-4
 _LIMITS = {FLOAT32: 1e-4, BFLOAT16: 0.5}
 # A few steps of float32, as a share of the action itself.
 _STEPS = 1e-6
+_LARGEST_GRAPH = 512 << 20
 _TRIALS = 3
 _UNWRITTEN = "graph to export"
 _VECTORS = (STATE, ENVIRONMENT)
@@ -282,7 +284,7 @@ def torch_witness(checkpoint: Checkpoint, network: Act) -> tuple[Observation, Fl
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -475,7 +477,12 @@ def _whole_graph(path: Path, stated: Mapping[str, Any]) -> bytes:
     """The graph's bytes if they are the ones that were written."""
     where = path / GRAPH
     _exactly(stated, ("bytes", "sha256"), path / EXPORT)
-    size = where.stat().st_size if where.is_file() else None
+    try:
+        size = check_file(where, _LARGEST_GRAPH)
+    except FileNotFoundError:
+        size = None
+    except FileError as error:
+        raise _wrong(where, "graph", "a graph file", error) from error
     if size != stated["bytes"]:
         found = "no such file" if size is None else f"{size} bytes"
         raise _wrong(where, "graph", f"{stated['bytes']} bytes", found)

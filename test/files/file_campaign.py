@@ -1,0 +1,466 @@
+"""Mutated files through every command that reads them: no traceback, no hang, no gigabyte, no harm.
+
+    python test/files/file_campaign.py --cases 2000 --seed 0
+
+Each case copies a set of sound files, damages one to three of them, and runs one command in a
+process of its own. Judged: its exit status and output (no traceback, no control character), its
+time (10 s) and memory (1 GB), and a hash of every file around what it may change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+for room in ("episodes", "policies", "files"):
+    sys.path.insert(0, str(HERE.parent / room))
+
+from file_mutations import mutate
+
+LIMIT_S = 10.0
+LIMIT_BYTES = 1 << 30
+CRASHED = 70
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command. reads: which of the sound sets it is given, the first is damaged most often.
+
+    changes: what it may change, below the case's folder.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    run: Callable[[Path], int]
+    changes: tuple[str, ...] = ()
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case; wrong is empty if nothing is."""
+
+    seed: int
+    verb: str
+    damage: str
+    status: int
+    seconds: float
+    peak_bytes: int
+    wrong: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed}: {self.verb}; {self.damage}; status {self.status}, "
+            f"{self.seconds:.1f} s, {self.peak_bytes / 1e6:.0f} MB"
+            + "".join(f"\n    {line}" for line in self.wrong)
+        )
+
+
+# --- the commands -----------------------------------------------------------------------------
+
+
+def command(*words: str) -> Callable[[Path], int]:
+    """An armlet command; CASE/ in a word stands for the case's folder."""
+
+    def run(case: Path) -> int:
+        from armlet.cli.main import main
+
+        return main([word.replace("CASE/", f"{case}/") for word in words])
+
+    return run
+
+
+def refused(*errors: type[Exception]) -> Callable[[Callable[[Path], object]], Callable]:
+    """A reader that has no command of its own (nodes call it): its documented errors are a 1."""
+
+    def wrap(read: Callable[[Path], object]) -> Callable[[Path], int]:
+        def run(case: Path) -> int:
+            try:
+                read(case)
+            except errors as error:
+                from armlet.cli.output import show_error
+
+                show_error(error)
+                return 1
+            return 0
+
+        return run
+
+    return wrap
+
+
+def record(case: Path, root: str) -> None:
+    from made_episodes import CONTRACT
+    from made_episodes import record as record_episode
+
+    from armlet.episodes import DatasetWriter
+
+    adopt = root == "v21"
+    with DatasetWriter(case / root, CONTRACT, adopt=adopt, reserve_bytes=0) as writer:
+        record_episode(writer, 2)
+
+
+def readers() -> list[Verb]:
+    from armlet.arm import CalibrationError, calibration
+    from armlet.camera import CameraError
+    from armlet.camera.intrinsics import read_intrinsics
+    from armlet.cli.registers import RegisterError, load_dump
+    from armlet.contract import ContractError
+    from armlet.contract import load as load_contract
+    from armlet.episodes import DatasetError
+
+    def intrinsics(case: Path) -> None:
+        read_intrinsics(case / "small/camera.yaml", 640, 480)
+
+    return [
+        Verb(
+            f"record into {root}",
+            (root,),
+            refused(DatasetError, OSError)(lambda case, root=root: record(case, root)),
+            (root,),
+        )
+        for root in ("v30", "v21", "killed")
+    ] + [
+        Verb("read intrinsics", ("small/camera.yaml",), refused(CameraError)(intrinsics)),
+        Verb(
+            "read calibration",
+            ("small/arm.json",),
+            refused(CalibrationError)(lambda case: calibration.load(case / "small/arm.json")),
+        ),
+        Verb(
+            "read register dump",
+            ("small/dump.json",),
+            refused(RegisterError)(lambda case: load_dump(case / "small/dump.json")),
+        ),
+        Verb(
+            "read contract",
+            ("small/contract.json",),
+            refused(ContractError, FileNotFoundError)(
+                lambda case: load_contract(case / "small/contract.json")
+            ),
+        ),
+    ]
+
+
+def dataset_verbs() -> list[Verb]:
+    found = []
+    for root in ("v30", "v21", "killed"):
+        place, other = f"CASE/{root}", "v2.1" if root != "v21" else "v3.0"
+        verbs = {
+            "info": ((), ()),
+            "info --json": (("--json",), ()),
+            "check": ((), ()),
+            "check --no-video": (("--no-video", "--json"), ()),
+            "stats": ((), ()),
+            "stats --write": (("--write",), (root,)),
+            "repair": ((), ()),
+            "repair --yes": (("--yes",), (root,)),
+            "repair --yes --remove": (("--yes", "--remove"), (root,)),
+            "view": (("--output", "CASE/out"), ("out",)),
+            "compact": (("CASE/out",), ("out",)),
+            "convert": (("CASE/out", "--to", other), ("out",)),
+        }
+        for name, (words, changes) in verbs.items():
+            run = command("dataset", name.partition(" ")[0], place, *words)
+            found.append(Verb(f"dataset {name} {root}", (root,), run, changes, name == "view"))
+    return found
+
+
+def policy_verbs() -> list[Verb]:
+    bag = ("--calibration", "CASE/small/arm.json", "--task", "pick")
+    params = ("--params", "CASE/small/aligner.yaml")
+    policy = ("--checkpoint", "CASE/policy")
+    given = ("--input", "CASE/small/in.npz", "--output", "CASE/out")
+    look = ("--dataset", "CASE/v30", "--calibration", "CASE/small/arm.json")
+    return [
+        Verb("policy inspect", ("policy",), command("policy", "inspect", *policy)),
+        Verb(
+            "policy infer",
+            ("policy", "small/in.npz"),
+            command("policy", "infer", *policy, *given),
+            ("out",),
+        ),
+        Verb(
+            "policy check",
+            ("policy", "v30", "small/arm.json"),
+            command("policy", "check", *policy, *look),
+        ),
+        Verb(
+            "policy check --bag",
+            ("bag", "policy"),
+            command("policy", "check", *policy, "--bag", "CASE/bag"),
+        ),
+        Verb(
+            "convert a bag",
+            ("bag", "small/arm.json"),
+            command("dataset", "convert", "CASE/bag", "CASE/out", *bag),
+            ("out",),
+        ),
+        Verb(
+            "convert a bag with parameters",
+            ("small/aligner.yaml",),
+            command("dataset", "convert", "CASE/bag", "CASE/out", *bag, *params),
+            ("out",),
+        ),
+    ]
+
+
+# --- the sound files --------------------------------------------------------------------------
+
+
+def make_sound(folder: Path, policies: bool = True) -> Path:
+    """Sound files of every kind, and beside them what nothing may touch."""
+    from made_episodes import CONTRACT, frame, made
+
+    from armlet.episodes import DatasetWriter, layout
+
+    made(folder / "v30", (4, 3))
+    made(folder / "v21", (4, 3), version="v2.1")
+    (folder / "v21" / layout.CONTRACT).unlink()
+    writer = DatasetWriter(folder / "live", CONTRACT)
+    for index in range(3):
+        if not index:
+            writer.begin_episode("pick")
+        writer.add_frame(frame(index))
+    shutil.copytree(folder / "live", folder / "killed")
+    writer.close()
+    shutil.rmtree(folder / "live")
+    _make_small(folder / "small", CONTRACT)
+    around = folder / "around"
+    around.mkdir()
+    (around / "precious.txt").write_text("precious\n")
+    (around / "data").mkdir()
+    (around / "data/file-000.parquet").write_bytes(b"precious")
+    if policies:
+        _make_policies(folder)
+    return folder
+
+
+def _make_small(folder: Path, contract: object) -> None:
+    from armlet.sim.calibrations import FOLLOWER
+
+    folder.mkdir()
+    arm = {joint: vars(entry) for joint, entry in FOLLOWER.items()}
+    (folder / "arm.json").write_text(json.dumps(arm, indent=4))
+    contract.save(folder / "contract.json")  # type: ignore[attr-defined]
+    servo = {"model": 777, "firmware": "3.10", "registers": {"ID": 1, "P_Coefficient": 16}}
+    (folder / "dump.json").write_text(
+        json.dumps({"format": "armlet registers 1", "servos": {"1": servo}})
+    )
+    identity = "  rows: 3\n  cols: 3\n  data: [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]"
+    (folder / "camera.yaml").write_text(
+        "image_width: 640\nimage_height: 480\ncamera_name: front\n"
+        f"camera_matrix:\n{identity}\ndistortion_model: plumb_bob\n"
+        "distortion_coefficients:\n  rows: 1\n  cols: 5\n  data: [0.0, 0.0, 0.0, 0.0, 0.0]\n"
+    )
+    streams = "".join(
+        f"    {name}:\n      topic: {topic}\n      type: {kind}\n      policy: {policy}\n"
+        "      tolerance_s: 0.03\n"
+        for name, topic, kind, policy in (
+            ("state", "joint_states", "joint_state", "linear"),
+            ("action", "applied_joint_commands", "joint_state", "previous"),
+            ("front", "front/image_raw/compressed", "compressed", "nearest"),
+        )
+    )
+    (folder / "aligner.yaml").write_text(
+        f"/**:\n  ros__parameters:\n    fps: 30\n    streams: [state, action, front]\n{streams}"
+    )
+
+
+def _make_policies(folder: Path) -> None:
+    import numpy as np
+    from made_bags import scene, write
+    from small_policies import HEIGHT, WIDTH, act_config, make_act, make_statistics
+
+    from armlet.policies.save import save_checkpoint
+
+    config = act_config()
+    save_checkpoint(folder / "policy", make_act(config), config, make_statistics(config))
+    pictures = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
+    arrays = {"image_front": pictures, "image_wrist": pictures}
+    np.savez(folder / "small/in.npz", state=np.zeros((2, 6), np.float32), task="pick", **arrays)
+    write(folder / "bag", scene(0.5))
+
+
+# --- a case -----------------------------------------------------------------------------------
+
+
+def digest(folder: Path, but: tuple[str, ...]) -> dict[str, str]:
+    """Every file, link and folder of a case but those a command may change."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if any(name == kept or name.startswith(kept + "/") for kept in but):
+            continue
+        if path.is_symlink():
+            found[name] = f"link {path.readlink()}"
+        elif not path.is_file():
+            found[name] = "other"
+        elif path.stat().st_size > 1 << 26:
+            found[name] = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def run_case(seed: int, sound: Path, verbs: list[Verb], folder: Path) -> Outcome:
+    """One damaged copy through one command."""
+    dice = random.Random(seed)
+    verb = dice.choice(verbs)
+    case = folder / f"case-{seed}"
+    needed = {"around", "small", *(name.partition("/")[0] for name in verb.reads)}
+    if "bag" in verb.name:
+        needed.add("bag")
+    try:
+        for name in sorted(needed):
+            shutil.copytree(sound / name, case / name)
+        damage = "; ".join(_damage(case, verb, dice))
+        return _judged(seed, verb, case, damage)
+    finally:
+        shutil.rmtree(case, ignore_errors=True)
+
+
+def _damage(case: Path, verb: Verb, dice: random.Random) -> Iterator[str]:
+    for _ in range(dice.choice((1, 1, 1, 2, 3))):
+        chosen = case / dice.choice((verb.reads[0], *verb.reads))
+        files = [chosen] if chosen.is_file() else sorted(chosen.rglob("*"))
+        files = [p for p in files if p.is_file() and not p.is_symlink()]
+        metadata = [p for p in files if p.suffix in (".json", ".jsonl") or "meta" in p.parts]
+        pool = metadata if metadata and dice.random() < 0.6 else files
+        if pool:
+            yield mutate(dice.choice(pool), dice)
+
+
+def _judged(seed: int, verb: Verb, case: Path, damage: str) -> Outcome:
+    before = digest(case, verb.changes)
+    with tempfile.TemporaryDirectory() as scratch:
+        said = Path(scratch) / "said"
+        start = time.monotonic()
+        child = os.fork()
+        if not child:
+            _child(verb, case, said)
+        status, peak, seconds = _wait(child, start)
+        text = said.read_text(errors="replace") if said.exists() else ""
+    wrong = []
+    if seconds >= LIMIT_S:
+        wrong.append(f"ran for {seconds:.0f} s and was killed")
+    elif status not in (0, 1, 2):
+        wrong.append(f"exit status {status}")
+    if "Traceback (most recent call last)" in text:
+        wrong += ["traceback:", *text[text.index("Traceback") :].splitlines()[-6:]]
+    strange = sorted({c for c in text if not c.isprintable() and c not in "\n\t\r"})
+    if strange:
+        wrong.append(f"control characters printed: {strange}")
+    if len(text) > 300_000:
+        wrong.append(f"{len(text):,} characters printed")
+    if peak > LIMIT_BYTES:
+        wrong.append(f"{peak / 1e6:.0f} MB of memory")
+    after = digest(case, verb.changes)
+    wrong += [f"changed: {n}" for n in sorted({*before, *after}) if before.get(n) != after.get(n)]
+    return Outcome(seed, verb.name, damage, status, seconds, peak, tuple(wrong))
+
+
+def _child(verb: Verb, case: Path, said: Path) -> None:
+    """Run a command with its output in a file; never returns."""
+    status = CRASHED
+    try:
+        handle = os.open(said, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        # A bomb shall meet its end here and not that of the machine.
+        resource.setrlimit(resource.RLIMIT_AS, (24 << 30, 24 << 30))
+        os.chdir(case / "around")
+        status = verb.run(case)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status or 0)
+
+
+def _wait(child: int, start: float) -> tuple[int, int, float]:
+    while True:
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        seconds = time.monotonic() - start
+        if done:
+            return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, seconds
+        if seconds > LIMIT_S or _resident(child) > 2 * LIMIT_BYTES:
+            os.kill(child, signal.SIGKILL)
+            _, status, usage = os.wait4(child, 0)
+            return -9, usage.ru_maxrss * 1024, seconds
+        time.sleep(0.005)
+
+
+def _resident(process: int) -> int:
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0
+
+
+def preload() -> None:
+    """What commands import, once instead of in every child."""
+    import armlet.cli.main
+    import armlet.cli.policy_check_bag
+    import armlet.episodes.bags
+    import armlet.episodes.compact
+    import armlet.episodes.convert
+    import armlet.episodes.lint
+    import armlet.episodes.mend
+    import armlet.policies.check  # noqa: F401
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verb", default="", help="only those whose name begins so")
+    parser.add_argument("--stop-after-s", type=float, default=1e9)
+    args = parser.parse_args()
+    preload()
+    verbs = [v for v in dataset_verbs() + policy_verbs() + readers() if v.name.startswith(args.verb)]
+    shared = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=shared) as name:
+        # In a process of its own: threads that making these files starts would not survive a fork.
+        child = os.fork()
+        if not child:
+            make_sound(Path(name) / "sound")
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            return 2
+        bad, count, start = 0, 0, time.monotonic()
+        for seed in range(args.seed, args.seed + args.cases):
+            if time.monotonic() - start > args.stop_after_s:
+                break
+            outcome = run_case(seed, Path(name) / "sound", verbs, Path(name))
+            count += 1
+            if outcome.wrong:
+                bad += 1
+                print(outcome, flush=True)
+    print(f"{count} cases from seed {args.seed}: {bad} with something wrong")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
