@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 for room in ("episodes", "policies", "files"):
     sys.path.insert(0, str(HERE.parent / room))
 
-from file_mutations import mutate
+from file_mutations import mutate  # noqa: E402
 
 LIMIT_S = 10.0
 LIMIT_BYTES = 1 << 30
@@ -48,7 +48,6 @@ class Verb:
     reads: tuple[str, ...]
     run: Callable[[Path], int]
     changes: tuple[str, ...] = ()
-    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def dataset_verbs() -> list[Verb]:
         }
         for name, (words, changes) in verbs.items():
             run = command("dataset", name.partition(" ")[0], place, *words)
-            found.append(Verb(f"dataset {name} {root}", (root,), run, changes, name == "view"))
+            found.append(Verb(f"dataset {name} {root}", (root,), run, changes))
     return found
 
 
@@ -218,6 +217,10 @@ def policy_verbs() -> list[Verb]:
             ("out",),
         ),
     ]
+
+
+def all_verbs() -> list[Verb]:
+    return [*dataset_verbs(), *policy_verbs(), *readers()]
 
 
 # --- the sound files --------------------------------------------------------------------------
@@ -340,6 +343,7 @@ def _damage(case: Path, verb: Verb, dice: random.Random) -> Iterator[str]:
         chosen = case / dice.choice((verb.reads[0], *verb.reads))
         files = [chosen] if chosen.is_file() else sorted(chosen.rglob("*"))
         files = [p for p in files if p.is_file() and not p.is_symlink()]
+        files = [p for p in files if p.stat().st_size < 1 << 26]
         metadata = [p for p in files if p.suffix in (".json", ".jsonl") or "meta" in p.parts]
         pool = metadata if metadata and dice.random() < 0.6 else files
         if pool:
@@ -421,6 +425,9 @@ def _resident(process: int) -> int:
 
 def preload() -> None:
     """What commands import, once instead of in every child."""
+    import matplotlib
+    from matplotlib import pyplot  # noqa: F401
+
     import armlet.cli.main
     import armlet.cli.policy_check_bag
     import armlet.episodes.bags
@@ -429,6 +436,8 @@ def preload() -> None:
     import armlet.episodes.lint
     import armlet.episodes.mend
     import armlet.policies.check  # noqa: F401
+
+    matplotlib.use("Agg")
 
 
 def main() -> int:
@@ -439,7 +448,9 @@ def main() -> int:
     parser.add_argument("--stop-after-s", type=float, default=1e9)
     args = parser.parse_args()
     preload()
-    verbs = [v for v in dataset_verbs() + policy_verbs() + readers() if v.name.startswith(args.verb)]
+    verbs = [
+        v for v in dataset_verbs() + policy_verbs() + readers() if v.name.startswith(args.verb)
+    ]
     shared = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=shared) as name:
         # In a process of its own: threads that making these files starts would not survive a fork.

@@ -66,7 +66,7 @@ def mutate(path: Path, dice: random.Random) -> str:
     change = dice.choice([*own, *own, *general]) if own else dice.choice(general)
     try:
         return f"{path.name}: {change(path, dice)}"
-    except (ValueError, LookupError, pa.ArrowException, OSError) as error:
+    except (ValueError, LookupError, RecursionError, pa.ArrowException) as error:
         return f"{path.name}: {_flip(path, dice)} ({type(error).__name__})"
 
 
@@ -282,7 +282,9 @@ def _yaml(path: Path, dice: random.Random) -> str:
     if dice.random() < 0.5:
         lines = path.read_text().splitlines()
         at = dice.randrange(len(lines))
-        value = dice.choice((".inf", "-1", "[]", "'\\e[2J'", "1e400", "null", "{a: {b: c}}", "true"))
+        value = dice.choice(
+            (".inf", "-1", "[]", "'\\e[2J'", "1e400", "null", "{a: {b: c}}", "true")
+        )
         lines[at] = lines[at].partition(":")[0] + ": " + value
         path.write_text("\n".join(lines))
         return f"line {at} is {value}"

@@ -297,7 +297,7 @@ def _size_bytes(root: Path) -> int:
     for folder, _, names in os.walk(root):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                total += Path(folder, name).stat().st_size
+                total += Path(folder, name).lstat().st_size
     return total
 
 

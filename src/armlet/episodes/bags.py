@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from armlet.arm.joints import feature_names
 from armlet.arm.units import JointUnits, radians_to_dataset
 from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract, Stream
+from armlet.files import FileError, Shape, check_file, inside, printable, read_yaml, typed
 
 from .bag_streams import TYPES, BagSource, BagStream, Plan
 from .errors import DatasetError, HoleError
@@ -41,6 +43,7 @@ from .writer import DatasetWriter, EpisodeSummary
 Counts = Mapping[str, Mapping[str, int]]
 
 # Where a bag does not hold its messages' definitions (sqlite3 of older distributions).
+_METADATA = Shape(size=1 << 20)
 _TYPES_OF = "ROS2_KILTED"
 
 
@@ -94,14 +97,17 @@ class Bag:
             ) from error
         self.path = Path(path)
         folder = self.path if self.path.is_dir() else self.path.parent
-        whole = (folder / "metadata.yaml").is_file()
+        whole = os.path.lexists(folder / "metadata.yaml")
         try:
+            _check_files(folder) if whole else check_file(self.path)
             self._reader: Any = AnyReader(
                 [folder if whole else self.path], default_typestore=get_typestore(Stores[_TYPES_OF])
             )
             self._reader.open()
-        except (AnyReaderError, OSError, ValueError) as error:
-            raise DatasetError(f"{path} is not a bag that can be read: {error}") from error
+        except (AnyReaderError, FileError, OSError) as error:
+            raise _unreadable(self.path, error) from error
+        except Exception as error:  # rosbags meets damage with whatever its parsers raise
+            raise _unreadable(self.path, error) from error
 
     def __enter__(self) -> Bag:
         return self
@@ -127,8 +133,32 @@ class Bag:
     def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
         """Topic, time of recording (ns) and message, in the order recorded."""
         chosen = [c for c in self._reader.connections if c.topic in topics]
-        for connection, recorded_ns, raw in self._reader.messages(connections=chosen):
-            yield connection.topic, recorded_ns, self._reader.deserialize(raw, connection.msgtype)
+        try:
+            for connection, recorded_ns, raw in self._reader.messages(connections=chosen):
+                message = self._reader.deserialize(raw, connection.msgtype)
+                found = connection.topic, recorded_ns, message
+                yield found
+        except (DatasetError, CameraError, GeneratorExit):
+            raise
+        except Exception as error:  # rosbags meets damage with whatever its parsers raise
+            raise _unreadable(self.path, error) from error
+
+
+def _check_files(folder: Path) -> None:
+    """The files that a bag's metadata names lie in its folder. Raises FileError, OSError."""
+    document = read_yaml(folder / "metadata.yaml", _METADATA)
+    try:
+        names = document["rosbag2_bagfile_information"]["relative_file_paths"]
+        paths = [Path(typed(str, name, "relative_file_paths")) for name in names]
+    except (KeyError, TypeError) as error:
+        raise FileError("metadata.yaml is not that of a rosbag2 recording") from error
+    for path in paths:
+        check_file(inside(folder, path))
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    reason = printable(error) or type(error).__name__
+    return DatasetError(f"{path} is not a bag that can be read: {reason}")
 
 
 def convert_bag(
@@ -146,6 +176,12 @@ def convert_bag(
     """
     _check_spans(spans)
     check_topics(bag, plan)
+    lacking = sorted(set(plan.joints) ^ set(setup.calibration))
+    if lacking:
+        raise DatasetError(
+            f"the calibration is of other joints than the bag's: {printable(', '.join(lacking))} "
+            "in one of them only; give the calibration of this arm"
+        )
     contract = _contract(bag, plan, setup)
     aligner = Aligner(
         (source.config for stream in plan.streams for source in stream.sources),

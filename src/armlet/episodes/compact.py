@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from armlet.files import printable
 
 from . import layout, splice, tables
 from .errors import DatasetError
@@ -55,6 +56,8 @@ def compact(
             f"{root}: info.json counts {info.total_episodes} episodes, the metadata has "
             f"{len(rows)}; run `armlet dataset repair` first"
         )
+    if not rows:
+        raise DatasetError(f"{root} has no episodes, so there is nothing to merge")
     info = _sized(info, data_mb, video_mb)
     with new_dataset(output) as folder:
         rows = list(_write_data(root, folder, info, rows))
@@ -102,13 +105,23 @@ def _write_data(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 writer, written = pq.ParquetWriter(path, table.schema, compression="snappy"), 0.0
             if table.schema != writer.schema:
-                table = table.cast(writer.schema)
+                table = _cast(table, writer.schema, root / info.data_path(row.data))
             writer.write_table(table, row_group_size=max(1, table.num_rows))
             written += sizes[row.episode]
             yield replace(row, data=number)
     finally:
         if writer is not None:
             writer.close()
+
+
+def _cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+    """A table with the columns of those before it. Raises DatasetError if it has others."""
+    try:
+        return table.cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise DatasetError(
+            f"{path} has other columns than the files before it: {printable(error)}"
+        ) from error
 
 
 def _data_sizes(root: Path, info: Info, rows: Sequence[EpisodeRow]) -> dict[int, float]:
@@ -136,9 +149,8 @@ def episode_tables(
         if row.data != known:
             path = layout.locate(root, info.data_path(row.data))
             known, table = row.data, tables.read(path)
-        if "episode_index" not in table.column_names:
-            raise DatasetError(f"{root / info.data_path(row.data)} has no column episode_index")
-        own = table.filter(pc.equal(table["episode_index"], row.episode))
+            numbers = tables.column(table, "episode_index", tables.COUNTER)
+        own = table.filter(pa.array(numbers == row.episode))
         if own.num_rows != row.length:
             raise DatasetError(
                 f"{root / info.data_path(row.data)}: expected {row.length} rows of episode "
@@ -207,7 +219,12 @@ def _write_metadata(root: Path, folder: Path, info: Info, rows: Sequence[Episode
     target = folder / layout.episodes_path(number)
     target.parent.mkdir(parents=True, exist_ok=True)
     sources = [tables.read(path) for path in tables.episode_files(root)]
-    table = pa.concat_tables(sources, promote_options="permissive").slice(0, len(rows))
+    try:
+        table = pa.concat_tables(sources, promote_options="permissive").slice(0, len(rows))
+    except (pa.ArrowException, ValueError) as error:
+        raise DatasetError(
+            f"{root / layout.EPISODES}: files have different columns: {printable(error)}"
+        ) from error
     target.write_bytes(tables.encode(_placed(table, rows, number)))
     (folder / layout.INFO).write_bytes(info.dumps())
 

@@ -435,7 +435,7 @@ def _picture_problems(
                 f"{said}: {behind} pictures follow the last row of episode {row.episode}, which "
                 "training does not look at",
                 f"nothing needs to be done; `armlet dataset {verb} ROOT OUTPUT` writes a copy "
-                "without them",
+                "without them where episodes begin with a picture that stands for itself",
                 warning=True,
             )
     last = members[-1].videos[key].to_s

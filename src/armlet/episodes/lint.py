@@ -143,7 +143,7 @@ def _read_all(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Rows]:
                 key: tables.column(table, key, info.features[key]).reshape(table.num_rows, -1)
                 for key in wanted
             }
-            numbers = table["episode_index"].to_numpy()
+            numbers = tables.column(table, "episode_index", tables.COUNTER)
             known = row.data
         own = numbers == row.episode
         empty = np.zeros((int(own.sum()), 0))

@@ -33,7 +33,6 @@ from .writer import recover
 
 IMAGES = Path("images")
 _MOST_EPISODES, _MOST_DIGITS = 1_000_000, 6
-_COUNTER = layout.Feature("int64", (1,))
 _LARGEST_PICTURE = 64 << 20
 _CODECS = {"av1": "libsvtav1", "h264": "h264", "hevc": "hevc"}
 
@@ -141,7 +140,7 @@ def _look(root: Path, info: Info, episode: int) -> _Found | str:
             return f"{path} is absent"
         columns = {"frame_index": 0, "episode_index": 0, "task_index": 0}
         table = tables.read(where, list(columns))
-        found = {key: tables.column(table, key, _COUNTER) for key in columns}
+        found = {key: tables.column(table, key, tables.COUNTER) for key in columns}
     except DatasetError as error:
         return str(error)
     rows = table.num_rows

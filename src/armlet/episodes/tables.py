@@ -43,6 +43,7 @@ _ARROW = {
 _MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
 _MOST_INDEX = 2**40
 _LONGEST_S = 1e8
+COUNTER = Feature("int64", (1,))
 # The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
 _TASK_COLUMN = "__index_level_0__"
 
