@@ -1,5 +1,6 @@
 """Datasets that others wrote: nothing outside them is touched, nothing in them is lost."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -521,3 +522,20 @@ def test_case_37_check_names_the_command_that_helps(tmp_path):
     assert len(errors) == 2
     assert all("armlet dataset stats --write" in f.mend for f in errors)
     assert repair(root, yes=False) == []
+
+
+# --- D10: a small recalibration -------------------------------------------------------------------
+
+
+def test_d10_a_dataset_goes_on_with_a_calibration_that_moved_by_what_the_person_accepts(tmp_path):
+    ticks = {"gripper": (0, -50, 1000, 3000)}
+    before = dataclasses.replace(CONTRACT, calibration="a" * 64, calibration_ticks=ticks)
+    moved = {"gripper": (0, -50, 1000, 3001)}
+    after = dataclasses.replace(CONTRACT, calibration="b" * 64, calibration_ticks=moved)
+    root = made(tmp_path / "set", (2,), before)
+    with pytest.raises(DatasetError, match=r"gripper by 0\.09° \(range_max 3000 -> 3001\)"):
+        DatasetWriter(root, after)
+    with DatasetWriter(root, after, calibration_tolerance_deg=0.1) as writer:
+        record(writer, 2)
+    assert len(Dataset(root).episodes) == 2
+    assert Dataset(root).contract == before

@@ -138,6 +138,14 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
+def ticks(calibration: Calibration) -> dict[str, tuple[int, ...]]:
+    """By joint, drive_mode, homing_offset, range_min, range_max: a contract's calibration_ticks."""
+    return {
+        joint: (entry.drive_mode, entry.homing_offset, entry.range_min, entry.range_max)
+        for joint, entry in calibration.items()
+    }
+
+
 def fingerprint(calibration: Calibration) -> str:
     """SHA-256 over joints, ranges and offsets: equal only for the same calibration."""
     canonical = json.dumps(

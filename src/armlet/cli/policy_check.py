@@ -46,6 +46,13 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--dataset", type=Path, metavar="ROOT", help="the training data")
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="of the arm to drive")
     parser.add_argument(
+        "--calibration-tolerance-deg",
+        type=float,
+        default=0.0,
+        metavar="DEG",
+        help="accept a calibration by which joints moved up to this much since the recording",
+    )
+    parser.add_argument(
         "--joint-units", default="", metavar="U", help="degrees or range_m100_100, if not stated"
     )
     robot = parser.add_mutually_exclusive_group()
@@ -150,6 +157,7 @@ def _report(args: argparse.Namespace) -> Report:
         joint_units=args.joint_units,
         calibration=calibration,
         evidence=evidence,
+        calibration_tolerance_deg=args.calibration_tolerance_deg,
     )
     if args.picture is not None:
         _draw(args.picture, checkpoint, evidence, report)

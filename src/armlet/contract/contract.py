@@ -16,6 +16,8 @@ from pathlib import Path
 
 from armlet.files import FileError, parse_json, printable, read_text, typed
 
+from .recalibration import Ticks
+
 VERSION = 1
 _LARGEST = 1 << 20
 FILE_NAME = "armlet_contract.json"
@@ -65,7 +67,8 @@ class Contract:
 
     joint_units is LeRobot's mode of the body joints, `degrees` or `range_m100_100` (the gripper
     is always `range_0_100`); calibration is the fingerprint of the calibration the values went
-    through (`arm.calibration.fingerprint`). None stands for "not stated by its source".
+    through (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
+    calibration can be shown as what moved. None stands for "not stated by its source".
     """
 
     fps: int
@@ -76,11 +79,15 @@ class Contract:
     alignment: tuple[Stream, ...] = ()
     calibration: str | None = None
     preprocessing: Preprocessing | None = None
+    calibration_ticks: Ticks | None = None
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, no spaces, so equal contracts are equal bytes."""
+        document = {"version": VERSION, **dataclasses.asdict(self)}
+        if self.calibration_ticks is None:
+            del document["calibration_ticks"]  # as contracts of before it are signed
         return json.dumps(
-            {"version": VERSION, **dataclasses.asdict(self)},
+            document,
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any
 from armlet.files import printable
 
 from .contract import Camera, Contract
+from .recalibration import accepted, moved
 
 
 class Standing(StrEnum):
@@ -85,24 +87,43 @@ _ITEMS: tuple[tuple[str, Callable[[Contract], object], str], ...] = (
         lambda c: c.joint_units,
         "set joint_units to the mode the data was recorded in",
     ),
-    (
-        "calibration",
-        lambda c: c.calibration,
-        "use the calibration file of the recording, or record again with this one",
-    ),
 )
 
 
-def fit(expected: Contract, found: Contract) -> list[Verdict]:
+def fit(
+    expected: Contract, found: Contract, calibration_tolerance_deg: float = 0.0
+) -> list[Verdict]:
     """Compare `found` (the robot, or a new episode) with `expected` (checkpoint, or dataset).
 
     Cameras are compared as a set of names, each with its picture size and channel order; extra
     cameras on the robot are no fault, and neither is another codec, which moves pixels by a few
     levels: the camera's line says so. Preprocessing belongs to the checkpoint alone and is not
-    compared. Alignment is compared stream by stream where both state it.
+    compared. Alignment is compared stream by stream where both state it. Another calibration is
+    shown as what moved, and accepted up to a tolerance (degrees of the joint), where both state
+    their values.
     """
     verdicts = [Verdict(item, get(expected), get(found), mend) for item, get, mend in _ITEMS]
+    verdicts.append(calibration_verdict(expected, found, calibration_tolerance_deg))
     return verdicts + _cameras(expected, found) + _alignment(expected, found)
+
+
+def calibration_verdict(expected: Contract, found: Contract, tolerance_deg: float = 0.0) -> Verdict:
+    """The calibration's line: what moved, by how much, and whether that is accepted."""
+    before, now = expected.calibration, found.calibration
+    mend = "use the calibration file of the recording, or record again with this one"
+    ticks = expected.calibration_ticks, found.calibration_ticks
+    if before is None or before == now or ticks[0] is None or ticks[1] is None:
+        return Verdict("calibration", before, now, mend)
+    changes = moved(ticks[0], ticks[1])
+    said = "; ".join(map(str, changes)) or "the same values in another order"
+    if changes and accepted(changes, tolerance_deg):
+        why = f"recalibrated: {said}; accepted up to {tolerance_deg:g}°"
+        return Verdict("calibration", "the recording's", "close to it", "", Standing.OK, why)
+    worst = changes[0].degrees if changes else None
+    if worst is not None:
+        least = math.ceil(worst * 100) / 100
+        mend += f", or accept it: calibration_tolerance_deg {least:.2f}"
+    return Verdict("calibration", "the recording's", f"another: {said}", mend, Standing.WRONG)
 
 
 def _cameras(expected: Contract, found: Contract) -> list[Verdict]:

@@ -253,6 +253,7 @@ def _contract(bag: Bag, plan: Plan, setup: Setup) -> Contract:
             Stream(stream.name, stream.policy.value, stream.tolerance_s) for stream in plan.streams
         ),
         calibration=calibrations.fingerprint(setup.calibration),
+        calibration_ticks=calibrations.ticks(setup.calibration),
     )
 
 

@@ -13,17 +13,28 @@ from .video import stream_name
 
 
 def misfits(
-    root: Path, info: Info, contract: Contract, robot_type: str, codec: str, adopt: bool = False
+    root: Path,
+    info: Info,
+    contract: Contract,
+    robot_type: str,
+    codec: str,
+    adopt: bool = False,
+    calibration_tolerance_deg: float = 0.0,
 ) -> list[str]:
     """What does not fit, one line each: expected (the dataset), found (the setup), the mend.
 
     adopt: a dataset without a contract is compared by what LeRobot tells of it, and by whether
-    its joint values can be in the contract's units at all. Raises DatasetError if the dataset has
+    its joint values can be in the contract's units at all. Another calibration is accepted up to
+    calibration_tolerance_deg. Raises DatasetError if the dataset has
     no contract and is not to be adopted, or one that cannot be read.
     """
     foreign = adopt and not (root / layout.CONTRACT).exists()
     return [
-        *(_unit_lines(root, contract) if foreign else _contract_lines(root, contract)),
+        *(
+            _unit_lines(root, contract)
+            if foreign
+            else _contract_lines(root, contract, calibration_tolerance_deg)
+        ),
         *_setting_lines(info, contract, robot_type),
         *_feature_lines(info, contract, foreign),
         *_codec_lines(info, codec),
@@ -62,7 +73,7 @@ def _ranges(root: Path) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def _contract_lines(root: Path, contract: Contract) -> list[str]:
+def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> list[str]:
     path = root / layout.CONTRACT
     try:
         stored = load(layout.locate(root, layout.CONTRACT))
@@ -74,7 +85,7 @@ def _contract_lines(root: Path, contract: Contract) -> list[str]:
         ) from error
     except ContractError as error:
         raise DatasetError(str(error)) from error
-    return [str(verdict) for verdict in fit(stored, contract) if not verdict.ok]
+    return [str(verdict) for verdict in fit(stored, contract, tolerance_deg) if not verdict.ok]
 
 
 def _setting_lines(info: Info, contract: Contract, robot_type: str) -> list[str]:

@@ -113,6 +113,7 @@ class DatasetWriter:
         version: str = layout.VERSION,
         unfinished: str = "recover",
         adopt: bool = False,
+        calibration_tolerance_deg: float = 0.0,
         memory_bytes: int = 64 << 20,
         reserve_bytes: int = 256 << 20,
     ):
@@ -121,6 +122,8 @@ class DatasetWriter:
         version: of a dataset that is created, "v3.0" or "v2.1". unfinished: whether to "recover"
         or to "remove" an episode whose recorder was killed. adopt: a dataset of LeRobot's own,
         without a contract, may be resumed; the caller vouches for units and calibration.
+        calibration_tolerance_deg: by how much a joint may have moved since the dataset's own
+        calibration, in degrees.
         crf: the encoder's quality scale, lower is better; None takes the codec's own default.
         memory_bytes: pictures kept in memory while they wait, further ones wait on disk only.
         reserve_bytes: disk that recording leaves free.
@@ -132,6 +135,7 @@ class DatasetWriter:
         self._contract = contract
         self._robot_type = robot_type
         self._adopt = adopt
+        self._tolerance_deg = calibration_tolerance_deg
         quality = video.default_crf(codec) if crf is None else crf
         self._setting = Setting(codec, quality, memory_bytes, reserve_bytes)
         if unfinished not in ("recover", "remove"):
@@ -349,7 +353,13 @@ class DatasetWriter:
 
     def _misfits(self, info: Info) -> list[str]:
         return misfits(
-            self.root, info, self._contract, self._robot_type, self._setting.codec, self._adopt
+            self.root,
+            info,
+            self._contract,
+            self._robot_type,
+            self._setting.codec,
+            self._adopt,
+            self._tolerance_deg,
         )
 
     def _is_misfit(self, version: str) -> bool:

@@ -63,6 +63,9 @@ SETTINGS = (
     Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
     Setting("calibration_file", "", "LeRobot calibration JSON of the arm that is driven"),
+    Setting(
+        "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
+    ),
     Setting("joint_units", "", "units the policy was trained in, where it does not say"),
     Setting("device", "cpu", "torch device of inference"),
     Setting("backend", "torch", "what runs the network: torch, onnxruntime, openvino"),
@@ -150,7 +153,8 @@ class PolicyNode(ArmletNode):
             # To see that the policy can be executed so; the frames' rate is not known yet.
             self._strategy = Planner(self._policy, self._execution, fps=30).name
             given = self.value("joint_units")
-            self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration)
+            tolerance_deg = self.value("calibration_tolerance_deg")
+            self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration, tolerance_deg)
         except CheckpointError as error:
             raise SetupError(refusal_report(error).text()) from error
         except (CalibrationError, ValueError, RuntimeError) as error:

@@ -29,12 +29,23 @@ class PolicyFit:
         report: what was found last; the units to run with.
     """
 
-    def __init__(self, checkpoint: Checkpoint, joint_units: str, calibration: Calibration):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        joint_units: str,
+        calibration: Calibration,
+        calibration_tolerance_deg: float = 0.0,
+    ):
         self._checkpoint, self._joint_units = checkpoint, joint_units
         self._calibration = calibration
+        self._tolerance_deg = calibration_tolerance_deg
         self._sample: LiveSample | None = None
         self.report: Report = check(
-            checkpoint, joint_units=joint_units, calibration=calibration, driving=True
+            checkpoint,
+            joint_units=joint_units,
+            calibration=calibration,
+            driving=True,
+            calibration_tolerance_deg=calibration_tolerance_deg,
         )
 
     def meet(self, robot: Contract) -> Report:
@@ -45,6 +56,7 @@ class PolicyFit:
             robot=robot,
             joint_units=self._joint_units,
             calibration=self._calibration,
+            calibration_tolerance_deg=self._tolerance_deg,
         )
         return self.report
 
@@ -64,6 +76,7 @@ class PolicyFit:
             robot=sample.contract,
             joint_units=self._joint_units,
             calibration=self._calibration,
+            calibration_tolerance_deg=self._tolerance_deg,
             evidence=[sample.evidence(self._calibration)],
         )
         return self.report

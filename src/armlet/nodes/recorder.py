@@ -39,6 +39,9 @@ SETTINGS = (
     Setting("task", "", "what the episodes show, in words", read_only=False),
     Setting("robot_type", "so101_follower", "LeRobot's name of the robot"),
     Setting("calibration_file", "", "LeRobot calibration JSON of the follower"),
+    Setting(
+        "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
+    ),
     Setting("joint_units", "degrees", "units of the dataset: degrees or range_m100_100"),
     Setting("codec", "h264", "video codec: h264, hevc or libsvtav1"),
     Setting("on_hole", "split", "an episode with a missing frame is: split at it, or refused"),
@@ -139,6 +142,7 @@ class Recorder(ArmletNode):
             live,
             joint_units=self._units,
             calibration=calibrations.fingerprint(self._calibration),
+            calibration_ticks=calibrations.ticks(self._calibration),
         )
         self._open_dataset()
         self._announce()
@@ -155,6 +159,7 @@ class Recorder(ArmletNode):
                 version=self.value("dataset_version"),
                 unfinished=self.value("unfinished"),
                 adopt=self.value("adopt"),
+                calibration_tolerance_deg=self.value("calibration_tolerance_deg"),
             )
             for line in self._writer.repaired:
                 self.get_logger().warning(line)

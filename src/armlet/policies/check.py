@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from armlet.arm import calibration as calibrations
 from armlet.arm.calibration import Calibration
 from armlet.arm.units import JointUnits, limits_radians, radians_to_dataset
-from armlet.contract import Camera, Contract, Standing, Verdict, fit
+from armlet.contract import Camera, Contract, Standing, Verdict, calibration_verdict, fit
 
 from .checkpoint import Checkpoint
 from .config import ACTION, STATE, ActConfig, camera_name
@@ -102,12 +102,14 @@ def check(
     calibration: Calibration | None = None,
     evidence: Sequence[Evidence] = (),
     driving: bool = False,
+    calibration_tolerance_deg: float = 0.0,
 ) -> Report:
     """Check a checkpoint's documents against all that is given beside them.
 
     robot is the live contract, as the aligner states it. joint_units is the parameter, "" if not
     given: with a robot, or one to come (driving), it is required where neither checkpoint nor
-    dataset states the units. evidence are a dataset's observations, a live robot's, or both.
+    dataset states the units. Another calibration than the training data's is accepted up to
+    calibration_tolerance_deg. evidence are a dataset's observations, a live robot's, or both.
     Weights are not looked at: load_network refuses bad ones.
     """
     training = next((e for e in evidence if not e.live), None)
@@ -124,12 +126,12 @@ def check(
     if calibration is not None:
         verdicts += _calibration_lines(checkpoint, expected, calibration, units)
         if robot is None:
-            verdicts.append(_calibration_line(expected, calibration))
+            own = _calibrated(expected, calibration)
+            verdicts.append(calibration_verdict(expected, own, calibration_tolerance_deg))
     if robot is not None:
         if calibration is not None:
-            found = calibrations.fingerprint(calibration)
-            robot = dataclasses.replace(robot, calibration=found)
-        verdicts += _fit_lines(checkpoint, expected, robot, unstated)
+            robot = _calibrated(robot, calibration)
+        verdicts += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
     for source in evidence:
         if not source.live:
             verdicts += _dataset_lines(checkpoint, expected, source)
@@ -162,6 +164,7 @@ def _expected(
         action_names=source.action_names if source else (),
         joint_units=training.contract.joint_units if training is not None else None,
         calibration=training.contract.calibration if training is not None else None,
+        calibration_ticks=training.contract.calibration_ticks if training is not None else None,
         preprocessing=checkpoint.preprocessor.describe(),
     )
     if training is not None:
@@ -345,9 +348,13 @@ def _calibration_lines(
         )
 
 
-def _calibration_line(expected: Contract, calibration: Calibration) -> Verdict:
-    mend = "use the calibration file of the recording, or record and train again with this one"
-    return Verdict("calibration", expected.calibration, calibrations.fingerprint(calibration), mend)
+def _calibrated(contract: Contract, calibration: Calibration) -> Contract:
+    """A contract as of an arm with this calibration."""
+    return dataclasses.replace(
+        contract,
+        calibration=calibrations.fingerprint(calibration),
+        calibration_ticks=calibrations.ticks(calibration),
+    )
 
 
 def calibration_ends(calibration: Calibration, units: JointUnits) -> Floats:
@@ -356,9 +363,13 @@ def calibration_ends(calibration: Calibration, units: JointUnits) -> Floats:
 
 
 def _fit_lines(
-    checkpoint: Checkpoint, expected: Contract, found: Contract, unstated: frozenset[str]
+    checkpoint: Checkpoint,
+    expected: Contract,
+    found: Contract,
+    unstated: frozenset[str],
+    tolerance_deg: float,
 ) -> Iterator[Verdict]:
-    for verdict in fit(_sized(checkpoint, expected, found), found):
+    for verdict in fit(_sized(checkpoint, expected, found), found, tolerance_deg):
         if verdict.item == "joint units":
             continue  # topics are in radians; units have their own line
         if verdict.item in unstated:
