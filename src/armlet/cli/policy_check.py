@@ -93,6 +93,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     """Print the report; see the description for the status."""
     from armlet.arm import CalibrationError
+    from armlet.camera import CameraError
     from armlet.episodes import DatasetError
     from armlet.policies.errors import CheckpointError, ObservationError
 
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         report = refusal_report(error)
     except (
         CalibrationError,
+        CameraError,
         DatasetError,
         ObservationError,
         OSError,

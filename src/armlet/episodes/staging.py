@@ -15,6 +15,8 @@ from . import durable, layout
 from .errors import DatasetError
 from .trash import entries
 
+_LARGEST_EXTRA = 256 << 20
+
 
 @contextlib.contextmanager
 def new_dataset(output: Path) -> Iterator[Path]:
@@ -49,7 +51,7 @@ def copy_extras(root: Path, folder: Path, rewritten: Sequence[str]) -> None:
     for path in [*names, *meta]:
         source = layout.locate(root, path)
         try:
-            check_file(source)
+            check_file(source, _LARGEST_EXTRA)
         except (FileError, FileNotFoundError) as error:
             raise DatasetError(f"{error}; take it out of the dataset first") from error
         target = folder / path
