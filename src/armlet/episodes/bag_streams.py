@@ -14,6 +14,7 @@ import yaml
 
 from armlet.align import (
     ACTION,
+    GIVE_UP_S,
     NONE,
     STATE,
     JointPart,
@@ -43,7 +44,7 @@ _DEFAULTS: dict[str, Any] = {
     "frozen_s": 1.0,
     "reliable": True,
 }
-_SETTINGS = ("fps", "max_wait_s", "joints", "streams")
+_SETTINGS = ("fps", "max_wait_s", "give_up_s", "joints", "streams")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Plan:
 
     fps: int
     max_wait_s: float
+    give_up_s: float
     joints: tuple[str, ...]
     streams: tuple[BagStream, ...]
 
@@ -141,7 +143,13 @@ def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str 
 
     try:
         streams = tuple(_stream(name, joints, value, namespace) for name in names)
-        return Plan(int(told.get("fps", 30)), float(told.get("max_wait_s", 0.3)), joints, streams)
+        return Plan(
+            int(told.get("fps", 30)),
+            float(told.get("max_wait_s", 0.3)),
+            float(told.get("give_up_s", GIVE_UP_S)),
+            joints,
+            streams,
+        )
     except (ValueError, TypeError) as error:
         raise DatasetError(f"aligner parameters: {error}") from error
 
