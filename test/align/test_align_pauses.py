@@ -10,7 +10,6 @@ from armlet.align import (
     StreamConfig,
     grid_index,
     grid_ns,
-    is_plausible,
     offline,
     troubles,
 )
@@ -39,7 +38,7 @@ def test_after_a_pause_it_is_behind_for_as_long_as_it_was_away():
 
 def test_pauses_add_up_to_a_bound():
     assert turns(Pauses(), 0, 300, 20, 300) == 580
-    assert turns(Pauses(), 0, 60_000) == 2000
+    assert turns(Pauses(), 0, 60_000) == 10_000
 
 
 def streams():
@@ -74,14 +73,6 @@ def test_a_frame_that_is_complete_does_not_wait_for_a_backlog():
     for name in ("one", "two"):
         aligner.push(name, at_ns, 1)
     assert len(list(aligner.frames(at_ns, 2000 * MS))) == 1
-
-
-@pytest.mark.parametrize(
-    ("off_ms", "plausible"),
-    [(0, True), (-1900, True), (-2100, False), (90, True), (110, False), (700, False)],
-)
-def test_a_stamp_may_be_old_but_not_of_the_future(off_ms, plausible):
-    assert is_plausible(START_NS + off_ms * MS, START_NS) is plausible
 
 
 def test_troubles_are_the_counts_that_say_why_frames_are_missing():

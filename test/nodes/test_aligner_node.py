@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -100,11 +101,11 @@ class Streams:
         self.node.create_subscription(Float64MultiArray, "observation/skew", self.skews.append, 100)
         self._publishers = {}
 
-    def publish(self, topic, message, reliable=True):
+    def publish(self, topic, message, reliable=True, depth=30):
         if topic not in self._publishers:
             reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
             self._publishers[topic] = self.node.create_publisher(
-                type(message), topic, QoSProfile(depth=30, reliability=reliability)
+                type(message), topic, QoSProfile(depth=depth, reliability=reliability)
             )
         self._publishers[topic].publish(message)
 
@@ -150,6 +151,36 @@ def test_a_joint_that_is_not_always_read_is_interpolated_and_counted():
             lambda: int(streams.status("apart/aligner: state")[0].get("partial", 0)) > 10,
             step,
         )
+
+
+def test_what_came_while_it_was_not_run_for_seconds_costs_no_frame():
+    with running([APART]) as graph:
+        streams = Streams(graph, "apart")
+        process = graph.processes["apart/aligner"]
+
+        def step(index, now_ns):
+            state = joint_state(SO101_JOINTS, now_ns, JOINTS)
+            streams.publish("joint_states", state, depth=1000)
+
+        def fed(seconds):
+            until = time.monotonic() + seconds
+            return lambda: time.monotonic() > until
+
+        streams.feed("frames", lambda: len(streams.frames) > 20, step)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            streams.feed("the end of the pause", fed(3.0), step)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        resumed_ns = time.time_ns()
+
+        def caught_up():
+            return to_ns(streams.frames[-1].header.stamp) > resumed_ns + 1e9
+
+        streams.feed("frames from after the pause", caught_up, step)
+        stamps = [to_ns(frame.header.stamp) for frame in streams.frames]
+        assert max(np.diff(stamps)) < 1.5e9 / 30
+        assert parse_ledger(streams.skews[-1])["state"].get("refused", 0) == 0
 
 
 def test_two_arms_make_one_vector():

@@ -1,7 +1,10 @@
 """Streams of stamped values in, frames on a fixed grid out.
 
 The grid is t_k = k / fps seconds of Unix time, so a recording, its replay and a live run share
-it. A frame is emitted when every stream has passed t_k, or at t_k + max_wait. It depends on the
+it. A frame is emitted when every stream has passed t_k. At t_k + max_wait it is emitted of what is
+there, if that is enough; if a stream has nothing for it yet, the frame waits for late samples, and
+is given up at t_k + give_up. Whoever needs frames soon loses nothing by that: without those samples
+there is no frame, and when they come, or newer ones, it waits no longer. It depends on the
 stamps alone, whatever the order in which the streams' samples come, as long as nothing is late:
 a sample is late if it comes after a frame it would have changed, or after one of its own stream
 that is newer by more than the stream's reorder_s (0: each stream comes in order). A frame that
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .ledger import Ledger, Skews, StreamLedger
+from .punctuality import Punctuality, Timing
 from .stream import Arrival, Evaluated, Miss, Policy, Stream, StreamConfig
 
 _SECOND_NS = 1_000_000_000
@@ -23,10 +27,12 @@ _SECOND_NS = 1_000_000_000
 # jumped to the next that can be built; set back by more than this, the grid starts again.
 _JUMP_NS = _SECOND_NS
 
-# A stamp further than this before the time it comes at is a clock fault, not a sample's time; and
-# one that is later than it comes by more than hosts' clocks differ.
-PLAUSIBLE_S = 2.0
-FUTURE_S = 0.1
+# The clock of whoever recorded samples may differ from that of their stamps by so much.
+_RECORDER_NS = 2 * _SECOND_NS
+
+# How long a frame is waited for by default where a stream has nothing for it yet: longer than a
+# process is not run for on a busy computer.
+GIVE_UP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Frame:
 class Sample:
     """One sample of a stream, as recorded.
 
-    received_ns, if known, is when it came; a stamp that is not plausible then is refused, as the
-    live aligner refuses it. fingerprint: see `fingerprint`.
+    received_ns, if known, is when it came, by which it is judged as the live aligner judges it
+    (`Punctuality`). fingerprint: see `fingerprint`.
     """
 
     stream: str
@@ -67,21 +73,32 @@ def grid_index(stamp_ns: int, fps: int) -> int:
     return index
 
 
-def is_plausible(stamp_ns: int, received_ns: int) -> bool:
-    """Whether a stamp can be the time of a sample that came at some time of the same clock."""
-    return -FUTURE_S * 1e9 <= received_ns - stamp_ns <= PLAUSIBLE_S * 1e9
-
-
 class Aligner:
-    """The time-synchronizing buffer. Not thread safe."""
+    """The time-synchronizing buffer. Not thread safe.
 
-    def __init__(self, streams: Iterable[StreamConfig], fps: int, max_wait_s: float):
+    max_wait_s: a frame that can be built waits so long for samples that fit better. give_up_s: one
+    that cannot be built yet waits so long for late samples; None: as long as max_wait_s.
+    """
+
+    def __init__(
+        self,
+        streams: Iterable[StreamConfig],
+        fps: int,
+        max_wait_s: float,
+        give_up_s: float | None = None,
+    ):
         if fps < 1:
             raise ValueError(f"fps must be at least 1, found {fps}")
         if not 0 <= max_wait_s < 3600:
             raise ValueError(f"max_wait_s must be in [0, 3600), found {max_wait_s}")
         self.fps = fps
+        if give_up_s is not None and not max_wait_s <= give_up_s < 3600:
+            raise ValueError(
+                f"give_up_s must be at least max_wait_s, {max_wait_s}, and less than 3600; "
+                f"found {give_up_s}"
+            )
         self._max_wait_ns = round(max_wait_s * 1e9)
+        self._give_up_ns = round((max_wait_s if give_up_s is None else give_up_s) * 1e9)
         self._streams = {config.name: Stream(config) for config in streams}
         if not self._streams:
             raise ValueError("an aligner needs at least one stream")
@@ -91,6 +108,11 @@ class Aligner:
                     f"stream {stream.config.name}: reorder_s {stream.config.reorder_s} is more "
                     f"than max_wait_s {max_wait_s}, so every frame would wait in vain"
                 )
+        self._punctuality = {
+            name: Punctuality(max_wait_s, stream.config.reorder_s)
+            for name, stream in self._streams.items()
+        }
+        self._held: dict[str, list[Sample]] = {name: [] for name in self._streams}
         self._next: int | None = None
         self._emitted: int | None = None
         self._settling = False
@@ -114,10 +136,45 @@ class Aligner:
         """Elements of a stream's vector not sampled for its tolerance, while others are."""
         return self._streams[name].lacking()
 
+    def waiting(self, now_ns: int) -> dict[str, int]:
+        """By stream, the frames that wait for it longer than max_wait, and may yet be built."""
+        if self._next is None:
+            return {}
+        frames = grid_index(now_ns - self._max_wait_ns, self.fps) - self._next
+        at_ns = grid_ns(self._next, self.fps)
+        if frames <= 0:
+            return {}
+        return {name: frames for name, s in self._streams.items() if not s.passed(at_ns)}
+
+    def arrive(self, sample: Sample, received_ns: int, paused: bool = False) -> Timing:
+        """Take a sample that came at a time of the stamps' clock, unless its stamp is wrong.
+
+        A late one is held until one of its stream is in time again. paused: this program was not
+        run, which an old stamp is put down to. KeyError for a foreign stream.
+        """
+        held = self._held[sample.stream]
+        timing = self._punctuality[sample.stream].judge(sample.stamp_ns, received_ns)
+        account = self.ledger.streams[sample.stream]
+        if timing is Timing.LATE:
+            held.append(sample)
+            if len(held) > self._streams[sample.stream].config.depth:
+                del held[0]
+                account.overflow += 1
+            return timing
+        if timing is Timing.IN_TIME:
+            for each in (*held, sample):
+                self.push(each.stream, each.stamp_ns, each.value, each.fingerprint)
+        elif paused and timing is not Timing.FUTURE:
+            account.skipped += 1 + len(held)
+        else:
+            account.refused += 1 + len(held)
+        held.clear()
+        return timing
+
     def push(
         self, name: str, stamp_ns: int, value: Any, fingerprint: Hashable | None = None
     ) -> None:
-        """Take a sample. KeyError if there is no such stream."""
+        """Take a sample whose stamp is its time. KeyError if there is no such stream."""
         stream, account = self._streams[name], self.ledger.streams[name]
         account.received += 1
         if stream.newest_ns is not None and stamp_ns < stream.newest_ns - _JUMP_NS:
@@ -174,12 +231,16 @@ class Aligner:
         The data's own clock takes the place of the node's and is never ahead of it: what was in
         time then is in time now, and the frames are those of then, bit for bit.
         """
+        least_ns = _RECORDER_NS
         for sample in samples:
             received_ns = sample.received_ns
-            if received_ns is not None and not is_plausible(sample.stamp_ns, received_ns):
-                self.ledger.streams[sample.stream].refused += 1
-                continue
-            self.push(sample.stream, sample.stamp_ns, sample.value, sample.fingerprint)
+            if received_ns is None:
+                self.push(sample.stream, sample.stamp_ns, sample.value, sample.fingerprint)
+            else:
+                # The recorder's clock is not the stamps': in time is relative to the best so far.
+                least_ns = min(least_ns, max(0, received_ns - sample.stamp_ns))
+                if self.arrive(sample, received_ns - least_ns) is not Timing.IN_TIME:
+                    continue
             newest_ns = self.newest_ns
             assert newest_ns is not None
             yield from self.frames(min(newest_ns, received_ns or newest_ns))
@@ -190,7 +251,7 @@ class Aligner:
         furthest_ns = max(stream.config.tolerance_ns for stream in self._streams.values())
         end_ns = furthest_ns + (self.newest_ns or 0)
         while self._next is not None and grid_ns(self._next, self.fps) <= end_ns:
-            yield from self.frames(grid_ns(self._next, self.fps) + self._max_wait_ns)
+            yield from self.frames(grid_ns(self._next, self.fps) + self._give_up_ns)
 
     def _set_back(self, now_ns: int) -> None:
         """Go on from an earlier time: the clock was set back, or a stamp was from the future."""
@@ -209,7 +270,7 @@ class Aligner:
             self._next = min(self._next, first)
 
     def _jump(self, index: int, now_ns: int) -> None:
-        behind = grid_index(now_ns - self._max_wait_ns - _JUMP_NS, self.fps)
+        behind = grid_index(now_ns - self._give_up_ns - _JUMP_NS, self.fps)
         if index >= behind:
             return
         earliest = {name: self._earliest(s, index, behind) for name, s in self._streams.items()}
@@ -231,9 +292,16 @@ class Aligner:
 
     def _settled(self, index: int, now_ns: int, given_up_ns: int) -> bool:
         at_ns = grid_ns(index, self.fps)
-        if given_up_ns >= at_ns + self._max_wait_ns:
+        if given_up_ns >= at_ns + self._give_up_ns:
             return True
-        return at_ns <= now_ns and all(s.passed(at_ns) for s in self._streams.values())
+        if at_ns <= now_ns and all(s.passed(at_ns) for s in self._streams.values()):
+            return True
+        return given_up_ns >= at_ns + self._max_wait_ns and not self._may_yet_be_built(at_ns)
+
+    def _may_yet_be_built(self, at_ns: int) -> bool:
+        """Whether a frame lacks nothing but samples that may still come."""
+        lacking = [s for s in self._streams.values() if isinstance(s.evaluate(at_ns), Miss)]
+        return bool(lacking) and not any(stream.passed(at_ns) for stream in lacking)
 
     def _build(self, index: int) -> Frame | None:
         at_ns = grid_ns(index, self.fps)
@@ -270,7 +338,11 @@ class Aligner:
 
 
 def offline(
-    streams: Iterable[StreamConfig], samples: Iterable[Sample], fps: int, max_wait_s: float = 0.3
+    streams: Iterable[StreamConfig],
+    samples: Iterable[Sample],
+    fps: int,
+    max_wait_s: float = 0.3,
+    give_up_s: float | None = None,
 ) -> Iterator[Frame]:
     """The frames of recorded samples, by the class that makes them live.
 
@@ -278,4 +350,4 @@ def offline(
     once every stream had begun: a frame is whole in one where it is in both. For the ledger, use
     `Aligner.replay`.
     """
-    return Aligner(streams, fps, max_wait_s).replay(samples)
+    return Aligner(streams, fps, max_wait_s, give_up_s).replay(samples)

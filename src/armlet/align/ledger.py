@@ -66,6 +66,7 @@ class StreamLedger:
     there. partial: without some joints. repeated: pictures equal to the one before, byte for
     byte. overflow: dropped because too many were held. refused: messages not taken as samples:
     torn, without what the stream needs, or stamped with what is not the time they came at.
+    skipped: messages not read, because the aligner was too far behind to use them.
     """
 
     skews: Skews
@@ -79,6 +80,7 @@ class StreamLedger:
     repeated: int = 0
     overflow: int = 0
     refused: int = 0
+    skipped: int = 0
     missed: Counter[Miss] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, int]:
@@ -146,16 +148,24 @@ def counts_since(
     return {s: {what: n for what, n in counts.items() if n} for s, counts in difference.items()}
 
 
+# What waits for a stream now, and may yet be built: no count, but beside them in a ledger.
+WAITING = "waiting"
+
 # Counts that say why frames are missing.
-TROUBLES = (*(reason.value for reason in Miss), "refused", "late", "overflow")
+TROUBLES = (*(reason.value for reason in Miss), "refused", "late", "overflow", "skipped")
 
 
 def troubles(
     later: Mapping[str, Mapping[str, int]], earlier: Mapping[str, Mapping[str, int]]
 ) -> dict[str, dict[str, int]]:
-    """Of `counts_since`, what says why frames are missing between the two; other streams not."""
-    found = {
-        stream: {what: count for what, count in counts.items() if what in TROUBLES}
-        for stream, counts in counts_since(later, earlier).items()
-    }
+    """Of `counts_since`, what says why frames are missing between the two; other streams not.
+
+    Frames that still wait for a stream are among the stale: whoever asks now goes on without them.
+    """
+    found = {}
+    for stream, counts in counts_since(later, earlier).items():
+        found[stream] = {what: count for what, count in counts.items() if what in TROUBLES}
+        if WAITING in counts:
+            stale = found[stream].get(Miss.STALE.value, 0) + counts[WAITING]
+            found[stream][Miss.STALE.value] = stale
     return {stream: counts for stream, counts in found.items() if counts}

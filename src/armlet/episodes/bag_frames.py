@@ -70,6 +70,7 @@ class BagView:
             (source.config for stream in plan.streams for source in stream.sources),
             plan.fps,
             plan.max_wait_s,
+            plan.give_up_s,
         )
         (state,) = (stream for stream in plan.streams if stream.name == STATE)
         count = 0

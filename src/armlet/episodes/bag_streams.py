@@ -12,6 +12,7 @@ from typing import Any
 
 from armlet.align import (
     ACTION,
+    GIVE_UP_S,
     NONE,
     STATE,
     JointPart,
@@ -43,7 +44,7 @@ _DEFAULTS: dict[str, Any] = {
     "reliable": True,
 }
 _MOST_FPS = 1000
-_SETTINGS = ("fps", "max_wait_s", "joints", "streams")
+_SETTINGS = ("fps", "max_wait_s", "give_up_s", "joints", "streams")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Plan:
 
     fps: int
     max_wait_s: float
+    give_up_s: float
     joints: tuple[str, ...]
     streams: tuple[BagStream, ...]
 
@@ -151,7 +153,8 @@ def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str 
         fps = whole_number(told.get("fps", 30), "fps", 1, _MOST_FPS)
         max_wait_s = _as_kind_of(0.3, told.get("max_wait_s", 0.3), "max_wait_s")
         streams = tuple(_stream(name, joints, value, namespace) for name in names)
-        return Plan(fps, max_wait_s, joints, streams)
+        give_up_s = _as_kind_of(GIVE_UP_S, told.get("give_up_s", GIVE_UP_S), "give_up_s")
+        return Plan(fps, max_wait_s, give_up_s, joints, streams)
     except (ValueError, TypeError) as error:
         raise DatasetError(f"aligner parameters: {error}") from error
 

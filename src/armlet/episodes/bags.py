@@ -187,6 +187,7 @@ def convert_bag(
         (source.config for stream in plan.streams for source in stream.sources),
         plan.fps,
         plan.max_wait_s,
+        plan.give_up_s,
     )
     converted = Converted()
     with DatasetWriter(

@@ -19,14 +19,18 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet.align import (
     ACTION,
+    GIVE_UP_S,
     STATE,
+    WAITING,
     Aligner,
+    Backlog,
     Condition,
     Frame,
     Health,
     Ledger,
-    Pauses,
+    Sample,
     StreamLedger,
+    Timing,
     Watch,
     join,
     worst_skew_s,
@@ -50,10 +54,18 @@ from .messages import (
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
 from .publishers import misfits, why_silent
 from .raw_streams import RawStream, Source, raw_stream, stream_settings
+from .reception import with_reception
 
 SETTINGS = (
     Setting("fps", 30, "frames per second of the grid", 1, 1000),
-    Setting("max_wait_s", 0.3, "a frame waits this long for its streams at most", 0.0, 5.0),
+    Setting("max_wait_s", 0.3, "a frame waits this long for samples that fit better", 0.0, 5.0),
+    Setting(
+        "give_up_s",
+        GIVE_UP_S,
+        "a frame that lacks a stream waits this long for late messages",
+        0.0,
+        60.0,
+    ),
     Setting("joints", list(SO101_JOINTS), "joints of state and action, in dataset order"),
     Setting("streams", [STATE, ACTION], "streams: state, action, and a name for each camera"),
 )
@@ -65,6 +77,8 @@ LOOK_PERIOD_S = 0.2
 
 # Skews and refusals on /diagnostics are those of the last so many seconds.
 WINDOW = 10
+
+TOO_SLOW = "This computer does not keep up: close other programs, or take smaller pictures or fewer"
 
 _LEVELS = {
     Condition.SILENT: DiagnosticStatus.WARN,
@@ -100,7 +114,8 @@ class AlignerNode(ArmletNode):
         self._streams: list[RawStream] = []
         self._groups: list[Group] = []
         self._cameras: dict[str, Camera] = {}
-        self._pauses = Pauses()
+        self._backlog = Backlog()
+        self._behind = False
         self._refusals: dict[str, tuple[float, str]] = {}
         self._subscriptions_here: list[Any] = []
         self._timers_here: list[Any] = []
@@ -131,19 +146,19 @@ class AlignerNode(ArmletNode):
     def _group(self) -> list[Group]:
         observation = [stream for stream in self._streams if stream.name != ACTION]
         action = [stream for stream in self._streams if stream.name == ACTION]
-        fps, max_wait_s = self.value("fps"), self.value("max_wait_s")
+        fps, waits_s = self.value("fps"), (self.value("max_wait_s"), self.value("give_up_s"))
         groups = []
         for streams in filter(None, (observation, action)):
             configs = [source.config for stream in streams for source in stream.sources]
             watches = {config.name: Watch(self.clock.seconds()) for config in configs}
-            groups.append(Group(Aligner(configs, fps, max_wait_s), streams, watches))
+            groups.append(Group(Aligner(configs, fps, *waits_s), streams, watches))
         return groups
 
     def start(self) -> None:
         self._groups = self._group()
         self._cameras.clear()
         self._refusals.clear()
-        self._pauses = Pauses()
+        self._backlog = Backlog()
         for group in self._groups:
             for source in group.sources():
                 self._subscribe(source, group.aligner)
@@ -173,22 +188,39 @@ class AlignerNode(ArmletNode):
             )
         )
 
-    def _receiver(self, source: Source, aligner: Aligner) -> Callable[[Any], None]:
+    def _receiver(self, source: Source, aligner: Aligner) -> Callable[..., None]:
         name = source.config.name
+        account = aligner.ledger.streams[name]
 
-        def receive(message: Any) -> None:
+        def receive(message: Any, came_ns: int) -> None:
+            now_ns = self.now_ns()
+            # The middleware's time is the computer's.
+            received_ns = now_ns if self.get_clock().ros_time_is_active else came_ns or now_ns
+            if not self._backlog.take(received_ns, now_ns):
+                account.skipped += 1
+                return
             try:
-                stamp_ns, value, fingerprint = source.sample(message, self.now_ns())
+                stamp_ns, value, fingerprint = source.sample(message)
                 self._check_size(name, message)
             except MessageError as error:
-                aligner.ledger.streams[name].refused += 1
-                self._refusals[name] = self.clock.seconds(), str(error)
-                self.get_logger().error(f"{name}: {error}", throttle_duration_sec=5.0)
+                account.refused += 1
+                self._say_refused(name, str(error))
                 return
-            aligner.push(name, stamp_ns, value, fingerprint)
+            sample = Sample(name, stamp_ns, value, fingerprint, received_ns)
+            self._backlog.turn(now_ns, self.clock.steady_ns())
+            timing = aligner.arrive(sample, received_ns, self._backlog.paused)
+            if timing not in (Timing.IN_TIME, Timing.LATE):
+                if timing is not Timing.FUTURE and self._backlog.paused:
+                    return
+                self._say_refused(name, source.why_refused(timing, stamp_ns, received_ns))
+                return
             self._emit()
 
-        return receive
+        return with_reception(receive)
+
+    def _say_refused(self, name: str, why: str) -> None:
+        self._refusals[name] = self.clock.seconds(), why
+        self.get_logger().error(f"{name}: {why}", throttle_duration_sec=5.0)
 
     def _check_size(self, name: str, message: Any) -> None:
         """MessageError for a picture that is not of the size that the contract tells."""
@@ -211,7 +243,8 @@ class AlignerNode(ArmletNode):
         self._subscriptions_here.clear()
 
     def _emit(self) -> None:
-        now_ns, behind_ns = self.now_ns(), self._pauses.turn(self.clock.steady_ns())
+        now_ns = self.now_ns()
+        behind_ns = self._backlog.turn(now_ns, self.clock.steady_ns())
         for group in self._groups:
             for frame in group.aligner.frames(now_ns, behind_ns):
                 self._publish(group, frame)
@@ -268,8 +301,8 @@ class AlignerNode(ArmletNode):
         )
 
     def _look(self) -> None:
-        """Judge every stream; say at once what changed."""
-        changed = False
+        """Judge every stream, and this node itself; say at once what changed."""
+        changed = self._say_behind()
         for group in self._groups:
             for source in group.sources():
                 name = source.config.name
@@ -284,6 +317,23 @@ class AlignerNode(ArmletNode):
                     changed = True
         if changed:
             self._publish_ledger(self._statuses())
+
+    def _say_behind(self) -> bool:
+        """Whether it has fallen behind, or caught up, since the last look."""
+        skipped = self._backlog.skipped_s()
+        if skipped:
+            self.get_logger().error(
+                f"this node was {skipped:.1f} s behind: what had come in that time is dropped. "
+                f"{TOO_SLOW}"
+            )
+        if self._backlog.behind is self._behind:
+            return bool(skipped)
+        self._behind = self._backlog.behind
+        if self._behind:
+            self.get_logger().warning(f"{self._backlog}. {TOO_SLOW}")
+        else:
+            self.get_logger().info("this node has caught up")
+        return True
 
     def _say_changed(self, source: Source, health: Health) -> None:
         text = f"{source.config.name}: {health}{self._why(source, health)}"
@@ -328,11 +378,16 @@ class AlignerNode(ArmletNode):
     def _frames_status(self, group: Group) -> DiagnosticStatus:
         ledger = group.aligner.ledger
         what = "/".join(ledger.streams)
+        waiting = max(group.aligner.waiting(self.now_ns()).values(), default=0)
+        said = f"{ledger.frames} frames, {ledger.missed_frames} missed, {waiting} waiting"
+        good = bool(ledger.frames) and not self._behind
         return diagnostic(
             f"{self.label}: frames of {what}",
-            DiagnosticStatus.OK if ledger.frames else DiagnosticStatus.WARN,
-            f"{ledger.frames} frames, {ledger.missed_frames} missed",
+            DiagnosticStatus.OK if good else DiagnosticStatus.WARN,
+            f"{said}; {self._backlog}. {TOO_SLOW}" if self._behind else said,
             {
+                WAITING: waiting,
+                "behind_s": f"{self._backlog.behind_s:.2f}",
                 "frames": ledger.frames,
                 "missed_frames": ledger.missed_frames,
                 "clock_jumps": ledger.clock_jumps,
@@ -354,6 +409,9 @@ class AlignerNode(ArmletNode):
         health = group.healths.get(name) or Health(Condition.SILENT, 0.0, 0.0, 0.0)
         level = _LEVELS.get(health.condition, DiagnosticStatus.WARN)
         said = [f"{health}{self._why(source, health)}"]
+        if recent.skipped:
+            level = max(level, DiagnosticStatus.WARN)
+            said.append(f"{recent.skipped} messages dropped unread: this node was too far behind")
         lacking = group.aligner.lacking(name)
         if lacking and source.part is not None:
             level = DiagnosticStatus.ERROR
@@ -378,6 +436,7 @@ class AlignerNode(ArmletNode):
         values = {
             **account.summary(recent.skews),
             "condition": health.condition,
+            WAITING: group.aligner.waiting(self.now_ns()).get(name, 0),
             "rate_hz": f"{health.rate_hz:.1f}",
             "usual_rate_hz": f"{health.usual_hz:.1f}",
             "topic": self.resolve_topic_name(source.topic),

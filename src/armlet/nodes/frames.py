@@ -20,6 +20,9 @@ from armlet.contract import Contract, ContractError
 from .messages import MessageError, parse_ledger, parse_skew, positions, rgb, to_ns
 from .node import LATCHED_QOS
 
+# Parts of frames are kept for longer than the aligner waits for late data and is behind.
+ASSEMBLED_S = 12.0
+
 _STATE = "observation.state"
 _ACTION = "action"
 _SKEWS = ("observation.skew", "action.skew")
@@ -124,7 +127,8 @@ class FrameSubscriber:
             sources[_ACTION] = (JointState, "action")
             for skew in _SKEWS:
                 sources[skew] = (Float64MultiArray, skew.replace(".", "/"))
-        self._assembler = Assembler(sources)
+        # Observations may be whole while a late command is still waited for, and the reverse.
+        self._assembler = Assembler(sources, depth=round(ASSEMBLED_S * contract.fps))
         for key, (kind, topic) in sources.items():
             receive = self._receiver(key, kind)
             self._parts.append(self._node.create_subscription(kind, topic, receive, self._qos))

@@ -30,7 +30,7 @@ from .lockstep import InLockstep
 from .stamps import to_time
 
 STATE_QOS = QoSProfile(depth=10)
-RECORDING_QOS = QoSProfile(depth=120)
+RECORDING_QOS = QoSProfile(depth=400)
 COMMAND_QOS = QoSProfile(depth=1)
 SENSOR_QOS = qos_profile_sensor_data
 LATCHED_QOS = QoSProfile(

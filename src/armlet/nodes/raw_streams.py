@@ -15,9 +15,9 @@ from armlet.align import (
     JointPart,
     Policy,
     StreamConfig,
+    Timing,
     describe_stream,
     fingerprint,
-    is_plausible,
 )
 from armlet.camera import jpeg
 
@@ -26,9 +26,9 @@ from .node import Setting
 
 KINDS = {"joint_state": JointState, "compressed": CompressedImage, "raw": Image}
 
-# What is recorded must not be lost while this process is not run for a moment: queues of a second
-# and more at 100 Hz; of raw pictures, a megabyte each, less.
-DEPTH, RAW_DEPTH = 200, 30
+# What is recorded must not be lost while this process is not run for a moment: queues of some
+# seconds at 100 Hz; of raw pictures, a megabyte each, less.
+DEPTH, RAW_DEPTH = 600, 30
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,12 @@ class Source:
     qos: QoSProfile
     part: JointPart | None = None
 
-    def sample(self, message: Any, received_ns: int) -> tuple[int, Any, int | None]:
+    def sample(self, message: Any) -> tuple[int, Any, int | None]:
         """Stamp (ns), value and fingerprint of a message: a joint vector, or the picture itself.
 
         Raises MessageError if the message is no sample.
         """
         stamp_ns = to_ns(message.header.stamp)
-        if not is_plausible(stamp_ns, received_ns):
-            raise MessageError(
-                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock, "
-                f"{(stamp_ns - received_ns) * 1e-9:+.3f} s off; the publisher of {self.topic} must "
-                "stamp its messages, and by the same clock"
-            )
         if self.part is not None:
             try:
                 return stamp_ns, self.part.sample(message.name, message.position), None
@@ -62,6 +56,20 @@ class Source:
             # A miss of one frame here, not the end of an episode when it comes to be decoded.
             raise MessageError(f"torn picture of {len(message.data)} bytes")
         return stamp_ns, message, fingerprint(message.data)
+
+    def why_refused(self, timing: Timing, stamp_ns: int, received_ns: int) -> str:
+        """In words, for a message that did not come in time."""
+        off = f"{(stamp_ns - received_ns) * 1e-9:+.3f} s off"
+        if timing is Timing.OFFSET:
+            return (
+                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock, {off}, and "
+                f"none of its messages comes in time; the clock of {self.topic}'s publisher is "
+                "behind, or its computer does not keep up"
+            )
+        return (
+            f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock, {off}; the "
+            f"publisher of {self.topic} must stamp its messages, and by the same clock"
+        )
 
 
 @dataclass(frozen=True)

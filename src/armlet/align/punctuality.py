@@ -1,0 +1,67 @@
+"""Whether a stream's messages come when they should: a late message against a wrong clock.
+
+Both look alike at first: a stamp of some seconds ago. A message is late when a process was not run
+or the network stood still; those behind it then come in a burst, and soon one is in time again. The
+messages of a clock that is behind come at their usual pace and are never in time. To believe them
+would put pictures into rows of another time, so late messages count only once one is in time again.
+"""
+
+from __future__ import annotations
+
+import enum
+
+# In time is what comes within this of its stamp, or within the aligner's max_wait, if that is more.
+USUAL_S = 0.3
+# A stamp further than this before the time it comes at is never used; and one that is later than
+# it comes by more than hosts' clocks differ is a clock fault.
+PLAUSIBLE_S = 10.0
+FUTURE_S = 0.1
+# Late messages whose stamps span this and which did not come in half of it are no burst.
+_SPAN_NS = 200_000_000
+_BURST = 2
+
+
+class Timing(enum.StrEnum):
+    """What a message's stamp says, given when it came."""
+
+    IN_TIME = "in time"
+    LATE = "late"
+    OFFSET = "never in time"
+    OLD = "too old"
+    FUTURE = "from the future"
+
+
+class Punctuality:
+    """Judges the messages of one stream in the order they come; all times are of one clock, ns.
+
+    usual_s: what comes within this of its stamp is in time. reorder_s: see `StreamConfig`.
+    """
+
+    def __init__(self, usual_s: float = USUAL_S, reorder_s: float = 0.0) -> None:
+        self._usual_ns = round(max(usual_s, USUAL_S) * 1e9)
+        self._reorder_ns = round(reorder_s * 1e9)
+        self._newest_ns: int | None = None
+        self._run: tuple[int, int] | None = None
+        self._offset = True
+        """Until a message is in time, nobody knows whose clock is right."""
+
+    def judge(self, stamp_ns: int, received_ns: int) -> Timing:
+        """What a message is. LATE ones may be used once one is IN_TIME, and not after an OFFSET."""
+        late_ns = received_ns - stamp_ns
+        if late_ns < -FUTURE_S * 1e9:
+            return Timing.FUTURE
+        if late_ns > PLAUSIBLE_S * 1e9:
+            self._offset = True
+            return Timing.OLD
+        newest_ns, self._newest_ns = self._newest_ns, stamp_ns
+        if late_ns <= self._usual_ns:
+            self._run, self._offset = None, False
+            return Timing.IN_TIME
+        if newest_ns is not None and stamp_ns < newest_ns - self._reorder_ns:
+            self._offset = True
+        elif self._run is None:
+            self._run = stamp_ns, received_ns
+        else:
+            stamps_ns, took_ns = stamp_ns - self._run[0], received_ns - self._run[1]
+            self._offset |= stamps_ns >= _SPAN_NS and took_ns * _BURST > stamps_ns
+        return Timing.OFFSET if self._offset else Timing.LATE
