@@ -2,8 +2,8 @@
 
 python .ci/lowest_versions.py --except torch > lowest.txt
 
-Environment markers stay, so that pip takes the bound of its own Python. A requirement without a lower
-bound ends it with status 1: nothing would be known about which versions work.
+Environment markers stay, so that pip takes the bound of its own Python. Ends with status 1 at a
+requirement without a lower bound: nothing would be known about which versions work.
 """
 
 import argparse

@@ -26,7 +26,7 @@ _ROS = {"rclpy", "builtin_interfaces", "rcl_interfaces", "std_srvs"}
 
 
 def how_to_install(error: ModuleNotFoundError) -> str | None:
-    """One line that says what is missing and how to install it; None for what armlet does not use."""
+    """One line: what is missing, how to install it. None for a module that is no dependency."""
     package = (error.name or "").partition(".")[0]
     if package in _ROS or package.endswith("_msgs"):
         return (

@@ -1,7 +1,7 @@
 """PyAV's rates and time bases as fractions, whatever its release makes of them.
 
-Up to release 18 they are `Fraction`, or None where a file does not say. Since 19 they are PyAV's own
-`AVRational`: `int()` refuses it, its arithmetic rounds to 32 bits, and 0/1 stands for None.
+Up to release 18 they are `Fraction`, or None where a file does not say. Since 19 they are PyAV's
+own `AVRational`: `int()` refuses it, its arithmetic rounds to 32 bits, and 0/1 stands for None.
 """
 
 from __future__ import annotations
