@@ -1,17 +1,48 @@
 # make demo, make test: each does all its own set-up in .venv and is quick the second time.
+# make test TESTS=test/episodes runs a part.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := src test launch executables benchmarks setup.py
+CODE := src test launch executables benchmarks .ci setup.py
+TESTS ?=
+PYTEST := -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: demo test lint format checkpoint oracle clean
+# constraints.txt holds one set of versions; these two are the ends of the ranges in pyproject.toml,
+# for any Python and in an environment of their own: PYTHON=python3.13 make test-newest.
+SERIES = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+NEWEST = .venv-newest-$(SERIES)
+OLDEST = .venv-oldest-$(SERIES)
+# torch from PyPI brings gigabytes of CUDA, so it is no part of the ranges that are tested: Python 3.11
+# is given the release of constraints.txt at both ends, others none, where the tests that need it
+# are skipped and say so. TORCH=torch==2.13.0 (or a file) on the command line has any Python test it.
+TORCH ?= $(if $(filter 3.11,$(SERIES)),$(shell grep '^torch==' constraints.txt))
+EXTRAS = ros,bag,plot,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)
+COMMA := ,
+
+.PHONY: demo test test-newest test-oldest lint format checkpoint oracle clean
 
 demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python $(PYTEST) $(TESTS)
+
+# What is newest changes, so this looks every time.
+test-newest:
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --upgrade --upgrade-strategy eager $(TORCH) --editable '.[$(EXTRAS)]'
+	$(NEWEST)/bin/python -m pip freeze > $(NEWEST)/versions.txt
+	$(NEWEST)/bin/python $(PYTEST) $(TESTS)
+
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) .ci/lowest_versions.py --except torch > $(OLDEST)/lowest.txt
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check \
+	  --constraint $(OLDEST)/lowest.txt $(TORCH) --editable '.[$(EXTRAS)]'
+	$(OLDEST)/bin/python -m pip freeze > $(OLDEST)/versions.txt
+	$(OLDEST)/bin/python $(PYTEST) $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check $(CODE)
@@ -39,4 +70,4 @@ $(READY): pyproject.toml setup.py constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build install log demo-output demo-report.png
+	rm -rf $(VENV) .venv-newest-* .venv-oldest-* build install log demo-output demo-report.png

@@ -1,5 +1,8 @@
 """The command line itself."""
 
+import subprocess
+import sys
+
 import pytest
 
 from armlet.cli.main import main
@@ -43,6 +46,41 @@ def test_unknown_options_are_refused(capsys):
 
 
 def test_train_on_what_is_no_dataset(capsys, tmp_path):
+    pytest.importorskip("torch", reason="the policy extra is not installed")
     given = ["--dataset", str(tmp_path), "--output", str(tmp_path / "out")]
     assert main(["train", *given]) == 2
     assert "armlet train:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "install"),
+    [
+        ("rich", ["doctor"], "pip install rich"),
+        ("av", ["dataset", "info", "."], "pip install av"),
+        ("pyarrow", ["dataset", "check", "."], "pip install pyarrow"),
+        ("serial", ["find-port"], "pip install pyserial"),
+        ("rclpy", ["demo"], "pip install 'armlet[ros]'"),
+        ("torch", ["train", "--dataset", ".", "--output", "x"], "pip install 'armlet[policy]'"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_says_what_to_install(tmp_path, package, words, install):
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        f"from armlet.cli.main import main; sys.exit(main({words!r}))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"armlet {words[0]}: ") and line.endswith(install)
+    assert package in line
+    assert ended.returncode == 1
+
+
+def test_a_missing_module_of_armlets_own_is_no_install_problem(monkeypatch):
+    def broken(arguments):
+        raise ModuleNotFoundError("No module named 'armlet.gone'", name="armlet.gone")
+
+    monkeypatch.setattr("armlet.cli.up.run", broken)
+    with pytest.raises(ModuleNotFoundError):
+        main(["up", "--list"])

@@ -2,6 +2,7 @@
 
 import array
 import struct
+from fractions import Fraction
 
 import av
 import cv2
@@ -16,14 +17,21 @@ from armlet.episodes import Dataset, DatasetWriter, FrameError, VideoError, chec
 from armlet.episodes.pictures import Developer, sampled, stored_picture
 from armlet.episodes.video import decode
 
-SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
-FORMATS = {
-    "4:2:0": (SAMPLING, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
-    "4:2:2": (SAMPLING, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422),
-    "4:4:4": (SAMPLING, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-    "progressive": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
-}
+# OpenCV before 4.7 has no choice of chroma sampling: these come from FFmpeg's encoder.
+FORMATS = {"4:2:0": "yuvj420p", "4:2:2": "yuvj422p", "4:4:4": "yuvj444p", "progressive": ""}
 SIZES = [(48, 64), (50, 70), (240, 320), (320, 240), (480, 640)]
+
+
+def camera_jpeg(pixels, kind):
+    """An RGB picture as a JPEG of one of FORMATS."""
+    if not FORMATS[kind]:
+        return jpeg(pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.height, encoder.width = pixels.shape[:2]
+    encoder.pix_fmt, encoder.time_base = FORMATS[kind], Fraction(1, 30)
+    encoder.qmin = encoder.qmax = 2
+    packets = encoder.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
+    return b"".join(bytes(packet) for packet in [*packets, *encoder.encode(None)])
 
 
 def grey(pixels):
@@ -33,7 +41,7 @@ def grey(pixels):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_colours_are_those_of_the_rgb_picture(tmp_path, kind):
     pictures = [picture(5 * i, 240, 320) for i in range(6)]
-    jpegs = [jpeg(one, *FORMATS[kind]) for one in pictures]
+    jpegs = [camera_jpeg(one, kind) for one in pictures]
     one = tape(tmp_path / "a.mp4", (240, 320), crf=4)
     for content in jpegs:
         one.put(content)
@@ -61,7 +69,7 @@ def test_full_range_becomes_limited_range(level):
 def test_statistics_are_those_of_the_rgb_picture(kind, size):
     rng = np.random.default_rng(1)
     noisy = np.clip(picture(3, *size) + rng.normal(0, 8, (*size, 3)), 0, 255).astype(np.uint8)
-    content = jpeg(noisy, *FORMATS[kind])
+    content = camera_jpeg(noisy, kind)
     levels = Developer(*size).jpeg(content).levels
     expected = stats.count_levels(sampled(rgb(content)))
     assert (levels.sum(axis=1) == expected.sum(axis=1)).all()

@@ -1,14 +1,18 @@
 """Videos: colours, times, order, and nothing lost between a picture and its file."""
 
+import gc
 import os
 import threading
+from dataclasses import dataclass
+from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from made_episodes import picture
 
-from armlet.episodes import VideoError, reel, video
+from armlet.episodes import VideoError, rationals, reel, video
 from armlet.episodes.reel import Reel
 from armlet.episodes.tape import Tape
 from armlet.episodes.video import Encoder, Format, decode, describe, frame_count
@@ -280,3 +284,36 @@ def test_a_hole_in_a_foreign_video_shifts_no_picture(tmp_path):
         assert np.array_equal(decode(holed, wanted, 30), pictures[wanted])
     with pytest.raises(VideoError, match="number 12"):
         decode(holed, [12], 30)
+
+
+@dataclass(frozen=True)
+class Rational:
+    """As PyAV 19 gives rates and time bases: no int(), 0/1 where a file says nothing."""
+
+    numerator: int
+    denominator: int
+
+
+@pytest.mark.parametrize("kind", [Fraction, Rational])
+@pytest.mark.parametrize("read", [rationals.time_base, rationals.picture_rate])
+def test_rates_are_exact_in_whatever_form_pyav_gives_them(read, kind):
+    stream = SimpleNamespace(time_base=kind(1, 15360), base_rate=kind(30000, 1001))
+    assert read(stream) in (Fraction(1, 15360), Fraction(30000, 1001))
+    assert type(read(stream)) is Fraction
+
+
+@pytest.mark.parametrize("unset", [None, Fraction(0), Rational(0, 1), Rational(1, 0)])
+@pytest.mark.parametrize("read", [rationals.time_base, rationals.picture_rate])
+def test_a_video_that_states_no_rate_is_refused_by_name(read, unset):
+    container = SimpleNamespace(name="a.mp4")
+    with pytest.raises(VideoError, match=r"a\.mp4 states no"):
+        read(SimpleNamespace(time_base=unset, base_rate=unset, container=container))
+
+
+@pytest.mark.parametrize("codec", video.CODECS)
+def test_an_encoder_leaves_no_file_open_to_the_garbage_collector(codec):
+    """PyAV before 17 ends the process when it collects a muxer that was never closed."""
+    encoder = Encoder(Format(64, 64, 30, codec))
+    open_files = [one for one in gc.get_objects() if isinstance(one, av.container.OutputContainer)]
+    assert not open_files
+    assert encoder.description

@@ -1,5 +1,8 @@
 """Checkpoints shared by the tests of this folder."""
 
+from __future__ import annotations
+
+import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,12 +10,25 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+TORCH = importlib.util.find_spec("torch") is not None
+if TORCH:  # a conftest cannot skip, so everything here that needs torch waits for it
+    import torch
+    from lerobot_oracle import LeRobot, missing
+    from small_policies import act_config, make_act, make_statistics
 
-from lerobot_oracle import LeRobot, missing  # noqa: E402
-from small_policies import act_config, make_act, make_statistics  # noqa: E402
+    from armlet.policies import save_checkpoint
 
-from armlet.policies import save_checkpoint  # noqa: E402
+
+class _WithoutTorch(pytest.Module):
+    def collect(self):
+        pytest.skip("the policy extra is not installed", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    """Without torch the modules of this folder are skipped before they are imported."""
+    return None if TORCH else _WithoutTorch.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from . import (
     train,
     up,
 )
+from .missing import how_to_install
 
 COMMANDS = (
     up,
@@ -44,11 +45,11 @@ COMMANDS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the process's exit status."""
+    """Run one command; returns the process's exit status: 1 without a package the command needs."""
     parser = argparse.ArgumentParser(
         prog="armlet", description="ROS 2 control and inference for small servo arms."
     )
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
     parsed, rest = parser.parse_known_args(arguments)
@@ -62,6 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head`
         return output.end_quietly()
+    except ModuleNotFoundError as error:
+        advice = how_to_install(error)
+        if advice is None:
+            raise
+        print(f"armlet {parsed.command}: {advice}", file=sys.stderr)
+        return 1
     return status
 
 

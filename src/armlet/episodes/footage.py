@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .errors import VideoError
 from .mp4_file import open_mp4
+from .rationals import time_base
 
 # Pictures are compared by the means of 8x8 blocks, in which encoding noise averages out.
 _BLOCK = 8
@@ -71,7 +72,7 @@ def look(path: Path, first: int, count: int, fps: int) -> Footage:
 def _blocks(
     container: Any, stream: Any, first: int, count: int, fps: int
 ) -> Iterator[NDArray[np.float32]]:
-    unit = stream.time_base * fps
+    unit = time_base(stream) * fps
     if first:
         begin = max(0, first - _REORDERED)
         container.seek(int(begin / unit), stream=stream, backward=True, any_frame=False)

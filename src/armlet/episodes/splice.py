@@ -17,6 +17,7 @@ import av
 
 from .errors import VideoError
 from .mp4_file import open_mp4
+from .rationals import time_base
 
 # A seek goes by decoding time, which is before a picture's own by as many as it is reordered.
 _REORDERED = 16
@@ -109,7 +110,7 @@ def _write(output: Any, pieces: Sequence[Piece], fps: int) -> None:
 def _packets(source: Any, piece: Piece, fps: int) -> Iterator[tuple[Any, int, int]]:
     """A piece's packets in decoding order, with the numbers of their picture and decoding time."""
     stream = source.streams.video[0]
-    unit = stream.time_base * fps
+    unit = time_base(stream) * fps
     if piece.first:
         begin = max(0, piece.first - _REORDERED)
         source.seek(int(begin / unit), stream=stream, backward=True, any_frame=False)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from . import mp4
 from .errors import VideoError
 from .mp4_file import open_mp4
+from .rationals import picture_rate, time_base
 
 _GOP = 2
 
@@ -125,11 +126,12 @@ class Encoder:
         self._stream_name = stream_name(form.codec)
         self._fps = form.fps
         self._given = self._returned = 0
-        # FFmpeg begins a file that nothing is ever put into: for its sample description only.
+        # FFmpeg begins a file that nothing is ever put into: for its sample description only. It is
+        # closed at once: left to the garbage collector it ends the process with PyAV before 17.
         head = io.BytesIO()
-        self._container = av.open(head, "w", format="mp4", options={"movflags": "empty_moov"})
-        self._stream = self._open(form)
-        self.description = mp4.sample_description(head.getvalue())
+        with av.open(head, "w", format="mp4", options={"movflags": "empty_moov"}) as container:
+            self._encoder = _open_encoder(container, form)
+            self.description = mp4.sample_description(head.getvalue())
 
     def encode(self, frame: Any) -> list[Sample]:
         """Samples that are ready after this 4:2:0 limited-range frame; None flushes the rest.
@@ -139,7 +141,7 @@ class Encoder:
         if frame is not None:
             frame.pts, frame.time_base = self._given, Fraction(1, self._fps)
             self._given += 1
-        samples = [self._sample(packet) for packet in self._stream.encode(frame)]
+        samples = [self._sample(packet) for packet in self._encoder.encode(frame)]
         if frame is None and self._returned != self._given:
             raise VideoError(f"{self._given} pictures went in, {self._returned} came out")
         return samples
@@ -152,21 +154,23 @@ class Encoder:
         self._returned += 1
         return Sample(mp4.sample(self._stream_name, bytes(packet)), bool(packet.is_keyframe))
 
-    def _open(self, form: Format) -> Any:
-        codec = _codec(form.codec)
-        stream: Any = self._container.add_stream(codec.encoder, rate=form.fps)
-        stream.width, stream.height = form.width, form.height
-        stream.pix_fmt = "yuv420p"
-        stream.gop_size = _GOP
-        stream.time_base = Fraction(1, form.fps)
-        stream.options = {"crf": str(form.crf), **codec.options}
-        stream.codec_context.colorspace = Colorspace.ITU601
-        stream.codec_context.color_range = ColorRange.MPEG
-        # Each camera has a thread of its own; more per camera cost CPU and gain nothing at 30 fps.
-        stream.codec_context.thread_count = 1
-        with _scheduling_kept(codec.encoder):
-            self._container.start_encoding()
-        return stream
+
+def _open_encoder(container: Any, form: Format) -> Any:
+    """An open encoder. It outlives the container, whose header is written by then."""
+    codec = _codec(form.codec)
+    stream: Any = container.add_stream(codec.encoder, rate=form.fps)
+    stream.width, stream.height = form.width, form.height
+    stream.pix_fmt = "yuv420p"
+    stream.gop_size = _GOP
+    stream.time_base = Fraction(1, form.fps)
+    stream.options = {"crf": str(form.crf), **codec.options}
+    stream.codec_context.colorspace = Colorspace.ITU601
+    stream.codec_context.color_range = ColorRange.MPEG
+    # Each camera has a thread of its own; more per camera cost CPU and gain nothing at 30 fps.
+    stream.codec_context.thread_count = 1
+    with _scheduling_kept(codec.encoder):
+        container.start_encoding()
+    return stream.codec_context
 
 
 _scheduling_lock = threading.Lock()
@@ -225,7 +229,7 @@ def describe(path: Path) -> dict[str, Any]:
             "video.codec": stream.codec_context.codec.canonical_name,
             "video.pix_fmt": stream.pix_fmt,
             "video.is_depth_map": False,
-            "video.fps": int(stream.base_rate),
+            "video.fps": int(picture_rate(stream)),
             "video.channels": 3,
             "has_audio": bool(container.streams.audio),
         }
@@ -249,7 +253,7 @@ def decode(
         places: dict[int, list[int]] = {}
         for place, number in enumerate(wanted.tolist()):
             places.setdefault(number, []).append(place)
-        rate = Fraction(fps or stream.base_rate)
+        rate = Fraction(fps) if fps else picture_rate(stream)
         for number, frame in _seek(container, stream, sorted(places), rate):
             decoded[places.pop(number)] = frame.to_ndarray(format="rgb24")
         if places:
@@ -268,7 +272,7 @@ def _seek(
 
     rate is the nominal one: the average rate of a video with a hole in it would shift pictures.
     """
-    base = stream.time_base
+    base = time_base(stream)
     start = 0
     while start < len(numbers):
         end = start + 1

@@ -397,7 +397,8 @@ def sinusoid_2d(height: int, width: int, channels: int) -> Tensor:
     frequency = 10000.0**exponent
 
     def axis(length: int) -> Tensor:
-        turn = torch.arange(1, length + 1) / (length + 1e-6) * (2 * math.pi)
+        # float32 by name: traced for a graph, a length is a tensor and would make it float64.
+        turn = torch.arange(1, length + 1, dtype=torch.float32) / (length + 1e-6) * (2 * math.pi)
         return _sine_cosine(turn[:, None] / frequency)
 
     y = axis(height)[:, None].expand(height, width, half)

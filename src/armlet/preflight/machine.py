@@ -21,9 +21,13 @@ NO_DISK_BYTES = 0.5e9
 _PATIENCE_S = 5.0
 _PROC = Path("/proc")
 
+# A ROS distribution's apt has neither, or one too old.
+_REQUIRED = {"av": "recording and reading videos", "pyarrow": "recording and reading datasets"}
 _EXTRAS = {
     "torch": "policy",
     "safetensors": "policy",
+    "tokenizers": "policy",
+    "onnx": "export",
     "onnxruntime": "export",
     "openvino": "export",
     "matplotlib": "plot",
@@ -32,6 +36,8 @@ _EXTRAS = {
 _USES = {
     "torch": "policies and training",
     "safetensors": "reading checkpoints",
+    "tokenizers": "SmolVLA's tasks in words",
+    "onnx": "exporting policies as graphs",
     "onnxruntime": "policies exported as graphs",
     "openvino": "the fastest policies on a CPU",
     "matplotlib": "pictures of runs",
@@ -62,13 +68,16 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Optional packages."""
-    for name, extra in _EXTRAS.items():
+    """Packages that apt does not carry: those that recording needs, and optional ones."""
+    for name, use in {**_REQUIRED, **_USES}.items():
         try:
             yield ok(name, metadata.version(name))
         except metadata.PackageNotFoundError:
-            fix = f"pip install 'armlet[{extra}]'"
-            yield note(name, f"not installed, needed for {_USES[name]}", fix)
+            absent = f"not installed, needed for {use}"
+            if name in _REQUIRED:
+                yield error(name, absent, f"pip install {name}")
+            else:
+                yield note(name, absent, f"pip install 'armlet[{_EXTRAS[name]}]'")
 
 
 def disk(root: Path) -> Iterator[Finding]:

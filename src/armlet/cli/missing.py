@@ -1,0 +1,42 @@
+"""What to install when a command needs a Python package that is not there."""
+
+from __future__ import annotations
+
+_EXTRAS = {
+    "torch": "policy",
+    "safetensors": "policy",
+    "tokenizers": "policy",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "openvino": "export",
+    "rosbags": "bag",
+    "matplotlib": "plot",
+}
+# Every install by pip brings these; one on a ROS distribution may lack them.
+_REQUIRED = {
+    "av": "av",
+    "cv2": "opencv-python-headless",
+    "numpy": "numpy",
+    "pyarrow": "pyarrow",
+    "rich": "rich",
+    "serial": "pyserial",
+    "yaml": "pyyaml",
+}
+_ROS = {"rclpy", "builtin_interfaces", "rcl_interfaces", "std_srvs"}
+
+
+def how_to_install(error: ModuleNotFoundError) -> str | None:
+    """One line: what is missing, how to install it. None for a module that is no dependency."""
+    package = (error.name or "").partition(".")[0]
+    if package in _ROS or package.endswith("_msgs"):
+        return (
+            f"ROS 2's Python package {package} is not installed: source the setup file of your "
+            "ROS 2, or pip install 'armlet[ros]'"
+        )
+    if package in _EXTRAS:
+        wanted = f"'armlet[{_EXTRAS[package]}]'"
+    elif package in _REQUIRED:
+        wanted = _REQUIRED[package]
+    else:
+        return None
+    return f"the Python package {package} is not installed: pip install {wanted}"
