@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff format --check $(CODE)
