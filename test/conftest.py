@@ -1,5 +1,12 @@
-"""How the suite is shared out when it runs on two cores (`make test`)."""
+"""How the suite is shared out when it runs on two cores (`make test`).
 
+Tests that are about the wall clock (signals, killed processes, bytes on a real line) bear the mark
+`wall_clock`. They come last, one after the other, and while one of them runs no other test does.
+"""
+
+import fcntl
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,11 +16,26 @@ HERE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of real processes wait more than they work: one after the other, beside all the rest.
-
-    The rest goes file by file, so that what a module sets up is set up once.
-    """
+    """File by file, so that what a module sets up is set up once."""
     for item in items:
-        folder = item.path.relative_to(HERE).parts[0]
-        group = "processes" if folder == "nodes" else str(item.path.relative_to(HERE))
+        alone = item.get_closest_marker("wall_clock") is not None
+        group = "wall clock" if alone else str(item.path.relative_to(HERE))
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_place)
+
+
+def _place(item):
+    """Modules that run whole graphs first, as they take longest; the wall clock's last."""
+    if item.get_closest_marker("wall_clock"):
+        return 2
+    return 0 if item.path.parent.name == "nodes" else 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Nothing else of this run goes on while a test by the wall clock does, or its set-up."""
+    is_alone = item.get_closest_marker("wall_clock") is not None
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with (Path(tempfile.gettempdir()) / f"armlet-tests-{run}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
+        return (yield)

@@ -39,17 +39,15 @@ def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(tmp_path):
         recorder.send_signal(signal.SIGKILL)
         recorder.wait()
     dataset = Dataset(root)
-    finished = len(dataset.episodes)
-    episode = dataset.episode(0)
-    assert dataset.images(0, "front").shape == (episode.info.length, 48, 64, 3)
+    (episode,) = dataset.episodes
+    assert dataset.images(0, "front").shape == (episode.length, 48, 64, 3)
     with record(root, task="wave") as graph:
         ready(graph)
         assert "recovered" in graph.said()
         record_frames(graph, 10)
         graph.director.trigger("recorder/stop_recording")
-    episodes = Dataset(root).episodes
-    assert len(episodes) >= finished + 2, "the killed one, and one more"
-    assert episodes[finished].length > 15
+    _, killed, _ = Dataset(root).episodes
+    assert killed.length > 15
     assert check(root) == []
 
 
@@ -73,10 +71,10 @@ def test_recording_again_discards_what_was_begun(tmp_path):
         frames = graph.seen.count("action")
         graph.wait("frames", lambda: graph.seen.count("action") > frames + 5)
         graph.director.trigger("recorder/stop_recording")
-    # More than one only if a busy machine lost a frame: then it is split.
-    assert sum(episode.length for episode in Dataset(root).episodes) < 30
+    (episode,) = Dataset(root).episodes
+    assert 5 <= episode.length < 30
     ledger = Dataset(root).ledger(0)
-    assert {"state", "action", "front", "wrist"} <= set(ledger)
+    assert set(ledger) == {"state", "action", "front", "wrist"}, "and nothing of lost rows"
 
 
 def test_an_episode_is_what_the_topics_said(tmp_path):
@@ -92,7 +90,7 @@ def test_an_episode_is_what_the_topics_said(tmp_path):
         record_frames(graph, 20)
         graph.director.trigger("recorder/stop_recording")
     dataset = Dataset(root)
-    assert {episode.tasks for episode in dataset.episodes} == {("wave",)}
+    assert [episode.tasks for episode in dataset.episodes] == [("wave",)]
     assert dataset.contract is not None
     assert dataset.contract.joint_units == "degrees"
     assert {camera.name for camera in dataset.contract.cameras} == {"front", "wrist"}

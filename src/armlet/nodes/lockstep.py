@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,9 @@ class Lockstep:
         self._publishers: dict[str, Any] = {}
         self._subscriptions: dict[str, Any] = {}
         self._timers: list[LockstepTimer] = []
+        self._lock = threading.Lock()
+        # Instants whose timers wait for the executor, or run.
+        self._unfinished = 0
         self._node = node
         self._source: TimeSource = node._time_source
         self._source.detach_node()
@@ -91,8 +95,12 @@ class Lockstep:
         """Set the node's clock, in the participant's thread; whether no timer is due by it."""
         self._source.clock_callback(Clock(clock=to_time(now_ns)))
         executor = self._node.executor
-        if executor is None or not any(t.next_ns <= now_ns for t in list(self._timers)):
-            return True
+        with self._lock:
+            due = any(timer.next_ns <= now_ns for timer in list(self._timers))
+            # Behind timers that still run, lest their instant be reported after this one.
+            if executor is None or not (due or self._unfinished):
+                return True
+            self._unfinished += 1
         executor.create_task(self._run_timers, now_ns)
         return False
 
@@ -106,6 +114,8 @@ class Lockstep:
             # A task's exception would stay with the task.
             self._node.fail(error)
         self._participant.worked_off(now_ns)
+        with self._lock:
+            self._unfinished -= 1
 
     def watch_publisher(self, publisher: Any, kind: type) -> None:
         """Count what a publisher sends from now on."""
