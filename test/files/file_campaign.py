@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -190,7 +191,7 @@ def policy_verbs() -> list[Verb]:
     given = ("--input", "CASE/small/in.npz", "--output", "CASE/out")
     look = ("--dataset", "CASE/v30", "--calibration", "CASE/small/arm.json")
     return [
-        Verb("policy inspect", ("policy",), command("policy", "inspect", *policy)),
+        Verb("policy inspect", ("policy",), command("policy", "inspect", "CASE/policy")),
         Verb(
             "policy infer",
             ("policy", "small/in.npz"),
@@ -324,7 +325,18 @@ def digest(folder: Path, but: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def run_case(seed: int, sound: Path, verbs: list[Verb], folder: Path) -> Outcome:
+def run_sound(verb: Verb, sound: Path, folder: Path) -> Outcome:
+    """A command on sound files: that it looks at them at all."""
+    outcome = run_case(0, sound, [verb], folder, damaged=False)
+    if outcome.status not in (0, 1):
+        wrong = (*outcome.wrong, "refuses sound files")
+        return dataclasses.replace(outcome, wrong=wrong)
+    return outcome
+
+
+def run_case(
+    seed: int, sound: Path, verbs: list[Verb], folder: Path, damaged: bool = True
+) -> Outcome:
     """One damaged copy through one command."""
     dice = random.Random(seed)
     verb = dice.choice(verbs)
@@ -335,7 +347,7 @@ def run_case(seed: int, sound: Path, verbs: list[Verb], folder: Path) -> Outcome
     try:
         for name in sorted(needed):
             shutil.copytree(sound / name, case / name)
-        damage = "; ".join(_damage(case, verb, dice))
+        damage = "; ".join(_damage(case, verb, dice)) if damaged else "nothing is damaged"
         return _judged(seed, verb, case, damage)
     finally:
         shutil.rmtree(case, ignore_errors=True)
@@ -458,6 +470,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verb", default="", help="only those whose name begins so")
     parser.add_argument("--stop-after-s", type=float, default=1e9)
+    parser.add_argument("--sound", action="store_true", help="first every command on sound files")
     args = parser.parse_args()
     preload()
     verbs = [
@@ -473,6 +486,10 @@ def main() -> int:
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
             return 2
         bad, count, start = 0, 0, time.monotonic()
+        for verb in verbs if args.sound else ():
+            outcome = run_sound(verb, Path(name) / "sound", Path(name))
+            print(outcome, flush=True)
+            bad += bool(outcome.wrong)
         for seed in range(args.seed, args.seed + args.cases):
             if time.monotonic() - start > args.stop_after_s:
                 break

@@ -66,7 +66,14 @@ def mutate(path: Path, dice: random.Random) -> str:
     change = dice.choice([*own, *own, *general]) if own else dice.choice(general)
     try:
         return f"{path.name}: {change(path, dice)}"
-    except (ValueError, TypeError, LookupError, RecursionError, pa.ArrowException) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        RecursionError,
+        OSError,
+        pa.ArrowException,
+    ) as error:
         return f"{path.name}: {_flip(path, dice)} ({type(error).__name__})"
 
 

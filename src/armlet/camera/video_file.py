@@ -11,6 +11,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from armlet.files import FileError, check_file
+
 from .errors import CameraError, EndOfVideo
 from .jpeg import is_whole
 from .pace import Pace
@@ -90,12 +92,19 @@ class FileSource(Opened):
             begin_s = last_s + 1.0 / self.fps
 
 
+_FORMATS = "mov,matroska,avi,mjpeg,mpegts,h264,hevc"
+
+
 def _open(path: Path) -> InputContainer:
-    if not path.is_file():
-        raise CameraError(f"no video file at {path}: check the path")
     try:
-        return av.open(str(path))
-    except (FFmpegError, OSError) as error:
+        check_file(path)
+        # FFmpeg goes by content: of a playlist it would open other files, or addresses.
+        return av.open(str(path), options={"format_whitelist": _FORMATS})
+    except FileNotFoundError as error:
+        raise CameraError(f"no video file at {path}: check the path") from error
+    except FileError as error:
+        raise CameraError(str(error)) from error
+    except (FFmpegError, OSError, ValueError) as error:
         raise CameraError(
             f"{path} cannot be opened as a video ({error}): it is torn or of another kind"
         ) from error

@@ -45,7 +45,11 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         simulated=not args.wall_clock,
     )
-    prepare(plan)
+    try:
+        prepare(plan)
+    except DemoError as error:
+        print(f"armlet demo: {error}", file=sys.stderr)
+        return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C: the graph is stopped on the way out.
         signal.signal(number, signal.default_int_handler)

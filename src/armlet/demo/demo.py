@@ -64,6 +64,11 @@ class DemoPlan:
         return self.output / "evaluation"
 
     @property
+    def mark(self) -> Path:
+        """Says that the dataset and the evaluation beside it are a demo's."""
+        return self.output / ".armlet-demo"
+
+    @property
     def log(self) -> Path:
         return self.output / "nodes.log"
 
@@ -92,11 +97,22 @@ def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Dire
 
 
 def prepare(plan: DemoPlan) -> None:
-    """Remove what an earlier run left and keep this run's topics to itself."""
-    for made in (plan.dataset, plan.evaluation):
+    """Remove what an earlier run left and keep this run's topics to itself.
+
+    Raises DemoError for a dataset in the output folder that no demo made.
+    """
+    made_here = (plan.dataset, plan.evaluation)
+    taken = [made for made in made_here if os.path.lexists(made)]
+    if taken and not plan.mark.is_file():
+        raise DemoError(
+            f"{taken[0]} is there already and was not made by `armlet demo`: give --output a "
+            "folder of its own, or move it away"
+        )
+    for made in made_here:
         shutil.rmtree(made, ignore_errors=True)
     plan.log.unlink(missing_ok=True)
     plan.output.mkdir(parents=True, exist_ok=True)
+    plan.mark.touch()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     # Another graph on this machine must not drive these arms, nor be driven.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))

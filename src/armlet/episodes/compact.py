@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from armlet.files import printable
+from armlet.files import FileError, printable, typed
 
 from . import layout, splice, tables
 from .errors import DatasetError
@@ -71,10 +71,14 @@ def compact(
 
 
 def _sized(info: Info, data_mb: float | None, video_mb: float | None) -> Info:
-    sizes = {
-        "data_files_size_in_mb": data_mb or info.document.get("data_files_size_in_mb", 100),
-        "video_files_size_in_mb": video_mb or info.document.get("video_files_size_in_mb", 200),
-    }
+    try:
+        sizes = {
+            f"{kind}_files_size_in_mb": given
+            or typed(float, info.document.get(f"{kind}_files_size_in_mb", usual), f"{kind} size")
+            for kind, given, usual in (("data", data_mb, 100), ("video", video_mb, 200))
+        }
+    except FileError as error:
+        raise DatasetError(f"{layout.INFO}: {error}; give --data-mb and --video-mb") from error
     return layout.parse_info({**info.document, **sizes})
 
 

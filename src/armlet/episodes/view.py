@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from armlet.files import FileError, open_file, printable
 
 from . import layout
 from .errors import DatasetError
@@ -41,10 +44,12 @@ def draw(
 ) -> Page:
     """Draw episodes into a folder: a sheet per camera, a plot of the joints, index.html.
 
-    Raises DatasetError if matplotlib is not installed, or an episode cannot be read; cameras
-    whose videos are absent are named on the page instead.
+    A page of an earlier time is drawn over. Raises DatasetError if the folder holds something else,
+    matplotlib is not installed, or an episode cannot be read; cameras whose videos are absent are
+    named on the page instead.
     """
     _plotting()
+    _require_own(output)
     output.mkdir(parents=True, exist_ok=True)
     sections = []
     for done, k in enumerate(episodes, 1):
@@ -57,6 +62,29 @@ def draw(
     index = output / "index.html"
     index.write_text(_page(dataset, sections, overview.name), encoding="utf-8")
     return Page(index, tuple(episodes))
+
+
+def _require_own(output: Path) -> None:
+    """Raises DatasetError for a folder that holds anything but a page drawn here."""
+    if not os.path.lexists(output):
+        return
+    mine = _OWN.encode() in _beginning(output / "index.html")
+    if output.is_dir() and (mine or not any(output.iterdir())):
+        strange = [path for path in output.iterdir() if path.is_symlink() or not path.is_file()]
+        if not strange:
+            return
+    raise DatasetError(
+        f"{output} is there already and is no page of `armlet dataset view`; give --output a "
+        "folder that is not there"
+    )
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with open_file(path) as file:
+            return file.read(_LONGEST_HEAD)
+    except (FileError, FileNotFoundError):
+        return b""
 
 
 def _plotting() -> Any:
@@ -244,6 +272,9 @@ def _plain(dataset: Dataset) -> bool:
 
 # --- the page -----------------------------------------------------------------------------------
 
+# What proves that a page was drawn here, and may be drawn over.
+_OWN = "<meta name='generator' content='armlet dataset view'>"
+_LONGEST_HEAD = 4096
 _STYLE = """
 body{margin:0 auto;max-width:1240px;padding:24px;color:#282828;background:#fff;
 font:15px/1.5 system-ui,sans-serif}
@@ -255,10 +286,10 @@ border:1px solid #e4e4e0;border-radius:4px}.bad{color:#b0413e}
 
 def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
     k = episode.info.episode
+    tasks = html.escape(printable(", ".join(episode.info.tasks)))
     parts = [
         f"<h2 id='e{k}'>Episode {k}</h2>",
-        f"<p>{html.escape(', '.join(episode.info.tasks))} · {episode.info.length} frames · "
-        f"{episode.info.duration_s:.1f} s</p>",
+        f"<p>{tasks} · {episode.info.length} frames · {episode.info.duration_s:.1f} s</p>",
     ]
     for camera in dataset.info.cameras:
         name = f"episode-{k:06d}-{camera}.jpg".replace("/", "_")
@@ -294,7 +325,7 @@ def _page(dataset: Dataset, sections: Sequence[str], overview: str) -> str:
     )
     title = html.escape(dataset.root.absolute().name)
     return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{_OWN}"
         f"<title>{title}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{title}</h1><p>{html.escape(summary)}</p>{shown}"
         f"<img src='{overview}' alt='overview'>" + "\n".join(sections) + "</body></html>\n"

@@ -37,7 +37,7 @@ from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, Text, read_pipeli
 from .smolvla import UNUSED, SmolVla, vision_precision
 from .smolvla_config import SmolVlaConfig, VlmConfig, parse_vlm
 from .weights import FILE as WEIGHTS
-from .weights import Entry, check_weights, opened, read_header, read_tensor
+from .weights import Entry, check_weights, opened, read_header, read_tensor, refuse_pointers
 
 CONFIG = "config.json"
 # The file that makes a directory an exported policy, see export.
@@ -119,6 +119,7 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             found="a file" if path.exists() else "nothing",
             mend="give the local path of a pretrained_model directory",
         )
+    refuse_pointers(path)
     content = read_object(path / CONFIG)
     stated = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
     config = _without(stated, choices, path / CONFIG)

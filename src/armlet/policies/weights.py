@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from armlet.files import check_file, open_file, parse_json
+from armlet.files import FileError, check_file, open_file, parse_json
 
 from .errors import CheckpointError
 
@@ -71,6 +71,15 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise _damaged(path, f"a header that is a {type(header).__name__}")
     header.pop("__metadata__", None)
     return _entries(header, size - 8 - length, path)
+
+
+def refuse_pointers(folder: Path) -> None:
+    """Raise CheckpointError if a file of a checkpoint is no file, or a Git LFS pointer."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            check_file(path)
+        except (FileError, FileNotFoundError) as error:
+            raise _damaged(path, error) from error
 
 
 @contextmanager

@@ -1,0 +1,143 @@
+"""What commands print of files that others wrote, and that they stop when nobody reads."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
+from made_episodes import CONTRACT, made, record
+
+from armlet.arm import CalibrationError
+from armlet.arm.calibration import load
+from armlet.cli.main import main
+from armlet.episodes import DatasetWriter, layout
+
+CASES = Path(__file__).parents[3] / "shared/cases"
+EVIL = "\x1b[2J\x1b]0;owned\x07\u202e pick"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return made(tmp_path / "set", (3, 4))
+
+
+def case(name):
+    found = sorted(CASES.glob(name))
+    if not found:
+        pytest.skip(f"{CASES / name} is not here")
+    return found[0]
+
+
+def hidden(text):
+    return sorted({letter for letter in text if not letter.isprintable()} - set("\n\t"))
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+@pytest.mark.parametrize("verb", ["info", "check", "repair", "stats"])
+def test_escape_sequences_of_a_task_or_robot_are_not_printed(root, capsys, verb, words):
+    """S13: terminal escapes of task strings were printed."""
+    with DatasetWriter(root, CONTRACT) as writer:
+        record(writer, 2, EVIL)
+    info = json.loads((root / layout.INFO).read_text())
+    info["robot_type"] = EVIL
+    (root / layout.INFO).write_text(json.dumps(info))
+    if words and verb in ("repair", "stats"):
+        words = ()
+    main(["dataset", verb, str(root), *words])
+    said = capsys.readouterr()
+    assert hidden(said.out + said.err) == []
+    if verb == "info":
+        assert "pick" in said.out
+        assert "\\x1b[2J" in said.out or json.loads(said.out)["robot"] == EVIL
+
+
+def test_a_task_of_5_mb_is_not_printed_in_full(root, capsys):
+    with DatasetWriter(root, CONTRACT) as writer:
+        record(writer, 2, "pick " * 1_000_000)
+    for verb in ("info", "check", "repair"):
+        main(["dataset", verb, str(root)])
+    said = capsys.readouterr()
+    assert len(said.out + said.err) < 10_000
+    assert "more characters" in said.out
+
+
+def test_names_in_a_refusal_are_made_safe(root, capsys):
+    info = json.loads((root / layout.INFO).read_text())
+    info["codebase_version"] = EVIL
+    (root / layout.INFO).write_text(json.dumps(info))
+    for verb in ("info", "check", "repair", "stats", "view"):
+        assert main(["dataset", verb, str(root)]) == 1
+    assert main(["dataset", "convert", str(root), str(root.parent / "out")]) == 1
+    said = capsys.readouterr()
+    assert hidden(said.out + said.err) == []
+    assert "\\x1b[2J" in said.err
+
+
+@pytest.mark.parametrize("verb", [("info",), ("info", "--json"), ("check", "--no-video")])
+def test_case_38_a_closed_pipe_is_a_quiet_end(root, verb):
+    """Piped into a program that reads nothing, as `| head -0` is."""
+    with DatasetWriter(root, CONTRACT) as writer:
+        for number in range(3):
+            record(writer, 1, f"task {number} " * 20_000)
+    (root / "videos/observation.images.wrist/chunk-000/file-001.mp4").unlink()
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "armlet.cli.main", "dataset", verb[0], str(root), *verb[1:]]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_case_31_the_weights_of_a_policy_that_are_a_pointer_are_called_one(capsys):
+    pytest.importorskip("torch")
+    folder = case("31-*/lfs_policy")
+    assert main(["policy", "inspect", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "Git LFS pointer" in said
+    assert "git lfs pull" in said
+
+
+def test_case_33_lerobots_calibration_of_before_mid_2025_is_recognized():
+    with pytest.raises(CalibrationError, match=r"before mid-2025.*calibrate the arm again"):
+        load(case("33-*/old_lists.json"))
+
+
+def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "index.html").write_text("<p>mine</p>")
+    assert main(["dataset", "view", str(root), "--output", str(page)]) == 1
+    assert "is no page of" in capsys.readouterr().err
+    assert (page / "index.html").read_text() == "<p>mine</p>"
+    shutil.rmtree(page)
+    for _ in range(2):
+        assert main(["dataset", "view", str(root), "--output", str(page)]) == 0
+    (page / "overview.png").unlink()
+    (page / "overview.png").symlink_to(tmp_path / "precious.png")
+    assert main(["dataset", "view", str(root), "--output", str(page)]) == 1
+    assert not (tmp_path / "precious.png").exists()
+
+
+def test_the_demo_removes_no_dataset_that_it_did_not_make(root, tmp_path):
+    pytest.importorskip("rclpy")
+    from armlet.demo.demo import DemoPlan, prepare
+    from armlet.demo.director import DemoError
+
+    output = tmp_path / "mine"
+    shutil.copytree(root, output / "dataset")
+    plan = DemoPlan(output=output, demonstrations=1, reaches=1, seed=0, simulated=True)
+    with pytest.raises(DemoError, match="was not made by"):
+        prepare(plan)
+    assert (output / "dataset" / layout.INFO).exists()
+    shutil.rmtree(output)
+    for _ in range(2):
+        prepare(plan)
+        assert not plan.dataset.exists()
+        plan.dataset.mkdir()
