@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             f"warning: largest error: expected at most {PARITY:g}, found {worst:.2g} (units: "
             f"{unit_name(manifest)}); rounding may reach it where actions spread widely, the other "
             "backend may be nearer",
-            file=sys.stderr,
+            error=True,
         )
     return 0
 
