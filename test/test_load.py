@@ -1,0 +1,100 @@
+"""The watcher says once that the computer does not keep up, with figures, and once that it does."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from armlet.lateness import busy_loops
+from armlet.load import Rate, Shares, Times, Watcher, times_of
+
+LONG_S = 60.0
+
+
+class Machine:
+    """Processes that wait for a given share of the time, on a clock that is stepped."""
+
+    def __init__(self):
+        self.now_s, self.waiting, self.rates = 100.0, {"servo_bus": 0.0, "aligner": 0.0}, {}
+        self._waited = dict.fromkeys(self.waiting, 0.0)
+        self.watcher = Watcher(self.times, load=lambda: 13.2, cpus=2)
+        self.pids = {label: n for n, label in enumerate(self.waiting)}
+
+    def times(self, pid):
+        label = list(self.waiting)[pid]
+        return Times(0.3 * self.now_s, self._waited[label])
+
+    def run(self, seconds):
+        said = []
+        for _ in range(seconds):
+            self.now_s += 1.0
+            for label, share in self.waiting.items():
+                self._waited[label] += share
+            said.append(self.watcher.look(self.now_s, self.pids, self.rates))
+        return [text for text in said if text]
+
+
+def test_it_says_once_who_is_starved_and_once_that_it_is_over():
+    machine = Machine()
+    assert machine.run(10) == []
+    machine.waiting["aligner"] = 0.6
+    assert machine.run(30) == [
+        "this computer does not keep up: aligner waits for a processor 67 % of the time it has "
+        "work; load 13 on 2 cores"
+    ]
+    assert machine.watcher.overloaded
+    machine.waiting["aligner"] = 0.0
+    assert machine.run(30) == ["this computer keeps up again; load 13 on 2 cores"]
+    assert not machine.watcher.overloaded
+
+
+def test_a_slow_cycle_comes_first_with_its_rate():
+    machine = Machine()
+    machine.rates = {"servo_bus": Rate(38.0, 100.0)}
+    (said,) = machine.run(10)
+    assert said == (
+        "this computer does not keep up: servo_bus runs at 38 of 100 Hz; load 13 on 2 cores"
+    )
+
+
+def test_a_moment_is_not_worth_a_word():
+    machine = Machine()
+    machine.run(5)
+    machine.waiting["aligner"] = 0.5
+    machine.run(1)
+    machine.waiting["aligner"] = 0.0
+    assert machine.run(20) == []
+
+
+def test_shares_are_of_the_time_looked_at():
+    machine = Machine()
+    machine.waiting["aligner"] = 0.5
+    machine.run(10)
+    shares = machine.watcher.shares()
+    assert shares["aligner"] == Shares(pytest.approx(0.3), pytest.approx(0.5))
+    assert shares["servo_bus"].waited == 0.0
+
+
+def test_a_process_that_ended_is_none_and_one_that_starts_anew_begins_anew():
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    assert times_of(done.pid) is None
+    watcher = Watcher(lambda pid: None, load=lambda: 0.0, cpus=1)
+    assert watcher.look(1.0, {"gone": 1}, {}) == ""
+    assert watcher.shares() == {}
+
+
+def test_the_kernels_figures_of_a_process_that_must_wait():
+    """Four busy loops share one processor: each waits about three quarters of the time."""
+    cpu = min(os.sched_getaffinity(0))
+    with busy_loops(4, LONG_S, cpu):
+        pid = int(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()[0])
+        first, begun_s = times_of(pid), time.monotonic()
+        while times_of(pid).ran_s < first.ran_s + 0.2:
+            assert time.monotonic() < begun_s + LONG_S
+            time.sleep(0.05)
+        last = times_of(pid)
+    assert last.waited_s - first.waited_s > last.ran_s - first.ran_s
