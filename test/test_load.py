@@ -1,13 +1,17 @@
 """The watcher says once that the computer does not keep up, with figures, and once that it does."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from armlet import supervisor
+from armlet.bringup import NodeSpec
 from armlet.lateness import busy_loops
 from armlet.load import Rate, Shares, Times, Watcher, times_of
 
@@ -98,3 +102,55 @@ def test_the_kernels_figures_of_a_process_that_must_wait():
             time.sleep(0.05)
         last = times_of(pid)
     assert last.waited_s - first.waited_s > last.ran_s - first.ran_s
+
+
+class Heard:
+    """A text file that can be waited on."""
+
+    def __init__(self):
+        self.text, self._changed = "", threading.Condition()
+
+    def write(self, text):
+        with self._changed:
+            self.text += text
+            self._changed.notify_all()
+
+    def flush(self):
+        """Nothing is buffered."""
+
+    def wait_for(self, text):
+        with self._changed:
+            assert self._changed.wait_for(lambda: text in self.text, LONG_S), self.text
+
+
+def test_the_supervisor_says_that_its_nodes_are_starved_once_and_that_it_is_over(
+    monkeypatch, tmp_path
+):
+    """Four nodes that want one processor; then they rest."""
+    cpu = min(os.sched_getaffinity(0))
+    loop = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
+    monkeypatch.setattr(supervisor, "command", lambda spec, _: [sys.executable, "-c", loop])
+    monkeypatch.setattr(supervisor, "LOAD_GRACE_S", 0.0)
+    heard = Heard()
+    graph = supervisor.Supervisor([NodeSpec("loop", f"node_{n}", {}) for n in range(4)], heard)
+    graph.start(tmp_path)
+    try:
+        heard.wait_for("waits for a processor")
+        for process in graph.processes.values():
+            process.send_signal(signal.SIGSTOP)
+        heard.wait_for("keeps up again")
+    finally:
+        for process in graph.processes.values():
+            process.kill()
+        graph.stop()
+    assert heard.text.count("does not keep up") == 1
+    assert heard.text.count("keeps up again") == 1
+
+
+def test_in_simulated_time_a_busy_computer_is_nothing_to_speak_of(monkeypatch, tmp_path):
+    monkeypatch.setattr(supervisor, "command", lambda spec, _: [sys.executable, "-c", "input()"])
+    graph = supervisor.Supervisor([NodeSpec("loop", "node", {"use_sim_time": True})], Heard())
+    graph.start(tmp_path)
+    graph.stop()
+    assert "load" not in [thread.name for thread in threading.enumerate()]
+    assert graph.overload == ""
