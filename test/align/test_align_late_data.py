@@ -260,6 +260,21 @@ def test_a_stamp_may_be_late_but_not_of_the_future(late_ms, timing):
     assert judge(came)[-1] is timing
 
 
+def test_after_a_pause_of_this_node_what_it_explains_may_come_slowly():
+    """Beside other programs the burst takes as long as its stamps span; then it is in time."""
+    for paused_ns, kind in ((3 * S, Timing.LATE), (0, Timing.OFFSET)):
+        punctuality = Punctuality(MAX_WAIT_S)
+        punctuality.judge(START_NS, START_NS)
+        timings = [
+            punctuality.judge(START_NS + k * 33 * MS, START_NS + 3 * S + k * 20 * MS, paused_ns)
+            for k in range(1, 60)
+        ]
+        assert timings[-1] is kind
+        assert (Timing.OFFSET in timings) is (kind is Timing.OFFSET)
+        at_ns = START_NS + 10 * S
+        assert punctuality.judge(at_ns, at_ns) is Timing.IN_TIME
+
+
 def test_a_slow_stream_is_in_time_within_the_wait_that_was_asked_for():
     assert set(judge(steady(20, 800), usual_s=1.0)) == {Timing.IN_TIME}
 

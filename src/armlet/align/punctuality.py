@@ -51,13 +51,13 @@ class Punctuality:
 
         paused_ns: this program was not run for so long, which may be why it is old: SKIPPED then.
         """
-        timing = self._judge(stamp_ns, received_ns)
         own_ns = received_ns - stamp_ns - paused_ns
+        timing = self._judge(stamp_ns, received_ns, own_ns)
         if timing is Timing.OLD and own_ns <= PLAUSIBLE_S * 1e9:
             return Timing.SKIPPED
         return Timing.SKIPPED if timing is Timing.OFFSET and own_ns <= self._usual_ns else timing
 
-    def _judge(self, stamp_ns: int, received_ns: int) -> Timing:
+    def _judge(self, stamp_ns: int, received_ns: int, own_ns: int) -> Timing:
         late_ns = received_ns - stamp_ns
         if late_ns < -FUTURE_S * 1e9:
             return Timing.FUTURE
@@ -72,7 +72,7 @@ class Punctuality:
             self._offset = True
         elif self._run is None:
             self._run = stamp_ns, received_ns
-        else:
+        elif own_ns > self._usual_ns:  # what this program's own pause explains may come at any pace
             stamps_ns, took_ns = stamp_ns - self._run[0], received_ns - self._run[1]
             self._offset |= stamps_ns >= _SPAN_NS and took_ns * _BURST > stamps_ns
         return Timing.OFFSET if self._offset else Timing.LATE
