@@ -260,6 +260,21 @@ def test_a_stamp_may_be_late_but_not_of_the_future(late_ms, timing):
     assert judge(came)[-1] is timing
 
 
+def test_after_a_pause_of_this_node_what_it_explains_may_come_slowly():
+    """Beside other programs the burst takes as long as its stamps span; then it is in time."""
+    for paused_ns, kind in ((3 * S, Timing.LATE), (0, Timing.OFFSET)):
+        punctuality = Punctuality(MAX_WAIT_S)
+        punctuality.judge(START_NS, START_NS)
+        timings = [
+            punctuality.judge(START_NS + k * 33 * MS, START_NS + 3 * S + k * 20 * MS, paused_ns)
+            for k in range(1, 60)
+        ]
+        assert timings[-1] is kind
+        assert (Timing.OFFSET in timings) is (kind is Timing.OFFSET)
+        at_ns = START_NS + 10 * S
+        assert punctuality.judge(at_ns, at_ns) is Timing.IN_TIME
+
+
 def test_a_slow_stream_is_in_time_within_the_wait_that_was_asked_for():
     assert set(judge(steady(20, 800), usual_s=1.0)) == {Timing.IN_TIME}
 
@@ -332,13 +347,14 @@ def test_a_backlog_beyond_use_is_dropped_whole_and_said_once():
 
 
 def test_an_old_stamp_after_a_pause_of_this_node_is_not_the_publishers_fault():
-    for paused in (False, True):
+    for paused_s in (0, 1, 15):
         aligner = new_aligner()
         aligner.arrive(Sample("cam", START_NS, 0), START_NS)
-        timing = aligner.arrive(Sample("cam", START_NS + S, 0), START_NS + 21 * S, paused)
+        timing = aligner.arrive(Sample("cam", START_NS + S, 0), START_NS + 21 * S, paused_s * S)
         account = aligner.ledger.streams["cam"]
-        assert timing is Timing.OLD
-        assert (account.refused, account.skipped) == ((0, 1) if paused else (1, 0))
+        # A pause that explains a part of its age only is no excuse.
+        assert timing is (Timing.SKIPPED if paused_s == 15 else Timing.OLD)
+        assert (account.refused, account.skipped) == ((0, 1) if paused_s == 15 else (1, 0))
 
 
 def test_what_waits_and_what_was_skipped_says_why_rows_are_missing():

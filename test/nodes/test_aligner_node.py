@@ -153,6 +153,9 @@ def test_a_joint_that_is_not_always_read_is_interpolated_and_counted():
         )
 
 
+STATE = "apart/aligner: state"
+
+
 def test_what_came_while_it_was_not_run_for_seconds_costs_no_frame():
     with running([APART]) as graph:
         streams = Streams(graph, "apart")
@@ -166,21 +169,25 @@ def test_what_came_while_it_was_not_run_for_seconds_costs_no_frame():
             until = time.monotonic() + seconds
             return lambda: time.monotonic() > until
 
-        streams.feed("frames", lambda: len(streams.frames) > 20, step)
+        # By its own account: this process may be too slow to hear each frame of the burst.
+        def account():
+            return {k: int(n) for k, n in streams.status(STATE)[0].items() if n.isdigit()}
+
+        streams.feed("frames", lambda: account().get("used", 0) > 20, step)
+        before, begun_ns = account(), time.time_ns()
         process.send_signal(signal.SIGSTOP)
         try:
             streams.feed("the end of the pause", fed(3.0), step)
         finally:
             process.send_signal(signal.SIGCONT)
-        resumed_ns = time.time_ns()
+        expected = round((time.time_ns() - begun_ns) * 30 / 1e9)
 
         def caught_up():
-            return to_ns(streams.frames[-1].header.stamp) > resumed_ns + 1e9
+            return account()["used"] > before["used"] + expected + 30
 
         streams.feed("frames from after the pause", caught_up, step)
-        stamps = [to_ns(frame.header.stamp) for frame in streams.frames]
-        assert max(np.diff(stamps)) < 1.5e9 / 30
-        assert parse_ledger(streams.skews[-1])["state"].get("refused", 0) == 0
+        lost = ("stale", "future", "never_seen", "refused", "late", "skipped", "overflow")
+        assert {what: account()[what] - before[what] for what in lost} == dict.fromkeys(lost, 0)
 
 
 def test_two_arms_make_one_vector():

@@ -146,14 +146,14 @@ class Aligner:
             return {}
         return {name: frames for name, s in self._streams.items() if not s.passed(at_ns)}
 
-    def arrive(self, sample: Sample, received_ns: int, paused: bool = False) -> Timing:
+    def arrive(self, sample: Sample, received_ns: int, paused_ns: int = 0) -> Timing:
         """Take a sample that came at a time of the stamps' clock, unless its stamp is wrong.
 
-        A late one is held until one of its stream is in time again. paused: this program was not
-        run, which an old stamp is put down to. KeyError for a foreign stream.
+        A late one is held until one of its stream is in time again. paused_ns: this program was
+        not run for so long, which an old stamp may be put down to. KeyError for a foreign stream.
         """
         held = self._held[sample.stream]
-        timing = self._punctuality[sample.stream].judge(sample.stamp_ns, received_ns)
+        timing = self._punctuality[sample.stream].judge(sample.stamp_ns, received_ns, paused_ns)
         account = self.ledger.streams[sample.stream]
         if timing is Timing.LATE:
             held.append(sample)
@@ -164,7 +164,7 @@ class Aligner:
         if timing is Timing.IN_TIME:
             for each in (*held, sample):
                 self.push(each.stream, each.stamp_ns, each.value, each.fingerprint)
-        elif paused and timing is not Timing.FUTURE:
+        elif timing is Timing.SKIPPED:
             account.skipped += 1 + len(held)
         else:
             account.refused += 1 + len(held)

@@ -33,9 +33,9 @@ class Backlog:
         return self._waited_ns * 1e-9
 
     @property
-    def paused(self) -> bool:
-        """Whether the program was not run a while ago, so that what comes may be old by that."""
-        return self._pauses.behind_ns > 0
+    def paused_ns(self) -> int:
+        """How long the program was not run a while ago: what comes may be older by so much."""
+        return self._pauses.behind_ns
 
     def __str__(self) -> str:
         return f"this node is {self.behind_s:.1f} s behind: that long messages wait for it"

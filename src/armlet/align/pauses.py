@@ -4,8 +4,8 @@ from __future__ import annotations
 
 # A turn that comes this late was no ordinary one: the program was not run, or was busy.
 PAUSE_NS = 50_000_000
-# Queues hold no more than some seconds.
-LONGEST_NS = 10_000_000_000
+# What is older than this is nobody's any more.
+LONGEST_NS = 60_000_000_000
 
 
 class Pauses:

@@ -28,6 +28,7 @@ class Timing(enum.StrEnum):
     LATE = "late"
     OFFSET = "never in time"
     OLD = "too old"
+    SKIPPED = "old because this program was not run"
     FUTURE = "from the future"
 
 
@@ -45,8 +46,18 @@ class Punctuality:
         self._offset = True
         """Until a message is in time, nobody knows whose clock is right."""
 
-    def judge(self, stamp_ns: int, received_ns: int) -> Timing:
-        """What a message is. LATE ones may be used once one is IN_TIME, and not after an OFFSET."""
+    def judge(self, stamp_ns: int, received_ns: int, paused_ns: int = 0) -> Timing:
+        """What a message is. LATE ones may be used once one is IN_TIME, and not after an OFFSET.
+
+        paused_ns: this program was not run for so long, which may be why it is old: SKIPPED then.
+        """
+        own_ns = received_ns - stamp_ns - paused_ns
+        timing = self._judge(stamp_ns, received_ns, own_ns)
+        if timing is Timing.OLD and own_ns <= PLAUSIBLE_S * 1e9:
+            return Timing.SKIPPED
+        return Timing.SKIPPED if timing is Timing.OFFSET and own_ns <= self._usual_ns else timing
+
+    def _judge(self, stamp_ns: int, received_ns: int, own_ns: int) -> Timing:
         late_ns = received_ns - stamp_ns
         if late_ns < -FUTURE_S * 1e9:
             return Timing.FUTURE
@@ -61,7 +72,7 @@ class Punctuality:
             self._offset = True
         elif self._run is None:
             self._run = stamp_ns, received_ns
-        else:
+        elif own_ns > self._usual_ns:  # what this program's own pause explains may come at any pace
             stamps_ns, took_ns = stamp_ns - self._run[0], received_ns - self._run[1]
             self._offset |= stamps_ns >= _SPAN_NS and took_ns * _BURST > stamps_ns
         return Timing.OFFSET if self._offset else Timing.LATE

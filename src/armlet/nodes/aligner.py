@@ -208,13 +208,11 @@ class AlignerNode(ArmletNode):
                 return
             sample = Sample(name, stamp_ns, value, fingerprint, received_ns)
             self._backlog.turn(now_ns, self.clock.steady_ns())
-            timing = aligner.arrive(sample, received_ns, self._backlog.paused)
-            if timing not in (Timing.IN_TIME, Timing.LATE):
-                if timing is not Timing.FUTURE and self._backlog.paused:
-                    return
+            timing = aligner.arrive(sample, received_ns, self._backlog.paused_ns)
+            if timing in (Timing.OFFSET, Timing.OLD, Timing.FUTURE):
                 self._say_refused(name, source.why_refused(timing, stamp_ns, received_ns))
-                return
-            self._emit()
+            else:
+                self._emit()
 
         return with_reception(receive)
 
