@@ -19,7 +19,7 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from .cdr import CdrError, read_trajectory
-from .messages import diagnostic
+from .messages import MessageError, diagnostic
 
 _KIB = 1024
 _TEXT_SHOWN = 500
@@ -86,7 +86,7 @@ class GuardedInbox:
         if (topic, type(error)) in self._drops_reported:
             return
         self._drops_reported.add((topic, type(error)))
-        refused = isinstance(error, TooLong | CdrError)
+        refused = isinstance(error, TooLong | CdrError | MessageError)
         told = str(error) if refused else "".join(traceback.format_exception(error))
         self.get_logger().error(
             f"a message on {topic} was dropped, further ones are only counted: {told}"

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.arm import Trajectory
@@ -21,6 +21,9 @@ from armlet.camera import CameraError, Intrinsics, jpeg
 from .cdr import TrajectoryMessage
 from .stamps import to_ns as to_ns
 from .stamps import to_time as to_time
+
+LONGEST_TASK = 2000
+"""Characters of an instruction; those of LeRobot's datasets have a few hundred."""
 
 _SECOND_NS = 1_000_000_000
 _LATEST_NS = 2**63
@@ -212,6 +215,17 @@ def _skew_label(message: Float64MultiArray) -> dict[str, Any]:
     if not isinstance(label, dict):
         raise MessageError("not a skew message: its label is not a table")
     return label
+
+
+def instruction(message: String) -> str:
+    """A task in words: one line that can be shown and stored. Raises MessageError."""
+    text = message.data
+    if len(text) > LONGEST_TASK or not text.isprintable():
+        raise MessageError(
+            f"a task must be one line of at most {LONGEST_TASK} characters, found {len(text)}: "
+            f"{text[:80]!r}"
+        )
+    return str(text)
 
 
 def diagnostic(
