@@ -69,22 +69,44 @@ run(Faulty)
 """
 
 
-@pytest.mark.parametrize("method", ["_on_command", "_publish", "diagnostics"])
-def test_an_exception_in_any_callback_ends_the_node_with_torque_off(bench, tmp_path, method):
+def faulty(tmp_path, method):
     line = command(follower(tmp_path / "follower"), tmp_path)
     module = line.index("-m")
     line[module : module + 2] = ["-c", FAULTY.format(method=method)]
-    director = Director()
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("method", ["_publish", "diagnostics"])
+def test_an_exception_in_the_cycle_or_a_timer_ends_the_node_with_torque_off(
+    bench, tmp_path, method
+):
+    process = faulty(tmp_path, method)
     try:
         wait_for_torque(bench, [1] * 6)
-        while process.poll() is None and method == "_on_command":
-            director.command(["gripper"], [0.0])
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.02)
         assert process.wait(30) == 1
         assert torque(bench) == [0] * 6
         assert "a fault of our own" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(bench, tmp_path):
+    director = Director()
+    process = faulty(tmp_path, "_on_command")
+    try:
+        wait_for_torque(bench, [1] * 6)
+        dropped = "servo_bus: messages"
+        while dropped not in director.seen.messages() and process.poll() is None:
+            director.command(["gripper"], [0.0])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        assert "a fault of our own" in director.seen.messages()[dropped]
+        assert torque(bench) == [1] * 6
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert torque(bench) == [0] * 6
+        assert process.stderr.read().count("a fault of our own") == 1
     finally:
         process.kill()
         process.communicate()

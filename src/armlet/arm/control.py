@@ -29,6 +29,9 @@ from .trajectory import Trajectory, blend
 from .units import Vector
 from .upkeep import Upkeep
 
+MAX_AHEAD_S = 3600.0
+"""A trajectory whose end lies further ahead than this is not one that anybody waits for."""
+
 _MISSED_IN_A_ROW = 5
 _RELEASE_AGAIN_S = 1.0
 
@@ -131,6 +134,8 @@ class Control:
         last_error: why it is lost, silent, unproven or not armed any more.
         counts: since start.
         protection: the joints' conditions and what was done about them.
+        excess: what of the last command or trajectory lies outside the calibrated range and is
+            clamped, in words; empty if nothing does.
     """
 
     def __init__(
@@ -149,6 +154,7 @@ class Control:
         self.counts = ControlCounts()
         self.state = State.UNARMED
         self.last_error = ""
+        self.excess = ""
         self._find_ports = find_ports
         self._clock = clock
         self._lock = threading.RLock()
@@ -327,9 +333,10 @@ class Control:
             setpoint = self._armed()
             ordered = self.guard.order(names, positions)
             delay_ns = round(self.settings.command_delay_s * 1e9)
-            age_s = (now_ns - stamp_ns) * 1e-9 if stamp_ns else 0.0
-            if abs(age_s) > self.settings.command_timeout_s:
-                raise self.guard.refuse(f"the command's stamp is {age_s:.2f} s old")
+            age_ns = now_ns - stamp_ns if stamp_ns else 0
+            if abs(age_ns) > round(self.settings.command_timeout_s * 1e9):
+                raise self.guard.refuse(f"the command's stamp is {_seconds(age_ns)} old")
+            self.excess = self.guard.excess(ordered)
             self._ignore(~np.isnan(ordered))
             if self._trajectory is not None:
                 self.counts.preempted += self._trajectory.end_ns >= now_ns
@@ -345,16 +352,17 @@ class Control:
         at ramp_velocity. It takes over from a trajectory in play, or one that has ended less than
         command_timeout_s ago, within blend_s, without a jump. At its last point the arm holds, at
         once, or, held up on its way, when it gets there, command_timeout_s later at most.
-        Raises CommandRefused if joints are unknown or missing, all its points are past, or the arm
-        is not armed.
+        Raises CommandRefused if joints are unknown or missing, a position is none that a joint can
+        mean, all its points are past, its end is further than MAX_AHEAD_S ahead, or the arm is not
+        armed.
         """
         with self._lock:
             setpoint = self._armed()
             positions = trajectory.positions[:, self._columns(names, trajectory)]
+            self.guard.require_plausible(positions)
             self.guard.require_inside(positions)
-            if trajectory.end_ns < now_ns:
-                late_s = (now_ns - trajectory.end_ns) * 1e-9
-                raise self.guard.refuse(f"all points of the trajectory are past, by {late_s:.2f} s")
+            self._require_due(trajectory, now_ns)
+            self.excess = self.guard.excess(positions)
             if self._commands.due:
                 self.counts.preempted += 1
                 return False
@@ -369,6 +377,17 @@ class Control:
                     self.state, self._how = State.TRAJECTORY, ""
             self._trajectory = motion
             return True
+
+    def _require_due(self, trajectory: Trajectory, now_ns: int) -> None:
+        left_ns = trajectory.end_ns - now_ns
+        if left_ns < 0:
+            late = _seconds(-left_ns)
+            raise self.guard.refuse(f"all points of the trajectory are past, by {late}")
+        if left_ns > round(MAX_AHEAD_S * 1e9):
+            raise self.guard.refuse(
+                f"the trajectory ends {_seconds(left_ns)} from now, at most {MAX_AHEAD_S:g} s are "
+                "taken; look at its stamp and time_from_start"
+            )
 
     def _led_up_to(self, motion: Trajectory, setpoint: Setpoint) -> Trajectory:
         """A single point is a place: a motion to it at the speed of joining."""
@@ -602,3 +621,9 @@ class Control:
                 f"{self.arm.servos.told([powerless])} was found without torque: it lost its power "
                 "for a moment, and its settings with it; check supply and cables, then arm anew"
             )
+
+
+def _seconds(duration_ns: int) -> str:
+    """A duration of any size, for messages."""
+    seconds, rest_ns = divmod(abs(duration_ns), 10**9)
+    return f"{'-' * (duration_ns < 0)}{seconds}.{rest_ns // 10**7:02d} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +19,14 @@ MAX_ACCELERATION = 100.0
 """rad/s^2. Human leaders in real SO-101 recordings reach 91 (second differences at 30 Hz), so that
 their motion passes as it is. The servo's own profile is limited to 39 (Acceleration 254)."""
 
+IMPLAUSIBLE_RAD = 3 * math.pi
+"""A calibrated range is at most half a turn to either side of zero. A position of three times that
+is no excess but another unit, or nonsense."""
+
 _SAME_TICK = RADIANS_PER_TICK / 2
+_FULL_TURN_DEGREES = 360.0
+_NAMES_SHOWN = 8
+_NAME_SHOWN = 40
 
 
 class CommandRefused(ValueError):
@@ -103,28 +111,67 @@ class Guard:
     def order(self, names: Sequence[str], positions: Sequence[float]) -> Vector:
         """Named positions as a vector (n,) in joint order, NaN where a joint is not named.
 
-        Raises CommandRefused on unknown or doubled joints, non-finite or missing numbers, and on
-        positions outside the calibrated range where these are refused.
+        Raises CommandRefused on unknown or doubled joints, non-finite or missing numbers, on
+        positions that no joint can mean, and on positions outside the calibrated range where these
+        are refused.
         """
+        if len(names) != len(positions):
+            raise self.refuse(f"{len(names)} joint names with {len(positions)} positions")
+        columns = self._columns(names)
         values = np.asarray(positions, np.float64)
-        columns = self._columns(tuple(names))
-        if values.shape != (len(names),):
-            raise self.refuse(f"{len(names)} joint names with {values.size} positions")
         if not np.isfinite(values).all():
             raise self.refuse(f"positions must be finite, found {values.tolist()}")
         ordered = np.full(len(self.joints), np.nan)
         ordered[columns] = values
+        self.require_plausible(ordered)
         self.require_inside(ordered)
         return ordered
 
-    def _columns(self, names: tuple[str, ...]) -> list[int]:
+    def require_plausible(self, positions: Vector) -> None:
+        """Refuse positions (..., n) that no joint can mean, before anything is computed from them.
+
+        NaN stands for no position. Raises CommandRefused naming a joint, its value and the unit.
+        """
+        rows = positions.reshape(-1, len(self.joints))
+        beyond = np.abs(rows) > IMPLAUSIBLE_RAD
+        if not beyond.any():
+            return
+        row, column = (int(index) for index in np.argwhere(beyond)[0])
+        value = float(rows[row, column])
+        degrees = abs(value) <= _FULL_TURN_DEGREES
+        guess = "looks like degrees" if degrees else "is beyond what any joint can reach"
+        raise self.refuse(
+            f"positions are radians; {value:g} for {self.joints[column]} {guess} (its calibrated "
+            f"range is {self.lower[column]:.2f} to {self.upper[column]:.2f} rad)"
+        )
+
+    def excess(self, positions: Vector) -> str:
+        """Which joints of positions (..., n) lie outside the calibrated range, and by how much.
+
+        Empty if none does. NaN stands for no position.
+        """
+        beyond = np.fmax(self.lower - positions, positions - self.upper)
+        farthest = np.fmax.reduce(beyond.reshape(-1, len(self.joints)), axis=0)
+        return ", ".join(
+            f"{joint} by {far:.3f} rad"
+            for joint, far in zip(self.joints, farthest, strict=True)
+            if far > _SAME_TICK
+        )
+
+    def _columns(self, given: Sequence[str]) -> list[int]:
         """Where the named joints stand; remembered, for commanders do not change their names."""
+        if len(given) > len(self.joints):
+            shown = [name[:_NAME_SHOWN] for name in given[:_NAMES_SHOWN]]
+            raise self.refuse(
+                f"joints must be among {list(self.joints)}, each once; found {len(given)} names, "
+                f"{shown} first"
+            )
+        names = tuple(given)
         if names and names == self._known[0]:
             return self._known[1]
         if not names or len(set(names)) != len(names) or not set(names) <= set(self.joints):
-            raise self.refuse(
-                f"joints must be among {list(self.joints)}, each once; found {list(names)}"
-            )
+            shown = [name[:_NAME_SHOWN] for name in names]
+            raise self.refuse(f"joints must be among {list(self.joints)}, each once; found {shown}")
         self._known = names, [self.joints.index(name) for name in names]
         return self._known[1]
 
@@ -135,15 +182,8 @@ class Guard:
         """
         if self.beyond_limits != BeyondLimits.REFUSE:
             return
-        beyond = np.fmax(self.lower - positions, positions - self.upper)
-        farthest = np.fmax.reduce(beyond.reshape(-1, len(self.joints)), axis=0)
-        if (farthest > _SAME_TICK).any():
-            told = ", ".join(
-                f"{joint} by {far:.3f} rad"
-                for joint, far in zip(self.joints, farthest, strict=True)
-                if far > _SAME_TICK
-            )
-            raise self.refuse(f"outside the calibrated range: {told}")
+        if excess := self.excess(positions):
+            raise self.refuse(f"outside the calibrated range: {excess}")
 
     def inside(self, target: Vector) -> Vector:
         """The nearest position (n,) within the calibrated range.

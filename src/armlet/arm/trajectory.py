@@ -8,6 +8,9 @@ import numpy as np
 
 from .units import Vector
 
+MAX_TIME_S = 86_400.0
+"""A point's time after the stamp, at most: a day. Sums of times stay exact to the nanosecond."""
+
 _BLEND_STEPS = 10
 
 
@@ -15,7 +18,8 @@ _BLEND_STEPS = 10
 class Trajectory:
     """Points of a motion: radians (k, n) at times_s (k,) after stamp_ns (Unix time).
 
-    Raises ValueError unless there is a point, times ascend strictly and all numbers are finite.
+    Raises ValueError unless there is a point, times ascend strictly and stay within MAX_TIME_S,
+    and all numbers are finite.
     """
 
     stamp_ns: int
@@ -30,6 +34,11 @@ class Trajectory:
             raise ValueError(f"{points} times, but positions of shape {self.positions.shape}")
         if not (np.isfinite(self.times_s).all() and np.isfinite(self.positions).all()):
             raise ValueError("a trajectory must be finite; found NaN or infinity")
+        longest_s = float(np.abs(self.times_s).max())
+        if longest_s > MAX_TIME_S:
+            raise ValueError(
+                f"time_from_start must be within {MAX_TIME_S:g} s, found {longest_s:g} s"
+            )
         if (np.diff(self.times_s) <= 0).any():
             raise ValueError("time_from_start must ascend from point to point")
 

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,11 @@ from armlet.feetech.sync import SyncRead, SyncWrite, check_ids, check_writable, 
 from armlet.feetech.sync import SyncReply as SyncReply
 
 _PLANS_KEPT = 8
+
+_Device = tuple[int, int, int]
+
+_outstanding: dict[_Device | None, dict[int, float]] = {}
+"""Of devices that this program has closed: what may still come there, see `Line.suspects`."""
 
 
 class Bus:
@@ -88,6 +94,7 @@ class Bus:
                     self._servos,
                     self.least_wait_s,
                     self.stamp,
+                    _outstanding.pop(_device(self.port), None),
                 )
 
     def close(self) -> None:
@@ -95,6 +102,9 @@ class Bus:
         with self._lock:
             line, self._line = self._line, None
             if line is not None:
+                suspects, device = line.suspects, _device(line.port)
+                if suspects and device is not None:
+                    _outstanding[device] = suspects
                 line.close()
 
     @property
@@ -309,6 +319,15 @@ class Bus:
         if self._line is None:
             raise PortError(f"{self.port} is not open: never opened, closed, or lost")
         return self._line
+
+
+def _device(port: str) -> _Device | None:
+    """What tells a serial device from one that gets its name after it; None if it is gone."""
+    try:
+        found = Path(port).stat()
+    except OSError:
+        return None
+    return found.st_rdev, found.st_ino, found.st_ctime_ns
 
 
 def _read_request(id: int, register: Register) -> Request:

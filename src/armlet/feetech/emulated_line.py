@@ -111,6 +111,19 @@ class Pty:
             for fd in (self.master, self._slave, self.stopped, self._stop):
                 os.close(fd)
 
+    @property
+    def taken(self) -> bool:
+        """Whether a program has the far end open and locked, as `SerialPort` does."""
+        with self._closing:
+            if self._closed:
+                return False
+            try:
+                fcntl.flock(self._slave, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+            fcntl.flock(self._slave, fcntl.LOCK_UN)
+            return False
+
     def baudrate(self) -> int:
         """The speed the program has set at the far end, bits/s."""
         settings = fcntl.ioctl(self.master, _TCGETS2, bytes(_TERMIOS2.size))

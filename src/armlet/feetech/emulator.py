@@ -20,6 +20,11 @@ from armlet.feetech.faults import Faults as Faults
 
 _log = logging.getLogger(__name__)
 
+_SOMEBODY_COMES_S = 0.5
+"""A torque watchdog whose driver has died opens the port within this."""
+
+_LOOK_S = 0.01
+
 
 class EmulatedBus:
     """Servos on a serial line that ends in a pseudo-terminal.
@@ -157,6 +162,26 @@ class EmulatedBus:
     def close(self) -> None:
         """Unplugs for good; does nothing if unplugged. Raises RuntimeError as `hang_up` does."""
         self.hang_up()
+
+    def wait_until_released(self, timeout_s: float) -> bool:
+        """Wait until no program holds the port; whether none does.
+
+        While servos have torque, one that comes to cut it is waited for a moment longer.
+        """
+        deadline = time.monotonic() + timeout_s
+        free_s = time.monotonic()
+        while True:
+            with self._plugging:
+                taken = self._pty is not None and self._pty.taken
+            now_s = time.monotonic()
+            if taken:
+                free_s = now_s
+            held = any(servo.torque_on for servo in self.chain)
+            if not taken and (not held or now_s - free_s > _SOMEBODY_COMES_S):
+                return True
+            if now_s > deadline:
+                return False
+            time.sleep(_LOOK_S)
 
     def check(self) -> None:
         """Raises RuntimeError, with its cause, if the serving thread has failed."""

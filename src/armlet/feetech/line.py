@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from armlet.feetech.counters import Counters as Counters
 from armlet.feetech.counters import ServoCounters as ServoCounters
@@ -76,6 +76,9 @@ class Line:
         servos: counted into, by id.
         least_wait_s: shortest patience, see `Patience`.
         stamp: the time on the stamps' clock, ns, of an instant of time.monotonic_ns().
+        suspects: lengths of replies that may be outstanding from the line before on this port, by
+            the time.monotonic() of their requests, see `suspects`. The line is settled only if
+            there are none.
     """
 
     def __init__(
@@ -87,11 +90,13 @@ class Line:
         servos: dict[int, ServoCounters],
         least_wait_s: float = SHORTEST_S,
         stamp: Stamp = unix_stamp,
+        suspects: Mapping[int, float] | None = None,
     ) -> None:
         self.patience = Patience(timeout_s, least_wait_s)
         self.stamp = stamp
-        self._suspects: dict[int, float] = {}
-        self._settled = True
+        self._suspects: dict[int, float] = _recent(suspects or {})
+        self._settled = not self._suspects
+        self._pending: int | None = None
         self._device = device
         self._byte_s = _BITS_PER_BYTE / baudrate
         self._timeout_s = timeout_s
@@ -102,6 +107,21 @@ class Line:
         self._echoes: bool | None = None
         self._unheard = b""
         self._awake_until = 0.0
+
+    @property
+    def suspects(self) -> dict[int, float]:
+        """Lengths of replies that may still come, by the time.monotonic() of their requests.
+
+        For the next line on this port: closing a port does not stop what is on its way to it.
+        """
+        if self._pending is not None:
+            self._suspect(self._pending)
+        return _recent(self._suspects)
+
+    @property
+    def port(self) -> str:
+        """The device's path."""
+        return self._device.path
 
     def close(self) -> None:
         """Closes the port."""
@@ -232,6 +252,7 @@ class Line:
         tries: Sequence[Try] = (),
     ) -> Answer:
         data = command + request.data
+        self._pending = request.reply_params
         self._send(data, 2 if command else 1)
         answer = _silence()
         wire_s = (len(data) + request.due.size) * self._byte_s
@@ -369,6 +390,7 @@ class Line:
     def _conclude(self, answer: Answer, request: Request, sent_bytes: int) -> None:
         """Draws the lessons for the requests to come, and counts."""
         answered = answer.answered(request)
+        self._pending = None
         if answer.block is not None:
             self._count_intact(answer.block, request)
         else:
@@ -476,6 +498,11 @@ class Line:
     def _count(self, parser: Parser) -> None:
         self._counters.checksum_errors += parser.checksum_errors
         self._counters.dropped_bytes += parser.dropped_bytes
+
+
+def _recent(suspects: Mapping[int, float]) -> dict[int, float]:
+    since = time.monotonic() - _OUTSTANDING_S
+    return {length: at for length, at in suspects.items() if at > since}
 
 
 def _probe(id: int, length: int) -> Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from armlet.contract import Contract, ContractError
 
 from .messages import MessageError, parse_ledger, parse_skew, positions, rgb, to_ns
 from .node import LATCHED_QOS
+from .stamps import valid
 
 # Parts of frames are kept for longer than the aligner waits for late data and is behind.
 ASSEMBLED_S = 12.0
@@ -26,6 +28,12 @@ ASSEMBLED_S = 12.0
 _STATE = "observation.state"
 _ACTION = "action"
 _SKEWS = ("observation.skew", "action.skew")
+
+# What a camera may be called, so that there is a topic of that name.
+_CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_MOST_CAMERAS, _MOST_JOINTS, _LARGEST_SIDE, _HIGHEST_FPS = 16, 64, 16_384, 1000
+_CODECS = ("jpeg", "raw")
+_TEXT_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,10 @@ class FrameSubscriber:
     def _receive_contract(self, message: String) -> None:
         try:
             contract = contracts.parse(message.data)
+            _require_frames(contract)
         except ContractError as error:
-            self._node.get_logger().error(f"observation/contract is ignored: {error}")
+            text = str(error)[:_TEXT_SHOWN]
+            self._node.get_logger().error(f"observation/contract is ignored: {text}")
             return
         if contract == self._contract:
             return
@@ -138,7 +148,10 @@ class FrameSubscriber:
             try:
                 if kind is Float64MultiArray:
                     stamp_ns = parse_skew(message)[0]
+                    parse_ledger(message)
                 else:
+                    if not valid(message.header.stamp):
+                        raise MessageError(f"its stamp is no time: {message.header.stamp}")
                     stamp_ns = to_ns(message.header.stamp)
             except MessageError as error:
                 self._node.get_logger().error(f"{key}: {error}", throttle_duration_sec=2.0)
@@ -153,6 +166,28 @@ class FrameSubscriber:
         parts = self._assembler.add(key, stamp_ns, value)
         if parts is not None:
             self._on_frame(LiveFrame(stamp_ns, self._contract, parts))
+
+
+def _require_frames(contract: Contract) -> None:
+    """Raise ContractError unless an aligner can have frames like that, whoever says so."""
+    names = [camera.name for camera in contract.cameras]
+    if len(names) > _MOST_CAMERAS or len(set(names)) < len(names):
+        raise ContractError(f"expected at most {_MOST_CAMERAS} cameras, each once; found {names}")
+    for camera in contract.cameras:
+        if not _CAMERA_NAME.fullmatch(camera.name) or "__" in camera.name or camera.name == _ACTION:
+            raise ContractError(
+                f"a camera's name must do for a topic: letters, digits and single underscores, "
+                f"found {camera.name!r}"
+            )
+        if not (0 < camera.height <= _LARGEST_SIDE and 0 < camera.width <= _LARGEST_SIDE):
+            raise ContractError(f"{camera.name} has pictures of {camera.width}x{camera.height}")
+        if camera.codec not in _CODECS:
+            raise ContractError(f"{camera.name}: codec must be of {_CODECS}, found {camera.codec}")
+    for joints in (contract.state_names, contract.action_names):
+        if not 0 < len(joints) <= _MOST_JOINTS or len(set(joints)) < len(joints):
+            raise ContractError(f"expected 1 to {_MOST_JOINTS} joints, each once; found {joints}")
+    if not 0 < contract.fps <= _HIGHEST_FPS:
+        raise ContractError(f"fps must be 1 to {_HIGHEST_FPS}, found {contract.fps}")
 
 
 def _joints(contract: Contract) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,14 @@ from std_msgs.msg import Float64MultiArray
 
 from armlet.sim.lockstep import Mark, Participant, Turn
 
+from .messages import MessageError, parse_skew
 from .stamps import to_ns, to_time
 
 # Nothing in a simulation depends on when these arrive.
 _IGNORED = ("/rosout", "/parameter_events", "/clock")
 _RELIABLE_DEPTH = 10
+# No message of a participant is stamped later than the time that it is sent at.
+_AHEAD_NS = 1_000_000_000
 
 
 @dataclass(eq=False)
@@ -58,6 +60,7 @@ class Lockstep:
         name = node.get_fully_qualified_name().lstrip("/")
         self._participant = Participant(path, name, self._set_clock, self._match)
         self._services = self._participant.turn("a service", 0)
+        self._serving, self._serving_lock = 0, threading.Lock()
 
     @property
     def joined(self) -> bool:
@@ -141,8 +144,13 @@ class Lockstep:
         self._participant.hears(topic)
 
         def received(message: Any) -> None:
-            callback(message)
-            self._participant.received(topic, stamp_ns(message))
+            try:
+                callback(message)
+            finally:
+                stamp = stamp_ns(message)
+                # A stranger's stamp from the future would hide all that come until then.
+                if stamp <= self._now_ns() + _AHEAD_NS:
+                    self._participant.received(topic, stamp)
 
         if isinstance(qos, QoSProfile) and qos.reliability is ReliabilityPolicy.BEST_EFFORT:
             qos = QoSProfile(depth=max(qos.depth, _RELIABLE_DEPTH))
@@ -167,13 +175,22 @@ class Lockstep:
         """A service that lets no time pass before what it does has been reported."""
 
         def hold(request: Any, response: Any) -> Any:
-            self._services.busy()
+            self._serve(1)
             try:
                 return callback(request, response)
             finally:
-                self._services.rest()
+                self._serve(-1)
 
         return hold
+
+    def _serve(self, change: int) -> None:
+        """Services may be served by several threads; the last one lets time go on."""
+        with self._serving_lock:
+            self._serving += change
+            if self._serving:
+                self._services.busy()
+            else:
+                self._services.rest()
 
     def _match(self, sent: dict[str, Mark], received: dict[str, Mark]) -> None:
         for topic, publisher in list(self._publishers.items()):
@@ -262,13 +279,13 @@ class InLockstep:
 
 
 def stamp_ns(message: Any) -> int:
-    """A message's stamp; of a skew message that of its frame."""
+    """A message's stamp; of a skew message that of its frame, 0 if it is nobody's frame."""
     if not isinstance(message, Float64MultiArray):
         return to_ns(message.header.stamp)
     try:
-        return int(json.loads(message.layout.dim[0].label)["stamp_ns"])
-    except (ValueError, LookupError, TypeError):
-        return 0  # somebody else's array, of no frame
+        return parse_skew(message)[0]
+    except MessageError:
+        return 0
 
 
 def _counted(topic: str, kind: type) -> bool:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import array
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.arm import Trajectory
 from armlet.camera import CameraError, Intrinsics, jpeg
 
+from .cdr import TrajectoryMessage
 from .stamps import to_ns as to_ns
 from .stamps import to_time as to_time
 
+LONGEST_TASK = 2000
+"""Characters of an instruction; those of LeRobot's datasets have a few hundred."""
+
 _SECOND_NS = 1_000_000_000
+_LATEST_NS = 2**63
+_LONGEST_LABEL = 1 << 16
 
 
 class MessageError(ValueError):
@@ -66,19 +73,20 @@ def joint_trajectory(
     return message
 
 
-def trajectory(message: JointTrajectory, now_ns: int) -> Trajectory:
+def trajectory(message: JointTrajectory | TrajectoryMessage, now_ns: int) -> Trajectory:
     """The motion of a message; a zero stamp means now (ROS 2 convention).
 
     Raises ValueError on ragged, unordered or non-finite points.
     """
-    count = len(message.joint_names)
-    if any(len(point.positions) != count for point in message.points):
-        raise MessageError(f"every point needs {count} positions, one for each joint name")
-    return Trajectory(
-        stamp_ns=to_ns(message.header.stamp) or now_ns,
-        times_s=np.array([_seconds(point) for point in message.points], np.float64),
-        positions=np.array([list(p.positions) for p in message.points]).reshape(-1, count),
-    )
+    if isinstance(message, TrajectoryMessage):
+        times_s, rows = message.times_s, message.positions
+    else:
+        count = len(message.joint_names)
+        if any(len(point.positions) != count for point in message.points):
+            raise MessageError(f"every point needs {count} positions, one for each joint name")
+        times_s = np.array([_seconds(point) for point in message.points], np.float64)
+        rows = np.array([list(p.positions) for p in message.points]).reshape(-1, count)
+    return Trajectory(to_ns(message.header.stamp) or now_ns, times_s, rows)
 
 
 def _seconds(point: JointTrajectoryPoint) -> float:
@@ -129,7 +137,8 @@ def rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
         return jpeg.decode(data.tobytes())
     if message.encoding not in ("rgb8", "bgr8"):
         raise MessageError(f"encoding must be rgb8, bgr8 or JPEG, found {message.encoding!r}")
-    if len(data) != message.height * message.step or message.step < 3 * message.width:
+    size = message.height * message.width
+    if not size or len(data) != message.height * message.step or message.step < 3 * message.width:
         raise MessageError(
             f"{message.width}x{message.height} with step {message.step}, but {len(data)} bytes"
         )
@@ -169,20 +178,54 @@ def parse_skew(message: Float64MultiArray) -> tuple[int, dict[str, float]]:
 
     Raises MessageError if it did not write this message.
     """
-    try:
-        label = json.loads(message.layout.dim[0].label)
-        return label["stamp_ns"], dict(zip(label["streams"], message.data, strict=True))
-    except (ValueError, LookupError, TypeError) as error:
-        raise MessageError(f"not a skew message: {error}") from error
+    label = _skew_label(message)
+    stamp_ns, streams, data = label.get("stamp_ns"), label.get("streams"), message.data
+    if type(stamp_ns) is not int or not 0 <= stamp_ns < _LATEST_NS:
+        raise MessageError("not a skew message: stamp_ns is not a time in nanoseconds")
+    if not isinstance(streams, list) or not all(isinstance(name, str) for name in streams):
+        raise MessageError("not a skew message: streams are not names")
+    if len(streams) != len(data) or not np.isfinite(data).all():
+        raise MessageError(f"not a skew message: {len(data)} values of {len(streams)} streams")
+    return stamp_ns, dict(zip(streams, data, strict=True))
 
 
 def parse_ledger(message: Float64MultiArray) -> dict[str, dict[str, int]]:
     """The counts in a skew message's label; empty if it has none. Raises MessageError likewise."""
+    ledger = _skew_label(message).get("ledger", {})
+    if not isinstance(ledger, dict):
+        raise MessageError("not a skew message: its ledger is not a table")
+    for counts in ledger.values():
+        if not isinstance(counts, dict) or not all(map(_is_count, counts.values())):
+            raise MessageError("not a skew message: its ledger has other things than counts")
+    return ledger
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _LATEST_NS
+
+
+def _skew_label(message: Float64MultiArray) -> dict[str, Any]:
+    text = message.layout.dim[0].label if message.layout.dim else ""
+    if len(text) > _LONGEST_LABEL:
+        raise MessageError(f"not a skew message: a label of {len(text)} characters")
     try:
-        label = json.loads(message.layout.dim[0].label)
-        return {name: dict(counts) for name, counts in label.get("ledger", {}).items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        label = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise MessageError(f"not a skew message: {error}") from error
+    if not isinstance(label, dict):
+        raise MessageError("not a skew message: its label is not a table")
+    return label
+
+
+def instruction(message: String) -> str:
+    """A task in words: one line that can be shown and stored. Raises MessageError."""
+    text = message.data
+    if len(text) > LONGEST_TASK or not text.isprintable():
+        raise MessageError(
+            f"a task must be one line of at most {LONGEST_TASK} characters, found {len(text)}: "
+            f"{text[:80]!r}"
+        )
+    return str(text)
 
 
 def diagnostic(

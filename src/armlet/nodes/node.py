@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profi
 from rclpy.signals import SignalHandlerOptions
 
 from .clock import ClockPacer, Pacer, RosClock, TurnPacer
+from .inbox import GuardedInbox
 from .lockstep import InLockstep
 from .stamps import to_time
+from .urgent import Signals, UrgentServices
 
 STATE_QOS = QoSProfile(depth=10)
 RECORDING_QOS = QoSProfile(depth=400)
@@ -91,7 +92,7 @@ LOCKSTEP = Setting(
 SPIN_S = 0.1
 
 
-class ArmletNode(InLockstep, LifecycleNode):
+class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
     """A managed node. Subclasses fill `setup`, `start`, `stop`, `teardown`, `diagnostics`.
 
     setup (configure) acquires what the node needs: raises NotReady or SetupError. start
@@ -110,6 +111,7 @@ class ArmletNode(InLockstep, LifecycleNode):
         self._configured = False
         self._known: set[str] = set(_BUILT_IN)
         self._permanent: dict[Any, Any] = {}
+        self._urgent: UrgentServices | None = None
         self.declare([AUTOSTART, LOCKSTEP, *settings])
         if self.value("lockstep") and self.clock.simulated:
             self.join_lockstep(Path(self.value("lockstep")))
@@ -162,6 +164,22 @@ class ArmletNode(InLockstep, LifecycleNode):
         if not self.in_lockstep:
             return ClockPacer(self.clock)
         return TurnPacer(self.take_turns(name, order))
+
+    def serve_urgently(self, kind: Any, name: str, callback: Callable[[Any, Any], Any]) -> None:
+        """A service that is answered at once, by a thread of its own, until the process ends."""
+        if self._urgent is None:
+            self._urgent = UrgentServices(self)
+        if self._lockstep is not None:
+            callback = self._lockstep.holding(callback)
+        self._urgent.serve(kind, name, callback)
+
+    def end_urgent_services(self) -> None:
+        if self._urgent is not None:
+            self._urgent.close()
+            self._urgent = None
+
+    def make_safe(self) -> None:
+        """The process has been told to end: what must not wait for that. In another thread."""
 
     def setup(self) -> None: ...
 
@@ -254,10 +272,15 @@ class ArmletNode(InLockstep, LifecycleNode):
             self._configured = self.trigger_configure() is TransitionCallbackReturn.SUCCESS
         if self._configured and self.trigger_activate() is TransitionCallbackReturn.SUCCESS:
             self.destroy_timer(self._autostart)
+            # What a person asks for later is refused where it cannot be; that ends nothing.
+            self._autostart = None
             self.ready()
 
     def _publish_diagnostics(self) -> None:
         status = self.diagnostics()
+        dropped = self.inbox_status(self.label)
+        if dropped is not None:
+            status = [*status, dropped]
         if status:
             message = DiagnosticArray(status=status)
             message.header.stamp = to_time(self.now_ns())
@@ -270,14 +293,12 @@ def run(node_class: Callable[[], ArmletNode]) -> None:
     Exit status 0 after a signal, 1 after a failure; the node is closed in either case.
     """
     logging.basicConfig(level=logging.WARNING)
-    ending = threading.Event()
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: ending.set())
+    signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     end_with_supervisor()
     status = 1
     try:
-        status = _spin(node_class, ending)
+        status = _spin(node_class, signals)
     finally:
         rclpy.try_shutdown()
     sys.exit(status)
@@ -294,25 +315,28 @@ def end_with_supervisor() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _spin(node_class: Callable[[], ArmletNode], ending: threading.Event) -> int:
+def _spin(node_class: Callable[[], ArmletNode], signals: Signals) -> int:
     try:
         node = node_class()
     except ParameterException as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
+    signals.action = node.make_safe
     executor = make_executor()
     executor.add_node(node)
     try:
-        while not ending.is_set() and node.failure is None:
+        while not signals.ending.is_set() and node.failure is None:
             executor.spin_once(timeout_sec=SPIN_S)
     except ExternalShutdownException:
         return 0
     finally:
+        signals.settle()
         try:
             node.close()
         except NotReady as error:
             node.get_logger().fatal(str(error))
             node.failure = node.failure or error
+        node.end_urgent_services()
         node.leave_lockstep()
         executor.shutdown()
         node.destroy_node()

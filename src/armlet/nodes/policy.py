@@ -41,7 +41,14 @@ from armlet.policies.check import refusal_report
 from armlet.sim.lockstep import POLICY
 
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, joint_trajectory, skew_message, to_time
+from .messages import (
+    MessageError,
+    diagnostic,
+    instruction,
+    joint_trajectory,
+    skew_message,
+    to_time,
+)
 from .node import (
     COMMAND_QOS,
     SENSOR_QOS,
@@ -96,6 +103,9 @@ SETTINGS = (
         "inference_limit_s", 0.0, "inference is hung after this; 0: the chunk's length", 0.0, 600.0
     ),
 )
+
+# What a frame made of others' messages may raise; it costs that frame, and not the node.
+_UNUSABLE = (ObservationError, CameraError, ValueError, LookupError, TypeError, ArithmeticError)
 
 # Inference must not delay the control loops it shares a small computer with.
 INFERENCE_NICENESS = 5
@@ -268,8 +278,8 @@ class PolicyNode(ArmletNode):
         assert self._fit is not None
         try:
             report = self._fit.look(frame)
-        except (ObservationError, MessageError, CameraError) as error:
-            self._trouble = str(error)
+        except _UNUSABLE as error:
+            self._trouble = f"the frame cannot be used: {error}"
             return
         if report is None:
             return
@@ -361,8 +371,11 @@ class PolicyNode(ArmletNode):
         return self._planner
 
     def _observation(self, frame: LiveFrame) -> Observation:
-        state = radians_to_dataset(frame.state(), self._calibration, self._units)
-        return Observation(state.astype(np.float32), frame.images(), self.value("task"))
+        try:
+            state = radians_to_dataset(frame.state(), self._calibration, self._units)
+            return Observation(state.astype(np.float32), frame.images(), self.value("task"))
+        except _UNUSABLE as error:
+            raise MessageError(f"the frame cannot be used: {error}") from error
 
     def _publish(self, frame: LiveFrame, rows: NDArray[np.float32]) -> None:
         contract = frame.contract
@@ -517,8 +530,9 @@ class PolicyNode(ArmletNode):
     # --- what people ask for ----------------------------------------------------------------
 
     def _on_task(self, message: String) -> None:
-        self.set_parameters([Parameter("task", value=message.data)])
-        self.get_logger().info(f"task: {message.data}")
+        task = instruction(message)
+        self.set_parameters([Parameter("task", value=task)])
+        self.get_logger().info(f"task: {task}")
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._reset.set()

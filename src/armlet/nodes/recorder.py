@@ -31,7 +31,7 @@ from armlet.episodes import (
 from armlet.priority import Role, raise_process
 
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic
+from .messages import MessageError, diagnostic, instruction
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
 
 SETTINGS = (
@@ -169,7 +169,7 @@ class Recorder(ArmletNode):
             self.get_logger().error(self._trouble)
 
     def _on_task(self, message: String) -> None:
-        self.set_parameters([Parameter("task", value=message.data)])
+        self.set_parameters([Parameter("task", value=instruction(message))])
 
     def _on_ledger(self, message: DiagnosticArray) -> None:
         """What the aligner says of its streams; said again here if it concerns a recording."""
@@ -187,7 +187,7 @@ class Recorder(ArmletNode):
         }
         self._told_counts = {
             name.rpartition("aligner: ")[2]: {
-                what: int(count) for what, count in values.items() if count.isdigit()
+                what: int(count) for what, count in values.items() if _is_count(count)
             }
             for name, values in told.items()
         }
@@ -215,8 +215,14 @@ class Recorder(ArmletNode):
             self._room.release()
 
     def _add(self, writer: DatasetWriter, frame: LiveFrame) -> None:
-        row = self._episode_frame(frame)
-        counts = frame.ledger()
+        try:
+            row = self._episode_frame(frame)
+            counts = frame.ledger()
+        except (CameraError, MessageError):
+            raise
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # Made of what others sent: it ends the episode, and not the node.
+            raise FrameError(f"a frame cannot be converted: {error}") from error
         try:
             writer.add_frame(row)
         except HoleError as hole:
@@ -344,7 +350,10 @@ class Recorder(ArmletNode):
         wanted = self.value("episodes")
         if wanted and self._writer.episodes >= wanted:
             return f"the dataset has its {wanted} episodes; raise the parameter episodes for more"
-        room = self._writer.disk(self.value("episode_s") or EPISODE_S)
+        try:
+            room = self._writer.disk(self.value("episode_s") or EPISODE_S)
+        except OSError as error:
+            return f"the dataset's folder cannot be used: {error}; restart to make it again"
         return "" if room.ok else f"disk short: {room}; make room, or record to another disk"
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -445,10 +454,18 @@ class Recorder(ArmletNode):
                 "open_frames": writer.open_frames,
                 "queued": writer.queued,
                 "spilled": writer.spilled,
-                "seconds_left": f"{writer.disk(1.0).seconds_left:.0f}",
+                "seconds_left": self._seconds_left(writer),
             }
         level, said = self._level(recording)
         return diagnostic(f"{self.label}: dataset", level, said, values | self._streams)
+
+    @staticmethod
+    def _seconds_left(writer: DatasetWriter) -> str:
+        try:
+            return f"{writer.disk(1.0).seconds_left:.0f}"
+        except (DatasetError, OSError) as error:
+            # The folder may have been removed, or its disk; writing to it will say more.
+            return f"unknown: {error}"
 
     def _level(self, recording: bool) -> tuple[bytes, str]:
         if self._trouble:
@@ -467,6 +484,10 @@ class Recorder(ArmletNode):
     def diagnostics(self) -> list[DiagnosticStatus]:
         self._announce()
         return [self._state_message()]
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _in_words(why: Mapping[str, Mapping[str, int]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,10 +38,11 @@ from armlet.arm.guard import MAX_ACCELERATION, MAX_VELOCITY
 from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
 from armlet.feetech.discovery import same_kind, serial_device, serial_devices
-from armlet.feetech.guardian import Guardian
+from armlet.feetech.torque_watchdog import TorqueWatchdog
 from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
+from .cdr import TrajectoryMessage
 from .messages import joint_state, to_ns, trajectory
 from .node import (
     COMMAND_QOS,
@@ -53,6 +55,7 @@ from .node import (
     run,
 )
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
+from .stamps import valid
 from .worker import Worker
 
 _ACTIONS = ", ".join(Action)
@@ -90,6 +93,8 @@ SETTINGS = (
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
 RECONNECT_S = (0.1, 0.2, 0.5)
 LOOK_S = 0.05
+# An arming waits so long for the torque watchdog, which may just be starting again.
+WATCHDOG_S = 2.0
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 
@@ -102,7 +107,9 @@ class ServoBus(ArmletNode):
         for joint in self._named_joints():
             self.declare(_joint_settings(joint))
         self._control: Control | None = None
-        self._guardian: Guardian | None = None
+        self._watchdog: TorqueWatchdog | None = None
+        self._arming, self._arming_lock = 0, threading.Lock()
+        self._leaving = False
         self._worker: Worker | None = None
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
         self._times = CycleTimes(self.clock.seconds)
@@ -136,9 +143,9 @@ class ServoBus(ArmletNode):
             raise SetupError(str(error)) from error
         try:
             self._connect(control.arm)
-        except (BusError, ArmError) as error:
-            self._stop_guardian()
+        except (BusError, ArmError, RuntimeError) as error:
             control.arm.close()
+            self._end_watchdog()
             self._trouble = str(error)
             raise NotReady(f"{self.value('port')}: {error}") from error
         for warning in control.arm.warnings:
@@ -209,8 +216,10 @@ class ServoBus(ArmletNode):
         arm.configure()
         if self._follower:
             ids = [joint.id for joint in arm.calibration.values()]
-            self._guardian = Guardian(arm.bus.port, self.value("baudrate"), ids)
-            self._guardian.released()
+            self._watchdog = TorqueWatchdog(
+                arm.bus.port, self.value("baudrate"), ids, self.get_logger().error
+            )
+            self._watchdog.released()
 
     def _make_command_faces(self) -> None:
         self._applied = self.create_publisher(JointState, "applied_joint_commands", RECORDING_QOS)
@@ -218,17 +227,17 @@ class ServoBus(ArmletNode):
         self.create_subscription(
             JointTrajectory, "joint_trajectory", self._on_trajectory, COMMAND_QOS
         )
-        self.create_service(SetBool, "~/set_torque", self._on_set_torque)
-        self.create_service(Trigger, "~/stop", self._on_stop)
+        if self._urgent is None:
+            self.serve_urgently(SetBool, "~/set_torque", self._on_set_torque)
+            self.serve_urgently(Trigger, "~/stop", self._on_stop)
 
     def start(self) -> None:
         if self._follower and self.value("torque_on_activate"):
             try:
                 self._arm()
-            except BusError as error:
+            except (BusError, ArmError) as error:
+                # A servo that does not answer now may do so later, an arm may be moved inside.
                 raise NotReady(f"the arm cannot be armed: {error}") from error
-            except ArmError as error:
-                raise SetupError(f"the arm cannot be armed: {error}") from error
         self.get_logger().info(f"{self.value('mode')} on {self.value('port')} is active")
 
     def stop(self) -> None:
@@ -238,6 +247,13 @@ class ServoBus(ArmletNode):
             self._release_arm()
         except (BusError, ArmError) as error:
             raise NotReady(str(error)) from error
+
+    def make_safe(self) -> None:
+        self._leaving = True
+        if self._follower and self._control is not None:
+            # What cannot be proven now is said, and tried again, when the node is closed.
+            with contextlib.suppress(BusError, ArmError):
+                self._release_arm()
 
     def teardown(self) -> None:
         if self._worker is not None:
@@ -249,24 +265,41 @@ class ServoBus(ArmletNode):
             finally:
                 self._control.arm.close()
                 self._control = None
-                self._stop_guardian()
+                self._end_watchdog()
 
-    def _stop_guardian(self) -> None:
-        if self._guardian is not None:
-            self._guardian.close()
-            self._guardian = None
+    def _end_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.close()
+            self._watchdog = None
 
     def _arm(self) -> None:
-        assert self._control is not None
-        if self._guardian is not None:
-            self._guardian.armed()
-        self._control.torque_on()
+        """Raises ArmError, BusError; never arms what nobody would release if this process died."""
+        control, watchdog = self._control, self._watchdog
+        if control is None or watchdog is None or self._leaving:
+            raise ArmError("torque stays off: the node is not configured, or it is ending")
+        if not watchdog.wait_until_alive(WATCHDOG_S):
+            raise ArmError(
+                "torque stays off: no torque watchdog is running, so nobody would cut torque if "
+                "this process was killed; it is being started again, see the messages above"
+            )
+        with self._arming_lock:
+            self._arming += 1
+            watchdog.armed()
+        try:
+            control.torque_on()
+        finally:
+            with self._arming_lock:
+                self._arming -= 1
 
     def _release_arm(self) -> None:
-        assert self._control is not None
-        self._control.torque_off()
-        if self._guardian is not None:
-            self._guardian.released()
+        control, watchdog = self._control, self._watchdog
+        if control is None:
+            raise ArmError("the node is not configured: it does not hold the arm")
+        control.torque_off()
+        with self._arming_lock:
+            # Another thread may arm it, or have done so.
+            if watchdog is not None and control.goal is None and not self._arming:
+                watchdog.released()
 
     def _on_failure(self, error: BaseException) -> None:
         self.fail(error)
@@ -332,8 +365,8 @@ class ServoBus(ArmletNode):
         if control.state is not State.LOST:
             self._times.reconnects += 1
             port = control.arm.bus.port
-            if self._guardian is not None:
-                self._guardian.moved(port)
+            if self._watchdog is not None:
+                self._watchdog.moved(port)
             self.get_logger().warning(f"bus is back on {port}: {control.summary()}")
 
     # --- commands and services --------------------------------------------------------------
@@ -341,26 +374,37 @@ class ServoBus(ArmletNode):
     def _on_command(self, message: JointState) -> None:
         assert self._control is not None
         try:
+            if not valid(message.header.stamp):
+                raise self._control.guard.refuse(f"the stamp is no time: {message.header.stamp}")
             self._control.command(
                 message.name, message.position, to_ns(message.header.stamp), self.now_ns()
             )
+            self._report_excess("joint_commands", self._control.excess)
         except CommandRefused as error:
             self.get_logger().error(f"joint_commands refused: {error}", throttle_duration_sec=2.0)
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
+    def _on_trajectory(self, message: TrajectoryMessage) -> None:
         assert self._control is not None
         try:
-            if not message.points:
+            if not len(message.positions):
                 self._control.hold()
                 return
             now_ns = self.now_ns()
             motion = self._parsed(self._control, message, now_ns)
             self._control.follow(message.joint_names, motion, now_ns)
+            self._report_excess("joint_trajectory", self._control.excess)
         except CommandRefused as error:
             self.get_logger().error(f"joint_trajectory refused: {error}", throttle_duration_sec=2.0)
 
+    def _report_excess(self, topic: str, excess: str) -> None:
+        if excess:
+            self.get_logger().warning(
+                f"{topic} is outside the calibrated range and clamped to it: {excess}",
+                throttle_duration_sec=5.0,
+            )
+
     @staticmethod
-    def _parsed(control: Control, message: JointTrajectory, now_ns: int) -> Trajectory:
+    def _parsed(control: Control, message: TrajectoryMessage, now_ns: int) -> Trajectory:
         try:
             return trajectory(message, now_ns)
         except ValueError as error:
@@ -382,10 +426,11 @@ class ServoBus(ArmletNode):
     def _answer(
         self, response: SetBool.Response | Trigger.Response, action: Callable[[], None]
     ) -> None:
-        assert self._control is not None
         try:
             action()
-            response.success, response.message = True, self._control.summary()
+            control = self._control
+            response.success = True
+            response.message = "" if control is None else control.summary()
         except (BusError, ArmError) as error:
             response.success, response.message = False, str(error)
 
@@ -393,9 +438,11 @@ class ServoBus(ArmletNode):
         control = self._control
         if control is None:
             return [unready_status(self.label, self._trouble, self.value("port"))]
-        unguarded = self._guardian is not None and not self._guardian.alive
+        watchdog = self._watchdog
+        unguarded = watchdog is not None and not watchdog.alive
+        restarts = 0 if watchdog is None else watchdog.restarts
         return [
-            bus_status(self.label, control, self._times, unguarded),
+            bus_status(self.label, control, self._times, unguarded, restarts, self._follower),
             *joint_statuses(self.label, control),
         ]
 

@@ -66,13 +66,23 @@ def unready_status(label: str, trouble: str, port: str) -> DiagnosticStatus:
 
 
 def bus_status(
-    label: str, control: Control, times: CycleTimes, unguarded: bool
+    label: str,
+    control: Control,
+    times: CycleTimes,
+    unguarded: bool = False,
+    watchdog_restarts: int = 0,
+    follower: bool = True,
 ) -> DiagnosticStatus:
-    """The bus as a whole."""
+    """The bus as a whole. unguarded: not all of its torque watchdog is running.
+
+    An arm that is to be driven and does not hold is never OK: people must see it before it drops.
+    """
     arm, level, summary = control.arm, DiagnosticStatus.OK, control.summary()
+    if follower and (control.state is State.UNARMED or control.protection.limp.any()):
+        level = DiagnosticStatus.WARN
     if arm.warnings or unguarded:
         level = DiagnosticStatus.WARN
-        notes = [*arm.warnings, *(["nobody cuts torque if this node is killed"] * unguarded)]
+        notes = [*arm.warnings, *(["the torque watchdog is not running"] * unguarded)]
         summary = "; ".join([summary, *notes])
     if control.state in (State.LOST, State.SILENT, State.UNPROVEN):
         level = DiagnosticStatus.ERROR
@@ -80,6 +90,7 @@ def bus_status(
     values = {
         **times.report(counters, arm.bus.baudrate),
         **asdict(control.counts),
+        "watchdog_restarts": watchdog_restarts,
         **asdict(control.guard.counts),
         **asdict(counters),
     }

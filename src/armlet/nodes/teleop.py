@@ -11,11 +11,13 @@ from std_srvs.srv import SetBool
 
 from armlet.arm import CalibrationError, Teleoperation
 from armlet.arm import calibration as calibrations
+from armlet.arm.guard import IMPLAUSIBLE_RAD
 from armlet.arm.units import joint_units
 from armlet.priority import Role, raise_process
 
 from .messages import diagnostic, joint_state, to_ns
 from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, Setting, SetupError, run
+from .stamps import valid
 
 SETTINGS = (
     Setting("leader_calibration_file", "", "LeRobot calibration JSON of the leader"),
@@ -80,12 +82,14 @@ class Teleop(ArmletNode):
             not message.name
             or unknown
             or len(leader) != len(message.name)
-            or not np.isfinite(leader).all()
+            or not (np.abs(leader) <= IMPLAUSIBLE_RAD).all()
+            or not valid(message.header.stamp)
         ):
             self._refused += 1
             self.get_logger().error(
-                f"leader/joint_states: expected positions of {list(self._teleoperation.joints)}, "
-                f"found {list(message.name)} at {leader.tolist()}",
+                f"leader/joint_states: expected positions, radians, of "
+                f"{list(self._teleoperation.joints)}, found {list(message.name)[:8]} at "
+                f"{leader[:8].tolist()}",
                 throttle_duration_sec=2.0,
             )
             return

@@ -119,6 +119,14 @@ class EmulatedArms:
     ) -> None:
         self._open.close()
 
+    def wait_until_released(self, timeout_s: float) -> bool:
+        """Wait until no program holds a port any more; whether that came about in time."""
+        deadline = time.monotonic() + timeout_s
+        left = [
+            bus.wait_until_released(deadline - time.monotonic()) for bus in self._buses.values()
+        ]
+        return all(left)
+
     def port(self, side: Side) -> str:
         """Path of an arm's serial port."""
         return self._buses[side].port

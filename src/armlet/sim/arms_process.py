@@ -34,6 +34,7 @@ from .shared_time import SharedTime
 
 _START_S = 60.0
 _ANSWER_S = 20.0
+_RELEASE_S = 8.0
 _END_S = 10.0
 """How long the other process is waited for: generous, for a computer that is busy otherwise."""
 
@@ -274,6 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clock = SharedTime(options.time)
         with EmulatedArms(options.links, options.paced, clock) as arms:
             _serve(arms, line)
+            # A ^C may end the bench before the nodes that are to prove the torque off on its ports.
+            arms.wait_until_released(_RELEASE_S)
     return 0
 
 

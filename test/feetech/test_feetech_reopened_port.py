@@ -1,0 +1,71 @@
+"""A port that is closed and opened again: what was on its way to it is still on its way."""
+
+import random
+
+import pytest
+
+from armlet.feetech import REGISTERS, Bus, EmulatedBus
+from armlet.feetech.errors import BusError
+
+POSITION = REGISTERS["Present_Position"]
+IDS = (1, 2, 3)
+
+
+@pytest.fixture
+def emulated(tmp_path):
+    with EmulatedBus(ids=IDS, link=tmp_path / "arm") as emulated:
+        yield emulated
+
+
+def place(emulated, ticks):
+    for servo in emulated.servos.values():
+        servo.poke(POSITION, ticks)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same bus", "another bus"])
+@pytest.mark.parametrize("late_s", [0.016, 0.03, 0.06])
+def test_no_late_reply_is_believed_after_closing_and_opening(emulated, same, late_s):
+    """At c8b7d8f about one reading in a hundred, and here nearly every one, was an old one."""
+    bus, dice, read = Bus(emulated.port, timeout_s=0.01), random.Random(1), 0
+    for ticks in range(1000, 1040):
+        emulated.faults.delay_s, emulated.faults.delay_probability = late_s, 1.0
+        place(emulated, 500)
+        bus.open()
+        bus.sync_read([POSITION], IDS)
+        bus.close()
+        emulated.faults.delay_s = emulated.faults.delay_probability = 0.0
+        place(emulated, ticks)
+        if not same:
+            bus = Bus(emulated.port, timeout_s=0.01)
+        bus.open()
+        if dice.random() < 0.5:
+            found = bus.sync_read([POSITION], IDS).values
+        else:
+            try:
+                found = {1: (bus.read(1, POSITION),)}
+            except BusError:
+                found = {}
+        bus.close()
+        assert set(found.values()) <= {(ticks,)}
+        read += len(found)
+    assert read > 20, "the line is never settled"
+
+
+def test_an_interrupted_request_is_reckoned_with(emulated, monkeypatch):
+    bus = Bus(emulated.port)
+    bus.open()
+    bus.sync_read([POSITION], IDS)
+    place(emulated, 500)
+    emulated.faults.delay_s, emulated.faults.delay_probability = 0.05, 1.0
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bus._line, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bus.sync_read([POSITION], IDS)
+    bus.close()
+    emulated.faults.delay_s = emulated.faults.delay_probability = 0.0
+    place(emulated, 1000)
+    bus.open()
+    assert set(bus.sync_read([POSITION], IDS).values.values()) <= {(1000,)}
