@@ -7,11 +7,15 @@ The graphs are those of `armlet up record` and `armlet up policy` on the emulate
 100 Hz, two cameras, JPEG, 30 frames a second). `record` teleoperates and records an episode while
 the leader's scripted hand reaches again and again; `policy` drives the follower. CPU time is
 utime + stime of /proc/PID/stat, of a node's process and of those it has started, over a span in
-which nothing begins or ends; told is the median of the spans, in percent of one core. The total
-leaves the bench out, which no robot has.
+which nothing begins or ends; the figure is the median of the spans, in percent of one core. The
+total leaves the bench out, which no robot has.
 
---beside DIR: another checkout, whose nodes run the same graphs, in turns with these; the ratio is
-ours over theirs. CPU time hardly depends on what else the machine does, but caches and clocks do.
+A busy machine starves nodes, and a starved node works less than it should. So each node's work is
+counted (cycles, messages, pictures, rows: from /diagnostics), and its share is that of its full
+pace: CPU time over the share of its work that it has done. `pace` is the least of those shares of
+work; where it is 1 nothing is corrected, and only then the figures are those of a quiet machine.
+
+--beside DIR: another checkout, whose nodes run the same graphs, in turns with these.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +38,14 @@ from typing import Any
 
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from armlet.arm import SO101_JOINTS
 from armlet.bringup import NodeSpec, graph, share_directory
+from armlet.nodes.messages import to_ns
+from armlet.nodes.node import make_executor
 from armlet.policies import Act, ActConfig, Feature, save_checkpoint
 from armlet.supervisor import Supervisor
 
@@ -49,10 +56,15 @@ BENCH = "sim_bench"
 ANSWER_S = 90.0
 # Imports, discovery and the first pictures are over after this.
 SETTLE_S = 6.0
+# A span in which a node did less of its work than this is left out.
+STARVED = 0.3
 OURS, THEIRS = "ours", "theirs"
 
 Shares = dict[str, float]
 """Percent of a core by node."""
+
+# Work a second at full pace: control cycles; messages of two arms and two cameras; pictures; rows.
+FULL_PACE = {"servo_bus": 100.0, "aligner": 260.0, "sim_bench": 60.0, "recorder": 30.0}
 
 
 @dataclass(frozen=True)
@@ -122,22 +134,61 @@ def save_random(path: Path, width: int, height: int) -> Path:
 
 
 class Client:
-    """Calls services and listens to nothing: a listener would be a load of its own."""
+    """Calls services, and hears how much work nodes say they have done: once a second each."""
 
     def __init__(self) -> None:
         self._node = Node("graph_cpu")
+        self._done: dict[str, tuple[float, int]] = {}
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 50)
+        self._executor = make_executor()
+        self._executor.add_node(self._node)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._ending.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _hear(self, message: DiagnosticArray) -> None:
+        found: defaultdict[str, int] = defaultdict(int)
+        for status in message.status:
+            label, _, subject = status.name.partition(": ")
+            values = {item.key: item.value for item in status.values}
+            if label.endswith("servo_bus") and subject == "bus":
+                found[label] += int(values.get("cycles", 0))
+            elif label == "aligner":
+                found[label] += int(values.get("received", 0))
+            elif label == BENCH:
+                found[label] += int(values.get("front", 0)) + int(values.get("wrist", 0))
+            elif label == "recorder":
+                found[label] += int(values.get("frames", 0)) + int(values.get("open_frames", 0))
+        at_s = to_ns(message.header.stamp) * 1e-9
+        self._done |= {label: (at_s, count) for label, count in found.items()}
+
+    def done(self) -> dict[str, tuple[float, int]]:
+        """By node: when it last said so, s, and the work it had done by then."""
+        return dict(self._done)
 
     def trigger(self, service: str) -> str:
         """The answer of a Trigger service, which must come and be a success."""
-        client = self._node.create_client(Trigger, service)
+        return self._call(Trigger, service, Trigger.Request())
+
+    def arm(self) -> None:
+        """Arm the follower; where it is armed that changes nothing. A starved bench disarms it."""
+        self._call(SetBool, "servo_bus/set_torque", SetBool.Request(data=True))
+
+    def _call(self, kind: Any, service: str, request: Any) -> str:
+        client = self._node.create_client(kind, service)
         try:
             if not client.wait_for_service(ANSWER_S):
                 raise RuntimeError(f"service {service} is not there")
-            future = client.call_async(Trigger.Request())
-            rclpy.spin_until_future_complete(self._node, future, timeout_sec=ANSWER_S)
-            response = future.result()
-            if response is None:
+            come = threading.Event()
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: come.set())
+            if not come.wait(ANSWER_S):
                 raise RuntimeError(f"service {service} did not answer within {ANSWER_S:.0f} s")
+            response = future.result()
             if not response.success:
                 raise RuntimeError(f"{service}: {response.message}")
             return str(response.message)
@@ -156,6 +207,9 @@ class Client:
                 time.sleep(0.5)
 
     def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._executor.shutdown()
         self._node.destroy_node()
 
 
@@ -227,18 +281,40 @@ def cpu_s(pid: int) -> float:
     return total
 
 
-def span(supervisor: Supervisor, seconds: float) -> Shares:
-    """What each node takes over a span."""
+def span(supervisor: Supervisor, client: Client, seconds: float) -> tuple[Shares, float] | None:
+    """What each node takes at full pace, over a span, and the least pace of any.
+
+    None if a node was starved: what is left then says little.
+    """
 
     def used() -> dict[str, float]:
         return {label: cpu_s(process.pid) for label, process in supervisor.processes.items()}
 
-    begun_s, before = time.monotonic(), used()
+    begun_s, before, done = time.monotonic(), used(), client.done()
     time.sleep(seconds)
     lasted_s, after = time.monotonic() - begun_s, used()
     if trouble := supervisor.trouble():
         raise RuntimeError(trouble)
-    return {label: 100 * (after[label] - before[label]) / lasted_s for label in after}
+    shares = {label: 100 * (after[label] - before[label]) / lasted_s for label in after}
+    paces = paces_of(done, client.done())
+    # Teleop works at the pace of the leader.
+    paces["teleop"] = paces.get("leader/servo_bus", 1.0)
+    pace = min(paces.values())
+    if pace < STARVED:
+        return None
+    return {label: share / paces.get(label, 1.0) for label, share in shares.items()}, pace
+
+
+def paces_of(
+    before: dict[str, tuple[float, int]], after: dict[str, tuple[float, int]]
+) -> dict[str, float]:
+    """The share of its full work that each node has done between two reports."""
+    paces = {}
+    for label, (at_s, count) in after.items():
+        since_s, first = before[label]
+        full = FULL_PACE[label.rpartition("/")[2]]
+        paces[label] = min(1.0, (count - first) / (at_s - since_s) / full)
+    return paces
 
 
 @contextmanager
@@ -248,9 +324,9 @@ def reaching(client: Client) -> Iterator[None]:
 
     def reach() -> None:
         while not ending.is_set():
+            client.arm()
             for service in ("demonstrate", "reset"):
-                if not ending.wait(float(client.trigger(f"{BENCH}/{service}"))):
-                    continue
+                ending.wait(float(client.trigger(f"{BENCH}/{service}")))
 
     thread = threading.Thread(target=reach, daemon=True)
     thread.start()
@@ -261,26 +337,38 @@ def reaching(client: Client) -> Iterator[None]:
         thread.join()
 
 
-def measure(case: Case, source: Path | None, args: argparse.Namespace) -> list[Shares]:
-    """What the nodes take, span by span."""
+def measure(
+    case: Case, source: Path | None, args: argparse.Namespace
+) -> list[tuple[Shares, float]]:
+    """What the nodes take, and the pace, span by span."""
     with running(case, source) as (supervisor, client), reaching(client):
-        return [span(supervisor, args.seconds) for _ in range(args.spans)]
+        found = [span(supervisor, client, args.seconds) for _ in range(args.spans)]
+    good = [each for each in found if each is not None]
+    if len(good) < len(found):
+        print(f"{case}: {len(found) - len(good)} spans left out, starved", file=sys.stderr)
+    return good
 
 
-def median(spans: list[Shares]) -> Shares:
-    """The median of each node, and the total with the bench apart."""
-    shares = {label: statistics.median(s[label] for s in spans) for label in spans[0]}
-    totals = [sum(v for label, v in s.items() if label != BENCH) for s in spans]
-    return shares | {"total": statistics.median(totals)}
+def median(spans: list[tuple[Shares, float]]) -> Shares:
+    """The median of each node, the total with the bench apart, and the pace."""
+    if not spans:
+        raise RuntimeError("the machine is too busy: every span had a node that was starved")
+    found = [shares for shares, _ in spans]
+    shares = {label: statistics.median(s[label] for s in found) for label in found[0]}
+    totals = [sum(v for label, v in s.items() if label != BENCH) for s in found]
+    pace = statistics.median(pace for _, pace in spans)
+    return shares | {"total": statistics.median(totals), "pace": pace}
 
 
 def table(results: dict[str, dict[str, Shares]]) -> str:
     """One line a node, one column a case; `theirs -> ours` where there are two."""
     labels = list(dict.fromkeys(n for r in results.values() for s in r.values() for n in s))
-    labels.sort(key=lambda label: (label == "total", label == BENCH))
+    labels.sort(key=lambda label: (label == "pace", label == "total", label == BENCH))
 
     def cell(sides: dict[str, Shares], label: str) -> str:
-        told = [f"{s[label]:.1f}" for s in reversed(sides.values()) if label in s]
+        if label not in sides[OURS]:
+            return ""
+        told = [f"{s[label]:.{2 if label == 'pace' else 1}f}" for s in reversed(sides.values())]
         return " -> ".join(told)
 
     lines = ["| % of a core | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
@@ -292,15 +380,14 @@ def table(results: dict[str, dict[str, Shares]]) -> str:
 
 def rounded(results: dict[str, dict[str, Shares]]) -> dict[str, Any]:
     return {
-        case: {side: {n: round(v, 1) for n, v in s.items()} for side, s in sides.items()}
+        case: {side: {n: round(v, 2) for n, v in s.items()} for side, s in sides.items()}
         for case, sides in results.items()
     }
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    positive: Callable[[str], float] = float
-    parser.add_argument("--seconds", type=positive, default=10.0, help="length of a span")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a span")
     parser.add_argument("--spans", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1, help="runs of each graph, in turns")
     parser.add_argument("--cases", nargs="+", type=Case.parse, default=list(map(Case.parse, CASES)))
@@ -319,7 +406,7 @@ def main() -> None:
         sides[THEIRS] = args.beside.resolve()
     results: dict[str, dict[str, Shares]] = {}
     for case in args.cases:
-        spans: dict[str, list[Shares]] = {side: [] for side in sides}
+        spans: dict[str, list[tuple[Shares, float]]] = {side: [] for side in sides}
         for _ in range(args.rounds):
             for side, source in sides.items():
                 spans[side] += measure(case, source, args)
