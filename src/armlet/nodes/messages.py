@@ -22,6 +22,9 @@ from .stamps import to_time as to_time
 
 _SECOND_NS = 1_000_000_000
 
+# json.dumps makes an encoder anew for whoever wants other separators.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class MessageError(ValueError):
     """A message whose content does not fit its type's meaning."""
@@ -159,7 +162,7 @@ def skew_message(
     """
     message = Float64MultiArray(data=list(skew_s.values()))
     label = {"stamp_ns": stamp_ns, "streams": list(skew_s), "ledger": ledger or {}}
-    text = json.dumps(label, separators=(",", ":"))
+    text = _to_json(label)
     message.layout.dim = [MultiArrayDimension(label=text, size=len(skew_s), stride=1)]
     return message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +75,13 @@ class Teleop(ArmletNode):
 
     def _on_leader(self, message: JointState) -> None:
         stamp_ns = to_ns(message.header.stamp)
-        unknown = set(message.name) - set(self._teleoperation.joints)
+        unknown = set(message.name).difference(self._teleoperation.joints)
         leader = np.array(message.position, np.float64)
         if (
             not message.name
             or unknown
             or len(leader) != len(message.name)
-            or not np.isfinite(leader).all()
+            or not all(map(math.isfinite, message.position))
         ):
             self._refused += 1
             self.get_logger().error(
