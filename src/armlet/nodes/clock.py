@@ -14,6 +14,8 @@ from armlet.sim.lockstep import Turn
 
 # How often a thread that waits looks whether it is to end.
 _ENDING_S = 0.1
+# Shorter waits are slept through: waiting for an Event costs a control cycle three times as much.
+_SLEEP_S = 0.02
 
 
 class RosClock:
@@ -93,7 +95,11 @@ class ClockPacer:
 
     def wait_until(self, due_ns: int, ending: threading.Event) -> bool:
         if not self._clock.simulated:
-            return not ending.wait(max(0.0, (due_ns - time.monotonic_ns()) * 1e-9))
+            wait_s = max(0.0, (due_ns - time.monotonic_ns()) * 1e-9)
+            if wait_s > _SLEEP_S:
+                return not ending.wait(wait_s)
+            time.sleep(wait_s)
+            return not ending.is_set()
         start_ns = self._clock.steady_ns()
         with self._clock.changed:
             while start_ns <= (now_ns := self._clock.steady_ns()) < due_ns:
