@@ -40,6 +40,12 @@ class Painter:
             first = len(self._faces)
             self._faces += [np.array(face, np.intp) + start for face in solid.faces]
             self._face_ranges.append((first, len(self._faces)))
+        # All faces' corners in a row: one look-up a picture, and a slice of it a face.
+        self._every = np.concatenate(self._faces)
+        ends = np.cumsum([len(face) for face in self._faces]).tolist()
+        self._outlines = [
+            slice(end - len(f), end) for end, f in zip(ends, self._faces, strict=True)
+        ]
         self._triples = np.array([face[:3] for face in self._faces])
         owners = np.repeat(np.arange(len(solids)), [len(solid.faces) for solid in solids])
         colours = np.array([solid.colour for solid in solids], np.float64)
@@ -90,6 +96,7 @@ class Painter:
         depths = np.add.reduceat(_lengths(seen), starts[:-1]) / self._counts
         ahead = seen[:, 2]
         nearest = np.minimum.reduceat(ahead, starts[:-1]).tolist()
+        polygons = pixels[self._every]
         for index in np.argsort(-depths).tolist():
             corners = slice(starts[index], starts[index + 1])
             outline = _hull(pixels[corners], ahead[corners], nearest[index])
@@ -101,8 +108,10 @@ class Painter:
             for face in range(*self._face_ranges[index]):
                 if not visible[face]:
                     continue
-                at = self._faces[face]
-                polygon = pixels[at] if whole else _pixels(lens, _clip(seen[at]))
+                if whole:
+                    _fill(picture, polygons[self._outlines[face]], colours[face])
+                    continue
+                polygon = _pixels(lens, _clip(seen[self._faces[face]]))
                 if len(polygon) >= 3:
                     _fill(picture, polygon, colours[face])
 
