@@ -210,10 +210,18 @@ class Aligner:
     def frames(self, now_ns: int, behind_ns: int = 0) -> Iterator[Frame]:
         """Frames that are settled by now, the time on the clock the stamps are of; in order.
 
-        behind_ns: how far the taking of samples may be behind their coming. Frames wait so much
-        longer for a stream before they are given up; one that is complete does not wait.
+        behind_ns: how far (0 or more) the taking of samples may be behind their coming. Frames
+        wait so much longer for a stream before they are given up; one that is complete does not.
         """
-        given_up_ns = now_ns - behind_ns
+        if self._next is None:
+            return iter(())
+        # Nine messages of ten come before the next frame's time: they must cost nothing here.
+        at_ns = grid_ns(self._next, self.fps)
+        if at_ns - _JUMP_NS <= now_ns < at_ns:
+            return iter(())
+        return self._due(now_ns, now_ns - behind_ns)
+
+    def _due(self, now_ns: int, given_up_ns: int) -> Iterator[Frame]:
         if self._next is not None and now_ns < grid_ns(self._next, self.fps) - _JUMP_NS:
             self._set_back(now_ns)
         while self._next is not None and self._settled(self._next, now_ns, given_up_ns):

@@ -34,6 +34,8 @@ class JointPart:
         """
         if len(names) != len(positions):
             raise JointError(f"{len(names)} joint names but {len(positions)} positions")
+        if tuple(names) == self.joints and all(map(math.isfinite, positions)):
+            return np.array(positions, np.float64)
         found = dict(zip(names, positions, strict=True))
         missing = float("nan")
         values = [found.get(j, found.get(j[len(self.prefix) :])) for j in self.joints]

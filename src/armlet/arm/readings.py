@@ -29,13 +29,15 @@ class _State(NamedTuple):
 
     def leads_to(self, then: _State) -> bool:
         """Whether the joint can have come from here to there in the time between."""
-        dt_s = abs(then.stamp_ns - self.stamp_ns) * 1e-9
         speed = abs(then.velocity)
+        moved, changed = abs(then.position - self.position), abs(then.velocity - self.velocity)
+        # Nearly always; what time adds to the two is never negative.
+        if moved <= _JUMP_RAD and changed <= _VELOCITY_JUMP:
+            return speed <= _FASTEST
+        dt_s = abs(then.stamp_ns - self.stamp_ns) * 1e-9
         far = _JUMP_RAD + dt_s * (2 * max(speed, abs(self.velocity)) + _ACCELERATION / 2 * dt_s)
         return (
-            abs(then.position - self.position) <= far
-            and abs(then.velocity - self.velocity) <= _VELOCITY_JUMP + _VELOCITY_RATE * dt_s
-            and speed <= _FASTEST
+            moved <= far and changed <= _VELOCITY_JUMP + _VELOCITY_RATE * dt_s and speed <= _FASTEST
         )
 
 
@@ -52,7 +54,7 @@ class Readings:
 
     def __init__(self, ids: list[int], converter: JointConverter) -> None:
         self._ids = ids
-        self._converter = converter
+        self._centers: list[float] = converter.centers.tolist()
         self._everyone = np.ones(len(ids), np.bool_)
         self._everyone.setflags(write=False)
         self._load = np.full(len(ids), np.nan)
@@ -72,34 +74,30 @@ class Readings:
         found, stamp_ns = reply.values, reply.stamp_ns
         if not found:
             return None
-        nothing = (0,) * len(next(iter(found.values())))
-        rows = [found.get(servo_id, nothing) for servo_id in self._ids]
-        positions = self._converter.ticks_to_radians([row[0] for row in rows])
-        velocities = np.array([row[1] for row in rows]) * RADIANS_PER_TICK
-        states = [
-            _State(position, velocity, stamp_ns)
-            for position, velocity in zip(positions.tolist(), velocities.tolist(), strict=True)
-        ]
-        fresh = [
-            servo_id in found and self._believe(i, states[i])
-            for i, servo_id in enumerate(self._ids)
-        ]
-        load = None
-        if full:
-            loads = np.array([row[2] for row in rows]) / 1000
-            load = self._load = np.where(fresh, loads, self._load)
-        if all(fresh):
-            stamps_ns = np.full(len(fresh), stamp_ns, np.int64)
-            return JointSample(stamp_ns, positions, velocities, self._everyone, stamps_ns, load)
+        fresh = []
+        for i, servo_id in enumerate(self._ids):
+            row = found.get(servo_id)
+            if row is None:
+                fresh.append(False)
+                continue
+            # Plain floats: for so few joints, arrays would take three times as long.
+            position = (row[0] - self._centers[i]) * RADIANS_PER_TICK
+            fresh.append(self._believe(i, _State(position, row[1] * RADIANS_PER_TICK, stamp_ns)))
         if not any(fresh):
             return None
-        known = [state or _UNKNOWN for state in self._known]
+        load = None
+        if full:
+            loads = np.array([found[i][2] if i in found else 0 for i in self._ids]) / 1000
+            load = self._load = np.where(fresh, loads, self._load)
+        positions, velocities, stamps_ns = zip(
+            *[state or _UNKNOWN for state in self._known], strict=True
+        )
         return JointSample(
             stamp_ns,
-            np.array([state.position for state in known]),
-            np.array([state.velocity for state in known]),
-            np.array(fresh),
-            np.array([state.stamp_ns for state in known], np.int64),
+            np.array(positions),
+            np.array(velocities),
+            self._everyone if all(fresh) else np.array(fresh),
+            np.array(stamps_ns, np.int64),
             load,
         )
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from .calibration import Calibration
 from .joints import GRIPPER
-from .units import JointUnits, Vector, dataset_to_radians, radians_to_dataset
+from .units import JointConverter, JointUnits, Vector, converter
+
+
+class _Way(NamedTuple):
+    """From the leader's radians to the follower's, for some joints; scale (n,)."""
+
+    joints: tuple[str, ...]
+    leader: JointConverter
+    follower: JointConverter
+    scale: Vector
 
 
 class Teleoperation:
@@ -38,14 +48,23 @@ class Teleoperation:
             raise ValueError(f"scale must be positive, found {scale}")
         self._leader, self._follower, self._units, self._scale = leader, follower, units, scale
         self.joints = tuple(leader)
+        self._way = self._make_way(self.joints)
 
     def follow(self, joints: Sequence[str], positions: Vector) -> Vector:
         """Follower positions (n,) for leader positions (n,) of some joints, radians.
 
         Raises KeyError for a joint that the arms do not have.
         """
-        leader = {joint: self._leader[joint] for joint in joints}
-        follower = {joint: self._follower[joint] for joint in joints}
-        scale = np.array([1.0 if joint == GRIPPER else self._scale for joint in joints])
-        shared = radians_to_dataset(positions, leader, self._units) * scale
-        return dataset_to_radians(shared, follower, self._units)
+        names = tuple(joints)
+        way = self._way if names == self._way.joints else self._make_way(names)
+        shared = way.leader.ticks_to_dataset(way.leader.radians_to_ticks(positions), self._units)
+        ticks = way.follower.dataset_to_ticks(shared * way.scale, self._units)
+        return way.follower.ticks_to_radians(ticks)
+
+    def _make_way(self, joints: tuple[str, ...]) -> _Way:
+        return _Way(
+            joints,
+            converter({joint: self._leader[joint] for joint in joints}),
+            converter({joint: self._follower[joint] for joint in joints}),
+            np.array([1.0 if joint == GRIPPER else self._scale for joint in joints]),
+        )

@@ -54,6 +54,11 @@ class JointConverter:
         self._reversed = np.array([joint.drive_mode == 1 for joint in joints])
         self._gripper = np.array([joint == GRIPPER for joint in calibration])
 
+    @property
+    def centers(self) -> Vector:
+        """Ticks (n,) of radian zero."""
+        return self._center
+
     def ticks_to_radians(self, ticks: ArrayLike) -> Vector:
         return (np.asarray(ticks, np.float64) - self._center) * RADIANS_PER_TICK
 

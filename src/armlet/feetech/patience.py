@@ -14,8 +14,12 @@ _AT_MOST_LATE_S = 0.0002
 
 _WORTH_SLEEPING_S = 0.0003
 _AWAKE_S = 0.00005
-"""A reader is awake for so long before and after the last reply is due, looking: to be woken by it
-takes half of that, which is 3 % of a cycle at 1 Mbaud, for 1 % of a core at 100 cycles a second."""
+"""A reader in a hurry is awake for so long before and after the last reply is due, looking: to be
+woken by it takes half of that, which is 3 % of a cycle at 1 Mbaud."""
+
+_HURRY_S = 0.001
+"""A request that follows the last replies so soon is one of a row as quick as the line allows. For
+one of 100 a second, to be awake is 1 % of a core and gains nothing."""
 
 _CLOCKS_DIFFER_S = 0.00002
 """Replies may seem to come that early: servo and computer count time with different clocks."""
@@ -57,6 +61,7 @@ class Patience:
         self._silences = 0
         self._on_time = 0
         self._slept = False
+        self._ended_s = 0.0
         self._late_s = _USUALLY_LATE_S
 
     def sleep(self, wire_s: float) -> float:
@@ -68,7 +73,8 @@ class Patience:
             The time.monotonic() until which it is worth looking without being woken.
         """
         start_s = time.monotonic()
-        asleep_s = wire_s - self._late_s - _AWAKE_S
+        awake_s = _AWAKE_S if start_s - self._ended_s < _HURRY_S else 0.0
+        asleep_s = wire_s - self._late_s - awake_s
         self._slept = (
             self._on_time >= _CONVINCED
             and self._on_time % _LOOK_EVERY > 0
@@ -78,12 +84,13 @@ class Patience:
             time.sleep(asleep_s)
             late_s = min(time.monotonic() - start_s - asleep_s, _AT_MOST_LATE_S)
             self._late_s += (late_s - self._late_s) / 16
-        return start_s + wire_s + _AWAKE_S if self._slept else 0.0
+        return start_s + wire_s + awake_s if self._slept and awake_s else 0.0
 
     def saw(self, delay_s: float) -> None:
         """Replies came that long after their time on the wire; negative on a line that is faster
         than its baud rate says (a pseudo-terminal)."""
         self._silences = 0
+        self._ended_s = time.monotonic()
         early = delay_s < -_CLOCKS_DIFFER_S and not self._slept
         self._on_time = 0 if early else self._on_time + 1
         delay_s = max(0.0, delay_s)

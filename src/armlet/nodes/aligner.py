@@ -195,7 +195,7 @@ class AlignerNode(ArmletNode):
         def receive(message: Any, came_ns: int) -> None:
             now_ns = self.now_ns()
             # The middleware's time is the computer's.
-            received_ns = now_ns if self.get_clock().ros_time_is_active else came_ns or now_ns
+            received_ns = now_ns if self.clock.simulated else came_ns or now_ns
             if not self._backlog.take(received_ns, now_ns):
                 account.skipped += 1
                 return

@@ -29,6 +29,9 @@ _SECOND_NS = 1_000_000_000
 _LATEST_NS = 2**63
 _LONGEST_LABEL = 1 << 16
 
+# json.dumps makes an encoder anew for whoever wants other separators.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class MessageError(ValueError):
     """A message whose content does not fit its type's meaning."""
@@ -168,7 +171,7 @@ def skew_message(
     """
     message = Float64MultiArray(data=list(skew_s.values()))
     label = {"stamp_ns": stamp_ns, "streams": list(skew_s), "ledger": ledger or {}}
-    text = json.dumps(label, separators=(",", ":"))
+    text = _to_json(label)
     message.layout.dim = [MultiArrayDimension(label=text, size=len(skew_s), stride=1)]
     return message
 

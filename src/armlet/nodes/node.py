@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import logging
 import os
 import signal
@@ -42,6 +43,8 @@ LATCHED_QOS = QoSProfile(
 
 SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
 _PR_SET_PDEATHSIG = 1
+
+_NO_ARGUMENTS = inspect.Signature()
 
 # Parameters rclpy gives every node.
 _BUILT_IN = ("use_sim_time", "start_type_description_service")
@@ -181,6 +184,9 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
     def make_safe(self) -> None:
         """The process has been told to end: what must not wait for that. In another thread."""
 
+    def create_timer(self, period_s: float, callback: Callable[[], None], **given: Any) -> Any:
+        return super().create_timer(period_s, _without_arguments(callback), **given)
+
     def setup(self) -> None: ...
 
     def start(self) -> None: ...
@@ -285,6 +291,16 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
             message = DiagnosticArray(status=status)
             message.header.stamp = to_time(self.now_ns())
             self._diagnostics.publish(message)
+
+
+def _without_arguments(callback: Callable[[], None]) -> Callable[[], None]:
+    """A timer's callback whose signature is known; EventsExecutor asks for it at every call."""
+
+    def call() -> None:
+        callback()
+
+    call.__signature__ = _NO_ARGUMENTS  # type: ignore[attr-defined]
+    return call
 
 
 def run(node_class: Callable[[], ArmletNode]) -> None:

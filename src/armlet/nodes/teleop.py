@@ -76,13 +76,13 @@ class Teleop(ArmletNode):
 
     def _on_leader(self, message: JointState) -> None:
         stamp_ns = to_ns(message.header.stamp)
-        unknown = set(message.name) - set(self._teleoperation.joints)
+        unknown = set(message.name).difference(self._teleoperation.joints)
         leader = np.array(message.position, np.float64)
         if (
             not message.name
             or unknown
             or len(leader) != len(message.name)
-            or not (np.abs(leader) <= IMPLAUSIBLE_RAD).all()
+            or not all(abs(angle) <= IMPLAUSIBLE_RAD for angle in message.position)
             or not valid(message.header.stamp)
         ):
             self._refused += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -70,17 +71,30 @@ _WRIST_WIDE = math.radians(82)
 def lens(view: View, pose: Pose) -> Lens:
     """The lens of a view while the arm is in `pose`."""
     if view.camera == "front":
-        return _aimed(view, _FRONT_FROM, _FRONT_AT, np.array([0.0, 0.0, 1.0]), _FRONT_WIDE)
+        return _front(view)
     gripper = FRAMES.index("gripper")
     origin, rotation = pose.origins[gripper], pose.rotations[gripper]
     start, end = origin + rotation @ _WRIST_FROM, origin + rotation @ _WRIST_AT
     return _aimed(view, start, end, rotation[:, 2], _WRIST_WIDE)
 
 
+@lru_cache(maxsize=16)
+def _front(view: View) -> Lens:
+    """The fixed camera's: always the same."""
+    return _aimed(view, _FRONT_FROM, _FRONT_AT, np.array([0.0, 0.0, 1.0]), _FRONT_WIDE)
+
+
 def _aimed(view: View, start: Vector, end: Vector, up: Vector, wide: float) -> Lens:
-    forward = (end - start) / np.linalg.norm(end - start)
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
+    forward = end - start
+    forward = forward / math.sqrt(forward.dot(forward))
+    right = _cross(forward, up)
+    right /= math.sqrt(right.dot(right))
+    rotation = np.stack([right, _cross(forward, right), forward])
     focal = view.width / 2 / math.tan(wide / 2)
     return Lens(start, rotation, focal, (view.width / 2 - 0.5, view.height / 2 - 0.5))
+
+
+def _cross(a: Vector, b: Vector) -> Vector:
+    """As np.cross of (3,) and (3,), to the bit, in a tenth of the time."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,8 @@ class Painter:
 
     def __init__(self, solids: list[Solid]) -> None:
         counts = [len(solid.corners) for solid in solids]
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._starts: list[int] = np.concatenate([[0], np.cumsum(counts)]).tolist()
+        self._counts = np.array(counts)
         self._corners = np.concatenate([solid.corners for solid in solids])
         self._frames = np.repeat([solid.frame for solid in solids], counts)
         self._faces: list[NDArray[np.intp]] = []
@@ -37,6 +40,12 @@ class Painter:
             first = len(self._faces)
             self._faces += [np.array(face, np.intp) + start for face in solid.faces]
             self._face_ranges.append((first, len(self._faces)))
+        # All faces' corners in a row: one look-up a picture, and a slice of it a face.
+        self._every = np.concatenate(self._faces)
+        ends = np.cumsum([len(face) for face in self._faces]).tolist()
+        self._outlines = [
+            slice(end - len(f), end) for end, f in zip(ends, self._faces, strict=True)
+        ]
         self._triples = np.array([face[:3] for face in self._faces])
         owners = np.repeat(np.arange(len(solids)), [len(solid.faces) for solid in solids])
         colours = np.array([solid.colour for solid in solids], np.float64)
@@ -56,8 +65,10 @@ class Painter:
         ground = world - world[:, 2:] * (_LIGHT / _LIGHT[2])
         seen = lens.to_camera(ground)
         pixels = _pixels(lens, seen) // shrink
-        for start, end in zip(self._starts[:-1], self._starts[1:], strict=True):
-            outline = _hull(pixels[start:end], seen[start:end, 2])
+        depths = seen[:, 2]
+        nearest = np.minimum.reduceat(depths, self._starts[:-1]).tolist()
+        for (start, end), near in zip(pairwise(self._starts), nearest, strict=True):
+            outline = _hull(pixels[start:end], depths[start:end], near)
             if outline is not None:
                 cv2.fillConvexPoly(small, outline, 255, cv2.LINE_AA, _SHIFT)
         small = np.asarray(cv2.blur(small, (5, 5)), np.uint8)
@@ -77,17 +88,18 @@ class Painter:
         seen = lens.to_camera(world)
         pixels = _pixels(lens, seen)
         first = world[self._triples[:, 0]]
-        normals = np.cross(world[self._triples[:, 1]] - first, world[self._triples[:, 2]] - first)
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        visible = np.einsum("ij,ij->i", normals, lens.position - first) > 0
+        normals = _cross(world[self._triples[:, 1]] - first, world[self._triples[:, 2]] - first)
+        normals /= _lengths(normals)[:, None]
+        visible = (np.einsum("ij,ij->i", normals, lens.position - first) > 0).tolist()
         colours = self._shade(normals, first, lens)
-        starts = self._starts[:-1]
-        distance = np.linalg.norm(seen, axis=1)
-        depths = np.add.reduceat(distance, starts) / np.diff(self._starts)
-        nearest = np.minimum.reduceat(seen[:, 2], starts)
-        for index in np.argsort(-depths):
-            corners = slice(self._starts[index], self._starts[index + 1])
-            outline = _hull(pixels[corners], seen[corners, 2])
+        starts = self._starts
+        depths = np.add.reduceat(_lengths(seen), starts[:-1]) / self._counts
+        ahead = seen[:, 2]
+        nearest = np.minimum.reduceat(ahead, starts[:-1]).tolist()
+        polygons = pixels[self._every]
+        for index in np.argsort(-depths).tolist():
+            corners = slice(starts[index], starts[index + 1])
+            outline = _hull(pixels[corners], ahead[corners], nearest[index])
             if outline is None or not _inside(outline, picture.shape):
                 continue
             # The outline beneath keeps the table from shining through between antialiased faces.
@@ -96,20 +108,22 @@ class Painter:
             for face in range(*self._face_ranges[index]):
                 if not visible[face]:
                     continue
-                at = self._faces[face]
-                polygon = pixels[at] if whole else _pixels(lens, _clip(seen[at]))
+                if whole:
+                    _fill(picture, polygons[self._outlines[face]], colours[face])
+                    continue
+                polygon = _pixels(lens, _clip(seen[self._faces[face]]))
                 if len(polygon) >= 3:
                     _fill(picture, polygon, colours[face])
 
     def _shade(self, normals: Vector, points: Vector, lens: Lens) -> list[list[float]]:
-        lit = np.clip(normals @ _LIGHT, 0, None)
-        strength = (_AMBIENT + _DIFFUSE * lit)[:, None] + _SKY * np.clip(normals[:, 2:], 0, None)
+        lit = np.maximum(normals @ _LIGHT, 0)
+        strength = (_AMBIENT + _DIFFUSE * lit)[:, None] + _SKY * np.maximum(normals[:, 2:], 0)
         gaze = lens.position - points
-        gaze /= np.linalg.norm(gaze, axis=1, keepdims=True)
+        gaze /= _lengths(gaze)[:, None]
         half = gaze + _LIGHT
-        half /= np.linalg.norm(half, axis=1, keepdims=True)
-        gloss = 30 * np.clip(np.einsum("ij,ij->i", normals, half), 0, None) ** 24
-        shaded = np.clip(self._colours * strength + gloss[:, None], 0, 255)
+        half /= _lengths(half)[:, None]
+        gloss = 30 * np.maximum(np.einsum("ij,ij->i", normals, half), 0) ** 24
+        shaded = np.minimum(np.maximum(self._colours * strength + gloss[:, None], 0), 255)
         colours: list[list[float]] = shaded.tolist()
         return colours
 
@@ -175,12 +189,28 @@ def _paint_wall(picture: Picture, lens: Lens) -> None:
         cv2.fillConvexPoly(picture, _fixed(np.array(polygon)), _WALL, cv2.LINE_AA, _SHIFT)
 
 
-def _hull(pixels: NDArray[np.int32], depths: Vector) -> NDArray[np.int32] | None:
+def _cross(a: Vector, b: Vector) -> Vector:
+    """As np.cross of (n, 3) and (n, 3), to the bit, without its preparations."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    product = np.empty_like(a)
+    product[:, 0] = ay * bz - az * by
+    product[:, 1] = az * bx - ax * bz
+    product[:, 2] = ax * by - ay * bx
+    return product
+
+
+def _lengths(vectors: Vector) -> Vector:
+    """As np.linalg.norm of (n, 3) over its rows, to the bit."""
+    return np.asarray(np.sqrt(np.add.reduce(vectors * vectors, axis=1)))
+
+
+def _hull(pixels: NDArray[np.int32], depths: Vector, nearest: float) -> NDArray[np.int32] | None:
     """Outline (n, 2) of a convex body's corners in 1/16 pixel; None if it is behind the lens.
 
-    Of a body that reaches behind, the corners in front stand for the whole.
+    Of a body that reaches behind, the corners in front stand for the whole. nearest: the least of
+    the depths.
     """
-    if depths.min() <= NEAR:
+    if nearest <= NEAR:
         pixels = pixels[depths > NEAR]
         if len(pixels) < 3:
             return None
@@ -218,4 +248,5 @@ def _clip(polygon: Vector) -> Vector:
 
 def _fixed(points: Vector) -> NDArray[np.int32]:
     # Beyond this range OpenCV's fixed-point coordinates would overflow.
-    return np.asarray(np.clip(np.rint(points * (1 << _SHIFT)), -(1 << 24), 1 << 24), np.int32)
+    fixed = np.rint(points * (1 << _SHIFT))
+    return np.minimum(np.maximum(fixed, -(1 << 24)), 1 << 24).astype(np.int32)

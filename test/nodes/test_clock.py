@@ -1,0 +1,46 @@
+"""What a node takes for its time."""
+
+import threading
+import time
+
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from armlet.nodes.clock import ClockPacer, RosClock
+
+
+@pytest.fixture
+def node():
+    context = Context()
+    rclpy.init(context=context)
+    made = Node("clock", context=context)
+    yield made
+    made.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_it_follows_use_sim_time_as_that_is_set(node):
+    clock = RosClock(node)
+    assert not clock.simulated
+    assert abs(clock.now_ns() - time.time_ns()) < 60e9
+    for simulated in (True, False, True):
+        node.set_parameters([Parameter("use_sim_time", value=simulated)])
+        assert clock.simulated is simulated
+        assert clock.simulated is node.get_clock().ros_time_is_active
+        if simulated:
+            assert clock.now_ns() == clock.steady_ns() == 0, "nobody publishes /clock"
+    assert RosClock(node).simulated, "what it is at the beginning"
+
+
+@pytest.mark.parametrize("wait_s", [0.005, 0.05])
+def test_a_pacer_waits_until_the_time_and_says_when_it_is_to_end(node, wait_s):
+    pacer, ending = ClockPacer(RosClock(node)), threading.Event()
+    due_ns = time.monotonic_ns() + round(wait_s * 1e9)
+    assert pacer.wait_until(due_ns, ending)
+    assert time.monotonic_ns() >= due_ns
+    assert pacer.wait_until(0, ending), "what is past is not waited for"
+    ending.set()
+    assert not pacer.wait_until(time.monotonic_ns() + round(wait_s * 1e9), ending)
