@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
@@ -116,8 +117,10 @@ class Director:
         rclpy.try_shutdown()
 
     def _spin(self) -> None:
-        while not self._ending.is_set():
-            self._executor.spin_once(timeout_sec=SPIN_S)
+        # Ctrl-C shuts rclpy down; the main thread ends the demo.
+        with contextlib.suppress(ExternalShutdownException):
+            while not self._ending.is_set():
+                self._executor.spin_once(timeout_sec=SPIN_S)
 
     @property
     def now_ns(self) -> int:
