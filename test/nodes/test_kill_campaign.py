@@ -1,4 +1,4 @@
-"""A small share of the kill campaign; `python test/nodes/kill_campaign.py --runs 300` is the rest."""
+"""A small share of the kill campaign: `python test/nodes/kill_campaign.py --runs 300` is all."""
 
 import kill_campaign
 import pytest
