@@ -21,9 +21,11 @@ def graph(tmp_path):
         height="48",
         root=str(tmp_path / "dataset"),
         task="wave",
+        real_time_factor="1",
     ) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
-        yield graph
+        with graph.time_passes():
+            yield graph
 
 
 def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, tmp_path):

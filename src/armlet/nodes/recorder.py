@@ -193,8 +193,15 @@ class Recorder(ArmletNode):
         }
 
     def _on_frame(self, frame: LiveFrame) -> None:
+        set_back_s = (self._last_frame_ns - frame.stamp_ns) * 1e-9
         self._last_frame_ns = frame.stamp_ns
-        if self._since_ns is not None and frame.stamp_ns >= self._since_ns and self._work:
+        if self._since_ns is None or self._work is None:
+            return
+        if set_back_s > 0:
+            # Frames from before the start would be left out for as long as that is.
+            self._since_ns = None
+            self._work.submit(self._end_at, _clock_set_back(set_back_s))
+        elif frame.stamp_ns >= self._since_ns:
             self._room.acquire()
             self._work.submit(self._write, frame)
 
@@ -488,6 +495,13 @@ class Recorder(ArmletNode):
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _clock_set_back(seconds: float) -> FrameError:
+    return FrameError(
+        f"the clock was set back by {seconds:.1f} s, and an episode's time goes forward only; "
+        "start again once the clock is right"
+    )
 
 
 def _in_words(why: Mapping[str, Mapping[str, int]]) -> str:
