@@ -70,7 +70,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 	@begun=$$(date +%s); set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check \
 	  --progress-bar off --constraint constraints.txt \
 	  --editable '.[ros,policy,export,plot,bag,dev]' 2>&1 | tee $(VENV)/setup.log \
-	  | grep --line-buffered -E 'Downloading|^Installing collected|^ERROR|rror:' \
+	  | grep --line-buffered -oE '^ *Downloading .*|^Installing collected packages|^ERROR.*' \
 	  || { tail -n 20 $(VENV)/setup.log; exit 1; }; \
 	echo "$(VENV) is ready after $$(( $$(date +%s) - begun )) s"
 	touch $@
