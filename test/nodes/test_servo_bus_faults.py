@@ -86,9 +86,7 @@ def faulty(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["_publish", "diagnostics"])
-def test_an_exception_in_the_cycle_or_a_timer_ends_the_node_with_torque_off(
-    line, tmp_path, method
-):
+def test_an_exception_in_the_cycle_or_a_timer_ends_the_node_with_torque_off(line, tmp_path, method):
     process = faulty(tmp_path, method)
     try:
         wait_for_torque(line, [1] * 6)
