@@ -88,7 +88,7 @@ SYNCHRONOUS = (
     COMMON
     + """
 from sensor_msgs.msg import JointState
-from armlet.arm.units import dataset_to_radians
+from armlet.arm.units import own_converter
 from armlet.nodes.messages import joint_state
 from armlet.nodes.node import COMMAND_QOS
 

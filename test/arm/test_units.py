@@ -9,13 +9,10 @@ from hypothesis import strategies as st
 
 from armlet.arm import SO101_JOINTS, JointCalibration
 from armlet.arm.units import (
-    dataset_to_radians,
-    dataset_to_ticks,
     joint_units,
     limits_radians,
-    radians_to_dataset,
+    own_converter,
     radians_to_ticks,
-    ticks_to_dataset,
     ticks_to_radians,
 )
 
@@ -32,12 +29,16 @@ def test_round_trips_inside_the_range(span, drive_mode, units, share):
     for joint in ("elbow_flex", "gripper"):
         calibration = one(*span, drive_mode, joint)
         ticks = np.array([span[0] + share * (span[1] - span[0])])
-        there = ticks_to_dataset(ticks, calibration, units)
-        np.testing.assert_allclose(dataset_to_ticks(there, calibration, units), ticks, atol=1e-6)
+        there = own_converter(calibration).ticks_to_dataset(ticks, units)
+        np.testing.assert_allclose(
+            own_converter(calibration).dataset_to_ticks(there, units), ticks, atol=1e-6
+        )
         radians = ticks_to_radians(ticks, calibration)
         np.testing.assert_allclose(radians_to_ticks(radians, calibration), ticks, atol=1e-6)
         np.testing.assert_allclose(
-            dataset_to_radians(radians_to_dataset(radians, calibration, units), calibration, units),
+            own_converter(calibration).dataset_to_radians(
+                own_converter(calibration).radians_to_dataset(radians, units), units
+            ),
             radians,
             atol=1e-9,
         )
@@ -47,18 +48,22 @@ def test_lerobot_formulas():
     calibration = one(1000, 3000)
     ticks = [500, 1000, 1500, 2000, 3000, 3500]
     column = np.array(ticks, float)[:, None]
-    percent = ticks_to_dataset(column, calibration, "range_m100_100")[:, 0]
+    percent = own_converter(calibration).ticks_to_dataset(column, "range_m100_100")[:, 0]
     assert percent.tolist() == [-100, -100, -50, 0, 100, 100]
-    degrees = ticks_to_dataset(column, calibration, "degrees")[:, 0]
+    degrees = own_converter(calibration).ticks_to_dataset(column, "degrees")[:, 0]
     np.testing.assert_allclose(degrees, [(t - 2000) * 360 / 4095 for t in ticks])
-    gripper = ticks_to_dataset(column, one(1000, 3000, joint="gripper"), "degrees")[:, 0]
+    gripper = own_converter(one(1000, 3000, joint="gripper")).ticks_to_dataset(column, "degrees")[
+        :, 0
+    ]
     assert gripper.tolist() == [0, 0, 25, 50, 100, 100]
 
 
 def test_drive_mode_one_negates_the_body_and_mirrors_the_gripper():
     ticks = np.array([1500.0])
-    assert ticks_to_dataset(ticks, one(1000, 3000, 1), "range_m100_100") == pytest.approx(50)
-    gripper = ticks_to_dataset(ticks, one(1000, 3000, 1, "gripper"), "range_m100_100")
+    assert own_converter(one(1000, 3000, 1)).ticks_to_dataset(
+        ticks, "range_m100_100"
+    ) == pytest.approx(50)
+    gripper = own_converter(one(1000, 3000, 1, "gripper")).ticks_to_dataset(ticks, "range_m100_100")
     assert gripper == pytest.approx(75)
 
 

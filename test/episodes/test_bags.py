@@ -15,7 +15,7 @@ from made_episodes import START_NS, counters, jpeg, rgb
 
 from armlet.align import Aligner
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.bringup import share_directory
 from armlet.cli import dataset as command
 from armlet.contract import load
@@ -104,7 +104,10 @@ def test_rows_are_those_of_the_live_aligner_bit_for_bit(bag, messages, tmp_path)
     calibration = calibrations.load(CALIBRATION)
     for key, name in ((layout.STATE, "state"), (layout.ACTION, "action")):
         expected = np.array(
-            [radians_to_dataset(values[name], calibration, "degrees") for _, values, _ in live]
+            [
+                own_converter(calibration).radians_to_dataset(values[name], "degrees")
+                for _, values, _ in live
+            ]
         ).astype(np.float32)
         assert joined(tmp_path / "set", key).tobytes() == expected.tobytes()
     skews = np.array(

@@ -16,6 +16,7 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet import contract as contracts
 from armlet.align import Assembler
+from armlet.arm.joints import joint_names
 from armlet.contract import Contract, ContractError
 
 from .messages import MessageError, parse_ledger, parse_skew, positions, rgb, to_ns
@@ -46,11 +47,11 @@ class LiveFrame:
 
     def state(self) -> NDArray[np.float64]:
         """Joint positions (n,), radians."""
-        return positions(self.parts[_STATE], _joints(self.contract))
+        return positions(self.parts[_STATE], joint_names(self.contract.state_names))
 
     def action(self) -> NDArray[np.float64]:
         """The command that was sent (n,), radians."""
-        return positions(self.parts[_ACTION], _joints(self.contract))
+        return positions(self.parts[_ACTION], joint_names(self.contract.action_names))
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
         """RGB pictures (H, W, 3) by camera. Raises CameraError or MessageError."""
@@ -188,10 +189,6 @@ def _require_frames(contract: Contract) -> None:
             raise ContractError(f"expected 1 to {_MOST_JOINTS} joints, each once; found {joints}")
     if not 0 < contract.fps <= _HIGHEST_FPS:
         raise ContractError(f"fps must be 1 to {_HIGHEST_FPS}, found {contract.fps}")
-
-
-def _joints(contract: Contract) -> list[str]:
-    return [name.removesuffix(".pos") for name in contract.state_names]
 
 
 def _picture(message: Image | CompressedImage) -> Any:

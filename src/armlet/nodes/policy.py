@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.align import grid_index
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import dataset_to_radians, joint_units, radians_to_dataset
+from armlet.arm.units import converter, joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.policies import (
@@ -69,7 +69,11 @@ SETTINGS = (
     Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
     Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
-    Setting("calibration_file", "", "LeRobot calibration JSON of the arm that is driven"),
+    Setting(
+        "calibration_file",
+        "",
+        "LeRobot calibration JSON of the arm that is driven; of two: left_=FILE,right_=FILE",
+    ),
     Setting(
         "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
     ),
@@ -157,7 +161,7 @@ class PolicyNode(ArmletNode):
     def setup(self) -> None:
         try:
             self._latency_s = _declared_latency_s(self.value("inference_latency_s"))
-            self._calibration = calibrations.load(Path(self.value("calibration_file")))
+            self._calibration = calibrations.load_arms(self.value("calibration_file"))
             self._policy = self.load()
             self._execution = self._make_execution()
             # To see that the policy can be executed so; the frames' rate is not known yet.
@@ -372,18 +376,19 @@ class PolicyNode(ArmletNode):
 
     def _observation(self, frame: LiveFrame) -> Observation:
         try:
-            state = radians_to_dataset(frame.state(), self._calibration, self._units)
+            convert = converter(frame.contract.state_names, self._calibration)
+            state = convert.radians_to_dataset(frame.state(), self._units)
             return Observation(state.astype(np.float32), frame.images(), self.value("task"))
         except _UNUSABLE as error:
             raise MessageError(f"the frame cannot be used: {error}") from error
 
     def _publish(self, frame: LiveFrame, rows: NDArray[np.float32]) -> None:
         contract = frame.contract
-        joints = [name.removesuffix(".pos") for name in contract.action_names]
-        radians = dataset_to_radians(rows, self._calibration, self._units)
+        convert = converter(contract.action_names, self._calibration)
+        radians = convert.dataset_to_radians(rows, self._units)
         if not np.isfinite(radians).all():
             raise FloatingPointError("actions are not finite in radians; nothing of them is sent")
-        chunk = joint_trajectory(joints, frame.stamp_ns, 1 / contract.fps, radians)
+        chunk = joint_trajectory(convert.joints, frame.stamp_ns, 1 / contract.fps, radians)
         end_ns = frame.stamp_ns + round((len(rows) - 1) / contract.fps * 1e9)
         with self._publishing:
             now_ns = self.now_ns()

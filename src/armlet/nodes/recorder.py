@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from std_srvs.srv import Trigger
 from armlet.align import Condition, counts_since, troubles
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import joint_units, radians_to_dataset
+from armlet.arm.units import joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.episodes import (
@@ -28,6 +27,7 @@ from armlet.episodes import (
     FrameError,
     HoleError,
 )
+from armlet.episodes.vectors import Vectors
 from armlet.priority import Role, raise_process
 
 from .frames import FrameSubscriber, LiveFrame
@@ -38,7 +38,11 @@ SETTINGS = (
     Setting("root", "", "directory of the dataset; created, or continued if it fits"),
     Setting("task", "", "what the episodes show, in words", read_only=False),
     Setting("robot_type", "so101_follower", "LeRobot's name of the robot"),
-    Setting("calibration_file", "", "LeRobot calibration JSON of the follower"),
+    Setting(
+        "calibration_file",
+        "",
+        "LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
+    ),
     Setting(
         "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
     ),
@@ -73,6 +77,7 @@ class Recorder(ArmletNode):
         super().__init__("recorder", SETTINGS)
         self._writer: DatasetWriter | None = None
         self._contract: Contract | None = None
+        self._vectors: Vectors | None = None
         self._trouble = ""
         self._last_frame_ns = 0
         self._since_ns: int | None = None
@@ -96,7 +101,7 @@ class Recorder(ArmletNode):
             raise SetupError(f"on_hole must be split or refuse, found {self.value('on_hole')!r}")
         try:
             self._units = joint_units(self.value("joint_units"))
-            self._calibration = calibrations.load(Path(self.value("calibration_file")))
+            self._calibration = calibrations.load_arms(self.value("calibration_file"))
         except (CalibrationError, ValueError) as error:
             raise SetupError(str(error)) from error
         self._work = ThreadPoolExecutor(1, "recorder")
@@ -132,18 +137,18 @@ class Recorder(ArmletNode):
             self._finish()
         if self._writer is not None and self._work is not None:
             self._work.submit(self._writer.close).result()
-        self._writer = self._contract = None
+        self._writer = self._contract = self._vectors = None
 
     def _on_contract(self, live: Contract) -> None:
         if self._contract is not None:
             self.get_logger().warning("the aligner's frames changed; the dataset is closed")
         self._end_dataset()
-        self._contract = dataclasses.replace(
-            live,
-            joint_units=self._units,
-            calibration=calibrations.fingerprint(self._calibration),
-            calibration_ticks=calibrations.ticks(self._calibration),
-        )
+        try:
+            self._vectors = Vectors(live, self._calibration, self._units)
+        except CalibrationError as error:
+            self._report(f"nothing can be recorded of the joints of these frames: {error}")
+            return
+        self._contract = self._vectors.contract
         self._open_dataset()
         self._announce()
 
@@ -257,9 +262,10 @@ class Recorder(ArmletNode):
             self._announce()
 
     def _episode_frame(self, frame: LiveFrame) -> EpisodeFrame:
+        assert self._vectors is not None
         return EpisodeFrame(
-            state=radians_to_dataset(frame.state(), self._calibration, self._units),
-            action=radians_to_dataset(frame.action(), self._calibration, self._units),
+            state=self._vectors.state(frame.state()),
+            action=self._vectors.action(frame.action()),
             images=frame.pictures(),
             stamp_ns=frame.stamp_ns,
             skew_s=frame.skew_s(),
@@ -340,7 +346,9 @@ class Recorder(ArmletNode):
         if self._since_ns is not None:
             return "already recording; call stop_recording or discard_episode first"
         if self._contract is None:
-            return "no frames yet: is the aligner active, and does every stream flow?"
+            return (
+                self._trouble or "no frames yet: is the aligner active, and does every stream flow?"
+            )
         if self._writer is None:
             self._open_dataset()
         if self._writer is None:
