@@ -1,5 +1,6 @@
 """Ticks, radians and LeRobot's units."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,13 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.arm import SO101_JOINTS, JointCalibration
+from armlet.arm import SO101_JOINTS, CalibrationError, JointCalibration
+from armlet.arm.calibration import fingerprint
+from armlet.arm.joints import feature_names
 from armlet.arm.units import (
+    converter,
     joint_units,
     limits_radians,
     own_converter,
     radians_to_ticks,
     ticks_to_radians,
+    unit_of,
 )
 
 
@@ -85,3 +90,59 @@ def test_joint_units_names_the_modes():
 def test_joint_order_is_lerobots():
     assert SO101_JOINTS[0] == "shoulder_pan"
     assert SO101_JOINTS[-1] == "gripper"
+
+
+CALIBRATION = {
+    joint: JointCalibration(n + 1, n % 2, 0, 400 + 100 * n, 2400 + 150 * n)
+    for n, joint in enumerate(SO101_JOINTS)
+}
+
+
+@pytest.mark.parametrize("units", ["degrees", "range_m100_100"])
+def test_every_order_of_a_calibration_converts_alike(units):
+    radians = np.random.default_rng(0).uniform(-1, 1, (5, 6))
+    right = converter(SO101_JOINTS, CALIBRATION)
+    values = right.radians_to_dataset(radians, units)
+    back = right.dataset_to_radians(values, units)
+    orders = list(itertools.permutations(SO101_JOINTS))
+    assert len(orders) == 720
+    for order in orders:
+        calibration = {joint: CALIBRATION[joint] for joint in order}
+        convert = converter(feature_names(SO101_JOINTS), calibration)
+        assert convert.joints == SO101_JOINTS
+        assert (convert.radians_to_dataset(radians, units) == values).all()
+        assert (convert.dataset_to_radians(values, units) == back).all()
+        assert fingerprint(calibration) == fingerprint(CALIBRATION)
+
+
+def test_a_vector_in_any_order_is_converted_by_its_names():
+    radians = np.linspace(-1, 1, 6)
+    values = converter(SO101_JOINTS, CALIBRATION).radians_to_dataset(radians, "degrees")
+    for order in itertools.permutations(range(6)):
+        convert = converter([SO101_JOINTS[i] for i in order], CALIBRATION)
+        assert (convert.radians_to_dataset(radians[[*order]], "degrees") == values[[*order]]).all()
+
+
+@pytest.mark.parametrize("prefix", ["left_", "left/", "left", "arm.2-"])
+def test_a_joint_with_a_prefix_is_what_its_own_name_says(prefix):
+    names = [prefix + joint for joint in SO101_JOINTS]
+    both = CALIBRATION | {prefix + joint: entry for joint, entry in CALIBRATION.items()}
+    radians = np.linspace(-1, 1, 6)
+    convert = converter([*names, *SO101_JOINTS], both)
+    values = convert.radians_to_dataset(np.tile(radians, 2), "degrees")
+    alone = converter(SO101_JOINTS, CALIBRATION).radians_to_dataset(radians, "degrees")
+    assert (values == np.tile(alone, 2)).all() and 0 <= values[5] <= 100
+    assert unit_of(f"{prefix}gripper.pos", "degrees") == "range_0_100"
+    assert unit_of(f"{prefix}elbow_flex.pos", "degrees") == "degrees"
+
+
+def test_joints_without_a_calibration_are_refused_by_name():
+    both = [f"{side}_{joint}" for side in ("left", "right") for joint in SO101_JOINTS]
+    with pytest.raises(CalibrationError, match=r"lacks left_shoulder_pan.*left_=FILE,right_=FILE"):
+        converter(both, CALIBRATION)
+    with pytest.raises(CalibrationError, match=r"lacks wrist_yaw and is of wrist_roll"):
+        converter(["wrist_yaw", *(j for j in SO101_JOINTS if j != "wrist_roll")], CALIBRATION)
+    with pytest.raises(CalibrationError, match="named once"):
+        converter(["gripper", "gripper.pos"], CALIBRATION)
+    with pytest.raises(CalibrationError, match="no joint is named"):
+        converter([], CALIBRATION)

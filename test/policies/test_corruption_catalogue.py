@@ -555,11 +555,9 @@ CATALOGUE = {
     ),
     "calibration of other joints": (
         SIGNED,
-        lambda world: setattr(
-            world, "calibration", {k: FOLLOWER[k] for k in sorted(FOLLOWER, reverse=True)}
-        ),
+        lambda world: setattr(world, "calibration", {f"left_{k}": FOLLOWER[k] for k in FOLLOWER}),
         "joints of the calibration",
-        "order",
+        "prefixes",
     ),
     "calibration too narrow for the data": (
         PLAIN,

@@ -17,7 +17,7 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from armlet.align import grid_index
+from armlet.align import Arrivals, grid_index
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
 from armlet.arm.units import converter, joint_units
@@ -137,6 +137,7 @@ class PolicyNode(ArmletNode):
         self._latency_s: float | None = None
         self._watching: Any = None
         self._newest: Newest[LiveFrame] = Newest()
+        self._arrivals = Arrivals()
         # What follows is shared by the threads; chunk and hold are published under the lock.
         self._publishing = threading.Lock()
         self._accepting = False
@@ -244,6 +245,10 @@ class PolicyNode(ArmletNode):
         self._policy = None
 
     def _on_frame(self, frame: LiveFrame) -> None:
+        age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
+        fresh = abs(age_s) <= self.value("max_observation_age_s")
+        sent = None if fresh or self._frames is None else self._frames.sent_age_s()
+        self._arrivals.note(age_s, sent)
         self._newest.put(frame)
         self._pacer.signal()
 
@@ -263,6 +268,7 @@ class PolicyNode(ArmletNode):
         if self._fits is not None:
             self.get_logger().warning("the aligner's frames changed; the policy is checked again")
         assert self._fit is not None
+        self._arrivals.clear()
         with self._publishing:
             self._fits, self._trouble = None, ""
             self._coverage.end(self.now_ns())
@@ -456,12 +462,15 @@ class PolicyNode(ArmletNode):
         now_ns = self.now_ns()
         if self._fits is False:
             return error, self._trouble
+        off = self._arrivals.trouble(self.value("max_observation_age_s"))
+        if off and self._coverage.starving_s(now_ns) <= 0:
+            return error, off
         starving_s = self._coverage.starving_s(now_ns)
         if starving_s > 0:
             why = self._why_starving(now_ns)
             planner = self._planner
             expected = planner is not None and not planner.strategy.bridges
-            level = ok if expected and not self._trouble and not self._is_hung() else error
+            level = ok if expected and not (self._trouble or off or self._is_hung()) else error
             return level, f"no plan for {starving_s:.1f} s, the arm holds: {why}"
         if self._is_hung():
             return error, self._why_starving(now_ns)
@@ -474,6 +483,9 @@ class PolicyNode(ArmletNode):
 
     def _why_starving(self, now_ns: int) -> str:
         busy_s, limit_s = self._busy_s(), self._limit_s()
+        off = self._arrivals.trouble(self.value("max_observation_age_s"))
+        if off and not self._is_hung():
+            return off
         if self._trouble and not self._is_hung():
             return self._trouble
         if busy_s > 0:

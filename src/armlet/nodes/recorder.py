@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from armlet.align import Condition, counts_since, troubles
+from armlet.align import Arrivals, Condition, counts_since, troubles
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
 from armlet.arm.units import joint_units
@@ -80,6 +80,7 @@ class Recorder(ArmletNode):
         self._vectors: Vectors | None = None
         self._trouble = ""
         self._last_frame_ns = 0
+        self._arrivals = Arrivals()
         self._since_ns: int | None = None
         self._first_counts: dict[str, dict[str, int]] = {}
         self._last_counts: dict[str, dict[str, int]] = {}
@@ -143,6 +144,7 @@ class Recorder(ArmletNode):
         if self._contract is not None:
             self.get_logger().warning("the aligner's frames changed; the dataset is closed")
         self._end_dataset()
+        self._arrivals.clear()
         try:
             self._vectors = Vectors(live, self._calibration, self._units)
         except CalibrationError as error:
@@ -200,6 +202,10 @@ class Recorder(ArmletNode):
     def _on_frame(self, frame: LiveFrame) -> None:
         set_back_s = (self._last_frame_ns - frame.stamp_ns) * 1e-9
         self._last_frame_ns = frame.stamp_ns
+        age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
+        fresh = abs(age_s) <= self.value("max_frame_age_s")
+        sent = None if fresh or self._frames is None else self._frames.sent_age_s()
+        self._arrivals.note(age_s, sent)
         if self._since_ns is None or self._work is None:
             return
         if set_back_s > 0:
@@ -353,6 +359,8 @@ class Recorder(ArmletNode):
             self._open_dataset()
         if self._writer is None:
             return self._trouble or "the dataset is not open; see this node's diagnostics"
+        if off := self._arrivals.trouble(self.value("max_frame_age_s")):
+            return off
         if self._stale:
             return "; ".join(f"{name}: {said}" for name, said in self._stale.items())
         age = (self.now_ns() - self._last_frame_ns) * 1e-9
@@ -485,6 +493,8 @@ class Recorder(ArmletNode):
     def _level(self, recording: bool) -> tuple[bytes, str]:
         if self._trouble:
             return DiagnosticStatus.ERROR, self._trouble
+        if off := self._arrivals.trouble(self.value("max_frame_age_s")):
+            return DiagnosticStatus.ERROR, f"recording, but {off}" if recording else off
         age_s = (self.now_ns() - self._last_frame_ns) * 1e-9
         if recording:
             said = ["recording"]
