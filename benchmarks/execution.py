@@ -109,7 +109,7 @@ class Synchronous(Slow):
                 continue
             if not queue:
                 queue = list(self._policy.predict_chunk(self._observation(frame)))
-            radians = dataset_to_radians(queue.pop(0)[None], self._calibration, self._units)[0]
+            radians = own_converter(self._calibration).dataset_to_radians(queue.pop(0)[None], self._units)[0]
             joints = [name.removesuffix(".pos") for name in frame.contract.action_names]
             self._commands.publish(joint_state(joints, time.time_ns(), radians))
             due = max(due + 1 / FPS, time.monotonic())

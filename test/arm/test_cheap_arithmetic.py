@@ -12,8 +12,7 @@ from armlet.arm.setpoint import _Limits, _step
 from armlet.arm.units import (
     RADIANS_PER_TICK,
     converter,
-    dataset_to_radians,
-    radians_to_dataset,
+    own_converter,
 )
 from armlet.feetech import SyncReply
 
@@ -113,7 +112,9 @@ def test_teleoperation_is_two_conversions_of_units(joints, positions, units, sca
     made = Teleoperation(LEADER, FOLLOWER, units, scale)
     leader = np.array(positions[: len(joints)])
     scales = np.array([1.0 if joint == "gripper" else scale for joint in joints])
-    shared = radians_to_dataset(leader, {j: LEADER[j] for j in joints}, units) * scales
-    wanted = dataset_to_radians(shared, {j: FOLLOWER[j] for j in joints}, units)
+    shared = (
+        own_converter({j: LEADER[j] for j in joints}).radians_to_dataset(leader, units) * scales
+    )
+    wanted = own_converter({j: FOLLOWER[j] for j in joints}).dataset_to_radians(shared, units)
     assert bits(made.follow(joints, leader)) == bits(wanted)
     assert bits(made.follow(list(joints), leader)) == bits(wanted), "asked a second time"
