@@ -11,7 +11,6 @@ from armlet.arm.readings import Readings
 from armlet.arm.setpoint import _Limits, _step
 from armlet.arm.units import (
     RADIANS_PER_TICK,
-    converter,
     own_converter,
 )
 from armlet.feetech import SyncReply
@@ -72,7 +71,7 @@ def test_readings_are_the_converter_s(ranges, rows):
         f"joint{i}": JointCalibration(i + 1, 0, 0, low, high)
         for i, (low, high) in enumerate(ranges)
     }
-    made = Readings([1, 2, 3], converter(calibration))
+    made = Readings([1, 2, 3], own_converter(calibration))
     values = dict(enumerate(rows, start=1))
     for stamp_ns in (0, 10_000_000):
         sample = made.note(SyncReply(values, (), {}, stamp_ns), False)
@@ -80,7 +79,7 @@ def test_readings_are_the_converter_s(ranges, rows):
     if sample is None:
         assert not any(believed)
         return
-    positions = converter(calibration).ticks_to_radians([row[0] for row in rows])
+    positions = own_converter(calibration).ticks_to_radians([row[0] for row in rows])
     velocities = np.array([row[1] for row in rows]) * RADIANS_PER_TICK
     fresh = sample.fresh
     assert sample.position.dtype == sample.velocity.dtype == np.float64

@@ -42,7 +42,8 @@ def record(graph, frames, root):
     """One episode of some frames."""
     frames.wait(STATUS, "idle")
     graph.director.trigger("recorder/start_recording")
-    graph.wait("frames", lambda: graph.seen.status()[STATUS].get("open_frames", "0") > "0")
+    seen = graph.seen
+    graph.wait("frames", lambda: seen.status().get(STATUS, {}).get("open_frames", "0") != "0")
     graph.director.trigger("recorder/stop_recording")
     return Dataset(root)
 
