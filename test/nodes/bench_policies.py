@@ -18,7 +18,7 @@ from node_processes import STANDSTILL_S, running, simulated_nodes
 from armlet.arm import SO101_JOINTS
 from armlet.arm import calibration as calibrations
 from armlet.arm.joints import feature_names
-from armlet.arm.units import dataset_to_radians
+from armlet.arm.units import own_converter
 from armlet.bringup import NodeSpec, command
 from armlet.contract import Camera, Contract, Stream
 from armlet.demo.director import DemoError
@@ -95,7 +95,7 @@ def drawn_alone(checkpoint, seed):
     policy.reset(seed)
     blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     observation = Observation(np.zeros(6, np.float32), {"front": blank, "wrist": blank})
-    return dataset_to_radians(policy.predict_chunk(observation), FOLLOWER, "degrees")
+    return own_converter(FOLLOWER).dataset_to_radians(policy.predict_chunk(observation), "degrees")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from armlet.nodes.messages import (
     compressed_image,
     joint_state,
     parse_ledger,
+    parse_sent_age_s,
     parse_skew,
     to_ns,
 )
@@ -148,6 +149,8 @@ def test_a_joint_that_is_not_always_read_is_interpolated_and_counted():
             )
         skews = [parse_skew(message)[1]["state"] for message in streams.skews]
         assert max(map(abs, skews)) < 0.05
+        # A frame waits for its streams, and is not sent before its time.
+        assert all(0 <= parse_sent_age_s(message) < 30 for message in streams.skews)
         streams.feed(
             "the count",
             lambda: int(streams.status("apart/aligner: state")[0].get("partial", 0)) > 10,

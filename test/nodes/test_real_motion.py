@@ -9,7 +9,7 @@ from node_processes import CALIBRATION, follower
 from simulated_bench import SimulatedBench
 
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import dataset_to_radians, dataset_to_ticks, radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.bringup import NodeSpec
 from armlet.episodes import Dataset
 from armlet.sim import FOLLOWER, LEADER
@@ -37,7 +37,7 @@ def at(source, elapsed_s):
 
 def hand(values):
     """The bench's joint angles of leader positions; its gripper angle is a share of the range."""
-    angles = dataset_to_radians(values, LEADER, UNITS)
+    angles = own_converter(LEADER).dataset_to_radians(values, UNITS)
     angles[5] = GRIPPER_CLOSED + values[5] / 100 * (GRIPPER_OPEN - GRIPPER_CLOSED)
     return angles
 
@@ -87,7 +87,7 @@ def recorded(source, tmp_path_factory, private_domain):
     with SimulatedBench(directory) as bench, bench.graph(nodes(directory, root)) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 10)
         bench.play(lambda _: hand(source[0]))
-        start = dataset_to_radians(source[0], FOLLOWER, UNITS)
+        start = own_converter(FOLLOWER).dataset_to_radians(source[0], UNITS)
         graph.wait("the start", lambda: graph.seen.distance(start) < 0.05)
         graph.director.trigger("recorder/start_recording")
         bench.play(leader_motion)
@@ -130,8 +130,9 @@ def test_the_recorded_action_is_the_source_within_two_ticks(source, recorded):
     times = recorded.times - delay
     inside = (times > 0.1) & (times < len(source) / FPS - 0.1)
     assert inside.sum() > 0.8 * len(source)
-    expected = dataset_to_ticks(at(source, times[inside]), FOLLOWER, UNITS)
-    error = np.abs(dataset_to_ticks(recorded.action[inside], FOLLOWER, UNITS) - expected)
+    convert = own_converter(FOLLOWER)
+    expected = convert.dataset_to_ticks(at(source, times[inside]), UNITS)
+    error = np.abs(convert.dataset_to_ticks(recorded.action[inside], UNITS) - expected)
     # Not the very worst sample: sampling at 100 Hz cuts the corners of the 30 Hz source.
     assert np.percentile(error, 95) <= 2.0, np.percentile(error, [50, 95, 99, 100])
 
@@ -146,5 +147,7 @@ def test_the_follower_lags_no_more_than_the_real_one(recorded):
 
 
 def test_units_round_trip_through_both_arms(source):
-    leader = dataset_to_radians(source, LEADER, UNITS)
-    np.testing.assert_allclose(radians_to_dataset(leader, LEADER, UNITS), source, atol=1e-9)
+    leader = own_converter(LEADER).dataset_to_radians(source, UNITS)
+    np.testing.assert_allclose(
+        own_converter(LEADER).radians_to_dataset(leader, UNITS), source, atol=1e-9
+    )

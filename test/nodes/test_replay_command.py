@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
 from made_episodes import CONTRACT, START_NS
 
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import dataset_to_radians, radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.bringup import graph, share_directory
 from armlet.cli import replay
 from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame
@@ -61,7 +61,7 @@ def recorded(root, joint_units="degrees", calibration=None, seconds=2.0):
     with DatasetWriter(root, contract) as writer:
         writer.begin_episode("swing")
         for index, row in enumerate(rows):
-            values = radians_to_dataset(row, CALIBRATION, joint_units)
+            values = own_converter(CALIBRATION).radians_to_dataset(row, joint_units)
             stamp = START_NS + index * 10**9 // 30
             writer.add_frame(EpisodeFrame(values, values, {}, stamp, {}))
         writer.finish_episode()
@@ -230,7 +230,9 @@ def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
 @pytest.mark.wall_clock
 def test_without_torque_it_gives_up(bench, tmp_path):
     recorded(tmp_path / "set")
-    far = dataset_to_radians(Dataset(tmp_path / "set").episode(0).action[0], CALIBRATION, "degrees")
+    far = own_converter(CALIBRATION).dataset_to_radians(
+        Dataset(tmp_path / "set").episode(0).action[0], "degrees"
+    )
     assert np.isfinite(far).all()
     bench.director.command(JOINTS, far + 0.6)
     bench.wait(

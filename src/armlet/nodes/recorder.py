@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +13,10 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from armlet.align import Condition, counts_since, troubles
+from armlet.align import Arrivals, Condition, counts_since, troubles
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import joint_units, radians_to_dataset
+from armlet.arm.units import joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.episodes import (
@@ -28,6 +27,7 @@ from armlet.episodes import (
     FrameError,
     HoleError,
 )
+from armlet.episodes.vectors import Vectors
 from armlet.priority import Role, raise_process
 
 from .frames import FrameSubscriber, LiveFrame
@@ -38,7 +38,11 @@ SETTINGS = (
     Setting("root", "", "directory of the dataset; created, or continued if it fits"),
     Setting("task", "", "what the episodes show, in words", read_only=False),
     Setting("robot_type", "so101_follower", "LeRobot's name of the robot"),
-    Setting("calibration_file", "", "LeRobot calibration JSON of the follower"),
+    Setting(
+        "calibration_file",
+        "",
+        "LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
+    ),
     Setting(
         "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
     ),
@@ -73,8 +77,10 @@ class Recorder(ArmletNode):
         super().__init__("recorder", SETTINGS)
         self._writer: DatasetWriter | None = None
         self._contract: Contract | None = None
+        self._vectors: Vectors | None = None
         self._trouble = ""
         self._last_frame_ns = 0
+        self._arrivals = Arrivals()
         self._since_ns: int | None = None
         self._first_counts: dict[str, dict[str, int]] = {}
         self._last_counts: dict[str, dict[str, int]] = {}
@@ -96,7 +102,7 @@ class Recorder(ArmletNode):
             raise SetupError(f"on_hole must be split or refuse, found {self.value('on_hole')!r}")
         try:
             self._units = joint_units(self.value("joint_units"))
-            self._calibration = calibrations.load(Path(self.value("calibration_file")))
+            self._calibration = calibrations.load_arms(self.value("calibration_file"))
         except (CalibrationError, ValueError) as error:
             raise SetupError(str(error)) from error
         self._work = ThreadPoolExecutor(1, "recorder")
@@ -132,18 +138,19 @@ class Recorder(ArmletNode):
             self._finish()
         if self._writer is not None and self._work is not None:
             self._work.submit(self._writer.close).result()
-        self._writer = self._contract = None
+        self._writer = self._contract = self._vectors = None
 
     def _on_contract(self, live: Contract) -> None:
         if self._contract is not None:
             self.get_logger().warning("the aligner's frames changed; the dataset is closed")
         self._end_dataset()
-        self._contract = dataclasses.replace(
-            live,
-            joint_units=self._units,
-            calibration=calibrations.fingerprint(self._calibration),
-            calibration_ticks=calibrations.ticks(self._calibration),
-        )
+        self._arrivals.clear()
+        try:
+            self._vectors = Vectors(live, self._calibration, self._units)
+        except CalibrationError as error:
+            self._report(f"nothing can be recorded of the joints of these frames: {error}")
+            return
+        self._contract = self._vectors.contract
         self._open_dataset()
         self._announce()
 
@@ -195,6 +202,10 @@ class Recorder(ArmletNode):
     def _on_frame(self, frame: LiveFrame) -> None:
         set_back_s = (self._last_frame_ns - frame.stamp_ns) * 1e-9
         self._last_frame_ns = frame.stamp_ns
+        age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
+        fresh = abs(age_s) <= self.value("max_frame_age_s")
+        sent = None if fresh or self._frames is None else self._frames.sent_age_s()
+        self._arrivals.note(age_s, sent)
         if self._since_ns is None or self._work is None:
             return
         if set_back_s > 0:
@@ -257,9 +268,10 @@ class Recorder(ArmletNode):
             self._announce()
 
     def _episode_frame(self, frame: LiveFrame) -> EpisodeFrame:
+        assert self._vectors is not None
         return EpisodeFrame(
-            state=radians_to_dataset(frame.state(), self._calibration, self._units),
-            action=radians_to_dataset(frame.action(), self._calibration, self._units),
+            state=self._vectors.state(frame.state()),
+            action=self._vectors.action(frame.action()),
             images=frame.pictures(),
             stamp_ns=frame.stamp_ns,
             skew_s=frame.skew_s(),
@@ -340,11 +352,15 @@ class Recorder(ArmletNode):
         if self._since_ns is not None:
             return "already recording; call stop_recording or discard_episode first"
         if self._contract is None:
-            return "no frames yet: is the aligner active, and does every stream flow?"
+            return (
+                self._trouble or "no frames yet: is the aligner active, and does every stream flow?"
+            )
         if self._writer is None:
             self._open_dataset()
         if self._writer is None:
             return self._trouble or "the dataset is not open; see this node's diagnostics"
+        if off := self._arrivals.trouble(self.value("max_frame_age_s")):
+            return off
         if self._stale:
             return "; ".join(f"{name}: {said}" for name, said in self._stale.items())
         age = (self.now_ns() - self._last_frame_ns) * 1e-9
@@ -477,6 +493,8 @@ class Recorder(ArmletNode):
     def _level(self, recording: bool) -> tuple[bytes, str]:
         if self._trouble:
             return DiagnosticStatus.ERROR, self._trouble
+        if off := self._arrivals.trouble(self.value("max_frame_age_s")):
+            return DiagnosticStatus.ERROR, f"recording, but {off}" if recording else off
         age_s = (self.now_ns() - self._last_frame_ns) * 1e-9
         if recording:
             said = ["recording"]
