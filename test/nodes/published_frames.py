@@ -79,6 +79,11 @@ class PublishedFrames:
     def announce(self, contract):
         self._contract.publish(String(data=contract.canonical()))
 
+    def forget(self):
+        """What was heard before no longer counts."""
+        with self._changed:
+            self.heard.clear()
+
     def wait(self, name, text, timeout_s=60.0):
         """The level at which a status said a text, at last."""
 

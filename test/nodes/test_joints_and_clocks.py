@@ -117,6 +117,7 @@ def test_a_recorder_by_another_clock_says_so_and_does_not_start(case, tmp_path):
         with pytest.raises(DemoError, match=words):
             graph.director.trigger("recorder/start_recording")
         frames.robot_s = frames.late_s = 0.0
+        frames.forget()
         record(graph, frames, tmp_path / "set")
 
 
