@@ -54,7 +54,10 @@ ALIGNER = NodeSpec(
 
 
 def recorder(name, root, **more):
+    # Faults make gaps, and this is about what is recorded between them.
     parameters = {
+        "on_gap": "split",
+        "min_episode_s": 0.1,
         **more,
         "root": str(root),
         "task": "wave",
@@ -226,7 +229,7 @@ def bench(tmp_path_factory, private_domain, small_disk):
     other_dataset(other)
     small = (small_disk or folder) / "small"
     nodes = [ALIGNER, recorder("recorder", root), recorder("other", other)]
-    nodes += [recorder("small", small), recorder("strict", folder / "strict", max_holes=1)]
+    nodes += [recorder("small", small), recorder("strict", folder / "strict", max_gaps=1)]
     with running(nodes) as graph, front_camera() as front:
         streams = PaintedStreams()
         try:
@@ -249,7 +252,7 @@ def test_a_frozen_camera(bench):
         )
         # The camera node has opened its camera again, which helps.
         bench.frames(5)
-    assert len(numbers) >= 2, "split at the hole"
+    assert len(numbers) >= 2, "split at the gap"
     assert bench.ledger(numbers, "front")["frozen"] > 5
     assert bench.ledger(numbers, "front")["repeated"] > 5
     assert bench.ledger(numbers, "recorder")["missing"] > 5
@@ -278,8 +281,8 @@ def test_a_camera_that_comes_and_goes_ends_the_recording(bench):
         bench.pictures(10)
         bench.streams.mend()
         bench.frames(8)
-    bench.says(strict=r"recording ended, episode \d+: .* is saved: hole 2 in one recording")
-    with pytest.raises(DemoError, match="hole 2 in one recording"):
+    bench.says(strict=r"gap 2 in one recording, more than max_gaps")
+    with pytest.raises(DemoError, match="gap 2 in one recording"):
         bench.stop("strict")
 
 

@@ -12,9 +12,8 @@ from armlet.episodes import Dataset, check
 
 
 def record(root, **arguments):
-    return running_graph(
-        "record", emulated="true", width="64", height="48", root=str(root), **arguments
-    )
+    given = {"emulated": "true", "width": "64", "height": "48", "min_episode_s": "0.1"}
+    return running_graph("record", root=str(root), **given, **arguments)
 
 
 def record_frames(graph, count):
