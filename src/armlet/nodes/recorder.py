@@ -112,7 +112,7 @@ class Recorder(ArmletNode):
         self._work: ThreadPoolExecutor | None = None
         self._frames: FrameSubscriber | None = None
         self._heart: Worker | None = None
-        self._timers: list[Any] = []
+        self._watches: list[Any] = []
         self._announced: object = None
         self._refused = ""
         self._status = self.create_publisher(DiagnosticStatus, "~/status", LATCHED_QOS)
@@ -142,7 +142,7 @@ class Recorder(ArmletNode):
         self._frames = FrameSubscriber(
             self, RECORDING_QOS, self._on_contract, self._on_frame, with_action=True
         )
-        self._timers = [
+        self._watches = [
             self.create_timer(WATCH_S, self._watch),
             self.create_timer(READINESS_S, self._publish_readiness),
         ]
@@ -150,9 +150,9 @@ class Recorder(ArmletNode):
 
     def stop(self) -> None:
         """An episode that is being recorded when the node is stopped is kept: finished."""
-        for timer in self._timers:
+        for timer in self._watches:
             self.destroy_timer(timer)
-        self._timers = []
+        self._watches = []
         if self._frames is not None:
             self._frames.close()
             self._frames = None
