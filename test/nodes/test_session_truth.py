@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from node_processes import running_graph
+from node_processes import flowing_graph
 
 from armlet.episodes import Dataset
 
@@ -19,14 +19,7 @@ from terminal_session import TerminalSession
 
 @pytest.fixture
 def graph(tmp_path):
-    with running_graph(
-        "record",
-        emulated="true",
-        width="64",
-        height="48",
-        root=str(tmp_path / "dataset"),
-        task="wave",
-    ) as graph:
+    with flowing_graph("record", width="64", height="48", root=str(tmp_path / "dataset")) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         yield graph
 
