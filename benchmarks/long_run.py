@@ -99,6 +99,7 @@ def nodes(folder: Path, root: Path, episode_s: float) -> list[NodeSpec]:
             "root": str(root),
             "task": "reach",
             "episode_s": str(episode_s),
+            "on_gap": "split",
         }
     )
     bench = NodeSpec(
