@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import CALIBRATION, running
@@ -26,7 +27,7 @@ from armlet.camera import jpeg
 from armlet.camera.pattern import paint
 from armlet.contract import Camera, Contract
 from armlet.demo.director import DemoError
-from armlet.episodes import Dataset, DatasetWriter, check
+from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame, check
 
 HERE = Path(__file__).parent
 MB = 1 << 20
@@ -197,7 +198,7 @@ NAMES = {
 
 
 def other_dataset(root):
-    """A dataset of one camera of another size, at another rate."""
+    """A dataset of one camera of another size, at another rate, with an episode in it."""
     names = feature_names(SO101_JOINTS)
     contract = Contract(
         fps=15,
@@ -207,7 +208,12 @@ def other_dataset(root):
         joint_units="degrees",
         calibration="another",
     )
-    DatasetWriter(root, contract).close()
+    still = np.zeros(len(names))
+    pictures = {"front": np.zeros((48, 64, 3), np.uint8)}
+    with DatasetWriter(root, contract) as writer:
+        writer.begin_episode("wave")
+        writer.add_frame(EpisodeFrame(still, still, pictures, 1_000_000_000, {}))
+        writer.finish_episode()
 
 
 @pytest.fixture(scope="module")
