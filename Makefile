@@ -1,5 +1,6 @@
 # make demo, make test: each does all its own set-up in .venv and is quick the second time.
 # make test TESTS=test/episodes runs a part.
+SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,9 +65,14 @@ oracle:
 	bash ../shared/oracle/setup.sh .oracle v04
 
 $(READY): pyproject.toml setup.py constraints.txt
+	@echo "Setting up $(VENV): 2.2 GB on disk when done; what is fetched, with its size:"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[ros,policy,export,plot,bag,dev]'
+	@begun=$$(date +%s); set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check \
+	  --progress-bar off --constraint constraints.txt \
+	  --editable '.[ros,policy,export,plot,bag,dev]' 2>&1 | tee $(VENV)/setup.log \
+	  | grep --line-buffered -oE '^ *Downloading .*|^Installing collected packages|^ERROR.*' \
+	  || { tail -n 20 $(VENV)/setup.log; exit 1; }; \
+	echo "$(VENV) is ready after $$(( $$(date +%s) - begun )) s"
 	touch $@
 
 clean:

@@ -88,7 +88,7 @@ SYNCHRONOUS = (
     COMMON
     + """
 from sensor_msgs.msg import JointState
-from armlet.arm.units import dataset_to_radians
+from armlet.arm.units import converter
 from armlet.nodes.messages import joint_state
 from armlet.nodes.node import COMMAND_QOS
 
@@ -109,9 +109,9 @@ class Synchronous(Slow):
                 continue
             if not queue:
                 queue = list(self._policy.predict_chunk(self._observation(frame)))
-            radians = dataset_to_radians(queue.pop(0)[None], self._calibration, self._units)[0]
-            joints = [name.removesuffix(".pos") for name in frame.contract.action_names]
-            self._commands.publish(joint_state(joints, time.time_ns(), radians))
+            convert = converter(frame.contract.action_names, self._calibration)
+            radians = convert.dataset_to_radians(queue.pop(0)[None], self._units)[0]
+            self._commands.publish(joint_state(convert.joints, time.time_ns(), radians))
             due = max(due + 1 / FPS, time.monotonic())
             time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
 

@@ -15,13 +15,20 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from armlet.arm import CalibrationError
+from armlet.arm import calibration as calibrations
 from armlet.bringup import NodeSpec, command
+from armlet.feetech.guardian import cut_torque
 from armlet.load import Watcher
 
 STOP_GRACE_S = 10.0
 # Starting takes all processors, for a while, on any computer.
 LOAD_GRACE_S = 15.0
 LOOK_S = 1.0
+
+_LOOK_S = 0.1
+_CUT_FOR_S = 2.0
+_BAUDRATE = 1_000_000
 
 
 class Supervisor:
@@ -106,7 +113,7 @@ class Supervisor:
 
     def _watch(self, duration_s: float | None) -> bool:
         deadline = None if duration_s is None else time.monotonic() + duration_s
-        while not self._ending.wait(0.2):
+        while not self._ending.wait(_LOOK_S):
             if deadline is not None and time.monotonic() > deadline:
                 return False
             if self._required_node_ended():
@@ -129,9 +136,27 @@ class Supervisor:
             self._say(
                 "supervisor", f"{label} ended with status {process.returncode}; {consequence}"
             )
+            if process.returncode < 0:
+                self._cut_torque(spec)
             if spec.required:
                 return True
         return False
+
+    def _cut_torque(self, spec: NodeSpec) -> None:
+        """A killed driver's torque watchdog does this sooner, unless it was killed as well."""
+        parameters = spec.parameters
+        if spec.executable != "servo_bus" or parameters.get("mode", "follower") != "follower":
+            return
+        try:
+            joints = calibrations.load(Path(parameters["calibration_file"]))
+        except (CalibrationError, KeyError) as error:
+            self._say("supervisor", f"torque of {spec.label} cannot be cut from here: {error}")
+            return
+        ids = [joint.id for joint in joints.values()]
+        baudrate = parameters.get("baudrate", _BAUDRATE)
+        left = cut_torque(parameters["port"], baudrate, ids, _CUT_FOR_S)
+        said = f"could not be proven off on servos {left}; cut the power" if left else "is off"
+        self._say("supervisor", f"torque of {spec.label}, which was killed, {said}")
 
     def _relay(self, label: str, lines: IO[str]) -> None:
         for line in lines:

@@ -26,7 +26,7 @@ from armlet.arm.calibrate import (
 )
 from armlet.arm.calibration import load, save
 from armlet.arm.sweep import MOVED_LEAST, WIDEST, SweepState
-from armlet.arm.units import dataset_to_ticks, ticks_to_dataset
+from armlet.arm.units import own_converter
 from armlet.feetech import REGISTERS, Bus, EmulatedBus, ErrorBit
 
 TURN = 4096
@@ -392,13 +392,13 @@ def agree(lerobot, calibration):
     ticks = np.repeat(np.arange(TURN)[:, None], 6, axis=1)
     for mode, degrees in (("degrees", True), ("range_m100_100", False)):
         theirs = lerobot.ask(do="normalize", degrees=degrees, ticks=ticks.tolist())["values"]
-        ours = ticks_to_dataset(ticks, calibration, mode)
+        ours = own_converter(calibration).ticks_to_dataset(ticks, mode)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
         reach = 200.0 if degrees else 110.0
         values = np.repeat(np.linspace(-reach, reach, 881)[:, None], 6, axis=1)
         theirs = lerobot.ask(do="unnormalize", degrees=degrees, values=values.tolist())["ticks"]
         # LeRobot cuts fractions off where armlet rounds in the driver.
-        assert np.abs(dataset_to_ticks(values, calibration, mode) - theirs).max() <= 1
+        assert np.abs(own_converter(calibration).dataset_to_ticks(values, mode) - theirs).max() <= 1
         back = lerobot.ask(do="unnormalize", degrees=degrees, values=ours.tolist())["ticks"]
         low, high = (
             [getattr(e, n) for e in calibration.values()] for n in ("range_min", "range_max")
@@ -438,7 +438,7 @@ def test_lerobot_connects_to_the_calibrated_arm_and_sees_what_armlet_sees(lerobo
         seen = lerobot.ask(do="connect", degrees=degrees, port=arm.emulated.port)
         assert seen["is_calibrated"]
         mode = "degrees" if degrees else "range_m100_100"
-        ours = ticks_to_dataset(seen["ticks"], calibration, mode)
+        ours = own_converter(calibration).ticks_to_dataset(seen["ticks"], mode)
         np.testing.assert_allclose(ours, seen["values"], rtol=0, atol=1e-9)
         for joint, ticks in zip(SO101_JOINTS, seen["ticks"], strict=True):
             entry = calibration[joint]

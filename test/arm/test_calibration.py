@@ -5,7 +5,7 @@ import json
 import pytest
 
 from armlet.arm import CalibrationError, JointCalibration
-from armlet.arm.calibration import fingerprint, keep_previous, load, save
+from armlet.arm.calibration import fingerprint, keep_previous, load, load_arms, save
 
 GOOD = {
     "shoulder_pan": {
@@ -90,3 +90,31 @@ def test_the_file_before_is_kept(tmp_path):
     kept = keep_previous(path)
     assert kept == tmp_path / "arm.json.bak"
     assert kept.read_bytes() == path.read_bytes()
+
+
+def test_several_arms_are_given_by_the_prefix_of_their_joints(tmp_path):
+    path = written(tmp_path, GOOD)
+    entry = load(path)["shoulder_pan"]
+    assert load_arms(str(path)) == load(path)
+    both = load_arms(f"left_={path}, right/={path}")
+    assert both == {"left_shoulder_pan": entry, "right/shoulder_pan": entry}
+    assert len({fingerprint(load(path)), fingerprint(both)}) == 2
+    odd = tmp_path / "a=b,c.json"
+    odd.write_text(path.read_text())
+    assert load_arms(str(odd)) == load(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("left_={},right_", "PREFIX=FILE"),
+        ("={}", "PREFIX=FILE"),
+        ("left_=", "PREFIX=FILE"),
+        ("left_={},left_={}", "own prefix"),
+        ("left_={},right_=nowhere.json", "no calibration file nowhere.json"),
+    ],
+)
+def test_arms_that_are_none_are_refused(tmp_path, files, message):
+    path = written(tmp_path, GOOD)
+    with pytest.raises(CalibrationError, match=message):
+        load_arms(files.replace("{}", str(path)))

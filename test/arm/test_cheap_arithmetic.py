@@ -11,9 +11,7 @@ from armlet.arm.readings import Readings
 from armlet.arm.setpoint import _Limits, _step
 from armlet.arm.units import (
     RADIANS_PER_TICK,
-    converter,
-    dataset_to_radians,
-    radians_to_dataset,
+    own_converter,
 )
 from armlet.feetech import SyncReply
 
@@ -73,7 +71,7 @@ def test_readings_are_the_converter_s(ranges, rows):
         f"joint{i}": JointCalibration(i + 1, 0, 0, low, high)
         for i, (low, high) in enumerate(ranges)
     }
-    made = Readings([1, 2, 3], converter(calibration))
+    made = Readings([1, 2, 3], own_converter(calibration))
     values = dict(enumerate(rows, start=1))
     for stamp_ns in (0, 10_000_000):
         sample = made.note(SyncReply(values, (), {}, stamp_ns), False)
@@ -81,7 +79,7 @@ def test_readings_are_the_converter_s(ranges, rows):
     if sample is None:
         assert not any(believed)
         return
-    positions = converter(calibration).ticks_to_radians([row[0] for row in rows])
+    positions = own_converter(calibration).ticks_to_radians([row[0] for row in rows])
     velocities = np.array([row[1] for row in rows]) * RADIANS_PER_TICK
     fresh = sample.fresh
     assert sample.position.dtype == sample.velocity.dtype == np.float64
@@ -113,7 +111,9 @@ def test_teleoperation_is_two_conversions_of_units(joints, positions, units, sca
     made = Teleoperation(LEADER, FOLLOWER, units, scale)
     leader = np.array(positions[: len(joints)])
     scales = np.array([1.0 if joint == "gripper" else scale for joint in joints])
-    shared = radians_to_dataset(leader, {j: LEADER[j] for j in joints}, units) * scales
-    wanted = dataset_to_radians(shared, {j: FOLLOWER[j] for j in joints}, units)
+    shared = (
+        own_converter({j: LEADER[j] for j in joints}).radians_to_dataset(leader, units) * scales
+    )
+    wanted = own_converter({j: FOLLOWER[j] for j in joints}).dataset_to_radians(shared, units)
     assert bits(made.follow(joints, leader)) == bits(wanted)
     assert bits(made.follow(list(joints), leader)) == bits(wanted), "asked a second time"

@@ -5,7 +5,7 @@ import pytest
 
 from armlet.arm import JointCalibration
 from armlet.arm.readings import Readings
-from armlet.arm.units import converter
+from armlet.arm.units import own_converter
 from armlet.feetech import SyncReply
 
 MS = 1_000_000
@@ -23,14 +23,14 @@ def reply(at_ms, values):
 
 @pytest.fixture
 def readings():
-    made = Readings([1, 2], converter(CALIBRATION))
+    made = Readings([1, 2], own_converter(CALIBRATION))
     made.note(reply(0, {1: (2000, 0), 2: (2000, 0)}), False)
     assert made.note(reply(10, {1: (2000, 0), 2: (2000, 0)}), False).complete
     return made
 
 
 def test_the_first_reading_has_to_be_confirmed():
-    readings = Readings([1, 2], converter(CALIBRATION))
+    readings = Readings([1, 2], own_converter(CALIBRATION))
     assert readings.note(reply(0, {1: (1234, 0), 2: (2000, 0)}), False) is None
     sample = readings.note(reply(10, {1: (2000, 0), 2: (2001, 0)}), False)
     assert sample.fresh.tolist() == [False, True]
@@ -62,7 +62,7 @@ def test_what_the_next_reading_confirms_was_true(readings):
 @pytest.mark.parametrize("hz", [30, 100, 400])
 def test_the_fastest_hand_is_believed(hz):
     """From rest to 8 rad/s at 90 rad/s^2, and against a stop: every reading counts."""
-    readings = Readings([1, 2], converter(CALIBRATION))
+    readings = Readings([1, 2], own_converter(CALIBRATION))
     times = np.arange(0, 0.2, 1 / hz)
     speed = np.minimum(90 * times, 8.0)
     path = np.cumsum(speed) / hz

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from armlet.arm import JointCalibration, Teleoperation
-from armlet.arm.units import limits_radians, radians_to_dataset
+from armlet.arm.units import limits_radians, own_converter
 
 LEADER = {
     "elbow_flex": JointCalibration(3, 0, 0, 1000, 3000),
@@ -19,8 +19,8 @@ def test_both_arms_agree_in_dataset_units():
     leader = np.array([0.7, -0.2])
     follower = Teleoperation(LEADER, FOLLOWER, "degrees").follow(JOINTS, leader)
     np.testing.assert_allclose(
-        radians_to_dataset(follower, FOLLOWER, "degrees"),
-        radians_to_dataset(leader, LEADER, "degrees"),
+        own_converter(FOLLOWER).radians_to_dataset(follower, "degrees"),
+        own_converter(LEADER).radians_to_dataset(leader, "degrees"),
     )
 
 

@@ -1,5 +1,6 @@
 """Ticks, radians and LeRobot's units."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.arm import SO101_JOINTS, JointCalibration
+from armlet.arm import SO101_JOINTS, CalibrationError, JointCalibration
+from armlet.arm.calibration import fingerprint
+from armlet.arm.joints import feature_names
 from armlet.arm.units import (
-    dataset_to_radians,
-    dataset_to_ticks,
+    converter,
     joint_units,
     limits_radians,
-    radians_to_dataset,
+    own_converter,
     radians_to_ticks,
-    ticks_to_dataset,
     ticks_to_radians,
+    unit_of,
 )
 
 
@@ -32,12 +34,16 @@ def test_round_trips_inside_the_range(span, drive_mode, units, share):
     for joint in ("elbow_flex", "gripper"):
         calibration = one(*span, drive_mode, joint)
         ticks = np.array([span[0] + share * (span[1] - span[0])])
-        there = ticks_to_dataset(ticks, calibration, units)
-        np.testing.assert_allclose(dataset_to_ticks(there, calibration, units), ticks, atol=1e-6)
+        there = own_converter(calibration).ticks_to_dataset(ticks, units)
+        np.testing.assert_allclose(
+            own_converter(calibration).dataset_to_ticks(there, units), ticks, atol=1e-6
+        )
         radians = ticks_to_radians(ticks, calibration)
         np.testing.assert_allclose(radians_to_ticks(radians, calibration), ticks, atol=1e-6)
         np.testing.assert_allclose(
-            dataset_to_radians(radians_to_dataset(radians, calibration, units), calibration, units),
+            own_converter(calibration).dataset_to_radians(
+                own_converter(calibration).radians_to_dataset(radians, units), units
+            ),
             radians,
             atol=1e-9,
         )
@@ -47,18 +53,22 @@ def test_lerobot_formulas():
     calibration = one(1000, 3000)
     ticks = [500, 1000, 1500, 2000, 3000, 3500]
     column = np.array(ticks, float)[:, None]
-    percent = ticks_to_dataset(column, calibration, "range_m100_100")[:, 0]
+    percent = own_converter(calibration).ticks_to_dataset(column, "range_m100_100")[:, 0]
     assert percent.tolist() == [-100, -100, -50, 0, 100, 100]
-    degrees = ticks_to_dataset(column, calibration, "degrees")[:, 0]
+    degrees = own_converter(calibration).ticks_to_dataset(column, "degrees")[:, 0]
     np.testing.assert_allclose(degrees, [(t - 2000) * 360 / 4095 for t in ticks])
-    gripper = ticks_to_dataset(column, one(1000, 3000, joint="gripper"), "degrees")[:, 0]
+    gripper = own_converter(one(1000, 3000, joint="gripper")).ticks_to_dataset(column, "degrees")[
+        :, 0
+    ]
     assert gripper.tolist() == [0, 0, 25, 50, 100, 100]
 
 
 def test_drive_mode_one_negates_the_body_and_mirrors_the_gripper():
     ticks = np.array([1500.0])
-    assert ticks_to_dataset(ticks, one(1000, 3000, 1), "range_m100_100") == pytest.approx(50)
-    gripper = ticks_to_dataset(ticks, one(1000, 3000, 1, "gripper"), "range_m100_100")
+    assert own_converter(one(1000, 3000, 1)).ticks_to_dataset(
+        ticks, "range_m100_100"
+    ) == pytest.approx(50)
+    gripper = own_converter(one(1000, 3000, 1, "gripper")).ticks_to_dataset(ticks, "range_m100_100")
     assert gripper == pytest.approx(75)
 
 
@@ -80,3 +90,59 @@ def test_joint_units_names_the_modes():
 def test_joint_order_is_lerobots():
     assert SO101_JOINTS[0] == "shoulder_pan"
     assert SO101_JOINTS[-1] == "gripper"
+
+
+CALIBRATION = {
+    joint: JointCalibration(n + 1, n % 2, 0, 400 + 100 * n, 2400 + 150 * n)
+    for n, joint in enumerate(SO101_JOINTS)
+}
+
+
+@pytest.mark.parametrize("units", ["degrees", "range_m100_100"])
+def test_every_order_of_a_calibration_converts_alike(units):
+    radians = np.random.default_rng(0).uniform(-1, 1, (5, 6))
+    right = converter(SO101_JOINTS, CALIBRATION)
+    values = right.radians_to_dataset(radians, units)
+    back = right.dataset_to_radians(values, units)
+    orders = list(itertools.permutations(SO101_JOINTS))
+    assert len(orders) == 720
+    for order in orders:
+        calibration = {joint: CALIBRATION[joint] for joint in order}
+        convert = converter(feature_names(SO101_JOINTS), calibration)
+        assert convert.joints == SO101_JOINTS
+        assert (convert.radians_to_dataset(radians, units) == values).all()
+        assert (convert.dataset_to_radians(values, units) == back).all()
+        assert fingerprint(calibration) == fingerprint(CALIBRATION)
+
+
+def test_a_vector_in_any_order_is_converted_by_its_names():
+    radians = np.linspace(-1, 1, 6)
+    values = converter(SO101_JOINTS, CALIBRATION).radians_to_dataset(radians, "degrees")
+    for order in itertools.permutations(range(6)):
+        convert = converter([SO101_JOINTS[i] for i in order], CALIBRATION)
+        assert (convert.radians_to_dataset(radians[[*order]], "degrees") == values[[*order]]).all()
+
+
+@pytest.mark.parametrize("prefix", ["left_", "left/", "left", "arm.2-"])
+def test_a_joint_with_a_prefix_is_what_its_own_name_says(prefix):
+    names = [prefix + joint for joint in SO101_JOINTS]
+    both = CALIBRATION | {prefix + joint: entry for joint, entry in CALIBRATION.items()}
+    radians = np.linspace(-1, 1, 6)
+    convert = converter([*names, *SO101_JOINTS], both)
+    values = convert.radians_to_dataset(np.tile(radians, 2), "degrees")
+    alone = converter(SO101_JOINTS, CALIBRATION).radians_to_dataset(radians, "degrees")
+    assert (values == np.tile(alone, 2)).all() and 0 <= values[5] <= 100
+    assert unit_of(f"{prefix}gripper.pos", "degrees") == "range_0_100"
+    assert unit_of(f"{prefix}elbow_flex.pos", "degrees") == "degrees"
+
+
+def test_joints_without_a_calibration_are_refused_by_name():
+    both = [f"{side}_{joint}" for side in ("left", "right") for joint in SO101_JOINTS]
+    with pytest.raises(CalibrationError, match=r"lacks left_shoulder_pan.*left_=FILE,right_=FILE"):
+        converter(both, CALIBRATION)
+    with pytest.raises(CalibrationError, match=r"lacks wrist_yaw and is of wrist_roll"):
+        converter(["wrist_yaw", *(j for j in SO101_JOINTS if j != "wrist_roll")], CALIBRATION)
+    with pytest.raises(CalibrationError, match="named once"):
+        converter(["gripper", "gripper.pos"], CALIBRATION)
+    with pytest.raises(CalibrationError, match="no joint is named"):
+        converter([], CALIBRATION)

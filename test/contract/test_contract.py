@@ -5,7 +5,17 @@ import json
 
 import pytest
 
-from armlet.contract import Camera, Contract, ContractError, Preprocessing, Stream, fit, load, parse
+from armlet.contract import (
+    Camera,
+    Contract,
+    ContractError,
+    JointUnit,
+    Preprocessing,
+    Stream,
+    fit,
+    load,
+    parse,
+)
 
 CONTRACT = Contract(
     fps=30,
@@ -149,3 +159,58 @@ def test_what_a_document_does_not_state_is_no_fault():
     assert all(verdict.ok for verdict in fit(plain, CONTRACT))
     extra = dataclasses.replace(CONTRACT, cameras=(*CONTRACT.cameras, Camera("top", 1, 1)))
     assert all(verdict.ok for verdict in fit(CONTRACT, extra))
+
+
+NAMES = ("left_a.pos", "left_gripper.pos")
+UNITS = (JointUnit("left_a.pos", "degrees"), JointUnit("left_gripper.pos", "range_0_100"))
+OLD = dataclasses.replace(CONTRACT, state_names=NAMES, action_names=NAMES)
+NEW = dataclasses.replace(OLD, units=UNITS)
+
+
+def test_documents_of_version_1_keep_their_bytes_and_their_signature():
+    assert CONTRACT.signature() == (
+        "4566117550de7126224283f5210a0030840c6a63841ab9fd8675938cb854134d"
+    )
+    document = json.loads(CONTRACT.canonical())
+    assert document["version"] == 1 and "units" not in document
+
+
+def test_units_and_order_of_the_joints_are_signed(tmp_path):
+    names = tuple(reversed(NAMES))
+    others = [
+        OLD,
+        dataclasses.replace(OLD, state_names=names, action_names=names),
+        dataclasses.replace(
+            NEW, state_names=names, action_names=names, units=tuple(reversed(UNITS))
+        ),
+        dataclasses.replace(NEW, units=(UNITS[0], JointUnit("left_gripper.pos", "degrees"))),
+        dataclasses.replace(NEW, joint_units="range_m100_100"),
+    ]
+    assert len({contract.signature() for contract in (NEW, *others)}) == 1 + len(others)
+    NEW.save(tmp_path / "contract.json")
+    assert load(tmp_path / "contract.json") == NEW
+    assert json.loads(NEW.canonical())["version"] == 2
+
+
+def test_units_that_are_not_those_of_the_vectors_are_refused():
+    with pytest.raises(ContractError, match="in this order"):
+        dataclasses.replace(NEW, units=tuple(reversed(UNITS)))
+    document = json.loads(NEW.canonical())
+    with pytest.raises(ContractError, match="version 1, but its units"):
+        parse(json.dumps({**document, "version": 1}))
+    with pytest.raises(ContractError, match="in this order"):
+        parse(json.dumps({**document, "units": document["units"][:1]}))
+
+
+def test_a_joint_of_another_unit_does_not_fit():
+    """Version 1 is of a time when left_gripper was converted as a body joint."""
+    (line,) = (verdict for verdict in fit(OLD, NEW) if not verdict.ok)
+    assert (line.item, line.expected, line.found) == (
+        "unit of left_gripper.pos",
+        "degrees",
+        "range_0_100",
+    )
+    names = ("a.pos", "gripper.pos")
+    old = dataclasses.replace(CONTRACT, state_names=names, action_names=names)
+    units = (JointUnit("a.pos", "degrees"), JointUnit("gripper.pos", "range_0_100"))
+    assert all(verdict.ok for verdict in fit(old, dataclasses.replace(old, units=units)))

@@ -6,7 +6,7 @@ import pytest
 
 from armlet.arm import calibration as calibrations
 from armlet.arm.calibration import JointCalibration
-from armlet.arm.units import radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.contract import Camera, Contract, Standing, fit, parse
 
 ARM = {
@@ -79,7 +79,7 @@ def test_the_degrees_bound_what_a_value_means_otherwise():
             entry = arm["shoulder_pan"]
             middle = (entry.range_min + entry.range_max) / 2
             radians = (tick - entry.homing_offset - middle) * 2 * 3.141592653589793 / 4096
-            both = radians_to_dataset([radians, 0.0], arm, "degrees")
+            both = own_converter(arm).radians_to_dataset([radians, 0.0], "degrees")
             values.append(both[0])
         worst = max(worst, abs(values[0] - values[1]))
     assert 0 < worst <= said + 0.01

@@ -15,7 +15,7 @@ from made_episodes import START_NS, counters, jpeg, rgb
 
 from armlet.align import Aligner
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.bringup import share_directory
 from armlet.cli import dataset as command
 from armlet.contract import load
@@ -104,7 +104,10 @@ def test_rows_are_those_of_the_live_aligner_bit_for_bit(bag, messages, tmp_path)
     calibration = calibrations.load(CALIBRATION)
     for key, name in ((layout.STATE, "state"), (layout.ACTION, "action")):
         expected = np.array(
-            [radians_to_dataset(values[name], calibration, "degrees") for _, values, _ in live]
+            [
+                own_converter(calibration).radians_to_dataset(values[name], "degrees")
+                for _, values, _ in live
+            ]
         ).astype(np.float32)
         assert joined(tmp_path / "set", key).tobytes() == expected.tobytes()
     skews = np.array(
@@ -189,7 +192,21 @@ def test_raw_pictures_and_a_namespace(tmp_path):
     assert set(np.diff(numbers)) <= {0, 1, 2}
 
 
-def test_two_arms_make_one_vector(tmp_path):
+def test_the_order_of_a_calibration_file_means_nothing(tmp_path):
+    bag = write(tmp_path / "bag", scene(0.5))
+    entries = json.loads(CALIBRATION.read_text())
+    trees = set()
+    for number, names in enumerate((list(entries), sorted(entries), list(reversed(entries)))):
+        file = tmp_path / f"order{number}.json"
+        file.write_text(json.dumps({name: entries[name] for name in names}))
+        root = tmp_path / f"set{number}"
+        assert run("convert", bag, root, "--calibration", file, "--task", "reach") == 0
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        trees.add(tuple((str(f.relative_to(root)), f.read_bytes()) for f in files))
+    assert len(trees) == 1
+
+
+def test_two_arms_make_one_vector(tmp_path, capsys):
     messages = []
     for m in scene(1.0, ("front",)):
         sides = ("/left", "/right") if m.topic in (STATES, COMMANDS) else ("",)
@@ -218,6 +235,21 @@ def test_two_arms_make_one_vector(tmp_path):
     assert run("convert", bag, tmp_path / "set", *words) == 0
     dataset = Dataset(tmp_path / "set")
     assert dataset.info.features[layout.STATE].names == tuple(f"{name}.pos" for name in both)
+    # By a file for each arm likewise; one arm's file alone is refused before anything is written.
+    words[3] = f"left_={CALIBRATION},right_={CALIBRATION}"
+    assert run("convert", bag, tmp_path / "two", *words) == 0
+    key = layout.STATE
+    assert joined(tmp_path / "two", key).tobytes() == joined(tmp_path / "set", key).tobytes()
+    words[3] = CALIBRATION
+    assert run("convert", bag, tmp_path / "one", *words) == 1
+    assert "lacks left_shoulder_pan" in capsys.readouterr().err
+    assert not (tmp_path / "one").exists()
+    # Both arms are converted alike, their grippers too.
+    alone = own_converter(calibrations.load(CALIBRATION))
+    radians = alone.dataset_to_radians(dataset.episode(0).state[:, :6], "degrees")
+    np.testing.assert_allclose(
+        alone.radians_to_dataset(radians, "degrees"), dataset.episode(0).state[:, 6:], atol=1e-4
+    )
     state = dataset.episode(0).state
     assert state.shape[1] == 12
     assert set(dataset.ledger(0)) == {

@@ -12,7 +12,7 @@ CAMPAIGN = Path(__file__).with_name("file_campaign.py")
 
 def test_a_share_of_the_campaign():
     """In a process of its own: every case is a fork of it."""
-    words = ("--cases", "60", "--seed", "7000", "--stop-after-s", "12")
+    words = ("--cases", "60", "--seed", "7000", "--stop-after-s", "6")
     done = subprocess.run(
         [sys.executable, str(CAMPAIGN), *words], capture_output=True, text=True, timeout=120
     )

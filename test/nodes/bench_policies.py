@@ -8,17 +8,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from node_processes import STANDSTILL_S, running, simulated_nodes
 
 from armlet.arm import SO101_JOINTS
 from armlet.arm import calibration as calibrations
 from armlet.arm.joints import feature_names
-from armlet.arm.units import dataset_to_radians
+from armlet.arm.units import own_converter
 from armlet.bringup import NodeSpec, command
 from armlet.contract import Camera, Contract, Stream
 from armlet.demo.director import DemoError
@@ -28,6 +28,8 @@ from armlet.sim import FOLLOWER
 sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 
 HEIGHT, WIDTH = 48, 64
+# What inference takes of simulated time.
+LATENCY_S = 0.15
 NAMES = feature_names(SO101_JOINTS)
 CONTRACT = Contract(
     fps=30,
@@ -93,7 +95,19 @@ def drawn_alone(checkpoint, seed):
     policy.reset(seed)
     blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     observation = Observation(np.zeros(6, np.float32), {"front": blank, "wrist": blank})
-    return dataset_to_radians(policy.predict_chunk(observation), FOLLOWER, "degrees")
+    return own_converter(FOLLOWER).dataset_to_radians(policy.predict_chunk(observation), "degrees")
+
+
+@contextmanager
+def bench_without_policy(checkpoint, **arguments):
+    """A policy graph but for its policy: (running graph, the policy's spec, the bench's socket)."""
+    given = {"emulated": "true", "threads": "1", "checkpoint": str(checkpoint), **arguments}
+    size = {"width": str(WIDTH), "height": str(HEIGHT), "inference_latency_s": str(LATENCY_S)}
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
+        nodes, lockstep = simulated_nodes("policy", folder, without="policy", **given, **size)
+        *rest, policy = nodes
+        with running(rest, lockstep) as started:
+            yield started, policy, lockstep
 
 
 class Bench:
@@ -103,9 +117,8 @@ class Bench:
         self.graph, self._policy = graph, policy
 
     @contextmanager
-    def policy(self, name, checkpoint, environment=None, **parameters):
-        """A policy process of its own name, on an arm that is armed."""
-        # A machine that stood still for a while has disarmed it.
+    def policy(self, name, checkpoint, environment=None, ends=False, **parameters):
+        """A policy process of its own name, active unless it ends before, on an armed arm."""
         self.graph.director.set("servo_bus/set_torque", True)
         told = {**self._policy.parameters, "checkpoint": str(checkpoint), **parameters}
         spec = NodeSpec("policy", name, told)
@@ -118,11 +131,14 @@ class Bench:
                     stderr=output,
                     env={**os.environ, **(environment or {})},
                 )
+                started = Started(self.graph, process, name, log)
                 try:
-                    yield Started(self.graph, process, name, log)
+                    if not ends:
+                        self.graph.wait_until_active(name, process, started.said)
+                    yield started
                 finally:
                     process.send_signal(signal.SIGINT)
-                    process.wait(30)
+                    process.wait(STANDSTILL_S)
 
 
 class Started:
@@ -130,7 +146,7 @@ class Started:
 
     def __init__(self, graph, process, name, log):
         self.graph, self.process, self.name, self._log = graph, process, name, log
-        self._since_ns = time.time_ns()
+        self._since_ns = graph.director.now_ns
 
     def said(self):
         return self._log.read_text()

@@ -4,13 +4,22 @@ An emulated graph lives in simulated time, as fast as the computer can: time sta
 test acts, and goes on while it waits. So a busy computer makes a test slower and never different.
 """
 
+import dataclasses
+import os
+import signal
+import subprocess
 import tempfile
+import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from armlet.bringup import LOCKSTEP_SOCKET, NodeSpec, graph, share_directory
-from armlet.demo.director import Director
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+
+from armlet.bringup import LOCKSTEP_SOCKET, NodeSpec, command, graph, share_directory
+from armlet.demo.director import DemoError, Director
 from armlet.supervisor import Supervisor
 
 CALIBRATION = share_directory() / "config" / "calibration"
@@ -57,8 +66,57 @@ class Running:
         """Let time pass: the graph's."""
         self.director.let_pass(duration_s)
 
+    @contextmanager
+    def time_passes(self):
+        """Time passes by itself meanwhile, for programs outside the simulation."""
+        ending = threading.Event()
+
+        def pass_by():
+            while not ending.is_set():
+                self.let_pass(0.05)
+
+        with ThreadPoolExecutor(1) as pool:
+            passing = pool.submit(pass_by)
+            try:
+                yield
+            finally:
+                ending.set()
+                passing.result()
+
+    def wait_until_active(self, node, process, said):
+        """Wait until a node's process is active, while simulated time stands still."""
+        end_s = time.monotonic() + STANDSTILL_S
+        while True:
+            with suppress(DemoError):
+                state = self.director.call(GetState, f"{node}/get_state", GetState.Request(), 5.0)
+                if state.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                    return
+            assert process.poll() is None, f"{node} has ended; it said:\n{said()}"
+            assert time.monotonic() < end_s, f"{node} is not active; it said:\n{said()}"
+            time.sleep(0.05)
+
+    @contextmanager
+    def start(self, spec):
+        """One more node of the graph, by its NodeSpec; yields its process once it is active."""
+        with tempfile.TemporaryDirectory(prefix="armlet-test-") as folder:
+            with self._log.open("a") as output:
+                process = subprocess.Popen(
+                    command(spec, Path(folder)), stdout=output, stderr=output, env=environment(spec)
+                )
+            try:
+                self.wait_until_active(spec.label, process, self.said)
+                yield process
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait(STANDSTILL_S)
+
     def said(self):
         return self._log.read_text()
+
+
+def environment(spec):
+    """What the process of a node has about it."""
+    return {**os.environ, **spec.environment}
 
 
 class Trouble:
@@ -88,7 +146,7 @@ def running(nodes, lockstep=None):
     with tempfile.TemporaryDirectory(prefix="armlet-test-") as name:
         directory = Path(name)
         log = directory / "nodes.log"
-        with log.open("w") as output:
+        with log.open("a") as output:
             supervisor = Supervisor(nodes, output)
             trouble, director = Trouble(supervisor), None
             try:
@@ -134,18 +192,32 @@ def flowing_graph(name, **arguments):
             yield started
 
 
-def simulated_nodes(name, directory, participants=(), **arguments):
+def simulated_nodes(name, directory, participants=(), without="", **arguments):
     """The nodes of a graph, and the socket of their bench: None where they live by the wall clock.
 
-    Inference takes as long as is declared, so that every run is the same.
+    Inference takes as long as is declared, so that every run is the same. without: a node that is
+    the last here, and that simulated time does not wait for to begin.
     """
-    values = {"bench_directory": str(directory), "use_sim_time": "true", **arguments}
-    values |= {"real_time_factor": "0", "participants": ",".join((DIRECTOR, *participants))}
+    values = {"bench_directory": str(directory), "use_sim_time": "true", "real_time_factor": "0"}
+    values |= {"participants": ",".join((DIRECTOR, *participants)), **arguments}
     if name in ("sim", "policy"):
         values.setdefault("inference_latency_s", "0.05")
     nodes = graph(name).nodes(values)
+    if without:
+        nodes = _apart(nodes, without)
     simulated = values["use_sim_time"] == "true"
     return nodes, Path(directory) / LOCKSTEP_SOCKET if simulated else None
+
+
+def _apart(nodes, name):
+    apart = [spec for spec in nodes if spec.executable == name]
+    rest = [spec for spec in nodes if spec.executable != name]
+    bench = rest[0]
+    expected = [each for each in bench.parameters.get("participants", ()) if each != name]
+    if expected:
+        given = {**bench.parameters, "participants": expected}
+        rest[0] = dataclasses.replace(bench, parameters=given)
+    return rest + apart
 
 
 def follower(port, **parameters):

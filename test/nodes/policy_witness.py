@@ -9,11 +9,13 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.bringup import command
+from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.node import LATCHED_QOS
 
@@ -30,14 +32,14 @@ ORDERS = Path(sys.argv.pop(1))
 FPS, DEGREES, HZ = 30, 12.0, 0.4
 
 class StandIn:
-    def __init__(self, policy):
-        self._policy = policy
+    def __init__(self, policy, clock):
+        self._policy, self._clock = policy, clock
 
     def __getattr__(self, name):
         return getattr(self._policy, name)
 
     def predict_chunk(self, observation, leftover=None):
-        begun = time.time()
+        begun = self._clock.now_ns() * 1e-9
         rows = self._policy.predict_chunk(observation).copy()
         (ORDERS.parent / "task").write_text(observation.task)
         order, *arguments = ORDERS.read_text().split() or [""]
@@ -52,7 +54,7 @@ class StandIn:
 
 class StandInNode(PolicyNode):
     def load(self):
-        return StandIn(super().load())
+        return StandIn(super().load(), self.clock)
 
 run(StandInNode)
 """
@@ -73,10 +75,24 @@ def stand_in(spec, directory, orders, output=None):
         process.wait()
 
 
-class Witness:
-    """What bus and policy say, each with its own time (ns), through a node of its own."""
+class WitnessNode(InLockstep, Node):
+    """Simulated time waits until it has heard what was sent."""
 
-    def __init__(self):
+    def __init__(self, context, lockstep):
+        given = [Parameter("use_sim_time", value=lockstep is not None)]
+        super().__init__("witness", context=context, parameter_overrides=given)
+        if lockstep is not None:
+            self.join_lockstep(lockstep)
+
+
+class Witness:
+    """What bus and policy say, each with its own time (ns), through a node of its own.
+
+    lockstep: the socket of the bench; None for the wall clock. graph: waits, in its own time.
+    """
+
+    def __init__(self, graph, lockstep=None):
+        self._graph = graph
         self.chunks = []  # (stamp, end), ns; holds are (0, 0)
         self.came = []  # when each of them came, ns
         self.policy = []  # (stamp, level, message, values)
@@ -87,7 +103,7 @@ class Witness:
         self._changed = threading.Condition()
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self._node = Node("witness", context=self._context)
+        self._node = WitnessNode(self._context, lockstep)
         listen = self._node.create_subscription
         listen(JointTrajectory, "joint_trajectory", self._note(self.chunks, _chunk), 50)
         listen(DiagnosticArray, "/diagnostics", self._note(self.policy, _policy), 50)
@@ -104,8 +120,10 @@ class Witness:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
+        self._node.ready()
 
     def close(self):
+        self._node.leave_lockstep()
         self._executor.shutdown()
         self._thread.join()
         self._node.destroy_node()
@@ -125,11 +143,12 @@ class Witness:
 
         return receive
 
-    def wait(self, what, ready, timeout_s=60.0):
-        with self._changed:
-            assert self._changed.wait_for(ready, timeout_s), (
-                f"{what} did not come; bus: {self.bus[-3:]}, policy: {self.policy[-1:]}"
-            )
+    def wait(self, what, ready, timeout_s=120.0):
+        try:
+            self._graph.wait(what, ready, timeout_s)
+        except AssertionError as error:
+            heard = f"bus: {self.bus[-3:]}, policy: {self.policy[-1:]}"
+            raise AssertionError(f"{what} did not come; {heard}; {error}") from error
 
     def wait_for_chunks(self, more):
         count = len(self.horizons()) + more

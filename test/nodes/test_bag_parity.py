@@ -12,7 +12,6 @@ from node_processes import CALIBRATION, running_graph
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, JointState
@@ -52,7 +51,7 @@ class BagRecorder:
             name = f"sensor_msgs/msg/{kind.__name__}"
             connection = self._writer.add_connection(topic, name, typestore=types)
             self._node.create_subscription(
-                kind, topic, self._taking(topic, connection), QoSProfile(depth=500)
+                kind, topic, self._taking(topic, connection), QoSProfile(depth=500), raw=True
             )
         self._executor = make_executor()
         self._executor.add_node(self._node)
@@ -66,9 +65,8 @@ class BagRecorder:
             self._executor.spin_once(timeout_sec=0.1)
 
     def _taking(self, topic, connection):
-        def take(message):
-            now_ns = self._node.get_clock().now().nanoseconds
-            self._writer.write(connection, now_ns, serialize_message(message))
+        def take(content):
+            self._writer.write(connection, self._node.get_clock().now().nanoseconds, content)
             self.counts[topic] += 1
 
         return take

@@ -29,6 +29,9 @@ from armlet.contract import Camera, Contract
 from armlet.demo.director import DemoError
 from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame, check
 
+# A camera's driver and a disk know the computer's own time only.
+pytestmark = pytest.mark.wall_clock
+
 HERE = Path(__file__).parent
 MB = 1 << 20
 

@@ -5,6 +5,9 @@ from node_processes import running
 
 from armlet.bringup import NodeSpec
 
+# By the wall clock, and only so that a broken test ends.
+GUARD_S = 180
+
 
 @pytest.mark.parametrize(
     ("executable", "parameters", "message"),
@@ -34,7 +37,7 @@ from armlet.bringup import NodeSpec
 )
 def test_a_node_told_wrongly_ends_with_a_reason(executable, parameters, message):
     with running([NodeSpec(executable, executable, parameters)]) as graph:
-        assert graph.processes[executable].wait(30) == 1
+        assert graph.processes[executable].wait(GUARD_S) == 1
         graph.supervisor.stop()
         assert message in graph.said()
         assert "Traceback" not in graph.said()
@@ -43,7 +46,7 @@ def test_a_node_told_wrongly_ends_with_a_reason(executable, parameters, message)
 def test_a_node_waits_for_a_device_that_is_not_there_yet(tmp_path):
     spec = NodeSpec("camera", "camera", {"source": f"file:{tmp_path / 'later.mp4'}"})
     with running([spec]) as graph:
-        graph.wait("the wait to be announced", lambda: "cannot configure" in graph.said(), 30)
+        graph.wait("the wait to be announced", lambda: "cannot configure" in graph.said(), GUARD_S)
         assert graph.processes["camera"].poll() is None
 
 
@@ -60,7 +63,7 @@ def test_the_camera_publishes_a_numbered_pattern():
         node, pictures, raw = Node("listener"), [], []
         node.create_subscription(CompressedImage, "top/image_raw/compressed", pictures.append, 10)
         node.create_subscription(Image, "top/image_raw", raw.append, 10)
-        for _ in range(600):
+        for _ in range(10 * GUARD_S):
             rclpy.spin_once(node, timeout_sec=0.1)
             if len(pictures) > 20 and len(raw) > 20:
                 break

@@ -7,16 +7,14 @@ anything is started is asked of the node in this process.
 import dataclasses
 import itertools
 import shutil
-import tempfile
 import time
 
 import numpy as np
 import pytest
 import rclpy
-from node_processes import CALIBRATION, running
+from node_processes import CALIBRATION, STANDSTILL_S
 from std_msgs.msg import String
 
-from armlet.bringup import graph as graph_of
 from armlet.contract import FILE_NAME, load
 from armlet.demo.director import DemoError
 
@@ -24,9 +22,8 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import (
     CONTRACT,
-    HEIGHT,
-    WIDTH,
     Bench,
+    bench_without_policy,
     drawn_alone,
     make_drawn_smolvla,
     save_random,
@@ -38,13 +35,8 @@ from armlet.nodes.policy import PolicyNode
 
 @pytest.fixture(scope="module")
 def bench(private_domain):
-    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as directory:
-        given = {"bench_directory": directory, "emulated": "true", "threads": "1"}
-        size = {"width": str(WIDTH), "height": str(HEIGHT)}
-        specs = graph_of("policy").nodes({**given, **size, "checkpoint": "hub:given/later"})
-        rest = [spec for spec in specs if spec.executable != "policy"]
-        with running(rest) as started:
-            yield Bench(started, next(spec for spec in specs if spec.executable == "policy"))
+    with bench_without_policy("hub:given/later") as (started, policy, _):
+        yield Bench(started, policy)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +95,8 @@ def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_p
     checkpoint = shutil.copytree(saved["signed"], tmp_path / "torn")
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with bench.policy("torn", checkpoint) as policy:
-        assert policy.process.wait(60) == 1
+    with bench.policy("torn", checkpoint, ends=True) as policy:
+        assert policy.process.wait(STANDSTILL_S) == 1
         assert "model.safetensors" in policy.said()
         assert policy.chunks() == []
     count = bench.graph.seen.count("joint_states")
@@ -131,7 +123,6 @@ def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
         chunks = policy.chunks()
         policy.reset()
         policy.wait_for_chunks(len(chunks) + 4)
-    # The first of all may have gone out before anybody listened; the first after the reset not.
     first = drawn_alone(checkpoint, seed=7)
     assert min(np.abs(chunk.rows - first).max() for chunk in policy.chunks()) < 1e-6
     for before, after in itertools.pairwise(chunks):
@@ -144,7 +135,7 @@ def tell(policy, task):
     """Publish a task until the policy has heard it."""
     node = rclpy.create_node("teller")
     publisher = node.create_publisher(String, f"{policy.name}/task", 10)
-    ending = time.monotonic() + 20
+    ending = time.monotonic() + STANDSTILL_S
     while f"task: {task}" not in policy.said():
         publisher.publish(String(data=task))
         assert time.monotonic() < ending, policy.said()

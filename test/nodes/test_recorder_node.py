@@ -1,19 +1,45 @@
 """The recorder process: what it saves, what it refuses, what a kill leaves."""
 
-import signal
+import dataclasses
+import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from node_processes import CALIBRATION, running, running_graph
+from node_processes import running, simulated_nodes
 
-from armlet.bringup import NodeSpec
 from armlet.demo.director import DemoError
 from armlet.episodes import Dataset, check
 
 
-def record(root, **arguments):
-    given = {"emulated": "true", "width": "64", "height": "48", "min_episode_s": "0.1"}
-    return running_graph("record", root=str(root), **given, **arguments)
+class Bench:
+    """A record graph without its recorder, and the recorders that are started on it."""
+
+    def __init__(self, graph, spec):
+        self.graph, self._spec = graph, spec
+
+    @contextmanager
+    def record(self, root, namespace="", **parameters):
+        """A recorder into a root; yields the graph, with the recorder's process."""
+        given = {**self._spec.parameters, "root": str(root), **parameters}
+        spec = dataclasses.replace(self._spec, parameters=given, namespace=namespace)
+        self.graph.seen.forget_diagnostics()
+        with self.graph.start(spec) as process:
+            self.graph.recorder = process
+            yield self.graph
+
+
+@pytest.fixture(scope="module")
+def bench(private_domain):
+    size = {"width": "64", "height": "48"}
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
+        given = {**size, "emulated": "true", "root": "later", "task": "wave"}
+        given["min_episode_s"] = "0.1"
+        nodes, lockstep = simulated_nodes("record", folder, without="recorder", **given)
+        *rest, recorder = nodes
+        with running(rest, lockstep) as graph:
+            graph.wait("actions", lambda: graph.seen.count("action") > 3)
+            yield Bench(graph, recorder)
 
 
 def record_frames(graph, count):
@@ -23,24 +49,22 @@ def record_frames(graph, count):
 
 
 def ready(graph):
-    graph.wait("actions", lambda: graph.seen.count("action") > 3)
     graph.wait_for_status("recorder: dataset", "idle")
 
 
-def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(tmp_path):
+def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(bench, tmp_path):
     root = tmp_path / "dataset"
-    with record(root, task="wave") as graph:
+    with bench.record(root) as graph:
         ready(graph)
         record_frames(graph, 20)
         graph.director.trigger("recorder/stop_recording")
         record_frames(graph, 20)
-        recorder = graph.processes["recorder"]
-        recorder.send_signal(signal.SIGKILL)
-        recorder.wait()
+        graph.recorder.kill()
+        graph.recorder.wait()
     dataset = Dataset(root)
     (episode,) = dataset.episodes
     assert dataset.images(0, "front").shape == (episode.length, 48, 64, 3)
-    with record(root, task="wave") as graph:
+    with bench.record(root) as graph:
         ready(graph)
         assert "recovered" in graph.said()
         record_frames(graph, 10)
@@ -50,9 +74,9 @@ def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(tmp_path):
     assert check(root) == []
 
 
-def test_episodes_end_by_themselves_and_are_counted(tmp_path):
+def test_episodes_end_by_themselves_and_are_counted(bench, tmp_path):
     root = tmp_path / "dataset"
-    with record(root, task="wave", episode_s="0.5", episodes="1") as graph:
+    with bench.record(root, episode_s=0.5, episodes=1) as graph:
         ready(graph)
         graph.director.trigger("recorder/start_recording")
         graph.wait("an episode", lambda: Dataset(root).episodes if root.exists() else False)
@@ -61,9 +85,9 @@ def test_episodes_end_by_themselves_and_are_counted(tmp_path):
     assert Dataset(root).episodes[0].length == 15
 
 
-def test_recording_again_discards_what_was_begun(tmp_path):
+def test_recording_again_discards_what_was_begun(bench, tmp_path):
     root = tmp_path / "dataset"
-    with record(root, task="wave") as graph:
+    with bench.record(root) as graph:
         ready(graph)
         record_frames(graph, 30)
         graph.director.trigger("recorder/rerecord_episode")
@@ -76,9 +100,9 @@ def test_recording_again_discards_what_was_begun(tmp_path):
     assert set(ledger) == {"state", "action", "front", "wrist"}, "and nothing of lost rows"
 
 
-def test_an_episode_is_what_the_topics_said(tmp_path):
+def test_an_episode_is_what_the_topics_said(bench, tmp_path):
     root = tmp_path / "dataset"
-    with record(root, task="wave") as graph:
+    with bench.record(root) as graph:
         ready(graph)
         with pytest.raises(DemoError, match="not recording"):
             graph.director.trigger("recorder/stop_recording")
@@ -97,9 +121,9 @@ def test_an_episode_is_what_the_topics_said(tmp_path):
     np.testing.assert_allclose(np.diff(stamps) * 1e-9, 1 / 30, atol=1e-6)
 
 
-def test_it_records_again_after_being_deactivated(tmp_path):
+def test_it_records_again_after_being_deactivated(bench, tmp_path):
     root = tmp_path / "dataset"
-    with record(root, task="wave") as graph:
+    with bench.record(root) as graph:
         ready(graph)
         for transition in (
             "deactivate",
@@ -117,40 +141,31 @@ def test_it_records_again_after_being_deactivated(tmp_path):
     assert check(root) == []
 
 
-def test_a_root_that_cannot_be_written_is_reported_and_ends_nothing(tmp_path):
+def test_a_root_that_cannot_be_written_is_reported_and_ends_nothing(bench, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    with record(file / "dataset", task="wave") as graph:
-        graph.wait("actions", lambda: graph.seen.count("action") > 3)
+    with bench.record(file / "dataset") as graph:
         graph.wait_for_status("recorder: dataset", "file")
         with pytest.raises(DemoError, match="file"):
             graph.director.trigger("recorder/start_recording")
-        assert graph.processes["recorder"].poll() is None
+        assert graph.recorder.poll() is None
 
 
-def test_without_frames_or_task_it_does_not_start(tmp_path):
-    spec = NodeSpec(
-        "recorder",
-        "recorder",
-        {
-            "root": str(tmp_path / "dataset"),
-            "calibration_file": str(CALIBRATION / "emulated_follower.json"),
-        },
-    )
-    with running([spec]) as graph:
-        graph.wait_for_status("recorder: dataset", "waiting for frames")
+def test_without_frames_it_does_not_start(bench, tmp_path):
+    with bench.record(tmp_path / "dataset", "apart") as graph:
+        graph.wait_for_status("apart/recorder: dataset", "waiting for frames")
         with pytest.raises(DemoError, match="no frames yet"):
-            graph.director.trigger("recorder/start_recording")
+            graph.director.trigger("apart/recorder/start_recording")
     assert not (tmp_path / "dataset").exists()
 
 
-def test_a_dataset_of_another_contract_is_refused(tmp_path):
+def test_a_dataset_of_another_contract_is_refused(bench, tmp_path):
     root = tmp_path / "dataset"
-    with record(root, task="wave") as graph:
+    with bench.record(root) as graph:
         ready(graph)
         record_frames(graph, 10)
         graph.director.trigger("recorder/stop_recording")
-    with record(root, task="wave", joint_units="range_m100_100") as graph:
+    with bench.record(root, joint_units="range_m100_100") as graph:
         graph.wait_for_status("recorder: dataset", "joint units")
         with pytest.raises(DemoError, match=r"expected degrees, found range_m100_100"):
             graph.director.trigger("recorder/start_recording")

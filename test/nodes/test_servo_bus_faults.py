@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 from node_processes import follower, running
+from simulated_bench import SimulatedBench
 
 from armlet.arm import SO101_JOINTS
 from armlet.bringup import command
-from armlet.demo.director import Director
+from armlet.demo.director import DemoError, Director
 from armlet.feetech import REGISTERS, ErrorBit
 from armlet.sim import Bench
 
@@ -21,12 +22,20 @@ LIMIT = REGISTERS["Torque_Limit"]
 
 @pytest.fixture
 def bench(tmp_path):
+    """A bench in simulated time."""
+    with SimulatedBench(tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+def line(tmp_path):
+    """A bench by the wall clock: how long an answer is waited for is real time."""
     with Bench(paced=True, links=tmp_path) as bench:
         yield bench
 
 
-def started(tmp_path, **parameters):
-    return running([follower(tmp_path / "follower", **parameters)])
+def started(bench, tmp_path, **parameters):
+    return bench.graph([follower(tmp_path / "follower", **parameters)])
 
 
 def wait_until_holding(bus):
@@ -38,7 +47,7 @@ def torque(bench):
     return [servo.peek(TORQUE) for servo in bench.follower.servos.values()]
 
 
-def wait_for_torque(bench, wanted, timeout_s=15.0):
+def wait_for_torque(bench, wanted, timeout_s=120.0):
     deadline = time.monotonic() + timeout_s
     while torque(bench) != wanted and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -46,7 +55,7 @@ def wait_for_torque(bench, wanted, timeout_s=15.0):
 
 
 def test_a_killed_driver_leaves_no_torque(bench, tmp_path):
-    with started(tmp_path) as bus:
+    with started(bench, tmp_path) as bus:
         wait_until_holding(bus)
         bus.processes["servo_bus"].send_signal(signal.SIGKILL)
         wait_for_torque(bench, [0] * 6)
@@ -77,35 +86,33 @@ def faulty(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["_publish", "diagnostics"])
-def test_an_exception_in_the_cycle_or_a_timer_ends_the_node_with_torque_off(
-    bench, tmp_path, method
-):
+def test_an_exception_in_the_cycle_or_a_timer_ends_the_node_with_torque_off(line, tmp_path, method):
     process = faulty(tmp_path, method)
     try:
-        wait_for_torque(bench, [1] * 6)
-        assert process.wait(30) == 1
-        assert torque(bench) == [0] * 6
+        wait_for_torque(line, [1] * 6)
+        assert process.wait(120) == 1
+        assert torque(line) == [0] * 6
         assert "a fault of our own" in process.stderr.read()
     finally:
         process.kill()
         process.communicate()
 
 
-def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(bench, tmp_path):
+def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(line, tmp_path):
     director = Director()
     process = faulty(tmp_path, "_on_command")
     try:
-        wait_for_torque(bench, [1] * 6)
+        wait_for_torque(line, [1] * 6)
         dropped = "servo_bus: messages"
         while dropped not in director.seen.messages() and process.poll() is None:
             director.command(["gripper"], [0.0])
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
         assert "a fault of our own" in director.seen.messages()[dropped]
-        assert torque(bench) == [1] * 6
+        assert torque(line) == [1] * 6
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-        assert torque(bench) == [0] * 6
+        assert process.wait(120) == 0
+        assert torque(line) == [0] * 6
         assert process.stderr.read().count("a fault of our own") == 1
     finally:
         process.kill()
@@ -113,10 +120,11 @@ def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(bench, tmp_
         director.close()
 
 
-def test_one_reply_in_ten_lost_it_goes_on_following(bench, tmp_path):
-    with started(tmp_path) as bus:
+@pytest.mark.wall_clock
+def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
+    with running([follower(tmp_path / "follower")]) as bus:
         wait_until_holding(bus)
-        faults = bench.follower.faults
+        faults = line.follower.faults
         faults.drop_probability = 0.1
         start = bus.seen.latest("joint_states")
         cycles = int(bus.seen.status()["servo_bus: bus"]["cycles"])
@@ -135,10 +143,11 @@ def test_one_reply_in_ten_lost_it_goes_on_following(bench, tmp_path):
         assert "holding" in bus.seen.messages()["servo_bus: bus"]
 
 
-def test_a_joint_that_does_not_answer_is_not_made_up(bench, tmp_path):
-    with started(tmp_path) as bus:
+@pytest.mark.wall_clock
+def test_a_joint_that_does_not_answer_is_not_made_up(line, tmp_path):
+    with running([follower(tmp_path / "follower")]) as bus:
         wait_until_holding(bus)
-        bench.follower.faults.dead.add(3)
+        line.follower.faults.dead.add(3)
         bus.wait_for_status("servo_bus: bus", "elbow_flex")
         whole = bus.seen.count("joint_states")
         bus.wait_for_status("servo_bus: bus", "servos do not answer")
@@ -149,7 +158,7 @@ def test_a_joint_that_does_not_answer_is_not_made_up(bench, tmp_path):
 
 
 def test_an_overloaded_joint_is_relaxed_and_told(bench, tmp_path):
-    with started(tmp_path) as bus:
+    with started(bench, tmp_path) as bus:
         wait_until_holding(bus)
         gripper = bench.follower.servos[6]
         full = gripper.peek(LIMIT)
@@ -164,7 +173,7 @@ def temperature_c(bus, joint):
 
 
 def test_a_joint_that_is_released_when_hot_lets_go_and_the_others_hold(bench, tmp_path):
-    with started(tmp_path, **{"wrist_flex.on_hot": "release", "hot_c": 60.0}) as bus:
+    with started(bench, tmp_path, **{"wrist_flex.on_hot": "release", "hot_c": 60.0}) as bus:
         wait_until_holding(bus)
         bench.follower.servos[4].poke(REGISTERS["Present_Temperature"], 63)
         bus.wait_for_status("servo_bus: wrist_flex", "released")
@@ -176,7 +185,7 @@ def test_a_joint_that_is_released_when_hot_lets_go_and_the_others_hold(bench, tm
 
 
 def test_commands_beyond_the_limits_are_refused_if_wanted(bench, tmp_path):
-    with started(tmp_path, beyond_limits="refuse") as bus:
+    with started(bench, tmp_path, beyond_limits="refuse") as bus:
         wait_until_holding(bus)
         before = bus.seen.latest("applied_joint_commands")
         bus.director.command(["gripper"], [9.0])
@@ -185,7 +194,7 @@ def test_commands_beyond_the_limits_are_refused_if_wanted(bench, tmp_path):
 
 
 def test_all_readings_in_every_cycle_if_wanted(bench, tmp_path):
-    with started(tmp_path, feedback="full") as bus:
+    with started(bench, tmp_path, feedback="full") as bus:
         wait_until_holding(bus)
         bus.wait(
             "voltages",
@@ -196,7 +205,7 @@ def test_all_readings_in_every_cycle_if_wanted(bench, tmp_path):
 
 
 def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, tmp_path):
-    with started(tmp_path) as bus:
+    with started(bench, tmp_path) as bus:
         wait_until_holding(bus)
         bus.wait("telemetry", lambda: "V" in bus.seen.messages().get("servo_bus: gripper", ""))
         told = bus.seen.status()
@@ -207,3 +216,46 @@ def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, tmp_pa
         for joint in SO101_JOINTS:
             assert servo_keys <= set(told[f"servo_bus: {joint}"])
             assert told[f"servo_bus: {joint}"]["firmware"] == "3.10"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_torque_is_off_after_a_signal(bench, tmp_path, number):
+    with started(bench, tmp_path) as bus:
+        wait_until_holding(bus)
+        assert torque(bench) == [1] * 6
+        bus.processes["servo_bus"].send_signal(number)
+        assert bus.processes["servo_bus"].wait(120) == 0, bus.said()
+        assert torque(bench) == [0] * 6
+
+
+def test_a_wrong_parameter_name_is_an_error_at_start(line, tmp_path):
+    with running([follower(tmp_path / "follower", max_velocity=1.0)]) as bus:
+        assert bus.processes["servo_bus"].wait(120) == 1
+        bus.supervisor.stop()
+        assert "max_velocity_rad_s" in bus.said()
+        assert "unknown parameters ['max_velocity']" in bus.said()
+    assert torque(line) == [0] * 6
+
+
+def test_another_arms_calibration_is_refused_before_torque(line, tmp_path):
+    with running([follower(tmp_path / "leader")]) as bus:
+        bus.wait("the refusal", lambda: "the calibration file says" in bus.said(), 120)
+    assert [servo.peek(TORQUE) for servo in line.leader.servos.values()] == [0] * 6
+
+
+def test_its_lifecycle_means_something(bench, tmp_path):
+    spec = follower(tmp_path / "follower", autostart=False)
+    with bench.graph([spec]) as bus:
+        for _ in range(2):
+            bus.director.change_state("servo_bus", "configure")
+            states = bus.seen.count("joint_states")
+            bus.wait("states", lambda states=states: bus.seen.count("joint_states") > states + 3)
+            assert torque(bench) == [0] * 6, "configured is not armed"
+            with pytest.raises(DemoError, match="not active"):
+                bus.director.set("servo_bus/set_torque", True)
+            bus.director.change_state("servo_bus", "activate")
+            assert torque(bench) == [1] * 6
+            bus.director.change_state("servo_bus", "deactivate")
+            assert torque(bench) == [0] * 6
+            bus.director.change_state("servo_bus", "cleanup")
+        assert bus.processes["servo_bus"].poll() is None

@@ -19,7 +19,7 @@ from small_policies import make_act
 from armlet.arm import SO101_JOINTS
 from armlet.arm import calibration as calibrations
 from armlet.arm.joints import feature_names
-from armlet.arm.units import radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.contract import Camera, Contract, Stream
 from armlet.policies import (
     ActConfig,
@@ -124,8 +124,8 @@ def seen(seed: int, demos: int = 6, frames: int = 8) -> dict[str, np.ndarray]:
 def dataset(units: str = "degrees") -> Evidence:
     """The training data, as `policy check --dataset` gathers it."""
     radians = motion(0)[:, :6]
-    states = radians_to_dataset(radians, FOLLOWER, units)
-    actions = radians_to_dataset(np.roll(radians, -1, axis=0), FOLLOWER, units)
+    states = own_converter(FOLLOWER).radians_to_dataset(radians, units)
+    actions = own_converter(FOLLOWER).radians_to_dataset(np.roll(radians, -1, axis=0), units)
     return Evidence(
         source="dataset",
         live=False,

@@ -34,7 +34,7 @@ from check_world import (  # noqa: E402
     together,
 )
 
-from armlet.arm.units import radians_to_dataset  # noqa: E402
+from armlet.arm.units import own_converter  # noqa: E402
 from armlet.contract import Camera, Standing, Stream  # noqa: E402
 from armlet.policies.frozen import IMAGENET  # noqa: E402
 from armlet.sim import FOLLOWER, LEADER  # noqa: E402
@@ -194,7 +194,7 @@ def trained_in_range_units(world):
     calibrated(**NARROW)(world)
     world.radians = np.tile(world.radians[:1], (len(world.radians), 1))
     world.radians[:, 2] = 0.27
-    values = radians_to_dataset(world.radians, world.calibration, "range_m100_100")[0]
+    values = own_converter(world.calibration).radians_to_dataset(world.radians, "range_m100_100")[0]
 
     def change(tensors):
         for feature in (STATE, ACTION):
@@ -555,11 +555,9 @@ CATALOGUE = {
     ),
     "calibration of other joints": (
         SIGNED,
-        lambda world: setattr(
-            world, "calibration", {k: FOLLOWER[k] for k in sorted(FOLLOWER, reverse=True)}
-        ),
+        lambda world: setattr(world, "calibration", {f"left_{k}": FOLLOWER[k] for k in FOLLOWER}),
         "joints of the calibration",
-        "order",
+        "prefixes",
     ),
     "calibration too narrow for the data": (
         PLAIN,

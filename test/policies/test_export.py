@@ -20,7 +20,7 @@ import armlet
 from armlet import contract as contracts
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import dataset_to_radians, radians_to_dataset
+from armlet.arm.units import own_converter
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -160,18 +160,19 @@ def test_0_3_keeps_its_own_formulas(mode, tmp_path):
 
 @pytest.mark.parametrize("units", ["degrees", "range_m100_100"])
 def test_lines_are_the_arms_conversions_within_the_clamps_and_beyond(units):
-    joints = joint_map(CALIBRATION, units)
+    convert = own_converter(CALIBRATION)
+    joints = joint_map(convert, convert, units)
     random = np.random.default_rng(0)
     radians = random.uniform(-4, 4, (500, 6))
     values = random.uniform(-150, 150, (500, 6))
     np.testing.assert_allclose(
         joints.to_dataset(torch.from_numpy(radians)).numpy(),
-        radians_to_dataset(radians, CALIBRATION, units),
+        own_converter(CALIBRATION).radians_to_dataset(radians, units),
         atol=2e-5,
     )
     np.testing.assert_allclose(
         joints.to_radians(torch.from_numpy(values)).numpy(),
-        dataset_to_radians(values, CALIBRATION, units),
+        own_converter(CALIBRATION).dataset_to_radians(values, units),
         atol=2e-6,
     )
 
@@ -187,8 +188,12 @@ def test_with_a_calibration_the_graph_speaks_radians(stated, calibration_file, t
     session = onnxruntime.InferenceSession(tmp_path / "export" / GRAPH)
     observation = make_observation(checkpoint.config)
     # A robot's state cannot be outside its calibrated range: the gripper's is clamped.
-    radians = dataset_to_radians(observation.state, CALIBRATION, "degrees").astype(np.float32)
-    state = radians_to_dataset(radians, CALIBRATION, "degrees").astype(np.float32)
+    radians = (
+        own_converter(CALIBRATION)
+        .dataset_to_radians(observation.state, "degrees")
+        .astype(np.float32)
+    )
+    state = own_converter(CALIBRATION).radians_to_dataset(radians, "degrees").astype(np.float32)
     (chunk,) = session.run(
         None,
         {
@@ -200,17 +205,28 @@ def test_with_a_calibration_the_graph_speaks_radians(stated, calibration_file, t
     expected = exact.predict_chunk(
         type(observation)(state, {}, environment_state=observation.environment_state)
     )
-    expected = dataset_to_radians(expected, CALIBRATION, "degrees")
+    expected = own_converter(CALIBRATION).dataset_to_radians(expected, "degrees")
     np.testing.assert_allclose(chunk, expected, atol=5e-6)
     assert np.ptp(chunk) > 0.1
     with pytest.raises(CheckpointError, match=r"units of the graph: .* found radians"):
         load_policy(tmp_path / "export", backend="onnxruntime")
 
 
-def test_a_calibration_of_other_joints_is_refused(stated, tmp_path):
-    swapped = ["shoulder_lift", "shoulder_pan", *JOINTS[2:]]
+def test_the_order_of_a_calibration_file_means_nothing(stated, calibration_file, tmp_path):
     path = tmp_path / "swapped.json"
-    path.write_text(json.dumps({joint: vars(CALIBRATION[joint]) for joint in swapped}))
+    path.write_text(json.dumps({joint: vars(CALIBRATION[joint]) for joint in sorted(JOINTS)}))
+    one, other = robot_of(stated[0], calibration_file), robot_of(stated[0], path)
+    assert (one.calibration, one.joint_units) == (other.calibration, other.joint_units)
+    radians = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (50, 6)))
+    assert torch.equal(one.joints.to_dataset(radians), other.joints.to_dataset(radians))
+    assert torch.equal(one.joints.to_radians(radians), other.joints.to_radians(radians))
+
+
+def test_a_calibration_of_other_joints_is_refused(stated, tmp_path):
+    other = ["left_shoulder_pan", *JOINTS[1:]]
+    path = tmp_path / "other.json"
+    entries = dict(zip(other, (CALIBRATION[joint] for joint in JOINTS), strict=True))
+    path.write_text(json.dumps({joint: vars(entry) for joint, entry in entries.items()}))
     with pytest.raises(CheckpointError, match=r"joints: expected shoulder_pan, .* found "):
         robot_of(stated[0], path)
     path.write_text("{}")

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 
-from armlet.sim import optics, painter
+from armlet.sim import arms, optics, painter
+from armlet.sim.calibrations import FOLLOWER, LEADER
 
 
 def test_products_and_lengths_are_numpy_s():
@@ -23,3 +25,19 @@ def test_pixels_are_rounded_and_bounded_as_by_clip():
     wanted = np.clip(np.rint(points * 16), -(1 << 24), 1 << 24).astype(np.int32)
     assert (painter._fixed(points) == wanted).all()
     assert painter._fixed(points).dtype == np.int32
+
+
+@pytest.mark.parametrize("calibration", [LEADER, FOLLOWER])
+def test_a_finger_s_ticks_are_the_hand_s(calibration):
+    poses = np.random.default_rng(0).normal(0, 1.2, (300, 6))
+
+    class Poses:
+        def joints(self, t_s):
+            return poses[int(t_s)]
+
+    hand = arms._Hand(Poses(), calibration, 10.0)
+    fingers = [hand.finger(index) for index in range(6)]
+    for number, pose in enumerate(poses):
+        offsets = [joint.homing_offset for joint in calibration.values()]
+        wanted = arms._to_ticks(pose, calibration) + offsets
+        assert [finger(10.0 + number) for finger in fingers] == wanted.tolist()

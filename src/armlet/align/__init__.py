@@ -7,6 +7,7 @@ from .aligner import Sample as Sample
 from .aligner import grid_index as grid_index
 from .aligner import grid_ns as grid_ns
 from .aligner import offline as offline
+from .arrivals import Arrivals as Arrivals
 from .assembler import Assembler as Assembler
 from .backlog import Backlog as Backlog
 from .description import ACTION as ACTION

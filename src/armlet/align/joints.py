@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+MOST = 1e6
+"""Radians or metres of a joint, at most: what is beyond is nonsense, and its square no number."""
 
 
 class JointError(ValueError):
@@ -30,7 +32,7 @@ class JointPart:
         """Positions (len(joints),), NaN for a joint that is not among the names.
 
         Names are the vector's own, or without the prefix. JointError if none of the joints is
-        there, a position is not finite, or names and positions are not equally many.
+        there, a position is not finite or beyond MOST, or names and positions are not equally many.
         """
         if len(names) != len(positions):
             raise JointError(f"{len(names)} joint names but {len(positions)} positions")
@@ -41,8 +43,8 @@ class JointPart:
         values = [found.get(j, found.get(j[len(self.prefix) :])) for j in self.joints]
         if all(value is None for value in values):
             raise JointError(f"none of {list(self.joints)} is among its joints {list(names)}")
-        if not all(value is None or math.isfinite(value) for value in values):
-            raise JointError(f"positions must be finite, found {list(positions)}")
+        if not all(value is None or abs(value) <= MOST for value in values):
+            raise JointError(f"positions must be finite and plausible, found {list(positions)}")
         return np.array([missing if value is None else value for value in values], np.float64)
 
 

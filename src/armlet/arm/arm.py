@@ -12,12 +12,12 @@ from armlet.feetech import MODEL_STS3215, REGISTERS, Bus, ErrorBit, PortError, S
 
 from .calibration import Calibration
 from .feedback import Feedback, JointSample, JointTelemetry
-from .joints import GRIPPER
+from .joints import is_gripper
 from .readings import Readings
 from .servos import ATTEMPTS, Servos
 from .servos import ArmError as ArmError
 from .servos import TorqueUnproven as TorqueUnproven
-from .units import Vector, converter, limits_radians
+from .units import Vector, limits_radians, own_converter
 
 GRIPPER_PROTECTION = {
     "Max_Torque_Limit": 500,
@@ -101,7 +101,7 @@ class Arm:
         self.warnings: list[str] = []
         self.errors: dict[str, ErrorBit | None] = {}
         self.telemetry: dict[str, JointTelemetry] = {}
-        self._converter = converter(calibration)
+        self._converter = own_converter(calibration)
         self._own_port = bus.port
         self._ids = [joint.id for joint in calibration.values()]
         self._readings = Readings(self._ids, self._converter)
@@ -239,7 +239,7 @@ class Arm:
         settings = {
             joint: {
                 **STORED_SETTINGS,
-                **(GRIPPER_PROTECTION if joint == GRIPPER else {}),
+                **(GRIPPER_PROTECTION if is_gripper(joint) else {}),
                 "Phase": phases[joint]["Phase"] & ~MULTI_TURN,
             }
             for joint in self.joints

@@ -89,6 +89,31 @@ def load(path: Path) -> Calibration:
     return {joint: _joint(path, joint, entry) for joint, entry in document.items()}
 
 
+def load_arms(files: str) -> Calibration:
+    """The calibration of one arm, `FILE`, or of several by prefix, `left_=FILE,right_=FILE`.
+
+    Of several, each joint is called by its arm's prefix and its own name: `left_gripper`. Raises
+    CalibrationError, also where a prefix has no file or two arms have a joint of the same name.
+    """
+    if "=" not in files or Path(files).exists():
+        return load(Path(files))
+    merged: Calibration = {}
+    for part in files.split(","):
+        prefix, equals, file = part.strip().partition("=")
+        if not equals or not prefix or not file:
+            raise CalibrationError(
+                f"expected FILE, or PREFIX=FILE for each arm as in left_=FILE,right_=FILE, "
+                f"found {part.strip()!r} in {files!r}"
+            )
+        for joint, entry in load(Path(file)).items():
+            if prefix + joint in merged:
+                raise CalibrationError(
+                    f"{files}: two arms have a joint {prefix + joint}; give each its own prefix"
+                )
+            merged[prefix + joint] = entry
+    return merged
+
+
 def _joint(path: Path, joint: str, entry: Any) -> JointCalibration:
     where = f"{path}: {printable(joint, 80)}"
     keys = {field.name for field in dataclasses.fields(JointCalibration)}
@@ -147,7 +172,10 @@ def ticks(calibration: Calibration) -> dict[str, tuple[int, ...]]:
 
 
 def fingerprint(calibration: Calibration) -> str:
-    """SHA-256 over joints, ranges and offsets: equal only for the same calibration."""
+    """SHA-256 over joints, ranges and offsets: equal only where every joint converts alike.
+
+    The order of the joints is left out: it means nothing, as joints are matched by name.
+    """
     canonical = json.dumps(
         {joint: dataclasses.asdict(entry) for joint, entry in calibration.items()},
         sort_keys=True,

@@ -1,4 +1,6 @@
-"""Joint names, LeRobot's, in servo order."""
+"""Joint names, LeRobot's, in servo order, and what a joint is by its name."""
+
+from collections.abc import Iterable
 
 SO101_JOINTS = (
     "shoulder_pan",
@@ -10,6 +12,19 @@ SO101_JOINTS = (
 )
 
 GRIPPER = "gripper"
+
+
+def is_gripper(name: str) -> bool:
+    """Whether a joint or feature is a gripper: by its own name, whatever prefix it has.
+
+    The one place that decides it: `gripper`, `left_gripper`, `right/gripper.pos`.
+    """
+    return name.removesuffix(".pos").endswith(GRIPPER)
+
+
+def joint_names(features: Iterable[str]) -> tuple[str, ...]:
+    """The joints of the components of a vector, by LeRobot's names of them or by their own."""
+    return tuple(name.removesuffix(".pos") for name in features)
 
 
 def feature_names(joints: tuple[str, ...]) -> tuple[str, ...]:

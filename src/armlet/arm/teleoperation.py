@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .calibration import Calibration
-from .joints import GRIPPER
+from .joints import is_gripper
 from .units import JointConverter, JointUnits, Vector, converter
 
 
@@ -40,7 +40,7 @@ class Teleoperation:
     def __init__(
         self, leader: Calibration, follower: Calibration, units: JointUnits, scale: float = 1.0
     ):
-        if list(leader) != list(follower):
+        if set(leader) != set(follower):
             raise ValueError(
                 f"leader joints {list(leader)} differ from the follower's {list(follower)}"
             )
@@ -53,18 +53,17 @@ class Teleoperation:
     def follow(self, joints: Sequence[str], positions: Vector) -> Vector:
         """Follower positions (n,) for leader positions (n,) of some joints, radians.
 
-        Raises KeyError for a joint that the arms do not have.
+        Raises CalibrationError for a joint that the arms do not have.
         """
         names = tuple(joints)
         way = self._way if names == self._way.joints else self._make_way(names)
-        shared = way.leader.ticks_to_dataset(way.leader.radians_to_ticks(positions), self._units)
-        ticks = way.follower.dataset_to_ticks(shared * way.scale, self._units)
-        return way.follower.ticks_to_radians(ticks)
+        shared = way.leader.radians_to_dataset(positions, self._units)
+        return way.follower.dataset_to_radians(shared * way.scale, self._units)
 
     def _make_way(self, joints: tuple[str, ...]) -> _Way:
         return _Way(
             joints,
-            converter({joint: self._leader[joint] for joint in joints}),
-            converter({joint: self._follower[joint] for joint in joints}),
-            np.array([1.0 if joint == GRIPPER else self._scale for joint in joints]),
+            converter(joints, self._leader),
+            converter(joints, self._follower),
+            np.array([1.0 if is_gripper(joint) else self._scale for joint in joints]),
         )

@@ -39,7 +39,9 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     bag = parser.add_argument_group("from a bag")
     bag.add_argument("--task", metavar="TEXT", help="what the episodes show, in words")
     bag.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="LeRobot calibration JSON of the follower"
+        "--calibration",
+        metavar="FILE",
+        help="LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
     )
     bag.add_argument(
         "--joint-units",
@@ -144,7 +146,7 @@ def _setup(args: argparse.Namespace) -> Setup:
             "radians, and units of a dataset go through the calibration"
         )
     try:
-        calibration = calibrations.load(args.calibration)
+        calibration = calibrations.load_arms(args.calibration)
     except CalibrationError as error:
         raise ConvertError(str(error)) from error
     return Setup(

@@ -35,7 +35,7 @@ def show_error(error: Exception, before: str = "") -> None:
 def write(text: str, error: bool = False) -> None:
     """Print text that is safe already. Raises SystemExit where nobody reads any more."""
     try:
-        print(text, file=sys.stderr if error else sys.stdout)
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
     except BrokenPipeError:
         raise SystemExit(end_quietly()) from None
 

@@ -44,7 +44,11 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_choices(parser)
     parser.add_argument("--dataset", type=Path, metavar="ROOT", help="the training data")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="of the arm to drive")
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="of the arm to drive; of two: left_=FILE,right_=FILE",
+    )
     parser.add_argument(
         "--calibration-tolerance-deg",
         type=float,
@@ -140,7 +144,7 @@ def _report(args: argparse.Namespace) -> Report:
 
     checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
     load_network(checkpoint)
-    calibration = calibrations.load(args.calibration) if args.calibration else None
+    calibration = calibrations.load_arms(args.calibration) if args.calibration else None
     evidence: list[Evidence] = []
     if args.dataset is not None:
         evidence.append(dataset_evidence(args.dataset))

@@ -171,7 +171,7 @@ def motion_of(
     Raises ReplayError where units are unknown or others than said, the calibration is not the one
     the episode was recorded with (unless other_arm), or the joints are not the arm's.
     """
-    from armlet.arm.units import dataset_to_radians
+    from armlet.arm.units import converter, unit_of
 
     mode = _units(dataset, units)
     _check_calibration(dataset, calibration, other_arm)
@@ -179,9 +179,15 @@ def motion_of(
     names = _action_joints(dataset)
     if set(names) != set(joints) or len(names) != len(joints):
         raise ReplayError(f"actions are of joints {names}, the arm has {list(joints)}")
+    contract = dataset.contract
+    for name, unit in ({} if contract is None else contract.units_by_name()).items():
+        if unit != unit_of(name, mode):
+            raise ReplayError(
+                f"{name} was recorded in {unit}, and is played in {unit_of(name, mode)}"
+            )
     actions = dataset.episode(episode).action.astype(np.float64)
     order = [names.index(joint) for joint in joints]
-    rows = dataset_to_radians(actions[:, order], calibration, mode)
+    rows = converter(joints, calibration).dataset_to_radians(actions[:, order], mode)
     if not np.isfinite(rows).all():
         raise ReplayError(f"episode {episode} has actions that are not finite")
     return Motion(joints, rows, dataset.info.fps)

@@ -51,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
         show(
             f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
             f"held out {progress.validation:.4f}",
-            flush=True,
         )
 
     try:

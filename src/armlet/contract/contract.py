@@ -18,7 +18,10 @@ from armlet.files import FileError, parse_json, printable, read_text, typed
 
 from .recalibration import Ticks
 
-VERSION = 1
+VERSIONS = (1, 2)
+"""1 states one mode for all joints, 2 each joint's unit as well. Both are read; a document keeps
+the bytes, and so the signature, of its version."""
+
 _LARGEST = 1 << 20
 FILE_NAME = "armlet_contract.json"
 
@@ -48,6 +51,14 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class JointUnit:
+    """The unit of one entry of state or action: degrees, range_m100_100 or range_0_100."""
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """What happens between a frame and the network. Only a checkpoint knows it.
 
@@ -65,9 +76,11 @@ class Preprocessing:
 class Contract:
     """Everything recording, training and inference must agree on.
 
-    joint_units is LeRobot's mode of the body joints, `degrees` or `range_m100_100` (the gripper
-    is always `range_0_100`); calibration is the fingerprint of the calibration the values went
-    through (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
+    joint_units is LeRobot's mode of the body joints, `degrees` or `range_m100_100` (grippers are
+    always `range_0_100`); units is what that makes of every joint, in the order of state and
+    action, so that units and order are signed together (empty in documents of version 1);
+    calibration is the fingerprint of the calibration the values went through
+    (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
     calibration can be shown as what moved. None stands for "not stated by its source".
     """
 
@@ -80,10 +93,44 @@ class Contract:
     calibration: str | None = None
     preprocessing: Preprocessing | None = None
     calibration_ticks: Ticks | None = None
+    units: tuple[JointUnit, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.units and tuple(unit.name for unit in self.units) != self.vector_names:
+            raise ContractError(
+                f"units: expected one of each of {', '.join(self.vector_names)}, in this order, "
+                f"found {', '.join(unit.name for unit in self.units)}"
+            )
+
+    @property
+    def version(self) -> int:
+        """Of the document."""
+        return 2 if self.units else 1
+
+    @property
+    def vector_names(self) -> tuple[str, ...]:
+        """The names of state and action, each once: the state's, then what only the action has."""
+        return tuple(dict.fromkeys((*self.state_names, *self.action_names)))
+
+    def units_by_name(self) -> dict[str, str]:
+        """The unit of every entry of state and action; empty if it is not stated.
+
+        Version 1 was written when only a joint called exactly `gripper` was converted as one.
+        """
+        if self.units:
+            return {unit.name: unit.unit for unit in self.units}
+        if self.joint_units is None:
+            return {}
+        return {
+            name: "range_0_100" if name.removesuffix(".pos") == "gripper" else self.joint_units
+            for name in self.vector_names
+        }
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, no spaces, so equal contracts are equal bytes."""
-        document = {"version": VERSION, **dataclasses.asdict(self)}
+        document = {"version": self.version, **dataclasses.asdict(self)}
+        if self.version == 1:
+            del document["units"]
         if self.calibration_ticks is None:
             del document["calibration_ticks"]  # as contracts of before it are signed
         return json.dumps(
@@ -140,12 +187,17 @@ def _parse(text: str) -> tuple[Contract, str | None]:
             raise FileError(f"expected an object, found a {type(document).__name__}")
         version = typed(int, document.pop("version", None), "version")
         signature = typed(str | None, document.pop("signature", None), "signature")
-        if version != VERSION:
+        if version not in VERSIONS:
             raise ContractError(
-                f"contract version {version}, this armlet reads {VERSION}; "
+                f"contract version {version}, this armlet reads {VERSIONS[0]} and {VERSIONS[1]}; "
                 "use the armlet that wrote it"
             )
         contract: Contract = typed(Contract, document, "contract")
+        if contract.version != version:
+            raise ContractError(
+                f"contract version {version}, but its units are those of version "
+                f"{contract.version}; record or train again"
+            )
     except FileError as error:
         raise ContractError(f"not a contract document: {error}") from error
     signed = contract.signature()

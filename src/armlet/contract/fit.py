@@ -104,7 +104,26 @@ def fit(
     """
     verdicts = [Verdict(item, get(expected), get(found), mend) for item, get, mend in _ITEMS]
     verdicts.append(calibration_verdict(expected, found, calibration_tolerance_deg))
-    return verdicts + _cameras(expected, found) + _alignment(expected, found)
+    return (
+        verdicts + _units(expected, found) + _cameras(expected, found) + _alignment(expected, found)
+    )
+
+
+def _units(expected: Contract, found: Contract) -> list[Verdict]:
+    """Joints that have another unit although the mode is the same; nothing where all agree."""
+    if expected.joint_units != found.joint_units:
+        return []
+    here = found.units_by_name()
+    return [
+        Verdict(
+            f"unit of {name}",
+            unit,
+            here[name],
+            "record into a new dataset: values of two units must not be mixed",
+        )
+        for name, unit in expected.units_by_name().items()
+        if name in here and here[name] != unit
+    ]
 
 
 def calibration_verdict(expected: Contract, found: Contract, tolerance_deg: float = 0.0) -> Verdict:

@@ -27,10 +27,9 @@ from armlet.align import (
     join,
     worst_skew_s,
 )
-from armlet.arm import calibration as calibrations
-from armlet.arm.calibration import Calibration
+from armlet.arm.calibration import Calibration, CalibrationError
 from armlet.arm.joints import feature_names
-from armlet.arm.units import JointUnits, radians_to_dataset
+from armlet.arm.units import JointUnits
 from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract, Stream
 from armlet.files import FileError, Shape, check_file, inside, printable, read_yaml, typed
@@ -38,6 +37,7 @@ from armlet.files import FileError, Shape, check_file, inside, printable, read_y
 from .bag_streams import TYPES, BagSource, BagStream, Plan
 from .errors import DatasetError, HoleError
 from .take import EpisodeFrame
+from .vectors import Vectors
 from .writer import DatasetWriter, EpisodeSummary
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -172,17 +172,12 @@ def convert_bag(
     """Write a bag's episodes into a dataset, new or there already, as the recorder would have.
 
     spans follow each other in time. Raises DatasetError naming a topic that is absent or of
-    another type, a span without frames, or what does not fit the dataset.
+    another type, joints that the calibration lacks, a span without frames, or what does not fit
+    the dataset.
     """
     _check_spans(spans)
     check_topics(bag, plan)
-    lacking = sorted(set(plan.joints) ^ set(setup.calibration))
-    if lacking:
-        raise DatasetError(
-            f"the calibration is of other joints than the bag's: {printable(', '.join(lacking))} "
-            "in one of them only; give the calibration of this arm"
-        )
-    contract = _contract(bag, plan, setup)
+    vectors = _vectors(bag, plan, setup)
     aligner = Aligner(
         (source.config for stream in plan.streams for source in stream.sources),
         plan.fps,
@@ -192,12 +187,12 @@ def convert_bag(
     converted = Converted()
     with DatasetWriter(
         output,
-        contract,
+        vectors.contract,
         robot_type=setup.robot_type,
         codec=setup.codec,
         version=setup.version,
     ) as writer:
-        recording = _Recording(writer, aligner, plan, setup, converted, progress)
+        recording = _Recording(writer, aligner, plan, setup, vectors, converted, progress)
         recorded = samples(bag, plan, aligner, converted.refused)
         for frame in aligner.replay(recorded):
             recording.add(frame, spans)
@@ -242,19 +237,23 @@ def check_topics(bag: Bag, plan: Plan) -> None:
             )
 
 
-def _contract(bag: Bag, plan: Plan, setup: Setup) -> Contract:
+def _vectors(bag: Bag, plan: Plan, setup: Setup) -> Vectors:
+    try:
+        return Vectors(_frames_contract(bag, plan), setup.calibration, setup.units)
+    except CalibrationError as error:
+        raise DatasetError(f"joints of state and action: {error}") from error
+
+
+def _frames_contract(bag: Bag, plan: Plan) -> Contract:
     names = feature_names(plan.joints)
     return Contract(
         fps=plan.fps,
         cameras=tuple(bag_camera(bag, stream) for stream in plan.cameras),
         state_names=names,
         action_names=names,
-        joint_units=setup.units,
         alignment=tuple(
             Stream(stream.name, stream.policy.value, stream.tolerance_s) for stream in plan.streams
         ),
-        calibration=calibrations.fingerprint(setup.calibration),
-        calibration_ticks=calibrations.ticks(setup.calibration),
     )
 
 
@@ -322,6 +321,7 @@ class _Recording:
         aligner: Aligner,
         plan: Plan,
         setup: Setup,
+        vectors: Vectors,
         converted: Converted,
         progress: Callable[[EpisodeSummary], None] | None,
     ):
@@ -329,6 +329,7 @@ class _Recording:
         self._aligner = aligner
         self._plan = plan
         self._setup = setup
+        self._vectors = vectors
         self._converted = converted
         self._progress = progress
         self._span: Span | None = None
@@ -342,7 +343,7 @@ class _Recording:
             self.finish()
         if span is None:
             return
-        made = _episode_frame(frame, self._plan, self._setup)
+        made = _episode_frame(frame, self._plan, self._vectors)
         if self._span is None:
             self._begin(span)
         try:
@@ -373,19 +374,24 @@ class _Recording:
         self._writer.begin_episode(span.task)
 
 
-def _episode_frame(frame: Frame, plan: Plan, setup: Setup) -> EpisodeFrame:
-    vectors: dict[str, NDArray[np.float64]] = {}
+def _episode_frame(frame: Frame, plan: Plan, vectors: Vectors) -> EpisodeFrame:
+    radians: dict[str, NDArray[np.float64]] = {}
     images: dict[str, Any] = {}
     skew_s: dict[str, float] = {}
     for stream in plan.streams:
         if stream.parts:
-            radians = join(stream.parts, plan.joints, frame.values)
-            vectors[stream.name] = radians_to_dataset(radians, setup.calibration, setup.units)
+            radians[stream.name] = join(stream.parts, plan.joints, frame.values)
             skew_s[stream.name] = worst_skew_s(stream.parts, frame.skew_s)
         else:
             images[stream.name] = picture(frame.values[stream.name])
             skew_s[stream.name] = frame.skew_s[stream.name]
-    return EpisodeFrame(vectors[STATE], vectors[ACTION], images, frame.stamp_ns, skew_s)
+    return EpisodeFrame(
+        vectors.state(radians[STATE]),
+        vectors.action(radians[ACTION]),
+        images,
+        frame.stamp_ns,
+        skew_s,
+    )
 
 
 def picture(message: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from armlet.arm.joints import is_gripper
+from armlet.arm.units import GRIPPER_UNIT
 from armlet.contract import Contract, ContractError, fit, load
 
 from . import layout, stats, tables
@@ -50,12 +52,12 @@ def _unit_lines(root: Path, contract: Contract) -> list[str]:
         (layout.ACTION, contract.action_names),
     ):
         for name, (low, high) in zip(names, ranges.get(key, []), strict=False):
-            gripper = name.startswith("gripper")
+            gripper = is_gripper(name)
             if not gripper and contract.joint_units != "range_m100_100":
                 continue
             least = -0.5 if gripper else -100.5
             if low < least or high > 100.5:
-                told = "range_0_100" if gripper else contract.joint_units
+                told = GRIPPER_UNIT if gripper else contract.joint_units
                 lines.append(
                     f"WRONG units of {key} {name}: expected {low:.1f}..{high:.1f}, which the "
                     f"dataset holds, found {told}; set joint_units as the dataset was recorded"

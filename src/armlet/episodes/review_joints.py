@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.arm.joints import is_gripper
 from armlet.contract import Contract
 
 from . import layout
@@ -76,7 +77,7 @@ def suspect_units(values: NDArray[np.float64], names: list[str], declared: str |
 
     declared: degrees, range_m100_100, or None where the dataset does not say.
     """
-    gripper = np.array([name.removesuffix(".pos").endswith("gripper") for name in names])
+    gripper = np.array([is_gripper(name) for name in names])
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     span = high - low
     if not (span > 0).any():

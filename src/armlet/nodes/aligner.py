@@ -260,7 +260,8 @@ class AlignerNode(ArmletNode):
                 self._publish_image(name, frame.values[name], frame.stamp_ns)
                 skew_s[name] = frame.skew_s[name]
         skew = self._skews[ACTION if ACTION in skew_s else STATE]
-        skew.publish(skew_message(frame.stamp_ns, skew_s, group.aligner.ledger.counts()))
+        counts = group.aligner.ledger.counts()
+        skew.publish(skew_message(frame.stamp_ns, skew_s, counts, self.now_ns()))
 
     def _publish_image(self, name: str, message: Image | CompressedImage, stamp_ns: int) -> None:
         if name not in self._cameras:

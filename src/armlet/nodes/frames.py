@@ -16,9 +16,18 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet import contract as contracts
 from armlet.align import Assembler
+from armlet.arm.joints import joint_names
 from armlet.contract import Contract, ContractError
 
-from .messages import MessageError, parse_ledger, parse_skew, positions, rgb, to_ns
+from .messages import (
+    MessageError,
+    parse_ledger,
+    parse_sent_age_s,
+    parse_skew,
+    positions,
+    rgb,
+    to_ns,
+)
 from .node import LATCHED_QOS
 from .stamps import valid
 
@@ -46,11 +55,11 @@ class LiveFrame:
 
     def state(self) -> NDArray[np.float64]:
         """Joint positions (n,), radians."""
-        return positions(self.parts[_STATE], _joints(self.contract))
+        return positions(self.parts[_STATE], joint_names(self.contract.state_names))
 
     def action(self) -> NDArray[np.float64]:
         """The command that was sent (n,), radians."""
-        return positions(self.parts[_ACTION], _joints(self.contract))
+        return positions(self.parts[_ACTION], joint_names(self.contract.action_names))
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
         """RGB pictures (H, W, 3) by camera. Raises CameraError or MessageError."""
@@ -93,6 +102,7 @@ class FrameSubscriber:
         self._contract: Contract | None = None
         self._assembler: Assembler | None = None
         self._parts: list[Any] = []
+        self._skews: dict[str, Float64MultiArray] = {}
         self._announcement = node.create_subscription(
             String, "observation/contract", self._receive_contract, LATCHED_QOS
         )
@@ -102,6 +112,14 @@ class FrameSubscriber:
         """Frames of which a part never came."""
         return 0 if self._assembler is None else self._assembler.incomplete
 
+    def sent_age_s(self) -> float | None:
+        """How old (s) the newest frame was when the aligner sent it, by the aligner's clock.
+
+        None where the sender does not tell.
+        """
+        ages = [parse_sent_age_s(message) for message in self._skews.values()]
+        return max((age for age in ages if age is not None), default=None)
+
     def close(self) -> None:
         self._node.destroy_subscription(self._announcement)
         self._unsubscribe()
@@ -110,6 +128,7 @@ class FrameSubscriber:
         for subscription in self._parts:
             self._node.destroy_subscription(subscription)
         self._parts.clear()
+        self._skews.clear()
 
     def _receive_contract(self, message: String) -> None:
         try:
@@ -137,11 +156,21 @@ class FrameSubscriber:
             sources[_ACTION] = (JointState, "action")
             for skew in _SKEWS:
                 sources[skew] = (Float64MultiArray, skew.replace(".", "/"))
+        else:
+            # Of use without the action too: it says when a frame was sent.
+            self._parts.append(
+                self._node.create_subscription(
+                    Float64MultiArray, "observation/skew", self._keep_skew, self._qos
+                )
+            )
         # Observations may be whole while a late command is still waited for, and the reverse.
         self._assembler = Assembler(sources, depth=round(ASSEMBLED_S * contract.fps))
         for key, (kind, topic) in sources.items():
             receive = self._receiver(key, kind)
             self._parts.append(self._node.create_subscription(kind, topic, receive, self._qos))
+
+    def _keep_skew(self, message: Float64MultiArray) -> None:
+        self._skews["observation.skew"] = message
 
     def _receiver(self, key: str, kind: type) -> Callable[[Any], None]:
         def receive(message: Any) -> None:
@@ -149,6 +178,7 @@ class FrameSubscriber:
                 if kind is Float64MultiArray:
                     stamp_ns = parse_skew(message)[0]
                     parse_ledger(message)
+                    self._skews[key] = message
                 else:
                     if not valid(message.header.stamp):
                         raise MessageError(f"its stamp is no time: {message.header.stamp}")
@@ -188,10 +218,6 @@ def _require_frames(contract: Contract) -> None:
             raise ContractError(f"expected 1 to {_MOST_JOINTS} joints, each once; found {joints}")
     if not 0 < contract.fps <= _HIGHEST_FPS:
         raise ContractError(f"fps must be 1 to {_HIGHEST_FPS}, found {contract.fps}")
-
-
-def _joints(contract: Contract) -> list[str]:
-    return [name.removesuffix(".pos") for name in contract.state_names]
 
 
 def _picture(message: Image | CompressedImage) -> Any:

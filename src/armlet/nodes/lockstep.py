@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from rclpy.time_source import TimeSource
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64MultiArray
@@ -147,7 +148,8 @@ class Lockstep:
             try:
                 callback(message)
             finally:
-                stamp = stamp_ns(message)
+                raw = isinstance(message, bytes)
+                stamp = stamp_ns(deserialize_message(message, kind) if raw else message)
                 # A stranger's stamp from the future would hide all that come until then.
                 if stamp <= self._now_ns() + _AHEAD_NS:
                     self._participant.received(topic, stamp)

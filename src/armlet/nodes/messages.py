@@ -164,13 +164,17 @@ def skew_message(
     stamp_ns: int,
     skew_s: Mapping[str, float],
     ledger: Mapping[str, Mapping[str, int]] | None = None,
+    sent_ns: int | None = None,
 ) -> Float64MultiArray:
     """Source stamp minus frame stamp (s) by stream; the label holds the frame's stamp and names.
 
-    ledger: the aligner's counts (`Ledger.counts`) as of this frame, which the label holds too.
+    ledger: the aligner's counts (`Ledger.counts`) as of this frame, which the label holds too,
+    as it does sent_ns: when the frame is sent, by the sender's clock.
     """
     message = Float64MultiArray(data=list(skew_s.values()))
     label = {"stamp_ns": stamp_ns, "streams": list(skew_s), "ledger": ledger or {}}
+    if sent_ns is not None:
+        label["sent_ns"] = sent_ns
     text = _to_json(label)
     message.layout.dim = [MultiArrayDimension(label=text, size=len(skew_s), stride=1)]
     return message
@@ -229,6 +233,18 @@ def instruction(message: String) -> str:
             f"{text[:80]!r}"
         )
     return str(text)
+
+
+def parse_sent_age_s(message: Float64MultiArray) -> float | None:
+    """How old (s) the frame of a skew message was when it was sent; None if it does not say."""
+    try:
+        label = _skew_label(message)
+    except MessageError:
+        return None  # of another sender; what is wrong with it `parse_skew` says
+    sent_ns, stamp_ns = label.get("sent_ns"), label.get("stamp_ns")
+    if not (_is_count(sent_ns) and _is_count(stamp_ns)):
+        return None
+    return (int(sent_ns) - int(stamp_ns)) * 1e-9
 
 
 def diagnostic(

@@ -17,10 +17,10 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from armlet.align import grid_index
+from armlet.align import Arrivals, grid_index
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import dataset_to_radians, joint_units, radians_to_dataset
+from armlet.arm.units import converter, joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.policies import (
@@ -71,7 +71,11 @@ SETTINGS = (
     Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
     Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
-    Setting("calibration_file", "", "LeRobot calibration JSON of the arm that is driven"),
+    Setting(
+        "calibration_file",
+        "",
+        "LeRobot calibration JSON of the arm that is driven; of two: left_=FILE,right_=FILE",
+    ),
     Setting(
         "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
     ),
@@ -136,6 +140,7 @@ class PolicyNode(ArmletNode):
         self._latency_s: float | None = None
         self._watching: Any = None
         self._newest: Newest[LiveFrame] = Newest()
+        self._arrivals = Arrivals()
         # What follows is shared by the threads; chunk and hold are published under the lock.
         self._publishing = threading.Lock()
         self._accepting = False
@@ -162,7 +167,7 @@ class PolicyNode(ArmletNode):
     def setup(self) -> None:
         try:
             self._latency_s = _declared_latency_s(self.value("inference_latency_s"))
-            self._calibration = calibrations.load(Path(self.value("calibration_file")))
+            self._calibration = calibrations.load_arms(self.value("calibration_file"))
             self._policy = self.load()
             self._execution = self._make_execution()
             # To see that the policy can be executed so; the frames' rate is not known yet.
@@ -251,6 +256,10 @@ class PolicyNode(ArmletNode):
         self._policy = None
 
     def _on_frame(self, frame: LiveFrame) -> None:
+        age_s = (self.now_ns() - frame.stamp_ns) * 1e-9
+        fresh = abs(age_s) <= self.value("max_observation_age_s")
+        sent = None if fresh or self._frames is None else self._frames.sent_age_s()
+        self._arrivals.note(age_s, sent)
         self._newest.put(frame)
         self._pacer.signal()
 
@@ -270,6 +279,7 @@ class PolicyNode(ArmletNode):
         if self._fits is not None:
             self.get_logger().warning("the aligner's frames changed; the policy is checked again")
         assert self._fit is not None
+        self._arrivals.clear()
         with self._publishing:
             self._fits, self._trouble = None, ""
             self._coverage.end(self.now_ns())
@@ -383,18 +393,19 @@ class PolicyNode(ArmletNode):
 
     def _observation(self, frame: LiveFrame) -> Observation:
         try:
-            state = radians_to_dataset(frame.state(), self._calibration, self._units)
+            convert = converter(frame.contract.state_names, self._calibration)
+            state = convert.radians_to_dataset(frame.state(), self._units)
             return Observation(state.astype(np.float32), frame.images(), self.value("task"))
         except _UNUSABLE as error:
             raise MessageError(f"the frame cannot be used: {error}") from error
 
     def _publish(self, frame: LiveFrame, rows: NDArray[np.float32]) -> None:
         contract = frame.contract
-        joints = [name.removesuffix(".pos") for name in contract.action_names]
-        radians = dataset_to_radians(rows, self._calibration, self._units)
+        convert = converter(contract.action_names, self._calibration)
+        radians = convert.dataset_to_radians(rows, self._units)
         if not np.isfinite(radians).all():
             raise FloatingPointError("actions are not finite in radians; nothing of them is sent")
-        chunk = joint_trajectory(joints, frame.stamp_ns, 1 / contract.fps, radians)
+        chunk = joint_trajectory(convert.joints, frame.stamp_ns, 1 / contract.fps, radians)
         end_ns = frame.stamp_ns + round((len(rows) - 1) / contract.fps * 1e9)
         with self._publishing:
             now_ns = self.now_ns()
@@ -486,12 +497,15 @@ class PolicyNode(ArmletNode):
             heard = self._recorder is not None and self._recorder.heard
             level = error if heard else DiagnosticStatus.WARN
             return level, f"not driving, the arm holds: {self._unrecorded}"
+        off = self._arrivals.trouble(self.value("max_observation_age_s"))
+        if off and self._coverage.starving_s(now_ns) <= 0:
+            return error, off
         starving_s = self._coverage.starving_s(now_ns)
         if starving_s > 0:
             why = self._why_starving(now_ns)
             planner = self._planner
             expected = planner is not None and not planner.strategy.bridges
-            level = ok if expected and not self._trouble and not self._is_hung() else error
+            level = ok if expected and not (self._trouble or off or self._is_hung()) else error
             return level, f"no plan for {starving_s:.1f} s, the arm holds: {why}"
         if self._is_hung():
             return error, self._why_starving(now_ns)
@@ -504,6 +518,9 @@ class PolicyNode(ArmletNode):
 
     def _why_starving(self, now_ns: int) -> str:
         busy_s, limit_s = self._busy_s(), self._limit_s()
+        off = self._arrivals.trouble(self.value("max_observation_age_s"))
+        if off and not self._is_hung():
+            return off
         if self._trouble and not self._is_hung():
             return self._trouble
         if busy_s > 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable
@@ -16,10 +15,10 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from armlet.align import Condition
+from armlet.align import Arrivals, Condition
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
-from armlet.arm.units import joint_units, radians_to_dataset
+from armlet.arm.units import joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.episodes import (
@@ -31,6 +30,7 @@ from armlet.episodes import (
     Phase,
     Rules,
 )
+from armlet.episodes.vectors import Vectors
 from armlet.priority import Role, raise_process
 
 from .frames import FrameSubscriber, LiveFrame
@@ -42,7 +42,11 @@ SETTINGS = (
     Setting("root", "", "directory of the dataset; created, or continued if it fits"),
     Setting("task", "", "what the episodes show, in words", read_only=False),
     Setting("robot_type", "so101_follower", "LeRobot's name of the robot"),
-    Setting("calibration_file", "", "LeRobot calibration JSON of the follower"),
+    Setting(
+        "calibration_file",
+        "",
+        "LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
+    ),
     Setting(
         "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
     ),
@@ -102,6 +106,9 @@ class Recorder(ArmletNode):
         super().__init__("recorder", SETTINGS)
         self._recorder = EpisodeRecorder(self._open_dataset, self._say)
         self._contract: Contract | None = None
+        self._vectors: Vectors | None = None
+        self._unusable = ""
+        self._arrivals = Arrivals()
         self._last_frame_ns = 0
         self._last_came_ns = 0
         self._last_row_ns = 0
@@ -126,7 +133,7 @@ class Recorder(ArmletNode):
         try:
             self._rules(30)
             self._units = joint_units(self.value("joint_units"))
-            self._calibration = calibrations.load(Path(self.value("calibration_file")))
+            self._calibration = calibrations.load_arms(self.value("calibration_file"))
         except (CalibrationError, ValueError) as error:
             raise SetupError(str(error)) from error
         self._work = ThreadPoolExecutor(1, "recorder")
@@ -178,19 +185,22 @@ class Recorder(ArmletNode):
     def _end_dataset(self) -> None:
         if self._work is not None:
             self._in_thread(self._recorder.close)
-        self._contract = None
+        self._contract = self._vectors = None
 
     def _on_contract(self, live: Contract) -> None:
         if self._contract is not None:
             self.get_logger().warning("the aligner's frames changed; the dataset is closed")
             self._in_thread(lambda: self._recorder.interrupt("the aligner's frames changed"))
         self._end_dataset()
-        self._contract = dataclasses.replace(
-            live,
-            joint_units=self._units,
-            calibration=calibrations.fingerprint(self._calibration),
-            calibration_ticks=calibrations.ticks(self._calibration),
-        )
+        self._arrivals.clear()
+        try:
+            self._vectors, self._unusable = Vectors(live, self._calibration, self._units), ""
+        except CalibrationError as error:
+            self._unusable = f"nothing can be recorded of the joints of these frames: {error}"
+            self.get_logger().error(self._unusable)
+            self._announce()
+            return
+        self._contract = self._vectors.contract
         rules = self._rules(live.fps)
         self._in_thread(lambda: self._recorder.open(rules))
         self._announce()
@@ -244,9 +254,21 @@ class Recorder(ArmletNode):
         }
 
     def _on_frame(self, frame: LiveFrame) -> None:
-        self._last_frame_ns, self._last_came_ns = frame.stamp_ns, self.now_ns()
+        now_ns = self.now_ns()
+        set_back_s = (self._last_frame_ns - frame.stamp_ns) * 1e-9
+        self._last_frame_ns, self._last_came_ns = frame.stamp_ns, now_ns
+        age_s = (now_ns - frame.stamp_ns) * 1e-9
+        fresh = abs(age_s) <= self.value("max_frame_age_s")
+        sent = None if fresh or self._frames is None else self._frames.sent_age_s()
+        self._arrivals.note(age_s, sent)
         status = self._recorder.status
-        if status.recording and frame.stamp_ns >= status.since_ns and self._work is not None:
+        if not status.recording or self._work is None:
+            return
+        if set_back_s > 0:
+            # Frames from before the start would be left out for as long as that is.
+            reason = _clock_set_back(set_back_s)
+            self._work.submit(self._guard, lambda: self._recorder.interrupt(reason))
+        elif frame.stamp_ns >= status.since_ns:
             self._room.acquire()
             self._last_row_ns = frame.stamp_ns
             self._work.submit(self._add, frame, self._incomplete)
@@ -306,9 +328,10 @@ class Recorder(ArmletNode):
         self._recorder.add(row, counts, incomplete)
 
     def _episode_frame(self, frame: LiveFrame) -> EpisodeFrame:
+        assert self._vectors is not None
         return EpisodeFrame(
-            state=radians_to_dataset(frame.state(), self._calibration, self._units),
-            action=radians_to_dataset(frame.action(), self._calibration, self._units),
+            state=self._vectors.state(frame.state()),
+            action=self._vectors.action(frame.action()),
             images=frame.pictures(),
             stamp_ns=frame.stamp_ns,
             skew_s=frame.skew_s(),
@@ -321,14 +344,15 @@ class Recorder(ArmletNode):
 
     def _start(self) -> Answer | None:
         if self._contract is None:
-            return Answer(
-                False, "no frames yet: is the aligner active, and does every stream flow?"
-            )
+            no_frames = "no frames yet: is the aligner active, and does every stream flow?"
+            return Answer(False, self._unusable or no_frames)
         task, now_ns, stale = self.value("task"), self.now_ns(), self._why_stale()
         return self._in_thread(lambda: self._recorder.start(task, now_ns, stale))
 
     def _why_stale(self) -> str:
         """Why no frames come now that could be recorded; empty if they do."""
+        if off := self._arrivals.trouble(self.value("max_frame_age_s")):
+            return off
         if self._stale:
             return "; ".join(f"{name}: {said}" for name, said in self._stale.items())
         age_s = (self.now_ns() - self._last_frame_ns) * 1e-9
@@ -393,7 +417,7 @@ class Recorder(ArmletNode):
     def _refusal(self) -> str:
         """Why nothing can be recorded, whatever the streams do; empty if it can."""
         if self._contract is None:
-            return "no frames have been announced yet: is the aligner running?"
+            return self._unusable or "no frames have been announced yet: is the aligner running?"
         return self._recorder.refusal(self.value("task"))
 
     def _publish_readiness(self) -> None:
@@ -431,10 +455,13 @@ class Recorder(ArmletNode):
 
     def _level(self, refusal: str) -> tuple[bytes, str]:
         recorder = self._recorder
-        if recorder.trouble:
-            return DiagnosticStatus.ERROR, recorder.trouble
+        if trouble := self._unusable or recorder.trouble:
+            return DiagnosticStatus.ERROR, trouble
         if recorder.status.phase is Phase.FAILED:
             return DiagnosticStatus.ERROR, recorder.status.reason
+        if off := self._arrivals.trouble(self.value("max_frame_age_s")):
+            recording = recorder.status.recording
+            return DiagnosticStatus.ERROR, f"recording, but {off}" if recording else off
         age_s = (self.now_ns() - self._last_frame_ns) * 1e-9
         if recorder.status.recording:
             said = ["recording"]
@@ -456,6 +483,13 @@ class Recorder(ArmletNode):
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _clock_set_back(seconds: float) -> str:
+    return (
+        f"the clock was set back by {seconds:.1f} s, and an episode's time goes forward only; "
+        "start again once the clock is right"
+    )
 
 
 def _room(writer: DatasetWriter) -> dict[str, object]:

@@ -86,10 +86,10 @@ class Teleop(ArmletNode):
             or not valid(message.header.stamp)
         ):
             self._refused += 1
+            names = [name[:40] for name in message.name[:8]]
             self.get_logger().error(
                 f"leader/joint_states: expected positions, radians, of "
-                f"{list(self._teleoperation.joints)}, found {list(message.name)[:8]} at "
-                f"{leader[:8].tolist()}",
+                f"{list(self._teleoperation.joints)}, found {names} at {leader[:8].tolist()}",
                 throttle_duration_sec=2.0,
             )
             return

@@ -19,7 +19,9 @@ from safetensors import SafetensorError, safe_open
 
 from armlet.arm import calibration as calibrations
 from armlet.arm.calibration import Calibration
-from armlet.arm.units import JointUnits, limits_radians, radians_to_dataset
+from armlet.arm.joints import joint_names
+from armlet.arm.units import JointUnits, converter, unit_of
+from armlet.arm.units import joint_units as unit_mode
 from armlet.contract import Camera, Contract, Standing, Verdict, calibration_verdict, fit
 
 from .checkpoint import Checkpoint
@@ -319,28 +321,31 @@ def _rate_line(checkpoint: Checkpoint, expected: Contract, unstated: frozenset[s
 def _calibration_lines(
     checkpoint: Checkpoint, expected: Contract, calibration: Calibration, units: str
 ) -> Iterator[Verdict]:
-    names = [name.removesuffix(".pos") for name in expected.state_names]
-    if names and names != list(calibration):
-        yield Verdict(
-            "joints of the calibration",
-            ", ".join(names),
-            ", ".join(calibration),
-            "give the calibration file of this arm, its joints in the order of the training data",
-        )
+    """By joint name: the order of a calibration file means nothing."""
+    names = joint_names(expected.state_names)
+    for vector in dict.fromkeys((names, joint_names(expected.action_names))):
+        if vector and set(vector) != set(calibration):
+            yield Verdict(
+                "joints of the calibration",
+                ", ".join(vector),
+                ", ".join(calibration),
+                "give the calibration file of this arm; of several arms by the prefixes of their "
+                "joints, left_=FILE,right_=FILE",
+            )
+            return
+    if not names or units not in _UNITS:
         return
+    yield from _unit_lines(expected, unit_mode(units))
     state = frozen_statistics(checkpoint).get(STATE)
-    if units not in _UNITS or state is None or state.low is None or state.high is None:
+    if state is None or state.low is None or state.high is None or len(state.low) != len(names):
         return
-    if len(state.low) != len(calibration):
-        return
-    unit: JointUnits = "degrees" if units == "degrees" else "range_m100_100"
-    ends = calibration_ends(calibration, unit)
+    ends = calibration_ends(names, calibration, unit_mode(units))
     low, high = ends.min(axis=0), ends.max(axis=0)
     slack = _REACH * (high - low)
     beyond = (state.low < low - slack) | (state.high > high + slack)
     for i in np.flatnonzero(beyond):
         yield Verdict(
-            f"reach of {list(calibration)[i]} (in {units})",
+            f"reach of {names[i]} (in {units})",
             f"{low[i]:.0f}..{high[i]:.0f}, as calibrated",
             f"{state.low[i]:.0f}..{state.high[i]:.0f} in training",
             "the data was recorded in other units, in another joint order or with another "
@@ -357,9 +362,23 @@ def _calibrated(contract: Contract, calibration: Calibration) -> Contract:
     )
 
 
-def calibration_ends(calibration: Calibration, units: JointUnits) -> Floats:
-    """Both ends of every joint's calibrated range (2, n) in dataset units."""
-    return radians_to_dataset(np.stack(limits_radians(calibration)), calibration, units)
+def _unit_lines(expected: Contract, units: JointUnits) -> Iterator[Verdict]:
+    """Joints that the training data has in another unit than they are converted to here."""
+    for name, unit in expected.units_by_name().items():
+        found = unit_of(name, units)
+        if unit != found:
+            yield Verdict(
+                f"unit of {name.removesuffix('.pos')}",
+                unit,
+                found,
+                "record and train again: this armlet converts the joint to another unit",
+            )
+
+
+def calibration_ends(names: Sequence[str], calibration: Calibration, units: JointUnits) -> Floats:
+    """Both ends of the joints' calibrated ranges (2, n) in dataset units."""
+    convert = converter(names, calibration)
+    return convert.radians_to_dataset(np.stack(convert.limits_radians()), units)
 
 
 def _fit_lines(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.arm.calibration import Calibration
-from armlet.arm.units import JointUnits, radians_to_dataset
+from armlet.arm.joints import joint_names
+from armlet.arm.units import JointUnits, converter
 from armlet.contract import Contract
 
 from .errors import ObservationError
@@ -148,9 +149,16 @@ class LiveSample:
         """What was seen; the units are told apart by the calibration of the arm that is driven."""
         radians = np.stack(self._states) if self._states else np.zeros((0, 0))
         states = {"radians": radians}
-        if calibration is not None and radians.shape[1] == len(calibration):
+        names = joint_names(self.contract.state_names)
+        # Of joints that the calibration lacks the check has a line of its own.
+        if (
+            calibration is not None
+            and radians.shape[1] == len(names)
+            and set(names) <= {*calibration}
+        ):
+            convert = converter(names, calibration)
             for units in get_args(JointUnits):
-                states[units] = radians_to_dataset(radians, calibration, units)
+                states[units] = convert.radians_to_dataset(radians, units)
         return Evidence(
             source="live robot",
             live=True,

@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 
 from armlet.arm import calibration as calibrations
 from armlet.arm.calibration import Calibration
-from armlet.arm.units import (
-    JointUnits,
-    dataset_to_radians,
-    joint_units,
-    limits_radians,
-    radians_to_dataset,
-)
+from armlet.arm.joints import SO101_JOINTS, feature_names, joint_names
+from armlet.arm.units import JointConverter, JointUnits, converter, joint_units
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
@@ -47,7 +42,7 @@ def robot_of(checkpoint: Checkpoint, file: Path, units: str | None = None) -> Ro
     CalibrationError for a bad file.
     """
     calibration = calibrations.load(file)
-    _check_joints(checkpoint, calibration, file)
+    state, action = _converters(checkpoint, calibration, file)
     stated = None if checkpoint.contract is None else checkpoint.contract.joint_units
     if units is None and stated is None:
         raise CheckpointError.found(
@@ -66,16 +61,16 @@ def robot_of(checkpoint: Checkpoint, file: Path, units: str | None = None) -> Ro
             mend="leave them out",
         )
     chosen = joint_units(units or stated or "")
-    return Robot(joint_map(calibration, chosen), chosen, calibrations.fingerprint(calibration))
+    fingerprint = calibrations.fingerprint(calibration)
+    return Robot(joint_map(state, action, chosen), chosen, fingerprint)
 
 
-def joint_map(calibration: Calibration, units: JointUnits) -> JointMap:
-    """The conversions of one calibration, its joints in order."""
-    low, high = limits_radians(calibration)
-    ends = [radians_to_dataset(end, calibration, units) for end in (low, high)]
+def joint_map(state: JointConverter, action: JointConverter, units: JointUnits) -> JointMap:
+    """The conversions of a policy's state and of its actions, each in its own order."""
+    ends = [action.radians_to_dataset(end, units) for end in action.limits_radians()]
     return JointMap(
-        _line(lambda radians: radians_to_dataset(radians, calibration, units), low, high),
-        _line(lambda values: dataset_to_radians(values, calibration, units), *np.sort(ends, 0)),
+        _line(lambda radians: state.radians_to_dataset(radians, units), *state.limits_radians()),
+        _line(lambda values: action.dataset_to_radians(values, units), *np.sort(ends, 0)),
     )
 
 
@@ -91,22 +86,29 @@ def _line(convert: Callable[[Floats], Floats], low: Floats, high: Floats) -> Lin
     )
 
 
-def _check_joints(checkpoint: Checkpoint, calibration: Calibration, file: Path) -> None:
-    joints, config, contract = list(calibration), checkpoint.config, checkpoint.contract
+def _converters(
+    checkpoint: Checkpoint, calibration: Calibration, file: Path
+) -> tuple[JointConverter, JointConverter]:
+    """Of state and action. Raises CheckpointError where their joints are not the calibration's."""
+    config, contract = checkpoint.config, checkpoint.contract
     if contract is None:
-        sizes = {config.state_size or len(joints), config.action_size}
-        expected: object = f"{config.action_size} joints, in the order of the training data"
-        fits = sizes == {len(joints)}
+        # Such a checkpoint names no joints. LeRobot's arm has these, in this order.
+        action_names = state_names = feature_names(SO101_JOINTS)
+        source = "LeRobot's order of the SO-101's joints; the checkpoint does not name its own"
     else:
-        names = [[n.removesuffix(".pos") for n in contract.action_names]]
-        names += [[n.removesuffix(".pos") for n in contract.state_names]]
-        expected = f"{', '.join(names[0])}, as in the contract, for state and action"
-        fits = all(found == joints for found in names)
+        action_names, state_names = contract.action_names, contract.state_names
+        source = "as in the contract"
+    sizes = (config.state_size or len(state_names), config.action_size)
+    own = set(calibration)
+    fits = sizes == (len(state_names), len(action_names)) and (
+        set(joint_names(state_names)) == own == set(joint_names(action_names))
+    )
     if not fits:
         raise CheckpointError.found(
             file,
             "joints",
-            expected=expected,
-            found=", ".join(joints),
+            expected=f"{', '.join(joint_names(action_names))} ({source}), for state and action",
+            found=", ".join(calibration),
             mend="give the calibration of the arm the policy was trained for",
         )
+    return converter(state_names, calibration), converter(action_names, calibration)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.arm.joints import GRIPPER
+from armlet.arm.joints import is_gripper
 from armlet.contract import Standing, Verdict
 
 from .checkpoint import Checkpoint
@@ -164,7 +164,7 @@ def _unit_faults(
     feature: Frozen, joint_units: str | None, names: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
     low, high = _ends(feature)
-    body = np.array([not _is_gripper(name) for name in names] or [True] * len(low))
+    body = np.array([not is_gripper(name) for name in names] or [True] * len(low))
     if len(body) != len(low):
         return
     reach = np.maximum(np.abs(low), np.abs(high))
@@ -303,7 +303,3 @@ def _short(key: str) -> str:
 
 def _joint(names: Sequence[str], index: int) -> str:
     return names[index].removesuffix(".pos") if index < len(names) else f"entry {index}"
-
-
-def _is_gripper(name: str) -> bool:
-    return name.removesuffix(".pos") == GRIPPER

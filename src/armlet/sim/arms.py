@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.arm.calibration import Calibration
-from armlet.arm.units import radians_to_ticks, ticks_to_radians
+from armlet.arm.units import RADIANS_PER_TICK, converter, radians_to_ticks, ticks_to_radians
 from armlet.feetech import REGISTERS, EmulatedBus
 
 from .calibrations import FOLLOWER, LEADER
@@ -157,11 +157,19 @@ class _Hand:
 
     def finger(self, index: int) -> Callable[[float], float]:
         """The encoder's own ticks (before Homing_Offset) of servo `index` at a monotonic time."""
-        offset = list(self._calibration.values())[index].homing_offset
+        joint = list(self._calibration.values())[index]
+        low, high, offset = joint.range_min, joint.range_max, joint.homing_offset
+        center = float(converter(self._calibration).centers[index])
 
         def ticks(now_s: float) -> float:
-            joints = self._motion.joints(max(0.0, now_s - self._start_s))
-            return float(_to_ticks(joints, self._calibration)[index]) + offset
+            # As `_to_ticks`, of this joint alone: every servo asks at every time of its own.
+            angle = float(self._motion.joints(max(0.0, now_s - self._start_s))[index])
+            if index == _GRIPPER:
+                share = (angle - GRIPPER_CLOSED) / (GRIPPER_OPEN - GRIPPER_CLOSED)
+                place = low + share * (high - low)
+            else:
+                place = angle / RADIANS_PER_TICK + center
+            return float(min(max(place, low), high)) + offset
 
         return ticks
 
@@ -192,7 +200,8 @@ def _stand(bus: EmulatedBus, calibration: Calibration, joints: Vector) -> None:
 
 
 def _joints(bus: EmulatedBus, calibration: Calibration) -> Vector:
-    ticks = np.array([bus.servos[id].position for id in _ids(calibration)])
+    servos = bus.servos
+    ticks = np.array([servos[id].position for id in _ids(calibration)])
     joints = ticks_to_radians(ticks, calibration)
     low, high = _gripper_range(calibration)
     share = (ticks[_GRIPPER] - low) / (high - low)

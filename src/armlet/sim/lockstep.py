@@ -384,6 +384,8 @@ class Timekeeper:
         tell: publishes a reading of the clock; called again where it seems to have been lost.
         say: is given who is waited for, in words, once for each wait.
         match: refreshes the `matched` of the bench's own marks, by topic.
+        name_after_s: somebody who is waited for is named after so long, by the wall clock.
+        lost_after_s: a message that has not arrived by then is lost, and time goes on.
     """
 
     def __init__(
@@ -393,6 +395,8 @@ class Timekeeper:
         tell: Callable[[int], None],
         say: Callable[[str], None],
         match: Callable[[dict[str, Mark]], None] = lambda sent: None,
+        name_after_s: float = NAME_AFTER_S,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         path.unlink(missing_ok=True)
         self._path = path
@@ -402,6 +406,7 @@ class Timekeeper:
         self._server.setblocking(False)
         self._expected = set(expected)
         self._tell, self._say, self._match = tell, say, match
+        self._name_after_s, self._lost_after_s = name_after_s, lost_after_s
         self._peers: dict[int, _Peer] = {}
         self._poller = select.poll()
         self._poller.register(self._server, select.POLLIN)
@@ -497,11 +502,11 @@ class Timekeeper:
                 continue
             self._look_again()
             waited_s = time.monotonic() - began_s
-            if waited_s > NAME_AFTER_S and not named:
+            if waited_s > self._name_after_s and not named:
                 named = True
                 reasons = "; ".join(self._reasons())
                 self._say(f"simulated time stands still for {waited_s:.0f} s: {reasons}")
-            if waited_s > LOST_AFTER_S:
+            if waited_s > self._lost_after_s:
                 self._give_up_messages()
 
     def _look_again(self) -> None:
@@ -568,7 +573,7 @@ class Timekeeper:
         lost = self._undelivered(everybody)
         if not lost:
             return
-        self._say(f"given up after {LOST_AFTER_S:.0f} s: {'; '.join(lost)}")
+        self._say(f"given up after {self._lost_after_s:.0f} s: {'; '.join(lost)}")
         for topic in {topic for report in everybody for topic in report.sent}:
             newest_ns = max(r.sent[topic].stamp_ns for r in everybody if topic in r.sent)
             for report in everybody:

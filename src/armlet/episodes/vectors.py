@@ -1,0 +1,51 @@
+"""State and action from the radians of topics into a dataset's units, live and from bags alike."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from numpy.typing import ArrayLike
+
+from armlet.arm import calibration as calibrations
+from armlet.arm.calibration import Calibration, CalibrationError
+from armlet.arm.joints import joint_names
+from armlet.arm.units import JointUnits, Vector, converter, unit_of
+from armlet.contract import Contract, JointUnit
+
+
+class Vectors:
+    """The conversion of one contract's vectors, each joint matched by its name.
+
+    Attributes:
+        contract: the frames' contract with what the conversion adds: mode and unit of every
+            joint, and the calibration.
+
+    Raises CalibrationError naming the joints that only the contract or only the calibration has.
+    """
+
+    def __init__(self, frames: Contract, calibration: Calibration, units: JointUnits):
+        self._state = converter(frames.state_names, calibration)
+        self._action = converter(frames.action_names, calibration)
+        self._units = units
+        unknown = [j for j in calibration if j not in joint_names(frames.vector_names)]
+        if unknown:
+            raise CalibrationError(
+                f"the calibration is also of {', '.join(unknown)}, which are not among the joints "
+                f"{', '.join(joint_names(frames.vector_names))}; give the calibration file of this "
+                "arm, or name all its joints to the aligner"
+            )
+        self.contract = dataclasses.replace(
+            frames,
+            joint_units=units,
+            units=tuple(JointUnit(name, unit_of(name, units)) for name in frames.vector_names),
+            calibration=calibrations.fingerprint(calibration),
+            calibration_ticks=calibrations.ticks(calibration),
+        )
+
+    def state(self, radians: ArrayLike) -> Vector:
+        """Positions (n,) in the order of the contract's state names, dataset units."""
+        return self._state.radians_to_dataset(radians, self._units)
+
+    def action(self, radians: ArrayLike) -> Vector:
+        """Commands (n,) in the order of the contract's action names, dataset units."""
+        return self._action.radians_to_dataset(radians, self._units)

@@ -1,0 +1,12 @@
+"""A small share of the campaign: `python test/nodes/message_campaign.py --runs 20` is all."""
+
+import message_campaign
+import pytest
+
+
+@pytest.mark.wall_clock
+def test_no_message_moves_the_arm_beyond_its_limits_keeps_it_from_stopping_or_ends_a_node():
+    run = message_campaign.run_once(seed=1, messages=120)
+    assert run.violations == []
+    assert run.stops_s
+    assert len(run.sent) > 8

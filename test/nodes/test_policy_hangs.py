@@ -1,0 +1,111 @@
+"""A policy process that stops, or whose inference hangs: real time passes, and the arm holds.
+
+By the wall clock, as a computer that is busy is what these are about; times of what was said are
+compared with each other, and none is asserted.
+"""
+
+import contextlib
+import signal
+
+import pytest
+from policy_witness import Witness, stand_in
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
+from bench_policies import CONTRACT, bench_without_policy, save_random
+
+pytestmark = pytest.mark.wall_clock
+
+ERROR = 2
+GUARD_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory, private_domain):
+    """The graph without its policy, which tests start themselves: (running graph, policy spec)."""
+    checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
+    with bench_without_policy(checkpoint, use_sim_time="false") as (graph, spec, _):
+        yield graph, spec
+
+
+@pytest.fixture(scope="module")
+def witness(nodes):
+    witness = Witness(nodes[0])
+    yield witness
+    witness.close()
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    return tmp_path_factory.mktemp("stand_in") / "orders"
+
+
+@pytest.fixture(scope="module")
+def start(nodes, orders):
+    """Starts a policy process whose network is the stand-in, unless the last one still runs."""
+    with contextlib.ExitStack() as stack:
+        started = []
+
+        def start():
+            if not started or started[-1].poll() is not None:
+                started.append(stack.enter_context(stand_in(nodes[1], orders.parent, orders)))
+                nodes[0].wait_until_active("policy", started[-1], nodes[0].said)
+            return started[-1]
+
+        yield start
+
+
+@pytest.fixture
+def policy(start, witness, orders):
+    """A policy process that swings the arm."""
+    orders.write_text("")
+    process = start()
+    witness.wait_for_drive()
+    return process
+
+
+def wait_for_hold(witness):
+    """Wait until the arm holds, and a little; the end of the last horizon, ns."""
+    witness.wait("hold", lambda: "holding" in witness.bus[-1])
+    count = len(witness.applied)
+    witness.wait("goals", lambda: len(witness.applied) > count + 20)
+    return witness.horizons()[-1]
+
+
+def check_hold(witness):
+    """The arm holds from the horizon's end on; that end, ns."""
+    horizon_ns = wait_for_hold(witness)
+    assert witness.bus[-1] == "holding (joint_trajectory ended)"
+    assert witness.heard[-1] >= horizon_ns
+    return horizon_ns
+
+
+def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_goes_on_afresh(policy, witness):
+    policy.send_signal(signal.SIGSTOP)
+    check_hold(witness)
+    count = len(witness.chunks)
+    policy.send_signal(signal.SIGCONT)
+    witness.wait_for_drive()
+    late = [end for (_, end), came in zip(witness.chunks, witness.came, strict=True) if end < came]
+    assert late[count:] == []
+
+
+def test_a_hung_inference_is_told_and_its_late_chunk_is_not_sent(policy, witness, orders):
+    since = len(witness.policy)
+    orders.write_text("hang")
+    stamp, level, message, _ = witness.wait_for_policy("no plan", since)
+    horizon_ns = check_hold(witness)
+    assert level == ERROR and "inference has taken" in message
+    assert stamp >= horizon_ns, "said when the plan is over, not before"
+    witness.wait_for_policy("start the policy anew", since)
+    orders.write_text("")
+    witness.wait("late", lambda: int(witness.policy[-1][3]["late_chunks"]) > 0)
+    witness.wait_for_drive()
+
+
+def test_a_node_whose_inference_hangs_ends_on_request(policy, witness, orders):
+    since = len(witness.policy)
+    orders.write_text("hang")
+    witness.wait_for_policy("no plan", since)
+    policy.send_signal(signal.SIGINT)
+    assert policy.wait(GUARD_S) == 0

@@ -1,0 +1,103 @@
+"""The servo_bus process by the wall clock: a line that is pulled, servos that are silent.
+
+How long servos are waited for, and how a lost port is looked for, is real time. Nothing here
+asserts how long anything takes.
+"""
+
+import numpy as np
+import pytest
+from node_processes import follower, running
+
+from armlet.arm import SO101_JOINTS
+from armlet.demo.director import DemoError
+from armlet.feetech import REGISTERS
+from armlet.sim import Bench
+
+pytestmark = pytest.mark.wall_clock
+
+TORQUE = REGISTERS["Torque_Enable"]
+GOAL = REGISTERS["Goal_Position"]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """A bench by the wall clock, of whose line a test is."""
+    with Bench(paced=False, links=tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+def bus(bench, tmp_path):
+    """A servo_bus on that bench, holding."""
+    with running([follower(tmp_path / "follower")]) as bus:
+        bus.wait_for_status("servo_bus: bus", "holding")
+        topics = ("joint_states", "applied_joint_commands")
+        bus.wait("states and commands", lambda: all(bus.seen.count(t) > 3 for t in topics))
+        yield bus
+
+
+def torque(bench):
+    return [servo.peek(TORQUE) for servo in bench.follower.servos.values()]
+
+
+def goals(bench):
+    return [servo.peek(GOAL) for servo in bench.follower.servos.values()]
+
+
+def test_unplugged_and_plugged_back_it_reports_and_does_not_move_until_armed(bench, bus):
+    bus.wait_for_status("servo_bus: bus", "holding")
+    bench.follower.hang_up()
+    bus.wait_for_status("servo_bus: bus", "bus lost")
+    with pytest.raises(DemoError, match="lost"):
+        bus.director.set("servo_bus/set_torque", True)
+    states, before = bus.seen.count("joint_states"), goals(bench)
+    bench.follower.plug()
+    bus.wait("states again", lambda: bus.seen.count("joint_states") > states + 10)
+    bus.wait_for_status("servo_bus: bus", "not armed")
+    elsewhere = bus.seen.latest("joint_states") + 0.3
+    for _ in range(10):
+        bus.director.command(SO101_JOINTS, elsewhere)
+        seen = bus.seen.count("joint_states")
+        bus.wait("more states", lambda seen=seen: bus.seen.count("joint_states") > seen + 2)
+    assert goals(bench) == before, "no motion until re-armed"
+    assert bus.processes["servo_bus"].poll() is None
+    bus.director.set("servo_bus/set_torque", True)
+    goal = bus.seen.latest("joint_states") + np.array([0.1, 0, 0, 0, 0, 0])
+    bus.director.drive_to(SO101_JOINTS, goal)
+
+
+def test_a_dead_servo_stops_commands_and_is_reported(bench, bus):
+    bus.wait_for_status("servo_bus: bus", "holding")
+    bench.follower.faults.dead.add(3)
+    bus.wait(
+        "unread cycles",
+        lambda: int(bus.seen.status().get("servo_bus: bus", {}).get("unread", 0)) > 20,
+    )
+    applied = bus.seen.count("applied_joint_commands")
+    bus.director.command(SO101_JOINTS, bus.seen.latest("joint_states") + 0.2)
+    unread = int(bus.seen.status()["servo_bus: bus"]["unread"])
+    bus.wait(
+        "more unread cycles",
+        lambda: int(bus.seen.status()["servo_bus: bus"]["unread"]) > unread + 5,
+    )
+    assert bus.seen.count("applied_joint_commands") == applied, "no goal from an unread state"
+
+
+def test_a_stop_asked_for_while_the_bus_is_lost_happens_on_its_return(bench, bus):
+    bench.follower.hang_up()
+    bus.wait_for_status("servo_bus: bus", "bus lost")
+    with pytest.raises(DemoError, match="lost"):
+        bus.director.trigger("servo_bus/stop")
+    bench.follower.plug()
+    bus.wait_for_status("servo_bus: bus", "not armed")
+    assert torque(bench) == [0] * 6
+
+
+def test_servos_that_fall_silent_must_be_armed_again(bench, bus):
+    bus.wait_for_status("servo_bus: bus", "holding")
+    bench.follower.faults.dead.update(range(1, 7))
+    bus.wait_for_status("servo_bus: bus", "servos do not answer")
+    bench.follower.faults.dead.clear()
+    bus.wait_for_status("servo_bus: bus", "not armed")
+    bus.director.set("servo_bus/set_torque", True)
+    bus.wait_for_status("servo_bus: bus", "holding")

@@ -1,0 +1,187 @@
+"""Simulated time that stands still, and a /clock of somebody else's that jumps back."""
+
+import contextlib
+import dataclasses
+import tempfile
+import threading
+import time
+
+import numpy as np
+import pytest
+import rclpy
+from node_processes import CALIBRATION, follower, running, simulated_nodes
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
+
+from armlet.arm import SO101_JOINTS
+from armlet.bringup import NodeSpec
+from armlet.demo.director import DemoError
+from armlet.episodes import Dataset, check
+from armlet.feetech import REGISTERS
+from armlet.nodes.messages import joint_state, to_time
+from armlet.nodes.node import LATCHED_QOS
+from armlet.sim import Bench
+
+# Long beside the clock's own step, so that what runs on is seen.
+LOOK_S = 0.5
+TORQUE = REGISTERS["Torque_Enable"]
+GUARD_S = 180.0
+
+
+@pytest.fixture
+def sim():
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
+        nodes, lockstep = simulated_nodes("sim", folder, policy="false", width="64", height="48")
+        with running(nodes, lockstep) as graph:
+            graph.wait("frames", lambda: graph.seen.count("observation/state") > 3)
+            yield graph
+
+
+def test_pausing_pauses_everything_and_loses_nothing(sim):
+    topics = ("joint_states", "applied_joint_commands", "observation/state", "action")
+    statuses = []
+    sim.director._node.create_subscription(
+        String, "servo_bus/status", lambda m: statuses.append(m.data), LATCHED_QOS
+    )
+
+    def progress():
+        return sim.director.now_ns, [sim.seen.count(topic) for topic in topics]
+
+    start = sim.seen.latest("joint_states")
+    goal = start + np.array([0.3, 0, 0, 0, 0, 0])
+    sim.director.set("sim_bench/set_paused", True)
+    with sim.time_passes():
+        wait_until("a standstill", lambda: stays(progress))
+        paused = progress()
+        sim.director.command(SO101_JOINTS, goal)
+        sim.director.set("servo_bus/set_torque", True)
+        time.sleep(LOOK_S)
+        assert progress() == paused
+        sim.director.set("sim_bench/set_paused", False)
+    sim.let_pass(0.4)
+    moved = sim.seen.latest("joint_states") - start
+    assert moved[0] > 0.1, "the command that came while time stood still is followed"
+    sim.director.drive_to(SO101_JOINTS, goal)
+    assert all(said.startswith(("holding", "following")) for said in statuses), statuses
+
+
+def stays(progress):
+    before = progress()
+    time.sleep(0.2)
+    return progress() == before
+
+
+def wait_until(what, ready):
+    end_s = time.monotonic() + GUARD_S
+    while not ready():
+        assert time.monotonic() < end_s, f"{what} did not come within {GUARD_S:.0f} s"
+        time.sleep(0.01)
+
+
+class OwnClock:
+    """Publishes /clock as some other simulator does, at a third of the pace of real time."""
+
+    def __init__(self):
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = Node("somebody_elses_simulator", context=self._context)
+        self._publisher = self._node.create_publisher(Clock, "/clock", 10)
+        self._offset_ns, self._begun_ns = 1_000_000_000_000, time.monotonic_ns()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def now_ns(self):
+        return self._offset_ns + (time.monotonic_ns() - self._begun_ns) // 3
+
+    def jump(self, seconds):
+        self._offset_ns += round(1e9 * seconds)
+
+    def _run(self):
+        while not self._ending.wait(0.005):
+            self._publisher.publish(Clock(clock=to_time(self.now_ns())))
+
+    def close(self):
+        self._ending.set()
+        self._thread.join()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+class Commander:
+    """Commands one pose over and over, stamped by a clock."""
+
+    def __init__(self, director, clock, goal):
+        self._publisher, self._clock, self._goal = director._commands, clock, goal
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._ending.wait(0.02):
+            stamp_ns = self._clock.now_ns()
+            self._publisher.publish(joint_state(SO101_JOINTS, stamp_ns, self._goal))
+
+    def close(self):
+        self._ending.set()
+        self._thread.join()
+
+
+def nodes_on(folder, root):
+    recorder = {
+        "root": str(root),
+        "task": "wave",
+        "calibration_file": str(CALIBRATION / "emulated_follower.json"),
+    }
+    specs = [
+        follower(folder / "follower"),
+        NodeSpec("aligner", "aligner", {"streams": ["state", "action"]}),
+        NodeSpec("recorder", "recorder", recorder),
+    ]
+    return [
+        dataclasses.replace(spec, parameters={**spec.parameters, "use_sim_time": True})
+        for spec in specs
+    ]
+
+
+@pytest.mark.wall_clock
+def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
+    root = tmp_path / "dataset"
+    with (
+        contextlib.closing(OwnClock()) as clock,
+        Bench(paced=False, links=tmp_path) as bench,
+        running(nodes_on(tmp_path, root)) as graph,
+    ):
+        graph.wait("frames", lambda: graph.seen.count("action") > 10, GUARD_S)
+        graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
+        goal = graph.seen.latest("joint_states") + np.array([0.5, 0, 0, 0, 0, 0])
+        graph.director.trigger("recorder/start_recording")
+        with contextlib.closing(Commander(graph.director, clock, goal)):
+            graph.wait_for_status("servo_bus: bus", "following joint_commands", GUARD_S)
+            wait_for_frames(graph, 20)
+        clock.jump(-30.0)
+        graph.wait_for_status("servo_bus: bus", "holding", GUARD_S)
+        graph.wait_for_status("recorder: dataset", "set back", GUARD_S)
+        saved = len(Dataset(root).episodes)
+        assert saved >= 1, "what was recorded is saved"
+        with pytest.raises(DemoError, match="is saved"):
+            graph.director.trigger("recorder/stop_recording")
+        wait_for_frames(graph, 10)
+        status = graph.seen.status()
+        jumps = [int(v["clock_jumps"]) for v in status.values() if "clock_jumps" in v]
+        assert jumps and min(jumps) >= 1, status
+        graph.director.trigger("recorder/start_recording")
+        wait_for_frames(graph, 10)
+        graph.director.trigger("recorder/stop_recording")
+        assert all(servo.peek(TORQUE) for servo in bench.follower.servos.values())
+    dataset = Dataset(root)
+    first, second = (dataset.episode(k).stamp_ns for k in (saved - 1, saved))
+    assert second[0] < first[0]
+    assert (np.diff(first) > 0).all() and (np.diff(second) > 0).all()
+    assert check(root) == []
+
+
+def wait_for_frames(graph, count):
+    first = graph.seen.count("action")
+    graph.wait("frames", lambda: graph.seen.count("action") > first + count, GUARD_S)
