@@ -100,8 +100,19 @@ def test_an_instant_is_not_reported_after_a_later_one(ticking):
     """A bench that has not waited for a timer would wait for ever for an instant gone by."""
     node, bench = ticking
     due_ns = 2 * START_NS
+    bench.set_clock(START_NS)
     bench.set_clock(due_ns)
     assert node.entered.wait(GUARD_S)
     bench.set_clock(due_ns + 1)
     node.go_on.set()
     assert bench.reports_until(due_ns + 1)[-2:] == [due_ns, due_ns + 1]
+
+
+def test_a_timer_counts_from_the_first_reading_of_the_clock(ticking):
+    """It is made before the bench has said what time it is."""
+    node, bench = ticking
+    bench.set_clock(START_NS)
+    bench.reports_until(START_NS)
+    assert not node.entered.is_set()
+    bench.set_clock(2 * START_NS)
+    assert node.entered.wait(GUARD_S)

@@ -36,7 +36,7 @@ class JointPart:
         """
         if len(names) != len(positions):
             raise JointError(f"{len(names)} joint names but {len(positions)} positions")
-        if tuple(names) == self.joints and all(map(math.isfinite, positions)):
+        if tuple(names) == self.joints and all(abs(position) <= MOST for position in positions):
             return np.array(positions, np.float64)
         found = dict(zip(names, positions, strict=True))
         missing = float("nan")

@@ -95,7 +95,11 @@ class Director:
         self._thread.start()
         self._node.ready()
         if self._turn is not None:
-            self._wait_for_the_clock()
+            try:
+                self._wait_for_the_clock()
+            except DemoError:
+                self.close()
+                raise
         self._begun_ns, self._begun_s = self.now_ns, time.monotonic()
 
     def _wait_for_the_clock(self) -> None:

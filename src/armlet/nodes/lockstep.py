@@ -55,6 +55,7 @@ class Lockstep:
         self._lock = threading.Lock()
         # Instants whose timers wait for the executor, or run.
         self._unfinished = 0
+        self._begun = False
         self._node = node
         self._source: TimeSource = node._time_source
         self._source.detach_node()
@@ -100,6 +101,12 @@ class Lockstep:
         self._source.clock_callback(Clock(clock=to_time(now_ns)))
         executor = self._node.executor
         with self._lock:
+            if not self._begun:
+                # Timers made before the bench said what time it is count from here. Else all would
+                # be due now, and their messages lost on who has not found their publisher yet.
+                self._begun = True
+                for timer in list(self._timers):
+                    timer.next_ns += now_ns if timer.next_ns <= timer.period_ns else 0
             due = any(timer.next_ns <= now_ns for timer in list(self._timers))
             # Behind timers that still run, lest their instant be reported after this one.
             if executor is None or not (due or self._unfinished):

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ LOCKSTEP = Setting(
     "lockstep", "", "socket of the bench that moves simulated time in lockstep with this node"
 )
 SPIN_S = 0.1
+STARTING_LOOK_S = 0.01
 
 
 class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
@@ -182,6 +184,12 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
         if self._lockstep is not None:
             callback = self._lockstep.holding(callback)
         self._urgent.serve(kind, name, callback)
+
+    def wait_until_started(self, timeout_s: float) -> None:
+        """Wait while the node activates itself; for urgent services, which do not wait for it."""
+        deadline = time.monotonic() + timeout_s
+        while self._autostart is not None and not self._active and time.monotonic() < deadline:
+            time.sleep(STARTING_LOOK_S)
 
     def end_urgent_services(self) -> None:
         if self._urgent is not None:

@@ -413,6 +413,8 @@ class ServoBus(ArmletNode):
     def _on_set_torque(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
+        if request.data:
+            self.wait_until_started(WATCHDOG_S)
         if request.data and not self._active:
             response.success, response.message = False, "the node is not active"
             return response

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.arm.calibration import Calibration
-from armlet.arm.units import RADIANS_PER_TICK, converter, radians_to_ticks, ticks_to_radians
+from armlet.arm.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, ticks_to_radians
 from armlet.feetech import REGISTERS, EmulatedBus
 
 from .calibrations import FOLLOWER, LEADER
@@ -159,7 +159,7 @@ class _Hand:
         """The encoder's own ticks (before Homing_Offset) of servo `index` at a monotonic time."""
         joint = list(self._calibration.values())[index]
         low, high, offset = joint.range_min, joint.range_max, joint.homing_offset
-        center = float(converter(self._calibration).centers[index])
+        center = float(own_converter(self._calibration).centers[index])
 
         def ticks(now_s: float) -> float:
             # As `_to_ticks`, of this joint alone: every servo asks at every time of its own.
