@@ -219,7 +219,9 @@ def tolerant(spec: NodeSpec) -> NodeSpec:
     """A recorder that goes on where rows are missing: how many were written is reported."""
     if spec.executable != "recorder":
         return spec
-    return dataclasses.replace(spec, parameters={**spec.parameters, "max_holes": 10_000})
+    return dataclasses.replace(
+        spec, parameters={**spec.parameters, "on_gap": "split", "max_gaps": 10_000}
+    )
 
 
 @contextmanager

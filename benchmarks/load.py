@@ -118,6 +118,8 @@ def recording_graph(folder: Path) -> Iterator[Supervisor]:
         "height": "96",
         "fps": str(FPS),
         "use_sim_time": "false",
+        # What is counted is what is lost.
+        "on_gap": "split",
     }
     record = graph("record")
     known = {argument.name for argument in record.arguments}

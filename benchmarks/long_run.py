@@ -99,6 +99,7 @@ def nodes(folder: Path, root: Path, episode_s: float) -> list[NodeSpec]:
             "root": str(root),
             "task": "reach",
             "episode_s": str(episode_s),
+            "on_gap": "split",
         }
     )
     bench = NodeSpec(
@@ -420,7 +421,8 @@ def plot(path: Path, sampler: Sampler, verdict: Verdict) -> None:
 def holes(log: Path) -> list[str]:
     """Why episodes were split, as the recorder said it."""
     lines = log.read_text().splitlines()
-    return [line.partition("split: ")[2] for line in lines if "episode is split: " in line]
+    ending = "missing after its last; "
+    return [line.partition(ending)[2] for line in lines if ending in line]
 
 
 @contextmanager

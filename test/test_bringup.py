@@ -169,3 +169,25 @@ def test_the_emulated_arms_calibrations_are_the_shipped_files():
 
 def test_four_graphs():
     assert sorted(GRAPHS) == ["policy", "record", "sim", "teleop"]
+
+
+def test_a_policy_that_is_to_be_recorded_requires_the_recorder(tmp_path):
+    for root, required in ((str(tmp_path), True), ("", False)):
+        nodes = graph("sim").nodes({"root": root})
+        policy = next(spec for spec in nodes if spec.executable == "policy")
+        assert policy.parameters["requires_recorder"] is required
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("on_hole", "on_gap"), ("on_gaps", "on_gap"), ("epsiodes", "episodes")]
+)
+def test_an_argument_that_is_not_known_is_answered_with_what_may_be_meant(given, meant):
+    with pytest.raises(BringupError, match=rf"did you mean {meant}\?"):
+        graph("record").nodes({"root": "x", given: "split"})
+
+
+def test_the_choice_at_a_gap_reaches_the_recorder():
+    nodes = graph("record").nodes({"root": "x", "emulated": "true", "on_gap": "split"})
+    recorder = next(spec for spec in nodes if spec.executable == "recorder")
+    assert recorder.parameters["on_gap"] == "split"
+    assert recorder.parameters["min_episode_s"] == 1.0

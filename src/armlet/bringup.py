@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from armlet.suggestions import did_you_mean
+
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
 FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
@@ -70,7 +72,10 @@ class Graph:
         known = {argument.name: argument for argument in self.arguments}
         unknown = sorted(set(given) - set(known))
         if unknown:
-            raise BringupError(f"{self.name} has no arguments {unknown}; it has {sorted(known)}")
+            meant = did_you_mean(unknown, sorted(known), RENAMED)
+            raise BringupError(
+                f"{self.name} has no arguments {unknown}; {meant}it has {sorted(known)}"
+            )
         for name, value in given.items():
             choices = known[name].choices
             if choices and value not in choices:
@@ -169,7 +174,16 @@ RECORDER = (
     Argument("task", "", "what the episodes show, and a policy that reads is to do, in words"),
     Argument("episode_s", "0", "an episode ends by itself after this many seconds; 0: never"),
     Argument("episodes", "0", "record no more than this many; 0: any number"),
+    Argument(
+        "on_gap",
+        "refuse",
+        "an episode with a missing frame is refused, with a sound, or split at it",
+        ("refuse", "split"),
+    ),
+    Argument("min_episode_s", "1", "no episode shorter than this many seconds is saved"),
 )
+# Old names of arguments.
+RENAMED = {"on_hole": "on_gap"}
 CHECKPOINT = (
     "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:owner/name@revision, that drives"
 )
@@ -368,6 +382,8 @@ def _recorder(values: Values) -> list[NodeSpec]:
             task=values["task"],
             episode_s=_number(values, "episode_s"),
             episodes=_whole(values, "episodes"),
+            on_gap=values["on_gap"],
+            min_episode_s=_number(values, "min_episode_s"),
             calibration_file=_follower_calibration(values),
             joint_units=_data_units(values),
         )
@@ -404,6 +420,7 @@ def _policy(values: Values) -> list[NodeSpec]:
         threads=_whole(values, "threads"),
         running=values["running"] == "true",
         task=values["task"],
+        requires_recorder=bool(values["root"]),
         **{name: values[name] for name in passed},
     )
     # Without the policy the arm holds, and people may still teleoperate and record.

@@ -55,7 +55,18 @@ def record_old(root: Path) -> None:
         record(writer, 2, "a new task")
 
 
-ACTIONS = {"record": record_one, "record v2.1": record_old, "sweep": sweep, "recover": recover}
+def remove_one(root: Path) -> None:
+    with DatasetWriter(root, CONTRACT) as writer:
+        writer.remove_last(1)
+
+
+ACTIONS = {
+    "record": record_one,
+    "record v2.1": record_old,
+    "sweep": sweep,
+    "recover": recover,
+    "remove": remove_one,
+}
 
 
 def main(base: Path, out: Path, action: str, stride: int) -> None:

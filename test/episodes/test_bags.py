@@ -172,7 +172,7 @@ def test_a_hole_splits_or_refuses_and_torn_pictures_are_counted(messages, tmp_pa
     assert "refused 14" in captured.out or "refused 15" in captured.out
     assert "torn picture" in captured.err
     assert len(Dataset(tmp_path / "split").episodes) == 2
-    assert convert(bag, tmp_path / "refuse", "--on-hole", "refuse") == 1
+    assert convert(bag, tmp_path / "refuse", "--on-gap", "refuse") == 1
     assert "frame(s) missing" in capsys.readouterr().err
     assert Dataset(tmp_path / "refuse").episodes == []
 

@@ -180,6 +180,18 @@ def running_graph(name, participants=(), **arguments):
             yield started
 
 
+@contextmanager
+def flowing_graph(name, **arguments):
+    """An emulated graph whose simulated time goes on by itself, at the pace of the wall clock.
+
+    For what a person does at a terminal, for whom time does not wait; nodes lose nothing by it.
+    """
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as directory:
+        given = {"bench_directory": directory, "emulated": "true", "task": "wave", **arguments}
+        with running(graph(name).nodes(given)) as started:
+            yield started
+
+
 def simulated_nodes(name, directory, participants=(), without="", **arguments):
     """The nodes of a graph, and the socket of their bench: None where they live by the wall clock.
 

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import CALIBRATION, running
@@ -26,7 +27,7 @@ from armlet.camera import jpeg
 from armlet.camera.pattern import paint
 from armlet.contract import Camera, Contract
 from armlet.demo.director import DemoError
-from armlet.episodes import Dataset, DatasetWriter, check
+from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame, check
 
 # A camera's driver and a disk know the computer's own time only.
 pytestmark = pytest.mark.wall_clock
@@ -57,7 +58,10 @@ ALIGNER = NodeSpec(
 
 
 def recorder(name, root, **more):
+    # Faults make gaps, and this is about what is recorded between them.
     parameters = {
+        "on_gap": "split",
+        "min_episode_s": 0.1,
         **more,
         "root": str(root),
         "task": "wave",
@@ -197,7 +201,7 @@ NAMES = {
 
 
 def other_dataset(root):
-    """A dataset of one camera of another size, at another rate."""
+    """A dataset of one camera of another size, at another rate, with an episode in it."""
     names = feature_names(SO101_JOINTS)
     contract = Contract(
         fps=15,
@@ -207,7 +211,12 @@ def other_dataset(root):
         joint_units="degrees",
         calibration="another",
     )
-    DatasetWriter(root, contract).close()
+    still = np.zeros(len(names))
+    pictures = {"front": np.zeros((48, 64, 3), np.uint8)}
+    with DatasetWriter(root, contract) as writer:
+        writer.begin_episode("wave")
+        writer.add_frame(EpisodeFrame(still, still, pictures, 1_000_000_000, {}))
+        writer.finish_episode()
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +238,7 @@ def bench(tmp_path_factory, private_domain, small_disk):
     other_dataset(other)
     small = (small_disk or folder) / "small"
     nodes = [ALIGNER, recorder("recorder", root), recorder("other", other)]
-    nodes += [recorder("small", small), recorder("strict", folder / "strict", max_holes=1)]
+    nodes += [recorder("small", small), recorder("strict", folder / "strict", max_gaps=1)]
     with running(nodes) as graph, front_camera() as front:
         streams = PaintedStreams()
         try:
@@ -252,7 +261,7 @@ def test_a_frozen_camera(bench):
         )
         # The camera node has opened its camera again, which helps.
         bench.frames(5)
-    assert len(numbers) >= 2, "split at the hole"
+    assert len(numbers) >= 2, "split at the gap"
     assert bench.ledger(numbers, "front")["frozen"] > 5
     assert bench.ledger(numbers, "front")["repeated"] > 5
     assert bench.ledger(numbers, "recorder")["missing"] > 5
@@ -281,8 +290,8 @@ def test_a_camera_that_comes_and_goes_ends_the_recording(bench):
         bench.pictures(10)
         bench.streams.mend()
         bench.frames(8)
-    bench.says(strict=r"recording ended, episode \d+: .* is saved: hole 2 in one recording")
-    with pytest.raises(DemoError, match="hole 2 in one recording"):
+    bench.says(strict=r"gap 2 in one recording, more than max_gaps")
+    with pytest.raises(DemoError, match="gap 2 in one recording"):
         bench.stop("strict")
 
 

@@ -16,7 +16,10 @@ GUARD_S = 180
         ("servo_bus", {}, "parameter port is empty"),
         ("servo_bus", {"port": "x", "calibration_file": "none.json"}, "no calibration file"),
         ("recorder", {}, "parameter root is empty"),
-        ("recorder", {"root": "x", "on_hole": "fill"}, "on_hole must be split or refuse"),
+        ("recorder", {"root": "x", "on_gap": "fill"}, "on_gap must be refuse or split"),
+        ("recorder", {"root": "x", "on_hole": "split"}, "did you mean on_gap?"),
+        ("recorder", {"root": "x", "max_holes": 3}, "did you mean max_gaps?"),
+        ("recorder", {"root": "x", "episode_s": 0.5}, "nothing shorter than min_episode_s (1 s)"),
         ("aligner", {"streams": ["state", "top"], "top.type": "compressed"}, "top.topic is empty"),
         (
             "aligner",

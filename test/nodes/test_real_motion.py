@@ -69,6 +69,7 @@ def nodes(directory, root):
         {
             "root": str(root),
             "task": "follow a real leader",
+            "on_gap": "split",
             "calibration_file": str(CALIBRATION / "emulated_follower.json"),
             "joint_units": UNITS,
         },

@@ -34,6 +34,7 @@ def bench(private_domain):
     size = {"width": "64", "height": "48"}
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
         given = {**size, "emulated": "true", "root": "later", "task": "wave"}
+        given["min_episode_s"] = "0.1"
         nodes, lockstep = simulated_nodes("record", folder, without="recorder", **given)
         *rest, recorder = nodes
         with running(rest, lockstep) as graph:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from node_processes import running_graph
+from node_processes import flowing_graph
 
 from armlet.episodes import Dataset
 
@@ -14,18 +14,9 @@ from terminal_session import CTRL_C, TerminalSession
 
 @pytest.fixture
 def graph(tmp_path):
-    with running_graph(
-        "record",
-        emulated="true",
-        width="64",
-        height="48",
-        root=str(tmp_path / "dataset"),
-        task="wave",
-        real_time_factor="1",
-    ) as graph:
+    with flowing_graph("record", width="64", height="48", root=str(tmp_path / "dataset")) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
-        with graph.time_passes():
-            yield graph
+        yield graph
 
 
 def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, tmp_path):

@@ -130,7 +130,7 @@ def test_a_person_takes_over_by_publishing_joint_commands(sim):
 def test_recording_while_the_policy_drives(sim):
     sim.director.trigger("recorder/start_recording")
     frames = sim.seen.count("observation/state")
-    sim.wait("frames", lambda: sim.seen.count("observation/state") > frames + 30)
+    sim.wait("frames", lambda: sim.seen.count("observation/state") > frames + 45)
     assert "episode 0" in sim.director.trigger("recorder/stop_recording")
 
 

@@ -78,7 +78,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     bag.add_argument("--robot-type", default="so101_follower", help="LeRobot's name of the robot")
     bag.add_argument("--codec", default="h264", choices=("h264", "hevc", "libsvtav1"))
     bag.add_argument(
-        "--on-hole",
+        "--on-gap",
         choices=("split", "refuse"),
         default="split",
         help="an episode with a missing frame is split there, or refused (default: split)",
@@ -155,7 +155,7 @@ def _setup(args: argparse.Namespace) -> Setup:
         args.robot_type,
         args.codec,
         args.to or "v3.0",
-        args.on_hole == "split",
+        args.on_gap == "split",
     )
 
 

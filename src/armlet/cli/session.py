@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from armlet.cli.keyboard import KeyQueue
     from armlet.cli.session_graph import RecordGraph
-    from armlet.cli.session_screen import SessionScreen
 
 _REDRAW_S = 0.1
 
@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """0 after q or Ctrl-C, 2 without a terminal."""
-    from armlet.cli.screen import is_interactive
+    from armlet.cli.keyboard import KeyQueue, is_interactive
 
     if not is_interactive():
         print(
@@ -49,23 +49,32 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    from armlet.cli.session_graph import RecordGraph
-    from armlet.cli.session_screen import SessionScreen
+    # Keys are read before anything else is loaded: the stop key works from the first instant.
+    with contextlib.suppress(KeyboardInterrupt, EOFError), KeyQueue() as keys:
+        from armlet.cli.session_graph import RecordGraph
 
-    with (
-        RecordGraph(args.namespace) as graph,
-        SessionScreen(KEYS) as screen,
-        contextlib.suppress(KeyboardInterrupt, EOFError),
-    ):
-        _serve(graph, screen)
+        with RecordGraph(args.namespace) as graph:
+            _serve(graph, keys)
     return 0
 
 
-def _serve(graph: RecordGraph, screen: SessionScreen) -> None:
-    while True:
-        screen.show(graph.view())
-        key = screen.key(_REDRAW_S)
+def _serve(graph: RecordGraph, keys: KeyQueue) -> None:
+    """Until q: before there is a screen, too, keys do what they do."""
+    while key := keys.key(0.0):
         if key == "q":
             return
-        if key in KEYS:
-            graph.press(key)
+        _press(graph, key)
+    from armlet.cli.session_screen import SessionScreen
+
+    with SessionScreen(KEYS) as screen:
+        while True:
+            screen.show(graph.view())
+            key = keys.key(_REDRAW_S)
+            if key == "q":
+                return
+            _press(graph, key)
+
+
+def _press(graph: RecordGraph, key: str) -> None:
+    if key in KEYS:
+        graph.press(key)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from armlet.nodes.node import LATCHED_QOS, STATE_QOS
+from armlet.nodes.messages import to_ns
+from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, SPIN_S, STATE_QOS, make_executor
 
 _LEVELS = {
     DiagnosticStatus.OK: "good",
     DiagnosticStatus.WARN: "attention",
     DiagnosticStatus.ERROR: "bad",
 }
-
 
 _TRIGGERS = (
     "recorder/start_recording",
@@ -32,8 +34,18 @@ _TRIGGERS = (
     "recorder/rerecord_episode",
     "servo_bus/stop",
 )
-_PATIENCE_S = 2.0
 _SWITCHES = ("servo_bus/set_torque", "teleop/set_engaged")
+
+# By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
+SILENCE_S = 0.9
+# Of the graph's own time: every node reports once a second.
+DIAGNOSTICS_SILENCE_S = 3.5
+_PATIENCE_S = 5.0
+_ANSWER_S = 60.0
+_STOP_TRY_S = 0.5
+_LOOK_S = 0.05
+# Ends the name of a status that says whether the computer keeps up; it is shown before others.
+_COMPUTER = ": computer"
 
 
 @dataclass(frozen=True)
@@ -49,50 +61,78 @@ class Line:
 class View:
     """What is known now.
 
-    recorder: values of the recorder's status; empty until it has been heard.
+    recorder: values of the recorder's status; empty until it has been heard. recorder_silent_s,
+    arm_silent_s: how long nothing has been heard of them, 0 while they are alive. stopping: what
+    has become of the stop key, until the arm has confirmed it. computer: whether the computer keeps
+    up, where something watches that. alarms: how often a sound was due.
     """
 
     arm: str = ""
+    arm_silent_s: float = 0.0
     recorder: dict[str, str] = field(default_factory=dict)
+    recorder_silent_s: float = 0.0
     recorder_says: Line | None = None
+    computer: Line | None = None
+    stopping: str = ""
     troubles: tuple[Line, ...] = ()
     answers: tuple[Line, ...] = ()
+    alarms: int = 0
+
+    @property
+    def was_recording(self) -> bool:
+        """Whether the last that was heard is that it records."""
+        return self.recorder.get("recording") == "True"
 
     @property
     def recording(self) -> bool:
-        return self.recorder.get("recording") == "True"
+        return self.was_recording and not self.recorder_silent_s
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last recording ended by itself, and nobody has taken note of that."""
+        return self.recorder.get("state") == "failed"
 
 
 class RecordGraph:
-    """Listens to recorder, servo bus and diagnostics, and calls their services. Context manager."""
+    """Listens to recorder, servo bus and diagnostics, and calls their services. Context manager.
+
+    Keys are worked off one after the other in a thread; the stop key in one of its own.
+    """
 
     def __init__(self, namespace: str = "") -> None:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("session", namespace=namespace)
         self._lock = threading.Lock()
         self._view = View()
-        self._statuses: dict[str, Line] = {}
-        self._answers: list[Line] = []
+        self._statuses: dict[str, tuple[Line, int]] = {}
+        self._newest_ns = 0
+        self._recorder_s = self._arm_s = 0.0
+        self._silence_rung = False
         self._engaged = True
-        self._listen()
-        # Made once: a client that has just been made knows no service yet.
+        # Made once, and first: a client that has just been made knows no service yet.
         self._clients = {
             service: self._node.create_client(kind, service)
             for kind, services in ((Trigger, _TRIGGERS), (SetBool, _SWITCHES))
             for service in services
         }
+        self._listen()
         self._actions: dict[str, Callable[[], None]] = {
             " ": self._start_or_stop,
-            "d": lambda: self._call("recorder/discard_episode", Trigger.Request()),
-            "r": lambda: self._call("recorder/rerecord_episode", Trigger.Request()),
-            "t": lambda: self._call("servo_bus/set_torque", SetBool.Request(data=True)),
-            "x": lambda: self._call("servo_bus/stop", Trigger.Request()),
+            "d": lambda: self._trigger("recorder/discard_episode"),
+            "r": lambda: self._trigger("recorder/rerecord_episode"),
+            "t": lambda: self._switch("servo_bus/set_torque", True),
             "e": self._engage,
         }
-        self._executor = SingleThreadedExecutor()
+        self._pressed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stop_wanted, self._ending = threading.Event(), threading.Event()
+        self._executor = make_executor()
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="session", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=work, name=f"session {work.__name__}", daemon=True)
+            for work in (self._spin, self._serve_keys, self._serve_stop)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -103,71 +143,197 @@ class RecordGraph:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ending.set()
+        self._stop_wanted.set()
+        self._pressed.put("")
+        for thread in self._threads:
+            thread.join()
         self._executor.shutdown()
-        self._thread.join()
         self._node.destroy_node()
         rclpy.try_shutdown()
 
     def view(self) -> View:
         """What is known now."""
+        now_s = time.monotonic()
         with self._lock:
-            troubles = tuple(line for line in self._statuses.values() if line.level != "good")
-            view = self._view
-            return View(
-                view.arm, view.recorder, view.recorder_says, troubles, tuple(self._answers[-4:])
+            view = replace(
+                self._view,
+                recorder_silent_s=_silent_s(self._recorder_s, now_s),
+                arm_silent_s=_silent_s(self._arm_s, now_s),
+                computer=next(
+                    (s for s, _ in self._statuses.values() if s.subject.endswith(_COMPUTER)), None
+                ),
+                troubles=tuple(self._troubles()),
+                answers=self._view.answers[-4:],
             )
+            # A recorder that dies while it records: once.
+            if view.recorder_silent_s and view.was_recording and not self._silence_rung:
+                self._silence_rung = True
+                self._view = replace(self._view, alarms=self._view.alarms + 1)
+            return replace(view, alarms=self._view.alarms)
+
+    def _troubles(self) -> list[Line]:
+        lines = []
+        for line, stamp_ns in self._statuses.values():
+            silent_s = (self._newest_ns - stamp_ns) * 1e-9
+            if silent_s > DIAGNOSTICS_SILENCE_S:
+                said = f"silent for {silent_s:.0f} s; it said last: {line.said}"
+                lines.append(Line(line.subject, said, "bad"))
+            elif line.level != "good" and not line.subject.endswith(_COMPUTER):
+                lines.append(line)
+        return lines
 
     def press(self, key: str) -> None:
         """Does what a key stands for; its answer appears in the view."""
-        self._actions[key]()
+        if key == "x":
+            self._stop_wanted.set()
+        else:
+            self._pressed.put(key)
+
+    # --- what is heard ----------------------------------------------------------------------
 
     def _listen(self) -> None:
-        self._node.create_subscription(String, "servo_bus/status", self._on_arm, LATCHED_QOS)
-        self._node.create_subscription(
-            DiagnosticStatus, "recorder/status", self._on_recorder, LATCHED_QOS
-        )
-        self._node.create_subscription(
-            DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS
-        )
+        listen = self._node.create_subscription
+        listen(String, "servo_bus/status", self._on_arm, LATCHED_QOS)
+        listen(JointState, "joint_states", self._on_joints, SENSOR_QOS, raw=True)
+        listen(DiagnosticStatus, "recorder/status", self._on_recorder, LATCHED_QOS)
+        listen(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS)
+
+    def _spin(self) -> None:
+        while not self._ending.is_set():
+            self._executor.spin_once(timeout_sec=SPIN_S)
 
     def _on_arm(self, message: String) -> None:
         with self._lock:
-            self._view = View(message.data, self._view.recorder, self._view.recorder_says)
+            self._view = replace(self._view, arm=message.data)
+            # A bus that has never answered says so, and publishes no joints.
+            self._arm_s = self._arm_s or time.monotonic()
+
+    def _on_joints(self, message: object) -> None:
+        self._arm_s = time.monotonic()
 
     def _on_recorder(self, message: DiagnosticStatus) -> None:
         values = {value.key: value.value for value in message.values}
         says = Line("recorder", message.message, _LEVELS.get(message.level, "bad"))
         with self._lock:
-            self._view = View(self._view.arm, values, says)
+            before = self._view.recorder.get("failures", values.get("failures"))
+            rings = values.get("failures") != before
+            self._view = replace(
+                self._view,
+                recorder=values,
+                recorder_says=says,
+                alarms=self._view.alarms + rings,
+            )
+            self._recorder_s, self._silence_rung = time.monotonic(), False
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = self._node.get_namespace().strip("/")
+        stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             for status in message.status:
                 if status.name.startswith(own) and not status.name.endswith("recorder: dataset"):
                     level = _LEVELS.get(status.level, "bad")
-                    self._statuses[status.name] = Line(status.name, status.message, level)
+                    line = Line(status.name, status.message, level)
+                    self._statuses[status.name] = line, stamp_ns
+                    self._newest_ns = max(self._newest_ns, stamp_ns)
+
+    # --- what is asked for ------------------------------------------------------------------
+
+    def _serve_keys(self) -> None:
+        while not self._ending.is_set():
+            key = self._pressed.get()
+            if key in self._actions:
+                self._actions[key]()
+
+    def _serve_stop(self) -> None:
+        """The stop is tried at once, and again until the arm has confirmed it."""
+        tries = 0
+        while self._stop_wanted.wait() and not self._ending.is_set():
+            tries += 1
+            self._note_stop(f"STOP is being sent ({tries}); cut the power if the arm still moves")
+            response = self._ask("servo_bus/stop", Trigger.Request(), _STOP_TRY_S)
+            if response is not None and response.success:
+                self._stop_wanted.clear()
+                tries = 0
+                self._note_stop("")
+                self._answer(Line("servo_bus/stop", response.message, "good"))
+
+    def _note_stop(self, said: str) -> None:
+        with self._lock:
+            self._view = replace(self._view, stopping=said)
 
     def _start_or_stop(self) -> None:
-        verb = "stop" if self.view().recording else "start"
-        self._call(f"recorder/{verb}_recording", Trigger.Request())
+        if not self._wait(lambda: bool(self._view.recorder), _PATIENCE_S):
+            self._answer(Line("recorder", "is not there; is that node running?", "bad"))
+            return
+        # A recording that has failed meanwhile: the key was to stop it, and must not start another.
+        start = self.view().recorder.get("state") == "idle"
+        if self._trigger(f"recorder/{'start' if start else 'stop'}_recording"):
+            with self._lock:  # until the recorder says so itself
+                known = {"state": "recording" if start else "idle", "recording": str(start)}
+                self._view = replace(self._view, recorder={**self._view.recorder, **known})
 
     def _engage(self) -> None:
-        self._engaged = not self._engaged
-        self._call("teleop/set_engaged", SetBool.Request(data=self._engaged))
+        if self._switch("teleop/set_engaged", not self._engaged):
+            self._engaged = not self._engaged
 
-    def _call(self, service: str, request: Any) -> None:
-        client = self._clients[service]
-        if not client.wait_for_service(timeout_sec=_PATIENCE_S):
+    def _trigger(self, service: str) -> bool:
+        return self._call(service, Trigger.Request())
+
+    def _switch(self, service: str, value: bool) -> bool:
+        return self._call(service, SetBool.Request(data=value))
+
+    def _call(self, service: str, request: Any) -> bool:
+        """Call a service and show its answer; whether it succeeded."""
+        node = service.partition("/")[0]
+        if not self._clients[service].wait_for_service(timeout_sec=_PATIENCE_S):
             self._answer(Line(service, "is not there; is that node running?", "bad"))
-            return
+            return False
+        response = self._ask(service, request, _ANSWER_S, lambda: self._is_silent(node))
+        if response is None:
+            said = "has not answered and is silent; is that node running?"
+            self._answer(Line(service, said, "bad"))
+            return False
+        self._answer(Line(service, response.message, "good" if response.success else "bad"))
+        return bool(response.success)
+
+    def _ask(
+        self,
+        service: str,
+        request: Any,
+        timeout_s: float,
+        hopeless: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """A service's response; None if it did not answer in time, or is not there."""
+        client = self._clients[service]
+        if not client.wait_for_service(timeout_sec=timeout_s):
+            return None
+        done = threading.Event()
         future = client.call_async(request)
-        future.add_done_callback(lambda _: self._answer(_answered(service, future.result())))
+        future.add_done_callback(lambda _: done.set())
+        self._wait(lambda: done.is_set() or hopeless(), timeout_s)
+        if done.is_set():
+            return future.result()
+        client.remove_pending_request(future)
+        return None
+
+    def _is_silent(self, node: str) -> bool:
+        heard_s = self._arm_s if node == "servo_bus" else self._recorder_s
+        return time.monotonic() - heard_s > _PATIENCE_S
+
+    def _wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
+        end_s = time.monotonic() + timeout_s
+        while not ready():
+            if time.monotonic() > end_s or self._ending.wait(_LOOK_S):
+                return False
+        return True
 
     def _answer(self, line: Line) -> None:
         with self._lock:
-            self._answers.append(line)
+            self._view = replace(self._view, answers=(*self._view.answers, line)[-8:])
 
 
-def _answered(service: str, response: Any) -> Line:
-    return Line(service, response.message, "good" if response.success else "bad")
+def _silent_s(heard_s: float, now_s: float) -> float:
+    """How long nothing has been heard, 0 while that is not long, or if nothing ever was."""
+    silent_s = now_s - heard_s
+    return silent_s if heard_s and silent_s > SILENCE_S else 0.0

@@ -10,7 +10,15 @@ from .errors import VideoError as VideoError
 from .reader import Dataset as Dataset
 from .reader import EpisodeData as EpisodeData
 from .reader import EpisodeInfo as EpisodeInfo
+from .recording import Answer as Answer
+from .recording import EpisodeRecorder as EpisodeRecorder
 from .salvage import Recovered as Recovered
+from .session import Failure as Failure
+from .session import OnGap as OnGap
+from .session import Phase as Phase
+from .session import RecordingSession as RecordingSession
+from .session import Rules as Rules
+from .session import SessionError as SessionError
 from .take import Backlog as Backlog
 from .take import EpisodeFrame as EpisodeFrame
 from .writer import DatasetWriter as DatasetWriter

@@ -103,9 +103,17 @@ def with_stats(root: Path, episode: int, stats: Mapping[str, Stats]) -> bytes:
     return _extended(root, STATS_LINES, episode, added)
 
 
+def before(root: Path, path: Path, episode: int) -> bytes:
+    """A file of lines by episode without this one and what follows."""
+    return joined(_before(root, path, episode))
+
+
+def _before(root: Path, path: Path, episode: int) -> list[dict[str, Any]]:
+    return [line for line in read(root, path) if _number(line, path) < episode]
+
+
 def _extended(root: Path, path: Path, episode: int, added: dict[str, Any]) -> bytes:
-    before = [line for line in read(root, path) if _number(line, path) < episode]
-    return joined([*before, added])
+    return joined([*_before(root, path, episode), added])
 
 
 def _number(line: Mapping[str, Any], path: Path) -> int:

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from armlet.contract import Contract
 from armlet.files import printable
 
-from . import doctor, durable, layout, lines, salvage, stats, tables, video
+from . import doctor, durable, layout, lines, removal, salvage, stats, tables, video
 from .errors import DatasetError, DiskError
 from .layout import Info
 from .resume import misfits
@@ -53,6 +53,9 @@ _log = logging.getLogger(__name__)
 
 Ledger = Mapping[str, Mapping[str, float]]
 """What the aligner counted of each stream: counter or figure by name, by stream."""
+
+RECORDER, PART = "recorder", "part"
+"""Of an episode's ledger: which part of a recording it is, where a gap split that; from 1 on."""
 
 # Before anything was recorded: about twice what x264 makes of a noisy picture.
 _BYTES_PER_PIXEL = 0.2
@@ -185,17 +188,20 @@ class DatasetWriter:
     @property
     def open_frames(self) -> int:
         """Frames in the open episode."""
-        return 0 if self._take is None else self._take.frames
+        take = self._take  # which the writer's own thread may drop meanwhile
+        return 0 if take is None else take.frames
 
     @property
     def queued(self) -> int:
         """Pictures waiting for the slowest encoder. None is ever dropped."""
-        return 0 if self._take is None else self._take.queued
+        take = self._take
+        return 0 if take is None else take.queued
 
     @property
     def spilled(self) -> int:
         """Waiting pictures that are on disk only, all cameras."""
-        return 0 if self._take is None else self._take.spilled
+        take = self._take
+        return 0 if take is None else take.spilled
 
     @property
     def damaged(self) -> dict[str, list[int]]:
@@ -276,6 +282,28 @@ class DatasetWriter:
         if self._take is None:
             raise DatasetError("no episode is open; begin one first")
         self._drop_take()
+
+    def remove_last(self, count: int) -> None:
+        """Move the last `count` episodes to the dataset's trash; nothing is deleted.
+
+        Raises DatasetError if an episode is open, or if fewer are there.
+        """
+        self._require_usable()
+        if self._take is not None:
+            raise DatasetError("an episode is open; finish or discard it first")
+        planned = removal.plan(self.root, self._info, count)
+        self._broken = "removing episodes failed midway; open the dataset again, which repairs it"
+        self._info, self._stats = removal.remove(self.root, self._info, planned)
+        self._broken = ""
+
+    def whole_episodes(self) -> int:
+        """Finished episodes that are whole: parts of recordings that were split are none.
+
+        Raises DatasetError if a ledger cannot be read.
+        """
+        told = [layout.load_told(self.root, k) for k in range(self.episodes)]
+        parts = [(t.get("ledger") or {}).get(RECORDER, {}).get(PART, 0) for t in told]
+        return sum(not part for part in parts)
 
     def close(self, keep: bool = False) -> None:
         """Discard the open episode, if any, and give the dataset back. May be called again.

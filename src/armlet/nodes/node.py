@@ -26,6 +26,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 
+from armlet.suggestions import did_you_mean
+
 from .clock import ClockPacer, Pacer, RosClock, TurnPacer
 from .inbox import GuardedInbox
 from .lockstep import InLockstep
@@ -63,7 +65,7 @@ class NotReady(Exception):
 class Setting:
     """A parameter: name, default, what it means; numbers may have a range.
 
-    dynamic: may be set to a value of another type than its default's.
+    dynamic: may be set to a value of another type than its default's. formerly: a name it had.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Setting:
     high: float | None = None
     read_only: bool = True
     dynamic: bool = False
+    formerly: str = ""
 
     def descriptor(self) -> ParameterDescriptor:
         descriptor = ParameterDescriptor(
@@ -115,6 +118,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
         self._active = False
         self._configured = False
         self._known: set[str] = set(_BUILT_IN)
+        self._renamed: dict[str, str] = {}
         self._permanent: dict[Any, Any] = {}
         self._urgent: UrgentServices | None = None
         self.declare([AUTOSTART, LOCKSTEP, *settings])
@@ -135,6 +139,8 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
         for setting in settings:
             self.declare_parameter(setting.name, setting.default, setting.descriptor())
             self._known.add(setting.name)
+            if setting.formerly:
+                self._renamed[setting.formerly] = setting.name
 
     def refuse_unknown_parameters(self) -> None:
         """Raise SetupError if something was set that no parameter of this node is named."""
@@ -143,9 +149,10 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
             name for name in given - self._known if not name.startswith("qos_overrides.")
         )
         if unknown:
+            known = sorted(self._known - set(_BUILT_IN))
             raise SetupError(
                 f"unknown parameters {unknown} for /{self.label}; "
-                f"it has {sorted(self._known - set(_BUILT_IN))}"
+                f"{did_you_mean(unknown, known, self._renamed)}it has {known}"
             )
 
     def value(self, name: str) -> Any:

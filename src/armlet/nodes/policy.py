@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray, String
@@ -51,6 +51,7 @@ from .messages import (
 )
 from .node import (
     COMMAND_QOS,
+    LATCHED_QOS,
     SENSOR_QOS,
     STATE_QOS,
     ArmletNode,
@@ -60,6 +61,7 @@ from .node import (
     run,
 )
 from .policy_fit import DriftWatch, PolicyFit
+from .required_recorder import RequiredRecorder
 from .worker import Newest, Worker
 
 SETTINGS = (
@@ -106,6 +108,7 @@ SETTINGS = (
     Setting(
         "inference_limit_s", 0.0, "inference is hung after this; 0: the chunk's length", 0.0, 600.0
     ),
+    Setting("requires_recorder", False, "hold the arm while the recorder cannot record"),
 )
 
 # What a frame made of others' messages may raise; it costs that frame, and not the node.
@@ -144,6 +147,7 @@ class PolicyNode(ArmletNode):
         self._running = False
         self._held = False
         self._fits: bool | None = None
+        self._unrecorded = ""
         self._reset = threading.Event()
         self._busy_since_s: float | None = None
         self._warm_s: float | None = None
@@ -156,6 +160,7 @@ class PolicyNode(ArmletNode):
         self._announced: object = None
         self._fit: PolicyFit | None = None
         self._drift: DriftWatch | None = None
+        self._recorder: RequiredRecorder | None = None
 
     # --- lifecycle --------------------------------------------------------------------------
 
@@ -182,6 +187,12 @@ class PolicyNode(ArmletNode):
                 "it on ~/task, in the words of the training data"
             )
         self._running = self.value("running")
+        if self.value("requires_recorder"):
+            self._recorder = RequiredRecorder()
+            self._unrecorded = self._recorder.refusal(self.now_ns())
+            self.create_subscription(
+                DiagnosticArray, "recorder/readiness", self._on_readiness, LATCHED_QOS
+            )
         self._chunk = self.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
         self._latency = self.create_publisher(Float64MultiArray, "~/latency", STATE_QOS)
         self.create_subscription(String, "~/task", self._on_task, STATE_QOS)
@@ -323,7 +334,7 @@ class PolicyNode(ArmletNode):
     def _work_on(self, policy: Policy, frame: LiveFrame, ending: threading.Event) -> None:
         if self._fits is None:
             self._look(policy, frame)
-        elif self._fits and self._running and self._is_fresh(frame):
+        elif self._fits and self._running and not self._unrecorded and self._is_fresh(frame):
             self._attempt_chunk(policy, frame, ending)
 
     def _is_fresh(self, frame: LiveFrame) -> bool:
@@ -400,7 +411,7 @@ class PolicyNode(ArmletNode):
             now_ns = self.now_ns()
             self._delays.add((now_ns - frame.stamp_ns) * 1e-9)
             # Paused or refused meanwhile: a chunk after the hold would move the arm again.
-            if not (self._accepting and self._running and self._fits):
+            if not (self._accepting and self._running and self._fits) or self._unrecorded:
                 return
             if end_ns <= now_ns:
                 self._counts["late"] += 1
@@ -440,8 +451,28 @@ class PolicyNode(ArmletNode):
 
     # --- the watch, in the executor's thread ------------------------------------------------
 
+    def _on_readiness(self, message: DiagnosticArray) -> None:
+        assert self._recorder is not None
+        self._recorder.hear(message, self.now_ns())
+        self._heed_recorder()
+
+    def _heed_recorder(self) -> None:
+        """Hold while what the policy does could not be recorded."""
+        if self._recorder is None:
+            return
+        before, refusal = self._unrecorded, self._recorder.refusal(self.now_ns())
+        with self._publishing:
+            self._unrecorded = refusal
+            if refusal and not before:
+                self._hold()
+        if before and not refusal:
+            self._reset.set()
+        if refusal and not before:
+            self.get_logger().error(f"the arm holds: {refusal}")
+
     def _watch(self) -> None:
         """Hold, and say so, as soon as the plan is over or inference hangs."""
+        self._heed_recorder()
         level, text = self._condition()
         starving = self._coverage.starving_s(self.now_ns()) > 0
         if starving and level == DiagnosticStatus.ERROR and not self._held:
@@ -450,7 +481,7 @@ class PolicyNode(ArmletNode):
                 if self._coverage.starving_s(self.now_ns()) > 0:
                     self._send_hold()
                     self._held = True
-        state = (level, self._held, self._is_hung())
+        state = (level, self._held, self._is_hung(), bool(self._unrecorded))
         if state != self._announced:
             self._announced = state
             if level == DiagnosticStatus.ERROR and self._fits is not False:
@@ -462,6 +493,10 @@ class PolicyNode(ArmletNode):
         now_ns = self.now_ns()
         if self._fits is False:
             return error, self._trouble
+        if self._unrecorded:
+            heard = self._recorder is not None and self._recorder.heard
+            level = error if heard else DiagnosticStatus.WARN
+            return level, f"not driving, the arm holds: {self._unrecorded}"
         off = self._arrivals.trouble(self.value("max_observation_age_s"))
         if off and self._coverage.starving_s(now_ns) <= 0:
             return error, off
@@ -559,8 +594,9 @@ class PolicyNode(ArmletNode):
     def _on_set_running(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        if request.data and self._fits is False:
-            response.success, response.message = False, self._trouble
+        if request.data and (self._fits is False or self._unrecorded):
+            response.success = False
+            response.message = self._trouble if self._fits is False else self._unrecorded
             return response
         if request.data and not self._running:
             self._reset.set()

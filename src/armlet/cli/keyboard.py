@@ -1,0 +1,99 @@
+"""Keys as a person presses them, from the first instant of a command. Loads nothing slow."""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import sys
+import termios
+import threading
+import tty
+from typing import Any, Self
+
+_LOOK_S = 0.2
+
+
+def is_interactive() -> bool:
+    """Whether a person can see the screen and press keys."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+class Keyboard:
+    """Keys as they are pressed, without Enter and unseen, while entered. Ctrl-C stays SIGINT.
+
+    What was typed before it was entered is not lost.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = sys.stdin.fileno()
+        self._settings: list[Any] = []
+        self._pressed: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._settings = termios.tcgetattr(self._descriptor)
+        # By default what is waiting to be read would be thrown away.
+        tty.setcbreak(self._descriptor, termios.TCSANOW)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._settings)
+
+    def poll(self, patience_s: float) -> str:
+        """The next key, "\\n" for Enter, "" if none was pressed in time.
+
+        Arrows and other keys of several characters are passed over. Raises EOFError when the
+        terminal is gone.
+        """
+        if not self._pressed and select.select([self._descriptor], [], [], patience_s)[0]:
+            try:
+                typed = os.read(self._descriptor, 64).decode(errors="replace")
+            except OSError as error:
+                raise EOFError("the terminal is gone") from error
+            if not typed:
+                raise EOFError("the terminal is gone")
+            self._pressed = [] if typed.startswith("\x1b") else list(typed)
+        return self._pressed.pop(0) if self._pressed else ""
+
+
+class KeyQueue:
+    """A keyboard that is read by a thread while entered, so that no key waits for anything."""
+
+    def __init__(self) -> None:
+        self._keyboard = Keyboard()
+        self._keys: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._keyboard.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._keyboard.__exit__()
+
+    def key(self, patience_s: float) -> str:
+        """The next key, or empty if none was pressed in time.
+
+        Raises EOFError when the terminal is gone.
+        """
+        try:
+            key = self._keys.get(timeout=patience_s)
+        except queue.Empty:
+            return ""
+        if key is None:
+            raise EOFError("the terminal is gone")
+        return key
+
+    def _read(self) -> None:
+        while not self._ending.is_set():
+            try:
+                key = self._keyboard.poll(_LOOK_S)
+            except EOFError:
+                self._keys.put(None)
+                return
+            if key:
+                self._keys.put(key)

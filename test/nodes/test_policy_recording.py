@@ -1,0 +1,80 @@
+"""A policy graph that is asked to record does not drive while it cannot."""
+
+import signal
+
+import numpy as np
+import pytest
+from node_processes import running_graph
+from std_msgs.msg import String
+
+from armlet.demo.director import DemoError
+from armlet.episodes import Dataset
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
+
+def chunks(graph):
+    return graph.seen.chunks(0, 2**62)
+
+
+def drives(graph):
+    count = len(chunks(graph))
+    graph.wait("chunks", lambda: len(chunks(graph)) > count + 2)
+    graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
+
+
+def holds(graph):
+    """The arm holds, and goes on holding."""
+    graph.wait_for_status("servo_bus: bus", "holding")
+    applied, count = graph.seen.latest("applied_joint_commands"), len(chunks(graph))
+    graph.let_pass(2.0)
+    np.testing.assert_array_equal(graph.seen.latest("applied_joint_commands"), applied)
+    assert len(chunks(graph)) == count
+
+
+def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with running_graph("sim", root=str(file / "dataset"), task="reach") as graph:
+        graph.wait_for_status("recorder: dataset", "file")
+        graph.wait_for_status("policy: inference", "the recorder cannot record")
+        assert "file" in graph.seen.messages()["policy: inference"]
+        graph.let_pass(3.0)
+        assert chunks(graph) == []
+        with pytest.raises(DemoError, match="cannot record"):
+            graph.director.set("policy/set_running", True)
+        file.unlink()
+        graph.director.trigger("recorder/start_recording")
+        drives(graph)
+        graph.director.trigger("recorder/stop_recording")
+    assert len(Dataset(file / "dataset").episodes) == 1
+
+
+def test_it_waits_for_a_task(tmp_path):
+    with running_graph("sim", root=str(tmp_path / "dataset")) as graph:
+        graph.wait_for_status("policy: inference", "parameter task is empty")
+        graph.wait_for_status("recorder: dataset", "parameter task is empty")
+        assert chunks(graph) == []
+        tell = graph.director._node.create_publisher(String, "recorder/task", 1)
+        graph.wait("a listener", lambda: tell.get_subscription_count() > 0)
+        tell.publish(String(data="reach"))
+        drives(graph)
+
+
+def test_a_recorder_that_dies_while_it_drives_stops_the_arm(tmp_path):
+    with running_graph("sim", root=str(tmp_path / "dataset"), task="reach") as graph:
+        drives(graph)
+        graph.director.trigger("recorder/start_recording")
+        recorder = graph.processes["recorder"]
+        # Where somebody goes on without it: the supervisor of `armlet up` would end the graph.
+        graph.director._trouble = lambda: ""
+        recorder.send_signal(signal.SIGKILL)
+        recorder.wait()
+        graph.wait_for_status("policy: inference", "the recorder has said nothing for")
+        assert "does it still run?" in graph.seen.messages()["policy: inference"]
+        holds(graph)
+
+
+def test_without_a_dataset_nobody_is_waited_for():
+    with running_graph("sim") as graph:
+        drives(graph)

@@ -1,0 +1,100 @@
+"""`armlet session` shows what is so, and obeys from its first instant.
+
+The graph is a real one on the emulated bench; processes are killed and stopped under it.
+"""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from node_processes import flowing_graph
+
+from armlet.episodes import Dataset
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from terminal_session import TerminalSession
+
+
+@pytest.fixture
+def graph(tmp_path):
+    with flowing_graph("record", width="64", height="48", root=str(tmp_path / "dataset")) as graph:
+        graph.wait("actions", lambda: graph.seen.count("action") > 3)
+        yield graph
+
+
+def test_the_stop_key_is_obeyed_before_anything_is_drawn(graph):
+    """Typed while Python itself still starts: not one byte has come from the command."""
+    graph.wait_for_status("servo_bus: bus", "following")
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.send("x")
+        assert session.output == b""
+        graph.wait_for_status("servo_bus: bus", "not armed")
+        session.wait_for("not armed")
+
+
+def test_keys_typed_before_it_is_drawn_are_not_lost(graph, tmp_path):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.send(" ")
+        session.wait_for("RECORDING episode 0")
+        session.wait_for(r"[4-9]\d frames", regex=True)
+        session.send(" ")
+        session.wait_for("idle · 1 episodes")
+    assert len(Dataset(tmp_path / "dataset").episodes) == 1
+
+
+def test_a_recorder_that_dies_is_shown_with_a_sound(graph):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for("idle · 0 episodes")
+        session.send(" ")
+        session.wait_for("RECORDING episode 0")
+        assert b"\a" not in session.output
+        recorder = graph.processes["recorder"]
+        recorder.send_signal(signal.SIGKILL)
+        recorder.wait()
+        killed_s = time.monotonic()
+        session.wait_for("THE RECORDER IS SILENT")
+        took_s = time.monotonic() - killed_s
+        assert "RECORDING" not in "\n".join(session.screen())
+        assert b"\a" in session.output
+        # A second is promised; a busy machine gets as much again to draw.
+        assert took_s < 2.0
+        session.send(" ")
+        session.wait_for("is that node running?")
+
+
+def test_a_bus_that_dies_is_shown_and_the_stop_is_tried_until_it_is_back(graph):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for("following joint_commands")
+        bus = graph.processes["servo_bus"]
+        bus.send_signal(signal.SIGSTOP)
+        try:
+            session.wait_for("no joint_states for")
+            session.send("x")
+            session.wait_for(r"STOP is being sent \([2-9]", regex=True)
+        finally:
+            bus.send_signal(signal.SIGCONT)
+        session.wait_until(lambda lines: not any("STOP is being" in line for line in lines))
+        session.wait_for("not armed")
+
+
+def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothing(graph, tmp_path):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for("idle · 0 episodes")
+        session.send(" ")
+        session.wait_for(r"[2-9]\d frames", regex=True)
+        # No frames for a while, then frames again: those between are missing.
+        graph.director.change_state("aligner", "deactivate")
+        graph.director.let_pass(1.0)
+        graph.director.change_state("aligner", "activate")
+        session.wait_for("NOT RECORDED")
+        assert b"\a" in session.output
+        assert any("refused" in line for line in session.screen())
+        session.send(" ")
+        session.wait_for("idle · 0 episodes")
+        session.send("r")
+        session.wait_for("RECORDING episode 0")
+        session.send("d")
+        session.wait_for("episode discarded")
+    assert len(Dataset(tmp_path / "dataset").episodes) == 0
