@@ -35,7 +35,7 @@ def contract(joints=SO101_JOINTS, cameras=("front",)):
 
 def recorder(root, calibration):
     told = {"root": str(root), "task": "wave", "calibration_file": str(calibration)}
-    return NodeSpec("recorder", "recorder", told)
+    return NodeSpec("recorder", "recorder", {**told, "min_episode_s": 0.0})
 
 
 def record(graph, frames, root):

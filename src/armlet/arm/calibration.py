@@ -65,6 +65,10 @@ def load(path: Path) -> Calibration:
 
     Raises CalibrationError naming the file, the joint and what is wrong.
     """
+    if path == Path():
+        raise CalibrationError(
+            "no calibration file is given; calibrate the arm (`armlet calibrate`) and name its file"
+        )
     try:
         document = read_json(path)
     except FileNotFoundError as error:
