@@ -50,10 +50,10 @@ def test_the_recorder_goes_on_through_forgeries_and_without_its_folder(tmp_path)
         ledgers = node.create_publisher(DiagnosticArray, "aligner/ledger", LATCHED_QOS)
         contracts.publish(String(data=GOOD.canonical()))
 
-        def seconds_left():
-            return graph.seen.status().get("recorder: dataset", {}).get("seconds_left", "")
+        def said(key):
+            return graph.seen.status().get("recorder: dataset", {}).get(key, "")
 
-        graph.wait("the dataset", seconds_left)
+        graph.wait("the dataset", lambda: said("seconds_left"))
         for count, forged in enumerate(FORGED[:3], 1):
             contracts.publish(String(data=forged.canonical()))
             graph.wait("a refusal", lambda n=count: graph.said().count("is ignored") >= n)
@@ -61,5 +61,5 @@ def test_the_recorder_goes_on_through_forgeries_and_without_its_folder(tmp_path)
         statuses = [DiagnosticStatus(name=f"aligner: {n}", values=counts) for n in ("", "front")]
         ledgers.publish(DiagnosticArray(status=statuses))
         shutil.rmtree(root)
-        graph.wait("a word of it", lambda: "unknown" in seconds_left())
+        graph.wait("a word of it", lambda: "cannot be used" in said("disk"))
         assert graph.processes["recorder"].poll() is None

@@ -14,7 +14,8 @@ from terminal_session import CTRL_C, TerminalSession
 
 @pytest.fixture
 def graph(tmp_path):
-    with flowing_graph("record", width="64", height="48", root=str(tmp_path / "dataset")) as graph:
+    given = {"width": "64", "height": "48", "min_episode_s": "0.1"}
+    with flowing_graph("record", root=str(tmp_path / "dataset"), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         yield graph
 
