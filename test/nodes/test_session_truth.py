@@ -93,6 +93,9 @@ def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothin
         assert any("refused" in line for line in session.screen())
         session.send(" ")
         session.wait_for("idle · 0 episodes")
+        graph.seen.forget_diagnostics()
+        for stream in ("state", "action", "front", "wrist"):
+            graph.wait_for_status(f"aligner: {stream}", "flowing")
         session.send("r")
         session.wait_for("RECORDING episode 0")
         session.send("d")
