@@ -10,6 +10,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the computer's affair, and no property of what is tested.
+settings.register_profile("armlet", deadline=None)
+settings.load_profile("armlet")
 
 HERE = Path(__file__).parent
 

@@ -190,14 +190,8 @@ def test_the_priority_shortens_the_wait_beside_busy_programs():
 
 
 def test_busy_loops_end_with_what_they_were_for():
-    with lateness.busy_loops(2, LONG_S):
-        mine = children()
+    with lateness.busy_loops(2, LONG_S) as mine:
         assert len(mine) == 2
     for pid in mine:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def children():
-    task = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(pid) for pid in task.read_text().split()]

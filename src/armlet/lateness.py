@@ -73,10 +73,10 @@ def turns(seconds: float, period_s: float = PERIOD_S, work_s: float = WORK_S) ->
 
 
 @contextlib.contextmanager
-def busy_loops(count: int, seconds: float, cpu: int | None = None) -> Iterator[None]:
+def busy_loops(count: int, seconds: float, cpu: int | None = None) -> Iterator[list[int]]:
     """Programs of other sessions that take all the processor they get, for so long at most.
 
-    cpu: they share this one; None: they run anywhere.
+    cpu: they share this one; None: they run anywhere. Yields their process ids.
     """
     command = [sys.executable, "-c", _LOOP.format(seconds=seconds)]
     loops = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
@@ -86,7 +86,7 @@ def busy_loops(count: int, seconds: float, cpu: int | None = None) -> Iterator[N
             os.setpriority(os.PRIO_PROCESS, loop.pid, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
             if cpu is not None:
                 os.sched_setaffinity(loop.pid, {cpu})
-        yield
+        yield [loop.pid for loop in loops]
     finally:
         for loop in loops:
             loop.kill()
