@@ -165,10 +165,14 @@ def test_what_came_while_it_was_not_run_for_seconds_costs_no_frame():
     with running([APART]) as graph:
         streams = Streams(graph, "apart")
         process = graph.processes["apart/aligner"]
+        sent_ns = [time.time_ns()]
 
         def step(index, now_ns):
-            state = joint_state(SO101_JOINTS, now_ns, JOINTS)
-            streams.publish("joint_states", state, depth=1000)
+            # Every 10 ms by its stamp, however late this process is itself.
+            while (stamp_ns := sent_ns[-1] + 10_000_000) <= now_ns:
+                state = joint_state(SO101_JOINTS, stamp_ns, JOINTS)
+                streams.publish("joint_states", state, depth=1000)
+                sent_ns.append(stamp_ns)
 
         def fed(seconds):
             until = time.monotonic() + seconds

@@ -133,6 +133,8 @@ def nodes_on(folder, root):
         "root": str(root),
         "task": "wave",
         "calibration_file": str(CALIBRATION / "emulated_follower.json"),
+        "on_gap": "split",
+        "min_episode_s": 0.1,
     }
     specs = [
         follower(folder / "follower"),
@@ -165,7 +167,7 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
         graph.wait_for_status("recorder: dataset", "set back", GUARD_S)
         saved = len(Dataset(root).episodes)
         assert saved >= 1, "what was recorded is saved"
-        with pytest.raises(DemoError, match="is saved"):
+        with pytest.raises(DemoError, match="set back"):
             graph.director.trigger("recorder/stop_recording")
         wait_for_frames(graph, 10)
         status = graph.seen.status()
