@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import tempfile
 import threading
 import time
@@ -334,3 +335,15 @@ def test_what_is_no_report_is_a_value_error(data):
 def test_json_that_is_no_report_is_a_value_error(value):
     with contextlib.suppress(ValueError):
         Report.decode(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("junk", [b"no report", b"[]", b"\xff\xfe", b'["a", 0, true, 1, 2, 3]'])
+def test_a_program_that_sends_no_report_is_left_out_and_named(bench, junk):
+    bench.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.connect(str(bench.path))
+        stranger.send(junk)
+        wait_until("a word of it", lambda: bench.said)
+        seen = len(bench.readings)
+        wait_until("time to go on", lambda: len(bench.readings) > seen + 3)
+    assert "left out: not a participant's report" in bench.said[0]

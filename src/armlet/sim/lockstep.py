@@ -608,7 +608,12 @@ class Timekeeper:
         if not data:
             self._leave(descriptor)
             return
-        peer.report = Report.decode(data)
+        try:
+            peer.report = Report.decode(data)
+        except ValueError as error:
+            self._say(f"a program on {self._path} is left out: {error}")
+            self._leave(descriptor)
+            return
         self._expected.discard(peer.report.name)
 
     def _leave(self, descriptor: int) -> None:
