@@ -347,3 +347,15 @@ def test_a_program_that_sends_no_report_is_left_out_and_named(bench, junk):
         seen = len(bench.readings)
         wait_until("time to go on", lambda: len(bench.readings) > seen + 3)
     assert "left out: not a participant's report" in bench.said[0]
+
+
+def test_of_a_latched_topic_the_last_message_is_enough(bench):
+    bench.start()
+    with taking_part(bench, "recorder") as sender, taking_part(bench, "policy") as late:
+        sender.sends("readiness")
+        late.hears("readiness")
+        for _ in range(3):
+            sender.sent("readiness", START_NS, latched=True)
+        late.received("readiness", START_NS)
+        marks = sender._state.sent["readiness"], late._state.received["readiness"]
+        assert (marks[0].stamp_ns, marks[0].count) == (marks[1].stamp_ns, marks[1].count)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.time_source import TimeSource
 from rosgraph_msgs.msg import Clock
@@ -136,9 +136,10 @@ class Lockstep:
         self._publishers[topic] = publisher
         self._participant.sends(topic)
         publish = publisher.publish
+        latched = publisher.qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL
 
         def counting(message: Any) -> None:
-            self._participant.sent(topic, stamp_ns(message))
+            self._participant.sent(topic, stamp_ns(message), latched)
             publish(message)
 
         publisher.publish = counting

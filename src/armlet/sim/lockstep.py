@@ -275,10 +275,16 @@ class Participant:
         with self._lock:
             self._state.received.pop(topic, None)
 
-    def sent(self, topic: str, stamp_ns: int) -> None:
-        """A message has been published. Reported with what comes next."""
+    def sent(self, topic: str, stamp_ns: int, latched: bool = False) -> None:
+        """A message has been published. Reported with what comes next.
+
+        latched: who subscribes late is given the last one only, so one is all that must arrive.
+        """
         with self._lock:
-            self._state.sent.setdefault(topic, Mark()).add(stamp_ns)
+            mark = self._state.sent.setdefault(topic, Mark())
+            mark.add(stamp_ns)
+            if latched:
+                mark.count = 1
 
     def received(self, topic: str, stamp_ns: int) -> None:
         """A message has been received and worked off."""
