@@ -10,6 +10,7 @@ from rclpy.clock import JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
+from armlet.feetech.line import unix_stamp
 from armlet.sim.lockstep import Turn
 
 # How often a thread that waits looks whether it is to end.
@@ -54,9 +55,7 @@ class RosClock:
 
     def stamp(self, monotonic_ns: int) -> int:
         """The stamp of a recent instant of time.monotonic_ns()."""
-        if self.simulated:
-            return self.now_ns()
-        return time.time_ns() - (time.monotonic_ns() - monotonic_ns)
+        return self.now_ns() if self.simulated else unix_stamp(monotonic_ns)
 
     def _on_jump(self, jump: TimeJump) -> None:
         self.simulated = self._clock.ros_time_is_active

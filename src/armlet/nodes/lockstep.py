@@ -64,11 +64,6 @@ class Lockstep:
         self._services = self._participant.turn("a service", 0)
         self._serving, self._serving_lock = 0, threading.Lock()
 
-    @property
-    def joined(self) -> bool:
-        """Whether the bench has been reached."""
-        return self._participant.joined
-
     def close(self) -> None:
         self._participant.close()
 
