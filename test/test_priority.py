@@ -44,12 +44,13 @@ ASK = """
 import json, os, threading
 from armlet.priority import Role, raise_process, raise_thread
 other = threading.Event()
-thread = threading.Thread(target=other.wait)
+thread = threading.Thread(target=other.wait, daemon=True)
 thread.start()
 granted = raise_process(Role.BUS.value.nice)
 realtime = raise_thread(Role.BUS.value.realtime)
 try:
-    group = open("/proc/self/autogroup").read().split()[-1]
+    # Empty in a session that no group was made for, as the first one in some containers.
+    group = (open("/proc/self/autogroup").read().split() or [None])[-1]
 except FileNotFoundError:
     group = None
 nice = [os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")]

@@ -11,6 +11,7 @@ from armlet.align import (
     Aligner,
     Backlog,
     Miss,
+    Pauses,
     Policy,
     Punctuality,
     Sample,
@@ -237,10 +238,26 @@ def test_a_clock_set_back_while_the_camera_was_away_gives_no_false_row():
     assert timings[60:] == [Timing.IN_TIME] * 5
 
 
-def test_a_burst_is_late_data():
-    burst = [(START_NS + 3 * S + k * MS, START_NS + S + k * 33 * MS) for k in range(60)]
+@pytest.mark.parametrize(("apart_ms", "count"), [(1, 60), (24, 220)])
+def test_a_burst_is_late_data(apart_ms, count):
+    burst = [
+        (START_NS + 3 * S + k * apart_ms * MS, START_NS + S + k * 33 * MS) for k in range(count)
+    ]
     timings = judge(steady(30, 10) + burst)
     assert Timing.OFFSET not in timings
+    assert timings[-1] is Timing.IN_TIME
+
+
+def test_a_slow_machine_works_off_what_waited_and_refuses_none_of_it():
+    """Away for 3 s, then 7 ms for each message of 10 ms: one more comes while two are taken."""
+    punctuality, pauses = Punctuality(MAX_WAIT_S), Pauses()
+    timings = [punctuality.judge(START_NS, START_NS, pauses.turn(START_NS))]
+    taken_ns = START_NS + 3 * S
+    for k in range(1, 1200):
+        stamp_ns = START_NS + k * 10 * MS
+        taken_ns = max(taken_ns + 7 * MS, stamp_ns)
+        timings.append(punctuality.judge(stamp_ns, taken_ns, pauses.turn(taken_ns)))
+    assert Timing.OFFSET not in timings and Timing.SKIPPED not in timings
     assert timings[-1] is Timing.IN_TIME
 
 
@@ -266,7 +283,7 @@ def test_after_a_pause_of_this_node_what_it_explains_may_come_slowly():
         punctuality = Punctuality(MAX_WAIT_S)
         punctuality.judge(START_NS, START_NS)
         timings = [
-            punctuality.judge(START_NS + k * 33 * MS, START_NS + 3 * S + k * 20 * MS, paused_ns)
+            punctuality.judge(START_NS + k * 33 * MS, START_NS + 3 * S + k * 30 * MS, paused_ns)
             for k in range(1, 60)
         ]
         assert timings[-1] is kind

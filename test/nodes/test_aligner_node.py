@@ -161,6 +161,7 @@ def test_a_joint_that_is_not_always_read_is_interpolated_and_counted():
 STATE = "apart/aligner: state"
 
 
+@pytest.mark.wall_clock
 def test_what_came_while_it_was_not_run_for_seconds_costs_no_frame():
     with running([APART]) as graph:
         streams = Streams(graph, "apart")

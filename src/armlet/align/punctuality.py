@@ -16,9 +16,10 @@ USUAL_S = 0.3
 # it comes by more than hosts' clocks differ is a clock fault.
 PLAUSIBLE_S = 10.0
 FUTURE_S = 0.1
-# Late messages whose stamps span this and which did not come in half of it are no burst.
+# Late messages whose stamps span this and which came no faster than these times their pace are no
+# burst. A busy machine works off what waits hardly faster than new messages come.
 _SPAN_NS = 200_000_000
-_BURST = 2
+_BURST = 1.25
 
 
 class Timing(enum.StrEnum):
