@@ -45,7 +45,7 @@ COMMANDS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the process's exit status: 1 without a package the command needs."""
+    """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="armlet", description="ROS 2 control and inference for small servo arms."
     )
@@ -63,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head`
         return output.end_quietly()
+    except KeyboardInterrupt:
+        print(f"\narmlet {parsed.command}: stopped", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         advice = how_to_install(error)
         if advice is None:

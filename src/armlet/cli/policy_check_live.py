@@ -16,6 +16,8 @@ from armlet.nodes.messages import MessageError
 from armlet.nodes.node import SENSOR_QOS
 from armlet.policies.evidence import LiveSample
 
+from .interrupts import Interrupts
+
 
 class _Watcher:
     """Takes frames spread over the time given from the first one on, of the newest contract."""
@@ -62,9 +64,10 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
         node, SENSOR_QOS, watcher.on_contract, watcher.on_frame, with_action=False
     )
     try:
-        _spin(node, patience_s, lambda: watcher.seeing)
-        if watcher.seeing:
-            _spin(node, seconds, lambda: watcher.done)
+        with Interrupts() as interrupts:
+            _spin(node, interrupts, patience_s, lambda: watcher.seeing)
+            if watcher.seeing:
+                _spin(node, interrupts, seconds, lambda: watcher.done)
     finally:
         subscriber.close()
         node.destroy_node()
@@ -74,8 +77,9 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
     return watcher.sample
 
 
-def _spin(node: Node, seconds: float, ended: Callable[[], bool]) -> None:
-    """Handle messages until something is so, or the time is over."""
+def _spin(node: Node, interrupts: Interrupts, seconds: float, ended: Callable[[], bool]) -> None:
+    """Handle messages until something is so, the time is over, or Ctrl-C (KeyboardInterrupt)."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not ended():
         rclpy.spin_once(node, timeout_sec=0.1)
+        interrupts.check()

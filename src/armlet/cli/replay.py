@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _play(args: argparse.Namespace, dataset: Dataset) -> int:
     try:
-        from .replay_client import Client, stopping_on_signals
+        from .interrupts import Interrupts
+        from .replay_client import Client
     except ImportError as error:
         raise ReplayError(
             f"ROS 2 is not there ({error}); install it: pip install 'armlet[ros]'"
@@ -107,7 +108,7 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
     stated = None if args.calibration is None else _load(args.calibration)
     if stated is not None:
         motion_of(dataset, args.episode, stated, args.joint_units, args.other_arm)
-    with stopping_on_signals(), Client(args.namespace) as client:
+    with Interrupts() as interrupts, Client(args.namespace, interrupts) as client:
         try:
             present = client.present()
             calibration = _driver_calibration(client.calibration_file(), stated)

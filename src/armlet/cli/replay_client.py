@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -22,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.nodes.messages import joint_trajectory
 from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
 
+from .interrupts import Interrupts
 from .replay import ReplayError, worst
 
 PATIENCE_S = 5.0
@@ -35,9 +34,10 @@ _LINE_S = 0.2
 
 
 class Client:
-    """Plays rows on the arm and watches it. A context manager."""
+    """Plays rows on the arm and watches it; raises KeyboardInterrupt between turns. A context."""
 
-    def __init__(self, namespace: str):
+    def __init__(self, namespace: str, interrupts: Interrupts):
+        self._interrupts = interrupts
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("replay", namespace=namespace)
         self._positions: dict[str, float] = {}
@@ -75,11 +75,10 @@ class Client:
         """The driver's own calibration file; empty if it does not tell."""
         client = self._node.create_client(GetParameters, "servo_bus/get_parameters")
         try:
-            if not client.wait_for_service(timeout_sec=PATIENCE_S):
+            if not self._spun_until(client.service_is_ready):
                 return ""
             future = client.call_async(GetParameters.Request(names=["calibration_file"]))
-            rclpy.spin_until_future_complete(self._node, future, timeout_sec=PATIENCE_S)
-            answer = future.result()
+            answer = future.result() if self._spun_until(future.done) else None
             return str(answer.values[0].string_value) if answer and answer.values else ""
         finally:
             self._node.destroy_client(client)
@@ -133,13 +132,20 @@ class Client:
 
     def _spin(self) -> None:
         rclpy.spin_once(self._node, timeout_sec=0.05)
+        self._interrupts.check()
 
-    def _until(self, ready: Callable[[], bool], otherwise: str) -> None:
+    def _spun_until(self, ready: Callable[[], bool]) -> bool:
+        """Whether something came true within the patience."""
         ending_s = time.monotonic() + PATIENCE_S
         while not ready():
             self._spin()
             if time.monotonic() > ending_s:
-                raise ReplayError(f"{otherwise}? (waited {PATIENCE_S:.0f} s)")
+                return False
+        return True
+
+    def _until(self, ready: Callable[[], bool], otherwise: str) -> None:
+        if not self._spun_until(ready):
+            raise ReplayError(f"{otherwise}? (waited {PATIENCE_S:.0f} s)")
 
     def _check_alive(self) -> None:
         silent_s = time.monotonic() - self._seen_s
@@ -161,20 +167,3 @@ def _show(what: str, elapsed_s: float, duration_s: float, last: bool = False) ->
         print(f"\r{text}", end="\n" if last else "", flush=True)
     elif last:
         print(text)
-
-
-@contextlib.contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """SIGTERM like Ctrl-C: the arm is stopped before the process ends."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,52 @@
+"""Ctrl-C: noted by the signal, raised where the program asks for it, and never a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from armlet.cli.interrupts import Interrupts
+
+GUARD_S = 180
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_where_it_is_asked_for(number):
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        interrupts.check()
+        os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        interrupts.check()
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_wait_to_be_asked_for():
+    with Interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+LONG = """
+import signal, sys, time
+from armlet.cli import dataset, main
+def run(args):
+    print("running", flush=True)
+    time.sleep(600)
+dataset.add_parser = lambda subparsers: subparsers.add_parser("long").set_defaults(run=run)
+sys.exit(main.main(["long"]))
+"""
+
+
+def test_a_command_ends_in_one_line():
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=GUARD_S)
+    assert (process.returncode, said) == (130, "\narmlet long: stopped\n")
