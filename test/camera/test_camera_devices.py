@@ -58,6 +58,22 @@ def test_cameras_in_order_with_their_lasting_names(machine):
     assert first.port == metadata.port != second.port
 
 
+@pytest.mark.parametrize("serial", ["S1", ""])
+@pytest.mark.parametrize("ports", [("1-2", "1-3"), ("1-3", "1-2")])
+def test_cameras_of_one_serial_number_are_named_by_their_port(machine, serial, ports):
+    """udev keeps one link by-id for both, to the one it saw last: they would be swapped."""
+    for number, port in enumerate(ports):
+        machine.plug(number, port, serial)
+        machine.link("by-path", f"pci-0-usb-0:{port}:1.0-video-index0", number)
+    shared = f"usb-Arm_Cam_{serial or '1234'}-video-index0"
+    machine.link("by-id", shared, 1)
+    nodes = video_nodes(machine.root)
+    for found, port in zip(nodes, ports, strict=True):
+        assert found.best_path == f"/dev/v4l/by-path/pci-0-usb-0:{port}:1.0-video-index0"
+    assert nodes[1].shared_paths == (f"/dev/v4l/by-id/{shared}",)
+    assert node_at(f"/dev/v4l/by-id/{shared}", nodes) == nodes[1]
+
+
 def test_a_machine_without_cameras(tmp_path):
     assert video_nodes(tmp_path) == ()
 

@@ -66,11 +66,12 @@ def test_adapters_are_listed_with_the_names_that_stay(plugged):
     assert second.description == "USB Single Serial"
 
 
-def test_adapters_that_share_a_name_by_id_are_named_by_their_socket(plugged):
-    # Without serial number udev gives both the same link, and the one plugged last has it.
+@pytest.mark.parametrize("serial_number", [None, "0001"])
+def test_adapters_that_share_a_name_by_id_are_named_by_their_socket(plugged, serial_number):
+    # udev gives both the same link, and the one plugged last has it.
     plugged(
-        usb("/dev/ttyACM0"),
-        usb("/dev/ttyACM1"),
+        usb("/dev/ttyACM0", serial_number=serial_number),
+        usb("/dev/ttyACM1", serial_number=serial_number),
         ids={"usb-same": "/dev/ttyACM1"},
         paths={"pci-1": "/dev/ttyACM0", "pci-2": "/dev/ttyACM1"},
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import CameraError
 
 _NODE = re.compile(r"video(\d+)")
 # by-id carries the serial number, by-path the port; by-id survives another port.
-_LINK_FOLDERS = ("v4l/by-id", "v4l/by-path")
+_BY_ID = "v4l/by-id"
+_LINK_FOLDERS = (_BY_ID, "v4l/by-path")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class VideoNode:
 
     index: a camera's nodes count from 0; on UVC cameras those after the first carry no pictures.
     port: where it is plugged in (its place in the kernel's device tree). serial: empty where the
-    maker gave none. stable_paths: the links udev keeps for it, by-id first.
+    maker gave none. stable_paths: the links udev keeps for it, by-id first. shared_paths: links
+    that are another camera's after the next start, since both have one product and serial number.
     """
 
     path: str
@@ -29,6 +32,7 @@ class VideoNode:
     product: str
     serial: str
     stable_paths: tuple[str, ...]
+    shared_paths: tuple[str, ...] = ()
 
     @property
     def best_path(self) -> str:
@@ -52,7 +56,23 @@ def video_nodes(root: Path = Path("/")) -> tuple[VideoNode, ...]:
         int(match[1]): entry for entry in folder.iterdir() if (match := _NODE.fullmatch(entry.name))
     }
     links = _links(root)
-    return tuple(_node(root, found[number], links) for number in sorted(found))
+    return _told_apart([_node(root, found[number], links) for number in sorted(found)])
+
+
+def _told_apart(nodes: Sequence[VideoNode]) -> tuple[VideoNode, ...]:
+    """Of cameras that share product and serial number, udev keeps one link by-id for all."""
+    ports: dict[tuple[str, str], set[str]] = {}
+    for node in nodes:
+        ports.setdefault((node.product, node.serial), set()).add(node.port)
+    return tuple(
+        node if len(ports[node.product, node.serial]) == 1 else _without_id(node) for node in nodes
+    )
+
+
+def _without_id(node: VideoNode) -> VideoNode:
+    shared = tuple(path for path in node.stable_paths if path.startswith(f"/dev/{_BY_ID}/"))
+    kept = tuple(path for path in node.stable_paths if path not in shared)
+    return replace(node, stable_paths=kept, shared_paths=shared)
 
 
 def _node(root: Path, entry: Path, links: dict[str, tuple[str, ...]]) -> VideoNode:
@@ -93,7 +113,7 @@ def _read(path: Path) -> str:
 def node_at(device: str, nodes: tuple[VideoNode, ...]) -> VideoNode | None:
     """The node a path names, a stable path or /dev/videoN."""
     for node in nodes:
-        if device == node.path or device in node.stable_paths:
+        if device in (node.path, *node.stable_paths, *node.shared_paths):
             return node
     return None
 

@@ -197,10 +197,10 @@ def _stable(
     by_id: Mapping[str, str],
     by_path: Mapping[str, str],
 ) -> str | None:
-    """Adapters without serial number share one name by id: of two, udev keeps the last plugged."""
+    """Adapters of one serial number, or none, share a name by id: of two, the last plugged has it."""
     real = os.path.realpath(device.path)
     alone = len(same_kind(device, devices)) == 1
-    order = (by_id, by_path) if device.serial_number or alone else (by_path, by_id)
+    order = (by_id, by_path) if alone else (by_path,)
     return next((links[real] for links in order if real in links), None)
 
 

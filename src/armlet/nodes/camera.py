@@ -200,7 +200,13 @@ class CameraNode(ArmletNode):
     def _recommend_path(self) -> None:
         known = self._source.known if isinstance(self._source, DeviceSource) else None
         given = self.value("source")
-        if known is not None and known.stable_paths and not given.startswith("/dev/v4l/"):
+        if known is not None and given in known.shared_paths:
+            self.get_logger().warning(
+                f"source {given} is one name for two cameras of one product and serial number, "
+                f"and may be the other one after the next start; give {known.best_path} instead",
+                once=True,
+            )
+        elif known is not None and known.stable_paths and not given.startswith("/dev/v4l/"):
             self.get_logger().info(
                 f"source {given} is {known.name}; give {known.best_path} instead: the number may "
                 "be another camera's tomorrow",
