@@ -98,6 +98,10 @@ def test_stats_are_compared_and_mended(root, capsys):
     for key, found in Dataset(root).statistics.items():
         for name, value in found.items():
             slack = 0.03 if key.startswith("observation.images") else 1e-12
+            if name.startswith("q"):  # written of all rows, not as the mean of the episodes'
+                if key in (*layout.COUNTERS, layout.STAMP):
+                    continue
+                slack = max(slack, 0.05 * float(np.max(found["max"] - found["min"])))
             assert np.allclose(value, good[key][name], rtol=1e-9, atol=slack), (key, name)
 
 

@@ -135,6 +135,8 @@ def print_review(root: Path, found: Review) -> None:
     ]
     if lags:
         show(f"state follows action by, ms: {', '.join(lags)}")
+    if found.depth:
+        show(f"depth streams, kept and not judged: {', '.join(map(printable, found.depth))}")
     if not found.findings:
         show(f"{root}: nothing wrong")
     else:
@@ -149,10 +151,16 @@ def run_stats(args: argparse.Namespace) -> int:
     try:
         with _progress("episodes counted") as progress:
             found = recount(args.root, not args.no_video, progress)
-        for difference in found.differences:
+        for difference in (*found.differences, *found.averaged):
             show(difference)
-        if not found.differences:
-            show(f"{args.root}: statistics are those of the data")
+        if found.averaged:
+            show(
+                f"{len(found.averaged)} feature(s): quantiles are the mean of the episodes', as "
+                "LeRobot writes them; a policy that normalizes by QUANTILES sees other values"
+            )
+        if not found.differences and not (found.averaged and args.write):
+            advice = "; --write stores the data's own quantiles" if found.averaged else ""
+            show(f"{args.root}: statistics are those of the data{advice}")
             return 0
         if not args.write:
             show(f"{len(found.differences)} differ; --write stores the right ones")
@@ -275,11 +283,20 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "duration_s": info.total_frames / info.fps,
         "cameras": {
             name: {
-                "height": feature.shape[0],
-                "width": feature.shape[1],
+                "height": feature.picture_size[0],
+                "width": feature.picture_size[1],
                 "codec": (feature.info or {}).get("video.codec", feature.dtype),
             }
             for name, feature in info.cameras.items()
+        },
+        "depth": {
+            name: {
+                "height": feature.picture_size[0],
+                "width": feature.picture_size[1],
+                "codec": (feature.info or {}).get("video.codec", feature.dtype),
+                "unit": (feature.info or {}).get("depth_unit"),
+            }
+            for name, feature in info.depth_streams.items()
         },
         "state": names[STATE],
         "action": names[ACTION],
@@ -301,6 +318,16 @@ def _size_bytes(root: Path) -> int:
     return total
 
 
+def _depth_text(streams: dict[str, Any]) -> str:
+    lines = []
+    for name, stream in streams.items():
+        unit = stream["unit"] or "unit not stated"
+        size = f"{stream['width']}x{stream['height']}"
+        coded = printable(f"{stream['codec']}, {unit}", 80)
+        lines.append(f"{printable(name, 80)} {size} {coded}")
+    return "\n".join(lines)
+
+
 def print_summary(summary: dict[str, Any]) -> None:
     """The same for people."""
     minutes, seconds = divmod(summary["duration_s"], 60)
@@ -313,6 +340,7 @@ def print_summary(summary: dict[str, Any]) -> None:
             f"{printable(name, 80)} {camera['width']}x{camera['height']} {camera['codec']}"
             for name, camera in summary["cameras"].items()
         ),
+        **({"depth": _depth_text(summary["depth"])} if summary["depth"] else {}),
         "state": ", ".join(summary["state"]),
         "action": "as state"
         if summary["action"] == summary["state"]

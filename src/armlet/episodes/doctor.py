@@ -20,9 +20,10 @@ from .restat import replace_file
 from .tables import EpisodeRow
 from .trash import TRASH, Step, Trash, entries
 
-_COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _NOT_NUMBERS = ("video", "image", "string", "language")
-_TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
+TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
+# Statistics of pictures are of values 0..1; slack for what was rounded.
+_BRIGHTEST = 1.01
 
 
 def sweep(root: Path) -> list[str]:
@@ -341,7 +342,11 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
     by_file: dict[FileNumber, list[EpisodeRow]] = defaultdict(list)
     for row in rows:
         by_file[row.data].append(row)
-    odd = [key for key in _COUNTERS if key not in info.features or info.features[key].shape != (1,)]
+    odd = [
+        key
+        for key in layout.COUNTERS
+        if key not in info.features or info.features[key].shape != (1,)
+    ]
     if odd:
         yield Problem(f"info.json declares no column {odd[0]} of shape [1], which every row has")
         return
@@ -384,7 +389,7 @@ def _episode_problems(
         yield f"index does not run from {row.dataset_from} to {row.dataset_to - 1}"
     off = np.abs(columns["timestamp"] - steps / info.fps).max()
     # float32 itself is coarser than LeRobot's tolerance beyond about 17 minutes.
-    if off > max(_TIMESTAMP_TOLERANCE_S, np.spacing(np.float32(row.length / info.fps))):
+    if off > max(TIMESTAMP_TOLERANCE_S, np.spacing(np.float32(row.length / info.fps))):
         yield f"timestamp is up to {off:.4f} s away from frame_index / fps"
     if not np.isin(columns["task_index"], np.arange(tasks)).all():
         yield f"task_index points beyond the {tasks} tasks"
@@ -408,10 +413,16 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
             where = layout.locate(root, path)
             if not where.exists():
                 continue
-            count = video.frame_count(where)
+            count, size = video.frame_count(where), video.frame_size(where)
         except DatasetError as error:
             yield Problem(str(error), FETCH)
             continue
+        height, width = info.features[key].picture_size
+        if size != (height, width):
+            yield Problem(
+                f"{path} holds pictures of {size[1]}x{size[0]}, info.json says {width}x{height}",
+                "correct the feature's shape in info.json if the video is right, else restore it",
+            )
         yield from _picture_problems(info, key, path, members, count)
 
 
@@ -465,7 +476,7 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
     if not info.total_episodes:
         return
     if info.is_v2:
-        yield from _line_stats_problems(rows)
+        yield from _line_stats_problems(info, rows)
         return
     try:
         statistics = stats.load(layout.locate(root, layout.STATS))
@@ -487,6 +498,10 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
                 f"of {info.total_frames}",
                 _COUNT,
             )
+        elif feature.is_depth:
+            continue  # of distances, in LeRobot's own way
+        elif feature.is_picture and _of_bytes(statistics[key]):
+            yield Problem(f"{layout.STATS}: {_bytes_said(key, statistics[key])}", _COUNT)
         elif feature.is_picture and _has_overflown_std(statistics[key]):
             yield Problem(
                 f"{layout.STATS}: std of {key} is {statistics[key]['std'].max():.4f}, far below "
@@ -496,13 +511,33 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
             )
 
 
-def _line_stats_problems(rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _of_bytes(picture: stats.Stats) -> bool:
+    """Whether a picture's statistics are of values 0..255."""
+    return bool((picture["max"] > _BRIGHTEST).any() or (picture["mean"] > _BRIGHTEST).any())
+
+
+def _bytes_said(key: str, picture: stats.Stats) -> str:
+    return (
+        f"{printable(key, 80)} has a mean of {float(picture['mean'].max()):.4g}: statistics of "
+        "pictures in 0..255, where LeRobot's are of 0..1"
+    )
+
+
+def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
     """v2.1's statistics, which are an episode's own."""
+    bare = [row.episode for row in rows if not row.stats]
+    if bare:
+        yield Problem(
+            f"{layout.STATS_LINES} has no statistics of episode {bare[0]}"
+            + (f" and {len(bare) - 1} more" if len(bare) > 1 else "")
+            + ": LeRobot cannot open the dataset",
+            _COUNT,
+        )
     found = {
         (row.episode, key): wrong
         for row in rows
         for key, known in row.stats.items()
-        if (wrong := stats.problem(known))
+        if (wrong := stats.problem(known) or _wrong_scale(info, key, known))
     }
     if found:
         (episode, key), wrong = next(iter(found.items()))
@@ -510,6 +545,13 @@ def _line_stats_problems(rows: list[EpisodeRow]) -> Iterator[Problem]:
         yield Problem(
             f"{layout.STATS_LINES}: episode {episode}: {printable(key, 80)}: {wrong}{more}", _COUNT
         )
+
+
+def _wrong_scale(info: Info, key: str, known: stats.Stats) -> str:
+    feature = info.features.get(key)
+    if feature is None or not feature.is_picture or feature.is_depth or not _of_bytes(known):
+        return ""
+    return _bytes_said("", known).strip()
 
 
 def _has_overflown_std(picture: stats.Stats) -> bool:

@@ -32,9 +32,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Footage:
-    """Pictures' luma as block means (T, h, w) float32, 0..255, and their mean 0..1."""
+    """Pictures' luma as block means (T, h, w) float32, 0..255, and their mean 0..1.
+
+    off_grid_s: how far a picture lies from its frame's time at most, s.
+    """
 
     blocks: NDArray[np.float32]
+    off_grid_s: float = 0.0
 
     @property
     def brightness(self) -> float:
@@ -61,17 +65,19 @@ def look(path: Path, first: int, count: int, fps: int) -> Footage:
     try:
         with open_mp4(path) as (container, stream):
             stream.thread_type = "AUTO"
-            blocks = np.stack(list(_blocks(container, stream, first, count, fps)))
+            found = list(_blocks(container, stream, first, count, fps))
+            blocks = np.stack([block for block, _ in found])
     except (OSError, IndexError, ValueError, TypeError) as error:
         raise VideoError(f"video {path} cannot be looked at: {error}") from error
     if len(blocks) != count:
         raise VideoError(f"{path} has {len(blocks)} pictures of {count} from number {first} on")
-    return Footage(blocks)
+    return Footage(blocks, max(off_s for _, off_s in found))
 
 
 def _blocks(
     container: Any, stream: Any, first: int, count: int, fps: int
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[tuple[NDArray[np.float32], float]]:
+    """Every picture, and how far it lies from its frame's time, s."""
     unit = time_base(stream) * fps
     if first:
         begin = max(0, first - _REORDERED)
@@ -81,15 +87,18 @@ def _blocks(
         if number >= first + count:
             return
         if number >= first:
-            yield _shrunk(frame)
+            yield _shrunk(frame), float(abs(frame.pts * unit - number) / fps)
 
 
 def _shrunk(frame: Any) -> NDArray[np.float32]:
-    plane = frame.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
-    luma = luma[:, : frame.width]
+    plane, bits = frame.planes[0], frame.format.components[0].bits
+    kind = np.uint8 if bits <= 8 else np.uint16
+    luma = np.frombuffer(plane, kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
+    luma = luma[: frame.height, : frame.width]
+    # A depth map, or video of more levels, has more bits.
+    levels = (luma >> (bits - 8) if bits > 8 else luma).astype(np.uint8)
     size = (max(1, frame.width // _BLOCK), max(1, frame.height // _BLOCK))
-    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(levels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     if "yuvj" in frame.format.name:
         return np.asarray(small, np.float32)
     return np.asarray(np.clip((small - 16) * (255 / 219), 0, 255), np.float32)

@@ -65,6 +65,8 @@ TASK_LINES = Path("meta/tasks.jsonl")
 EPISODE_LINES = Path("meta/episodes.jsonl")
 STATS_LINES = Path("meta/episodes_stats.jsonl")
 
+# Columns of every dataset that count, and that no policy normalizes.
+COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 # What describes a dataset that has no episodes.
 DESCRIPTIONS = (INFO, CONTRACT, STATS, TASKS, TASK_LINES, EPISODE_LINES, STATS_LINES)
 # What a rate, a count and a picture's or vector's size may be at most.
@@ -112,6 +114,24 @@ class Feature:
     def is_picture(self) -> bool:
         return self.dtype in ("video", "image")
 
+    @property
+    def is_depth(self) -> bool:
+        """Whether its pictures are distances (LeRobot 0.6: one channel of 12 bits), not colours."""
+        info = self.info or {}
+        return self.is_picture and (
+            info.get("is_depth_map") is True or info.get("video.is_depth_map") is True
+        )
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of its pictures; channels come last, or first where names say so."""
+        names = self.names or ()
+        if "height" in names and "width" in names and len(names) == len(self.shape):
+            return self.shape[names.index("height")], self.shape[names.index("width")]
+        first = self.shape[0] in (1, 3) and self.shape[-1] not in (1, 3)
+        height, width = self.shape[1:3] if first else self.shape[:2]
+        return height, width
+
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {
             "dtype": self.dtype,
@@ -150,11 +170,19 @@ class Info:
 
     @property
     def cameras(self) -> dict[str, Feature]:
-        """Picture features by camera name (key without `observation.images.`)."""
+        """Features of colour pictures by camera name (key without `observation.images.`)."""
+        return self._pictures(depth=False)
+
+    @property
+    def depth_streams(self) -> dict[str, Feature]:
+        """Features of distances by name. They are kept and checked, and no policy is given them."""
+        return self._pictures(depth=True)
+
+    def _pictures(self, depth: bool) -> dict[str, Feature]:
         return {
             key.removeprefix(IMAGES): feature
             for key, feature in self.features.items()
-            if feature.is_picture
+            if feature.is_picture and feature.is_depth is depth
         }
 
     @property

@@ -40,10 +40,11 @@ REUSED = 0.1
 
 @dataclass(frozen=True)
 class Review:
-    """All findings, gravest first, and the lag of every joint."""
+    """All findings, gravest first, the lag of every joint, and the names of depth streams."""
 
     findings: tuple[Finding, ...]
     lags: tuple[JointLag, ...]
+    depth: tuple[str, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -58,6 +59,7 @@ class Review:
         return {
             "errors": self.errors,
             "warnings": self.warnings,
+            "depth": list(self.depth),
             "findings": [asdict(finding) for finding in self.findings],
             "lag_ms": {
                 lag.joint: None if lag.lag_s is None else round(1000 * lag.lag_s, 1)
@@ -105,7 +107,7 @@ def review(
         findings += video_findings(root, info, episodes, frozen_s, progress)
     findings = list(dict.fromkeys(findings))
     findings.sort(key=lambda finding: finding.severity != ERROR)
-    return Review(tuple(findings), tuple(lags))
+    return Review(tuple(findings), tuple(lags), tuple(info.depth_streams))
 
 
 def _contract(root: Path) -> Contract | None:
@@ -269,6 +271,8 @@ def _statistics(
 ) -> Iterator[Finding]:
     mend = "compute them again: `armlet dataset stats --write`"
     for key, found in _stored(root, info, rows).items():
+        if key in info.features and info.features[key].is_depth:
+            continue
         if key in info.features and info.features[key].is_picture:
             if overflown(found):
                 yield Finding(
@@ -284,7 +288,10 @@ def _statistics(
         values = [pick(e) for e in episodes if len(pick(e))] if pick else []
         if not values:
             continue
-        said = _wrong(found, np.concatenate(values))
+        together = np.concatenate(values)
+        said = _wrong(found, together)
+        if not said:
+            said = _quantiles_off(found, together, [dict(row.stats.get(key, {})) for row in rows])
         if said:
             yield Finding(ERROR, "statistics", key, said, mend)
 
@@ -298,6 +305,14 @@ def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stat
     except (FileNotFoundError, DatasetError):  # told by doctor.check
         return {}
     return {key: known for key, known in found.items() if not stats.problem(known)}
+
+
+def _quantiles_off(
+    found: stats.Stats, values: NDArray[np.float64], episodes: list[stats.Stats]
+) -> str:
+    """Quantiles that are neither the data's nor, as LeRobot writes them, the mean of episodes'."""
+    said = stats.quantile_deviation(found, stats.vector_stats(values))
+    return "" if said and stats.quantiles_averaged(found, episodes) else said
 
 
 def _wrong(found: stats.Stats, values: NDArray[np.float64]) -> str:

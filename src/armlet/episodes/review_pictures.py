@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import footage, layout, stats
-from .doctor import FETCH, Problem
+from .doctor import FETCH, TIMESTAMP_TOLERANCE_S, Problem
 from .errors import DatasetError
 from .finding import ERROR, WARNING, Finding, Rows, structural
 from .layout import Info
@@ -27,7 +27,7 @@ BRIGHTNESS = 0.04
 def picture_findings(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     """Judged by the statistics of each episode's pictures, without decoding any."""
     for key, feature in info.features.items():
-        if not feature.is_picture:
+        if not feature.is_picture or feature.is_depth:
             continue
         means = {
             row.episode: float(np.mean(row.stats[key]["mean"]))
@@ -76,8 +76,10 @@ def video_findings(
             except DatasetError as error:
                 yield structural(Problem(str(error), FETCH))
                 continue
-            yield from _frozen(episode, key, seen, info.fps, frozen_s)
-            yield from _other_pictures(episode.row, key, seen)
+            yield from _off_grid(episode, key, seen, info.fps)
+            if not info.features[key].is_depth:
+                yield from _frozen(episode, key, seen, info.fps, frozen_s)
+                yield from _other_pictures(episode.row, key, seen)
         if progress is not None:
             progress(done, len(episodes))
 
@@ -108,6 +110,20 @@ def _frozen(
                 f"{text}; the arm did not move either",
                 "cut such waiting, or see whether the camera froze",
             )
+
+
+def _off_grid(episode: Rows, key: str, seen: footage.Footage, fps: int) -> Iterator[Finding]:
+    """LeRobot looks for each row's picture within its tolerance of the row's time."""
+    if seen.off_grid_s > TIMESTAMP_TOLERANCE_S:
+        yield Finding(
+            ERROR,
+            "grid",
+            f"{episode.where} {key}",
+            f"a picture lies {1000 * seen.off_grid_s:.1f} ms from its frame's time, more than "
+            f"LeRobot's {1000 * TIMESTAMP_TOLERANCE_S:.1f} ms: it was recorded at a rate that "
+            "varies, and LeRobot cannot load it",
+            f"encode the video again at a constant {fps} pictures a second",
+        )
 
 
 def _other_pictures(row: EpisodeRow, key: str, seen: footage.Footage) -> Iterator[Finding]:

@@ -249,6 +249,40 @@ def _aggregate(parts: Sequence[Stats]) -> Stats:
     return merged | {name: (weights * stack(name)).sum(axis=0) for name in shared}
 
 
+def quantile_deviation(stored: Stats, right: Stats, slack: float = 0.02) -> str:
+    """The stored quantile furthest from the right one, in words; nothing if all are near.
+
+    slack: what is near, as a share of the range. LeRobot reads quantiles off a histogram that it
+    bins again as the range grows, which moves them by less than that.
+    """
+    span = np.maximum(right["max"] - right["min"], 1e-6).astype(float).ravel()
+    worst, said = slack, ""
+    for name in (name for name in QUANTILES if name in stored and name in right):
+        there, here = np.asarray(stored[name], float).ravel(), right[name].ravel()
+        if there.shape != here.shape:
+            return f"{name} has {there.size} values, expected {here.size}"
+        off = np.abs(there - here) / span
+        # Not finite is off, too.
+        if not (off <= worst).all():
+            place = int(np.argmax(np.where(np.isfinite(off), off, np.inf)))
+            worst = float(off[place])
+            said = f"{name}[{place}] is stored as {there[place]:.6g}, the data's {here[place]:.6g}"
+    return said
+
+
+def quantiles_averaged(stored: Stats, episodes: Sequence[Stats]) -> bool:
+    """Whether stored quantiles are the count-weighted means of the episodes', as LeRobot's are."""
+    names = [name for name in QUANTILES if name in stored]
+    if len(episodes) < 2 or any(problem(one) for one in episodes):
+        return False
+    if not all(name in one for one in episodes for name in names):
+        return False
+    if len({one["mean"].shape for one in episodes}) > 1:
+        return False
+    merged = _aggregate(episodes)
+    return not quantile_deviation(stored, merged, slack=1e-3)
+
+
 def dumps(statistics: Mapping[str, Stats]) -> bytes:
     """stats.json, in LeRobot's form."""
     document = {

@@ -220,6 +220,12 @@ def frame_count(path: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(stream))
 
 
+def frame_size(path: Path) -> tuple[int, int]:
+    """Height and width of a file's pictures. Raises VideoError."""
+    with open_mp4(path) as (_, stream):
+        return stream.height, stream.width
+
+
 def describe(path: Path) -> dict[str, Any]:
     """A video feature's `info` block in info.json, read from the stream. Raises VideoError."""
     with open_mp4(path) as (container, stream):

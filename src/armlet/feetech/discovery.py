@@ -197,7 +197,7 @@ def _stable(
     by_id: Mapping[str, str],
     by_path: Mapping[str, str],
 ) -> str | None:
-    """Adapters of one serial number, or none, share a name by id: of two, the last plugged has it."""
+    """Adapters of one serial number, or none, share a name by id: the last plugged one has it."""
     real = os.path.realpath(device.path)
     alone = len(same_kind(device, devices)) == 1
     order = (by_id, by_path) if alone else (by_path,)

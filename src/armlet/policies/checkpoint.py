@@ -32,6 +32,7 @@ from .config import (
 )
 from .document import read_object
 from .errors import CheckpointError as CheckpointError
+from .nearby import advice
 from .preprocess import EPSILON, Preprocessor
 from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, Text, read_pipeline
 from .smolvla import UNUSED, SmolVla, vision_precision
@@ -117,7 +118,15 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             "checkpoint",
             expected="a directory with config.json and model.safetensors",
             found="a file" if path.exists() else "nothing",
-            mend="give the local path of a pretrained_model directory",
+            mend=f"{advice(path)}give the local path of a pretrained_model directory",
+        )
+    if not (path / CONFIG).exists() and (near := advice(path)):
+        raise CheckpointError.found(
+            path,
+            "checkpoint",
+            expected="a directory with config.json and model.safetensors",
+            found="a directory without them",
+            mend=near.rstrip(),
         )
     refuse_pointers(path)
     content = read_object(path / CONFIG)
