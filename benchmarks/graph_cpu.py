@@ -15,7 +15,8 @@ counted (cycles, messages, pictures, rows: from /diagnostics), and its share is 
 pace: CPU time over the share of its work that it has done. `pace` is the least of those shares of
 work; where it is 1 nothing is corrected, and only then the figures are those of a quiet machine.
 
---beside DIR: another checkout, whose nodes run the same graphs, in turns with these.
+--beside DIR: another checkout (`git worktree add --detach DIR COMMIT`), whose nodes run the same
+graphs in turns with these; `ratio` is ours by theirs.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.arm import SO101_JOINTS
 from armlet.bringup import NodeSpec, graph, share_directory
 from armlet.nodes.messages import to_ns
+from armlet.nodes.recorder import SETTINGS as RECORDER_SETTINGS
 from armlet.policies import Act, ActConfig, Feature, save_checkpoint
 from armlet.supervisor import Supervisor
 
@@ -56,11 +59,12 @@ CASES = ("record:128x96", "record:640x480", "policy:128x96", "policy:640x480")
 SHIPPED = "128x96"
 BENCH = "sim_bench"
 ANSWER_S = 90.0
+LOOK_S = 0.5
 # Imports, discovery and the first pictures are over after this.
 SETTLE_S = 6.0
 # A span in which a node did less of its work than this is left out.
 STARVED = 0.3
-OURS, THEIRS = "ours", "theirs"
+OURS, THEIRS, RATIO = "ours", "theirs", "ratio"
 
 Shares = dict[str, float]
 """Percent of a core by node."""
@@ -135,10 +139,18 @@ def save_random(path: Path, width: int, height: int) -> Path:
     return path
 
 
-class Client:
-    """Calls services, and hears how much work nodes say they have done: once a second each."""
+class GraphEnded(RuntimeError):
+    """A node that the graph needs has ended: nothing more can be measured."""
 
-    def __init__(self) -> None:
+
+class Client:
+    """Calls services, and hears how much work nodes say they have done: once a second each.
+
+    trouble: which required node has ended, in words; nothing is waited for after that.
+    """
+
+    def __init__(self, trouble: Callable[[], str]) -> None:
+        self._trouble = trouble
         self._node = Node("graph_cpu")
         self._done: dict[str, tuple[float, int]] = {}
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 50)
@@ -183,13 +195,11 @@ class Client:
     def _call(self, kind: Any, service: str, request: Any) -> str:
         client: Any = self._node.create_client(kind, service)
         try:
-            if not client.wait_for_service(ANSWER_S):
-                raise RuntimeError(f"service {service} is not there")
+            self._wait(f"for service {service}", client.wait_for_service)
             come = threading.Event()
             future = client.call_async(request)
             future.add_done_callback(lambda _: come.set())
-            if not come.wait(ANSWER_S):
-                raise RuntimeError(f"service {service} did not answer within {ANSWER_S:.0f} s")
+            self._wait(f"for an answer of service {service}", come.wait)
             response: Any = future.result()
             if not response.success:
                 raise RuntimeError(f"{service}: {response.message}")
@@ -197,16 +207,26 @@ class Client:
         finally:
             self._node.destroy_client(client)
 
+    def _wait(self, what: str, wait: Callable[[float], bool]) -> None:
+        end_s = time.monotonic() + ANSWER_S
+        while not wait(LOOK_S):
+            if trouble := self._trouble():
+                raise GraphEnded(f"waited {what}, but {trouble}")
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"waited {what} for {ANSWER_S:.0f} s in vain")
+
     def retry(self, service: str) -> str:
         """As `trigger`, again while it refuses: frames may not flow yet."""
         end_s = time.monotonic() + ANSWER_S
         while True:
             try:
                 return self.trigger(service)
+            except GraphEnded:
+                raise
             except RuntimeError:
                 if time.monotonic() > end_s:
                     raise
-                time.sleep(0.5)
+                time.sleep(LOOK_S)
 
     def close(self) -> None:
         self._ending.set()
@@ -215,13 +235,27 @@ class Client:
         self._node.destroy_node()
 
 
+# A recorder that goes on where rows are missing: how many were written is reported. The second
+# names are those of older checkouts.
+TOLERANT = {"on_gap": "split", "max_gaps": 10_000, "on_hole": "split", "max_holes": 10_000}
+
+
 def tolerant(spec: NodeSpec) -> NodeSpec:
-    """A recorder that goes on where rows are missing: how many were written is reported."""
+    """The recorder with what it knows of TOLERANT; other nodes as they are."""
     if spec.executable != "recorder":
         return spec
-    return dataclasses.replace(
-        spec, parameters={**spec.parameters, "on_gap": "split", "max_gaps": 10_000}
-    )
+    known = {setting.name for setting in RECORDER_SETTINGS}
+    added = {name: value for name, value in TOLERANT.items() if name in known}
+    return dataclasses.replace(spec, parameters={**spec.parameters, **added})
+
+
+def trouble_of(supervisor: Supervisor) -> str:
+    """Which node has ended, in words; empty if all run. Older checkouts do not say."""
+    ended = {label: each.poll() for label, each in supervisor.processes.items()}
+    said = [
+        f"{label} ended with status {code}" for label, code in ended.items() if code is not None
+    ]
+    return ", ".join(said)
 
 
 @contextmanager
@@ -236,13 +270,14 @@ def running(case: Case) -> Iterator[tuple[Supervisor, Client]]:
         log = directory / "nodes.log"
         with log.open("w") as output:
             supervisor = Supervisor(nodes, output)
-            client = Client()
+            trouble = partial(trouble_of, supervisor)
+            client = Client(trouble)
             try:
                 supervisor.start(directory)
                 if case.graph == "record":
                     client.retry("recorder/start_recording")
                 else:
-                    wait_for_line(log, "the policy fits")
+                    wait_for_line(log, "the policy fits", trouble)
                 time.sleep(SETTLE_S)
                 yield supervisor, client
                 if case.graph == "record":
@@ -262,10 +297,12 @@ def recorded(client: Client) -> str:
         return str(error)
 
 
-def wait_for_line(log: Path, text: str) -> None:
+def wait_for_line(log: Path, text: str, trouble: Callable[[], str]) -> None:
     """Wait until a node has said it."""
     end_s = time.monotonic() + ANSWER_S
     while text not in log.read_text():
+        if ended := trouble():
+            raise GraphEnded(f"waited for {text!r} to be said, but {ended}")
         if time.monotonic() > end_s:
             raise RuntimeError(f"{text!r} was not said within {ANSWER_S:.0f} s")
         time.sleep(0.2)
@@ -305,7 +342,7 @@ def span(supervisor: Supervisor, client: Client, seconds: float) -> tuple[Shares
     begun_s, before, done = time.monotonic(), used(), client.done()
     time.sleep(seconds)
     lasted_s, after = time.monotonic() - begun_s, used()
-    if trouble := supervisor.trouble():
+    if trouble := trouble_of(supervisor):
         raise RuntimeError(trouble)
     shares = {label: 100 * (after[label] - before[label]) / lasted_s for label in after}
     paces = paces_of(done, client.done())
@@ -340,7 +377,9 @@ def reaching(client: Client) -> Iterator[None]:
             with contextlib.suppress(RuntimeError):
                 client.arm()
             for service in ("demonstrate", "reset"):
-                ending.wait(float(client.trigger(f"{BENCH}/{service}")))
+                # What has ended meanwhile is reported by whoever measures.
+                with contextlib.suppress(RuntimeError):
+                    ending.wait(float(client.trigger(f"{BENCH}/{service}")))
 
     thread = threading.Thread(target=reach, daemon=True)
     thread.start()
@@ -357,23 +396,39 @@ def measure(case: Case, args: argparse.Namespace) -> list[tuple[Shares, float]]:
         found = [span(supervisor, client, args.seconds) for _ in range(args.spans)]
     good = [each for each in found if each is not None]
     if len(good) < len(found):
-        print(f"{case}: {len(found) - len(good)} spans left out, starved", file=sys.stderr)
+        left_out = len(found) - len(good)
+        print(f"{case}: {left_out} of {len(found)} spans left out, starved", file=sys.stderr)
     return good
 
 
 def measured_by(checkout: Path, case: Case, args: argparse.Namespace) -> list[tuple[Shares, float]]:
-    """As `measure`, of the nodes of a checkout: this file in a process of its own."""
+    """As `measure`, of the nodes of a checkout: this file in a process of its own.
+
+    Nothing if that failed, which its own message says: the other graphs are measured all the same.
+    """
     command = [sys.executable, __file__, "--cases", str(case), "--only-spans"]
     command += ["--seconds", str(args.seconds), "--spans", str(args.spans)]
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    limit_s = 4 * ANSWER_S + 2 * args.seconds * args.spans
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            # What is not named by PYTHONPATH must not come from where this is called.
+            cwd=checkout,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=limit_s,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"{case} of {checkout} was not measured: {error}", file=sys.stderr)
+        return []
     return [(shares, pace) for shares, pace in json.loads(done.stdout)]
 
 
 def median(spans: list[tuple[Shares, float]]) -> Shares:
     """The median of each node, the total with the bench apart, and the pace."""
-    if not spans:
-        raise RuntimeError("the machine is too busy: every span had a node that was starved")
     found = [shares for shares, _ in spans]
     shares = {label: statistics.median(s[label] for s in found) for label in found[0]}
     totals = [sum(v for label, v in s.items() if label != BENCH) for s in found]
@@ -387,10 +442,9 @@ def table(results: dict[str, dict[str, Shares]]) -> str:
     labels.sort(key=lambda label: (label == "pace", label == "total", label == BENCH))
 
     def cell(sides: dict[str, Shares], label: str) -> str:
-        if label not in sides[OURS]:
-            return ""
-        told = [f"{s[label]:.{2 if label == 'pace' else 1}f}" for s in reversed(sides.values())]
-        return " -> ".join(told)
+        digits = 2 if label == "pace" else 1
+        found = [sides[side].get(label) for side in (THEIRS, OURS) if side in sides]
+        return " -> ".join("-" if share is None else f"{share:.{digits}f}" for share in found)
 
     lines = ["| % of a core | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     for label in labels:
@@ -399,11 +453,19 @@ def table(results: dict[str, dict[str, Shares]]) -> str:
     return "\n".join(lines)
 
 
+def ratios(sides: dict[str, Shares]) -> Shares:
+    """Ours as a share of theirs, of what both have."""
+    ours, theirs = sides.get(OURS, {}), sides.get(THEIRS, {})
+    both = (label for label in ours if label != "pace" and theirs.get(label))
+    return {label: ours[label] / theirs[label] for label in both}
+
+
 def rounded(results: dict[str, dict[str, Shares]]) -> dict[str, Any]:
-    return {
-        case: {side: {n: round(v, 2) for n, v in s.items()} for side, s in sides.items()}
-        for case, sides in results.items()
-    }
+    found = {}
+    for case, sides in results.items():
+        told = sides | ({RATIO: ratios(sides)} if THEIRS in sides else {})
+        found[case] = {side: {n: round(v, 2) for n, v in s.items()} for side, s in told.items()}
+    return found
 
 
 def parse() -> argparse.Namespace:
@@ -436,9 +498,12 @@ def main() -> None:
         for _ in range(args.rounds):
             for side, checkout in sides.items():
                 spans[side] += measured_by(checkout, case, args)
-        results[str(case)] = {side: median(found) for side, found in spans.items()}
+        # A graph that failed, or was starved throughout, has been reported.
+        results[str(case)] = {side: median(found) for side, found in spans.items() if found}
     print(table(results), file=sys.stderr)
     print(json.dumps({"benchmark": "graph_cpu", "unit": "% of a core", **rounded(results)}))
+    if any(len(measured) < len(sides) for measured in results.values()):
+        sys.exit("not every graph was measured, see above")
 
 
 if __name__ == "__main__":
