@@ -7,6 +7,8 @@ import pytest
 
 from armlet.sim import arms, optics, painter
 from armlet.sim.calibrations import FOLLOWER, LEADER
+from armlet.sim.demonstrator import demonstrate_reach, move_home, random_target
+from armlet.sim.kinematics import HOME
 
 
 def test_products_and_lengths_are_numpy_s():
@@ -41,3 +43,12 @@ def test_a_finger_s_ticks_are_the_hand_s(calibration):
         offsets = [joint.homing_offset for joint in calibration.values()]
         wanted = arms._to_ticks(pose, calibration) + offsets
         assert [finger(10.0 + number) for finger in fingers] == wanted.tolist()
+
+
+def test_one_joint_of_a_motion_is_the_motion_s():
+    rng = np.random.default_rng(0)
+    reach = demonstrate_reach(HOME, random_target(rng), rng)
+    for motion in (reach, move_home(reach.joints(2.0)), reach.over):
+        for elapsed_s in [0.0, *rng.uniform(-0.1, 6.0, 300), 100.0]:
+            wanted = motion.joints(elapsed_s)
+            assert [motion.joint(index, elapsed_s) for index in range(6)] == wanted.tolist()

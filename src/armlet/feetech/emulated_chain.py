@@ -78,7 +78,7 @@ class Chain:
         acknowledges, pause_s = servo.answers_writes, servo.return_delay_s
         match request.code, len(params):
             case Instruction.PING, 0:
-                return _status(servo, id, b"")
+                return servo.return_delay_s, encode(Packet(id, servo.errors))
             case Instruction.READ, 2:
                 return _status(servo, id, servo.read(params[0], params[1]))
             case Instruction.WRITE, count if count > 1:
@@ -151,4 +151,5 @@ def _levels(data: bytes) -> list[int]:
 
 
 def _status(servo: EmulatedServo, id: int, params: bytes) -> Reply:
-    return servo.return_delay_s, encode(Packet(id, servo.errors, params))
+    """The answer to what has just been asked of it."""
+    return servo.return_delay_s, encode(Packet(id, servo.errors_at_access, params))

@@ -31,6 +31,11 @@ _SILENCE_S = 0.005
 _SLEEPY_S = 50e-6
 """How late a sleeping thread may wake; a paced line stays awake for so long before a reply."""
 
+_TOGETHER_S = 0.001
+"""Replies that follow each other within that time are handed over together when the last is due, as
+a full-speed USB adapter does once a frame. Each for itself costs a program and this one 20 wake-ups
+for an arm of six, and nobody can use the first before the last is there."""
+
 _BITS_PER_BYTE = 10
 _USB_PAYLOAD = 62
 """Bytes of a full-speed bulk packet besides an FTDI chip's two status bytes."""
@@ -194,7 +199,7 @@ class Exchange:
         """How long nothing needs doing; None for as long as nothing is received."""
         if self._making:
             return 0.0
-        until = [self._due[0][0]] if self._due else []
+        until = [self._handover_s()] if self._due else []
         if self._held:
             until.append(self._release_s)
         if self._parser.pending:
@@ -203,6 +208,11 @@ class Exchange:
             return None
         asleep_s = min(until) - time.monotonic() - (_SLEEPY_S if self._paced else 0.0)
         return max(0.0, asleep_s)
+
+    def _handover_s(self) -> float:
+        """When the replies that are due next have come over the wire, all of them or a frame's."""
+        first_s, last_s = self._due[0][0], self._due[-1][0]
+        return last_s if self._paced and last_s - first_s <= _TOGETHER_S else first_s
 
     def _receive(self, data: bytes, now_s: float) -> None:
         baudrate = self._pty.baudrate()
@@ -232,7 +242,7 @@ class Exchange:
     def _make_replies(self) -> None:
         """Makes replies until one is due, or there are no more."""
         while self._making and not (
-            self._paced and self._due and self._due[0][0] <= time.monotonic()
+            self._paced and self._due and self._handover_s() <= time.monotonic()
         ):
             reply = next(self._replies, None)
             if reply is not None:
@@ -255,9 +265,10 @@ class Exchange:
     def _deliver(self) -> None:
         """Hands what has come over the wire to the adapter, and what that releases to the port."""
         now_s = time.monotonic()
-        while self._due and self._due[0][0] <= now_s:
-            due_s, data = self._due.popleft()
-            self._collect(data, due_s)
+        if self._due and self._handover_s() <= now_s:
+            while self._due and self._due[0][0] <= now_s:
+                due_s, data = self._due.popleft()
+                self._collect(data, due_s)
         if self._held and self._release_s <= now_s:
             self._unsent += self._held
             self._held = b""

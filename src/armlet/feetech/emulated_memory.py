@@ -67,7 +67,10 @@ class Memory:
 
     def load(self, register: Register) -> int:
         """A register's value."""
-        return register.decode(bytes(self.bytes[register.address : register.end]))
+        raw, address = self.bytes[register.address], register.address
+        if register.width == 2:
+            raw |= self.bytes[address + 1] << 8
+        return raw if register.sign_bit is None else register.decode_raw(raw)
 
     def store(self, register: Register, value: int) -> None:
         """Sets a register until the next power cycle."""
@@ -132,7 +135,6 @@ class Settings(NamedTuple):
 def read_settings(memory: Memory, errors: ErrorBit) -> Settings:
     """The settings, for a servo in these error states."""
     load = memory.load
-    goal, low, high = load(GOAL_POSITION), load(MIN_POSITION_LIMIT), load(MAX_POSITION_LIMIT)
     return Settings(
         drive=read_drive(memory, errors),
         limits=Limits(
@@ -143,11 +145,18 @@ def read_settings(memory: Memory, errors: ErrorBit) -> Settings:
         ),
         torque_on=load(TORQUE_ENABLE) == 1,
         follows=load(OPERATING_MODE) == 0,
-        goal=max(low, min(high, goal)) if low < high else goal,
+        goal=read_goal(memory),
         offset=load(HOMING_OFFSET),
         multi_turn=bool(load(PHASE) & _MULTI_TURN),
         moving_threshold=load(REGISTERS["Moving_Velocity_Threshold"]),
     )
+
+
+def read_goal(memory: Memory) -> int:
+    """Goal_Position, within the limits if there are any."""
+    load = memory.load
+    goal, low, high = load(GOAL_POSITION), load(MIN_POSITION_LIMIT), load(MAX_POSITION_LIMIT)
+    return max(low, min(high, goal)) if low < high else goal
 
 
 def read_drive(memory: Memory, errors: ErrorBit) -> Drive:

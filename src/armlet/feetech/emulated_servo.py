@@ -13,7 +13,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from armlet.feetech.emulated_memory import CURRENT_UNIT_A, Memory, read_drive, read_settings
+from armlet.feetech.emulated_memory import (
+    CURRENT_UNIT_A,
+    Memory,
+    read_drive,
+    read_goal,
+    read_settings,
+)
 from armlet.feetech.emulated_protection import Heat, Protection, Supply
 from armlet.feetech.packets import ErrorBit
 from armlet.feetech.registers import (
@@ -42,8 +48,13 @@ _NO_LOAD_A = 0.15
 """Current at stall and running free, vendor's data sheet of the 7.4 V kind."""
 
 _HIGHEST_LOW_VOLTAGE = 8.0
-_MIN_VOLTAGE_LIMIT = REGISTERS["Min_Voltage_Limit"]
 _MAX_VOLTAGE_LIMIT = REGISTERS["Max_Voltage_Limit"]
+
+# Addresses by themselves, for what every access looks at.
+_MIN_VOLTS = REGISTERS["Min_Voltage_Limit"].address
+_MAX_VOLTS = _MAX_VOLTAGE_LIMIT.address
+_MAX_CELSIUS = MAX_TEMPERATURE_LIMIT.address
+_GOAL = slice(GOAL_POSITION.address, GOAL_POSITION.end)
 
 _PIECE_S = 0.01
 _HOT_PIECE_S = 1.0
@@ -251,11 +262,21 @@ class EmulatedServo:
             pinned = self._pinned.get(STATUS)
             return self._errors if pinned is None else ErrorBit(pinned)
 
+    @property
+    def errors_at_access(self) -> ErrorBit:
+        """What it found at the last `read`, `write`, `stage` or `act`: what its answer reports."""
+        if not self._pinned:
+            return self._errors
+        return ErrorBit(self._pinned.get(STATUS, self._errors))
+
     def read(self, address: int, count: int) -> bytes:
         """Memory as a READ finds it; zeros beyond its end."""
         with self._lock:
             if address < _FEEDBACK.stop and address + count > _FEEDBACK.start:
                 self._refresh()
+            else:
+                self.advance(self._clock())
+                self._find_errors()
             return bytes(self._memory.bytes[address : address + count]).ljust(count, b"\0")
 
     def write(self, address: int, data: bytes) -> None:
@@ -266,6 +287,11 @@ class EmulatedServo:
         with self._lock:
             self.advance(self._clock())
             self._memory.write(address, data)
+            if address == GOAL_POSITION.address and len(data) == GOAL_POSITION.width:
+                # What comes in every cycle asks for nothing else.
+                self._settings = self._settings._replace(goal=read_goal(self._memory))
+                self._find_errors()
+                return
             written = range(address, address + len(data))
             if TORQUE_ENABLE.address in written and not self._memory.bytes[TORQUE_ENABLE.address]:
                 self._protection.clear()
@@ -274,11 +300,13 @@ class EmulatedServo:
     def stage(self, address: int, data: bytes) -> None:
         """A REG_WRITE: kept until `act`."""
         with self._lock:
+            self.advance(self._clock())
             self._staged = (address, data)
 
     def act(self) -> tuple[int, bytes] | None:
         """An ACTION: carries out what is staged and returns it."""
         with self._lock:
+            self.advance(self._clock())
             staged, self._staged = self._staged, None
             if staged is not None:
                 self.write(*staged)
@@ -406,23 +434,22 @@ class EmulatedServo:
 
     def _find_errors(self) -> None:
         """Brings the error bits up to date, and the strength that is left with them."""
-        errors = self._forced_errors | self._protection.latched
-        volts = self._show(PRESENT_VOLTAGE, round(10 * self.volts))
+        errors, latched = self._forced_errors, self._protection.latched
+        if latched:  # the bits' own `|` costs more than all the rest here
+            errors |= latched
+        volts, celsius = round(10 * self.supply.terminal_volts), round(self._heat.celsius)
+        if self._pinned:
+            volts = self._pinned.get(PRESENT_VOLTAGE, volts)
+            celsius = self._pinned.get(PRESENT_TEMPERATURE, celsius)
         memory = self._memory.bytes
-        lowest, highest = memory[_MIN_VOLTAGE_LIMIT.address], memory[_MAX_VOLTAGE_LIMIT.address]
-        if not lowest <= volts <= highest:
+        if not memory[_MIN_VOLTS] <= volts <= memory[_MAX_VOLTS]:
             errors |= ErrorBit.VOLTAGE
-        celsius = self._show(PRESENT_TEMPERATURE, round(self._heat.celsius))
-        if celsius > memory[MAX_TEMPERATURE_LIMIT.address]:
+        if celsius > memory[_MAX_CELSIUS]:
             errors |= ErrorBit.TEMPERATURE
         if errors != self._errors:
             self._errors = errors
             drive = read_drive(self._memory, errors)
             self._settings = self._settings._replace(drive=drive)
-
-    def _show(self, register: Register, value: int) -> int:
-        """The reading: the value, unless it is pinned."""
-        return self._pinned.get(register, value) if self._pinned else value
 
     def _refresh(self) -> None:
         """Brings the readings in memory up to date."""
@@ -443,7 +470,7 @@ class EmulatedServo:
             self._errors,
             int(abs(velocity) > self._settings.moving_threshold),
             _signed(round(self._amperes() / CURRENT_UNIT_A), 15),
-            int.from_bytes(self._memory.bytes[GOAL_POSITION.address : GOAL_POSITION.end], "little"),
+            int.from_bytes(self._memory.bytes[_GOAL], "little"),
         )
         for register, value in self._pinned.items():
             self._memory.store(register, value)

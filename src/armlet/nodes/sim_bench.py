@@ -240,12 +240,14 @@ class SimBench(ArmletNode):
             self._factor = throttle.factor
 
     def _publish(self, bench: Bench, stamp_ns: int) -> None:
+        # Of one instant, and asked for once: the arms are another process.
+        joints = bench.follower_joints
         for view, camera in self._cameras.items():
             if camera.wanted:
-                picture = Picture(stamp_ns, rgb=bench.render(view))
+                picture = Picture(stamp_ns, rgb=bench.render(view, joints))
                 camera.publish(picture, self.value("width"), self.value("height"))
                 self._note_sent(camera, stamp_ns)
-        self._error.publish(Float64(data=bench.reach_error_m))
+        self._error.publish(Float64(data=bench.reach_error_of(joints)))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)
         target.header.frame_id = "base_link"

@@ -18,6 +18,7 @@ from armlet.arm.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, 
 from armlet.feetech import REGISTERS, EmulatedBus
 
 from .calibrations import FOLLOWER, LEADER
+from .demonstrator import Demonstration, Move
 from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
 
 Vector = NDArray[np.float64]
@@ -163,7 +164,7 @@ class _Hand:
 
         def ticks(now_s: float) -> float:
             # As `_to_ticks`, of this joint alone: every servo asks at every time of its own.
-            angle = float(self._motion.joints(max(0.0, now_s - self._start_s))[index])
+            angle = self._angle(index, max(0.0, now_s - self._start_s))
             if index == _GRIPPER:
                 share = (angle - GRIPPER_CLOSED) / (GRIPPER_OPEN - GRIPPER_CLOSED)
                 place = low + share * (high - low)
@@ -172,6 +173,12 @@ class _Hand:
             return float(min(max(place, low), high)) + offset
 
         return ticks
+
+    def _angle(self, index: int, elapsed_s: float) -> float:
+        motion = self._motion
+        if isinstance(motion, Move | Demonstration):
+            return motion.joint(index, elapsed_s)
+        return float(motion.joints(elapsed_s)[index])
 
 
 def _bus(name: str, links: Path | None, paced: bool, clock: Clock) -> EmulatedBus:

@@ -125,14 +125,21 @@ class Bench:
     @property
     def reach_error_m(self) -> float:
         """Distance of the follower's tip from the middle of the target's top, metres."""
-        tip = tip_position(self.follower_joints)
-        return float(np.linalg.norm(tip - target_point(self.target_xy)))
+        return self.reach_error_of(self.follower_joints)
 
-    def render(self, view_name: str) -> NDArray[np.uint8]:
-        """What camera `front` or `wrist` sees now, RGB uint8 (height, width, 3)."""
+    def reach_error_of(self, joints: Vector) -> float:
+        """`reach_error_m` with the follower at joint angles (6,), radians."""
+        return float(np.linalg.norm(tip_position(joints) - target_point(self.target_xy)))
+
+    def render(self, view_name: str, joints: Vector | None = None) -> NDArray[np.uint8]:
+        """What camera `front` or `wrist` sees, RGB uint8 (height, width, 3).
+
+        joints: of the follower (6,), radians, for views of one instant; None: where it is now.
+        """
         if view_name not in self._views:
             raise ValueError(f"the bench has cameras {', '.join(self._views)}, not {view_name!r}")
-        return self._scene.render(self._views[view_name], self.follower_joints, self.target_xy)
+        joints = self.follower_joints if joints is None else joints
+        return self._scene.render(self._views[view_name], joints, self.target_xy)
 
     def demonstrate(self) -> float:
         """Start the hand's reach from where the leader is to the target; returns its seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,19 @@ class Move:
         """Joint angles (6,), radians, `elapsed_s` after the beginning."""
         return self.start + (self.end - self.start) * minimum_jerk(elapsed_s / self.duration_s)
 
+    def joint(self, index: int, elapsed_s: float) -> float:
+        """One of `joints`, to the bit, in a fifth of the time: every servo asks for its own."""
+        start = self._starts[index]
+        return start + self._ways[index] * minimum_jerk(elapsed_s / self.duration_s)
+
+    @cached_property
+    def _starts(self) -> list[float]:
+        return [float(angle) for angle in self.start]
+
+    @cached_property
+    def _ways(self) -> list[float]:
+        return [float(way) for way in self.end - self.start]
+
 
 @dataclass(frozen=True, eq=False)
 class Demonstration:
@@ -76,6 +90,12 @@ class Demonstration:
         """Joint angles (6,), radians; before the beginning the start, after the end the end."""
         downward = self.down.joints(elapsed_s - self.down_at_s) - self.down.start
         return self.over.joints(elapsed_s) + downward
+
+    def joint(self, index: int, elapsed_s: float) -> float:
+        """One of `joints`, as of a `Move`."""
+        start = float(self.down.start[index])
+        downward = self.down.joint(index, elapsed_s - self.down_at_s) - start
+        return self.over.joint(index, elapsed_s) + downward
 
 
 def demonstrate_reach(start: Vector, target_xy: Vector, rng: np.random.Generator) -> Demonstration:
