@@ -42,10 +42,10 @@ from armlet.priority import Role, raise_process
 
 from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning
+from .joint_states import JointStatePublisher
 from .messages import (
     MessageError,
     diagnostic,
-    joint_state,
     picture_size,
     rgb,
     skew_message,
@@ -127,8 +127,12 @@ class AlignerNode(ArmletNode):
             self._groups = self._group()
         except ValueError as error:
             raise SetupError(str(error)) from error
-        self._state = self.create_publisher(JointState, "observation/state", RECORDING_QOS)
-        self._action = self.create_publisher(JointState, "action", RECORDING_QOS)
+        self._state = JointStatePublisher(
+            self.create_publisher(JointState, "observation/state", RECORDING_QOS)
+        )
+        self._action = JointStatePublisher(
+            self.create_publisher(JointState, "action", RECORDING_QOS)
+        )
         self._skews: dict[str, Any] = {
             STATE: self.create_publisher(Float64MultiArray, "observation/skew", RECORDING_QOS),
             ACTION: self.create_publisher(Float64MultiArray, "action/skew", RECORDING_QOS),
@@ -254,7 +258,7 @@ class AlignerNode(ArmletNode):
             if parts:
                 publisher = self._state if name == STATE else self._action
                 vector = join(parts, self._joints, frame.values)
-                publisher.publish(joint_state(self._joints, frame.stamp_ns, vector))
+                publisher.publish(self._joints, frame.stamp_ns, vector)
                 skew_s[name] = worst_skew_s(parts, frame.skew_s)
             else:
                 self._publish_image(name, frame.values[name], frame.stamp_ns)

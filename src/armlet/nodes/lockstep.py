@@ -16,6 +16,7 @@ from std_msgs.msg import Float64MultiArray
 
 from armlet.sim.lockstep import Mark, Participant, Turn
 
+from .joint_states import stamp_in
 from .messages import MessageError, parse_skew
 from .stamps import to_ns, to_time
 
@@ -284,7 +285,12 @@ class InLockstep:
 
 
 def stamp_ns(message: Any) -> int:
-    """A message's stamp; of a skew message that of its frame, 0 if it is nobody's frame."""
+    """A message's stamp; of a skew message that of its frame, 0 if it is nobody's frame.
+
+    Of bytes too, which are sent of messages with a header only.
+    """
+    if isinstance(message, bytes):
+        return stamp_in(message)
     if not isinstance(message, Float64MultiArray):
         return to_ns(message.header.stamp)
     try:

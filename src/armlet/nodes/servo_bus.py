@@ -43,7 +43,8 @@ from armlet.priority import Role, bound_realtime, raise_process, raise_thread, r
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
-from .messages import joint_state, to_ns, trajectory
+from .joint_states import JointStatePublisher
+from .messages import to_ns, trajectory
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,
@@ -113,7 +114,9 @@ class ServoBus(ArmletNode):
         self._worker: Worker | None = None
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
         self._times = CycleTimes(self.clock.seconds)
-        self._states = self.create_publisher(JointState, "joint_states", RECORDING_QOS)
+        self._states = JointStatePublisher(
+            self.create_publisher(JointState, "joint_states", RECORDING_QOS)
+        )
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
         self._announced = ""
         self._trouble = ""
@@ -222,7 +225,9 @@ class ServoBus(ArmletNode):
             self._watchdog.released()
 
     def _make_command_faces(self) -> None:
-        self._applied = self.create_publisher(JointState, "applied_joint_commands", RECORDING_QOS)
+        self._applied = JointStatePublisher(
+            self.create_publisher(JointState, "applied_joint_commands", RECORDING_QOS)
+        )
         self.create_subscription(JointState, "joint_commands", self._on_command, COMMAND_QOS)
         self.create_subscription(
             JointTrajectory, "joint_trajectory", self._on_trajectory, COMMAND_QOS
@@ -344,9 +349,9 @@ class ServoBus(ArmletNode):
             if not sample.complete:
                 joints = tuple(j for j, is_so in zip(joints, sample.fresh, strict=True) if is_so)
                 position, velocity = position[sample.fresh], velocity[sample.fresh]
-            self._states.publish(joint_state(joints, sample.stamp_ns, position, velocity))
+            self._states.publish(joints, sample.stamp_ns, position, velocity)
         if cycle.applied is not None:
-            self._applied.publish(joint_state(control.arm.joints, now_ns, cycle.applied))
+            self._applied.publish(control.arm.joints, now_ns, cycle.applied)
         summary = control.summary()
         if summary != self._announced:
             self._announced = summary

@@ -15,7 +15,8 @@ from armlet.arm.guard import IMPLAUSIBLE_RAD
 from armlet.arm.units import joint_units
 from armlet.priority import Role, raise_process
 
-from .messages import diagnostic, joint_state, to_ns
+from .joint_states import JointStatePublisher
+from .messages import diagnostic, to_ns
 from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, Setting, SetupError, run
 from .stamps import valid
 
@@ -42,7 +43,9 @@ class Teleop(ArmletNode):
 
     def __init__(self) -> None:
         super().__init__("teleop", SETTINGS)
-        self._publisher = self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
+        self._commands = JointStatePublisher(
+            self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
+        )
         self._engaged = bool(self.value("engaged"))
         self._last_ns = 0
         self._refused = 0
@@ -96,7 +99,7 @@ class Teleop(ArmletNode):
         self._last_ns = stamp_ns
         if self._engaged:
             follower = self._teleoperation.follow(message.name, leader)
-            self._publisher.publish(joint_state(message.name, stamp_ns, follower))
+            self._commands.publish(message.name, stamp_ns, follower)
 
     def _standing(self) -> str:
         return "following the leader" if self._engaged else "disengaged: the leader is ignored"

@@ -1,0 +1,43 @@
+"""Joint states that are sent as bytes are the messages that rclpy would have sent."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import JointState
+
+from armlet.nodes.joint_states import JointStatePublisher, stamp_in
+from armlet.nodes.lockstep import stamp_ns
+from armlet.nodes.messages import joint_state
+
+names = st.lists(st.text("abcdefgh_0", max_size=9), max_size=8)
+numbers = st.floats(allow_nan=False)
+stamps = st.integers(0, 2**31 * 10**9 - 1)
+
+
+class Wire(list):
+    publish = list.append
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(names, stamps, st.booleans(), st.data()), min_size=1, max_size=4))
+def test_bytes_are_the_message_s(messages):
+    wire = Wire()
+    publisher = JointStatePublisher(wire)
+    for joints, stamp, moving, data in messages:
+        vectors = st.lists(numbers, min_size=len(joints), max_size=len(joints)).map(np.array)
+        position = data.draw(vectors)
+        velocity = data.draw(vectors) if moving else None
+        for _ in range(2):  # a form is made the first time and filled again the second
+            publisher.publish(joints, stamp, position, velocity)
+            wanted = joint_state(joints, stamp, position, velocity)
+            assert len(wire[-1]) == len(serialize_message(wanted))
+            assert deserialize_message(wire[-1], JointState) == wanted
+            assert stamp_in(wire[-1]) == stamp_ns(wire[-1]) == stamp_ns(wanted) == stamp
+
+
+def test_forms_are_not_kept_without_bound():
+    publisher = JointStatePublisher(Wire())
+    for count in range(1000):
+        publisher.publish(["gripper"] * count, 0, np.zeros(count))
+    assert len(publisher._forms) <= 64
