@@ -175,6 +175,27 @@ def test_a_real_time_thread_that_does_not_sleep_becomes_ordinary():
     assert "did not sleep" in done.stderr
 
 
+TURNS = """
+import sys, threading
+from armlet.priority import raise_thread
+thread = threading.Thread(target=raise_thread, args=(1,))
+thread.start()
+thread.join()
+print(sys.getswitchinterval())
+sys.setswitchinterval(1e-4)
+raise_thread(1)
+print(sys.getswitchinterval())
+"""
+
+
+def test_a_real_time_thread_waits_less_than_half_a_cycle_for_the_interpreter():
+    command = [sys.executable, "-c", TURNS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LONG_S)
+    first, second = map(float, done.stdout.split())
+    assert first == pytest.approx(0.0005, rel=0.05)
+    assert second == pytest.approx(0.0001, rel=0.05), "a shorter one stays"
+
+
 def test_lateness_is_of_every_turn():
     late = lateness.of_turns([0.001 * n for n in range(1, 101)])
     assert (late.p50_ms, late.p99_ms, late.max_ms, late.turns) == pytest.approx((50, 99, 100, 100))

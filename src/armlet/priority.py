@@ -28,6 +28,10 @@ _PAUSE_S = 0.12
 _AWAKE_S = 0.5
 """A real-time thread that has not slept for so much processor time is no longer one."""
 
+_SWITCH_S = 0.0005
+"""Python lets a thread run for 5 ms while another waits for the interpreter: half a control cycle,
+and a real-time thread waits as long as any other."""
+
 _CAP_SYS_NICE = 23
 
 
@@ -127,21 +131,51 @@ def raise_thread(realtime: int, inherited: bool = False) -> int:
 
     A thread that does not sleep for half a second of processor time goes back to ordinary, with a
     message, so that a fault here cannot stop the computer. inherited: threads and processes that
-    this one starts are real-time too.
+    this one starts are real-time too. Other threads give the interpreter up sooner from now on,
+    whether that is permitted or not.
 
     Returns:
         The priority it has now, 0: not permitted.
     """
+    sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
     granted = min(realtime, realtime_limit())
     if granted <= 0:
         return 0
     bound_realtime()
     policy = os.SCHED_RR if inherited else os.SCHED_RR | os.SCHED_RESET_ON_FORK
-    try:
-        os.sched_setscheduler(0, policy, os.sched_param(granted))
-    except PermissionError:  # a sandbox, or a control group without real-time share
+    return granted if _schedule(0, policy, granted) else 0
+
+
+def raise_those_it_waits_for(realtime: int) -> int:
+    """Run what a real-time thread may have to wait for by SCHED_RR too, at a lower priority.
+
+    That is the main thread, whose executor holds Python's interpreter lock at times, and the
+    threads that are not Python's, which hold the locks of DDS: an ordinary thread that is put aside
+    with such a lock in its hands keeps the real-time thread waiting for as long as it is not run.
+    Python's other threads are left as they are: they sleep. For a thread that is real-time itself,
+    in a program whose main thread sleeps most of the time.
+
+    Returns:
+        The priority they have now, 0: not permitted.
+    """
+    granted = min(realtime, realtime_limit())
+    if granted <= 0:
         return 0
-    return granted
+    asleep = {each.native_id for each in threading.enumerate()} - {os.getpid()}
+    policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+    done = [_schedule(thread, policy, granted) for thread in _threads() if thread not in asleep]
+    return granted if all(done) else 0
+
+
+def _schedule(thread: int, policy: int, priority: int) -> bool:
+    """Whether that is permitted, as it is not in a sandbox, or in a group without a share."""
+    try:
+        os.sched_setscheduler(thread, policy, os.sched_param(priority))
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        return True  # it has ended meanwhile
+    return True
 
 
 def bound_realtime() -> None:

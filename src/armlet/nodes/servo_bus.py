@@ -39,7 +39,14 @@ from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
 from armlet.feetech.discovery import same_kind, serial_device, serial_devices
 from armlet.feetech.torque_watchdog import TorqueWatchdog
-from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
+from armlet.priority import (
+    Role,
+    bound_realtime,
+    raise_process,
+    raise_those_it_waits_for,
+    raise_thread,
+    realtime_limit,
+)
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
@@ -316,7 +323,10 @@ class ServoBus(ArmletNode):
         assert self._control is not None
         control, clock, pacer = self._control, self.clock, self._pacer
         if self.value("nice") < 0:
+            # Those too that a real-time main thread has started, since this was set up before.
+            raise_process(self.value("nice"))
             raise_thread(Role.BUS.value.realtime)
+            raise_those_it_waits_for(Role.BUS.value.realtime // 2)
         period_ns = round(1e9 / self.value("rate_hz"))
         due_ns = last_ns = clock.steady_ns()
         try:
