@@ -50,6 +50,7 @@ def test_labels_are_unique_and_namespaces_nest():
         "left/servo_bus",
         "left/leader/servo_bus",
         "left/teleop",
+        "left/computer",
     }
 
 
@@ -59,6 +60,15 @@ def test_cameras_and_streams_agree():
     aligner = record["aligner"].parameters
     assert aligner["streams"] == ["state", "action", "front", "wrist"]
     assert aligner["wrist.topic"] == "wrist/image_raw/compressed"
+
+
+def test_the_computer_is_watched_where_time_does_not_wait_for_it():
+    def watched(name, **given):
+        return [spec.label for spec in graph(name).nodes(given) if spec.executable == "computer"]
+
+    assert watched("teleop", **HARDWARE) == ["computer"]
+    assert watched("sim", use_sim_time="false") == ["computer"]
+    assert watched("sim") == []
 
 
 def test_raw_pictures_bring_their_fast_dds_profile(monkeypatch):
@@ -129,7 +139,7 @@ def test_choices_are_those_of_the_policies():
 
 def test_a_dead_policy_does_not_stop_the_graph():
     required = {spec.executable: spec.required for spec in specs()["policy"]}
-    assert not required.pop("policy")
+    assert not required.pop("policy") and not required.pop("computer")
     assert all(required.values())
 
 

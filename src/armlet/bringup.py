@@ -82,6 +82,9 @@ class Graph:
                 raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
         values = {name: arg.default for name, arg in known.items()} | dict(given)
         nodes = _in_time(self.describe(values), values)
+        if not _simulated(values):
+            # Simulated time goes at whatever pace the computer keeps.
+            nodes.append(dataclasses.replace(_spec("computer", values), required=False))
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [dataclasses.replace(spec, environment=environment) for spec in nodes]

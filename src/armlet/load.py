@@ -19,6 +19,9 @@ WINDOW_S = 3.0
 STARVED_SHARE = 0.2
 # A cycle that runs at less than this share of its rate is too slow.
 SLOW_SHARE = 0.9
+# A process with work for this share of the time has none to spare: it is the computer that is slow,
+# and not what the process waits for.
+BUSY_SHARE = 0.8
 # It must be so for this long until it is said, and over for as long.
 STEADY_S = 2.0
 
@@ -46,12 +49,24 @@ def times_of(pid: int, proc: Path = Path("/proc")) -> Times | None:
 
 
 def _children(pid: int, proc: Path) -> list[int]:
-    try:
-        return [
-            int(c) for c in (proc / str(pid) / "task" / str(pid) / "children").read_text().split()
-        ]
-    except (OSError, ValueError):
-        return []
+    """Of all its threads: whichever of them started a process is its parent."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        for thread in (proc / str(pid) / "task").iterdir():
+            found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
+
+
+def nodes_beside(pid: int, proc: Path = Path("/proc")) -> dict[str, int]:
+    """The ROS nodes that a process has started, by namespace and name; Linux."""
+    found = {}
+    for child in _children(pid, proc):
+        with contextlib.suppress(OSError):
+            words = (proc / str(child) / "cmdline").read_bytes().decode(errors="replace")
+            given = dict(word.split(":=", 1) for word in words.split("\0") if ":=" in word)
+            if "__node" in given:
+                found[f"{given.get('__ns', '')}/{given['__node']}".lstrip("/")] = child
+    return found
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,12 @@ class Rate:
     wanted_hz: float
 
     @property
+    def share(self) -> float:
+        return self.is_hz / self.wanted_hz
+
+    @property
     def slow(self) -> bool:
-        return self.is_hz < SLOW_SHARE * self.wanted_hz
+        return self.share < SLOW_SHARE
 
 
 @dataclass(frozen=True)
@@ -118,12 +137,13 @@ class Watcher:
         self._seen: dict[str, _Seen] = {}
         self._rates: dict[str, Rate] = {}
         self._since_s: float | None = None
-        self._said = False
+        self._said = self._is_behind = False
 
     def look(self, now_s: float, pids: Mapping[str, int], rates: Mapping[str, Rate]) -> str:
         """Look at processes by their labels; what there is to say now, mostly nothing.
 
-        rates: of the cycles that are known. Call it about once a second.
+        rates: of the cycles that are known, by the label of the process they run in. Call it about
+        once a second.
         """
         self._rates = dict(rates)
         self._seen = {label: self._seen.get(label, _Seen()) for label in pids}
@@ -131,7 +151,8 @@ class Watcher:
             times = self._times(pid)
             if times is not None:
                 self._seen[label].add(now_s, times)
-        if self._behind() is self._said:
+        self._is_behind = self._behind()
+        if self._is_behind is self._said:
             self._since_s = None
             return ""
         self._since_s = now_s if self._since_s is None else self._since_s
@@ -141,9 +162,9 @@ class Watcher:
         return self.sentence() if self._said else f"this computer keeps up again; {self._machine()}"
 
     @property
-    def overloaded(self) -> bool:
-        """Whether the last that was said is that the computer does not keep up."""
-        return self._said
+    def trouble(self) -> str:
+        """The sentence while the computer does not keep up, from the first figure that shows it."""
+        return self.sentence() if self._said or self._is_behind else ""
 
     def shares(self) -> dict[str, Shares]:
         """Of each process, over the last seconds."""
@@ -152,23 +173,31 @@ class Watcher:
 
     def sentence(self) -> str:
         """How this computer does, with figures, the worst first."""
-        slow = [
-            f"{label} runs at {rate.is_hz:.0f} of {rate.wanted_hz:.0f} Hz"
-            for label, rate in self._rates.items()
-            if rate.slow
-        ]
         shares = self.shares()
+        slow = [
+            f"{label} at {rate.is_hz:.0f} of {rate.wanted_hz:.0f} Hz"
+            for label, rate in self._slow(shares).items()
+        ]
         worst = max(shares, key=lambda label: shares[label].waited, default=None)
         if worst is not None and shares[worst].waited > STARVED_SHARE / 2:
             share = 100 * shares[worst].starved
             slow.append(f"{worst} waits for a processor {share:.0f} % of the time it has work")
         return f"this computer does not keep up: {'; '.join([*slow, self._machine()])}"
 
+    def _slow(self, shares: Mapping[str, Shares]) -> dict[str, Rate]:
+        """Slow cycles of processes that want more of the computer than they get, slowest first."""
+        pressed = {
+            label
+            for label, of in shares.items()
+            if of.waited > STARVED_SHARE / 2 or of.ran + of.waited > BUSY_SHARE
+        }
+        slow = {of: rate for of, rate in self._rates.items() if rate.slow and of in pressed}
+        return dict(sorted(slow.items(), key=lambda item: item[1].share))
+
     def _behind(self) -> bool:
-        if any(rate.slow for rate in self._rates.values()):
-            return True
+        shares = self.shares()
         limit = STARVED_SHARE / 2 if self._said else STARVED_SHARE
-        return any(shares.waited > limit for shares in self.shares().values())
+        return bool(self._slow(shares)) or any(of.waited > limit for of in shares.values())
 
     def _machine(self) -> str:
         return f"load {self._load():.0f} on {self._cpus} cores"

@@ -19,12 +19,8 @@ from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
 from armlet.bringup import NodeSpec, command
 from armlet.feetech.guardian import cut_torque
-from armlet.load import Watcher
 
 STOP_GRACE_S = 10.0
-# Starting takes all processors, for a while, on any computer.
-LOAD_GRACE_S = 15.0
-LOOK_S = 1.0
 
 _LOOK_S = 0.1
 _CUT_FOR_S = 2.0
@@ -41,9 +37,6 @@ class Supervisor:
         """Started processes by label."""
         self._relays: list[threading.Thread] = []
         self._ending = threading.Event()
-        self._stopping = threading.Event()
-        self._load = Watcher()
-        self._overload = ""
         self._reported: set[str] = set()
 
     def run(self, duration_s: float | None = None) -> int:
@@ -77,25 +70,6 @@ class Supervisor:
             relay = threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True)
             relay.start()
             self._relays.append(relay)
-        # Simulated time goes at whatever pace the computer keeps.
-        if not any(spec.parameters.get("use_sim_time") for spec in self._nodes):
-            threading.Thread(target=self._watch_load, name="load", daemon=True).start()
-
-    @property
-    def overload(self) -> str:
-        """That the computer does not keep up with this graph, with figures; empty if it does."""
-        return self._overload
-
-    def _watch_load(self) -> None:
-        """Say once that the computer does not keep up, and once that it does again."""
-        pids = {label: process.pid for label, process in self.processes.items()}
-        wait_s = LOAD_GRACE_S
-        while not self._stopping.wait(wait_s):
-            wait_s = LOOK_S
-            said = self._load.look(time.monotonic(), pids, {})
-            if said:
-                self._say("supervisor", said)
-            self._overload = self._load.sentence() if self._load.overloaded else ""
 
     def stop(self) -> bool:
         """Interrupt what still runs, the last started first; True if all ended well.
@@ -103,7 +77,6 @@ class Supervisor:
         A node is gone before what it builds on goes: the arm is released while its bus is there.
         """
         clean = True
-        self._stopping.set()
         for process in reversed(self.processes.values()):
             if process.poll() is None:
                 clean &= _end(process)

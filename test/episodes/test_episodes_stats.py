@@ -91,6 +91,16 @@ def test_aggregation_equals_the_whole(lengths, seed):
     assert np.allclose(merged["q50"], weights @ np.stack(medians))
 
 
+def test_a_count_that_is_a_number_and_one_that_is_a_list_are_added():
+    """Both are stored by somebody; a file may hold one of each."""
+    parts = [stats.vector_stats(np.arange(6.0).reshape(3, 2) + n) for n in range(2)]
+    whole = stats.aggregate([{"action": part} for part in parts])["action"]
+    parts[1] = {**parts[1], "count": parts[1]["count"].reshape(())}
+    mixed = stats.aggregate([{"action": part} for part in parts])["action"]
+    assert all((mixed[name] == whole[name]).all() for name in whole)
+    assert mixed["count"].shape == (1,)
+
+
 def test_json_round_trip(tmp_path):
     known = {"action": stats.vector_stats(np.float32([[1, 2], [3, 5]]))}
     path = tmp_path / "stats.json"

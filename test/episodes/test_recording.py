@@ -40,9 +40,9 @@ def root() -> Iterator[Path]:
 class Room:
     """An EpisodeRecorder on a dataset, and what it said."""
 
-    def __init__(self, root: Path, rules: Rules = RULES, version: str = "v3.0"):
+    def __init__(self, root: Path, rules: Rules = RULES, version: str = "v3.0", **given):
         self.root, self.said, self.version = root, [], version
-        self.recorder = EpisodeRecorder(self._open, lambda *said: self.said.append(said))
+        self.recorder = EpisodeRecorder(self._open, lambda *said: self.said.append(said), **given)
         self.recorder.open(rules)
 
     def _open(self):
@@ -67,6 +67,20 @@ def lengths(root):
 
 def trashed(root):
     return sorted(str(p.relative_to(root / TRASH)) for p in (root / TRASH).rglob("*.parquet"))
+
+
+def test_the_cause_of_a_gap_comes_before_the_gap(root):
+    room = Room(root, cause=lambda symptom: symptom and f"too slow; so {symptom}")
+    assert room.start().success
+    room.rows(0, 1, 5)
+    assert room.recorder.stop().message.startswith(
+        "the episode was refused: too slow; so 3 frames are missing before"
+    )
+    refused = room.recorder.start("pick", frame(0).stamp_ns, "the newest whole frame is old")
+    assert refused.message == "too slow; so the newest whole frame is old"
+    room.start()
+    room.recorder.silence("no whole frame for 7.0 s")
+    assert room.errors()[-1] == "the episode was refused: too slow; so no whole frame for 7.0 s"
 
 
 def test_a_press_is_an_episode(root):

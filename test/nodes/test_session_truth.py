@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
+from test_computer import other
 
 from armlet.episodes import Dataset
+from armlet.nodes.computer import status_name
+from armlet.nodes.messages import diagnostic
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import TerminalSession
@@ -101,3 +105,14 @@ def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothin
         session.send("d")
         session.wait_for("episode discarded")
     assert len(Dataset(tmp_path / "dataset").episodes) == 0
+
+
+def test_a_computer_that_does_not_keep_up_is_shown_first():
+    """By the same status that the watcher of a graph publishes."""
+    with other("announcer") as node, TerminalSession("session", columns=120, rows=30) as session:
+        publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        said = "this computer does not keep up: servo_bus at 38 of 100 Hz; load 13 on 2 cores"
+        status = diagnostic(status_name("computer"), DiagnosticStatus.WARN, said, {})
+        node.create_timer(0.2, lambda: publisher.publish(DiagnosticArray(status=[status])))
+        session.wait_for(r"^computer +this computer does not keep up: servo_bus at 38", regex=True)
+        assert sum("does not keep up" in line for line in session.screen()) == 1

@@ -18,6 +18,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from armlet.nodes.computer import status_name as computer_status_name
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, SPIN_S, STATE_QOS, make_executor
 
@@ -44,8 +45,8 @@ _PATIENCE_S = 5.0
 _ANSWER_S = 60.0
 _STOP_TRY_S = 0.5
 _LOOK_S = 0.05
-# Ends the name of a status that says whether the computer keeps up; it is shown before others.
-_COMPUTER = ": computer"
+# Of the status that says whether the computer keeps up; it is shown before others.
+_COMPUTER = computer_status_name("")
 
 
 @dataclass(frozen=True)

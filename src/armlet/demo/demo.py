@@ -90,6 +90,10 @@ def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Dire
             supervisor.start(Path(directory))
             director = Director(lockstep=lockstep, trouble=supervisor.trouble)
             yield director
+        except DemoError as error:
+            if director is None:
+                raise
+            raise DemoError(director.computer.before(str(error))) from error
         finally:
             if director is not None:
                 director.close()

@@ -24,6 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.nodes.clock import RosClock
+from armlet.nodes.computer import ComputerCause
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import joint_state, joint_trajectory, to_ns, trajectory
 from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS, make_executor
@@ -87,6 +88,7 @@ class Director:
         self.seen = Measurements()
         self._commands = self._node.create_publisher(JointState, "joint_commands", COMMAND_QOS)
         self._chunks = self._node.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
+        self.computer = ComputerCause(self._node)
         self._listen()
         self._executor = make_executor()
         self._executor.add_node(self._node)

@@ -23,6 +23,9 @@ USUAL_EPISODE_S = 60.0
 Say = Callable[[int, str], None]
 """Is given a level of `logging` and what is to be said."""
 
+Cause = Callable[[str], str]
+"""Puts what a symptom may come of before it."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -56,10 +59,16 @@ class EpisodeRecorder:
     Args:
         open_dataset: gives the writer; may raise DatasetError or OSError.
         say: is told what happens.
+        cause: is asked about every gap, and whenever no frames come.
     """
 
-    def __init__(self, open_dataset: Callable[[], DatasetWriter], say: Say) -> None:
-        self._open_dataset, self._say = open_dataset, say
+    def __init__(
+        self,
+        open_dataset: Callable[[], DatasetWriter],
+        say: Say,
+        cause: Cause = lambda symptom: symptom,
+    ) -> None:
+        self._open_dataset, self._say, self._cause = open_dataset, say, cause
         self._session = RecordingSession()
         self._account = _Account()
         self._task = ""
@@ -151,7 +160,7 @@ class EpisodeRecorder:
         if not self.status.recording:
             if self.writer is None:
                 self._open()
-            if refusal := self.refusal(task) or stale:
+            if refusal := self.refusal(task) or self._cause(stale):
                 return Answer(False, refusal)
         self._task = task
         try:
@@ -213,8 +222,10 @@ class EpisodeRecorder:
             self._add(self.writer, row, counts, incomplete)
         except HoleError as gap:
             why = troubles(counts, self._account.last)
-            reason = f"{_count(gap.missing)} missing before stamp {row.stamp_ns}; {in_words(why)}"
-            self._do(session.Gap(reason), (row, counts, incomplete), _Loss(gap.missing, why))
+            gone = f"{_count(gap.missing)} missing before stamp {row.stamp_ns}; {in_words(why)}"
+            self._do(
+                session.Gap(self._cause(gone)), (row, counts, incomplete), _Loss(gap.missing, why)
+            )
         except FrameError as error:
             self.bad_frame(str(error))
         except DiskError as error:
@@ -241,7 +252,7 @@ class EpisodeRecorder:
 
     def silence(self, reason: str) -> None:
         """No frame has come for so long that those missing are a gap."""
-        self._do(session.Silence(f"the episode was refused: {reason}"))
+        self._do(session.Silence(f"the episode was refused: {self._cause(reason)}"))
 
     def write_failed(self, reason: str) -> None:
         """Nothing can be written now: what is on disk stays, for the next start to save it."""

@@ -233,7 +233,8 @@ def _aggregate(parts: Sequence[Stats]) -> Stats:
     def stack(name: str) -> NDArray[Any]:
         return np.stack([part[name] for part in parts])
 
-    means, counts = stack("mean"), stack("count")
+    # A count may be stored as a number or as a list of one.
+    means, counts = stack("mean"), np.stack([part["count"].reshape(1) for part in parts])
     total = counts.sum(axis=0)
     weights = counts.reshape(len(parts), *[1] * (means.ndim - 1)) / total.sum()
     mean = (weights * means).sum(axis=0)

@@ -7,6 +7,7 @@ with it, in the label of observation/skew and action/skew (`messages.parse_ledge
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -96,10 +97,18 @@ class Group:
     watches: dict[str, Watch]
     healths: dict[str, Health] = field(default_factory=dict)
     marks: deque[Ledger] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    rate_hz: float = math.nan
+    counted: tuple[float, int] = (math.nan, 0)
 
     def sources(self) -> Iterator[Source]:
         for stream in self.streams:
             yield from stream.sources
+
+    def count(self, now_s: float) -> None:
+        """Take the rate of frames since this was called last, which is about a second ago."""
+        (last_s, last), frames = self.counted, self.aligner.ledger.frames
+        self.counted = now_s, frames
+        self.rate_hz = (frames - last) / (now_s - last_s) if now_s > last_s else math.nan
 
 
 class AlignerNode(ArmletNode):
@@ -360,6 +369,8 @@ class AlignerNode(ArmletNode):
     def diagnostics(self) -> list[DiagnosticStatus]:
         if not self._active:
             return []
+        for group in self._groups:
+            group.count(self.clock.seconds())
         statuses = self._statuses()
         for group in self._groups:
             group.marks.append(group.aligner.ledger.mark())
@@ -391,6 +402,8 @@ class AlignerNode(ArmletNode):
             {
                 WAITING: waiting,
                 "behind_s": f"{self._backlog.behind_s:.2f}",
+                "rate_hz": f"{group.rate_hz:.1f}",
+                "wanted_hz": f"{self.value('fps'):.1f}",
                 "frames": ledger.frames,
                 "missed_frames": ledger.missed_frames,
                 "clock_jumps": ledger.clock_jumps,

@@ -48,6 +48,7 @@ LIMITS: dict[type, Limit] = {
     String: _limit(String, 256 * _KIB),
     Float64MultiArray: _limit(Float64MultiArray, 64 * _KIB),
     DiagnosticArray: _limit(DiagnosticArray, 256 * _KIB),
+    DiagnosticStatus: _limit(DiagnosticStatus, 64 * _KIB),
 }
 
 

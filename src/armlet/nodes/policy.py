@@ -40,6 +40,7 @@ from armlet.policies import (
 from armlet.policies.check import refusal_report
 from armlet.sim.lockstep import POLICY
 
+from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import (
     MessageError,
@@ -141,6 +142,7 @@ class PolicyNode(ArmletNode):
         self._watching: Any = None
         self._newest: Newest[LiveFrame] = Newest()
         self._arrivals = Arrivals()
+        self._computer = ComputerCause(self)
         # What follows is shared by the threads; chunk and hold are published under the lock.
         self._publishing = threading.Lock()
         self._accepting = False
@@ -489,6 +491,14 @@ class PolicyNode(ArmletNode):
             self._publish_diagnostics()
 
     def _condition(self) -> tuple[bytes, str]:
+        """How it does; where it does badly, and the computer may be why, that first."""
+        level, text = self._symptom()
+        late = self._fits is not False and not self._unrecorded
+        if level == DiagnosticStatus.ERROR and late:
+            text = self._computer.before(text)
+        return level, text
+
+    def _symptom(self) -> tuple[bytes, str]:
         ok, error = DiagnosticStatus.OK, DiagnosticStatus.ERROR
         now_ns = self.now_ns()
         if self._fits is False:

@@ -33,6 +33,7 @@ from armlet.episodes import (
 from armlet.episodes.vectors import Vectors
 from armlet.priority import Role, raise_process
 
+from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, instruction, to_time
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
@@ -104,7 +105,8 @@ class Recorder(ArmletNode):
 
     def __init__(self) -> None:
         super().__init__("recorder", SETTINGS)
-        self._recorder = EpisodeRecorder(self._open_dataset, self._say)
+        self._computer = ComputerCause(self)
+        self._recorder = EpisodeRecorder(self._open_dataset, self._say, self._computer.before)
         self._contract: Contract | None = None
         self._vectors: Vectors | None = None
         self._unusable = ""
@@ -461,7 +463,8 @@ class Recorder(ArmletNode):
             return DiagnosticStatus.ERROR, recorder.status.reason
         if off := self._arrivals.trouble(self.value("max_frame_age_s")):
             recording = recorder.status.recording
-            return DiagnosticStatus.ERROR, f"recording, but {off}" if recording else off
+            off = f"recording, but {off}" if recording else off
+            return DiagnosticStatus.ERROR, self._computer.before(off)
         age_s = (self.now_ns() - self._last_frame_ns) * 1e-9
         if recorder.status.recording:
             said = ["recording"]

@@ -120,7 +120,7 @@ class ServoBus(ArmletNode):
         self._leaving = False
         self._worker: Worker | None = None
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
-        self._times = CycleTimes(self.clock.seconds)
+        self._times = CycleTimes(self.clock.seconds, self.value("rate_hz"))
         self._states = JointStatePublisher(
             self.create_publisher(JointState, "joint_states", RECORDING_QOS)
         )
@@ -163,7 +163,7 @@ class ServoBus(ArmletNode):
         self._control, self._trouble = control, ""
         if self._follower:
             self._make_command_faces()
-        self._times = CycleTimes(self.clock.seconds)
+        self._times = CycleTimes(self.clock.seconds, self.value("rate_hz"))
         self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
 
     def _make_control(self) -> Control:

@@ -24,10 +24,11 @@ class CycleTimes:
     """Durations of the last cycles, their rate, and how often the bus was found again.
 
     The worker's thread adds, the executor's reads. seconds: the clock that the rate is by.
+    wanted_hz: what the rate should be.
     """
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: Callable[[], float], wanted_hz: float = 100.0) -> None:
+        self._seconds, self._wanted_hz = seconds, wanted_hz
         self.reconnects = 0
         self._durations_s: deque[float] = deque(maxlen=_CYCLES_KEPT)
         self._answered = 0
@@ -52,6 +53,7 @@ class CycleTimes:
         ms = 1000 * np.array(self._durations_s or [np.nan])
         return {
             "rate_hz": f"{answered / elapsed_s:.1f}",
+            "wanted_hz": f"{self._wanted_hz:.1f}",
             "cycle_p50_ms": f"{np.percentile(ms, 50):.2f}",
             "cycle_p99_ms": f"{np.percentile(ms, 99):.2f}",
             "wire_utilisation": f"{sent * _BITS_PER_BYTE / baudrate / elapsed_s:.3f}",

@@ -1,0 +1,208 @@
+"""One node says that the computer does not keep up, with figures; the others repeat it first.
+
+What the processes did is given; no computer is loaded for this.
+"""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from node_processes import running
+from published_frames import ERROR, PublishedFrames
+from rclpy.node import Node
+from test_joints_and_clocks import CLOCKS, FILE, RADIANS, STATUS, contract, recorder
+
+from armlet.bringup import NodeSpec
+from armlet.demo import demo
+from armlet.demo.director import DemoError
+from armlet.load import Times, Watcher
+from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause, status_name
+from armlet.nodes.messages import diagnostic
+from armlet.nodes.node import LATCHED_QOS, STATE_QOS, make_executor
+
+SENTENCE = (
+    "this computer does not keep up: servo_bus at 38 of 100 Hz; aligner at 12 of 30 Hz; "
+    "aligner waits for a processor 75 % of the time it has work; load 13 on 2 cores"
+)
+
+
+class Starved:
+    """Two processes that wait more than they run, and their cycles, on a clock that is stepped."""
+
+    def __init__(self):
+        self.now_s, self.share = 0.0, 1.0
+
+    def times(self, pid):
+        return Times(0.3 * self.now_s, self.share * (0.3, 0.9)[pid] * self.now_s)
+
+    def watcher(self):
+        return Watcher(self.times, load=lambda: 13.2, cpus=2)
+
+
+@contextmanager
+def other(name):
+    """A node of the test's own, spun in a thread."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node(name, context=context)
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    ending = threading.Event()
+
+    def spin():
+        while not ending.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield node
+    finally:
+        ending.set()
+        thread.join()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+class Announcer:
+    """Publishes what the watcher would, again and again."""
+
+    def __init__(self, node):
+        self._publisher = node.create_publisher(DiagnosticStatus, "computer/status", LATCHED_QOS)
+        node.create_timer(0.2, self._publish)
+
+    def _publish(self):
+        warn = DiagnosticStatus.WARN
+        self._publisher.publish(diagnostic(status_name("computer"), warn, SENTENCE, {}))
+
+
+def cycles(bus_level):
+    def of(name, level, rate_hz, wanted_hz):
+        return diagnostic(name, level, "", {"rate_hz": rate_hz, "wanted_hz": wanted_hz})
+
+    ok = DiagnosticStatus.OK
+    return DiagnosticArray(
+        status=[
+            of("servo_bus: bus", bus_level, "38.1", "100.0"),
+            of("aligner: frames of state/front", ok, "12.4", "30.0"),
+            of("aligner: frames of action", ok, "30.0", "30.0"),
+            of("camera_front: camera", ok, "many", "30.0"),
+        ]
+    )
+
+
+@pytest.fixture
+def computer():
+    """The node, in this process, with what it looks at."""
+    machine = Starved()
+    rclpy.init(args=["--ros-args", "-p", "grace_s:=0.0"])
+    pids = {"servo_bus": 0, "aligner": 1}
+    node = Computer(machine.watcher(), lambda: pids, lambda: machine.now_s)
+    executor = make_executor()
+    executor.add_node(node)
+    yield machine, node, executor
+    node.close()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def spin_until(executor, ready):
+    end = threading.Event()
+    timer = threading.Timer(60.0, end.set)
+    timer.start()
+    while not ready():
+        assert not end.is_set()
+        executor.spin_once(timeout_sec=0.05)
+    timer.cancel()
+
+
+def looks(machine, node, count):
+    for _ in range(count):
+        machine.now_s += 1.0
+        node.look()
+
+
+def test_the_sentence_has_the_rates_and_goes_to_whoever_listens(computer):
+    machine, node, executor = computer
+    with other("listener") as listener:
+        heard, cause = [], ComputerCause(listener, lambda: machine.now_s)
+        listener.create_subscription(DiagnosticArray, "/diagnostics", heard.append, STATE_QOS)
+        sender = listener.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
+        sender.publish(cycles(DiagnosticStatus.OK))
+        spin_until(executor, lambda: sender.get_subscription_count() > 1)
+        sender.publish(cycles(DiagnosticStatus.OK))
+        spin_until(executor, lambda: len(node._rates) == 2)
+        looks(machine, node, 8)
+        spin_until(executor, lambda: cause.before("a gap") != "a gap")
+        assert cause.before("a gap") == f"{SENTENCE}; so a gap"
+        assert cause.before(cause.before("a gap")) == cause.before("a gap"), "said once"
+        assert cause.before("") == ""
+        spin_until(executor, lambda: any(s.message == SENTENCE for m in heard for s in m.status))
+        machine.now_s += SILENCE_S + 1
+        assert cause.before("a gap") == "a gap", "who is silent knows nothing of now"
+
+
+def test_of_a_lost_bus_the_rate_is_no_sign(computer):
+    machine, node, executor = computer
+    with other("sender") as sender:
+        publisher = sender.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
+        spin_until(executor, lambda: publisher.get_subscription_count() > 0)
+        publisher.publish(cycles(DiagnosticStatus.ERROR))
+        spin_until(executor, lambda: node._rates)
+        looks(machine, node, 8)
+    assert "servo_bus at" not in node.diagnostics()[0].message
+    assert "aligner at 12 of 30 Hz" in node.diagnostics()[0].message
+
+
+def test_a_recorder_that_refuses_says_the_cause_first(tmp_path):
+    with (
+        PublishedFrames(contract(), RADIANS, late_s=1.0) as frames,
+        other("announcer") as announcer,
+        running([recorder(tmp_path / "set", FILE)]) as graph,
+    ):
+        Announcer(announcer)
+        assert frames.wait(STATUS, f"{SENTENCE}; so observations are") == ERROR
+        with pytest.raises(DemoError, match="load 13 on 2 cores; so observations are"):
+            graph.director.trigger("recorder/start_recording")
+
+
+def test_a_policy_that_refuses_old_frames_says_the_cause_first(tmp_path):
+    pytest.importorskip("torch", reason="the policy extra is not installed")
+    from bench_policies import save_random
+
+    _, late_s, words = CLOCKS["late"]
+    told = {
+        "checkpoint": str(save_random(tmp_path / "checkpoint")),
+        "calibration_file": str(FILE),
+        "joint_units": "degrees",
+        "threads": 1,
+    }
+    live = contract(cameras=("front", "wrist"))
+    with (
+        PublishedFrames(live, RADIANS, late_s=late_s) as frames,
+        other("announcer") as announcer,
+        running([NodeSpec("policy", "policy", told)]),
+    ):
+        Announcer(announcer)
+        assert frames.wait("policy: inference", SENTENCE) == ERROR
+        last = next(m for n, _, m in reversed(frames.heard) if n == "policy: inference")
+        assert last.startswith(SENTENCE) and words in last
+
+
+def test_a_demo_that_fails_says_the_cause_first(tmp_path):
+    """By the wall clock, on a real graph; the failure is the test's own."""
+    plan = demo.DemoPlan(tmp_path / "out", simulated=False)
+    plan.output.mkdir()
+    with (
+        other("announcer") as announcer,
+        pytest.raises(DemoError) as failed,
+        demo.running_graph(plan, plan.dataset, policy="false", width="64", height="48") as director,
+    ):
+        Announcer(announcer)
+        director.wait_for("it", lambda: director.computer.before("x") != "x", 60.0)
+        raise DemoError("the arm did not reach its start")
+    assert str(failed.value) == f"{SENTENCE}; so the arm did not reach its start"
