@@ -2,14 +2,15 @@
 
 usage: load_with_lerobot.py SHARED_ORACLE FOLDER ROOT...
 
-FOLDER/pictures.npz: pictures by camera, of which FOLDER/stock is made: 3 episodes, all columns
-from the picture's number. Of each ROOT, FOLDER/<its name>.npz gets every item. A ROOT that cannot
-be loaded is an error.
+FOLDER/pictures.npz, if it is there: pictures by camera, of which FOLDER/stock is made: 3 episodes,
+all columns from the picture's number. Of each ROOT, FOLDER/<its name>.npz gets every item, and
+FOLDER/<its name>.json the names of each feature's values. A ROOT that cannot be loaded is an error.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import sys
 from pathlib import Path
 
@@ -68,8 +69,15 @@ def load(root: Path) -> dict[str, np.ndarray]:
     return {key: np.stack(values) for key, values in columns.items()}
 
 
+def names(root: Path) -> dict[str, list[str]]:
+    features = LeRobotDataset("local/test", root=root, video_backend="pyav").meta.features
+    return {key: feature["names"] for key, feature in features.items()}
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
-    make(folder / "stock", dict(np.load(folder / "pictures.npz")))
+    if (folder / "pictures.npz").exists():
+        make(folder / "stock", dict(np.load(folder / "pictures.npz")))
     for root in map(Path, sys.argv[3:]):
         np.savez(folder / f"{root.name}.npz", **load(root))
+        (folder / f"{root.name}.json").write_text(json.dumps(names(root)))
