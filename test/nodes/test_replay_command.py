@@ -182,17 +182,44 @@ def test_the_arm_goes_to_the_start_slowly_and_plays_the_episode_in_its_time(benc
     stamps, sent = applied(bench, since_ns)
     velocity = np.abs(np.diff(sent, axis=0)) / np.diff(stamps)[:, None]
     assert np.percentile(velocity, 99) < 1.2
-    # Where the episode's end was sent, and, going back from there, its every moment.
+    assert off_in_time(rows, stamps, sent) < 0.01
+
+
+def off_in_time(rows, stamps, sent):
+    """How far what was sent is from an episode's rows, rad, on average, at its every moment.
+
+    Counted back from where the episode's end was sent.
+    """
     end = stamps[np.abs(sent - rows[-1]).max(axis=1) < 2e-3]
     assert len(end)
     times = np.arange(len(rows)) / 30 - (len(rows) - 1) / 30
-    best = min(
+    return min(
         np.abs(np.stack([np.interp(end[0] + shift + times, stamps, c) for c in sent.T], -1) - rows)
         .max(axis=1)
         .mean()
         for shift in np.arange(-0.2, 0.2, 0.005)
     )
-    assert best < 0.01
+
+
+def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, private_domain):
+    """As on `armlet up`; replay is a program that simulated time does not wait for."""
+    from node_processes import running
+
+    rows = recorded(tmp_path / "set")
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
+        nodes = graph("teleop").nodes({"emulated": "true", "bench_directory": folder})
+        bench, bus = (n for n in nodes if n.label in ("sim_bench", "servo_bus"))
+        time_of_its_own = {"start_s": 1735689600.0, "real_time_factor": 0.5}
+        alone = {**bench.parameters, "participants": ["servo_bus"], **time_of_its_own}
+        with running([dataclasses.replace(bench, parameters=alone), bus]) as sim:
+            sim.wait("joints", lambda: sim.seen.count("joint_states") > 20)
+            process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 0.8)
+            out, err = process.communicate(timeout=GUARD_S)
+            stamps, sent = sim.seen.joint_rows("applied_joint_commands", 0, time.time_ns())
+    assert process.returncode == 0, err
+    assert "played 2.0 s" in out
+    assert 0 < stamps[0] - 1735689600 < 100
+    assert off_in_time(rows, stamps, sent) < 0.01
 
 
 @pytest.mark.wall_clock

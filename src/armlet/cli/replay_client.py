@@ -10,13 +10,16 @@ from types import TracebackType
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
+from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from armlet.nodes.clock import RosClock
 from armlet.nodes.messages import joint_trajectory
 from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
 
@@ -24,9 +27,13 @@ from .interrupts import Interrupts
 from .replay import ReplayError, worst
 
 PATIENCE_S = 5.0
-# The driver plays a trajectory by its stamp; this is for the message to arrive.
+# The driver plays a trajectory by its stamp; this is for the message to arrive. In simulated time,
+# which may go several times as fast, more of it passes meanwhile.
 LEAD_S = 0.2
+SIMULATED_LEAD_S = 1.0
 SILENT_S = 0.5
+# By the wall clock, of simulated time that may go slowly.
+SIMULATED_SILENT_S = 5.0
 SETTLE_S = 2.0
 # Gravity holds an arm a few degrees off its goal; more is an arm that does not follow.
 ARRIVED_RAD = 0.2
@@ -34,12 +41,16 @@ _LINE_S = 0.2
 
 
 class Client:
-    """Plays rows on the arm and watches it; raises KeyboardInterrupt between turns. A context."""
+    """Plays rows on the arm and watches it; raises KeyboardInterrupt between turns. A context.
+
+    Its time is the driver's: that of /clock where servo_bus has use_sim_time.
+    """
 
     def __init__(self, namespace: str, interrupts: Interrupts):
         self._interrupts = interrupts
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("replay", namespace=namespace)
+        self._clock = RosClock(self._node)
         self._positions: dict[str, float] = {}
         self._seen_s = 0.0
         self._status = ""
@@ -69,17 +80,34 @@ class Client:
             lambda: self._commands.get_subscription_count() > 0,
             f"nobody takes {self._node.resolve_topic_name('joint_trajectory')}: is it a follower",
         )
+        self._follow_clock()
         return dict(self._positions)
 
     def calibration_file(self) -> str:
         """The driver's own calibration file; empty if it does not tell."""
+        value = self._parameter("calibration_file")
+        return "" if value is None else str(value.string_value)
+
+    def _follow_clock(self) -> None:
+        """Live in the driver's time. Raises ReplayError if that is simulated and there is none."""
+        value = self._parameter("use_sim_time")
+        if value is None or not value.bool_value:
+            return
+        self._node.set_parameters([Parameter("use_sim_time", value=True)])
+        self._until(
+            lambda: self._clock.simulated and self._clock.now_ns() > 0,
+            "servo_bus lives in simulated time, but nobody publishes /clock: is the bench running",
+        )
+
+    def _parameter(self, name: str) -> ParameterValue | None:
+        """A parameter of the driver; None if it does not tell."""
         client = self._node.create_client(GetParameters, "servo_bus/get_parameters")
         try:
             if not self._spun_until(client.service_is_ready):
-                return ""
-            future = client.call_async(GetParameters.Request(names=["calibration_file"]))
+                return None
+            future = client.call_async(GetParameters.Request(names=[name]))
             answer = future.result() if self._spun_until(future.done) else None
-            return str(answer.values[0].string_value) if answer and answer.values else ""
+            return answer.values[0] if answer and answer.values else None
         finally:
             self._node.destroy_client(client)
 
@@ -88,12 +116,13 @@ class Client:
 
         Raises ReplayError if the arm falls silent meanwhile.
         """
-        begin_ns = time.time_ns() + round(LEAD_S * 1e9)
+        lead_s = SIMULATED_LEAD_S if self._clock.simulated else LEAD_S
+        begin_ns = self._clock.now_ns() + round(lead_s * 1e9)
         self._commands.publish(joint_trajectory(joints, begin_ns, 1 / hz, rows))
         duration_s = (len(rows) - 1) / hz
         errors = np.zeros(len(joints))
         shown_s = -1.0
-        while (elapsed_s := (time.time_ns() - begin_ns) * 1e-9) < duration_s:
+        while (elapsed_s := (self._clock.now_ns() - begin_ns) * 1e-9) < duration_s:
             self._spin()
             self._check_alive()
             if elapsed_s >= 0:
@@ -111,11 +140,11 @@ class Client:
         def off() -> NDArray[np.float64]:
             return np.abs(self._ordered(joints) - goal)
 
-        ending_s = time.monotonic() + SETTLE_S
+        ending_s = self._clock.seconds() + SETTLE_S
         while (off() > ARRIVED_RAD).any():
             self._spin()
             self._check_alive()
-            if time.monotonic() > ending_s:
+            if self._clock.seconds() > ending_s:
                 said = f"; servo_bus says: {self._status}" if self._status else ""
                 raise ReplayError(
                     f"the arm did not come to the start, it is {worst(joints, off())} off{said}: "
@@ -149,7 +178,7 @@ class Client:
 
     def _check_alive(self) -> None:
         silent_s = time.monotonic() - self._seen_s
-        if silent_s > SILENT_S:
+        if silent_s > (SIMULATED_SILENT_S if self._clock.simulated else SILENT_S):
             said = f"; servo_bus says: {self._status}" if self._status else ""
             raise ReplayError(f"no joint_states for {silent_s:.1f} s, so the replay ends{said}")
 
