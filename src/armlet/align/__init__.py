@@ -33,6 +33,7 @@ from .pauses import Pauses as Pauses
 from .punctuality import PLAUSIBLE_S as PLAUSIBLE_S
 from .punctuality import Punctuality as Punctuality
 from .punctuality import Timing as Timing
+from .punctuality import why_refused as why_refused
 from .stream import Miss as Miss
 from .stream import Policy as Policy
 from .stream import StreamConfig as StreamConfig

@@ -13,12 +13,12 @@ cannot be built within tolerance is not emitted, and counted; nothing is ever fi
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .ledger import Ledger, Skews, StreamLedger
-from .punctuality import Punctuality, Timing
+from .punctuality import REFUSING, Punctuality, Timing
 from .stream import Arrival, Evaluated, Miss, Policy, Stream, StreamConfig
 
 _SECOND_NS = 1_000_000_000
@@ -233,8 +233,15 @@ class Aligner:
                 yield frame
             self._jump(self._next, given_up_ns)
 
-    def replay(self, samples: Iterable[Sample]) -> Iterator[Frame]:
+    def replay(
+        self,
+        samples: Iterable[Sample],
+        refused: Callable[[Sample, Timing, int], None] | None = None,
+    ) -> Iterator[Frame]:
         """The frames of recorded samples, in the order recorded; one pass, bounded memory.
+
+        refused: called with a sample that is not in time, why, and when it came by the stamps'
+        clock (ns).
 
         The data's own clock takes the place of the node's and is never ahead of it: what was in
         time then is in time now, and the frames are those of then, bit for bit.
@@ -247,7 +254,10 @@ class Aligner:
             else:
                 # The recorder's clock is not the stamps': in time is relative to the best so far.
                 least_ns = min(least_ns, max(0, received_ns - sample.stamp_ns))
-                if self.arrive(sample, received_ns - least_ns) is not Timing.IN_TIME:
+                timing = self.arrive(sample, received_ns - least_ns)
+                if refused is not None and timing in REFUSING:
+                    refused(sample, timing, received_ns - least_ns)
+                if timing is not Timing.IN_TIME:
                     continue
             newest_ns = self.newest_ns
             assert newest_ns is not None

@@ -20,6 +20,9 @@ FUTURE_S = 0.1
 # burst. A busy machine works off what waits hardly faster than new messages come.
 _SPAN_NS = 200_000_000
 _BURST = 1.25
+# Stamps before 1980 count from something else than 1970.
+_EARLIEST_NS = 315_532_800 * 1_000_000_000
+_STAMP = "have it stamp them by the ROS clock (header.stamp = node.get_clock().now().to_msg())"
 
 
 class Timing(enum.StrEnum):
@@ -31,6 +34,33 @@ class Timing(enum.StrEnum):
     OLD = "too old"
     SKIPPED = "old because this program was not run"
     FUTURE = "from the future"
+
+
+REFUSING = (Timing.OFFSET, Timing.OLD, Timing.FUTURE)
+"""Timings of messages that are refused for their stamps."""
+
+
+def why_refused(
+    timing: Timing, topic: str, stamp_ns: int, received_ns: int, clock: str = "on this node's clock"
+) -> str:
+    """In words, why a message was refused that came at a time; a timing that refuses."""
+    stamp_s, off_s = stamp_ns * 1e-9, (stamp_ns - received_ns) * 1e-9
+    if stamp_ns == 0:
+        return (
+            f"header.stamp is zero: the publisher of {topic} does not stamp its messages; {_STAMP}"
+        )
+    if 0 < stamp_ns < _EARLIEST_NS <= received_ns:
+        return (
+            f"header.stamp is {stamp_s:.3f} s, counted from a start (of a computer, a program or a "
+            f"simulation), not Unix time: {off_s:+.3f} s off the time it came; {_STAMP}"
+        )
+    off = f"stamp {stamp_s:.3f} s is not the time {clock}, {off_s:+.3f} s off"
+    if timing is Timing.OFFSET:
+        return (
+            f"{off}, and none of its messages comes in time; the clock of {topic}'s publisher is "
+            "behind, or its computer does not keep up"
+        )
+    return f"{off}; the publisher of {topic} must stamp its messages, and by the same clock"
 
 
 class Punctuality:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from .calibration import Calibration
+from .plausible import implausible
 from .units import RADIANS_PER_TICK, Vector, limits_radians
 
 MAX_VELOCITY = 5.0
@@ -19,12 +19,7 @@ MAX_ACCELERATION = 100.0
 """rad/s^2. Human leaders in real SO-101 recordings reach 91 (second differences at 30 Hz), so that
 their motion passes as it is. The servo's own profile is limited to 39 (Acceleration 254)."""
 
-IMPLAUSIBLE_RAD = 3 * math.pi
-"""A calibrated range is at most half a turn to either side of zero. A position of three times that
-is no excess but another unit, or nonsense."""
-
 _SAME_TICK = RADIANS_PER_TICK / 2
-_FULL_TURN_DEGREES = 360.0
 _NAMES_SHOWN = 8
 _NAME_SHOWN = 40
 
@@ -132,18 +127,8 @@ class Guard:
 
         NaN stands for no position. Raises CommandRefused naming a joint, its value and the unit.
         """
-        rows = positions.reshape(-1, len(self.joints))
-        beyond = np.abs(rows) > IMPLAUSIBLE_RAD
-        if not beyond.any():
-            return
-        row, column = (int(index) for index in np.argwhere(beyond)[0])
-        value = float(rows[row, column])
-        degrees = abs(value) <= _FULL_TURN_DEGREES
-        guess = "looks like degrees" if degrees else "is beyond what any joint can reach"
-        raise self.refuse(
-            f"positions are radians; {value:g} for {self.joints[column]} {guess} (its calibrated "
-            f"range is {self.lower[column]:.2f} to {self.upper[column]:.2f} rad)"
-        )
+        if reason := implausible(self.joints, positions, (self.lower, self.upper)):
+            raise self.refuse(reason)
 
     def excess(self, positions: Vector) -> str:
         """Which joints of positions (..., n) lie outside the calibrated range, and by how much.

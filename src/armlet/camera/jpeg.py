@@ -27,6 +27,20 @@ _MOST_PIXELS = 1 << 26
 # Frame headers (ITU-T T.81 table B.1): C0..CF less DHT, JPG, DAC.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+# How files of other kinds begin.
+_OTHERS = (
+    (b"\x89PNG", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\x00\x00\x00\x01", "H.264 or H.265"),
+    (b"\x00\x00\x01", "H.264 or H.265"),
+)
+# Encodings of depth, which image_transport states before its own format.
+_DEEP = ("16UC1", "16SC1", "32FC1", "mono16", "compressedDepth")
 _LONGEST_HEADER = 64
 
 
@@ -63,6 +77,44 @@ def content(data: JpegBytes) -> bytes:
 def is_whole(data: JpegBytes) -> bool:
     """Whether bytes begin and end as a JPEG file does; cheap, nothing is decoded or copied."""
     return bytes(data[:2]) == _START and _ends(data)
+
+
+def unfit(data: JpegBytes, stated: str) -> str:
+    """Why a compressed picture is none that can be taken; empty if it is. Cheap.
+
+    stated: the format its message states. The bytes count, not that: an empty format with a JPEG
+    file is one. A depth picture is none, whatever it is coded as.
+    """
+    if not any(deep in stated for deep in _DEEP):
+        if is_whole(data):
+            return ""
+        if bytes(data[:2]) == _START:
+            return f"torn picture of {len(data)} bytes"
+    kind = _kind(data)
+    states = f"its format states {stated[:80]!r}" if stated else "its format is empty"
+    if "compressedDepth" in stated or kind == "compressedDepth":
+        fix = "subscribe a colour camera's topic: depth is no picture in RGB"
+    else:
+        fix = (
+            "have the publisher compress as JPEG (image_transport: parameter "
+            "<topic>.compressed.format: jpeg), or take image_raw"
+        )
+    found = kind or f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ') or '(empty)'}"
+    return f"expected JPEG of 8 bits, found {found}, and {states}; {fix}"
+
+
+def _kind(data: JpegBytes) -> str:
+    """What a file is by how it begins; empty if unknown."""
+    head = bytes(data[:32])
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        return "AVIF, HEIF or MP4"
+    if head[12:16] == b"\x89PNG":  # behind the header of compressed_depth_image_transport
+        return "compressedDepth"
+    if head[:2] == _START:
+        return "JPEG"
+    return next((kind for begin, kind in _OTHERS if head.startswith(begin)), "")
 
 
 def _ends(data: JpegBytes) -> bool:

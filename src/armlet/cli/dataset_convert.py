@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,13 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="NAME:=VALUE",
         help="one more parameter of the aligner, e.g. front.frozen_s:=0.0",
     )
+    bag.add_argument(
+        "--stamps",
+        choices=("header", "recorded"),
+        default="header",
+        help="a message's time: its header's stamp, or, where that is none, when it was recorded, "
+        "which is later by its way (default: header)",
+    )
     bag.add_argument("--robot-type", default="so101_follower", help="LeRobot's name of the robot")
     bag.add_argument("--codec", default="h264", choices=("h264", "hevc", "libsvtav1"))
     bag.add_argument(
@@ -110,10 +118,13 @@ def _dataset(args: argparse.Namespace) -> int:
 
 
 def _bag(args: argparse.Namespace) -> int:
+    from armlet.episodes.bag_streams import Stamps
     from armlet.episodes.bags import Bag, convert_bag
 
     with Bag(args.source) as bag:
-        plan = aligner_plan(args, bag.topics)
+        for note in bag.notes:
+            show(note, error=True)
+        plan = replace(aligner_plan(args, bag.topics), stamps=Stamps(args.stamps))
         setup = _setup(args)
         spans = _spans(args, bag)
         done = convert_bag(bag, args.output, plan, setup, spans, _say)
@@ -130,6 +141,8 @@ def _print_ledger(done: Converted) -> None:
         show(f"{done.missed_frames} frames could not be built")
     for stream, counts in done.ledger.items():
         show(f"{stream}: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
+    for doubt in done.doubts:
+        show(doubt, error=True)
     for stream, why in done.refused.items():
         show(f"{stream} refused messages, the first: {why}", error=True)
 
@@ -199,7 +212,11 @@ def aligner_plan(args: argparse.Namespace, topics: Mapping[str, str]) -> Plan:
     from armlet.arm.joints import SO101_JOINTS
     from armlet.episodes.bag_streams import parameters, plan
 
-    told = parameters(args.params) if args.params else _graph_parameters(args, topics)
+    told = (
+        parameters(args.params, args.namespace or None)
+        if args.params
+        else _graph_parameters(args, topics)
+    )
     return plan(told | _given(args.param), SO101_JOINTS, args.namespace)
 
 

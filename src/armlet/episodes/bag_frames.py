@@ -17,7 +17,7 @@ from armlet.camera import jpeg
 from armlet.contract import Contract, Stream
 
 from .bag_streams import Plan
-from .bags import Bag, bag_camera, check_topics, picture, samples, why
+from .bags import Bag, aligned, bag_camera, check_topics, picture, why
 from .errors import DatasetError
 
 # Slower than this share of the rate asked for, a camera repeats pictures instead of showing new.
@@ -74,7 +74,7 @@ class BagView:
         )
         (state,) = (stream for stream in plan.streams if stream.name == STATE)
         count = 0
-        for frame in aligner.replay(self._noted(samples(self._bag, plan, aligner, refused))):
+        for frame in aligned(self._bag, plan, aligner, refused, self._noted):
             count += 1
             pictures = {s.name: picture(frame.values[s.name]) for s in plan.cameras}
             radians = join(state.parts, plan.joints, frame.values)

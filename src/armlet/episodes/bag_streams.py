@@ -5,7 +5,9 @@ The same YAML, the same names and meanings; what becomes of a message is in `ali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import enum
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from armlet.align import (
     describe_stream,
     fingerprint,
 )
-from armlet.camera import jpeg
+from armlet.arm.plausible import implausible
+from armlet.camera import jpeg, raw
 from armlet.files import FileError, printable, read_yaml, typed, whole_number
 
 from .errors import DatasetError
@@ -44,6 +47,8 @@ _DEFAULTS: dict[str, Any] = {
     "reliable": True,
 }
 _MOST_FPS = 1000
+# What every ROS 2 node has.
+_OF_EVERY_NODE = ("use_sim_time", "start_type_description_service", "autostart", "lockstep")
 _SETTINGS = ("fps", "max_wait_s", "give_up_s", "joints", "streams")
 
 
@@ -59,10 +64,19 @@ class BagSource:
     def sample(self, message: Any) -> tuple[Any, int | None]:
         """Value and fingerprint of a message. Raises ValueError if it is no sample."""
         if self.part is not None:
-            return self.part.sample(message.name, message.position.tolist()), None
-        if self.kind == "compressed" and not jpeg.is_whole(message.data.tobytes()):
-            raise ValueError(f"torn picture of {len(message.data)} bytes")
+            values = self.part.sample(message.name, message.position.tolist())
+            if reason := implausible(self.part.joints, values):
+                raise ValueError(reason)
+            return values, None
+        if reason := self.unfit(message):
+            raise ValueError(reason)
         return message, fingerprint(message.data)
+
+    def unfit(self, message: Any) -> str:
+        """Why a camera's message is no picture that can be taken; empty if it is."""
+        if self.kind == "compressed":
+            return jpeg.unfit(message.data.tobytes(), message.format)
+        return raw.unfit(message)
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,13 @@ class BagStream:
         return tuple(source.part for source in self.sources if source.part is not None)
 
 
+class Stamps(enum.StrEnum):
+    """What counts as a message's time: its header's stamp, or when it was recorded."""
+
+    HEADER = "header"
+    RECORDED = "recorded"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a bag's messages become frames."""
@@ -89,6 +110,7 @@ class Plan:
     give_up_s: float
     joints: tuple[str, ...]
     streams: tuple[BagStream, ...]
+    stamps: Stamps = Stamps.HEADER
 
     @property
     def cameras(self) -> tuple[BagStream, ...]:
@@ -103,19 +125,73 @@ class Plan:
         return found
 
 
-def parameters(path: Path) -> dict[str, Any]:
-    """A ROS parameter file's parameters by their full names. Raises DatasetError."""
+def parameters(path: Path, namespace: str | None = None) -> dict[str, Any]:
+    """The aligner's parameters in a ROS parameter file by their full names. Raises DatasetError.
+
+    Blocks apply as ROS 2 has it: by the node's full name, with * for one part of it and ** for any
+    number; of two that name a parameter the later counts. namespace: the aligner's; None: a bag
+    does not tell, so an aligner in any one namespace is meant.
+    """
     try:
-        document = read_yaml(path)
-        blocks = [node["ros__parameters"] or {} for node in document.values()]
-        if not all(isinstance(block, Mapping) for block in blocks):
-            raise FileError("ros__parameters is no mapping")
-    except (FileNotFoundError, FileError, AttributeError, KeyError, TypeError) as error:
+        blocks = list(_blocks(read_yaml(path)))
+    except (FileNotFoundError, FileError) as error:
         raise DatasetError(
             f"{path} is not a ROS parameter file: {printable(error)}; expected "
             "NODE: {ros__parameters: {NAME: VALUE}}"
         ) from error
-    return {name: value for block in blocks for name, value in _flat(block)}
+    fitting = _fitting(path, [name for name, _ in blocks], namespace)
+    own = (block for name, block in blocks if name in fitting)
+    found = {name: value for block in own for name, value in _flat(block)}
+    ignored = {
+        name for name in found if name in _OF_EVERY_NODE or name.startswith("qos_overrides.")
+    }
+    return {name: value for name, value in found.items() if name not in ignored}
+
+
+def _blocks(document: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Parameters by the names they are of, as they stand: namespaces may be levels of their own."""
+    if not isinstance(document, Mapping):
+        raise FileError(f"expected a mapping at {printable(name or 'its top')!r}")
+    for key, value in document.items():
+        if key != "ros__parameters":
+            yield from _blocks(value, "/".join(p for p in (name.rstrip("/"), str(key)) if p))
+        elif not name:
+            raise FileError("ros__parameters stands at its top, of no node")
+        elif not isinstance(value, Mapping | None):
+            raise FileError("ros__parameters is no mapping")
+        else:
+            yield "/" + name.lstrip("/"), value or {}
+
+
+def _fitting(path: Path, names: Sequence[str], namespace: str | None) -> set[str]:
+    """The names in a file that mean the aligner. Raises DatasetError if none does, or several."""
+    if namespace is None:
+        spaces = {name.removesuffix("/aligner") for name in names if _is_aligner(name)}
+        if len(spaces) > 1:
+            raise DatasetError(
+                f"{path} has aligners in several namespaces, {printable(sorted(spaces))}: give "
+                "--namespace"
+            )
+        namespace = next(iter(spaces), "")
+    node = absolute("aligner", namespace)
+    fitting = {name for name in names if re.fullmatch(_pattern(name), node)}
+    if not fitting:
+        raise DatasetError(
+            f"{path}: expected parameters of {node}, found those of {printable(sorted(names))}; "
+            "name the block aligner or /**, or give the aligner's --namespace"
+        )
+    return fitting
+
+
+def _is_aligner(name: str) -> bool:
+    return name.endswith("/aligner") and "*" not in name
+
+
+def _pattern(name: str) -> str:
+    """A block's name as a regular expression of nodes' full names, as rclcpp makes it."""
+    parts = re.split(r"(/\*\*|/\*)", name)
+    wild = {"/**": r"(/\w+)*", "/*": r"/\w+"}
+    return "".join(wild.get(part, re.escape(part)) for part in parts)
 
 
 def _flat(block: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,28 +22,31 @@ from armlet.align import (
     Aligner,
     Frame,
     Sample,
+    Timing,
     counts_since,
     join,
+    why_refused,
     worst_skew_s,
 )
 from armlet.arm.calibration import Calibration, CalibrationError
 from armlet.arm.joints import feature_names
 from armlet.arm.units import JointUnits
-from armlet.camera import CameraError, jpeg
+from armlet.camera import CameraError, jpeg, raw
 from armlet.contract import Camera, Contract, Stream
-from armlet.files import FileError, Shape, check_file, inside, printable, read_yaml, typed
+from armlet.files import printable
 
-from .bag_streams import TYPES, BagSource, BagStream, Plan
+from .bag_files import Recording
+from .bag_streams import TYPES, BagSource, BagStream, Plan, Stamps
+from .bag_units import check_units
 from .errors import DatasetError, HoleError
+from .staging import new_dataset
 from .take import EpisodeFrame
 from .vectors import Vectors
 from .writer import DatasetWriter, EpisodeSummary
 
 Counts = Mapping[str, Mapping[str, int]]
 
-# Where a bag does not hold its messages' definitions (sqlite3 of older distributions).
-_METADATA = Shape(size=1 << 20)
-_TYPES_OF = "ROS2_KILTED"
+_RECORDED = "at which it was recorded"
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,16 @@ class Setup:
 
 @dataclass
 class Converted:
-    """What became of a bag: episodes, the aligner's counts, and what was refused, by stream."""
+    """What became of a bag: episodes, the aligner's counts, and what was refused, by stream.
+
+    doubts: what is odd about its joints and may yet be right; a line each.
+    """
 
     episodes: list[EpisodeSummary] = field(default_factory=list)
     ledger: Counts = field(default_factory=dict)
     missed_frames: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
 
 
 class Bag:
@@ -89,23 +95,14 @@ class Bag:
     def __init__(self, path: Path):
         """Raises DatasetError if it is no bag, or `rosbags` is not installed."""
         try:
-            from rosbags.highlevel import AnyReader, AnyReaderError
-            from rosbags.typesys import Stores, get_typestore
+            import rosbags.highlevel  # noqa: F401
         except ImportError as error:
             raise DatasetError(
                 "bags are read by the library rosbags; install it: pip install 'armlet[bag]'"
             ) from error
         self.path = Path(path)
-        folder = self.path if self.path.is_dir() else self.path.parent
-        whole = os.path.lexists(folder / "metadata.yaml")
         try:
-            _check_files(folder) if whole else check_file(self.path)
-            self._reader: Any = AnyReader(
-                [folder if whole else self.path], default_typestore=get_typestore(Stores[_TYPES_OF])
-            )
-            self._reader.open()
-        except (AnyReaderError, FileError, OSError) as error:
-            raise _unreadable(self.path, error) from error
+            self._recording = Recording(self.path)
         except Exception as error:  # rosbags meets damage with whatever its parsers raise
             raise _unreadable(self.path, error) from error
 
@@ -113,52 +110,44 @@ class Bag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
+        self._recording.close()
 
     @property
     def start_ns(self) -> int:
         """When its first message was recorded."""
-        return int(self._reader.start_time)
+        return self._recording.start_ns
 
     @property
     def end_ns(self) -> int:
         """When its last message was recorded."""
-        return int(self._reader.end_time)
+        return self._recording.end_ns
 
     @property
     def topics(self) -> dict[str, str]:
         """Message type by topic."""
-        return {connection.topic: connection.msgtype for connection in self._reader.connections}
+        return dict(self._recording.topics)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not as it should be with its files, and is read all the same; a line each."""
+        return tuple(self._recording.notes)
 
     def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
         """Topic, time of recording (ns) and message, in the order recorded."""
-        chosen = [c for c in self._reader.connections if c.topic in topics]
         try:
-            for connection, recorded_ns, raw in self._reader.messages(connections=chosen):
-                message = self._reader.deserialize(raw, connection.msgtype)
-                found = connection.topic, recorded_ns, message
-                yield found
+            yield from self._recording.messages(topics)
         except (DatasetError, CameraError, GeneratorExit):
             raise
         except Exception as error:  # rosbags meets damage with whatever its parsers raise
             raise _unreadable(self.path, error) from error
 
 
-def _check_files(folder: Path) -> None:
-    """The files that a bag's metadata names lie in its folder. Raises FileError, OSError."""
-    document = read_yaml(folder / "metadata.yaml", _METADATA)
-    try:
-        names = document["rosbag2_bagfile_information"]["relative_file_paths"]
-        paths = [Path(typed(str, name, "relative_file_paths")) for name in names]
-    except (KeyError, TypeError) as error:
-        raise FileError("metadata.yaml is not that of a rosbag2 recording") from error
-    for path in paths:
-        check_file(inside(folder, path))
-
-
 def _unreadable(path: Path, error: Exception) -> DatasetError:
     reason = printable(error) or type(error).__name__
-    return DatasetError(f"{path} is not a bag that can be read: {reason}")
+    return DatasetError(
+        f"{path} is not a bag that can be read: {reason}; copy it again, or run `mcap recover` or "
+        "`ros2 bag reindex` on it"
+    )
 
 
 def convert_bag(
@@ -178,13 +167,32 @@ def convert_bag(
     _check_spans(spans)
     check_topics(bag, plan)
     vectors = _vectors(bag, plan, setup)
+    converted = Converted(doubts=check_units(bag, plan, setup.calibration))
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        _write(bag, output, plan, setup, spans, vectors, converted, progress)
+    else:
+        with new_dataset(output) as folder:
+            _write(bag, folder, plan, setup, spans, vectors, converted, progress)
+    return converted
+
+
+def _write(
+    bag: Bag,
+    output: Path,
+    plan: Plan,
+    setup: Setup,
+    spans: Sequence[Span],
+    vectors: Vectors,
+    converted: Converted,
+    progress: Callable[[EpisodeSummary], None] | None,
+) -> None:
+    """Write a bag's episodes into a dataset. Raises DatasetError if a span has no frames."""
     aligner = Aligner(
         (source.config for stream in plan.streams for source in stream.sources),
         plan.fps,
         plan.max_wait_s,
         plan.give_up_s,
     )
-    converted = Converted()
     with DatasetWriter(
         output,
         vectors.contract,
@@ -193,8 +201,7 @@ def convert_bag(
         version=setup.version,
     ) as writer:
         recording = _Recording(writer, aligner, plan, setup, vectors, converted, progress)
-        recorded = samples(bag, plan, aligner, converted.refused)
-        for frame in aligner.replay(recorded):
+        for frame in aligned(bag, plan, aligner, converted.refused):
             recording.add(frame, spans)
         recording.finish()
     converted.ledger = aligner.ledger.counts()
@@ -204,10 +211,9 @@ def convert_bag(
     empty = [span for span in spans if span not in recording.used]
     if empty:
         raise DatasetError(
-            f"{bag.path}: {len(converted.episodes)} episode(s) were written, but no frame lies in "
-            f"{empty[0].start_ns} .. {empty[0].end_ns} ns; {why(aligner, converted.refused)}"
+            f"{bag.path}: no frame lies in {empty[0].start_ns} .. {empty[0].end_ns} ns; "
+            f"{why(aligner, converted.refused)}"
         )
-    return converted
 
 
 def _check_spans(spans: Sequence[Span]) -> None:
@@ -258,25 +264,53 @@ def _frames_contract(bag: Bag, plan: Plan) -> Contract:
 
 
 def bag_camera(bag: Bag, stream: BagStream) -> Camera:
-    """Size and coding by the first picture that is whole."""
-    topic = stream.sources[0].topic
-    with contextlib.closing(bag.messages([topic])) as messages:  # type: ignore[type-var]
+    """Size and coding by the first picture that is whole. Raises DatasetError if none is."""
+    (source,) = stream.sources
+    refused, reason = 0, "it has no messages"
+    with contextlib.closing(bag.messages([source.topic])) as messages:  # type: ignore[type-var]
         for _, _, message in messages:
             try:
-                height, width = picture_size(message)
-            except CameraError:
+                height, width = _picture_size(source, message)
+            except CameraError as error:
+                reason = str(error) if not refused else reason
+                refused += 1
                 continue
             codec = "jpeg" if stream.kind == "compressed" else "raw"
             return Camera(stream.name, height, width, codec=codec)
-    raise DatasetError(f"{bag.path}: no picture of {topic} can be read")
+    count = f"{refused} refused, the first: " if refused else ""
+    raise DatasetError(f"{bag.path}: no picture of {source.topic} can be read: {count}{reason}")
 
 
-def picture_size(message: Any) -> tuple[int, int]:
+def _picture_size(source: BagSource, message: Any) -> tuple[int, int]:
     """Height and width of an Image's or CompressedImage's picture. Raises CameraError."""
-    if hasattr(message, "height"):
+    if reason := source.unfit(message):
+        raise CameraError(reason)
+    if source.kind == "raw":
         return int(message.height), int(message.width)
     height, width = jpeg.decode(message.data.tobytes()).shape[:2]
     return height, width
+
+
+def aligned(
+    bag: Bag,
+    plan: Plan,
+    aligner: Aligner,
+    refused: dict[str, str],
+    through: Callable[[Iterable[Sample]], Iterable[Sample]] = iter,
+) -> Iterator[Frame]:
+    """A bag's frames. The first reason why a stream's messages are refused is put into `refused`.
+
+    through: what the samples pass on their way. What is no sample is counted in the ledger.
+    """
+    topics = {s.config.name: s.topic for stream in plan.streams for s in stream.sources}
+
+    def note(sample: Sample, timing: Timing, received_ns: int) -> None:
+        reason = why_refused(timing, topics[sample.stream], sample.stamp_ns, received_ns, _RECORDED)
+        if plan.stamps is Stamps.HEADER:
+            reason += "; or give --stamps recorded, which takes the time of recording instead"
+        refused.setdefault(sample.stream, reason)
+
+    return aligner.replay(through(samples(bag, plan, aligner, refused)), note)
 
 
 def samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> Iterator[Sample]:
@@ -288,7 +322,7 @@ def samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> 
     sources = plan.sources()
     for topic, recorded_ns, message in bag.messages(list(sources)):
         for source in sources[topic]:
-            sample = _sample(source, message, recorded_ns, aligner, refused)
+            sample = _sample(source, message, recorded_ns, aligner, plan, refused)
             if sample is not None:
                 yield sample
 
@@ -298,6 +332,7 @@ def _sample(
     message: Any,
     recorded_ns: int,
     aligner: Aligner,
+    plan: Plan,
     refused: dict[str, str],
 ) -> Sample | None:
     name = source.config.name
@@ -309,6 +344,8 @@ def _sample(
         refused.setdefault(name, str(error))
         return None
     stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    if plan.stamps is Stamps.RECORDED:
+        stamp_ns = recorded_ns
     return Sample(name, stamp_ns, value, mark, recorded_ns)
 
 
@@ -398,18 +435,14 @@ def picture(message: Any) -> Any:
     """A JPEG's bytes as they are, or the pixels (H, W, 3) of a raw picture, RGB."""
     if not hasattr(message, "encoding"):
         return message.data.tobytes()
-    if message.encoding not in ("rgb8", "bgr8"):
-        raise DatasetError(f"encoding must be rgb8, bgr8 or JPEG, found {message.encoding!r}")
-    rows = message.data.reshape(message.height, message.step)[:, : 3 * message.width]
-    pixels = rows.reshape(message.height, message.width, 3)
-    return pixels if message.encoding == "rgb8" else np.ascontiguousarray(pixels[:, :, ::-1])
+    return np.ascontiguousarray(raw.rgb(message))
 
 
 def why(aligner: Aligner, refused: Mapping[str, str]) -> str:
-    """Why frames are missing, in the aligner's words."""
-    said = [
+    """Why frames are missing: what was refused first, then the aligner's counts."""
+    said = [f"{name} refused: {reason}" for name, reason in refused.items()]
+    said += [
         f"{name}: " + ", ".join(f"{what} {count}" for what, count in counts.items())
         for name, counts in aligner.ledger.counts().items()
     ]
-    said += [f"{name} refused: {reason}" for name, reason in refused.items()]
     return "; ".join(said)

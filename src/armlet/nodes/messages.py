@@ -16,7 +16,7 @@ from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.arm import Trajectory
-from armlet.camera import CameraError, Intrinsics, jpeg
+from armlet.camera import CameraError, Intrinsics, jpeg, raw
 
 from .cdr import TrajectoryMessage
 from .stamps import to_ns as to_ns
@@ -134,20 +134,10 @@ def image(rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Image:
 
 
 def rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3), RGB, of an rgb8, bgr8 or JPEG picture. Raises MessageError, CameraError."""
-    data = np.frombuffer(message.data, np.uint8)
+    """Pixels (H, W, 3), RGB, of a raw or JPEG picture. Raises CameraError."""
     if isinstance(message, CompressedImage):
-        return jpeg.decode(data.tobytes())
-    if message.encoding not in ("rgb8", "bgr8"):
-        raise MessageError(f"encoding must be rgb8, bgr8 or JPEG, found {message.encoding!r}")
-    size = message.height * message.width
-    if not size or len(data) != message.height * message.step or message.step < 3 * message.width:
-        raise MessageError(
-            f"{message.width}x{message.height} with step {message.step}, but {len(data)} bytes"
-        )
-    rows = data.reshape(message.height, message.step)[:, : 3 * message.width]
-    pixels = rows.reshape(message.height, message.width, 3)
-    return pixels if message.encoding == "rgb8" else pixels[:, :, ::-1]
+        return jpeg.decode(np.frombuffer(message.data, np.uint8).tobytes())
+    return raw.rgb(message)
 
 
 def picture_size(message: Image | CompressedImage) -> tuple[int, int]:

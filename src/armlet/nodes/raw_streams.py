@@ -18,8 +18,10 @@ from armlet.align import (
     Timing,
     describe_stream,
     fingerprint,
+    why_refused,
 )
-from armlet.camera import jpeg
+from armlet.arm.plausible import implausible
+from armlet.camera import jpeg, raw
 
 from .messages import MessageError, to_ns
 from .node import Setting
@@ -49,27 +51,24 @@ class Source:
         stamp_ns = to_ns(message.header.stamp)
         if self.part is not None:
             try:
-                return stamp_ns, self.part.sample(message.name, message.position), None
+                values = self.part.sample(message.name, message.position)
             except JointError as error:
                 raise MessageError(str(error)) from error
-        if self.kind is CompressedImage and not jpeg.is_whole(memoryview(message.data)):
-            # A miss of one frame here, not the end of an episode when it comes to be decoded.
-            raise MessageError(f"torn picture of {len(message.data)} bytes")
+            if reason := implausible(self.part.joints, values):
+                raise MessageError(reason)
+            return stamp_ns, values, None
+        # A miss of one frame here, not the end of an episode when it comes to be decoded.
+        if self.kind is CompressedImage:
+            reason = jpeg.unfit(memoryview(message.data), message.format)
+        else:
+            reason = raw.unfit(message)
+        if reason:
+            raise MessageError(reason)
         return stamp_ns, message, fingerprint(message.data)
 
     def why_refused(self, timing: Timing, stamp_ns: int, received_ns: int) -> str:
         """In words, for a message that did not come in time."""
-        off = f"{(stamp_ns - received_ns) * 1e-9:+.3f} s off"
-        if timing is Timing.OFFSET:
-            return (
-                f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock, {off}, and "
-                f"none of its messages comes in time; the clock of {self.topic}'s publisher is "
-                "behind, or its computer does not keep up"
-            )
-        return (
-            f"stamp {stamp_ns * 1e-9:.3f} s is not the time on this node's clock, {off}; the "
-            f"publisher of {self.topic} must stamp its messages, and by the same clock"
-        )
+        return why_refused(timing, self.topic, stamp_ns, received_ns)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from std_srvs.srv import SetBool
 
 from armlet.arm import CalibrationError, Teleoperation
 from armlet.arm import calibration as calibrations
-from armlet.arm.guard import IMPLAUSIBLE_RAD
+from armlet.arm.plausible import IMPLAUSIBLE_RAD
 from armlet.arm.units import joint_units
 from armlet.priority import Role, raise_process
 
