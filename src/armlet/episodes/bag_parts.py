@@ -181,6 +181,8 @@ class CutSqlite:
     def _scan(self) -> Iterator[Raw]:
         connection = sqlite3.connect(self._uri, uri=True)
         try:
+            # Else sqlite opens nothing whose header counts more pages than there are.
+            connection.execute("PRAGMA writable_schema=ON")
             rows = connection.execute("SELECT id, name, type FROM topics").fetchall()
             names = {number: str(name) for number, name, _ in rows}
             self.topics.update({str(name): str(kind) for _, name, kind in rows})
