@@ -400,6 +400,32 @@ def test_of_several_blocks_the_later_counts_and_other_nodes_do_not(tmp_path):
     assert parameters(file, "right") == {"fps": 5}
 
 
+# --- live -----------------------------------------------------------------------------------
+
+
+def test_the_aligner_node_refuses_the_same_in_the_same_words():
+    raw_streams = pytest.importorskip("armlet.nodes.raw_streams", reason="needs ROS 2")
+    from sensor_msgs.msg import CompressedImage, Image, JointState
+
+    def source(name, kind):
+        told = {"topic": "x", "type": kind, "policy": "nearest", "tolerance_s": 0.1}
+
+        def value(full):
+            settings = {s.name: s.default for s in raw_streams.stream_settings(name)}
+            return told.get(full.partition(".")[2], settings[full])
+
+        return raw_streams.raw_stream(name, ["pan"], value).sources[0]
+
+    with pytest.raises(ValueError, match="positions are radians; 45 for pan looks like degrees"):
+        source("state", "joint_state").sample(JointState(name=["pan"], position=[45.0]))
+    picture = Image(height=48, width=64, encoding="rgb8", step=128, data=bytes(9216))
+    with pytest.raises(ValueError, match="64x48 with step 128, but 9216 bytes"):
+        source("front", "raw").sample(picture)
+    png = coded(".png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="found PNG, and its format states 'png'"):
+        source("front", "compressed").sample(CompressedImage(format="png", data=png))
+
+
 # --- the cases of public reports ------------------------------------------------------------
 
 
