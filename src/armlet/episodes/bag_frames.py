@@ -49,7 +49,8 @@ class BagView:
 
     def __init__(self, bag: Bag, plan: Plan):
         check_topics(bag, plan)
-        self._bag, self._plan = bag, plan
+        # What a policy would have got is to be judged, another unit too.
+        self._bag, self._plan = bag, dataclasses.replace(plan, any_unit=True)
         self._stamps_ns: dict[str, list[int]] = {stream.name: [] for stream in plan.cameras}
         names = feature_names(plan.joints)
         self._contract = Contract(

@@ -61,11 +61,15 @@ class BagSource:
     config: StreamConfig
     part: JointPart | None = None
 
-    def sample(self, message: Any) -> tuple[Any, int | None]:
-        """Value and fingerprint of a message. Raises ValueError if it is no sample."""
+    def sample(self, message: Any, any_unit: bool = False) -> tuple[Any, int | None]:
+        """Value and fingerprint of a message. Raises ValueError if it is no sample.
+
+        any_unit: positions that can be no radians are samples too, for who judges them.
+        """
         if self.part is not None:
             values = self.part.sample(message.name, message.position.tolist())
-            if reason := implausible(self.part.joints, values):
+            reason = "" if any_unit else implausible(self.part.joints, values)
+            if reason:
                 raise ValueError(reason)
             return values, None
         if reason := self.unfit(message):
@@ -111,6 +115,7 @@ class Plan:
     joints: tuple[str, ...]
     streams: tuple[BagStream, ...]
     stamps: Stamps = Stamps.HEADER
+    any_unit: bool = False
 
     @property
     def cameras(self) -> tuple[BagStream, ...]:

@@ -338,7 +338,7 @@ def _sample(
     name = source.config.name
     stamp = message.header.stamp
     try:
-        value, mark = source.sample(message)
+        value, mark = source.sample(message, plan.any_unit)
     except ValueError as error:
         aligner.ledger.streams[name].refused += 1
         refused.setdefault(name, str(error))
