@@ -96,6 +96,8 @@ def test_what_a_policy_may_be_told_is_an_argument_of_the_graphs_that_run_one(nam
     told = {
         "embodiment": "so101",
         "without": "wrist,top",
+        "lerobot_version": "0.5.1",
+        "transformers_version": "5.3",
         "strategy": "rtc",
         "device": "cuda",
         "backend": "openvino",

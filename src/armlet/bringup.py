@@ -208,6 +208,8 @@ INFERENCE = (
     Argument("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Argument("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
     Argument("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
+    Argument("lerobot_version", "", "the LeRobot it was trained with, where its files do not say"),
+    Argument("transformers_version", "", "the transformers a SmolVLA was trained with, likewise"),
     Argument(
         "strategy", "auto", "how chunks become a plan; auto: as the checkpoint suggests", STRATEGIES
     ),
@@ -408,6 +410,8 @@ def _policy(values: Values) -> list[NodeSpec]:
         "joint_units",
         "embodiment",
         "without",
+        "lerobot_version",
+        "transformers_version",
         "strategy",
         "device",
         "backend",

@@ -65,6 +65,8 @@ def make(job):
         for part in make_pre_post_processors(config, dataset_stats=stats):
             part.save_pretrained(folder)
         _edit(folder, job)
+    if job.get("by_name"):
+        _save_training(folder, config)
     if job.get("stored", "float32") != "float32":
         dtype = getattr(torch, job["stored"])
         save_file(
@@ -90,6 +92,16 @@ def randomize_act(policy, seed):
                 value.copy_(torch.rand(value.shape) * 2 + 1)
             elif value.ndim == 1:
                 value.add_(torch.randn(value.shape) * 0.1)
+
+
+def _save_training(folder, config):
+    """train_config.json, as the trainer writes it beside the policy."""
+    from lerobot.configs.default import DatasetConfig
+    from lerobot.configs.train import TrainPipelineConfig
+
+    TrainPipelineConfig(dataset=DatasetConfig("nobody/nothing"), policy=config)._save_pretrained(
+        folder
+    )
 
 
 def _edit(folder, job):

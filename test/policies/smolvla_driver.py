@@ -12,8 +12,12 @@ from transformers import (
     SmolVLMForConditionalGeneration,
     SmolVLMImageProcessor,
     SmolVLMProcessor,
-    SmolVLMVideoProcessor,
 )
+
+try:
+    from transformers import SmolVLMVideoProcessor
+except ImportError:  # before transformers 4.52
+    SmolVLMVideoProcessor = None
 
 WORDS = ["Pick up the red cube and place it in the box", "Fold the towel twice", "push button 12"]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<image>"]
@@ -33,7 +37,7 @@ def prepare(job, settings):
         from lerobot.policies.rtc.configuration_rtc import RTCConfig
 
         settings["rtc_config"] = RTCConfig(enabled=True, **job["guidance"])
-    return SmolVLAConfig, SmolVLAPolicy, randomize
+    return SmolVLAConfig, SmolVLAPolicy, by_name if job.get("by_name") else randomize
 
 
 def language_model(folder, text, vision, scale, weights):
@@ -70,11 +74,24 @@ def language_model(folder, text, vision, scale, weights):
     config.save_pretrained(folder)
     size = vision["image_size"]
     sizes = {"size": {"longest_edge": 4 * size}, "max_image_size": {"longest_edge": size}}
-    images, videos = SmolVLMImageProcessor(**sizes), SmolVLMVideoProcessor(**sizes)
-    SmolVLMProcessor(images, fast, videos, image_seq_len=64).save_pretrained(folder)
+    if SmolVLMVideoProcessor is None:
+        sampling = {"fps": 1, "max_frames": 2, "video_size": {"longest_edge": size}}
+        parts = [SmolVLMImageProcessor(**sizes, video_sampling=sampling), fast]
+    else:
+        parts = [SmolVLMImageProcessor(**sizes), fast, SmolVLMVideoProcessor(**sizes)]
+    SmolVLMProcessor(*parts, image_seq_len=64).save_pretrained(folder)
     if weights:
         model = SmolVLMForConditionalGeneration(config).to(torch.bfloat16)
         model.save_pretrained(folder)
+
+
+def by_name(policy, seed):
+    """Weights that golden_smolvla makes again without LeRobot."""
+    from golden_smolvla import golden_weight
+
+    with torch.no_grad():
+        for name, value in policy.model.named_parameters():
+            value.copy_(golden_weight(f"model.{name}", value.shape, seed))
 
 
 def randomize(policy, seed):

@@ -85,7 +85,7 @@ def chunk(path, **choices):
 
 def test_both_eras_are_one_policy(policies):
     old, new = read_checkpoint(policies / "old"), read_checkpoint(policies / "new")
-    assert (old.era, new.era) == ("0.3.x", "0.4 or later")
+    assert (old.era, new.era) == ("0.3.x", "0.4.3 to 0.5.1")
     assert old.preprocessor.fingerprint() == new.preprocessor.fingerprint()
     np.testing.assert_array_equal(chunk(policies / "old"), chunk(policies / "new"))
 

@@ -406,7 +406,7 @@ def test_inspect_fits_on_one_screen(saved, capsys):
     assert run("inspect", saved) == 0
     said = capsys.readouterr().out
     assert len(said.splitlines()) < 40
-    for part in ("SmolVLA", "0.4 or later", "F32", "resize: pad 64x64", "4 of 6 actions"):
+    for part in ("SmolVLA", "LeRobot 0.4.4 to 0.5.1", "F32", "resize: pad 64x64", "4 of 6 actions"):
         assert part in said
     assert "observation.state [6] MEAN_STD\n" in said and "mean " in said
 

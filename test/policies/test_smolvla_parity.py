@@ -30,7 +30,7 @@ SETTINGS = {
 }
 
 
-def small_case(weights=False, **settings):
+def small_case(weights=False, steps=4, **settings):
     """Two cameras and six joints; weights: the language model has its own, in bfloat16."""
     settings = {**SETTINGS, **settings}
     inputs = {"observation.state": Feature("STATE", (6,))}
@@ -40,7 +40,9 @@ def small_case(weights=False, **settings):
     vlm = {"text": TEXT, "vision": VISION, "scale": SCALE, "weights": weights}
     task = "two\nlines\n"
     statistics = make_statistics(config)
-    return Case(7, "0.4.4", "smolvla", config, settings, statistics, steps=4, task=task, vlm=vlm)
+    return Case(
+        7, "0.4.4", "smolvla", config, settings, statistics, steps=steps, task=task, vlm=vlm
+    )
 
 
 def test_bfloat16_towers_place_pictures_as_they_did(lerobot, tmp_path, one_thread):

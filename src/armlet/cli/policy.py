@@ -141,7 +141,8 @@ def _inspect_weights(args: argparse.Namespace) -> Checkpoint:
     count = sum(parameter.numel() for parameter in load_network(checkpoint).parameters())
     config = checkpoint.config
     show(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
-    show(f"written by     LeRobot {checkpoint.era}, weights {_dtypes(checkpoint.path)}")
+    show(f"trained with   {checkpoint.origin}")
+    show(f"weights        {_dtypes(checkpoint.path)}")
     return checkpoint
 
 

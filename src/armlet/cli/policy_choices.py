@@ -25,6 +25,20 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         metavar="CAMERA",
         help="a camera the SmolVLA policy was trained without",
     )
+    add_versions(parser)
+
+
+def add_versions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lerobot",
+        metavar="VERSION",
+        help="the LeRobot the policy was trained with, where its files do not say (0.5.1, or 0.5)",
+    )
+    parser.add_argument(
+        "--transformers",
+        metavar="VERSION",
+        help="the transformers a SmolVLA policy was trained with, likewise (4.57.6, or 4.57)",
+    )
 
 
 def add_embodiment(parser: argparse.ArgumentParser) -> None:
@@ -38,4 +52,4 @@ def add_embodiment(parser: argparse.ArgumentParser) -> None:
 def chosen(args: argparse.Namespace) -> Choices:
     from armlet.policies import Choices
 
-    return Choices(args.embodiment, args.vlm, tuple(args.without))
+    return Choices(args.embodiment, args.vlm, tuple(args.without), args.lerobot, args.transformers)

@@ -72,6 +72,8 @@ SETTINGS = (
     Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
     Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
+    Setting("lerobot_version", "", "the LeRobot it was trained with, where its files do not say"),
+    Setting("transformers_version", "", "the transformers a SmolVLA was trained with, likewise"),
     Setting(
         "calibration_file",
         "",
@@ -205,7 +207,13 @@ class PolicyNode(ArmletNode):
         """The policy that the parameters name."""
         vlm = self.value("vlm")
         without = tuple(name for name in self.value("without").split(",") if name)
-        choices = Choices(self.value("embodiment") or None, Path(vlm) if vlm else None, without)
+        choices = Choices(
+            self.value("embodiment") or None,
+            Path(vlm) if vlm else None,
+            without,
+            self.value("lerobot_version") or None,
+            self.value("transformers_version") or None,
+        )
         return load_policy(
             self.value("checkpoint"),
             device=self.value("device"),

@@ -240,6 +240,7 @@ def _unit_hints(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _policy_lines(checkpoint: Checkpoint) -> Iterator[Verdict]:
     config, described = checkpoint.config, checkpoint.preprocessor.describe()
+    yield _said("trained with", checkpoint.origin)
     cameras = [camera_name(key) for key in config.image_features]
     if cameras:
         # SmolVLA reads its pictures one after the other; ACT adds the same position to each.

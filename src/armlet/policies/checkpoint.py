@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from armlet import contract as contracts
 from armlet.contract import Contract
 
-from . import eras, hub, tokens
+from . import eras, hub, origin, tokens
 from .act import Act
 from .config import (
     ACTION,
@@ -33,8 +33,10 @@ from .config import (
 from .document import read_object
 from .errors import CheckpointError as CheckpointError
 from .nearby import advice
+from .origin import Origin
 from .preprocess import EPSILON, Preprocessor
 from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, Text, read_pipeline
+from .releases import RELEASES, PatchRows
 from .smolvla import UNUSED, SmolVla, vision_precision
 from .smolvla_config import SmolVlaConfig, VlmConfig, parse_vlm
 from .weights import FILE as WEIGHTS
@@ -47,8 +49,7 @@ PREFIX = "model."
 # A folder in the checkpoint with config.json and tokenizer.json of SmolVLA's language model.
 VLM_FOLDER = "vlm"
 
-OLD_ERA = "0.3.x"
-NEW_ERA = "0.4 or later"
+OLD_ERA = RELEASES[0].name
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,15 @@ class Choices:
     embodiment: the robot whose statistics to take, where they are stored under robots' names.
     vlm: folder with config.json and tokenizer.json of SmolVLA's language model, where they are
     neither in the checkpoint nor where it says. without: names of cameras a SmolVLA policy was
-    trained without.
+    trained without. lerobot and transformers: the versions the policy was trained with (0.5.1, or
+    0.5), where its files do not say; they must not contradict the files.
     """
 
     embodiment: str | None = None
     vlm: Path | None = None
     without: tuple[str, ...] = ()
+    lerobot: str | None = None
+    transformers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,9 @@ class Checkpoint:
 
     Feature keys of config, preprocessor and statistics are the observation's own: a rename_map has
     been applied. statistics holds all that was stored for the policy's features, also what its
-    normalization does not use. notes are lines worth showing to a person. era is the LeRobot
-    that wrote it; language is None for policies that read no words.
+    normalization does not use. notes are lines worth showing to a person. origin is what trained
+    it; language is None for policies that read no words. patch_rows are how a SmolVLA's vision
+    tower places pictures.
     """
 
     path: Path
@@ -91,8 +96,14 @@ class Checkpoint:
     statistics: Mapping[str, Mapping[str, NDArray[np.float32]]]
     contract: Contract | None
     notes: tuple[str, ...]
-    era: str = NEW_ERA
+    origin: Origin
     language: Language | None = None
+    patch_rows: PatchRows = PatchRows.SCALED
+
+    @property
+    def era(self) -> str:
+        """The LeRobots that may have trained it, in a few words: `0.3.x`, `0.6.0 to 0.6.1`."""
+        return self.origin.name
 
 
 @dataclass(frozen=True)
@@ -132,11 +143,15 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
     content = read_object(path / CONFIG)
     stated = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
     config = _without(stated, choices, path / CONFIG)
-    era = _era(path, content, stated)
-    read = _read_buffers if era == OLD_ERA else _read_processors
+    old = _is_old(path, content, stated)
+    trained = origin.read_origin(
+        path, content, stated.TYPE, old, choices.lerobot, choices.transformers
+    )
+    read = _read_buffers if old else _read_processors
     documents = read(path, config, stated, choices)
     config = config.renamed(documents.names)
     language = _language(path, config, choices, documents.text)
+    rows, placed = _patch_rows(trained, config, language)
     notes = _notes(config, documents, language, choices)
     return Checkpoint(
         path=path,
@@ -148,9 +163,10 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             if key in documents.statistics
         },
         contract=_contract(path, config, documents.preprocessor),
-        notes=(*newer_keys(content), *notes),
-        era=era,
+        notes=(*newer_keys(content), *placed, *notes),
+        origin=trained,
         language=language,
+        patch_rows=rows,
     )
 
 
@@ -199,24 +215,24 @@ def outline(checkpoint: Checkpoint, where: object) -> Act | SmolVla:
         if not isinstance(config, SmolVlaConfig) or language is None:
             raise TypeError(f"no network for {type(config).__name__}")
         try:
-            return SmolVla(config, language.config, language.words.marks())
+            return SmolVla(config, language.config, language.words.marks(), checkpoint.patch_rows)
         except ValueError as error:
             raise CheckpointError(f"{where}: {error}") from error
 
 
-def _era(path: Path, content: Mapping[str, object], config: PolicyConfig) -> str:
+def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> bool:
     """0.3.x keeps statistics as tensors among the weights and has no processor files.
 
     Without any normalization it has neither; then its config.json lacks a key that is always there
     from 0.4 on.
     """
     if (path / f"{PREPROCESSOR}.json").exists():
-        return NEW_ERA
+        return False
     if eras.has_buffers(read_header(path / WEIGHTS)):
-        return OLD_ERA
+        return True
     modes = {config.normalization_mapping[f.type] for f in config.used_features.values()}
     if modes == {"IDENTITY"} and "pretrained_path" not in content:
-        return OLD_ERA
+        return True
     raise CheckpointError.found(
         path / f"{PREPROCESSOR}.json",
         "processor file missing",
@@ -352,6 +368,19 @@ def _language(path: Path, config: PolicyConfig, choices: Choices, text: Text) ->
             mend="give the tokenizer of SmolVLM2",
         )
     return Language(vlm, words, folder)
+
+
+def _patch_rows(
+    trained: Origin, config: PolicyConfig, language: Language | None
+) -> tuple[PatchRows, tuple[str, ...]]:
+    """How a SmolVLA's vision tower places pictures, and a note on it."""
+    if not isinstance(config, SmolVlaConfig) or language is None:
+        return PatchRows.SCALED, ()
+    precision = vision_precision(config, language.config)
+    rows, why = origin.patch_rows(trained, config, language.config, precision)
+    name = str(precision).removeprefix("torch.")
+    note = f"pictures are placed as a vision tower in {name} placed them in training, {rows.value}"
+    return rows, (f"{note} ({why})",)
 
 
 def _language_folder(path: Path, config: SmolVlaConfig, choices: Choices) -> Path:
@@ -497,10 +526,8 @@ def _notes(
 
 
 def _smolvla_notes(config: SmolVlaConfig, text: Text, language: Language) -> list[str]:
-    precision = str(vision_precision(config, language.config)).removeprefix("torch.")
     notes = [
         f"language model: {CONFIG} and {tokens.FILE} of {language.folder}",
-        f"pictures are placed as a vision tower in {precision} placed them in training",
     ]
     if config.resize != "none":
         notes.append("pictures of any size are taken: the network scales and pads them itself")

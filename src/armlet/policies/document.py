@@ -85,5 +85,5 @@ def refuse_unknown(found: dict[str, Any], known: typing.Collection[str], where: 
             expected=f"only keys this armlet knows{listed}",
             found=printable(", ".join(unknown), 200),
             mend="an option this armlet does not know could change the result: "
-            "write the checkpoint with LeRobot 0.4.x, or remove the keys if they are yours",
+            "train with a LeRobot of docs/eras.md, or remove the keys if they are yours",
         )

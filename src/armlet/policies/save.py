@@ -24,6 +24,7 @@ from .act import Act
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
 from .config import ActConfig, PolicyConfig
 from .errors import CheckpointError
+from .origin import RECORD, record
 from .preprocess import Preprocessor, Statistics
 from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
 from .smolvla import SmolVla
@@ -64,6 +65,9 @@ def save_checkpoint(
             save_file(stored, str(unfinished / state_file_name(name, config.TYPE)))
         if contract is not None:
             contract.save(unfinished / contracts.FILE_NAME)
+        if isinstance(model, SmolVla):
+            # The rest of the files are LeRobot 0.4.4's, and what it trained with is not ours.
+            _write_json(unfinished / RECORD, record(model.patch_rows), indent=2)
         if vlm is not None:
             (unfinished / VLM_FOLDER).mkdir()
             for file in (CONFIG, TOKENIZER):
@@ -140,7 +144,7 @@ def _weights(model: Act | SmolVla, config: PolicyConfig, dtype: torch.dtype) -> 
 
 def _outline(model: Act | SmolVla, config: PolicyConfig) -> Act | SmolVla:
     if isinstance(model, SmolVla):
-        return SmolVla(model.config, model.vlm, model.marks)
+        return SmolVla(model.config, model.vlm, model.marks, model.patch_rows)
     if not isinstance(config, ActConfig):
         raise TypeError(f"config: expected an ActConfig for an Act, found {type(config).__name__}")
     return Act(config)

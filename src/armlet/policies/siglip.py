@@ -6,18 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .releases import PatchRows
 from .smolvla_config import VisionShape
 
 
 class VisionTower(nn.Module):
     """Pictures (B, 3, H, W) in -1..1 to one token (width) for every patch, row by row."""
 
-    def __init__(self, shape: VisionShape, precision: torch.dtype) -> None:
-        """precision is what the tower computed with in training, see patch_positions."""
+    def __init__(
+        self, shape: VisionShape, precision: torch.dtype, rows: PatchRows = PatchRows.SCALED
+    ) -> None:
+        """precision is what the tower computed with in training, rows the version of transformers
+        it was trained with: see patch_positions."""
         super().__init__()
         width = shape.hidden_size
         self._side = shape.image_size // shape.patch_size
-        self._precision = precision
+        self._precision, self._rows = precision, rows
         self.patch_embedding = nn.Conv2d(3, width, shape.patch_size, shape.patch_size)
         self.position_embedding = nn.Embedding(self._side**2, width)
         self.layers = nn.ModuleList(VisionLayer(shape) for _ in range(shape.num_hidden_layers))
@@ -25,7 +29,9 @@ class VisionTower(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         patches: Tensor = self.patch_embedding(pictures)
-        rows, columns = (patch_positions(n, self._side, self._precision) for n in patches.shape[2:])
+        rows, columns = (
+            patch_positions(n, self._side, self._precision, self._rows) for n in patches.shape[2:]
+        )
         places = (rows[:, None] * self._side + columns).flatten().to(pictures.device)
         x = patches.flatten(2).transpose(1, 2) + self.position_embedding(places)
         for layer in self.layers:
@@ -93,17 +99,33 @@ class Connector(nn.Module):
         return self.proj(folded)  # type: ignore[no-any-return]
 
 
-def patch_positions(count: int, side: int, precision: torch.dtype) -> Tensor:
+def patch_positions(
+    count: int, side: int, precision: torch.dtype, rows: PatchRows = PatchRows.SCALED
+) -> Tensor:
     """Row (or column) of the learned position table for each of `count` patches along an axis.
 
-    transformers (4.55 to 5) spreads the patches over the `side` rows by a fraction a little below
-    i / count. In bfloat16 the little is lost and patch i of a full axis gets row i; in float32 it
-    gets row i - 1, and the first two row 0 (transformers pull request 47133). A policy must be run
-    with what it was trained with.
+    transformers spreads the patches over the `side` rows by fractions kept a little below 1. How,
+    and in which precision, changed from version to version, and with it the row by one (releases
+    lists them; transformers pull request 47133). A policy must be run with what it was trained
+    with.
     """
-    fractions = torch.arange(count, dtype=precision) / torch.tensor(count) * (1 - 1e-6)
     starts = torch.arange(1 / side, 1.0, 1 / side)
-    return torch.bucketize(fractions, starts, right=True)
+    return torch.bucketize(_fractions(count, precision, rows), starts, right=True)
+
+
+def _fractions(count: int, precision: torch.dtype, rows: PatchRows) -> Tensor:
+    """Where along the axis each patch begins, in 0..1."""
+    below = 1 - 1e-6
+    # transformers divides by a tensor, so the step is a float32.
+    step = 1 / torch.tensor(count)
+    if rows is PatchRows.STEPPED:
+        return torch.arange(0, below, step.item())
+    if rows is PatchRows.SCALED_FLOAT32:
+        return torch.arange(count) / torch.tensor(count) * below
+    if rows is PatchRows.SCALED:
+        return torch.arange(count, dtype=precision) / torch.tensor(count) * below
+    fractions = (torch.arange(count, dtype=torch.float32) * step).clamp(max=below)
+    return fractions if rows is PatchRows.CLAMPED_FLOAT32 else fractions.to(precision)
 
 
 def resize_with_pad(pictures: Tensor, width: int, height: int) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from .config import STATE
 from .llama import Layer, Projections, Rotation, Stack, attend
+from .releases import PatchRows
 from .rtc import Guidance
 from .siglip import Connector, VisionTower, resize_with_pad
 from .smolvla_config import SmolVlaConfig, TextShape, VlmConfig
@@ -51,10 +52,16 @@ class SmolVla(nn.Module):
     """
 
     def __init__(
-        self, config: SmolVlaConfig, vlm: VlmConfig, marks: tuple[int, int] | None = None
+        self,
+        config: SmolVlaConfig,
+        vlm: VlmConfig,
+        marks: tuple[int, int] | None = None,
+        rows: PatchRows = PatchRows.SCALED,
     ) -> None:
         """marks are the token ids before and after a picture (`<fake_token_around_image>`) and
-        within (`<global-img>`), for a configuration with add_image_special_tokens.
+        within (`<global-img>`), for a configuration with add_image_special_tokens. rows are where
+        the vision tower puts pictures, by default as with LeRobot 0.4.4, in whose form armlet
+        saves.
 
         Raises ValueError for a configuration whose parts do not fit each other.
         """
@@ -67,7 +74,8 @@ class SmolVla(nn.Module):
         self._plan = layer_plan(config, vlm.text)
         text = vlm.text
         width = expert_width(config, text)
-        self.vision = VisionTower(vlm.vision, vision_precision(config, vlm))
+        self.patch_rows = rows
+        self.vision = VisionTower(vlm.vision, vision_precision(config, vlm), rows)
         self.connector = Connector(vlm.vision.hidden_size, text.hidden_size, vlm.scale_factor)
         self.words = nn.Embedding(text.vocab_size, text.hidden_size)
         self.text = Stack([_text_layer(text) for _ in self._plan], text.rms_norm_eps)
@@ -254,7 +262,7 @@ def time_embedding(time: float, width: int, shortest: float, longest: float) -> 
 
 
 def vision_precision(config: SmolVlaConfig, vlm: VlmConfig) -> torch.dtype:
-    """What the vision tower computed with in training, which decides on its patch positions.
+    """What the vision tower computed with in training, which its patch positions depend on.
 
     LeRobot takes a language model with its weights as bfloat16, and makes one without them as its
     config.json says.

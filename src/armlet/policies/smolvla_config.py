@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from .config import STATE, Feature, PolicyConfig, check_positive
 from .document import as_kind, as_object, refuse_unknown
 from .errors import CheckpointError
+from .releases import Version, parse_written
 from .rtc import RealTimeChunking
 
 # LeRobot names the pictures a policy was trained without so, and gives them as blanks.
@@ -256,13 +257,15 @@ class VisionShape:
 class VlmConfig:
     """The language model's sizes; what a file leaves out is what transformers 4.57 fills in.
 
-    vision_dtype is the precision the file states for the vision tower, None if it states none.
+    vision_dtype is the precision the file states for the vision tower, None if it states none;
+    written the transformers that wrote the file.
     """
 
     text: TextShape = TextShape()
     vision: VisionShape = VisionShape()
     scale_factor: int = 2
     vision_dtype: str | None = None
+    written: Version | None = None
 
 
 # Settings of a language model that would change the computation, and the only value known here.
@@ -299,7 +302,10 @@ def parse_vlm(content: Mapping[str, Any], where: object) -> VlmConfig:
     text["head_dim"] = stated.get("head_dim") or text["hidden_size"] // heads
     vision = _sizes(content, "vision_config", VisionShape, where)
     scale = as_kind(content.get("scale_factor", 2), int, f"{where}: scale_factor")
-    vlm = VlmConfig(TextShape(**text), VisionShape(**vision), scale, _dtype(content, where))
+    written = parse_written(content.get("transformers_version"))
+    vlm = VlmConfig(
+        TextShape(**text), VisionShape(**vision), scale, _dtype(content, where), written
+    )
     _check_vlm(vlm, where)
     return vlm
 
