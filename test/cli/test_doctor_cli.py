@@ -7,7 +7,7 @@ from terminal_session import TerminalSession
 
 from armlet.cli.main import main
 from armlet.feetech import REGISTERS, EmulatedBus, ErrorBit
-from armlet.preflight import ros
+from armlet.preflight import machine, ros
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
@@ -21,9 +21,19 @@ def bus(tmp_path):
 
 
 @pytest.fixture
-def examined(bus, capfd, monkeypatch):
-    """Runs `armlet doctor --json`, without starting ROS: (status, findings of servos)."""
+def quick(monkeypatch):
+    """`armlet doctor` in this process without what takes seconds and is no servo's affair.
+
+    That is starting ROS, and two measurements beside busy loops; the tests of the whole screen have
+    them, and test_preflight_machine.
+    """
     monkeypatch.setattr(ros, "client", lambda: iter(()))
+    monkeypatch.setattr(machine, "priority", lambda: iter(()))
+
+
+@pytest.fixture
+def examined(bus, quick, capfd):
+    """Runs `armlet doctor --json`, quickly: (status, findings of servos)."""
 
     def run(*options):
         status = main(["doctor", "--port", bus.port, "--json", *map(str, options)])
@@ -128,8 +138,7 @@ def test_voltage_that_drops_along_the_chain(bus, examined):
     assert found["level"] == "warning" and found["found"].startswith("5.8 to 7.4 V")
 
 
-def test_two_servos_with_one_id(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(ros, "client", lambda: iter(()))
+def test_two_servos_with_one_id(tmp_path, capfd, quick):
     with EmulatedBus((1, 2, 2), link=tmp_path / "arm") as bus:
         assert main(["doctor", "--port", bus.port, "--ids", "1-2"]) == 1
     rows = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
@@ -165,7 +174,7 @@ def test_a_calibration_that_cannot_be_read_or_lacks_a_joint(bus, examined, tmp_p
     assert status == 1 and "lacks gripper" in findings[0]["found"]
 
 
-def test_a_port_in_use_is_named_with_its_program_and_left_alone(bus, capfd):
+def test_a_port_in_use_is_named_with_its_program_and_left_alone(bus, capfd, quick):
     hold = "import os, sys; os.open(sys.argv[1], 2); print(1, flush=True); input()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold, bus.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -181,7 +190,7 @@ def test_a_port_in_use_is_named_with_its_program_and_left_alone(bus, capfd):
     assert not [row for row in rows if row[1] == "Servos"]
 
 
-def test_without_a_terminal_it_is_lines_with_tabs(bus, capfd):
+def test_without_a_terminal_it_is_lines_with_tabs(bus, capfd, quick):
     assert main(["doctor", "--port", bus.port, "--camera", "/dev/no-camera"]) == 1
     names, *rows = (line.split("\t") for line in capfd.readouterr().out.splitlines())
     assert names == ["level", "group", "subject", "found", "fix"]
