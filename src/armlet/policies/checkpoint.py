@@ -32,6 +32,7 @@ from .config import (
 )
 from .document import read_object
 from .errors import CheckpointError as CheckpointError
+from .meta import without_values
 from .nearby import advice
 from .origin import Origin
 from .preprocess import EPSILON, Preprocessor
@@ -209,7 +210,7 @@ def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
 def outline(checkpoint: Checkpoint, where: object) -> Act | SmolVla:
     """The network without weights. Raises CheckpointError for settings that do not fit."""
     config, language = checkpoint.config, checkpoint.language
-    with torch.device("meta"):
+    with without_values():
         if isinstance(config, ActConfig):
             return Act(config)
         if not isinstance(config, SmolVlaConfig) or language is None:

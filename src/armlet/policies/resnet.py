@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .meta import without_values
+
 EPSILON = 1e-5
 
 # Blocks per stage, and whether they are bottlenecks (1x1, 3x3, 1x1 with fourfold output).
@@ -185,7 +187,7 @@ def _pairs(module: nn.Module) -> list[tuple[str, str]]:
 
 def _folded(convolution: nn.Conv2d, norm: FrozenBatchNorm) -> nn.Conv2d:
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + EPSILON)
-    with torch.device("meta"):
+    with without_values():
         folded = nn.Conv2d(
             convolution.in_channels,
             convolution.out_channels,

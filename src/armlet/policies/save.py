@@ -24,6 +24,7 @@ from .act import Act
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
 from .config import ActConfig, PolicyConfig
 from .errors import CheckpointError
+from .meta import without_values
 from .origin import RECORD, record
 from .preprocess import Preprocessor, Statistics
 from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
@@ -128,7 +129,7 @@ def _sync(path: Path) -> None:
 def _weights(model: Act | SmolVla, config: PolicyConfig, dtype: torch.dtype) -> dict[str, Tensor]:
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"dtype must be float32 or float16, found {dtype}")
-    with torch.device("meta"):
+    with without_values():
         expected = {name: t.shape for name, t in _outline(model, config).state_dict().items()}
     state = model.state_dict()
     if {name: t.shape for name, t in state.items()} != expected:
