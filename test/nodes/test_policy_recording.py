@@ -1,16 +1,27 @@
 """A policy graph that is asked to record does not drive while it cannot."""
 
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 from node_processes import running_graph
 from std_msgs.msg import String
 
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
+from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
+
 from armlet.demo.director import DemoError
 from armlet.episodes import Dataset
 
-pytest.importorskip("torch", reason="the policy extra is not installed")
+
+@pytest.fixture(scope="module")
+def policy_graph(tmp_path_factory):
+    """Starts a graph with a small policy: which way it drives is nobody's affair here."""
+    checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
+    size = {"width": str(WIDTH), "height": str(HEIGHT)}
+    return partial(running_graph, "sim", checkpoint=str(checkpoint), **size)
 
 
 def chunks(graph):
@@ -32,10 +43,10 @@ def holds(graph):
     assert len(chunks(graph)) == count
 
 
-def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(tmp_path):
+def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(policy_graph, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    with running_graph("sim", root=str(file / "dataset"), task="reach") as graph:
+    with policy_graph(root=str(file / "dataset"), task="reach") as graph:
         graph.wait_for_status("recorder: dataset", "file")
         graph.wait_for_status("policy: inference", "the recorder cannot record")
         assert "file" in graph.seen.messages()["policy: inference"]
@@ -50,8 +61,8 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(tmp_path)
     assert len(Dataset(file / "dataset").episodes) == 1
 
 
-def test_it_waits_for_a_task(tmp_path):
-    with running_graph("sim", root=str(tmp_path / "dataset")) as graph:
+def test_it_waits_for_a_task(policy_graph, tmp_path):
+    with policy_graph(root=str(tmp_path / "dataset")) as graph:
         graph.wait_for_status("policy: inference", "parameter task is empty")
         graph.wait_for_status("recorder: dataset", "parameter task is empty")
         assert chunks(graph) == []
@@ -61,8 +72,8 @@ def test_it_waits_for_a_task(tmp_path):
         drives(graph)
 
 
-def test_a_recorder_that_dies_while_it_drives_stops_the_arm(tmp_path):
-    with running_graph("sim", root=str(tmp_path / "dataset"), task="reach") as graph:
+def test_a_recorder_that_dies_while_it_drives_stops_the_arm(policy_graph, tmp_path):
+    with policy_graph(root=str(tmp_path / "dataset"), task="reach") as graph:
         drives(graph)
         graph.director.trigger("recorder/start_recording")
         recorder = graph.processes["recorder"]
@@ -75,6 +86,6 @@ def test_a_recorder_that_dies_while_it_drives_stops_the_arm(tmp_path):
         holds(graph)
 
 
-def test_without_a_dataset_nobody_is_waited_for():
-    with running_graph("sim") as graph:
+def test_without_a_dataset_nobody_is_waited_for(policy_graph):
+    with policy_graph() as graph:
         drives(graph)
