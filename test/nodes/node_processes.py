@@ -155,9 +155,11 @@ def running(nodes, lockstep=None):
                 trouble.watch(director)
                 yield Running(supervisor, director, log)
             finally:
+                # First the nodes: without the director simulated time would run on meanwhile, as
+                # fast as the computer can.
+                supervisor.stop()
                 if director is not None:
                     director.close()
-                supervisor.stop()
 
 
 def _director(lockstep, trouble, log):

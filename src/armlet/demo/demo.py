@@ -95,9 +95,11 @@ def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Dire
                 raise
             raise DemoError(director.computer.before(str(error))) from error
         finally:
+            # First the nodes: without the director simulated time would run on meanwhile, as fast
+            # as the computer can.
+            supervisor.stop()
             if director is not None:
                 director.close()
-            supervisor.stop()
 
 
 def prepare(plan: DemoPlan) -> None:
