@@ -60,6 +60,7 @@ def test_train_on_what_is_no_dataset(capsys, tmp_path):
         ("pyarrow", ["dataset", "check", "."], "pip install pyarrow"),
         ("serial", ["find-port"], "pip install pyserial"),
         ("rclpy", ["demo"], "pip install 'armlet[ros]'"),
+        ("rclpy", ["up", "sim", "--duration", "1"], "pip install 'armlet[ros]'"),
         ("torch", ["train", "--dataset", ".", "--output", "x"], "pip install 'armlet[policy]'"),
     ],
 )

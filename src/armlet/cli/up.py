@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     except BringupError as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2
+    # Asked here, or every node of the graph would end with a traceback of its own.
+    if importlib.util.find_spec("rclpy") is None:
+        raise ModuleNotFoundError("No module named 'rclpy'", name="rclpy")
     from armlet.supervisor import Supervisor
 
     return Supervisor(nodes).run(args.duration)
