@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch", reason="the policy extra is not installed")
 pytest.importorskip("rosbags", reason="bags are among the files (pip install 'armlet[bag]')")
 CAMPAIGN = Path(__file__).with_name("file_campaign.py")
 

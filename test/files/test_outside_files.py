@@ -155,10 +155,10 @@ def test_a_line_is_named_and_a_torn_last_one_may_be_left_out(tmp_path):
 def test_yaml_is_plain_data_and_small(tmp_path, text, said):
     path = tmp_path / "a.yaml"
     path.write_text(text)
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(FileError, match=said):
         read_yaml(path)
-    assert time.monotonic() - start < 10
+    assert time.thread_time() - start < 10
 
 
 # --- places -------------------------------------------------------------------------------------
