@@ -1,44 +1,27 @@
-"""`armlet session` at a terminal beside a running record graph."""
+"""`armlet session` at a terminal beside a running record graph.
 
+It shows what is so, and obeys from its first instant. The graph is a real one on the emulated
+bench, one for all; processes are killed and stopped under it, the recorder last.
+"""
+
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
+from test_computer import other
 
 from armlet.episodes import Dataset
+from armlet.nodes.computer import status_name
+from armlet.nodes.messages import diagnostic
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
 
-
-@pytest.fixture
-def graph(tmp_path):
-    given = {"width": "64", "height": "48", "min_episode_s": "0.1"}
-    with flowing_graph("record", root=str(tmp_path / "dataset"), **given) as graph:
-        graph.wait("actions", lambda: graph.seen.count("action") > 3)
-        yield graph
-
-
-def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, tmp_path):
-    with TerminalSession("session", columns=100, rows=30) as session:
-        session.wait_for("idle · 0 episodes")
-        session.wait_for("following joint_commands")
-        session.send(" ")
-        session.wait_for("RECORDING episode 0")
-        session.wait_for(r"[1-9]\d frames", regex=True)
-        session.send("r")
-        session.wait_for("rerecord_episode")
-        session.wait_for(r"[1-9]\d frames", regex=True)
-        session.send(" ")
-        session.wait_for("idle · 1 episodes")
-        session.send("x")
-        session.wait_for("not armed")
-        session.send("t")
-        session.wait_for("following joint_commands")
-        session.send("q")
-        assert session.wait_end() == 0
-    assert len(Dataset(tmp_path / "dataset").episodes) == 1
+# Before the graph is there.
 
 
 def test_without_a_graph_it_says_what_it_waits_for():
@@ -48,3 +31,146 @@ def test_without_a_graph_it_says_what_it_waits_for():
         session.wait_for("is that node running?")
         session.send(CTRL_C)
         assert session.wait_end() == 0
+
+
+def test_a_computer_that_does_not_keep_up_is_shown_first():
+    """By the same status that the watcher of a graph publishes."""
+    with other("announcer") as node, TerminalSession("session", columns=120, rows=30) as session:
+        publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        said = "this computer does not keep up: servo_bus at 38 of 100 Hz; load 13 on 2 cores"
+        status = diagnostic(status_name("computer"), DiagnosticStatus.WARN, said, {})
+        node.create_timer(0.2, lambda: publisher.publish(DiagnosticArray(status=[status])))
+        session.wait_for(r"^computer +this computer does not keep up: servo_bus at 38", regex=True)
+        assert sum("does not keep up" in line for line in session.screen()) == 1
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("session") / "dataset"
+
+
+@pytest.fixture(scope="module")
+def shared(root):
+    given = {"width": "64", "height": "48", "min_episode_s": "0.1"}
+    with flowing_graph("record", root=str(root), **given) as graph:
+        graph.wait("actions", lambda: graph.seen.count("action") > 3)
+        yield graph
+
+
+@pytest.fixture
+def graph(shared):
+    """The graph with its follower armed."""
+    shared.director.set("servo_bus/set_torque", True)
+    shared.wait_for_status("servo_bus: bus", "following")
+    return shared
+
+
+@pytest.fixture
+def saved(root):
+    """The episodes recorded before."""
+    return episodes(root)
+
+
+def episodes(root):
+    return len(Dataset(root).episodes) if (root / "meta/info.json").is_file() else 0
+
+
+def test_the_stop_key_is_obeyed_before_anything_is_drawn(graph):
+    """Typed while Python itself still starts: not one byte has come from the command."""
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.send("x")
+        assert session.output == b""
+        # The follower's line; the leader is never armed.
+        session.wait_for(r"^arm +not armed", regex=True)
+
+
+def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.send(" ")
+        session.wait_for(f"RECORDING episode {saved}")
+        session.wait_for(r"[4-9]\d frames", regex=True)
+        session.send(" ")
+        session.wait_for(f"idle · {saved + 1} episodes")
+    assert episodes(root) == saved + 1
+
+
+def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, root, saved):
+    with TerminalSession("session", columns=100, rows=30) as session:
+        session.wait_for(f"idle · {saved} episodes")
+        session.wait_for("following joint_commands")
+        session.send(" ")
+        session.wait_for(f"RECORDING episode {saved}")
+        session.wait_for(r"[1-9]\d frames", regex=True)
+        session.send("r")
+        session.wait_for("rerecord_episode")
+        session.wait_for(r"[1-9]\d frames", regex=True)
+        session.send(" ")
+        session.wait_for(f"idle · {saved + 1} episodes")
+        session.send("x")
+        session.wait_for("not armed")
+        session.send("t")
+        session.wait_for("following joint_commands")
+        session.send("q")
+        assert session.wait_end() == 0
+    assert episodes(root) == saved + 1
+
+
+def test_a_bus_that_dies_is_shown_and_the_stop_is_tried_until_it_is_back(graph):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for("following joint_commands")
+        bus = graph.processes["servo_bus"]
+        bus.send_signal(signal.SIGSTOP)
+        try:
+            session.wait_for("no joint_states for")
+            session.send("x")
+            session.wait_for(r"STOP is being sent \([2-9]", regex=True)
+        finally:
+            bus.send_signal(signal.SIGCONT)
+        session.wait_until(lambda lines: not any("STOP is being" in line for line in lines))
+        session.wait_for("not armed")
+
+
+def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothing(
+    graph, root, saved
+):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for(f"idle · {saved} episodes")
+        session.send(" ")
+        session.wait_for(r"[2-9]\d frames", regex=True)
+        # No frames for a while, then frames again: those between are missing.
+        graph.director.change_state("aligner", "deactivate")
+        graph.director.let_pass(1.0)
+        graph.director.change_state("aligner", "activate")
+        session.wait_for("NOT RECORDED")
+        assert b"\a" in session.output
+        assert any("refused" in line for line in session.screen())
+        session.send(" ")
+        session.wait_for(f"idle · {saved} episodes")
+        graph.seen.forget_diagnostics()
+        for stream in ("state", "action", "front", "wrist"):
+            graph.wait_for_status(f"aligner: {stream}", "flowing")
+        session.send("r")
+        session.wait_for(f"RECORDING episode {saved}")
+        session.send("d")
+        session.wait_for("episode discarded")
+    assert episodes(root) == saved
+
+
+def test_a_recorder_that_dies_is_shown_with_a_sound(graph, saved):
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for(f"idle · {saved} episodes")
+        session.send(" ")
+        session.wait_for(f"RECORDING episode {saved}")
+        assert b"\a" not in session.output
+        recorder = graph.processes["recorder"]
+        recorder.send_signal(signal.SIGKILL)
+        recorder.wait()
+        killed_s = time.monotonic()
+        session.wait_for("THE RECORDER IS SILENT")
+        took_s = time.monotonic() - killed_s
+        assert "RECORDING" not in "\n".join(session.screen())
+        assert b"\a" in session.output
+        # A second is promised; a busy machine gets as much again to draw.
+        assert took_s < 2.0
+        session.send(" ")
+        session.wait_for("is that node running?")
