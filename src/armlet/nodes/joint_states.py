@@ -16,13 +16,17 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 
 _SECOND_NS = 1_000_000_000
-_STAMP_AT = 4
-"""Bytes before the stamp, which a message with a header begins with: those that tell the order."""
+_FIRST = 4
+"""Bytes that tell the order of the others (CDR, OMG DDS-RTPS 10.2)."""
+
+_STAMP_AT = _FIRST
+"""A message with a header begins with the stamp."""
+
+_LENGTH, _DOUBLE = 4, 8
+"""Bytes of a length and of a number; each is aligned to its size."""
 
 _LITTLE_ENDIAN = 1
 _FORMS_KEPT = 64
-# Numbers by which their places are found in a serialized message.
-_POSITION, _VELOCITY = 1.2345e-67, 7.6543e-21
 
 
 class _Form:
@@ -30,18 +34,22 @@ class _Form:
 
     def __init__(self, joints: tuple[str, ...], moving: bool) -> None:
         count = len(joints)
-        message = JointState(name=list(joints), position=[_POSITION] * count)
+        message = JointState(name=list(joints), position=[0.0] * count)
         if moving:
-            message.velocity = [_VELOCITY] * count
+            message.velocity = [0.0] * count
         self._data = bytearray(serialize_message(message))
         order = "<" if self._data[1] == _LITTLE_ENDIAN else ">"
         self._stamp = struct.Struct(f"{order}iI")
         self._numbers = struct.Struct(f"{order}{count}d")
-        self._position_at = self._find(_POSITION, count)
-        self._velocity_at = self._find(_VELOCITY, count) if moving else 0
-
-    def _find(self, number: float, count: int) -> int:
-        return self._data.index(self._numbers.pack(*[number] * count))
+        names_at = _aligned(_behind_text(_STAMP_AT + self._stamp.size, ""), _LENGTH)
+        behind = names_at + _LENGTH
+        for joint in joints:
+            behind = _behind_text(_aligned(behind, _LENGTH), joint)
+        self._position_at, behind = _array(behind, count)
+        self._velocity_at, behind = _array(behind, count if moving else 0)
+        _, behind = _array(behind, 0)
+        # What rclpy gives is as long as its estimate of the size, which readers of bags refuse.
+        del self._data[behind:]
 
     def fill(self, stamp_ns: int, position: list[float], velocity: list[float] | None) -> bytes:
         self._stamp.pack_into(self._data, _STAMP_AT, *divmod(stamp_ns, _SECOND_NS))
@@ -49,6 +57,25 @@ class _Form:
         if velocity is not None:
             self._numbers.pack_into(self._data, self._velocity_at, *velocity)
         return bytes(self._data)
+
+
+def _aligned(place: int, size: int) -> int:
+    """Where a value of this size begins: aligned from the end of the first four bytes."""
+    return _FIRST + -(-(place - _FIRST) // size) * size
+
+
+def _behind_text(place: int, text: str) -> int:
+    """The place behind a text: its length, its bytes and a zero."""
+    return place + _LENGTH + len(text.encode()) + 1
+
+
+def _array(place: int, count: int) -> tuple[int, int]:
+    """Where the numbers of an array of doubles begin, and the place behind it."""
+    begin = _aligned(place, _LENGTH) + _LENGTH
+    if not count:
+        return begin, begin
+    begin = _aligned(begin, _DOUBLE)
+    return begin, begin + _DOUBLE * count
 
 
 def stamp_in(data: bytes) -> int:
