@@ -140,7 +140,7 @@ def test_a_joint_that_is_not_always_read_is_interpolated_and_counted():
         streams = Streams(graph, "apart")
 
         def step(index, now_ns):
-            # A ramp of 5 mrad/s, which stays within what joints reach; the gripper is in every third message only.
+            # Within what joints can reach; the gripper is in every third message only.
             names = SO101_JOINTS if index % 3 == 0 else SO101_JOINTS[:-1]
             values = np.full(len(names), ramp(now_ns))
             streams.publish("joint_states", joint_state(names, now_ns, values))

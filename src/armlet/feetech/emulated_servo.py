@@ -313,9 +313,11 @@ class EmulatedServo:
             return staged
 
     def peek(self, register: Register) -> int:
-        """The register's value now, without a wire."""
+        """The register's value now, without a wire; a hand may ask while time passes."""
         with self._lock:
-            return register.decode(self.read(register.address, register.width))
+            if register.address in _FEEDBACK:
+                self._refresh()
+            return register.decode(bytes(self._memory.bytes[register.address : register.end]))
 
     def poke(self, register: Register, value: int) -> None:
         """Sets any register, read only and locked ones as well, for good.
