@@ -16,6 +16,7 @@ that is drawn over before its bytes are read in (some milliseconds) is not seen 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -32,6 +33,7 @@ import pyte
 ENTER = "\r"
 CTRL_C = "\x03"
 PATIENCE_S = 30.0
+_PRESSED_AGAIN_S = 8.0
 
 # Makes stdin the controlling terminal, without code between fork and exec: tests have threads.
 # A suite that runs in the background ignores SIGINT, and so would all it starts.
@@ -129,6 +131,18 @@ class TerminalSession:
     def wait_until(self, condition: Callable[[list[str]], bool], what: str = "condition") -> None:
         """Waits until the condition on the screen's lines holds, looked at after each output."""
         self._read_until(lambda: condition(self.screen()), what, PATIENCE_S)
+
+    def interrupt(self, patience_s: float = PATIENCE_S) -> int:
+        """Presses Ctrl-C until the command ends; its exit status.
+
+        One that comes while Python begins to wait for a line is seen with the next key only.
+        """
+        deadline = time.monotonic() + patience_s
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.send(CTRL_C)
+            with contextlib.suppress(AssertionError):
+                return self.wait_end(_PRESSED_AGAIN_S)
+        return self.wait_end(patience_s)
 
     def wait_end(self, patience_s: float = PATIENCE_S) -> int:
         """Reads until the command ends; its exit status (negative: the signal that killed it)."""

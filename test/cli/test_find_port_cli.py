@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from terminal_session import CTRL_C, ENTER, TerminalSession
+from terminal_session import ENTER, TerminalSession
 
 from armlet.cli.main import main
 from armlet.feetech import Bus, EmulatedBus
@@ -55,8 +55,7 @@ def test_a_port_that_does_not_return_is_said(tmp_path):
 def test_ctrl_c_ends_it(tmp_path):
     with TerminalSession("find-port", "--among", f"{tmp_path}/*") as session:
         session.wait_for("press Enter")
-        session.send(CTRL_C)
-        assert session.wait_end() == 130
+        assert session.interrupt() == 130
         assert "Traceback" not in "\n".join(session.screen())
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from terminal_session import CTRL_C, ENTER, TerminalSession
+from terminal_session import ENTER, TerminalSession
 
 from armlet.cli import register_meanings as meanings
 from armlet.cli.main import main
@@ -258,8 +258,7 @@ def test_ctrl_c_at_the_question_writes_nothing(bus, registers, tmp_path):
     change(bus)
     with TerminalSession("registers", "restore", str(file), "--port", bus.port) as session:
         session.wait_for("Type yes:")
-        session.send(CTRL_C)
-        assert session.wait_end() == 130
+        assert session.interrupt() == 130
     assert not bus.writes
 
 

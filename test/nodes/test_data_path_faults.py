@@ -409,13 +409,14 @@ def test_a_disk_that_fills(bench, small_disk):
     root, ballast = small_disk / "small", small_disk / "ballast"
     fill(small_disk, 100 * MB)
     bench.streams.mend()
+    bench.frames(5)
     with pytest.raises(DemoError, match=r"disk short: 10\d MB free at .*, \d+ MB needed"):
         bench.start_once("small")
     ballast.unlink()
 
     # It runs short while recording: the episode is saved with what room is left.
     bench.start("small")
-    bench.frames(15)
+    bench.frames(45)
     bench.from_now_on()
     fill(small_disk, 40 * MB)
     bench.says(small="recording ended.*disk short")

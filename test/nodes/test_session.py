@@ -88,7 +88,7 @@ def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.send(" ")
         session.wait_for(f"RECORDING episode {saved}")
-        session.wait_for(r"[4-9]\d frames", regex=True)
+        session.wait_for(r"RECORDING episode \d+ · [4-9]\d frames", regex=True)
         session.send(" ")
         session.wait_for(f"idle · {saved + 1} episodes")
     assert episodes(root) == saved + 1
@@ -100,10 +100,10 @@ def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, root, saved)
         session.wait_for("following joint_commands")
         session.send(" ")
         session.wait_for(f"RECORDING episode {saved}")
-        session.wait_for(r"[1-9]\d frames", regex=True)
+        session.wait_for(r"RECORDING episode \d+ · [1-9]\d frames", regex=True)
         session.send("r")
         session.wait_for("rerecord_episode")
-        session.wait_for(r"[1-9]\d frames", regex=True)
+        session.wait_for(r"RECORDING episode \d+ · [1-9]\d frames", regex=True)
         session.send(" ")
         session.wait_for(f"idle · {saved + 1} episodes")
         session.send("x")
@@ -136,7 +136,7 @@ def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothin
     with TerminalSession("session", columns=120, rows=30) as session:
         session.wait_for(f"idle · {saved} episodes")
         session.send(" ")
-        session.wait_for(r"[2-9]\d frames", regex=True)
+        session.wait_for(r"RECORDING episode \d+ · [2-9]\d frames", regex=True)
         # No frames for a while, then frames again: those between are missing.
         graph.director.change_state("aligner", "deactivate")
         graph.director.let_pass(1.0)
