@@ -103,7 +103,8 @@ class Case:
         }
         if self.graph == "record":
             return given | {"root": str(directory / "dataset"), "task": "reach"}
-        return given | {"checkpoint": str(self._checkpoint(directory)), "threads": "1"}
+        policy = {"checkpoint": str(self._checkpoint(directory)), "joint_units": "degrees"}
+        return given | policy | {"threads": "1"}
 
     def _checkpoint(self, directory: Path) -> Path:
         if self.size == SHIPPED:
