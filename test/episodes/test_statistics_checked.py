@@ -17,7 +17,7 @@ from made_episodes import picture
 from test_lint import only, recorded
 
 from armlet.cli import main
-from armlet.episodes import layout, stats
+from armlet.episodes import layout, stats, tables
 from armlet.episodes.layout import Feature
 from armlet.episodes.lint import review
 from armlet.episodes.restat import recount, write
@@ -62,8 +62,18 @@ def all_actions(root):
 def test_mean_quantiles_are_said_to_be_that_and_no_error(root, capsys):
     assert main.main(["dataset", "stats", str(root), "--no-video"]) == 0
     said = capsys.readouterr().out
-    assert "action: q" in said and "quantiles are the mean of the episodes'" in said
+    assert "action: q" in said and "quantiles are made of the episodes'" in said
     assert "episode_index" not in said
+    assert not review(root, videos=False).errors
+
+
+def test_the_least_and_largest_of_the_episodes_are_lerobots_too(root):
+    episodes = [row.stats["action"] for row in tables.read_episodes(root)]
+    for name, share in stats.QUANTILES.items():
+        rule = np.min if share <= 0.5 else np.max
+        edit(root, "action", **{name: rule([e[name] for e in episodes], axis=0).tolist()})
+    found = recount(root, pictures=False)
+    assert not found.differences and "action" in [each.feature for each in found.combined]
     assert not review(root, videos=False).errors
 
 
@@ -77,7 +87,7 @@ def test_quantiles_written_are_those_of_all_rows(root):
         assert off.max() < 0.02, name
     assert (np.abs(np.array(before) - np.quantile(actions, 0.01, axis=0)) / span).max() > 0.05
     found = recount(root, pictures=False)
-    assert not found.differences and not found.averaged
+    assert not found.differences and not found.combined
 
 
 @pytest.mark.parametrize("name", stats.QUANTILES)

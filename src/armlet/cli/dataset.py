@@ -151,15 +151,15 @@ def run_stats(args: argparse.Namespace) -> int:
     try:
         with _progress("episodes counted") as progress:
             found = recount(args.root, not args.no_video, progress)
-        for difference in (*found.differences, *found.averaged):
+        for difference in (*found.differences, *found.combined):
             show(difference)
-        if found.averaged:
+        if found.combined:
             show(
-                f"{len(found.averaged)} feature(s): quantiles are the mean of the episodes', as "
-                "LeRobot writes them; a policy that normalizes by QUANTILES sees other values"
+                f"{len(found.combined)} feature(s): quantiles are made of the episodes', as LeRobot "
+                "makes them; a policy that normalizes by QUANTILES sees other values"
             )
-        if not found.differences and not (found.averaged and args.write):
-            advice = "; --write stores the data's own quantiles" if found.averaged else ""
+        if not found.differences and not (found.combined and args.write):
+            advice = "; --write stores the data's own quantiles" if found.combined else ""
             show(f"{args.root}: statistics are those of the data{advice}")
             return 0
         if not args.write:

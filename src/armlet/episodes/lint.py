@@ -310,9 +310,9 @@ def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stat
 def _quantiles_off(
     found: stats.Stats, values: NDArray[np.float64], episodes: list[stats.Stats]
 ) -> str:
-    """Quantiles that are neither the data's nor, as LeRobot writes them, the mean of episodes'."""
+    """Quantiles that are neither the data's nor made of the episodes' as LeRobot makes them."""
     said = stats.quantile_deviation(found, stats.vector_stats(values))
-    return "" if said and stats.quantiles_averaged(found, episodes) else said
+    return "" if said and stats.quantiles_combined(found, episodes) else said
 
 
 def _wrong(found: stats.Stats, values: NDArray[np.float64]) -> str:

@@ -50,14 +50,14 @@ class Difference:
 class Recount:
     """Statistics by episode as they should be, of all of them, and what is stored otherwise.
 
-    averaged: quantiles of the whole that are stored as the mean of the episodes', as LeRobot does
-    through 0.6.1; of data that differ between episodes they are not the data's.
+    combined: quantiles of the whole that are made of the episodes' by LeRobot's rules; of data that
+    differ between episodes they are not the data's.
     """
 
     episodes: list[dict[str, Stats]]
     whole: dict[str, Stats]
     differences: list[Difference]
-    averaged: list[Difference]
+    combined: list[Difference]
 
 
 @dataclass
@@ -174,17 +174,17 @@ def recount(
             progress(row.episode + 1, len(rows))
     corrected = [{key: s[key] for key in info.features if key in s} for s in corrected]
     whole = stats.aggregate(corrected) if corrected else {}
-    averaged = []
+    combined = []
     if not info.is_v2:
         stored = _stored_whole(root, info)
         right = {key: whole[key] | _quantiles_of(found) for key, found in together.items()}
         wrong = _differences(stored, right, info, None)
-        averaged = _averaged(wrong, stored, [dict(row.stats) for row in rows])
-        differences += [one for one in wrong if one not in averaged]
+        combined = _combined(wrong, stored, [dict(row.stats) for row in rows])
+        differences += [one for one in wrong if one not in combined]
         kept = {key: known for key, known in stored.items() if key not in together}
         whole = whole | kept | right
         whole = {key: whole[key] for key in info.features if key in whole}
-    return Recount(corrected, whole, differences, averaged)
+    return Recount(corrected, whole, differences, combined)
 
 
 def _corrected(
@@ -209,15 +209,15 @@ def _quantiles_of(material: Material) -> Stats:
     return {name: found[name] for name in QUANTILES}
 
 
-def _averaged(
+def _combined(
     wrong: list[Difference], stored: Mapping[str, Stats], episodes: list[dict[str, Stats]]
 ) -> list[Difference]:
-    """Differences of quantiles alone that are the mean of the episodes', as LeRobot writes them."""
+    """Differences of quantiles alone that are made of the episodes' by LeRobot's rules."""
     return [
         one
         for one in wrong
         if one.quantiles
-        and stats.quantiles_averaged(
+        and stats.quantiles_combined(
             stored[one.feature], [found.get(one.feature, {}) for found in episodes]
         )
     ]

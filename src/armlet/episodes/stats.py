@@ -195,7 +195,7 @@ def _quantile(target: float, below: NDArray[np.float64], edges: NDArray[np.float
 def aggregate(episodes: Sequence[Mapping[str, Stats]]) -> dict[str, Stats]:
     """Statistics of a dataset from those of its parts, feature by feature, weighted by count.
 
-    Quantiles are count-weighted means of the parts' (LeRobot through 0.6.1), not true quantiles.
+    Quantiles are count-weighted means of the parts', as LeRobot's were, not true quantiles.
     Raises DatasetError where a part lacks something, or parts are of different shapes.
     """
     features = dict.fromkeys(feature for stats in episodes for feature in stats)
@@ -271,8 +271,11 @@ def quantile_deviation(stored: Stats, right: Stats, slack: float = 0.02) -> str:
     return said
 
 
-def quantiles_averaged(stored: Stats, episodes: Sequence[Stats]) -> bool:
-    """Whether stored quantiles are the count-weighted means of the episodes', as LeRobot's are."""
+def quantiles_combined(stored: Stats, episodes: Sequence[Stats]) -> bool:
+    """Whether stored quantiles are made of the episodes' by LeRobot's rules, not of all rows.
+
+    Count-weighted means; since 0.6 the least of those up to the median and the largest above it.
+    """
     names = [name for name in QUANTILES if name in stored]
     if len(episodes) < 2 or any(problem(one) for one in episodes):
         return False
@@ -280,8 +283,14 @@ def quantiles_averaged(stored: Stats, episodes: Sequence[Stats]) -> bool:
         return False
     if len({one["mean"].shape for one in episodes}) > 1:
         return False
-    merged = _aggregate(episodes)
-    return not quantile_deviation(stored, merged, slack=1e-3)
+    means = _aggregate(episodes)
+    extremes = means | {
+        name: (np.min if QUANTILES[name] <= 0.5 else np.max)(
+            np.stack([one[name] for one in episodes]), axis=0
+        )
+        for name in names
+    }
+    return any(not quantile_deviation(stored, rule, slack=1e-3) for rule in (means, extremes))
 
 
 def dumps(statistics: Mapping[str, Stats]) -> bytes:
