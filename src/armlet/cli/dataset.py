@@ -155,7 +155,7 @@ def run_stats(args: argparse.Namespace) -> int:
             show(difference)
         if found.combined:
             show(
-                f"{len(found.combined)} feature(s): quantiles are made of the episodes', as LeRobot "
+                f"{len(found.combined)} feature(s): quantiles are made of episodes', as LeRobot "
                 "makes them; a policy that normalizes by QUANTILES sees other values"
             )
         if not found.differences and not (found.combined and args.write):

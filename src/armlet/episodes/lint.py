@@ -310,7 +310,7 @@ def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stat
 def _quantiles_off(
     found: stats.Stats, values: NDArray[np.float64], episodes: list[stats.Stats]
 ) -> str:
-    """Quantiles that are neither the data's nor made of the episodes' as LeRobot makes them."""
+    """Quantiles that are neither the data's nor made of the episodes' by LeRobot's rules."""
     said = stats.quantile_deviation(found, stats.vector_stats(values))
     return "" if said and stats.quantiles_combined(found, episodes) else said
 
