@@ -248,6 +248,15 @@ def test_a_burst_is_late_data(apart_ms, count):
     assert timings[-1] is Timing.IN_TIME
 
 
+def test_a_burst_that_is_blocked_on_its_way_is_late_data():
+    """What was lost on the way is repeated some seconds after the first came."""
+    first = [(START_NS + 3 * S + k * MS, START_NS + S + k * 10 * MS) for k in range(5)]
+    rest = [(START_NS + 5 * S + k * MS, START_NS + S + k * 10 * MS) for k in range(5, 430)]
+    timings = judge(steady(30, 10) + first + rest)
+    assert Timing.OFFSET not in timings
+    assert timings[-1] is Timing.IN_TIME
+
+
 def test_a_slow_machine_works_off_what_waited_and_refuses_none_of_it():
     """Away for 3 s, then 7 ms for each message of 10 ms: one more comes while two are taken."""
     punctuality, pauses = Punctuality(MAX_WAIT_S), Pauses()

@@ -74,6 +74,8 @@ class Punctuality:
         self._reorder_ns = round(reorder_s * 1e9)
         self._newest_ns: int | None = None
         self._run: tuple[int, int] | None = None
+        self._late_ns = 0
+        """Of the message before."""
         self._offset = True
         """Until a message is in time, nobody knows whose clock is right."""
 
@@ -90,6 +92,9 @@ class Punctuality:
 
     def _judge(self, stamp_ns: int, received_ns: int, own_ns: int) -> Timing:
         late_ns = received_ns - stamp_ns
+        # Later by so much than the one before: the way was blocked, and what waited may burst.
+        blocked = late_ns > self._late_ns + self._usual_ns
+        self._late_ns = late_ns
         if late_ns < -FUTURE_S * 1e9:
             return Timing.FUTURE
         if late_ns > PLAUSIBLE_S * 1e9:
@@ -101,7 +106,7 @@ class Punctuality:
             return Timing.IN_TIME
         if newest_ns is not None and stamp_ns < newest_ns - self._reorder_ns:
             self._offset = True
-        elif self._run is None:
+        elif self._run is None or blocked:
             self._run = stamp_ns, received_ns
         elif own_ns > self._usual_ns:  # what this program's own pause explains may come at any pace
             stamps_ns, took_ns = stamp_ns - self._run[0], received_ns - self._run[1]
