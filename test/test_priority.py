@@ -131,7 +131,8 @@ def test_an_ordinary_user_with_the_capability_gets_all_of_it():
 
 
 def check_ordinary(had, nice, realtime):
-    assert min(had["nice"]) == nice
+    # Without the right to it, what this suite itself was given (`nice make test`).
+    assert min(had["nice"]) == (nice or os.getpriority(os.PRIO_PROCESS, 0))
     assert had["effective"] == (nice < 0)
     if grouped():
         assert had["session"] == ("RAISED" if nice else "REFUSED")
