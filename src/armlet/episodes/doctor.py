@@ -413,7 +413,7 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
             where = layout.locate(root, path)
             if not where.exists():
                 continue
-            count, size = video.frame_count(where), video.frame_size(where)
+            count, size = video.extent(where)
         except DatasetError as error:
             yield Problem(str(error), FETCH)
             continue

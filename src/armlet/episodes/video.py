@@ -214,16 +214,14 @@ def _scheduling(thread: int) -> tuple[int, int] | None:
 
 def frame_count(path: Path) -> int:
     """Number of pictures in a file, from its index. Raises VideoError."""
+    return extent(path)[0]
+
+
+def extent(path: Path) -> tuple[int, tuple[int, int]]:
+    """Number of pictures in a file, and their height and width. Raises VideoError."""
     with open_mp4(path) as (container, stream):
-        if stream.frames:
-            return int(stream.frames)
-        return sum(packet.size > 0 for packet in container.demux(stream))
-
-
-def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width of a file's pictures. Raises VideoError."""
-    with open_mp4(path) as (_, stream):
-        return stream.height, stream.width
+        count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+        return int(count), (stream.height, stream.width)
 
 
 def describe(path: Path) -> dict[str, Any]:
