@@ -43,4 +43,8 @@ def pytest_runtest_protocol(item):
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     with (Path(tempfile.gettempdir()) / f"armlet-tests-{run}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            # Closing does not unlock it while a forked child has it open, however long that lives.
+            fcntl.flock(file, fcntl.LOCK_UN)
