@@ -261,7 +261,7 @@ def _stop(run, started, arms):
         return
     begun_s = time.monotonic()
     try:
-        started.director.trigger("servo_bus/stop")
+        started.director.stop()
     except DemoError as error:
         run.violations.append(f"stop: {error}")
         return

@@ -250,7 +250,7 @@ sys.stdin.read()
 
 def stopped_within_s(bus):
     begun_s = time.monotonic()
-    bus.director.trigger("servo_bus/stop")
+    bus.director.stop()
     return time.monotonic() - begun_s
 
 

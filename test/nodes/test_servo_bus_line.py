@@ -87,7 +87,7 @@ def test_a_stop_asked_for_while_the_bus_is_lost_happens_on_its_return(bench, bus
     bench.follower.hang_up()
     bus.wait_for_status("servo_bus: bus", "bus lost")
     with pytest.raises(DemoError, match="lost"):
-        bus.director.trigger("servo_bus/stop")
+        bus.director.stop()
     bench.follower.plug()
     bus.wait_for_status("servo_bus: bus", "not armed")
     assert torque(bench) == [0] * 6

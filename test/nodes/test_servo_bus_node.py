@@ -141,7 +141,7 @@ def test_a_trajectory_that_is_not_finite_is_refused_and_counted(bench, bus, bad)
 
 
 def test_stop_cuts_torque_and_set_torque_arms_again(bench, bus):
-    bus.director.trigger("servo_bus/stop")
+    bus.director.stop()
     assert torque(bench) == [0] * 6
     count = bus.seen.count("applied_joint_commands")
     states = bus.seen.count("joint_states")

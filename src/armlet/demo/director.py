@@ -37,6 +37,9 @@ ANSWER_S = 120.0
 # In simulated time conditions are looked at this often.
 LOOK_S = 0.05
 DRIVE_S = 10.0
+STOP_TRY_S = 5.0
+"""After this long without an answer a stop is asked for again."""
+
 COMMAND_S = 0.02
 
 Progress = Callable[[float], None]
@@ -45,6 +48,10 @@ Progress = Callable[[float], None]
 
 class DemoError(Exception):
     """The demo cannot go on; the message says which part did not answer."""
+
+
+class NoAnswerError(DemoError):
+    """A service is there and has not answered."""
 
 
 class _DirectorNode(InLockstep, Node):
@@ -81,6 +88,7 @@ class Director:
         rclpy.init()
         self._trouble = trouble
         self._node = _DirectorNode(name, simulated or lockstep is not None, lockstep)
+        self._clients: dict[str, Any] = {}
         self._turn: Turn | None = None
         if lockstep is not None:
             self._turn = self._node.take_turns("director", DIRECTOR)
@@ -187,6 +195,17 @@ class Director:
         """Call a Trigger service; its message. Raises DemoError if it fails or does not answer."""
         return self._answer(service, self.call(Trigger, service, Trigger.Request(), timeout_s))
 
+    def stop(self, timeout_s: float = ANSWER_S) -> str:
+        """Have the arm stop; the driver's message. Raises DemoError if it fails or does not answer.
+
+        DDS may lose an answer; a second request changes nothing, so it is asked for again.
+        """
+        tries = max(1, round(timeout_s / STOP_TRY_S))
+        for _ in range(tries - 1):
+            with contextlib.suppress(NoAnswerError):
+                return self.trigger("servo_bus/stop", STOP_TRY_S)
+        return self.trigger("servo_bus/stop", STOP_TRY_S)
+
     def set(self, service: str, value: bool) -> str:
         """Call a SetBool service; its message. Raises DemoError likewise."""
         return self._answer(service, self.call(SetBool, service, SetBool.Request(data=value)))
@@ -238,18 +257,22 @@ class Director:
 
     def call(self, kind: Any, service: str, request: Any, timeout_s: float = ANSWER_S) -> Any:
         """Call a service of any kind; its response. Raises DemoError if there is none."""
-        client = self._node.create_client(kind, service)
-        try:
-            if not client.wait_for_service(timeout_s):
-                raise DemoError(f"service {service} is not there")
-            done = threading.Event()
-            future = client.call_async(request)
-            future.add_done_callback(lambda _: done.set())
-            if not done.wait(timeout_s):
-                raise DemoError(f"service {service} did not answer within {timeout_s:.0f} s")
-            return future.result()
-        finally:
-            self._node.destroy_client(client)
+        client = self._client(kind, service)
+        if not client.wait_for_service(timeout_s):
+            raise DemoError(f"service {service} is not there")
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(timeout_s):
+            client.remove_pending_request(future)
+            raise NoAnswerError(f"service {service} did not answer within {timeout_s:.0f} s")
+        return future.result()
+
+    def _client(self, kind: Any, service: str) -> Any:
+        """A service's client, kept: an answer is lost if the server has not found it yet."""
+        if service not in self._clients:
+            self._clients[service] = self._node.create_client(kind, service)
+        return self._clients[service]
 
     @staticmethod
     def _answer(service: str, response: Any) -> str:

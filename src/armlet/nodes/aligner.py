@@ -231,7 +231,7 @@ class AlignerNode(ArmletNode):
 
     def _say_refused(self, name: str, why: str) -> None:
         self._refusals[name] = self.clock.seconds(), why
-        self.get_logger().error(f"{name}: {why}", throttle_duration_sec=5.0)
+        self.log_once(name, f"{name}: {why}")
 
     def _check_size(self, name: str, message: Any) -> None:
         """MessageError for a picture that is not of the size that the contract tells."""
@@ -289,7 +289,7 @@ class AlignerNode(ArmletNode):
         try:
             height, width = rgb(message).shape[:2]
         except (CameraError, MessageError) as error:
-            self.get_logger().error(f"{name}: {error}", throttle_duration_sec=2.0)
+            self.log_once(name, f"{name}: {error}")
             return
         codec = "jpeg" if isinstance(message, CompressedImage) else "raw"
         self._cameras[name] = Camera(name, height, width, codec=codec)

@@ -184,7 +184,7 @@ class FrameSubscriber:
                         raise MessageError(f"its stamp is no time: {message.header.stamp}")
                     stamp_ns = to_ns(message.header.stamp)
             except MessageError as error:
-                self._node.get_logger().error(f"{key}: {error}", throttle_duration_sec=2.0)
+                self._node.log_once(key, f"{key}: {error}")
                 return
             self._add(key, stamp_ns, message)
 

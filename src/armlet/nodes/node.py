@@ -31,6 +31,7 @@ from armlet.suggestions import did_you_mean
 from .clock import ClockPacer, Pacer, RosClock, TurnPacer
 from .inbox import GuardedInbox
 from .lockstep import InLockstep
+from .repeats import Repeats
 from .stamps import to_time
 from .urgent import Signals, UrgentServices
 
@@ -121,6 +122,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
         self._renamed: dict[str, str] = {}
         self._permanent: dict[Any, Any] = {}
         self._urgent: UrgentServices | None = None
+        self._repeats = Repeats()
         self.declare([AUTOSTART, LOCKSTEP, *settings])
         if self.value("lockstep") and self.clock.simulated:
             self.join_lockstep(Path(self.value("lockstep")))
@@ -133,6 +135,12 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
             self._autostart = self.create_timer(0.05, self._try_autostart, clock=steady)
         else:
             self.ready()
+
+    def log_once(self, topic: str, text: str, warning: bool = False) -> None:
+        """Log an error (or warning) that may come with every message, for as long as it comes."""
+        if self._repeats.is_news(topic, text, time.monotonic()):
+            logger = self.get_logger()
+            (logger.warning if warning else logger.error)(text)
 
     def declare(self, settings: Iterable[Setting]) -> None:
         """Declare parameters, with their ranges and descriptions."""
@@ -273,7 +281,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
         try:
             action()
         except NotReady as error:
-            self.get_logger().warning(f"cannot {what}: {error}", throttle_duration_sec=5.0)
+            self.log_once(what, f"cannot {what}: {error}", warning=True)
             return TransitionCallbackReturn.FAILURE
         except SetupError as error:
             self.get_logger().error(f"cannot {what}: {error}")

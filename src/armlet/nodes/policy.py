@@ -377,7 +377,7 @@ class PolicyNode(ArmletNode):
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
             self._counts["refused"] += isinstance(error, FloatingPointError)
             self._trouble = str(error)
-            self.get_logger().error(f"no action: {error}", throttle_duration_sec=2.0)
+            self.log_once("inference", f"no action: {error}")
         finally:
             self._busy_since_s = None
             self._report(frame, self.clock.seconds() - begun_s)
@@ -495,7 +495,7 @@ class PolicyNode(ArmletNode):
         if state != self._announced:
             self._announced = state
             if level == DiagnosticStatus.ERROR and self._fits is not False:
-                self.get_logger().error(text, throttle_duration_sec=2.0)
+                self.log_once("policy", text)
             self._publish_diagnostics()
 
     def _condition(self) -> tuple[bytes, str]:

@@ -396,7 +396,7 @@ class ServoBus(ArmletNode):
             )
             self._report_excess("joint_commands", self._control.excess)
         except CommandRefused as error:
-            self.get_logger().error(f"joint_commands refused: {error}", throttle_duration_sec=2.0)
+            self.log_once("joint_commands", f"joint_commands refused: {error}")
 
     def _on_trajectory(self, message: TrajectoryMessage) -> None:
         assert self._control is not None
@@ -409,14 +409,12 @@ class ServoBus(ArmletNode):
             self._control.follow(message.joint_names, motion, now_ns)
             self._report_excess("joint_trajectory", self._control.excess)
         except CommandRefused as error:
-            self.get_logger().error(f"joint_trajectory refused: {error}", throttle_duration_sec=2.0)
+            self.log_once("joint_trajectory", f"joint_trajectory refused: {error}")
 
     def _report_excess(self, topic: str, excess: str) -> None:
         if excess:
-            self.get_logger().warning(
-                f"{topic} is outside the calibrated range and clamped to it: {excess}",
-                throttle_duration_sec=5.0,
-            )
+            clamped = f"{topic} is outside the calibrated range and clamped to it: {excess}"
+            self.log_once(f"{topic} clamped", clamped, warning=True)
 
     @staticmethod
     def _parsed(control: Control, message: TrajectoryMessage, now_ns: int) -> Trajectory:

@@ -90,10 +90,10 @@ class Teleop(ArmletNode):
         ):
             self._refused += 1
             names = [name[:40] for name in message.name[:8]]
-            self.get_logger().error(
+            self.log_once(
+                "leader/joint_states",
                 f"leader/joint_states: expected positions, radians, of "
                 f"{list(self._teleoperation.joints)}, found {names} at {leader[:8].tolist()}",
-                throttle_duration_sec=2.0,
             )
             return
         self._last_ns = stamp_ns
