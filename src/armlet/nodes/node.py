@@ -138,9 +138,13 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
 
     def log_once(self, topic: str, text: str, warning: bool = False) -> None:
         """Log an error (or warning) that may come with every message, for as long as it comes."""
-        if self._repeats.is_news(topic, text, time.monotonic()):
-            logger = self.get_logger()
-            (logger.warning if warning else logger.error)(text)
+        if not self._repeats.is_news(topic, text, time.monotonic()):
+            return
+        # rclpy permits one severity for each line that logs.
+        if warning:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().error(text)
 
     def declare(self, settings: Iterable[Setting]) -> None:
         """Declare parameters, with their ranges and descriptions."""
