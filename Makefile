@@ -22,6 +22,9 @@ TORCH ?= $(if $(filter 3.11,$(SERIES)),$(shell grep '^torch==' constraints.txt))
 EXTRAS = ros,bag,plot,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)
 COMMA := ,
 
+# Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-newest test-oldest lint format checkpoint oracle clean
 
 demo: $(READY)

@@ -16,6 +16,9 @@ from hypothesis import settings
 settings.register_profile("armlet", deadline=None)
 settings.load_profile("armlet")
 
+# As many tests run as keep the cores busy: a library's own threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 HERE = Path(__file__).parent
 
 

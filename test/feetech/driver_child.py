@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 port, ending = sys.argv[1:]
-bus = Bus(port)
+bus = Bus(port, timeout_s=10.0)  # the emulated servos are as slow as this computer is busy
 bus.open()
 guardian = Guardian(port, 1_000_000, (1, 2))
 for servo in (1, 2):

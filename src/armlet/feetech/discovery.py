@@ -369,15 +369,15 @@ def _ask_all(
     if ids is None:
         ids, garbled = _call(path, baudrate, patience_s)
         guessed = range(MAX_ID + 1) if garbled else _USUAL_IDS
-    found = _identify_each(Bus(path, baudrate, _EXPECTED_TIMEOUT_S), ids)
+    found = _identify_each(Bus(path, baudrate, _EXPECTED_TIMEOUT_S), ids, _ATTEMPTS)
     rest = [id for id in guessed if id not in ids]
-    found |= _identify_each(Bus(path, baudrate, _GUESSED_TIMEOUT_S), rest)
+    found |= _identify_each(Bus(path, baudrate, _GUESSED_TIMEOUT_S), rest, 1)
     return [found[id] for id in sorted(found)]
 
 
-def _identify_each(bus: Bus, ids: Sequence[int]) -> dict[int, FoundServo]:
+def _identify_each(bus: Bus, ids: Sequence[int], pings: int) -> dict[int, FoundServo]:
     with bus:
-        each = [_identify(bus, id) for id in ids]
+        each = [_identify(bus, id) for id in ids if _answers(bus, id, pings)]
     return {servo.id: servo for servo in each if servo is not None}
 
 
@@ -399,21 +399,29 @@ def _call(path: str, baudrate: int, patience_s: float) -> tuple[list[int], bool]
     return sorted({packet.id for packet in packets if packet.id <= MAX_ID}), garbled
 
 
+def _answers(bus: Bus, id: int, pings: int) -> bool:
+    """Whether anything answers one of so many pings, if only garbled. Raises PortError."""
+    before = bus.counters
+    for _ in range(pings):
+        try:
+            bus.ping(id)
+        except NoReply:
+            # On a line in doubt the bus calls garbled answers no reply, too.
+            if _damaged(before, bus.counters):
+                return True
+        except CorruptReply:
+            return True
+        else:
+            return True
+    return False
+
+
 def _identify(bus: Bus, id: int) -> FoundServo | None:
-    """The servo with that id, None if nothing answers. Raises PortError.
+    """The servo with that id, which has answered; None if it no longer does. Raises PortError.
 
     Two servos with one id answer together: what comes is garbled, or the same answer twice. One
     ping need not show it, since their answers to it may be equal and overlap to the bit.
     """
-    start = bus.counters
-    try:
-        bus.ping(id)
-    except NoReply:
-        # On a line in doubt the bus calls garbled answers no reply, too.
-        if not _damaged(start, bus.counters):
-            return None
-    except CorruptReply:
-        pass
     model = firmware = None
     damaged = doubled = 0
     for _ in range(_LOOKS):
