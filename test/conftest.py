@@ -6,6 +6,7 @@ Tests that are about the wall clock (signals, killed processes, bytes on a real 
 
 import fcntl
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,11 @@ settings.load_profile("armlet")
 
 # As many tests run as keep the cores busy: a library's own threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell without job control has what it starts in the background ignore Ctrl-C, and so would the
+# programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 

@@ -323,7 +323,7 @@ def test_the_servos_that_answered_are_fresh_and_the_others_keep_their_age(armed,
 
 
 def test_a_joint_that_never_answered_is_not_a_number(emulated, clock):
-    driven = Driven(emulated, clock, {"answer_share": 1.0})
+    driven = Driven(emulated, clock)
     emulated.faults.dead.add(2)
     assert driven.cycle().sample is None, "the first reading has to be confirmed"
     sample = driven.cycle().sample

@@ -61,6 +61,8 @@ def test_train_on_what_is_no_dataset(capsys, tmp_path):
         ("serial", ["find-port"], "pip install pyserial"),
         ("rclpy", ["demo"], "pip install 'armlet[ros]'"),
         ("rclpy", ["up", "sim", "--duration", "1"], "pip install 'armlet[ros]'"),
+        ("torch", ["demo"], "pip install 'armlet[policy]'"),
+        ("torch", ["up", "sim", "--duration", "1"], "pip install 'armlet[policy]'"),
         ("torch", ["train", "--dataset", ".", "--output", "x"], "pip install 'armlet[policy]'"),
     ],
 )

@@ -60,7 +60,7 @@ def calibration(tmp_path, bus, **changes):
 def test_the_screen_of_an_arm_that_is_well(bus, tmp_path):
     file = calibration(tmp_path, bus)
     options = ("--port", bus.port, "--calibration", str(file), "--camera", "pattern")
-    with TerminalSession("doctor", *options, columns=110, rows=50) as session:
+    with TerminalSession("doctor", *options, columns=110, rows=80) as session:
         assert session.wait_end() == 0
         screen = session.screen()
         assert session.colour_at("✓") == "green"

@@ -18,6 +18,8 @@ from armlet.align import grid_index, grid_ns
 from armlet.arm import SO101_JOINTS
 from armlet.nodes.messages import rgb, to_ns
 
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
 FPS = 30
 TOPICS = {
     "joint_states": JointState,

@@ -7,6 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+from .missing import require
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
@@ -37,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.demo.stages import record_only, whole_demo
     from armlet.demo.terminal import Terminal
 
+    if not args.record_only:
+        require("torch")
     terminal = Terminal()
     plan = DemoPlan(
         output=args.output,

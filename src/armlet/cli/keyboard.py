@@ -52,6 +52,8 @@ class Keyboard:
                 raise EOFError("the terminal is gone") from error
             if not typed:
                 raise EOFError("the terminal is gone")
+            # Python 3.12.0 and 3.12.1 have Enter come as the key itself does.
+            typed = typed.replace("\r", "\n")
             self._pressed = [] if typed.startswith("\x1b") else list(typed)
         return self._pressed.pop(0) if self._pressed else ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 _EXTRAS = {
     "torch": "policy",
     "safetensors": "policy",
@@ -40,3 +42,10 @@ def how_to_install(error: ModuleNotFoundError) -> str | None:
     else:
         return None
     return f"the Python package {package} is not installed: pip install {wanted}"
+
+
+def require(*packages: str) -> None:
+    """ModuleNotFoundError if one is not installed: asked before nodes end with a traceback each."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)

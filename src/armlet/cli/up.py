@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from typing import TYPE_CHECKING
+
+from .missing import require
 
 if TYPE_CHECKING:
     from armlet.bringup import Graph
@@ -50,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     except BringupError as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2
-    # Asked here, or every node of the graph would end with a traceback of its own.
-    if importlib.util.find_spec("rclpy") is None:
-        raise ModuleNotFoundError("No module named 'rclpy'", name="rclpy")
+    require("rclpy")
+    if any(spec.executable == "policy" for spec in nodes):
+        require("torch")
     from armlet.supervisor import Supervisor
 
     return Supervisor(nodes).run(args.duration)
