@@ -1,7 +1,8 @@
 """How the suite is shared out when it runs on two cores (`make test`).
 
 Tests that are about the wall clock (signals, killed processes, bytes on a real line) bear the mark
-`wall_clock`. They come last, one after the other, and while one of them runs no other test does.
+`wall_clock`. They come last, in two lanes, as they mostly wait: one at a time in each, and while
+one of them runs no test without the mark does.
 """
 
 import fcntl
@@ -26,34 +27,39 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
+LANES = 2
+LANE = pytest.StashKey[int | None]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """File by file, so that what a module sets up is set up once."""
+    by_clock = sorted({item.path for item in items if item.get_closest_marker("wall_clock")})
     for item in items:
-        alone = item.get_closest_marker("wall_clock") is not None
-        group = "wall clock" if alone else str(item.path.relative_to(HERE))
+        item.stash[LANE] = None
+        group = str(item.path.relative_to(HERE))
+        if item.get_closest_marker("wall_clock"):
+            item.stash[LANE] = by_clock.index(item.path) % LANES
+            group = f"wall clock {item.stash[LANE]}"
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_place)
 
 
 def _place(item):
     """Modules that run whole graphs first, as they take longest; the wall clock's last."""
-    if item.get_closest_marker("wall_clock"):
+    if item.stash[LANE] is not None:
         return 2
     return 0 if item.path.parent.name == "nodes" else 1
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Nothing else of this run goes on while a test by the wall clock does, or its set-up."""
-    is_alone = item.get_closest_marker("wall_clock") is not None
+    """One test has a lane of the wall clock to itself; or those without the mark have them all."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    with (Path(tempfile.gettempdir()) / f"armlet-tests-{run}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
-        try:
-            return (yield)
-        finally:
-            # Closing does not unlock it while a forked child has it open, however long that lives.
-            fcntl.flock(file, fcntl.LOCK_UN)
+    with (Path(tempfile.gettempdir()) / f"armlet-tests-{run}.lock").open("w+") as file:
+        # Locks of bytes are the process's: a forked child neither has nor keeps them.
+        if item.stash[LANE] is None:
+            fcntl.lockf(file, fcntl.LOCK_SH, LANES)
+        else:
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, item.stash[LANE])
+        return (yield)

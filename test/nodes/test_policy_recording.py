@@ -38,7 +38,7 @@ def holds(graph):
     """The arm holds, and goes on holding."""
     graph.wait_for_status("servo_bus: bus", "holding")
     applied, count = graph.seen.latest("applied_joint_commands"), len(chunks(graph))
-    graph.let_pass(2.0)
+    graph.let_pass(1.0)
     np.testing.assert_array_equal(graph.seen.latest("applied_joint_commands"), applied)
     assert len(chunks(graph)) == count
 
@@ -50,7 +50,7 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(policy_gr
         graph.wait_for_status("recorder: dataset", "file")
         graph.wait_for_status("policy: inference", "the recorder cannot record")
         assert "file" in graph.seen.messages()["policy: inference"]
-        graph.let_pass(3.0)
+        graph.let_pass(1.0)
         assert chunks(graph) == []
         with pytest.raises(DemoError, match="cannot record"):
             graph.director.set("policy/set_running", True)

@@ -46,15 +46,15 @@ def record(root, checkpoint):
         graph.wait_for_status("recorder: dataset", "idle")
         graph.wait_for_status("policy: inference", "paused")
         director.trigger("sim_bench/reset")
-        graph.let_pass(1.0)
+        graph.let_pass(0.5)
         director.trigger("recorder/start_recording")
         director.trigger("sim_bench/demonstrate")
-        graph.let_pass(1.5)
+        graph.let_pass(1.2)
         director.trigger("recorder/stop_recording")
         director.set("teleop/set_engaged", False)
         director.set("policy/set_running", True)
         director.trigger("recorder/start_recording")
-        graph.let_pass(1.5)
+        graph.let_pass(1.2)
         director.trigger("recorder/stop_recording")
 
 
