@@ -14,6 +14,7 @@ from armlet.bringup import (
     BringupError,
     NodeSpec,
     command,
+    discovery,
     fastdds_profile,
     graph,
     parameter_file,
@@ -81,6 +82,21 @@ def test_raw_pictures_bring_their_fast_dds_profile(monkeypatch):
     assert (aligner["front.topic"], aligner["front.type"]) == ("front/image_raw", "raw")
     monkeypatch.setenv(FASTDDS_VARIABLE, "mine.xml")
     assert all(not spec.environment for spec in graph("sim").nodes({"raw": "true"}))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"},
+        {"ROS_LOCALHOST_ONLY": "0"},
+        {"ROS_STATIC_PEERS": "192.0.2.7"},
+        {"ROS_DISCOVERY_SERVER": "192.0.2.7:11811"},
+    ],
+)
+def test_nodes_are_found_from_this_computer_only_unless_somebody_chose(chosen):
+    assert discovery({}) == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    assert discovery(dict.fromkeys(chosen, "")) == discovery({})
+    assert discovery(chosen) == {}
 
 
 def policy(name="policy", **given):

@@ -21,6 +21,14 @@ from armlet.suggestions import did_you_mean
 
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
 FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+DISCOVERY_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+# Whoever has set one of these has chosen which computers find the nodes.
+_DISCOVERY_CHOICES = (
+    DISCOVERY_VARIABLE,
+    "ROS_LOCALHOST_ONLY",
+    "ROS_STATIC_PEERS",
+    "ROS_DISCOVERY_SERVER",
+)
 
 
 class BringupError(ValueError):
@@ -109,6 +117,15 @@ def parameter_file(spec: NodeSpec) -> Path:
 def fastdds_profile() -> Path:
     """The shipped Fast DDS profile with room for raw pictures."""
     return share_directory() / "config" / "fastdds.xml"
+
+
+def discovery(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables by which only this computer finds the nodes; empty if somebody has chosen.
+
+    Whoever finds them can command the arm, stop it and forge what it sends.
+    """
+    chosen = any(environment.get(name) for name in _DISCOVERY_CHOICES)
+    return {} if chosen else {DISCOVERY_VARIABLE: "LOCALHOST"}
 
 
 def command(spec: NodeSpec, directory: Path) -> list[str]:

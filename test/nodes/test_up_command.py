@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,21 @@ def on(bench, tmp_path):
     read_until(process, "follower on")
     assert torque(bench) == [1] * 6
     return process
+
+
+def environment_of(pid):
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+def test_only_this_computer_finds_the_nodes_unless_somebody_chose(bench, tmp_path, monkeypatch):
+    """At c8b7d8f the whole subnet did: anyone there could command the arm."""
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE")
+    process = on(bench, tmp_path)
+    node = environment_of(child(process, "servo_bus"))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=GUARD_S)
+    assert node.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
 
 
 def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(bench, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from armlet.bringup import GRAPHS, BringupError, graph
+    from armlet.bringup import DISCOVERY_VARIABLE, GRAPHS, BringupError, discovery, graph
 
     if args.list:
         for each in GRAPHS.values():
@@ -56,6 +57,13 @@ def run(args: argparse.Namespace) -> int:
         require("torch")
     from armlet.supervisor import Supervisor
 
+    if local := discovery(os.environ):
+        os.environ.update(local)
+        print(
+            "armlet up: the nodes are reachable from this computer only; for the whole network, "
+            f"export {DISCOVERY_VARIABLE}=SUBNET",
+            flush=True,
+        )
     return Supervisor(nodes).run(args.duration)
 
 

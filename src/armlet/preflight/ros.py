@@ -86,7 +86,7 @@ def discovery(environment: Mapping[str, str]) -> Iterator[Finding]:
     elif reach or environment.get("ROS_LOCALHOST_ONLY") == "1":
         yield ok("discovery", reach or "this machine only (ROS_LOCALHOST_ONLY=1)")
     else:
-        found = "whole subnet: others in the network can command the arm"
+        found = "whole subnet, unless `armlet up` starts it: others there can command the arm"
         yield note("discovery", found, "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
 
 
