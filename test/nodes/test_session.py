@@ -21,6 +21,9 @@ from armlet.nodes.messages import diagnostic
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
 
+# For a person at a terminal time does not wait, nor does it for the graph beside.
+pytestmark = pytest.mark.wall_clock
+
 # Before the graph is there.
 
 

@@ -10,6 +10,8 @@ from armlet.sim.kinematics import GRIPPER_OPEN, HOME, tip_position
 from armlet.sim.scene import target_point
 
 IDS = (1, 2, 3, 4, 5, 6)
+# Of real time: the emulated servos are as slow as this computer is busy.
+LONG_S = 60.0
 PRESENT = REGISTERS["Present_Position"]
 GOAL = REGISTERS["Goal_Position"]
 TICK = 0.0016  # radians
@@ -68,7 +70,7 @@ def test_the_arms_start_at_home_with_their_goals_there(bench):
 def test_what_a_program_reads_on_the_wire_is_the_motion(bench, clock, tmp_path):
     bench.play(lambda t: HOME + 0.1 * t)
     clock.advance(1.0)
-    with Bus(str(tmp_path / "leader")) as bus:
+    with Bus(str(tmp_path / "leader"), timeout_s=LONG_S) as bus:
         radians = ticks_to_radians(read_ticks(bus), LEADER)
     assert radians[:5] == pytest.approx(HOME[:5] + 0.1, abs=TICK)
     assert bench.leader_joints == pytest.approx(HOME + 0.1, abs=TICK)
@@ -95,7 +97,8 @@ def test_the_hand_cannot_push_past_the_stops(bench, clock):
 def test_a_demonstration_teleoperated_over_the_wire_touches_the_target(bench, clock):
     target = bench.place_target(np.array([0.26, -0.07]))
     far = bench.reach_error_m
-    with Bus(bench.leader.port) as leader, Bus(bench.follower.port) as follower:
+    ports = (bench.leader.port, bench.follower.port)
+    with Bus(ports[0], timeout_s=LONG_S) as leader, Bus(ports[1], timeout_s=LONG_S) as follower:
         for id in IDS:
             follower.write(id, REGISTERS["Torque_Enable"], 1)
         duration_s = bench.demonstrate()
@@ -159,7 +162,7 @@ def test_links_appear_and_go(tmp_path):
 
 
 def test_it_runs_on_real_time_and_a_paced_line():
-    with Bench(size=(64, 64)) as bench, Bus(bench.leader.port) as bus:
+    with Bench(size=(64, 64)) as bench, Bus(bench.leader.port, timeout_s=LONG_S) as bus:
         moved = threading.Event()
         bench.play(lambda t: HOME + np.array([min(t, 0.2), 0, 0, 0, 0, 0]))
         start = read_ticks(bus)
