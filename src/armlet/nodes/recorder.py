@@ -478,6 +478,8 @@ class Recorder(ArmletNode):
             return DiagnosticStatus.OK, "waiting for frames"
         if refusal:
             return DiagnosticStatus.WARN, f"idle, and cannot record: {refusal}"
+        if not self._last_frame_ns:
+            return DiagnosticStatus.OK, "waiting for frames"
         return DiagnosticStatus.OK, "idle"
 
     def diagnostics(self) -> list[DiagnosticStatus]:
