@@ -139,3 +139,14 @@ def test_a_policy_by_another_clock_says_so(case, tmp_path):
         running([NodeSpec("policy", "policy", told)]),
     ):
         assert frames.wait("policy: inference", words) == ERROR
+
+
+def test_degrees_from_another_driver_are_not_recorded_as_radians(tmp_path):
+    """Small angles too: the aligner lets through what some joint of some arm might mean."""
+    degrees = np.array([6.0, -5.0, 7.0, -4.5, 6.5, 0.0])
+    root = tmp_path / "set"
+    with PublishedFrames(contract(), degrees) as frames, running([recorder(root, FILE)]) as graph:
+        frames.wait(STATUS, "idle")
+        graph.director.trigger("recorder/start_recording")
+        assert frames.wait(STATUS, "looks like degrees") == ERROR
+    assert not (root / "meta/info.json").is_file() or not Dataset(root).episodes

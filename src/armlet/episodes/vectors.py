@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from armlet.arm import calibration as calibrations
 from armlet.arm.calibration import Calibration, CalibrationError
 from armlet.arm.joints import joint_names
+from armlet.arm.plausible import Reach
 from armlet.arm.units import JointUnits, Vector, converter, unit_of
 from armlet.contract import Contract, JointUnit
 
@@ -26,7 +28,10 @@ class Vectors:
     def __init__(self, frames: Contract, calibration: Calibration, units: JointUnits):
         self._state = converter(frames.state_names, calibration)
         self._action = converter(frames.action_names, calibration)
-        self._units = units
+        self._reaches = {
+            names: Reach(names, calibration) for names in (frames.state_names, frames.action_names)
+        }
+        self._frames, self._units = frames, units
         unknown = [j for j in calibration if j not in joint_names(frames.vector_names)]
         if unknown:
             raise CalibrationError(
@@ -43,9 +48,21 @@ class Vectors:
         )
 
     def state(self, radians: ArrayLike) -> Vector:
-        """Positions (n,) in the order of the contract's state names, dataset units."""
+        """Positions (n,) in the order of the contract's state names, dataset units.
+
+        Raises ValueError for positions that no servo of these joints can read: another unit.
+        """
+        self._require(self._frames.state_names, radians)
         return self._state.radians_to_dataset(radians, self._units)
 
     def action(self, radians: ArrayLike) -> Vector:
-        """Commands (n,) in the order of the contract's action names, dataset units."""
+        """Commands (n,) in the order of the contract's action names, dataset units.
+
+        Raises ValueError as `state` does.
+        """
+        self._require(self._frames.action_names, radians)
         return self._action.radians_to_dataset(radians, self._units)
+
+    def _require(self, names: tuple[str, ...], radians: ArrayLike) -> None:
+        if refusal := self._reaches[names].refusal(np.asarray(radians, np.float64)):
+            raise ValueError(refusal)
