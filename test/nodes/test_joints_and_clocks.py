@@ -121,32 +121,45 @@ def test_a_recorder_by_another_clock_says_so_and_does_not_start(case, tmp_path):
         record(graph, frames, tmp_path / "set")
 
 
-@pytest.mark.parametrize("case", CLOCKS)
-def test_a_policy_by_another_clock_says_so(case, tmp_path):
+def policy(folder):
+    """A policy of random weights."""
     pytest.importorskip("torch", reason="the policy extra is not installed")
     from bench_policies import save_random
 
-    robot_s, late_s, words = CLOCKS[case]
     told = {
-        "checkpoint": str(save_random(tmp_path / "checkpoint")),
+        "checkpoint": str(save_random(folder / "checkpoint")),
         "calibration_file": str(FILE),
         "joint_units": "degrees",
         "threads": 1,
     }
+    return NodeSpec("policy", "policy", told)
+
+
+@pytest.mark.parametrize("case", CLOCKS)
+def test_a_policy_by_another_clock_says_so(case, tmp_path):
+    robot_s, late_s, words = CLOCKS[case]
     live = contract(cameras=("front", "wrist"))
     with (
         PublishedFrames(live, RADIANS, robot_s, late_s) as frames,
-        running([NodeSpec("policy", "policy", told)]),
+        running([policy(tmp_path)]),
     ):
         assert frames.wait("policy: inference", words) == ERROR
 
 
+# Small angles: the aligner lets through what some joint of some arm might mean.
+DEGREES = np.array([6.0, -5.0, 7.0, -4.5, 6.5, 0.0])
+
+
 def test_degrees_from_another_driver_are_not_recorded_as_radians(tmp_path):
-    """Small angles too: the aligner lets through what some joint of some arm might mean."""
-    degrees = np.array([6.0, -5.0, 7.0, -4.5, 6.5, 0.0])
     root = tmp_path / "set"
-    with PublishedFrames(contract(), degrees) as frames, running([recorder(root, FILE)]) as graph:
+    with PublishedFrames(contract(), DEGREES) as frames, running([recorder(root, FILE)]) as graph:
         frames.wait(STATUS, "idle")
         graph.director.trigger("recorder/start_recording")
         assert frames.wait(STATUS, "looks like degrees") == ERROR
     assert not (root / "meta/info.json").is_file() or not Dataset(root).episodes
+
+
+def test_a_policy_does_not_act_on_degrees(tmp_path):
+    live = contract(cameras=("front", "wrist"))
+    with PublishedFrames(live, DEGREES) as frames, running([policy(tmp_path)]):
+        frames.wait("policy: inference", "they are degrees, publish radians")

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.align import Arrivals, grid_index
 from armlet.arm import CalibrationError
 from armlet.arm import calibration as calibrations
+from armlet.arm.plausible import Reach
 from armlet.arm.units import converter, joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
@@ -403,8 +404,11 @@ class PolicyNode(ArmletNode):
 
     def _observation(self, frame: LiveFrame) -> Observation:
         try:
-            convert = converter(frame.contract.state_names, self._calibration)
-            state = convert.radians_to_dataset(frame.state(), self._units)
+            names, radians = frame.contract.state_names, frame.state()
+            if refusal := Reach(names, self._calibration).refusal(radians):
+                raise ValueError(refusal)
+            convert = converter(names, self._calibration)
+            state = convert.radians_to_dataset(radians, self._units)
             return Observation(state.astype(np.float32), frame.images(), self.value("task"))
         except _UNUSABLE as error:
             raise MessageError(f"the frame cannot be used: {error}") from error
