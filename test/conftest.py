@@ -5,6 +5,7 @@ Tests that are about the wall clock (signals, killed processes, bytes on a real 
 one of them runs no test without the mark does.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -63,3 +64,47 @@ def pytest_runtest_protocol(item):
         else:
             fcntl.lockf(file, fcntl.LOCK_EX, 1, item.stash[LANE])
         return (yield)
+
+
+# --- ROS domains --------------------------------------------------------------------------------
+
+# Linux's range of ephemeral ports leaves so many; 0 is everybody's.
+DOMAINS = range(1, 102)
+
+
+@contextlib.contextmanager
+def free_domain():
+    """A ROS domain that no other test on this computer uses meanwhile."""
+    for domain in DOMAINS:
+        path = Path(tempfile.gettempdir()) / f"armlet-test-domain-{domain}.lock"
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain
+            return
+    raise RuntimeError(f"all domains {DOMAINS} are taken by other tests; wait for them to end")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def private_domain():
+    """A domain for each module and process, on loopback only: nodes of two tests never meet."""
+    names = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+    before = {name: os.environ.get(name) for name in names}
+    with free_domain() as domain:
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        yield domain
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture
+def empty_domain():
+    """One more domain, in which nobody is."""
+    with free_domain() as domain:
+        yield domain

@@ -133,31 +133,18 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install 'armlet[ro
 
 
 @pytest.fixture(scope="module")
-def bench():
-    """The emulated follower's servo_bus, no cameras, in a domain of its own."""
-    names = {
-        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 53) % 101),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    }
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    try:
-        from node_processes import running
+def bench(private_domain):
+    """The emulated follower's servo_bus, no cameras."""
+    from node_processes import running
 
-        with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
-            nodes = graph("teleop").nodes(
-                {"emulated": "true", "bench_directory": folder, "use_sim_time": "false"}
-            )
-            wanted = [n for n in nodes if n.label in ("sim_bench", "servo_bus")]
-            with running(wanted) as started:
-                started.wait("joints", lambda: started.seen.count("applied_joint_commands") > 20)
-                yield started
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
+    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
+        nodes = graph("teleop").nodes(
+            {"emulated": "true", "bench_directory": folder, "use_sim_time": "false"}
+        )
+        wanted = [n for n in nodes if n.label in ("sim_bench", "servo_bus")]
+        with running(wanted) as started:
+            started.wait("joints", lambda: started.seen.count("applied_joint_commands") > 20)
+            yield started
 
 
 def started(*words):
@@ -201,10 +188,11 @@ def off_in_time(rows, stamps, sent):
     )
 
 
-def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, private_domain):
+def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, empty_domain, monkeypatch):
     """As on `armlet up`; replay is a program that simulated time does not wait for."""
     from node_processes import running
 
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(empty_domain))
     rows = recorded(tmp_path / "set")
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
         nodes = graph("teleop").nodes({"emulated": "true", "bench_directory": folder})
@@ -277,14 +265,14 @@ def test_without_torque_it_gives_up(bench, tmp_path):
         bench.director.set("servo_bus/set_torque", True)
 
 
-def test_nobody_there(tmp_path):
+def test_nobody_there(tmp_path, empty_domain):
     recorded(tmp_path / "set")
     process = subprocess.run(
         [sys.executable, "-c", COMMAND, "replay", tmp_path / "set", "--episode", "0"],
         capture_output=True,
         text=True,
         timeout=GUARD_S,
-        env={**os.environ, "ROS_DOMAIN_ID": str(1 + (os.getpid() + 71) % 101)},
+        env={**os.environ, "ROS_DOMAIN_ID": str(empty_domain)},
     )
     assert process.returncode == 1
     assert "is servo_bus running and active" in process.stderr
