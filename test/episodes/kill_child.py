@@ -1,9 +1,9 @@
 """Kills recorders at random instants. usage: kill_child.py OUT KILLS [SEED]
 
 For each n below KILLS forks a recorder of OUT/n that makes episode after episode as fast as it
-can, one camera in JPEGs and one in RGB, and sends it SIGKILL at a random instant. A frame's
-number is painted into its pictures. Writes OUT/n.json: frames that `add_frame` had returned from,
-episodes that `finish_episode` had.
+can, one camera in JPEGs and one in RGB, and sends it SIGKILL at a random instant: once it has told
+of a random number of frames, and a moment later. A frame's number is painted into its pictures.
+Writes OUT/n.json: frames that `add_frame` had returned from, episodes that `finish_episode` had.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from made_episodes import CONTRACT, counted, frame, jpeg
 from armlet.episodes import DatasetWriter
 
 LENGTH = 40
+LONGEST = 4 * LENGTH
 _TOLD = struct.Struct("<II")
 
 
@@ -47,6 +48,11 @@ def record_for_ever(root: Path, told: mmap.mmap) -> None:
             writer.finish_episode()
 
 
+def _told_frames(told: mmap.mmap) -> int:
+    episodes, frames = _TOLD.unpack(told[:])
+    return int(episodes) * LENGTH + int(frames)
+
+
 def main(out: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     for number in range(100):
@@ -59,7 +65,12 @@ def main(out: Path, kills: int, seed: int) -> None:
                 record_for_ever(out / f"{kill:03d}", told)
             finally:
                 os._exit(1)
-        time.sleep(rng.uniform(0.01, 0.6))
+        wanted = rng.randrange(LONGEST)
+        while _told_frames(told) < wanted:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                raise SystemExit(f"recorder {kill} ended by itself")
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.005))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:

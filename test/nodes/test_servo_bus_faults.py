@@ -113,7 +113,7 @@ def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(line, tmp_p
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         assert torque(line) == [0] * 6
-        assert process.stderr.read().count("a fault of our own") == 1
+        assert process.stderr.read().count("RuntimeError: a fault of our own") == 1
     finally:
         process.kill()
         process.communicate()
