@@ -77,12 +77,12 @@ def test_the_screen_of_an_arm_in_trouble_names_a_fix_for_each(bus):
     bus.faults.errors[4] = ErrorBit.OVERLOAD
     bus.faults.dead = {6}
     bus.servos[3].poke(REGISTERS["Torque_Enable"], 1)
-    with TerminalSession("doctor", "--port", bus.port, columns=170, rows=55) as session:
+    with TerminalSession("doctor", "--port", bus.port, columns=170, rows=90) as session:
         assert session.wait_end() == 1
         screen = session.screen()
         assert session.colour_at("✗") == "red"
     print("\n".join(screen))
-    marked = [at for at, line in enumerate(screen) if line.startswith((" ✗", " !"))]
+    marked = [at for at, line in enumerate(screen) if line.strip().startswith(("✗ ", "! "))]
     assert len(marked) >= 3
     assert all("→ " in screen[at + 1] or "→ " in screen[at + 2] for at in marked)
     text = " ".join(screen)

@@ -151,7 +151,7 @@ def decompressed(coding: str, content: bytes, size: int) -> bytes:
 
 
 def zstd() -> Any:
-    """The zstd module that rosbags brings."""
+    """The zstd module of Python 3.14, or what stands for it before."""
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     return importlib.import_module(name)
 
