@@ -180,7 +180,8 @@ class Run:
                 finally:
                     self.record.pulse.stop()
         after = _left_open()
-        if after != before:
+        # Fewer are what earlier tests had left to Python, which has collected it meanwhile.
+        if any(now > then for now, then in zip(after, before, strict=True)):
             self.record.violate("hangs", f"left open: {before} before, {after} after")
         return self.record
 

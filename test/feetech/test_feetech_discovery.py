@@ -205,7 +205,7 @@ def test_a_lost_reply_makes_no_servo_double():
 
 
 def test_a_port_another_program_has_is_left_alone():
-    with EmulatedBus((1,)) as bus, Bus(bus.port) as mine:
+    with EmulatedBus((1,)) as bus, Bus(bus.port, timeout_s=60.0) as mine:
         answer = probe(bus.port, [1])
         assert answer.in_use and not answer.servos and "in use" in answer.problem
         assert mine.ping(1) == 777
