@@ -425,14 +425,16 @@ def test_a_disk_that_fills(bench, small_disk):
         bench.stop("small")
     ballast.unlink()
 
-    # It is full from one moment to the next: nothing can be saved, and nothing is lost.
+    # It is full from one moment to the next: nothing can be saved, and nothing is lost. Or it was
+    # seen to run short just before, and the episode is saved.
+    before = len(Dataset(root).episodes)
     bench.start("small")
     bench.frames(15)
     bench.from_now_on()
     fill(small_disk, 0)
     bench.says(small="recording ended.*(No space left on device|disk short)")
     finished = len(Dataset(root).episodes)
-    assert finished >= 1, "what was finished loads on a full disk"
+    assert finished >= before, "what was finished loads on a full disk"
     with pytest.raises(DemoError, match=r"No space left|disk short"):
         bench.start_once("small")
     ballast.unlink()
@@ -440,8 +442,8 @@ def test_a_disk_that_fills(bench, small_disk):
     bench.frames(10)
     bench.stop("small")
     episodes = Dataset(root).episodes
-    assert len(episodes) >= finished + 2, "the one that was left, and one more"
-    assert f"recovered episode {finished}" in bench.graph.said()
+    assert len(episodes) >= before + 2, "the one that the full disk ended, and one more"
+    assert finished > before or f"recovered episode {finished}" in bench.graph.said()
     assert check(root) == []
 
 
