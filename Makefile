@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := src test launch executables benchmarks .ci setup.py
 TESTS ?=
-# Half of a run is waiting: for pictures, for what a person would do, for nodes to find each other.
-PYTEST := -m pytest --numprocesses 5 --dist loadgroup --no-loadscope-reorder
+# A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other. Five
+# at a time are quicker, and tests that look at real time then fail now and then.
+PYTEST := -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 # constraints.txt holds one set of versions; these two are the ends of the ranges in pyproject.toml,
 # for any Python and in an environment of their own: PYTHON=python3.13 make test-newest.
