@@ -136,9 +136,9 @@ def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
         )
         told = bus.seen.status()["servo_bus: bus"]
         share = (int(told["unread"]) - unread) / (int(told["cycles"]) - cycles)
-        # 47 % would if nothing was asked again; a busy computer asks less often. How close to none
-        # it comes is measured where nothing else runs: test/arm/fault_campaign.py.
-        assert share < 0.4, f"{share:.1%} of the cycles lack a joint"
+        # 47 % would if nothing was asked again. How close to none it comes is measured where
+        # nothing else runs: test/arm/fault_campaign.py.
+        assert share < 0.25, f"{share:.1%} of the cycles lack a joint"
         assert int(told["retries"]) > 0
         assert "holding" in bus.seen.messages()["servo_bus: bus"]
 
