@@ -176,6 +176,29 @@ def test_a_real_time_thread_that_does_not_sleep_becomes_ordinary():
     assert "did not sleep" in done.stderr
 
 
+# A search that never ends, in which no other thread of Python's is run.
+HOLD = """
+import re, threading
+from armlet.priority import bound_realtime, raise_thread
+bound_realtime()
+def hold():
+    raise_thread(5)
+    print("holds", flush=True)
+    re.match("(a*)*b", "a" * 60)
+thread = threading.Thread(target=hold)
+thread.start()
+thread.join()
+"""
+
+
+@AS_ROOT
+def test_the_kernel_ends_a_process_whose_real_time_thread_lets_nobody_take_that_away():
+    command = [sys.executable, "-c", HOLD]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG_S)
+    assert done.stdout == "holds\n"
+    assert done.returncode == -signal.SIGKILL
+
+
 TURNS = """
 import sys, threading
 from armlet.priority import raise_thread

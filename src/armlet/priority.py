@@ -28,6 +28,9 @@ _PAUSE_S = 0.12
 _AWAKE_S = 0.5
 """A real-time thread that has not slept for so much processor time is no longer one."""
 
+_AWAKE_LIMIT_S = 5.0
+"""And after so much the kernel ends its process: its main thread could not act on the signal."""
+
 _SWITCH_S = 0.0005
 """Python lets a thread run for 5 ms while another waits for the interpreter: half a control cycle,
 and a real-time thread waits as long as any other."""
@@ -129,10 +132,13 @@ def autogroup_enabled() -> bool:
 def raise_thread(realtime: int, inherited: bool = False) -> int:
     """Run the calling thread by SCHED_RR at this priority, or as much of it as is permitted.
 
+    Only for a thread whose every wait is known. Never for those of a library: Fast DDS's threads
+    spin while one of another process is not run, which they, being real-time, do not let run.
+
     A thread that does not sleep for half a second of processor time goes back to ordinary, with a
-    message, so that a fault here cannot stop the computer. inherited: threads and processes that
-    this one starts are real-time too. Other threads give the interpreter up sooner from now on,
-    whether that is permitted or not.
+    message; where even that can't be done the kernel ends the process after five. So a fault here
+    cannot stop the computer. inherited: threads and processes that this one starts are real-time
+    too. Other threads give the interpreter up sooner from now on, whether that is permitted or not.
 
     Returns:
         The priority it has now, 0: not permitted.
@@ -143,55 +149,28 @@ def raise_thread(realtime: int, inherited: bool = False) -> int:
         return 0
     bound_realtime()
     policy = os.SCHED_RR if inherited else os.SCHED_RR | os.SCHED_RESET_ON_FORK
-    return granted if _schedule(0, policy, granted) else 0
-
-
-def raise_those_it_waits_for(realtime: int) -> int:
-    """Run what a real-time thread may have to wait for by SCHED_RR too, at a lower priority.
-
-    That is the main thread, whose executor holds Python's interpreter lock at times, and the
-    threads that are not Python's, which hold the locks of DDS: an ordinary thread that is put aside
-    with such a lock in its hands keeps the real-time thread waiting for as long as it is not run.
-    Python's other threads are left as they are: they sleep. For a thread that is real-time itself,
-    in a program whose main thread sleeps most of the time.
-
-    Returns:
-        The priority they have now, 0: not permitted.
-    """
-    granted = min(realtime, realtime_limit())
-    if granted <= 0:
-        return 0
-    asleep = {each.native_id for each in threading.enumerate()} - {os.getpid()}
-    policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-    done = [_schedule(thread, policy, granted) for thread in _threads() if thread not in asleep]
-    return granted if all(done) else 0
-
-
-def _schedule(thread: int, policy: int, priority: int) -> bool:
-    """Whether that is permitted, as it is not in a sandbox, or in a group without a share."""
     try:
-        os.sched_setscheduler(thread, policy, os.sched_param(priority))
-    except PermissionError:
-        return False
-    except ProcessLookupError:
-        return True  # it has ended meanwhile
-    return True
+        os.sched_setscheduler(0, policy, os.sched_param(granted))
+    except PermissionError:  # in a sandbox, or in a group without a share
+        return 0
+    return granted
 
 
 def bound_realtime() -> None:
     """Have the kernel report a real-time thread that does not sleep (RLIMIT_RTTIME, SIGXCPU).
 
     Only the main thread can act on that signal: call this there first, if another one is to
-    `raise_thread`. In a program that did not, there is no bound.
+    `raise_thread`. In a program that did not, there is no bound. It cannot be undone.
     """
     if threading.current_thread() is not threading.main_thread():
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGXCPU})
         return
     signal.signal(signal.SIGXCPU, _on_awake)
     _, hard = resource.getrlimit(resource.RLIMIT_RTTIME)
-    limit = round(_AWAKE_S * 1e6)
-    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_RTTIME, (soft, hard))
+    limits = [round(1e6 * limit_s) for limit_s in (_AWAKE_S, _AWAKE_LIMIT_S)]
+    if hard != resource.RLIM_INFINITY:
+        limits = [min(limit, hard) for limit in limits]
+    resource.setrlimit(resource.RLIMIT_RTTIME, (limits[0], limits[1]))
 
 
 def realtime_limit() -> int:

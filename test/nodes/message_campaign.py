@@ -50,7 +50,8 @@ STOP_S = 1.0
 computer that is kept busy; parsing what is sent here would take many times that."""
 
 PERIOD_S = 0.01
-LEAST_TOPICS = 8
+NEEDED = {"/joint_commands", "/joint_trajectory", "/leader/joint_states", "/observation/contract"}
+LEAST_TOPICS = 9
 _IGNORED = ("/clock", "/parameter_events", "/rosout", "/diagnostics")
 _DOUBLES = (math.nan, math.inf, -math.inf, 1e300, -1e308, 0.0, 45.0, -3.0, 1e-300, 0.1)
 _TEXTS = (
@@ -234,8 +235,10 @@ def send(labels, seed, messages):
     rclpy.init()
     node = rclpy.create_node("stranger")
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    while len(topics := subscriptions(node, labels)) < LEAST_TOPICS:
+    topics = {}
+    while len(topics) < LEAST_TOPICS or not topics.keys() >= NEEDED:
         time.sleep(0.05)
+        topics = subscriptions(node, labels)
     for count in range(messages):
         if count % 25 == 0:
             # The recorder subscribes to the parts of a frame once it knows what a frame is.

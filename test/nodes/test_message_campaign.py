@@ -9,4 +9,4 @@ def test_no_message_moves_the_arm_beyond_its_limits_keeps_it_from_stopping_or_en
     run = message_campaign.run_once(seed=1, messages=120)
     assert run.violations == []
     assert run.stops_s
-    assert len(run.sent) > 8
+    assert run.sent.keys() >= message_campaign.NEEDED

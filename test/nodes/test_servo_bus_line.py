@@ -4,6 +4,9 @@ How long servos are waited for, and how a lost port is looked for, is real time.
 asserts how long anything takes.
 """
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from node_processes import follower, running
@@ -11,6 +14,7 @@ from node_processes import follower, running
 from armlet.arm import SO101_JOINTS
 from armlet.demo.director import DemoError
 from armlet.feetech import REGISTERS
+from armlet.priority import Role, realtime_limit
 from armlet.sim import Bench
 
 pytestmark = pytest.mark.wall_clock
@@ -47,6 +51,17 @@ def goals(bench):
 def last_goal_s(bench):
     """When a servo was last sent a goal, by the servos' own record."""
     return max(w.time for w in tuple(bench.follower.writes) if w.address == GOAL.address)
+
+
+def test_its_control_thread_alone_is_real_time_where_it_may(bus):
+    if not realtime_limit():
+        pytest.skip("this user may not run real-time threads")
+    process = bus.processes["servo_bus"]
+    tasks = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+    priorities = {task: os.sched_getparam(task).sched_priority for task in tasks}
+    # DDS's threads spin while another process's is not run: in real time they stop the computer.
+    assert sorted(set(priorities.values())) == [0, Role.BUS.value.realtime]
+    assert list(priorities.values()).count(Role.BUS.value.realtime) == 1
 
 
 def test_unplugged_and_plugged_back_it_reports_and_does_not_move_until_armed(bench, bus):

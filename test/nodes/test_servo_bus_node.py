@@ -11,7 +11,7 @@ from simulated_bench import SimulatedBench
 from armlet.arm import SO101_JOINTS
 from armlet.arm.units import limits_radians
 from armlet.feetech import REGISTERS
-from armlet.priority import Role, autogroup_enabled, realtime_limit
+from armlet.priority import autogroup_enabled
 from armlet.sim import FOLLOWER
 
 TORQUE = REGISTERS["Torque_Enable"]
@@ -61,22 +61,6 @@ def test_it_goes_before_other_programs_where_it_may(bus):
     if autogroup_enabled():
         group = Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1]
         assert group == ("-10" if os.geteuid() == 0 else "0")
-
-
-def test_its_control_thread_and_what_it_waits_for_are_real_time_where_they_may(bus):
-    if not realtime_limit():
-        pytest.skip("this user may not run real-time threads")
-    process = bus.processes["servo_bus"]
-    tasks = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
-    priorities = {task: os.sched_getparam(task).sched_priority for task in tasks}
-    names = {task: Path(f"/proc/{process.pid}/task/{task}/comm").read_text() for task in tasks}
-    realtime = Role.BUS.value.realtime
-    assert list(priorities.values()).count(realtime) == 1
-    assert priorities[process.pid] == realtime // 2, "its executor holds the interpreter's lock"
-    dds = [priorities[task] for task in tasks if names[task].startswith("dds.")]
-    assert dds, "Fast DDS names its threads"
-    assert set(dds) == {realtime // 2}
-    assert 0 in priorities.values(), "threads that only sleep are ordinary"
 
 
 def test_it_arms_where_the_arm_is_and_follows_commands(bench, bus):

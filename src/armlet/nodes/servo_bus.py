@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -39,14 +40,7 @@ from armlet.arm.protection import SO101_POLICIES
 from armlet.feetech import Bus, BusError
 from armlet.feetech.discovery import same_kind, serial_device, serial_devices
 from armlet.feetech.torque_watchdog import TorqueWatchdog
-from armlet.priority import (
-    Role,
-    bound_realtime,
-    raise_process,
-    raise_those_it_waits_for,
-    raise_thread,
-    realtime_limit,
-)
+from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
@@ -64,7 +58,7 @@ from .node import (
 )
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .stamps import valid
-from .worker import Worker
+from .worker import Sender, Worker
 
 _ACTIONS = ", ".join(Action)
 
@@ -119,6 +113,7 @@ class ServoBus(ArmletNode):
         self._arming, self._arming_lock = 0, threading.Lock()
         self._leaving = False
         self._worker: Worker | None = None
+        self._sender: Sender | None = None
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
         self._times = CycleTimes(self.clock.seconds, self.value("rate_hz"))
         self._states = JointStatePublisher(
@@ -164,6 +159,8 @@ class ServoBus(ArmletNode):
         if self._follower:
             self._make_command_faces()
         self._times = CycleTimes(self.clock.seconds, self.value("rate_hz"))
+        if not self.in_lockstep:  # where what a cycle says must have been said before time goes on
+            self._sender = Sender("sender", self._on_failure)
         self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
 
     def _make_control(self) -> Control:
@@ -271,6 +268,9 @@ class ServoBus(ArmletNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender = None
         if self._control is not None:
             try:
                 self.stop()
@@ -322,11 +322,8 @@ class ServoBus(ArmletNode):
     def _run_cycles(self, ending: threading.Event) -> None:
         assert self._control is not None
         control, clock, pacer = self._control, self.clock, self._pacer
-        if self.value("nice") < 0:
-            # Those too that a real-time main thread has started, since this was set up before.
-            raise_process(self.value("nice"))
+        if self.value("nice") < 0 and self._sender is not None:
             raise_thread(Role.BUS.value.realtime)
-            raise_those_it_waits_for(Role.BUS.value.realtime // 2)
         period_ns = round(1e9 / self.value("rate_hz"))
         due_ns = last_ns = clock.steady_ns()
         try:
@@ -349,12 +346,17 @@ class ServoBus(ArmletNode):
         begun_s = time.monotonic()
         cycle = control.cycle(now_ns)
         self._times.add(time.monotonic() - begun_s)
-        self._publish(control, cycle, now_ns)
+        if cycle.sample is not None:
+            self._times.answered()
+        summary = control.summary()
+        if self._sender is None:
+            self._publish(control, cycle, now_ns, summary)
+        else:
+            self._sender.send(partial(self._publish, control, cycle, now_ns, summary))
 
-    def _publish(self, control: Control, cycle: Cycle, now_ns: int) -> None:
+    def _publish(self, control: Control, cycle: Cycle, now_ns: int, summary: str) -> None:
         sample = cycle.sample
         if sample is not None:
-            self._times.answered()
             joints, position, velocity = control.arm.joints, sample.position, sample.velocity
             if not sample.complete:
                 joints = tuple(j for j, is_so in zip(joints, sample.fresh, strict=True) if is_so)
@@ -362,7 +364,6 @@ class ServoBus(ArmletNode):
             self._states.publish(joints, sample.stamp_ns, position, velocity)
         if cycle.applied is not None:
             self._applied.publish(control.arm.joints, now_ns, cycle.applied)
-        summary = control.summary()
         if summary != self._announced:
             self._announced = summary
             self._status.publish(String(data=summary))
@@ -456,8 +457,10 @@ class ServoBus(ArmletNode):
         watchdog = self._watchdog
         unguarded = watchdog is not None and not watchdog.alive
         restarts = 0 if watchdog is None else watchdog.restarts
+        unsent = 0 if self._sender is None else self._sender.dropped
+        follower, times = self._follower, self._times
         return [
-            bus_status(self.label, control, self._times, unguarded, restarts, self._follower),
+            bus_status(self.label, control, times, unguarded, restarts, follower, unsent),
             *joint_statuses(self.label, control),
         ]
 

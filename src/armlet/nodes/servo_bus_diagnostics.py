@@ -74,8 +74,12 @@ def bus_status(
     unguarded: bool = False,
     watchdog_restarts: int = 0,
     follower: bool = True,
+    unsent: int = 0,
 ) -> DiagnosticStatus:
-    """The bus as a whole. unguarded: not all of its torque watchdog is running.
+    """The bus as a whole.
+
+    unguarded: not all of its torque watchdog is running. unsent: cycles whose messages were not
+    published, as too many of earlier ones still waited for that.
 
     An arm that is to be driven and does not hold is never OK: people must see it before it drops.
     """
@@ -93,6 +97,7 @@ def bus_status(
         **times.report(counters, arm.bus.baudrate),
         **asdict(control.counts),
         "watchdog_restarts": watchdog_restarts,
+        "unsent": unsent,
         **asdict(control.guard.counts),
         **asdict(counters),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -35,6 +36,41 @@ class Worker:
             self._work(self._ending)
         except Exception as error:
             self._on_failure(error)
+
+
+class Sender:
+    """Makes calls in a thread of its own, in the order given: a real-time thread's messages.
+
+    Whoever publishes waits for DDS's locks. Beside busy programs an ordinary thread is put aside
+    with such a lock in its hands, and a control cycle that published came up to 0.2 s late.
+
+    Attributes:
+        dropped: calls that were not made, as `LIMIT` waited already.
+    """
+
+    LIMIT = 200
+    """Of calls that wait: as much as a second's joint states and applied commands."""
+
+    def __init__(self, name: str, on_failure: Callable[[BaseException], None]) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.dropped = 0
+        self._worker = Worker(name, self._run, on_failure)
+
+    def send(self, call: Callable[[], None]) -> None:
+        """Have it called soon."""
+        if self._calls.qsize() < self.LIMIT:
+            self._calls.put(call)
+        else:
+            self.dropped += 1
+
+    def stop(self) -> None:
+        """Make the calls that wait, and end."""
+        self._calls.put(None)
+        self._worker.stop()
+
+    def _run(self, ending: threading.Event) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
 
 
 class Newest(Generic[Value]):

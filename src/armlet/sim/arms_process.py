@@ -271,7 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, end)
         _end_with(options.parent, end)
         raise_process(Role.EMULATOR.value.nice)
-        raise_thread(Role.EMULATOR.value.realtime, inherited=True)
+        if options.paced:  # else its time is simulated, and waits for it
+            raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         clock = SharedTime(options.time)
         with EmulatedArms(options.links, options.paced, clock) as arms:
             _serve(arms, line)
