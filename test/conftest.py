@@ -56,14 +56,24 @@ def _place(item):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """One test has a lane of the wall clock to itself; or those without the mark have them all."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    with (Path(tempfile.gettempdir()) / f"armlet-tests-{run}.lock").open("w+") as file:
+    with _lanes().open("w+") as file:
         # Locks of bytes are the process's: a forked child neither has nor keeps them.
         if item.stash[LANE] is None:
             fcntl.lockf(file, fcntl.LOCK_SH, LANES)
         else:
             fcntl.lockf(file, fcntl.LOCK_EX, 1, item.stash[LANE])
         return (yield)
+
+
+def _lanes():
+    """The file whose bytes are locked, of this run's processes."""
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return Path(tempfile.gettempdir()) / f"armlet-tests-{run}.lock"
+
+
+def pytest_unconfigure():
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _lanes().unlink(missing_ok=True)
 
 
 # --- ROS domains --------------------------------------------------------------------------------
