@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from armlet.feetech.registers import (
     PRESENT_POSITION,
     PRESENT_VOLTAGE,
 )
+from armlet.priority import Role, realtime_limit
 
 COMMAND = """
 import argparse, sys
@@ -58,6 +60,16 @@ def running(*options: str) -> Iterator[subprocess.Popen[str]]:
 def said(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
+
+
+@pytest.mark.skipif(not realtime_limit(), reason="this user may not run real-time threads")
+def test_its_servos_go_before_the_computers_load(tmp_path: Path) -> None:
+    with running("--link", str(tmp_path / "arm")) as process:
+        said(process)
+        threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+        assert len(threads) > 1
+        priorities = {os.sched_getparam(thread).sched_priority for thread in threads}
+        assert priorities == {Role.EMULATOR.value.realtime}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

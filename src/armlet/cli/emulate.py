@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.priority import Role, raise_process, raise_thread
+
 if TYPE_CHECKING:
     from armlet.feetech import EmulatedBus
 
@@ -80,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
     """Serves until told to stop; 0, or 2 with one line on stderr for what cannot be served."""
     try:
         bus, what = _make_bus(args)
+        # Servos answer whatever the computer does: what stands in for them goes before its load.
+        raise_process(Role.EMULATOR.value.nice)
+        raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         bus.plug()
     except ValueError as error:
         return _refuse(str(error))
