@@ -29,8 +29,11 @@ def busy(count):
             loop.wait()
 
 
-def record(root, checkpoint):
-    """One demonstration and one reach of a policy, from the same instant with the same seed."""
+def record(root, checkpoint, loops=0):
+    """One demonstration and one reach of a policy, from the same instant with the same seed.
+
+    loops: so many busy programs beside it, from the moment the nodes have started.
+    """
     given = {
         "width": str(WIDTH),
         "height": str(HEIGHT),
@@ -41,7 +44,7 @@ def record(root, checkpoint):
         "seed": "3",
         "inference_latency_s": str(LATENCY_S),
     }
-    with running_graph("sim", root=str(root), task="reach", **given) as graph:
+    with running_graph("sim", root=str(root), task="reach", **given) as graph, busy(loops):
         director = graph.director
         graph.wait_for_status("recorder: dataset", "idle")
         graph.wait_for_status("policy: inference", "paused")
@@ -70,8 +73,7 @@ def test_a_recording_is_the_same_bit_for_bit_beside_two_busy_loops(tmp_path):
     checkpoint = save_random(tmp_path / "checkpoint", CONTRACT)
     alone, beside = tmp_path / "alone", tmp_path / "beside"
     record(alone, checkpoint)
-    with busy(LOOPS):
-        record(beside, checkpoint)
+    record(beside, checkpoint, LOOPS)
     lengths = [episode.length for episode in Dataset(alone).episodes]
     assert len(lengths) == 2 and min(lengths) > 30
     expected = digests(alone)

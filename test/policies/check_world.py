@@ -241,13 +241,6 @@ def robot(**changed: object) -> Corruption:
     return apply
 
 
-def data(**changed: object) -> Corruption:
-    def apply(world: World) -> None:
-        world.data = dataclasses.replace(world.data, **changed)
-
-    return apply
-
-
 def data_contract(**changed: object) -> Corruption:
     def apply(world: World) -> None:
         contract = dataclasses.replace(world.data.contract, **changed)

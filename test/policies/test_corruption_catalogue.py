@@ -23,7 +23,6 @@ from check_world import (  # noqa: E402
     STATE,
     WRIST,
     World,
-    data,
     data_contract,
     edit,
     pictures,
@@ -141,6 +140,14 @@ def data_actions(change):
     def apply(world):
         changed = change(world.data.actions)
         world.data = dataclasses.replace(world.data, actions=changed, statistics={})
+
+    return apply
+
+
+def data_pictures(change):
+    def apply(world):
+        images = {name: change(pictures) for name, pictures in world.data.images.items()}
+        world.data = dataclasses.replace(world.data, images=images)
 
     return apply
 
@@ -635,9 +642,7 @@ CATALOGUE = {
     ),
     "data of another task": (
         SIGNED,
-        data(
-            images={name: np.clip(i / 8, 2, 255).astype(np.uint8) for name, i in w.seen(0).items()}
-        ),
+        data_pictures(lambda pictures: np.clip(pictures / 8, 2, 255).astype(np.uint8)),
         "colours of camera",
         "another scene",
     ),
