@@ -33,10 +33,9 @@ LEAD_S = 0.2
 SIMULATED_LEAD_S = 1.0
 SILENT_S = 0.5
 # By the wall clock, of simulated time that may go slowly.
-_LOOKS = 8
-"""A look takes one message, and a twentieth of a second where there is none."""
-
 SIMULATED_SILENT_S = 5.0
+# A look takes one message, and a twentieth of a second where there is none.
+_LOOKS = 8
 SETTLE_S = 2.0
 # Gravity holds an arm a few degrees off its goal; more is an arm that does not follow.
 ARRIVED_RAD = 0.2
