@@ -1,5 +1,6 @@
 """A policy process whose network a test replaces, and a witness with the times of what it does."""
 
+import bisect
 import subprocess
 import threading
 import time
@@ -97,8 +98,8 @@ class Witness:
         self.came = []  # when each of them came, ns
         self.policy = []  # (stamp, level, message, values)
         self.bus = []  # what ~/status says
-        self.heard = []  # when that was, as stamped by the last control cycle before it, ns
         self.applied = []  # (stamp, positions)
+        self._sent = {"bus": [], "applied": []}  # when DDS was given each of them, ns
         self.latencies = []  # values by name
         self._changed = threading.Condition()
         self._context = rclpy.Context()
@@ -107,8 +108,8 @@ class Witness:
         listen = self._node.create_subscription
         listen(JointTrajectory, "joint_trajectory", self._note(self.chunks, _chunk), 50)
         listen(DiagnosticArray, "/diagnostics", self._note(self.policy, _policy), 50)
-        listen(JointState, "applied_joint_commands", self._note(self.applied, _applied), 500)
-        listen(String, "servo_bus/status", self._note(self.bus, lambda m: m.data), LATCHED_QOS)
+        listen(JointState, "applied_joint_commands", self._on_applied, 500)
+        listen(String, "servo_bus/status", self._on_bus, LATCHED_QOS)
         listen(
             Float64MultiArray,
             "policy/latency",
@@ -135,13 +136,33 @@ class Witness:
             with self._changed:
                 if rows is self.chunks:
                     self.came.append(time.time_ns())
-                if rows is self.bus:
-                    self.heard.append(self.applied[-1][0] if self.applied else 0)
                 if row is not None:
                     rows.append(row)
                 self._changed.notify_all()
 
         return receive
+
+    def _on_applied(self, message, info=None):
+        with self._changed:
+            self.applied.append(_applied(message))
+            self._sent["applied"].append(_sent_ns(info))
+            self._changed.notify_all()
+
+    def _on_bus(self, message, info=None):
+        with self._changed:
+            self.bus.append(message.data)
+            self._sent["bus"].append(_sent_ns(info))
+            self._changed.notify_all()
+
+    @property
+    def heard(self):
+        """When the bus said each, as stamped by the last control cycle that had sent goals, ns.
+
+        By the order in which they were sent: two topics may come in another one.
+        """
+        stamps = [0, *(stamp for stamp, _ in self.applied)]
+        before = [bisect.bisect(self._sent["applied"], sent) for sent in self._sent["bus"]]
+        return [stamps[count] for count in before]
 
     def wait(self, what, ready, timeout_s=120.0):
         try:
@@ -188,6 +209,11 @@ class Witness:
         """Control cycles after a horizon's end up to the goal from which on none differs."""
         rest_ns = horizon_ns + round(self.settled_after(horizon_ns) * 1e9)
         return sum(horizon_ns < stamp <= rest_ns for stamp, _ in self.applied)
+
+
+def _sent_ns(info):
+    """When DDS was given a message; in lockstep, where no message overtakes another, now."""
+    return time.time_ns() if info is None else info["source_timestamp"]
 
 
 def _chunk(message):

@@ -82,9 +82,11 @@ def check_hold(witness):
 
 def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_goes_on_afresh(policy, witness):
     policy.send_signal(signal.SIGSTOP)
-    check_hold(witness)
-    count = len(witness.chunks)
-    policy.send_signal(signal.SIGCONT)
+    try:
+        check_hold(witness)
+        count = len(witness.chunks)
+    finally:
+        policy.send_signal(signal.SIGCONT)
     witness.wait_for_drive()
     late = [end for (_, end), came in zip(witness.chunks, witness.came, strict=True) if end < came]
     assert late[count:] == []
