@@ -519,7 +519,7 @@ def test_a_stop_breaks_off_an_arming_in_progress(driven, emulated, monkeypatch):
             driven.control._stopping.set()
 
     monkeypatch.setattr(driven.arm.servos, "write", write_and_stop)
-    with pytest.raises(ArmError, match="told off"):
+    with pytest.raises(ArmError, match="a stop was requested"):
         driven.control.torque_on()
     assert writes == ["shoulder_pan"]
     assert driven.torque() == [0, 0]

@@ -99,7 +99,7 @@ def test_a_hung_inference_is_told_and_its_late_chunk_is_not_sent(policy, witness
     horizon_ns = check_hold(witness)
     assert level == ERROR and "inference has taken" in message
     assert stamp >= horizon_ns, "said when the plan is over, not before"
-    witness.wait_for_policy("start the policy anew", since)
+    witness.wait_for_policy("restart the policy", since)
     orders.write_text("")
     witness.wait("late", lambda: int(witness.policy[-1][3]["late_chunks"]) > 0)
     witness.wait_for_drive()

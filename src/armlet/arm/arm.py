@@ -343,7 +343,7 @@ class Arm:
             goal = self._send_proven(joints, position)
             for joint in joints:
                 if not wanted():
-                    raise ArmError("torque stays off: it was told off while it went on")
+                    raise ArmError("torque stays off: a stop was requested meanwhile")
                 self.servos.write(joint, "Torque_Enable", 1)
             self._require_on(joints)
         except BaseException:

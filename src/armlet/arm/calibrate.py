@@ -97,7 +97,7 @@ class Eeprom:
         if self._before:
             left = ", ".join(f"servo {id}: {name} = {v}" for (id, name), v in self._before.items())
             raise ArmError(
-                f"EEPROM values could not be put back: {left}. Mend the connection and calibrate "
+                f"EEPROM values could not be put back: {left}. Repair the connection and calibrate "
                 "again, or write a calibration file"
             )
         return had_changes

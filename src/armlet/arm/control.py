@@ -619,7 +619,7 @@ class Control:
             self.counts.unpowered += 1
             self.last_error = (
                 f"{self.arm.servos.told([powerless])} was found without torque: it lost its power "
-                "for a moment, and its settings with it; check supply and cables, then arm anew"
+                "for a moment, and its settings with it; check supply and cables, then arm it again"
             )
 
 

@@ -77,5 +77,5 @@ def _recover(
     else:
         raise ArmError(f"{servos.told([joint])} does not take its position as its goal")
     if not wanted():
-        raise ArmError("torque stays off: it was told off")
+        raise ArmError("torque stays off: a stop was requested")
     yield from _set(servos, joint, "Torque_Enable", 1)

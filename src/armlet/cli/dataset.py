@@ -24,7 +24,7 @@ _TASKS, _LONGEST = 100, 50_000
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("dataset", help="look at a dataset, check, mend, convert it")
+    parser = subparsers.add_parser("dataset", help="show, check, repair and convert a dataset")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     info = _verb(verbs, "info", run_info, "what is in a dataset")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -34,7 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     stats.add_argument("--no-video", action="store_true", help="leave pictures out: no decoding")
     _add_view(verbs)
     _add_compact(verbs)
-    repair = _verb(verbs, "repair", run_repair, "mend what a crash left; says what it would do")
+    repair = _verb(
+        verbs, "repair", run_repair, "repair what a crash left behind; shows what it would do"
+    )
     repair.add_argument("--yes", action="store_true", help="do it")
     repair.add_argument(
         "--remove", action="store_true", help="remove an unfinished episode, do not recover it"

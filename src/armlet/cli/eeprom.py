@@ -141,8 +141,8 @@ def _code(baudrate: int) -> int:
 def _require_free(bus: Bus, id: int) -> None:
     if _answers(bus, id):
         raise WriteRefused(
-            f"id {id} is another servo's already, and two servos with one id cannot be told "
-            "apart; disconnect one of them"
+            f"id {id} is another servo's already, and two servos with one id cannot be "
+            "distinguished; disconnect one of them"
         )
 
 

@@ -259,7 +259,7 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
                     "reused",
                     f"episode {row.episode}",
                     f"{stream}: {reused} of {used} frames repeat the sample before",
-                    "the stream is slower than the dataset: lower fps, or mend the stream",
+                    "the stream is slower than the dataset: lower fps, or make the stream faster",
                 )
 
 

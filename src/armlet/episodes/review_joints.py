@@ -162,7 +162,7 @@ def _still(episodes: list[Rows], names: Mapping[str, list[str]]) -> Iterator[Fin
                 "constant",
                 name,
                 f"its state never changes while its action spans {commanded:.1f}",
-                "the joint is not read or does not move; mend the arm and record again",
+                "the joint is not read or does not move; repair the arm and record again",
             )
         elif span < STILL:
             yield Finding(

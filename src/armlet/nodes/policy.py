@@ -101,7 +101,7 @@ SETTINGS = (
     Setting("replan_share", 1.0, "replan when less than this share of a chunk is left", 0.0, 1.0),
     Setting("n_action_steps", 0, "of n_action_steps; 0: as the checkpoint says", 0, 10_000),
     Setting("new_weight", 0.7, "share of the new chunk in weighted_blend", 0.0, 1.0),
-    Setting("seed", -1, "of the policy's noise, anew in each episode; -1: any", -1, 2**31 - 1),
+    Setting("seed", -1, "of the policy's noise, set again in each episode; -1: any", -1, 2**31 - 1),
     Setting("max_observation_age_s", 0.3, "older observations are never fed", 0.01, 10.0),
     Setting("stop_on_drift", False, "pause when what is seen or done is far from training"),
     Setting(
@@ -188,7 +188,7 @@ class PolicyNode(ArmletNode):
             raise SetupError(self._fit.report.text())
         if self._policy.checkpoint.language is not None and not self.value("task"):
             self.get_logger().warning(
-                "this policy reads what it is to do, and was told nothing: give task, or publish "
+                "this policy needs a task text and has none: set the parameter task, or publish "
                 "it on ~/task, in the words of the training data"
             )
         self._running = self.value("running")
@@ -238,7 +238,7 @@ class PolicyNode(ArmletNode):
 
     def start(self) -> None:
         if self._worker is not None:
-            raise NotReady("an inference of before has not returned; start the node anew")
+            raise NotReady("an earlier inference has not returned; restart the node")
         self._accepting = True
         self._planner = None
         self._pacer.busy()
@@ -546,7 +546,7 @@ class PolicyNode(ArmletNode):
         if self._trouble and not self._is_hung():
             return self._trouble
         if busy_s > 0:
-            hung = "; if it does not return, start the policy anew" if self._is_hung() else ""
+            hung = "; if it does not return, restart the policy" if self._is_hung() else ""
             return f"inference has taken {busy_s:.1f} s, expected at most {limit_s:.1f} s{hung}"
         silent_s = (now_ns - self._seen_ns) * 1e-9
         if silent_s > self.value("max_observation_age_s"):

@@ -137,7 +137,7 @@ class ServoBus(ArmletNode):
 
     def setup(self) -> None:
         if not self.value("port"):
-            raise SetupError("parameter port is empty; `armlet find-port` tells which it is")
+            raise SetupError("parameter port is empty; `armlet find-port` finds it")
         bound_realtime()
         granted = raise_process(self.value("nice"))
         if not (granted.effective or realtime_limit()):

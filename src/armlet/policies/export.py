@@ -464,12 +464,12 @@ def _witness(content: object, config: PolicyConfig, where: Path) -> Witness:
         try:
             arrays[key] = np.array(document[key], np.float32)
         except (TypeError, ValueError) as error:
-            raise _wrong(where, f"witness: {key}", "numbers", error) from error
+            raise _wrong(where, f"golden sample: {key}", "numbers", error) from error
         if arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
-            raise _wrong(where, f"witness: {key}", f"finite {shape}", arrays[key].shape)
+            raise _wrong(where, f"golden sample: {key}", f"finite {shape}", arrays[key].shape)
     seed = as_kind(document["seed"], int, f"{where}: seed")
     if not 0 <= seed < 2**32:
-        raise _wrong(where, "witness: seed", "0 to 2^32 - 1", seed)
+        raise _wrong(where, "golden sample: seed", "0 to 2^32 - 1", seed)
     return Witness(seed, **arrays)
 
 

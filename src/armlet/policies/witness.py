@@ -104,7 +104,7 @@ def _input_lines(
             item,
             "an observation like the training data's",
             str(error),
-            "mend what the message names; the policy would refuse every frame",
+            "fix what the message names; the policy would refuse every frame",
         )
         return
     yield Verdict(item, "", "passes the policy's own preprocessing", "", Standing.OK)
@@ -261,7 +261,7 @@ def _exchange(
     return Verdict(
         item,
         f"{', '.join(names)} each as in training",
-        "cannot be told",
+        "cannot be decided",
         "give --dataset to compare with training pictures, or look at the previews",
         Standing.OPEN,
         note,

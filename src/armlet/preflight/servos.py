@@ -149,7 +149,7 @@ def errors(chain: Chain) -> Iterator[Finding]:
     bad = {id: memory.errors for id, memory in chain.servos.items() if memory.errors}
     for id, bits in bad.items():
         fix = f"armlet registers set Torque_Enable 0 --port {chain.port} --id {id}"
-        yield error("error bits", f"servo {id}: {describe(bits)}", f"mend the cause, then: {fix}")
+        yield error("error bits", f"servo {id}: {describe(bits)}", f"remove the cause, then: {fix}")
     if not bad:
         yield ok("error bits", "none")
 

@@ -1,0 +1,62 @@
+"""Plain words: what people read, in messages and documents, has none of these.
+
+Names in the code follow later; a text is a constant with a space in it that is no docstring.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WORDS = (
+    *("mend", "mends", "mended", "mending", "told", "tells", "anew", "afresh", "hole", "holes"),
+    *("reel", "reels", "tape", "spool", "spools", "footage", "splice", "spliced", "witness"),
+    *("evidence", "limp", "guardian", "salvage", "salvaged", "restat", "upkeep", "patience"),
+)
+PLAIN = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Names: code in fences and between backquotes.
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+
+
+def documentation(tree):
+    """The ids of constants that stand alone: docstrings."""
+    return {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+
+
+def texts(tree):
+    """The texts of a module, with their lines."""
+    standing_alone = documentation(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        if " " in node.value and id(node) not in standing_alone:
+            yield node.lineno, node.value
+
+
+def test_no_text_of_the_program_has_a_private_word():
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text!r}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for line, text in texts(ast.parse(path.read_text()))
+        if PLAIN.search(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_private_word(page):
+    said = CODE.sub("", page.read_text())
+    assert [match[0] for match in PLAIN.finditer(said)] == []
+
+
+def test_a_private_word_is_found_in_a_text_and_not_in_a_name():
+    tree = ast.parse('"""Mend it."""\nmend = 1\nprint("mend the arm")\nprint(f"{mend}: told so")')
+    found = [line for line, text in texts(tree) if PLAIN.search(text)]
+    assert found == [3, 4]
