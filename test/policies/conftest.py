@@ -13,7 +13,7 @@ import pytest
 TORCH = importlib.util.find_spec("torch") is not None
 if TORCH:  # a conftest cannot skip, so everything here that needs torch waits for it
     import torch
-    from lerobot_oracle import LeRobot, missing
+    from lerobot_oracle import LeRobot, make_references, missing
     from small_policies import act_config, make_act, make_statistics
 
     from armlet.policies import save_checkpoint
@@ -63,6 +63,14 @@ def lerobot() -> Iterator[Callable[[str], LeRobot]]:
             return started[era]
 
         yield ask
+
+
+@pytest.fixture(scope="session")
+def references() -> Path:
+    """Directory of the reference checkpoints, made by the shared script where missing."""
+    if missing("0.4.4"):
+        pytest.skip(missing("0.4.4"))
+    return make_references()
 
 
 @pytest.fixture

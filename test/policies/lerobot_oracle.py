@@ -4,13 +4,18 @@ The environments are below the directory ARMLET_ORACLE, or `.oracle` in the repo
 LeRobot 0.4.4, v03/ holds 0.3.3.
 """
 
+import fcntl
 import json
 import os
 import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
+SCRIPTS = REPOSITORY.parent / "shared" / "oracle"
+REFERENCES = ("act_small", "act_small_minmax", "act_full", "act_full_te")
 ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle"))
 PYTHONS = {
     era: ORACLE / folder / "bin" / "python" for era, folder in (("0.3.3", "v03"), ("0.4.4", "v04"))
@@ -21,6 +26,29 @@ def missing(*eras):
     """Why these eras cannot be asked, or an empty text."""
     absent = [str(PYTHONS[era]) for era in eras if not PYTHONS[era].exists()]
     return f"no LeRobot oracle at {', '.join(absent)}: set ARMLET_ORACLE" if absent else ""
+
+
+def make_references():
+    """Directory of the reference checkpoints, made by the shared script where missing."""
+    if not (SCRIPTS / "make_checkpoints.py").exists():
+        pytest.skip(f"no reference scripts in {SCRIPTS}")
+    directory = ORACLE / "checkpoints"
+    directory.mkdir(exist_ok=True)
+    # Several processes run tests at once: one makes them, the others wait.
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        absent = [name for name in REFERENCES if not (directory / name / "io.npz").exists()]
+        if absent:
+            _run_lerobot("make_checkpoints.py", directory, *absent)
+    return directory
+
+
+def _run_lerobot(*arguments):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTHONPATH", None)
+    command = [str(PYTHONS["0.4.4"]), *map(str, arguments)]
+    done = subprocess.run(command, cwd=SCRIPTS, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 class LeRobot:

@@ -4,13 +4,10 @@ Needs the oracle, see lerobot_oracle, and the reference scripts in ../shared/ora
 kept in it. See test_parity_matrix for the policies LeRobot makes.
 """
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
 import torch
-from lerobot_oracle import ORACLE, PYTHONS, REPOSITORY, missing
+from lerobot_oracle import REFERENCES, REPOSITORY, missing
 from parity_matrix import Case, exchange
 from small_policies import HEIGHT, WIDTH, act_config, make_act, make_statistics
 
@@ -24,34 +21,11 @@ from armlet.policies import (
 )
 from armlet.policies.config import default_normalization
 
-SCRIPTS = REPOSITORY.parent / "shared" / "oracle"
-REFERENCES = ("act_small", "act_small_minmax", "act_full", "act_full_te")
 ACTION_UNITS = 1e-4
 # Folding and channels-last move rounding; LeRobot's own distance from exact arithmetic is as large.
 NORMALIZED_UNITS = 1e-4
 
 pytestmark = pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4"))
-
-
-def run_lerobot(*arguments, cwd=None):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("PYTHONPATH", None)
-    command = [str(PYTHONS["0.4.4"]), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-@pytest.fixture(scope="session")
-def references():
-    """Directory of the reference checkpoints, made by the shared script where missing."""
-    if not (SCRIPTS / "make_checkpoints.py").exists():
-        pytest.skip(f"no reference scripts in {SCRIPTS}")
-    directory = ORACLE / "checkpoints"
-    absent = [name for name in REFERENCES if not (directory / name / "io.npz").exists()]
-    if absent:
-        directory.mkdir(exist_ok=True)
-        run_lerobot("make_checkpoints.py", directory, *absent, cwd=SCRIPTS)
-    return directory
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 import check_world as w  # noqa: E402
+from lerobot_oracle import REFERENCES  # noqa: E402
 from small_policies import act_config, make_act, make_statistics  # noqa: E402
 
 from armlet.arm import calibration as calibrations  # noqa: E402
@@ -21,7 +22,6 @@ from armlet.sim import FOLLOWER  # noqa: E402
 from armlet.sim.scene import Scene, View  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-ORACLE = ROOT.parent / "oracle" / "checkpoints"
 REACH = ROOT / "checkpoints" / "reach"
 MODES = ("MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10", "IDENTITY")
 
@@ -37,13 +37,9 @@ def robot_for(checkpoint, fps=30):
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["act_full", "act_full_te", "act_small", "act_small_minmax", "act_small_te"]
-)
-def test_checkpoints_lerobot_made_are_accepted(name):
-    if not (ORACLE / name).is_dir():
-        pytest.skip("the oracle's checkpoints are not here")
-    checkpoint = read_checkpoint(ORACLE / name)
+@pytest.mark.parametrize("name", REFERENCES)
+def test_checkpoints_lerobot_made_are_accepted(name, references):
+    checkpoint = read_checkpoint(references / name)
     alone = check(checkpoint)
     driving = check(checkpoint, robot=robot_for(checkpoint), joint_units="degrees")
     assert alone.ok, alone.text()
