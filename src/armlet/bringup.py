@@ -557,5 +557,6 @@ GRAPHS = {
 def graph(name: str) -> Graph:
     """A graph by name. Raises BringupError listing the names."""
     if name not in GRAPHS:
-        raise BringupError(f"no graph {name!r}; there are {sorted(GRAPHS)}")
+        known = sorted(GRAPHS)
+        raise BringupError(f"no graph {name!r}; {did_you_mean([name], known)}there are {known}")
     return GRAPHS[name]

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,42 @@ def test_unknown_options_are_refused(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["up", "sim", "--speed", "1"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["recrod"], None),
+        (["replya"], "replay"),
+        (["dataset", "chek", "."], "check"),
+        (["demo", "--outptu", "x"], "--output"),
+        (["demo", "--outptu=x"], "--output"),
+        (["dataset", "check", ".", "--jsno"], "--json"),
+        (["policy", "infre"], "infer"),
+        (["replay", ".", "--joint-units", "degree", "--episode", "0"], "degrees"),
+    ],
+)
+def test_what_is_misspelt_is_answered_with_what_may_be_meant(capsys, words, meant):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert (f"did you mean {meant}?" in said) if meant else ("did you mean" not in said), said
+
+
+def test_a_graph_that_is_misspelt_is_answered_with_what_may_be_meant(capsys):
+    assert main(["up", "recrod"]) == 2
+    assert "did you mean record?" in capsys.readouterr().err
+
+
+def test_it_says_its_version_which_ros_is_given_too(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said == f"armlet {metadata.version('armlet')}\n"
+    package = (Path(__file__).parents[2] / "package.xml").read_text()
+    assert f"<version>{metadata.version('armlet')}</version>" in package
 
 
 def test_train_on_what_is_no_dataset(capsys, tmp_path):

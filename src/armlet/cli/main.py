@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from . import (
@@ -23,6 +22,7 @@ from . import (
     train,
     up,
 )
+from .arguments import Parser, Version
 from .missing import how_to_install
 
 COMMANDS = (
@@ -46,16 +46,15 @@ COMMANDS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="armlet", description="ROS 2 control and inference for small servo arms."
-    )
+    parser = Parser(prog="armlet", description="ROS 2 control and inference for small servo arms.")
+    parser.add_argument("--version", action=Version, help="show the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
     parsed, rest = parser.parse_known_args(arguments)
     # argparse takes positionals in one run; ROS users put arg:=value behind options as well.
     if rest and (not hasattr(parsed, "arguments") or any(":=" not in word for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.refuse(rest, parsed.command)
     if rest:
         parsed.arguments += rest
     try:

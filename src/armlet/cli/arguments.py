@@ -1,0 +1,52 @@
+"""The command line's parser: argparse's, which also names what may have been meant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Any
+
+from armlet.suggestions import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """Its subparsers are of this class too."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            hint = did_you_mean([str(value)], [str(choice) for choice in action.choices or ()])
+            raise argparse.ArgumentError(action, f"{hint}{error.message}") from error
+
+    def refuse(self, words: Sequence[str], command: str) -> None:
+        """End the program: a command, or a verb of it, takes none of these words."""
+        parser = next(each for each in _below(self) if each.prog == f"{self.prog} {command}")
+        known = [option for each in _below(parser) for option in each._option_string_actions]
+        unknown = [word.partition("=")[0] for word in words if word.startswith("-")]
+        parser.error(f"{did_you_mean(unknown, known)}unrecognized arguments: {' '.join(words)}")
+
+
+class Version(argparse.Action):
+    """Prints the version and ends the program; looked up only when asked for."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(nargs=0, default=argparse.SUPPRESS, **given)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        try:
+            version = metadata.version("armlet")
+        except metadata.PackageNotFoundError:
+            version = "(not installed, run from its source)"
+        print(f"{parser.prog} {version}")
+        parser.exit()
+
+
+def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and all its subparsers."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _below(each)
