@@ -1,5 +1,9 @@
 """How nodes start and end when they are told wrongly, or have to wait."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from node_processes import running
 
@@ -75,3 +79,23 @@ def test_the_camera_publishes_a_numbered_pattern():
     for picture in raw:
         stamp = to_ns(picture.header.stamp)
         assert stamps.get(stamp, read_counter(rgb(picture))) == read_counter(rgb(picture))
+
+
+@pytest.mark.parametrize(
+    ("node", "package", "install"),
+    [
+        ("policy", "torch", "pip install 'armlet[policy]'"),
+        ("servo_bus", "rclpy", "pip install 'armlet[ros]'"),
+        ("servo_bus", "serial", "pip install pyserial"),
+        ("recorder", "pyarrow", "pip install pyarrow"),
+    ],
+)
+def test_a_missing_package_is_one_line_where_ros_starts_the_node(node, package, install):
+    executable = Path(__file__).parents[2] / "executables" / node
+    program = f"import sys; sys.modules[{package!r}] = None\n{executable.read_text()}"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{node}: ") and package in line and line.endswith(install)
+    assert ended.returncode == 1

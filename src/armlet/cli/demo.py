@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from .missing import require
+from armlet.missing import require
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from armlet.missing import how_to_install
+
 from . import (
     calibrate,
     dataset,
@@ -23,7 +25,6 @@ from . import (
     up,
 )
 from .arguments import Parser, Version
-from .missing import how_to_install
 
 COMMANDS = (
     up,

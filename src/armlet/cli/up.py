@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .missing import require
+from armlet.missing import require
 
 if TYPE_CHECKING:
     from armlet.bringup import Graph

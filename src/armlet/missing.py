@@ -1,4 +1,4 @@
-"""What to install when a command needs a Python package that is not there."""
+"""What to install when a command or node needs a Python package that is not there."""
 
 from __future__ import annotations
 
