@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
 
 from node_processes import CALIBRATION, running_graph
 
+GUARD_S = 60.0
 REACH = Path(__file__).parents[2] / "checkpoints" / "reach"
 
 
@@ -55,3 +57,30 @@ def test_no_graph_is_status_2():
     done = check("--live", "0.5", "--wait", "0.5", "--namespace", "nobody")
     assert done.returncode == 2
     assert "within 0.5 s, found nothing; start the graph" in done.stderr
+
+
+def test_a_strangers_message_does_not_end_the_look(private_domain):
+    from bench_policies import CONTRACT
+    from builtin_interfaces.msg import Time
+    from published_frames import PublishedFrames
+    from sensor_msgs.msg import JointState
+    from std_msgs.msg import Header
+
+    from armlet.cli.policy_check_live import watch
+
+    with PublishedFrames(CONTRACT, [0.0] * 6) as frames:
+        bad = threading.Event()
+
+        def disturb():
+            long_ago = JointState(header=Header(stamp=Time(sec=-5)))
+            while not bad.wait(0.005):
+                frames._state.publish(long_ago)
+
+        stranger = threading.Thread(target=disturb)
+        stranger.start()
+        try:
+            sample = watch(0.5, 5, "/", GUARD_S)
+        finally:
+            bad.set()
+            stranger.join()
+    assert sample is not None and sample.frames > 0

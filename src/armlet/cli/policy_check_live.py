@@ -39,6 +39,9 @@ class _Watcher:
     def on_contract(self, contract: Contract) -> None:
         self.sample = LiveSample(contract, self._frames)
 
+    def on_refused(self, topic: str, text: str) -> None:
+        self.trouble = text
+
     def on_frame(self, frame: LiveFrame) -> None:
         if self.sample is None or time.monotonic() < self._next_s:
             return
@@ -61,7 +64,12 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
     node = Node("policy_check", namespace=namespace)
     watcher = _Watcher(frames, seconds)
     subscriber = FrameSubscriber(
-        node, SENSOR_QOS, watcher.on_contract, watcher.on_frame, with_action=False
+        node,
+        SENSOR_QOS,
+        watcher.on_contract,
+        watcher.on_frame,
+        watcher.on_refused,
+        with_action=False,
     )
     try:
         with Interrupts() as interrupts:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -103,7 +104,7 @@ class Client:
 
     def _parameter(self, name: str) -> ParameterValue | None:
         """A parameter of the driver; None if it does not tell."""
-        client = self._node.create_client(GetParameters, "servo_bus/get_parameters")
+        client: Any = self._node.create_client(GetParameters, "servo_bus/get_parameters")
         try:
             if not self._spun_until(client.service_is_ready):
                 return None

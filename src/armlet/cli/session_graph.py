@@ -111,13 +111,13 @@ class RecordGraph:
         self._silence_rung = False
         self._engaged = True
         # Made once, and first: a client that has just been made knows no service yet.
-        self._clients = {
+        self._clients: dict[str, Any] = {
             service: self._node.create_client(kind, service)
             for kind, services in ((Trigger, _TRIGGERS), (SetBool, _SWITCHES))
             for service in services
         }
         self._listen()
-        self._actions: dict[str, Callable[[], None]] = {
+        self._actions: dict[str, Callable[[], object]] = {
             " ": self._start_or_stop,
             "d": lambda: self._trigger("recorder/discard_episode"),
             "r": lambda: self._trigger("recorder/rerecord_episode"),

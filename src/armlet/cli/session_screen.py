@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -46,7 +46,7 @@ class SessionScreen:
         if view.alarms > self._alarms:
             self._live.console.bell()
         self._alarms = view.alarms
-        parts = [_headline(view), Text(), _facts(view), Text()]
+        parts: list[RenderableType] = [_headline(view), Text(), _facts(view), Text()]
         if view.stopping:
             parts[:0] = [Text(f" {view.stopping} ", "bold white on red"), Text()]
         if view.troubles:

@@ -54,7 +54,7 @@ class NoAnswerError(DemoError):
     """A service is there and has not answered."""
 
 
-class _DirectorNode(InLockstep, Node):
+class _DirectorNode(InLockstep, Node):  # type: ignore[misc]
     """The director's node, in simulated time or not."""
 
     def __init__(self, name: str, simulated: bool, lockstep: Path | None) -> None:
@@ -145,9 +145,12 @@ class Director:
         def on(kind: type, topic: str, handler: Callable[[Any], None]) -> None:
             self._node.create_subscription(kind, topic, handler, STATE_QOS)
 
+        def joints_of(topic: str) -> Callable[[Any], None]:
+            return lambda m: seen.joints(topic, to_ns(m.header.stamp), m)
+
         seen = self.seen
         for topic in ("joint_states", "applied_joint_commands", "observation/state", "action"):
-            on(JointState, topic, lambda m, t=topic: seen.joints(t, to_ns(m.header.stamp), m))
+            on(JointState, topic, joints_of(topic))
         # The bench sends both at once; the target's stamp is that of the error as well.
         on(Float64, "sim_bench/reach_error", lambda m: seen.error(m.data))
         on(

@@ -51,7 +51,7 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
 
     figure = plt.figure(figsize=(14, 10), layout="constrained")
     figure.suptitle("armlet demo: a policy trained on recorded episodes reaches for the target")
-    rows = figure.subfigures(3, 1, height_ratios=(1.25, 1.6, 0.9))
+    rows: Any = figure.subfigures(3, 1, height_ratios=(1.25, 1.6, 0.9))
     # The target furthest from the middle of the workspace shows the most.
     shown = max(reaches, key=lambda reach: reach.baseline_m)
     evaluation = Dataset(plan.evaluation)

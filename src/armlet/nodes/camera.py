@@ -336,7 +336,8 @@ class CameraNode(ArmletNode):
 def _level(findings: list[Finding]) -> bytes:
     levels = {Level.WARN: DiagnosticStatus.WARN, Level.ERROR: DiagnosticStatus.ERROR}
     worst = max((finding.level for finding in findings), default=None)
-    return DiagnosticStatus.OK if worst is None else levels[worst]
+    level: bytes = DiagnosticStatus.OK if worst is None else levels[worst]
+    return level
 
 
 def main() -> None:

@@ -84,8 +84,9 @@ class LiveFrame:
 class FrameSubscriber:
     """Learns what is in a frame from the aligner's contract, then delivers whole frames.
 
-    on_contract is called for every other contract, before any frame under it. with_action: frames
-    carry the action and the skews too, and none is complete without them.
+    on_contract is called for every other contract, before any frame under it. on_refused is called
+    with the topic and the reason for every message that is none. with_action: frames carry the
+    action and the skews too, and none is complete without them.
     """
 
     def __init__(
@@ -94,10 +95,12 @@ class FrameSubscriber:
         qos: QoSProfile,
         on_contract: Callable[[Contract], None],
         on_frame: Callable[[LiveFrame], None],
+        on_refused: Callable[[str, str], None],
         with_action: bool,
     ):
         self._node, self._qos = node, qos
         self._on_contract, self._on_frame = on_contract, on_frame
+        self._on_refused = on_refused
         self._with_action = with_action
         self._contract: Contract | None = None
         self._assembler: Assembler | None = None
@@ -184,7 +187,7 @@ class FrameSubscriber:
                         raise MessageError(f"its stamp is no time: {message.header.stamp}")
                     stamp_ns = to_ns(message.header.stamp)
             except MessageError as error:
-                self._node.log_once(key, f"{key}: {error}")
+                self._on_refused(key, f"{key}: {error}")
                 return
             self._add(key, stamp_ns, message)
 

@@ -10,7 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.serialization import deserialize_message
@@ -52,7 +52,14 @@ LIMITS: dict[type, Limit] = {
 }
 
 
-class GuardedInbox:
+if TYPE_CHECKING:
+    _Node: Any
+else:
+    # What it extends are the methods of the node's class, which is named after it.
+    _Node = object
+
+
+class GuardedInbox(_Node):  # type: ignore[misc]
     """Of a node whose subscriptions survive what they are sent. Named before the node's class.
 
     Attributes:

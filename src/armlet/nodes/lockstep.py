@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -207,7 +207,14 @@ class Lockstep:
                 received[topic].matched = subscription.get_publisher_count()
 
 
-class InLockstep:
+if TYPE_CHECKING:
+    _Node: Any
+else:
+    # What it extends are the methods of the node's class, which is named after it.
+    _Node = object
+
+
+class InLockstep(_Node):  # type: ignore[misc]
     """Of a node whose messages, timers and services simulated time waits for, once it has joined.
 
     To be named before the class of the node.

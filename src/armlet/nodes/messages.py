@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -197,7 +197,7 @@ def parse_ledger(message: Float64MultiArray) -> dict[str, dict[str, int]]:
     return ledger
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < _LATEST_NS
 
 
@@ -234,7 +234,7 @@ def parse_sent_age_s(message: Float64MultiArray) -> float | None:
     sent_ns, stamp_ns = label.get("sent_ns"), label.get("stamp_ns")
     if not (_is_count(sent_ns) and _is_count(stamp_ns)):
         return None
-    return (int(sent_ns) - int(stamp_ns)) * 1e-9
+    return (sent_ns - stamp_ns) * 1e-9
 
 
 def diagnostic(

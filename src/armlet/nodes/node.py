@@ -101,7 +101,7 @@ SPIN_S = 0.1
 STARTING_LOOK_S = 0.01
 
 
-class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
+class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
     """A managed node. Subclasses fill `setup`, `start`, `stop`, `teardown`, `diagnostics`.
 
     setup (configure) acquires what the node needs: raises NotReady or SetupError. start
@@ -211,7 +211,9 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):
     def make_safe(self) -> None:
         """The process has been told to end: what must not wait for that. In another thread."""
 
-    def create_timer(self, period_s: float, callback: Callable[[], None], **given: Any) -> Any:
+    def create_timer(  # type: ignore[override]
+        self, period_s: float, callback: Callable[[], None], **given: Any
+    ) -> Any:
         return super().create_timer(period_s, _without_arguments(callback), **given)
 
     def setup(self) -> None: ...
@@ -392,7 +394,7 @@ def make_executor() -> Executor:
     Only its spin_once works in rclpy 9.1: its spin does nothing at full load.
     """
     try:
-        from rclpy.experimental import EventsExecutor
+        from rclpy.experimental import EventsExecutor  # type: ignore[attr-defined]
     except ImportError:  # before Kilted
         return SingleThreadedExecutor()
     return EventsExecutor()

@@ -245,7 +245,12 @@ class PolicyNode(ArmletNode):
         self._worker = Worker("inference", self._infer_loop, self.fail)
         self._watching = self.create_timer(WATCH_S, self._watch)
         self._frames = FrameSubscriber(
-            self, SENSOR_QOS, self._on_contract, self._on_frame, with_action=False
+            self,
+            SENSOR_QOS,
+            self._on_contract,
+            self._on_frame,
+            self.log_once,
+            with_action=False,
         )
 
     def stop(self) -> None:

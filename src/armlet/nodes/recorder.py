@@ -149,7 +149,12 @@ class Recorder(ArmletNode):
 
     def start(self) -> None:
         self._frames = FrameSubscriber(
-            self, RECORDING_QOS, self._on_contract, self._on_frame, with_action=True
+            self,
+            RECORDING_QOS,
+            self._on_contract,
+            self._on_frame,
+            self.log_once,
+            with_action=True,
         )
         self._watches = [
             self.create_timer(WATCH_S, self._watch),

@@ -224,9 +224,12 @@ class ServoBus(ArmletNode):
         if self._follower:
             ids = [joint.id for joint in arm.calibration.values()]
             self._watchdog = TorqueWatchdog(
-                arm.bus.port, self.value("baudrate"), ids, self.get_logger().error
+                arm.bus.port, self.value("baudrate"), ids, self._report_watchdog
             )
             self._watchdog.released()
+
+    def _report_watchdog(self, text: str) -> None:
+        self.get_logger().error(text)
 
     def _make_command_faces(self) -> None:
         self._applied = JointStatePublisher(

@@ -12,9 +12,9 @@ def to_time(stamp_ns: int) -> Time:
 
 
 def to_ns(stamp: Time) -> int:
-    return stamp.sec * _SECOND_NS + stamp.nanosec
+    return int(stamp.sec * _SECOND_NS + stamp.nanosec)
 
 
 def valid(stamp: Time) -> bool:
     """Whether it is a time since 1970: a stamp has less than a second of nanoseconds."""
-    return stamp.sec >= 0 and stamp.nanosec < _SECOND_NS
+    return bool(stamp.sec >= 0 and stamp.nanosec < _SECOND_NS)

@@ -6,11 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
 from rclpy.node import Node
+
+if TYPE_CHECKING:
+    from .node import ArmletNode
 
 _THREADS = 3
 _SETTLE_S = 4.0
@@ -23,7 +26,7 @@ class UrgentServices:
     executor. Their names are resolved by the node they are for.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ArmletNode) -> None:
         self._owner = node
         self._node = Node(
             f"{node.get_name()}_urgent",

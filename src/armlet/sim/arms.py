@@ -60,7 +60,8 @@ class Arms(Protocol):
         clock: seconds, of all their motion.
     """
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock: ...
 
     def __enter__(self) -> Self: ...
 
