@@ -185,7 +185,7 @@ def _start(
 ) -> subprocess.Popen[str]:
     line = command(policy, directory)
     module = line.index("-m")
-    line[module : module + 2] = ["-c", code, str(slowness_s)]
+    line[module : module + 3] = ["-c", code, str(slowness_s)]
     environment = {**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())}
     return subprocess.Popen(line, stdout=log, stderr=log, text=True, env=environment)
 

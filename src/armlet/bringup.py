@@ -132,7 +132,7 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
     """The command line of a node; its own parameters are written to a file in a directory."""
     file = directory / f"{spec.label.replace('/', '.')}.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
-    line = [sys.executable, "-m", f"armlet.nodes.{spec.executable}", "--ros-args"]
+    line = [sys.executable, "-m", "armlet.nodes.program", spec.executable, "--ros-args"]
     line += ["-r", f"__node:={spec.name}"]
     if spec.namespace:
         line += ["-r", f"__ns:=/{spec.namespace}"]

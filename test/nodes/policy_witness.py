@@ -66,7 +66,7 @@ def stand_in(spec, directory, orders, output=None):
     """The policy node of a spec with a `STAND_IN` for its network; yields the process."""
     line = command(spec, directory)
     module = line.index("-m")
-    line[module : module + 2] = ["-c", STAND_IN, str(orders)]
+    line[module : module + 3] = ["-c", STAND_IN, str(orders)]
     process = subprocess.Popen(line, stdout=output, stderr=output, text=True)
     try:
         yield process

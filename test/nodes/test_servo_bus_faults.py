@@ -81,7 +81,7 @@ run(Faulty)
 def faulty(tmp_path, method):
     line = command(follower(tmp_path / "follower"), tmp_path)
     module = line.index("-m")
-    line[module : module + 2] = ["-c", FAULTY.format(method=method)]
+    line[module : module + 3] = ["-c", FAULTY.format(method=method)]
     return subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
 
 

@@ -473,7 +473,3 @@ def _image_topic(name: str, kind: type) -> str:
 def main() -> None:
     raise_process(Role.ALIGNER.value.nice)
     run(AlignerNode)
-
-
-if __name__ == "__main__":
-    main()

@@ -343,7 +343,3 @@ def _level(findings: list[Finding]) -> bytes:
 def main() -> None:
     raise_process(Role.CAMERA.value.nice)
     run(CameraNode)
-
-
-if __name__ == "__main__":
-    main()

@@ -132,7 +132,3 @@ class ComputerCause:
 
 def main() -> None:
     run(Computer)
-
-
-if __name__ == "__main__":
-    main()

@@ -656,7 +656,3 @@ def _declared_latency_s(text: str) -> float | None:
 
 def main() -> None:
     run(PolicyNode)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,7 @@
-"""A node as a program, where a package it needs may be missing: one line then, no traceback."""
+"""A node as a program: `python -m armlet.nodes.program NAME`.
+
+A package it needs may be missing: then it ends with one line, and no traceback.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +25,7 @@ def run_node(name: str) -> None:
         print(f"{name}: {advice}", file=sys.stderr)
         sys.exit(1)
     module.main()
+
+
+if __name__ == "__main__":
+    run_node(sys.argv.pop(1))

@@ -525,7 +525,3 @@ def main() -> None:
     share_memory()
     raise_process(Role.RECORDER.value.nice)
     run(Recorder)
-
-
-if __name__ == "__main__":
-    main()

@@ -514,7 +514,3 @@ def _finder(port: str) -> Callable[[], list[str]]:
 
 def main() -> None:
     run(ServoBus)
-
-
-if __name__ == "__main__":
-    main()

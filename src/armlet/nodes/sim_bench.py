@@ -311,7 +311,3 @@ class Throttle:
 def main() -> None:
     raise_process(Role.CAMERA.value.nice)
     run(SimBench)
-
-
-if __name__ == "__main__":
-    main()

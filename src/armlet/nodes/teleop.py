@@ -121,7 +121,3 @@ class Teleop(ArmletNode):
 def main() -> None:
     raise_process(Role.BUS.value.nice)
     run(Teleop)
-
-
-if __name__ == "__main__":
-    main()
