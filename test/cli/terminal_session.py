@@ -128,6 +128,21 @@ class TerminalSession:
         self._read_until(shown, f"wait for {text!r}", patience_s)
         return found[0][0]
 
+    def press_until(self, keys: str, text: str) -> None:
+        """Types the keys, and again until the text is shown: what was ready may not have stayed so.
+
+        For keys that do nothing once it is. Raises AssertionError if it takes too long.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self.send(keys)
+            try:
+                self.wait_for(text, patience_s=_PRESSED_AGAIN_S)
+                return
+            except AssertionError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+
     def wait_until(self, condition: Callable[[list[str]], bool], what: str = "condition") -> None:
         """Waits until the condition on the screen's lines holds, looked at after each output."""
         self._read_until(lambda: condition(self.screen()), what, PATIENCE_S)
