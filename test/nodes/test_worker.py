@@ -51,3 +51,12 @@ def test_a_call_that_fails_is_reported(sender, failures):
     sender.send(lambda: 1 / 0)
     sender.stop()
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
+def test_a_call_that_never_returns_keeps_nobody_from_ending(failures):
+    go_on = threading.Event()
+    sender = Sender("sender", failures.append)
+    sender.send(go_on.wait)
+    assert not sender.stop(0.05)
+    go_on.set()
+    assert sender.stop(LONG_S)

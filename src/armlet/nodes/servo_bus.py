@@ -97,6 +97,8 @@ RECONNECT_S = (0.1, 0.2, 0.5)
 LOOK_S = 0.05
 # An arming waits so long for the torque watchdog, which may just be starting again.
 WATCHDOG_S = 2.0
+# What is still to be published at the end has so long.
+SENT_S = 1.0
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 
@@ -271,16 +273,22 @@ class ServoBus(ArmletNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
-        if self._sender is not None:
-            self._sender.stop()
-            self._sender = None
-        if self._control is not None:
-            try:
-                self.stop()
-            finally:
-                self._control.arm.close()
-                self._control = None
-                self._end_watchdog()
+        try:
+            if self._control is not None:
+                self._release_and_close(self._control)
+        finally:
+            # After the torque: DDS may keep it.
+            if self._sender is not None:
+                self._sender.stop(SENT_S)
+                self._sender = None
+
+    def _release_and_close(self, control: Control) -> None:
+        try:
+            self.stop()
+        finally:
+            control.arm.close()
+            self._control = None
+            self._end_watchdog()
 
     def _end_watchdog(self) -> None:
         if self._watchdog is not None:

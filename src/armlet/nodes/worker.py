@@ -63,10 +63,10 @@ class Sender:
         else:
             self.dropped += 1
 
-    def stop(self) -> None:
-        """Make the calls that wait, and end."""
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Make the calls that wait, and end; whether it has within the time."""
         self._calls.put(None)
-        self._worker.stop()
+        return self._worker.stop(timeout_s)
 
     def _run(self, ending: threading.Event) -> None:
         while (call := self._calls.get()) is not None:
