@@ -88,8 +88,8 @@ def processes(supervisor):
     found = {"supervisor": supervisor}
     for pid in children(supervisor):
         command = command_of(pid)
-        module = command[2].rpartition(".")[2] if len(command) > 2 else ""
-        name = f"leader/{module}" if "__ns:=/leader" in command else module
+        node = command[3] if command[2:3] == ["armlet.nodes.program"] else ""
+        name = f"leader/{node}" if "__ns:=/leader" in command else node
         found[name] = pid
     for pid in descendants(found.get("servo_bus", 0)):
         if "armlet.feetech.guardian" in command_of(pid):

@@ -56,7 +56,9 @@ def test_duration_ends_it(tmp_path):
 
 def child(process, node):
     found = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", f"nodes.{node}"], capture_output=True, text=True
+        ["pgrep", "-P", str(process.pid), "-f", f"nodes.program {node} "],
+        capture_output=True,
+        text=True,
     )
     return int(found.stdout.split()[0])
 

@@ -57,6 +57,9 @@ _GUESSED_TIMEOUT_S = 0.01
 _CALL_PATIENCE_S = 0.8
 """Servos answer a broadcast one after the other by id; in slots of 3 ms, id 252 comes at 0.76 s."""
 
+_WORDS_SHOWN = 4
+"""Of a command: `python3 -m armlet.nodes.program servo_bus`."""
+
 _LOOKS = 4
 _ATTEMPTS = 4
 _WRITE_TIMEOUT_S = 0.2
@@ -273,7 +276,9 @@ def _command(process: Path) -> str:
         words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:
         return "a process that has ended"
-    return " ".join(Path(word.decode(errors="replace")).name for word in words[:3]) or "?"
+    return (
+        " ".join(Path(word.decode(errors="replace")).name for word in words[:_WORDS_SHOWN]) or "?"
+    )
 
 
 @dataclass(frozen=True, slots=True)
