@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "episodes": {"contract", "align", "camera", "arm", "files"},
     "policies": {"contract", "align", "camera", "arm", "files"},
     "sim": {"feetech", "contract", "align", "camera", "arm", "priority"},
-    "preflight": {"feetech", "arm", "camera", "files", "priority", "lateness"},
+    "preflight": {"feetech", "arm", "camera", "files", "priority", "lateness", "missing"},
     "training": {"episodes", "policies", "sim", "contract", "align", "camera", "arm"},
 }
 ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")

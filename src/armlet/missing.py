@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
-_EXTRAS = {
+# The extra of armlet that brings a package.
+EXTRAS = {
     "torch": "policy",
     "safetensors": "policy",
     "tokenizers": "policy",
@@ -35,8 +36,8 @@ def how_to_install(error: ModuleNotFoundError) -> str | None:
             f"ROS 2's Python package {package} is not installed: source the setup file of your "
             "ROS 2, or pip install 'armlet[ros]'"
         )
-    if package in _EXTRAS:
-        wanted = f"'armlet[{_EXTRAS[package]}]'"
+    if package in EXTRAS:
+        wanted = f"'armlet[{EXTRAS[package]}]'"
     elif package in _REQUIRED:
         wanted = _REQUIRED[package]
     else:

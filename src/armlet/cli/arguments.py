@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from typing import Any
 
 from armlet.suggestions import did_you_mean
@@ -26,21 +25,6 @@ class Parser(argparse.ArgumentParser):
         known = [option for each in _below(parser) for option in each._option_string_actions]
         unknown = [word.partition("=")[0] for word in words if word.startswith("-")]
         parser.error(f"{did_you_mean(unknown, known)}unrecognized arguments: {' '.join(words)}")
-
-
-class Version(argparse.Action):
-    """Prints the version and ends the program; looked up only when asked for."""
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(nargs=0, default=argparse.SUPPRESS, **given)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        try:
-            version = metadata.version("armlet")
-        except metadata.PackageNotFoundError:
-            version = "(not installed, run from its source)"
-        print(f"{parser.prog} {version}")
-        parser.exit()
 
 
 def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from armlet import __version__
 from armlet.missing import how_to_install
 
 from . import (
@@ -24,7 +25,7 @@ from . import (
     train,
     up,
 )
-from .arguments import Parser, Version
+from .arguments import Parser
 
 COMMANDS = (
     up,
@@ -48,7 +49,10 @@ COMMANDS = (
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
     parser = Parser(prog="armlet", description="ROS 2 control and inference for small servo arms.")
-    parser.add_argument("--version", action=Version, help="show the version and exit")
+    version = f"%(prog)s {__version__}"
+    parser.add_argument(
+        "--version", action="version", version=version, help="show the version and exit"
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)

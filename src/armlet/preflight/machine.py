@@ -11,6 +11,7 @@ from pathlib import Path
 
 import armlet
 from armlet import lateness
+from armlet.missing import EXTRAS
 from armlet.preflight.finding import Finding, error, note, ok, warning
 from armlet.priority import Role
 
@@ -23,16 +24,6 @@ _PROC = Path("/proc")
 
 # A ROS distribution's apt has neither, or one too old.
 _REQUIRED = {"av": "recording and reading videos", "pyarrow": "recording and reading datasets"}
-_EXTRAS = {
-    "torch": "policy",
-    "safetensors": "policy",
-    "tokenizers": "policy",
-    "onnx": "export",
-    "onnxruntime": "export",
-    "openvino": "export",
-    "matplotlib": "plot",
-    "rosbags": "bag",
-}
 _USES = {
     "torch": "policies and training",
     "safetensors": "reading checkpoints",
@@ -77,7 +68,7 @@ def packages() -> Iterator[Finding]:
             if name in _REQUIRED:
                 yield error(name, absent, f"pip install {name}")
             else:
-                yield note(name, absent, f"pip install 'armlet[{_EXTRAS[name]}]'")
+                yield note(name, absent, f"pip install 'armlet[{EXTRAS[name]}]'")
 
 
 def disk(root: Path) -> Iterator[Finding]:
