@@ -76,6 +76,15 @@ def pytest_unconfigure():
         _lanes().unlink(missing_ok=True)
 
 
+@pytest.fixture(autouse=True)
+def ordinary_priority():
+    """No test leaves a priority with its process, which the tests after it would inherit."""
+    before = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    yield
+    after = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    assert after == before, "a test changed the (policy, nice) of its own process"
+
+
 # --- ROS domains --------------------------------------------------------------------------------
 
 # Linux's range of ephemeral ports leaves so many; 0 is everybody's.

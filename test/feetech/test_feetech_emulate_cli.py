@@ -203,8 +203,15 @@ def test_horns_are_put_on_anyhow_but_repeatably() -> None:
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_status_2(
-    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The priority would stay with the process, which is that of the tests here.
+    monkeypatch.setattr(emulate, "raise_process", lambda nice: None)
+    monkeypatch.setattr(emulate, "raise_thread", lambda realtime, inherited: None)
     (tmp_path / "file").write_text("precious")
     parser = argparse.ArgumentParser()
     emulate.add_parser(parser.add_subparsers())

@@ -157,6 +157,7 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
     ):
         graph.wait("frames", lambda: graph.seen.count("action") > 10, GUARD_S)
         graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
+        graph.wait("joint states", lambda: graph.seen.count("joint_states"), GUARD_S)
         goal = graph.seen.latest("joint_states") + np.array([0.5, 0, 0, 0, 0, 0])
         graph.director.trigger("recorder/start_recording")
         with contextlib.closing(Commander(graph.director, clock, goal)):
