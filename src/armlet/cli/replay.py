@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .output import show
+from .replay_motion import Motion, ReplayError
 
 if TYPE_CHECKING:
     from armlet.arm.calibration import Calibration
@@ -22,23 +22,6 @@ RAMP_HZ = 50
 # The peak velocity of a smooth start and end is this much above the mean.
 _PEAK = 1.5
 _LEAST_RAMP_S = 0.5
-
-
-class ReplayError(Exception):
-    """An episode that is not to be played on this arm, or cannot be."""
-
-
-@dataclass(frozen=True)
-class Motion:
-    """An episode's actions: joints in the calibration's order, radians (k, n), one per 1/fps s."""
-
-    joints: tuple[str, ...]
-    rows: NDArray[np.float64]
-    fps: int
-
-    @property
-    def duration_s(self) -> float:
-        return (len(self.rows) - 1) / self.fps
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -268,9 +251,3 @@ def _announce(
     for column, joint in enumerate(motion.joints):
         if beyond[:, column].any():
             show(f"{joint} goes beyond its calibrated range; the driver will not", error=True)
-
-
-def worst(joints: Sequence[str], errors: NDArray[Any]) -> str:
-    """The joint that is furthest off, in words."""
-    joint = int(np.argmax(errors))
-    return f"up to {float(errors[joint]):.3f} rad ({joints[joint]})"

@@ -25,7 +25,7 @@ from armlet.nodes.messages import joint_trajectory
 from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
 
 from .interrupts import Interrupts
-from .replay import ReplayError, worst
+from .replay_motion import ReplayError, worst
 
 PATIENCE_S = 5.0
 # The driver plays a trajectory by its stamp; this is for the message to arrive. In simulated time,

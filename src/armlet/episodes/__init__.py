@@ -1,12 +1,12 @@
 """LeRobot v3.0 and v2.1 datasets: recorded whole or not at all, read, checked, recovered."""
 
 from .doctor import check as check
-from .doctor import sweep as sweep
 from .errors import DatasetError as DatasetError
 from .errors import DiskError as DiskError
 from .errors import FrameError as FrameError
 from .errors import HoleError as HoleError
 from .errors import VideoError as VideoError
+from .leftovers import sweep as sweep
 from .reader import Dataset as Dataset
 from .reader import EpisodeData as EpisodeData
 from .reader import EpisodeInfo as EpisodeInfo

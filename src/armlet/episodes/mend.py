@@ -21,13 +21,13 @@ from typing import Any
 
 from armlet.files import FileError, read_bytes, whole_number
 
-from . import doctor, durable, layout, lines, restat, salvage, tables, video
+from . import durable, layout, leftovers, lines, restat, salvage, tables, video
 from .errors import DatasetError
 from .layout import Info
 from .pictures import Developer, decoded
 from .reel import Reel, index_path
 from .tables import EpisodeRow, VideoSpan
-from .trash import Step, Trash, entries
+from .trash import Step, Trash, entries, replace_file
 from .video import Encoder, Format
 from .writer import recover
 
@@ -224,7 +224,7 @@ def _torn_steps(root: Path, found: _Lists, trash: Trash) -> Iterator[Step]:
         content = lines.joined({"task_index": k, "task": task} for k, task in found.tasks.items())
         yield Step(
             f"remove a line of {layout.TASK_LINES} that was cut short",
-            lambda: restat.replace_file(root, layout.TASK_LINES, content, trash),
+            lambda: replace_file(root, layout.TASK_LINES, content, trash),
             writes=(layout.TASK_LINES,),
         )
 
@@ -253,7 +253,7 @@ def _stats_steps(
         fresh = {k: restat.lines_of(k, _computed(root, info, kept, k)) for k in lacking}
         found = {**known, **fresh}
         content = lines.joined([found[k] for k in range(len(kept))])
-        restat.replace_file(root, layout.STATS_LINES, content, trash)
+        replace_file(root, layout.STATS_LINES, content, trash)
 
     said = [f"compute statistics of episode {k}" for k in lacking]
     said += [f"remove statistics of episode {k}, which is not there" for k in too_many]
@@ -298,7 +298,7 @@ def _list_steps(root: Path, kept: list[_Found], lists: _Lists, trash: Trash) -> 
             )
     yield Step(
         f"{layout.EPISODE_LINES}: {', '.join(said or ['remove a line that was cut short'])}",
-        lambda: restat.replace_file(root, layout.EPISODE_LINES, lines.joined(right), trash),
+        lambda: replace_file(root, layout.EPISODE_LINES, lines.joined(right), trash),
         writes=(layout.EPISODE_LINES,),
     )
 
@@ -332,7 +332,7 @@ def _info_steps(
     ]
     yield Step(
         f"{layout.INFO}: {', '.join(changed)}",
-        lambda: restat.replace_file(root, layout.INFO, right.dumps(), trash),
+        lambda: replace_file(root, layout.INFO, right.dumps(), trash),
         writes=(layout.INFO,),
     )
 
@@ -389,7 +389,7 @@ def repair(root: Path, yes: bool, remove: bool = False) -> list[str]:
     if stock:
         return _stock(root)
     if remove or salvage.read_header(root / layout.UNFINISHED) is None:
-        return doctor.sweep(root)
+        return leftovers.sweep(root)
     return [str(one) for one in recover(root)]
 
 
@@ -411,13 +411,13 @@ def _stock(root: Path) -> list[str]:
 
 def _foreseen(root: Path, remove: bool) -> list[Step]:
     """What would be done to a v3.0 dataset, or one of armlet's."""
-    steps = doctor.plan(root, keep=not remove)
+    steps = leftovers.plan(root, keep=not remove)
     told = None if remove else salvage.read_header(root / layout.UNFINISHED)
-    if told is None or doctor.is_fresh(root):
+    if told is None or leftovers.is_fresh(root):
         return steps
     header, contract = told
     info = layout.load_info(root)
-    if not doctor.unfinished(root, len(tables.read_episodes(root))):
+    if not leftovers.unfinished(root, len(tables.read_episodes(root))):
         return steps
     found = salvage.Salvage(root / layout.UNFINISHED, header, contract)
     pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())

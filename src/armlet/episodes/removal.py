@@ -15,10 +15,9 @@ from pathlib import Path
 from . import layout, lines, stats, tables
 from .errors import DatasetError
 from .layout import Info
-from .restat import replace_file
 from .stats import Stats
 from .tables import EpisodeRow
-from .trash import Trash
+from .trash import Trash, replace_file
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .layout import Info
 from .pictures import sampled, stored_picture
 from .stats import QUANTILES, Stats
 from .tables import EpisodeRow
-from .trash import Trash
+from .trash import Trash, replace_file
 
 _BATCH = 16  # pictures decoded at a time
 
@@ -334,12 +334,3 @@ def _with_stats(table: pa.Table, episodes: list[dict[str, Stats]]) -> pa.Table:
 
 def _listed(value: NDArray[Any] | None) -> Any:
     return None if value is None else value.tolist()
-
-
-def replace_file(root: Path, target: Path, content: bytes, trash: Trash) -> None:
-    """A file's new content, by one rename; never seen half written. What it was is in the trash."""
-    staged = layout.place(root, target.with_name(f".{target.name}.new"))
-    durable.make_folder(staged.parent)
-    durable.write(staged, content)
-    trash.keep(target)
-    durable.move([(staged, layout.place(root, target))])

@@ -83,3 +83,12 @@ def entries(root: Path, relative: Path) -> Iterator[Path]:
         here = Path(folder).relative_to(root)
         yield from (here / name for name in sorted(names))
         yield from (here / name for name in sorted(folders) if (root / here / name).is_symlink())
+
+
+def replace_file(root: Path, target: Path, content: bytes, trash: Trash) -> None:
+    """A file's new content, by one rename; never seen half written. What it was is in the trash."""
+    staged = layout.place(root, target.with_name(f".{target.name}.new"))
+    durable.make_folder(staged.parent)
+    durable.write(staged, content)
+    trash.keep(target)
+    durable.move([(staged, layout.place(root, target))])

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from armlet.contract import Contract
 from armlet.files import printable
 
-from . import doctor, durable, layout, lines, removal, salvage, stats, tables, video
+from . import durable, layout, leftovers, lines, removal, salvage, stats, tables, video
 from .errors import DatasetError, DiskError
 from .layout import Info
 from .resume import misfits
@@ -151,16 +151,16 @@ class DatasetWriter:
         self._lock: int | None = durable.lock(self.root)
         try:
             self.repaired: list[str] = []
-            if doctor.is_fresh(self.root):
-                self._tell(doctor.repair(self.root))
+            if leftovers.is_fresh(self.root):
+                self._tell(leftovers.repair(self.root))
                 self._create(robot_type, version)
-            elif doctor.is_empty(self.root) and self._is_misfit(version):
+            elif leftovers.is_empty(self.root) and self._is_misfit(version):
                 # What a first try left, with other cameras or joints; there is nothing to lose.
-                self._tell(doctor.put_empty_away(self.root))
+                self._tell(leftovers.put_empty_away(self.root))
                 self._create(robot_type, version)
             self._info = layout.load_info(self.root)
             self._check_fit()
-            self._tell(doctor.repair(self.root, keep=unfinished == "recover"))
+            self._tell(leftovers.repair(self.root, keep=unfinished == "recover"))
             self._info = layout.load_info(self.root)
             self._tasks = tables.read_tasks(self.root)
             self._stats = self._known_stats()
@@ -247,7 +247,7 @@ class DatasetWriter:
             salvage.write_header(self._unfinished, self._header(task), self._contract)
             self._take = Take(self._unfinished, self._contract, self._setting)
         except BaseException:
-            doctor.remove_unfinished(self.root)
+            leftovers.remove_unfinished(self.root)
             raise
         self._task = task
 
@@ -354,7 +354,7 @@ class DatasetWriter:
         # First: whatever fails below, this episode is over.
         take, self._take = self._take, None
         take.abort()
-        doctor.remove_unfinished(self.root)
+        leftovers.remove_unfinished(self.root)
 
     def _tell(self, said: list[str]) -> None:
         self.repaired += said
@@ -377,7 +377,7 @@ class DatasetWriter:
                 (self._unfinished / "info.json", layout.place(self.root, layout.INFO)),
             ]
         )
-        doctor.remove_unfinished(self.root)
+        leftovers.remove_unfinished(self.root)
 
     def _misfits(self, info: Info) -> list[str]:
         return misfits(
@@ -441,7 +441,7 @@ class DatasetWriter:
         episode = self.episodes if found.frames else None
         if found.frames:
             self._save(found, header.task, None, pictures)
-        doctor.remove_unfinished(self.root)
+        leftovers.remove_unfinished(self.root)
         self.recovered.append(
             Recovered(episode, found.frames, found.rows, found.pictures, header.task)
         )
@@ -616,7 +616,7 @@ def recover(root: Path) -> list[Recovered]:
         salvage.require_own(root)
     told = salvage.read_header(root / layout.UNFINISHED) if root.is_dir() else None
     if told is None:
-        doctor.sweep(root)
+        leftovers.sweep(root)
         return []
     header, contract = told
     with DatasetWriter(

@@ -22,8 +22,9 @@ from .export import Running, compile_checkpoint, is_export, read_export, run_exp
 from .observation import Observation
 from .playback import ActionQueue, TemporalEnsembler
 from .preprocess import Preprocessor
-from .rtc import Guidance, RealTimeChunking
+from .rtc import Guidance
 from .smolvla import TOKENS, SmolVla
+from .smolvla_config import RealTimeChunking
 from .strategy import LeftOver
 
 

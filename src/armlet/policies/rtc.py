@@ -9,34 +9,12 @@ network's Jacobian; so does this, to give LeRobot's actions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SCHEDULES = ("ZEROS", "ONES", "LINEAR", "EXP")
-
-
-@dataclass(frozen=True)
-class RealTimeChunking:
-    """How strongly a new chunk is held to the old one; names and defaults are LeRobot's."""
-
-    prefix_attention_schedule: str = "LINEAR"
-    max_guidance_weight: float = 10.0
-    execution_horizon: int = 10
-
-    def __post_init__(self) -> None:
-        if self.prefix_attention_schedule not in SCHEDULES:
-            raise ValueError(
-                f"prefix_attention_schedule must be one of {', '.join(SCHEDULES)}, "
-                f"found {self.prefix_attention_schedule}"
-            )
-        if not self.max_guidance_weight > 0 or self.execution_horizon < 1:
-            raise ValueError(
-                "max_guidance_weight must be above 0 and execution_horizon at least 1, found "
-                f"{self.max_guidance_weight} and {self.execution_horizon}"
-            )
+from .smolvla_config import RealTimeChunking
 
 
 class Guidance:

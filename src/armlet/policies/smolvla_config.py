@@ -11,11 +11,32 @@ from .config import STATE, Feature, PolicyConfig, check_positive
 from .document import as_kind, as_object, refuse_unknown
 from .errors import CheckpointError
 from .releases import Version, parse_written
-from .rtc import RealTimeChunking
 
 # LeRobot names the pictures a policy was trained without so, and gives them as blanks.
 BLANK = "observation.images.empty_camera_"
 ATTENTION_MODES = ("cross_attn", "self_attn")
+SCHEDULES = ("ZEROS", "ONES", "LINEAR", "EXP")
+
+
+@dataclass(frozen=True)
+class RealTimeChunking:
+    """How strongly a new chunk is held to the old one; names and defaults are LeRobot's."""
+
+    prefix_attention_schedule: str = "LINEAR"
+    max_guidance_weight: float = 10.0
+    execution_horizon: int = 10
+
+    def __post_init__(self) -> None:
+        if self.prefix_attention_schedule not in SCHEDULES:
+            raise ValueError(
+                f"prefix_attention_schedule must be one of {', '.join(SCHEDULES)}, "
+                f"found {self.prefix_attention_schedule}"
+            )
+        if not self.max_guidance_weight > 0 or self.execution_horizon < 1:
+            raise ValueError(
+                "max_guidance_weight must be above 0 and execution_horizon at least 1, found "
+                f"{self.max_guidance_weight} and {self.execution_horizon}"
+            )
 
 
 def _pair(value: object, where: str) -> tuple[int, int]:
