@@ -294,11 +294,11 @@ def node(seconds: float) -> dict[str, Any]:
     import rclpy
     from sensor_msgs.msg import CompressedImage, JointState
 
-    from armlet.arm import SO101_JOINTS
     from armlet.bringup import NodeSpec, command
     from armlet.camera import jpeg
     from armlet.nodes.messages import compressed_image, joint_state, to_ns
     from armlet.nodes.node import STATE_QOS
+    from armlet.robots import SO101_JOINTS
 
     parameters: dict[str, Any] = {"streams": ["state", *CAMERAS]}
     for name in CAMERAS:

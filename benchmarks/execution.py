@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import NodeSpec, command, graph
-from armlet.demo.director import Director
+from armlet.client.graph import Director
 from armlet.nodes.node import SUPERVISOR_VARIABLE
+from armlet.robots import SO101_JOINTS
 from armlet.supervisor import Supervisor
 
 FPS = 30
@@ -88,7 +88,7 @@ SYNCHRONOUS = (
     COMMON
     + """
 from sensor_msgs.msg import JointState
-from armlet.arm.units import converter
+from armlet.robots.units import converter
 from armlet.nodes.messages import joint_state
 from armlet.nodes.node import COMMAND_QOS
 

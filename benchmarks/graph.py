@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from armlet.client.graph import Director
 from armlet.demo.demo import DemoPlan, prepare, running_graph
-from armlet.demo.director import Director
 
 
 def periods(director: Director, topic: str, since_ns: int) -> dict[str, float]:

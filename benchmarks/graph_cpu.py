@@ -47,11 +47,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import NodeSpec, graph, share_directory
 from armlet.nodes.messages import to_ns
 from armlet.nodes.recorder import SETTINGS as RECORDER_SETTINGS
 from armlet.policies import Act, ActConfig, Feature, save_checkpoint
+from armlet.robots import SO101_JOINTS
 from armlet.supervisor import Supervisor
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

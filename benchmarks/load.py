@@ -32,7 +32,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from armlet.bringup import graph
-from armlet.episodes import Dataset
+from armlet.datasets import Dataset
 from armlet.lateness import busy_loops
 from armlet.load import Times, times_of
 from armlet.nodes.messages import to_ns

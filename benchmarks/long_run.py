@@ -43,7 +43,8 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.bringup import NodeSpec, graph, share_directory
 from armlet.camera import read_counter
 from armlet.camera.pattern import paint
-from armlet.episodes import Dataset, check, layout
+from armlet.datasets import Dataset, check
+from armlet.datasets.format import layout
 from armlet.nodes.messages import rgb, to_ns
 from armlet.nodes.node import STATE_QOS
 from armlet.supervisor import Supervisor

@@ -510,8 +510,8 @@ def random_smolvla(config: Any, vlm: Path) -> Any:
     import torch
 
     from armlet.policies import SmolVla
-    from armlet.policies.smolvla_config import parse_vlm
-    from armlet.policies.tokens import Words
+    from armlet.policies.config.smolvla import parse_vlm
+    from armlet.policies.networks.tokens import Words
 
     sizes = parse_vlm(json.loads((vlm / "config.json").read_text()), vlm)
     words = Words.read(vlm / "tokenizer.json", None, sizes.text.vocab_size)

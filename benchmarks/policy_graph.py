@@ -26,7 +26,7 @@ import numpy as np
 from policy_side import spread_of
 
 from armlet.bringup import graph
-from armlet.demo.director import DemoError, Director
+from armlet.client.graph import DemoError, Director
 from armlet.supervisor import Supervisor
 
 APPLIED = "applied_joint_commands"

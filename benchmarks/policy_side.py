@@ -119,7 +119,7 @@ def work(checkpoint: str, choices: Any, observation: Any) -> tuple[int, int]:
     from torch.utils.flop_counter import FlopCounterMode
 
     from armlet.policies import SmolVla, load_network, read_checkpoint
-    from armlet.policies.smolvla import TOKENS
+    from armlet.policies.networks.smolvla import TOKENS
 
     document = read_checkpoint(checkpoint, choices)
     # The counter looks for gradients of whatever might have one.

@@ -165,7 +165,7 @@ def private_bytes(pid: int) -> int:
 
 def compare(folder: Path) -> tuple[int, float]:
     """Rows without a picture, and PSNR over both cameras against the decoded JPEGs."""
-    from armlet.episodes import video
+    from armlet.datasets.format import video
 
     lost, squares, pixels = 0, 0.0, 0
     with np.load(folder / "pictures.npz") as jpegs:
@@ -234,7 +234,7 @@ Recorder = tuple[Callable[[int, dict[str, np.ndarray]], None], Callable[[], obje
 
 def armlet(root: Path) -> Recorder:
     from armlet.contract import Camera, Contract, Stream
-    from armlet.episodes import DatasetWriter, EpisodeFrame
+    from armlet.datasets import DatasetWriter, EpisodeFrame
 
     contract = Contract(
         fps=FPS,

@@ -46,8 +46,8 @@ Cycle = Callable[[], int]
 @contextmanager
 def armlet_client(port: str) -> Any:
     """Command and request in one write."""
-    from armlet.feetech import Bus
-    from armlet.feetech.registers import GOAL_POSITION, PRESENT_POSITION
+    from armlet.motors.feetech import Bus
+    from armlet.motors.feetech.registers import GOAL_POSITION, PRESENT_POSITION
 
     goals, registers = dict.fromkeys(IDS, GOAL), [PRESENT_POSITION]
     with Bus(port) as bus:
@@ -57,8 +57,8 @@ def armlet_client(port: str) -> Any:
 @contextmanager
 def armlet_separate_client(port: str) -> Any:
     """The same in two calls, as the others do it."""
-    from armlet.feetech import Bus
-    from armlet.feetech.registers import GOAL_POSITION, PRESENT_POSITION
+    from armlet.motors.feetech import Bus
+    from armlet.motors.feetech.registers import GOAL_POSITION, PRESENT_POSITION
 
     goals, registers = dict.fromkeys(IDS, GOAL), [PRESENT_POSITION]
 
@@ -155,7 +155,7 @@ NEEDS = {"lerobot": "lerobot.motors.feetech", "rustypot": "rustypot"}
 
 def serve_client(name: str) -> None:
     """A client's process: one round for each line of stdin, its figures on stdout."""
-    __import__(NEEDS.get(name, "armlet.feetech") if name != "bare poll" else "os")
+    __import__(NEEDS.get(name, "armlet.motors.feetech") if name != "bare poll" else "os")
     print(json.dumps({"ready": name}), flush=True)
     for line in sys.stdin:
         port, seconds = json.loads(line)
@@ -191,8 +191,8 @@ def measure(cycle: Cycle, seconds: float) -> dict[str, float]:
 
 def serve_servos(folder: str) -> None:
     """The servos' process: a bus for each pacing, until stdin ends."""
-    from armlet.feetech import EmulatedBus
-    from armlet.feetech.registers import RETURN_DELAY_TIME
+    from armlet.motors.emulation import EmulatedBus
+    from armlet.motors.feetech.registers import RETURN_DELAY_TIME
 
     with ExitStack() as stack:
         for pacing in ("paced", "unpaced"):

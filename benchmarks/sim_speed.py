@@ -18,7 +18,7 @@ from pathlib import Path
 from policy import save_act
 
 from armlet.bringup import LOCKSTEP_SOCKET, graph, share_directory
-from armlet.demo.director import Director
+from armlet.client.graph import Director
 from armlet.supervisor import Supervisor
 
 READY_S = 60.0

@@ -1,7 +1,10 @@
 """The rules of docs/architecture.md that a machine can keep: layers, and tables that are true."""
 
 import ast
+import graphlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,40 +17,123 @@ ROOT = Path(__file__).parents[1]
 # What each room may import, beyond itself.
 MAY_IMPORT = {
     "files": set(),
-    "feetech": {"priority"},
-    "arm": {"feetech", "files"},
-    "camera": {"files"},
     "align": set(),
+    "camera": {"files"},
     "contract": {"files"},
-    "episodes": {"contract", "align", "camera", "arm", "files"},
-    "policies": {"contract", "align", "camera", "arm", "files"},
-    "sim": {"feetech", "contract", "align", "camera", "arm", "priority"},
-    "preflight": {"feetech", "arm", "camera", "files", "priority", "lateness", "missing"},
-    "training": {"episodes", "policies", "sim", "contract", "align", "camera", "arm"},
+    "robots": {"files"},
+    "motors": {"priority"},
+    "control": {"motors", "robots"},
+    "calibrate": {"control", "motors", "robots"},
+    "datasets": {"contract", "align", "camera", "robots", "files"},
+    "policies": {"contract", "robots", "files"},
+    "sim": {"motors", "robots", "priority"},
+    "preflight": {"motors", "robots", "camera", "priority", "lateness", "missing"},
+    "training": {"datasets", "policies", "contract"},
+}
+ROOMS = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}
+# What each part of a room may import of it, beyond itself; a part may be a single module.
+PARTS = {
+    "datasets": {
+        "format": set(),
+        "vectors": {"format"},
+        "record": {"format"},
+        "reader": {"format"},
+        "check": {"format", "record", "reader"},
+        "transform": {"format", "record", "check", "reader"},
+        "bags": {"format", "record", "transform", "vectors"},
+        "view": {"format", "reader", "check"},
+    },
+    "policies": {
+        "errors": set(),
+        "config": {"errors"},
+        "observation": {"config", "errors"},
+        "networks": {"config", "errors"},
+        "preprocess": {"config", "networks", "observation", "errors"},
+        "checkpoint": {"networks", "config", "preprocess", "errors"},
+        "execution": {"config", "observation"},
+        "runtime": {
+            "execution",
+            "checkpoint",
+            "networks",
+            "config",
+            "preprocess",
+            "observation",
+            "errors",
+        },
+        "fit": {"checkpoint", "config", "preprocess", "observation", "errors"},
+    },
+    "motors": {
+        "feetech": set(),
+        "emulation": {"feetech"},
+        "torque_watchdog": {"feetech"},
+        "watchdog_keeper": {"torque_watchdog", "feetech"},
+    },
+    "cli": {
+        "terminal": set(),
+        "arm": {"terminal"},
+        "data": {"terminal"},
+        "policy": {"terminal", "data"},
+        "graph": {"terminal", "arm"},
+        "main": {"terminal", "arm", "data", "policy", "graph"},
+    },
 }
 ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")
 
 
 def imported(path):
     """Absolute names of the modules a file imports, wherever in the file it does."""
+    package = ["armlet", *path.relative_to(PACKAGE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield node.module
-            if node.module == "armlet":
-                yield from (f"armlet.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            here = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*here, *filter(None, [node.module])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
 def test_imports_point_one_way_and_these_rooms_know_no_ros(room):
-    for path in (PACKAGE / room).glob("*.py"):
+    for path in (PACKAGE / room).rglob("*.py"):
         for name in imported(path):
             top, _, rest = name.partition(".")
             assert not ROS.match(top), f"{path.name} of {room} imports {name}"
             other = rest.partition(".")[0]
-            if top == "armlet" and other:
+            if top == "armlet" and other in ROOMS:
                 assert other in MAY_IMPORT[room] | {room}, f"{path.name} imports {name}"
+
+
+def test_no_circle_is_permitted():
+    for table in (MAY_IMPORT, *PARTS.values()):
+        order = graphlib.TopologicalSorter(table)
+        order.prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("room", sorted(PARTS))
+def test_the_parts_of_a_room_import_downwards(room):
+    parts = PARTS[room]
+    there = {path.stem for path in (PACKAGE / room).iterdir() if path.suffix in ("", ".py")}
+    assert there - {"__init__", "__pycache__"} == set(parts)
+    for path in (PACKAGE / room).rglob("*.py"):
+        part = path.relative_to(PACKAGE / room).parts[0].removesuffix(".py")
+        for name in imported(path):
+            other = [*name.split("."), "", ""][2]
+            if part != "__init__" and name.startswith(f"armlet.{room}.") and other in parts:
+                assert other in parts[part] | {part}, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("room", ["datasets", "policies"])
+def test_what_a_computer_without_an_arm_imports_needs_no_serial_port(room):
+    script = (
+        "import importlib, pkgutil, sys\n"
+        f"import armlet.{room} as room\n"
+        "for found in pkgutil.walk_packages(room.__path__, room.__name__ + '.'):\n"
+        "    importlib.import_module(found.name)\n"
+        "assert 'serial' not in sys.modules\n"
+    )
+    if room == "policies":
+        pytest.importorskip("torch", reason="the policy extra is not installed")
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.parametrize("forbidden", ["lerobot", "transformers", "torchvision"])

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from armlet.arm import calibration as calibrations
 from armlet.bringup import (
     FASTDDS_VARIABLE,
     GRAPHS,
@@ -20,6 +19,7 @@ from armlet.bringup import (
     parameter_file,
     share_directory,
 )
+from armlet.robots import calibration as calibrations
 from armlet.sim import FOLLOWER, LEADER
 
 HARDWARE = {"follower_calibration": "follower.json", "leader_calibration": "leader.json"}
@@ -146,7 +146,9 @@ def test_a_repository_is_no_path():
 
 def test_choices_are_those_of_the_policies():
     pytest.importorskip("torch", reason="the policy extra is not installed")
-    from armlet.policies import backends, hub, planner
+    from armlet.policies.checkpoint import hub
+    from armlet.policies.execution import planner
+    from armlet.policies.runtime import backends
 
     choices = {argument.name: argument.choices for argument in GRAPHS["policy"].arguments}
     assert set(choices["strategy"]) == {planner.AUTO, *planner.STRATEGIES}

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from armlet.arm import CalibrationError
-from armlet.arm import calibration as calibrations
 from armlet.bringup import NodeSpec, command
-from armlet.feetech.guardian import cut_torque
+from armlet.motors.torque_watchdog import cut_torque
+from armlet.robots import CalibrationError
+from armlet.robots import calibration as calibrations
 
 STOP_GRACE_S = 10.0
 

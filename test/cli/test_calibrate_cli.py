@@ -9,10 +9,11 @@ import threading
 import pytest
 from terminal_session import CTRL_C, ENTER, TerminalSession
 
-from armlet.arm import SO101_JOINTS, JointCalibration
-from armlet.arm.calibration import load, save
 from armlet.cli.main import main
-from armlet.feetech import REGISTERS, EmulatedBus
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS
+from armlet.robots import SO101_JOINTS, JointCalibration
+from armlet.robots.calibration import load, save
 
 # A joint whose readings are missing for half a second of real time has lost its track.
 pytestmark = pytest.mark.wall_clock

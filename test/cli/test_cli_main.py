@@ -122,6 +122,6 @@ def test_a_missing_module_of_armlets_own_is_no_install_problem(monkeypatch):
     def broken(arguments):
         raise ModuleNotFoundError("No module named 'armlet.gone'", name="armlet.gone")
 
-    monkeypatch.setattr("armlet.cli.up.run", broken)
+    monkeypatch.setattr("armlet.cli.graph.up.run", broken)
     with pytest.raises(ModuleNotFoundError):
         main(["up", "--list"])

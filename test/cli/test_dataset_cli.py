@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 from made_episodes import made
 from test_lint import recorded
 
-from armlet.cli import dataset as command
-from armlet.episodes import Dataset, check, layout
+from armlet.cli.data import dataset as command
+from armlet.datasets import Dataset, check
+from armlet.datasets.format import layout
 
 
 def run(*words):

@@ -6,7 +6,8 @@ import pytest
 from terminal_session import TerminalSession
 
 from armlet.cli.main import main
-from armlet.feetech import REGISTERS, EmulatedBus, ErrorBit
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS, ErrorBit
 from armlet.preflight import machine, ros
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")

@@ -9,7 +9,7 @@ from terminal_session import TerminalSession
 from armlet import camera
 from armlet.camera import CameraError, V4l2Device, jpeg, read_counter
 from armlet.camera.snapshot import contact_sheet, labelled
-from armlet.cli import find_cameras
+from armlet.cli.data import find_cameras
 from armlet.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "camera"))

@@ -4,7 +4,8 @@ import sys
 from terminal_session import ENTER, TerminalSession
 
 from armlet.cli.main import main
-from armlet.feetech import Bus, EmulatedBus
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import Bus
 
 QUICK = ("--patience", "0.05")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from armlet.cli.interrupts import Interrupts
+from armlet.client.interrupts import Interrupts
 
 GUARD_S = 180
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 from made_episodes import CONTRACT, made, record
 
-from armlet.arm import CalibrationError
-from armlet.arm.calibration import load
 from armlet.cli.main import main
-from armlet.episodes import DatasetWriter, layout
+from armlet.datasets import DatasetWriter
+from armlet.datasets.format import layout
+from armlet.robots import CalibrationError
+from armlet.robots.calibration import load
 
 CASES = Path(__file__).parents[3] / "shared/cases"
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202e pick"
@@ -127,8 +128,8 @@ def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, caps
 
 def test_the_demo_removes_no_dataset_that_it_did_not_make(root, tmp_path):
     pytest.importorskip("rclpy")
+    from armlet.client.graph import DemoError
     from armlet.demo.demo import DemoPlan, prepare
-    from armlet.demo.director import DemoError
 
     output = tmp_path / "mine"
     shutil.copytree(root, output / "dataset")

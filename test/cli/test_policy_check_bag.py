@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 pytest.importorskip("rosbags", reason="reading bags needs rosbags (pip install 'armlet[bag]')")
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "policies"), str(TESTS / "episodes")]
+sys.path[:0] = [str(TESTS / "policies"), str(TESTS / "datasets")]
 
 import check_world as w  # noqa: E402
 from made_bags import STATES, Recorded, picture_topic, write  # noqa: E402
 from made_episodes import START_NS, jpeg  # noqa: E402
 
-from armlet.arm import calibration as calibrations  # noqa: E402
 from armlet.cli.main import main  # noqa: E402
+from armlet.robots import calibration as calibrations  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 
 PERIOD_NS = 10**9 // 30

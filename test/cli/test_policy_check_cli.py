@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 
 import check_world as w  # noqa: E402
 
-from armlet.arm import calibration as calibrations  # noqa: E402
 from armlet.cli.main import main  # noqa: E402
-from armlet.cli.policy_check import dataset_evidence  # noqa: E402
-from armlet.episodes import DatasetWriter, EpisodeFrame  # noqa: E402
+from armlet.cli.policy.policy_check import dataset_evidence  # noqa: E402
+from armlet.datasets import DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
+from armlet.robots import calibration as calibrations  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 
 
@@ -30,7 +30,7 @@ def recorded(tmp_path_factory):
     """Two short episodes of the bench on disk, and a checkpoint with the statistics of them."""
     from small_policies import make_act
 
-    from armlet.episodes import Dataset
+    from armlet.datasets import Dataset
 
     folder = tmp_path_factory.mktemp("check")
     data, images = w.dataset(), w.seen(0)

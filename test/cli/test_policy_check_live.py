@@ -66,7 +66,7 @@ def test_a_strangers_message_does_not_end_the_look(private_domain):
     from sensor_msgs.msg import JointState
     from std_msgs.msg import Header
 
-    from armlet.cli.policy_check_live import watch
+    from armlet.client.frames import watch
 
     with PublishedFrames(CONTRACT, [0.0] * 6) as frames:
         bad = threading.Event()

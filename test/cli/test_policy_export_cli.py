@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 
 from small_policies import act_config, make_act, make_observation, make_statistics
 
-from armlet.cli import policy_export
 from armlet.cli.main import main
-from armlet.policies import export as exports
+from armlet.cli.policy import policy_export
 from armlet.policies import load_policy, save_checkpoint
+from armlet.policies.runtime import export as exports
 
 
 def run(*arguments):

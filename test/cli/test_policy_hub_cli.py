@@ -16,9 +16,9 @@ from hub_cache import COMMIT, lay_out  # noqa: E402
 from small_policies import make_statistics  # noqa: E402
 from small_smolvla import make_language_model, make_smolvla, smolvla_config  # noqa: E402
 
-from armlet.arm import calibration as calibrations  # noqa: E402
 from armlet.cli.main import main  # noqa: E402
 from armlet.policies import load_policy, save_checkpoint  # noqa: E402
+from armlet.robots import calibration as calibrations  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 
 

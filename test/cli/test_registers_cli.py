@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from terminal_session import ENTER, TerminalSession
 
-from armlet.cli import register_meanings as meanings
+from armlet.cli.arm import register_meanings as meanings
+from armlet.cli.arm.registers import find_register
 from armlet.cli.main import main
-from armlet.cli.registers import find_register
-from armlet.feetech import REGISTERS, Bus, EmulatedBus, ErrorBit
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS, Bus, ErrorBit
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 from terminal_session import TerminalSession
 
 from armlet.cli.main import main
-from armlet.feetech import REGISTERS, Bus, EmulatedBus, ErrorBit
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS, Bus, ErrorBit
 
 QUICK = ("--patience", "0.05")
 

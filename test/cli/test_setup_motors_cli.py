@@ -6,7 +6,8 @@ import pytest
 from terminal_session import ENTER, TerminalSession
 
 from armlet.cli.main import main
-from armlet.feetech import REGISTERS, Bus, EmulatedBus
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS, Bus
 
 # Who does not answer in time is not there; a busy machine may take a tenth of a second.
 QUICK = ("--patience", "0.2")

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from armlet.arm import calibration as calibrations
-from armlet.arm.calibration import JointCalibration
-from armlet.arm.units import own_converter
 from armlet.contract import Camera, Contract, Standing, fit, parse
+from armlet.robots import calibration as calibrations
+from armlet.robots.calibration import JointCalibration
+from armlet.robots.units import own_converter
 
 ARM = {
     "shoulder_pan": JointCalibration(1, 0, 100, 800, 3200),

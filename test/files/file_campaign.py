@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-for room in ("episodes", "policies", "files"):
+for room in ("datasets", "policies", "files"):
     sys.path.insert(0, str(HERE.parent / room))
 
 from file_mutations import mutate  # noqa: E402
@@ -96,7 +96,7 @@ def refused(*errors: type[Exception]) -> Callable[[Callable[[Path], object]], Ca
             try:
                 read(case)
             except errors as error:
-                from armlet.cli.output import show_error
+                from armlet.cli.terminal.output import show_error
 
                 show_error(error)
                 return 1
@@ -111,7 +111,7 @@ def record(case: Path, root: str) -> None:
     from made_episodes import CONTRACT
     from made_episodes import record as record_episode
 
-    from armlet.episodes import DatasetWriter
+    from armlet.datasets import DatasetWriter
 
     adopt = root == "v21"
     with DatasetWriter(case / root, CONTRACT, adopt=adopt, reserve_bytes=0) as writer:
@@ -119,13 +119,13 @@ def record(case: Path, root: str) -> None:
 
 
 def readers() -> list[Verb]:
-    from armlet.arm import CalibrationError, calibration
     from armlet.camera import CameraError
     from armlet.camera.intrinsics import read_intrinsics
-    from armlet.cli.registers import RegisterError, load_dump
+    from armlet.cli.arm.registers import RegisterError, load_dump
     from armlet.contract import ContractError
     from armlet.contract import load as load_contract
-    from armlet.episodes import DatasetError
+    from armlet.datasets import DatasetError
+    from armlet.robots import CalibrationError, calibration
 
     def intrinsics(case: Path) -> None:
         read_intrinsics(case / "small/camera.yaml", 640, 480)
@@ -234,7 +234,8 @@ def make_sound(folder: Path, policies: bool = True) -> Path:
     """Sound files of every kind, and beside them what nothing may touch."""
     from made_episodes import CONTRACT, frame, made
 
-    from armlet.episodes import DatasetWriter, layout
+    from armlet.datasets import DatasetWriter
+    from armlet.datasets.format import layout
 
     made(folder / "v30", (4, 3))
     made(folder / "v21", (4, 3), version="v2.1")
@@ -294,7 +295,7 @@ def _make_policies(folder: Path) -> None:
     from made_bags import scene, write
     from small_policies import HEIGHT, WIDTH, act_config, make_act, make_statistics
 
-    from armlet.policies.save import save_checkpoint
+    from armlet.policies.checkpoint.save import save_checkpoint
 
     config = act_config()
     save_checkpoint(folder / "policy", make_act(config), config, make_statistics(config))
@@ -453,13 +454,13 @@ def preload() -> None:
     from matplotlib import pyplot  # noqa: F401
 
     import armlet.cli.main
-    import armlet.cli.policy_check_bag
-    import armlet.episodes.bags
-    import armlet.episodes.compact
-    import armlet.episodes.convert
-    import armlet.episodes.lint
-    import armlet.episodes.mend
-    import armlet.policies.check  # noqa: F401
+    import armlet.cli.policy.policy_check_bag
+    import armlet.datasets.bags.convert
+    import armlet.datasets.check.quality
+    import armlet.datasets.transform.compact
+    import armlet.datasets.transform.convert
+    import armlet.datasets.transform.repair
+    import armlet.policies.fit.check  # noqa: F401
 
     matplotlib.use("Agg")
 

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from node_processes import STANDSTILL_S, running, simulated_nodes
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm import calibration as calibrations
-from armlet.arm.joints import feature_names
-from armlet.arm.units import own_converter
 from armlet.bringup import NodeSpec, command
+from armlet.client.graph import DemoError
 from armlet.contract import Camera, Contract, Stream
-from armlet.demo.director import DemoError
 from armlet.policies import Act, ActConfig, Feature, Observation, load_policy, save_checkpoint
+from armlet.robots import SO101_JOINTS
+from armlet.robots import calibration as calibrations
+from armlet.robots.joints import feature_names
+from armlet.robots.units import own_converter
 from armlet.sim import FOLLOWER
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from armlet.bringup import share_directory
-from armlet.feetech import REGISTERS
+from armlet.motors.feetech import REGISTERS
 from armlet.sim import EmulatedArms
 
 TORQUE = REGISTERS["Torque_Enable"]
@@ -92,7 +92,7 @@ def processes(supervisor):
         name = f"leader/{node}" if "__ns:=/leader" in command else node
         found[name] = pid
     for pid in descendants(found.get("servo_bus", 0)):
-        if "armlet.feetech.guardian" in command_of(pid):
+        if "armlet.motors.torque_watchdog" in command_of(pid):
             found["watchdog 2" if "watchdog 1" in found else "watchdog 1"] = pid
     return found
 

@@ -35,12 +35,12 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm.guard import MAX_VELOCITY
-from armlet.arm.units import RADIANS_PER_TICK
 from armlet.bringup import graph
-from armlet.demo.director import DemoError
-from armlet.feetech import REGISTERS
+from armlet.client.graph import DemoError
+from armlet.control.guard import MAX_VELOCITY
+from armlet.motors.feetech import REGISTERS
+from armlet.robots import SO101_JOINTS
+from armlet.robots.units import RADIANS_PER_TICK
 from armlet.sim import FOLLOWER, EmulatedArms
 
 JOINTS = list(SO101_JOINTS)

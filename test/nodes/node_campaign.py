@@ -30,12 +30,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from armlet.arm.units import RADIANS_PER_TICK, limits_radians
-from armlet.demo.director import DemoError
+from armlet.client.graph import DemoError
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
+from armlet.robots.units import RADIANS_PER_TICK, limits_radians
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "arm"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
 
 from fault_script import FaultInjector, random_script
 from recorded_arm import CALIBRATION, IDS, POSITION, recorded_bus, seeded
@@ -430,8 +430,8 @@ def _was_on(servo, start_s, end_s):
 
 _PEER = """
 import sys, time
-from armlet.arm import SO101_JOINTS
-from armlet.demo.director import Director
+from armlet.robots import SO101_JOINTS
+from armlet.client.graph import Director
 director = Director()
 print("publishing", flush=True)
 while True:

@@ -19,7 +19,7 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
 from armlet.bringup import LOCKSTEP_SOCKET, NodeSpec, command, graph, share_directory
-from armlet.demo.director import DemoError, Director
+from armlet.client.graph import DemoError, Director
 from armlet.supervisor import Supervisor
 
 CALIBRATION = share_directory() / "config" / "calibration"

@@ -13,12 +13,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState
 
-from armlet.arm import SO101_JOINTS
 from armlet.camera import jpeg, read_counter
 from armlet.camera.pattern import paint
-from armlet.episodes import layout
+from armlet.datasets.format import layout
 from armlet.nodes.messages import compressed_image, joint_state, rgb, to_ns
 from armlet.nodes.node import RECORDING_QOS, STATE_QOS
+from armlet.robots import SO101_JOINTS
 
 SIZE = (128, 96)
 FPS = 30

@@ -11,10 +11,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Float64MultiArray, String
 
-from armlet.arm.joints import joint_names
 from armlet.camera import jpeg
 from armlet.nodes.messages import compressed_image, joint_state, skew_message
 from armlet.nodes.node import LATCHED_QOS, RECORDING_QOS
+from armlet.robots.joints import joint_names
 
 ERROR = 2
 

@@ -17,7 +17,6 @@ from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Float64MultiArray
 
 from armlet.align import counts_since
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import FASTDDS_VARIABLE, NodeSpec, fastdds_profile
 from armlet.camera import jpeg
 from armlet.nodes.messages import (
@@ -28,6 +27,7 @@ from armlet.nodes.messages import (
     parse_skew,
     to_ns,
 )
+from armlet.robots import SO101_JOINTS
 
 SPEC = NodeSpec(
     "aligner",

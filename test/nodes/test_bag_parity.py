@@ -17,7 +17,8 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, JointState
 
 from armlet.cli.main import main
-from armlet.episodes import Dataset, check, layout
+from armlet.datasets import Dataset, check
+from armlet.datasets.format import layout
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.node import make_executor
 

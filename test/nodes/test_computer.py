@@ -15,8 +15,8 @@ from rclpy.node import Node
 from test_joints_and_clocks import CLOCKS, FILE, RADIANS, STATUS, contract, recorder
 
 from armlet.bringup import NodeSpec
+from armlet.client.graph import DemoError
 from armlet.demo import demo
-from armlet.demo.director import DemoError
 from armlet.load import Times, Watcher
 from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause, status_name
 from armlet.nodes.messages import diagnostic

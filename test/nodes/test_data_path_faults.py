@@ -20,14 +20,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import CALIBRATION, running
 from painted_streams import PaintedStreams
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm.joints import feature_names
 from armlet.bringup import NodeSpec
 from armlet.camera import jpeg
 from armlet.camera.pattern import paint
+from armlet.client.graph import DemoError
 from armlet.contract import Camera, Contract
-from armlet.demo.director import DemoError
-from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame, check
+from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame, check
+from armlet.robots import SO101_JOINTS
+from armlet.robots.joints import feature_names
 
 # A camera's driver and a disk know the computer's own time only.
 pytestmark = pytest.mark.wall_clock

@@ -7,14 +7,14 @@ import pytest
 from node_processes import CALIBRATION, running
 from published_frames import ERROR, PublishedFrames
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm import calibration as calibrations
-from armlet.arm.joints import feature_names
-from armlet.arm.units import converter
 from armlet.bringup import NodeSpec
+from armlet.client.graph import DemoError
 from armlet.contract import Camera, Contract, Stream
-from armlet.demo.director import DemoError
-from armlet.episodes import Dataset, check
+from armlet.datasets import Dataset, check
+from armlet.robots import SO101_JOINTS
+from armlet.robots import calibration as calibrations
+from armlet.robots.joints import feature_names
+from armlet.robots.units import converter
 
 RADIANS = np.array([0.1, 0.2, -0.3, 0.4, -0.5, 0.3])
 FILE = CALIBRATION / "emulated_follower.json"

@@ -15,12 +15,12 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from armlet.arm import SO101_JOINTS
-from armlet.feetech import REGISTERS
+from armlet.motors.feetech import REGISTERS
 from armlet.nodes.cdr import MAX_POINTS, CdrError, read_trajectory
 from armlet.nodes.inbox import LIMITS
 from armlet.nodes.lockstep import stamp_ns
 from armlet.nodes.messages import MessageError, parse_ledger, parse_skew
+from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 TORQUE, GOAL = REGISTERS["Torque_Enable"], REGISTERS["Goal_Position"]

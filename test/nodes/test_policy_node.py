@@ -15,8 +15,8 @@ import rclpy
 from node_processes import CALIBRATION, STANDSTILL_S
 from std_msgs.msg import String
 
+from armlet.client.graph import DemoError
 from armlet.contract import FILE_NAME, load
-from armlet.demo.director import DemoError
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 

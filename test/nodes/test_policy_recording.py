@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
 
-from armlet.demo.director import DemoError
-from armlet.episodes import Dataset
+from armlet.client.graph import DemoError
+from armlet.datasets import Dataset
 
 
 @pytest.fixture(scope="module")

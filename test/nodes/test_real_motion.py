@@ -8,10 +8,10 @@ import pytest
 from node_processes import CALIBRATION, follower
 from simulated_bench import SimulatedBench
 
-from armlet.arm import calibration as calibrations
-from armlet.arm.units import own_converter
 from armlet.bringup import NodeSpec
-from armlet.episodes import Dataset
+from armlet.datasets import Dataset
+from armlet.robots import calibration as calibrations
+from armlet.robots.units import own_converter
 from armlet.sim import FOLLOWER, LEADER
 from armlet.sim.kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from node_processes import running, simulated_nodes
 
-from armlet.demo.director import DemoError
-from armlet.episodes import Dataset, check
+from armlet.client.graph import DemoError
+from armlet.datasets import Dataset, check
 
 
 class Bench:

@@ -8,11 +8,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from node_processes import CALIBRATION, running
 from std_msgs.msg import String
 
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import NodeSpec
 from armlet.contract import Camera, Contract, ContractError
 from armlet.nodes.frames import _require_frames
 from armlet.nodes.node import LATCHED_QOS
+from armlet.robots import SO101_JOINTS
 
 NAMES = tuple(f"{joint}.pos" for joint in SO101_JOINTS)
 GOOD = Contract(30, (Camera("front", 48, 64),), NAMES, NAMES)

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import CONTRACT, HEIGHT, LATENCY_S, WIDTH, save_random
 
-from armlet.episodes import Dataset
+from armlet.datasets import Dataset
 
 LOOPS = 2
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 from made_episodes import CONTRACT, START_NS
 
-from armlet.arm import calibration as calibrations
-from armlet.arm.units import own_converter
 from armlet.bringup import graph, share_directory
-from armlet.cli import replay
-from armlet.episodes import Dataset, DatasetWriter, EpisodeFrame
+from armlet.cli.graph import replay
+from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
+from armlet.robots import calibration as calibrations
+from armlet.robots.units import own_converter
 
 FILE = share_directory() / "config/calibration/emulated_follower.json"
 CALIBRATION = calibrations.load(FILE)

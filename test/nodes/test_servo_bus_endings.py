@@ -10,13 +10,13 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import follower, running, running_graph
 
-from armlet.demo.director import DemoError
-from armlet.feetech import REGISTERS
+from armlet.client.graph import DemoError
+from armlet.motors.feetech import REGISTERS
 from armlet.nodes.servo_bus_diagnostics import CycleTimes, bus_status
 from armlet.sim import Bench
 from armlet.supervisor import STOP_GRACE_S
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "arm"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
 
 from driven_arm import Clock, Driven, emulated_bus
 

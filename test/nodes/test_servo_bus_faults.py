@@ -10,10 +10,10 @@ import pytest
 from node_processes import follower, running
 from simulated_bench import SimulatedBench
 
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import command
-from armlet.demo.director import DemoError, Director
-from armlet.feetech import REGISTERS, ErrorBit
+from armlet.client.graph import DemoError, Director
+from armlet.motors.feetech import REGISTERS, ErrorBit
+from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 TORQUE = REGISTERS["Torque_Enable"]
@@ -137,7 +137,7 @@ def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
         told = bus.seen.status()["servo_bus: bus"]
         share = (int(told["unread"]) - unread) / (int(told["cycles"]) - cycles)
         # 47 % would if nothing was asked again. How close to none it comes is measured where
-        # nothing else runs: test/arm/fault_campaign.py.
+        # nothing else runs: test/control/fault_campaign.py.
         assert share < 0.25, f"{share:.1%} of the cycles lack a joint"
         assert int(told["retries"]) > 0
         assert "holding" in bus.seen.messages()["servo_bus: bus"]

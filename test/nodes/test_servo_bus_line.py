@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from node_processes import follower, running
 
-from armlet.arm import SO101_JOINTS
-from armlet.demo.director import DemoError
-from armlet.feetech import REGISTERS
+from armlet.client.graph import DemoError
+from armlet.motors.feetech import REGISTERS
 from armlet.priority import Role, realtime_limit
+from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 pytestmark = pytest.mark.wall_clock

@@ -8,10 +8,10 @@ import pytest
 from node_processes import follower
 from simulated_bench import SimulatedBench
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm.units import limits_radians
-from armlet.feetech import REGISTERS
+from armlet.motors.feetech import REGISTERS
 from armlet.priority import autogroup_enabled
+from armlet.robots import SO101_JOINTS
+from armlet.robots.units import limits_radians
 from armlet.sim import FOLLOWER
 
 TORQUE = REGISTERS["Torque_Enable"]

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
 from test_computer import other
 
-from armlet.episodes import Dataset
+from armlet.datasets import Dataset
 from armlet.nodes.computer import status_name
 from armlet.nodes.messages import diagnostic
 

@@ -15,8 +15,8 @@ from sensor_msgs.msg import CompressedImage, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.align import grid_index, grid_ns
-from armlet.arm import SO101_JOINTS
 from armlet.nodes.messages import rgb, to_ns
+from armlet.robots import SO101_JOINTS
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 

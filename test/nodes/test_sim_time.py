@@ -14,13 +14,13 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import NodeSpec
-from armlet.demo.director import DemoError
-from armlet.episodes import Dataset, check
-from armlet.feetech import REGISTERS
+from armlet.client.graph import DemoError
+from armlet.datasets import Dataset, check
+from armlet.motors.feetech import REGISTERS
 from armlet.nodes.messages import joint_state, to_time
 from armlet.nodes.node import LATCHED_QOS
+from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 # Long beside the clock's own step, so that what runs on is seen.

@@ -16,14 +16,14 @@ from node_processes import CALIBRATION, running, simulated_nodes
 from sensor_msgs.msg import JointState
 from test_sim_graph import listening
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm import calibration as calibrations
-from armlet.arm.units import converter
 from armlet.bringup import NodeSpec
-from armlet.episodes import Dataset, check
+from armlet.datasets import Dataset, check
 from armlet.nodes.messages import joint_state, to_ns
+from armlet.robots import SO101_JOINTS
+from armlet.robots import calibration as calibrations
+from armlet.robots.units import converter
 
-EPISODES = Path(__file__).parents[1] / "episodes"
+EPISODES = Path(__file__).parents[1] / "datasets"
 sys.path.append(str(EPISODES))
 
 REPOSITORY = EPISODES.parents[1]

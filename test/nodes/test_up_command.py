@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from armlet.bringup import share_directory
-from armlet.feetech import REGISTERS, Bus
+from armlet.motors.feetech import REGISTERS, Bus
 from armlet.sim import Bench
 
 # By the wall clock, and only so that a broken test ends.

@@ -16,10 +16,6 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from small_policies import make_act
 
-from armlet.arm import SO101_JOINTS
-from armlet.arm import calibration as calibrations
-from armlet.arm.joints import feature_names
-from armlet.arm.units import own_converter
 from armlet.contract import Camera, Contract, Stream
 from armlet.policies import (
     ActConfig,
@@ -29,9 +25,13 @@ from armlet.policies import (
     read_checkpoint,
     save_checkpoint,
 )
-from armlet.policies.check import Report, check, refusal_report
-from armlet.policies.checkpoint import with_preprocessing
-from armlet.policies.evidence import Evidence, LiveSample
+from armlet.policies.checkpoint.checkpoint import with_preprocessing
+from armlet.policies.fit.check import Report, check, refusal_report
+from armlet.policies.fit.samples import Evidence, LiveSample
+from armlet.robots import SO101_JOINTS
+from armlet.robots import calibration as calibrations
+from armlet.robots.joints import feature_names
+from armlet.robots.units import own_converter
 from armlet.sim import FOLLOWER
 from armlet.sim.demonstrator import demonstrate_reach, random_target
 from armlet.sim.kinematics import HOME

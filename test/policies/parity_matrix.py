@@ -24,8 +24,8 @@ from armlet.policies import (
     SmolVlaConfig,
     load_policy,
 )
-from armlet.policies.smolvla import layer_plan
-from armlet.policies.smolvla_config import TextShape
+from armlet.policies.config.smolvla import TextShape
+from armlet.policies.networks.smolvla import layer_plan
 
 ERAS = ("0.3.3", "0.4.4")
 KINDS = ("act", "smolvla")

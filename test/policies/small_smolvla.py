@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from armlet.policies import Feature, Observation, SmolVla, SmolVlaConfig
-from armlet.policies.smolvla_config import parse_vlm
+from armlet.policies.config.smolvla import parse_vlm
 
 TEXT = {
     "hidden_size": 32,

@@ -6,8 +6,8 @@ from small_policies import act_config, make_act, make_observation, make_statisti
 from torch import nn
 
 from armlet.policies import Act, ActConfig, Feature, Preprocessor, calibrate_batch_norm
-from armlet.policies.act import Attention, sinusoid_1d, sinusoid_2d
-from armlet.policies.resnet import FrozenBatchNorm, ResNet, fold_batch_norm
+from armlet.policies.networks.act import Attention, sinusoid_1d, sinusoid_2d
+from armlet.policies.networks.resnet import FrozenBatchNorm, ResNet, fold_batch_norm
 
 
 def inputs(config, count=2):

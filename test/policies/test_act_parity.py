@@ -19,7 +19,7 @@ from armlet.policies import (
     read_checkpoint,
     save_checkpoint,
 )
-from armlet.policies.config import default_normalization
+from armlet.policies.config.base import default_normalization
 
 ACTION_UNITS = 1e-4
 # Folding and channels-last move rounding; LeRobot's own distance from exact arithmetic is as large.

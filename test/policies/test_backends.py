@@ -30,9 +30,9 @@ from armlet.policies import (
     read_checkpoint,
     save_checkpoint,
 )
-from armlet.policies import backends as runtimes
-from armlet.policies.backends import open_session
-from armlet.policies.export import compile_checkpoint, export_policy
+from armlet.policies.runtime import backends as runtimes
+from armlet.policies.runtime.backends import open_session
+from armlet.policies.runtime.export import compile_checkpoint, export_policy
 
 GRAPHS = ("onnxruntime", "openvino")
 BACKENDS = ("torch", *GRAPHS)

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 import check_world as w  # noqa: E402
 
 from armlet.policies import read_checkpoint  # noqa: E402
-from armlet.policies.drift import Drift, DriftLevel, DriftSettings  # noqa: E402
+from armlet.policies.fit.drift import Drift, DriftLevel, DriftSettings  # noqa: E402
 
 WINDOW = 20
 

@@ -12,12 +12,12 @@ import check_world as w  # noqa: E402
 from lerobot_oracle import REFERENCES  # noqa: E402
 from small_policies import act_config, make_act, make_statistics  # noqa: E402
 
-from armlet.arm import calibration as calibrations  # noqa: E402
 from armlet.contract import Camera, Standing  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
-from armlet.policies.check import check  # noqa: E402
-from armlet.policies.evidence import LiveSample  # noqa: E402
-from armlet.policies.frozen import IMAGENET, describe, divergence  # noqa: E402
+from armlet.policies.fit.check import check  # noqa: E402
+from armlet.policies.fit.feature_stats import IMAGENET, describe, divergence  # noqa: E402
+from armlet.policies.fit.samples import LiveSample  # noqa: E402
+from armlet.robots import calibration as calibrations  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 from armlet.sim.scene import Scene, View  # noqa: E402
 
@@ -167,7 +167,7 @@ def real(tmp_path_factory):
     root = ROOT.parent / "shared" / "data" / "so101_real"
     if not root.is_dir():
         pytest.skip("the real dataset is not here")
-    from armlet.cli.policy_check import dataset_evidence
+    from armlet.cli.policy.policy_check import dataset_evidence
 
     evidence = dataset_evidence(root)
     cameras = tuple(camera.name for camera in evidence.contract.cameras)

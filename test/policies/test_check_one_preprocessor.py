@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 import check_world as w  # noqa: E402
 from small_policies import make_act  # noqa: E402
 
-from armlet.cli import policy as command  # noqa: E402
+from armlet.cli.policy import policy as command  # noqa: E402
 from armlet.policies import (  # noqa: E402
     Act,
     CheckpointError,
@@ -25,7 +25,7 @@ from armlet.policies import (  # noqa: E402
     read_checkpoint,
     save_checkpoint,
 )
-from armlet.policies.check_picture import seen_by_network  # noqa: E402
+from armlet.policies.fit.check_picture import seen_by_network  # noqa: E402
 from armlet.training import act as training  # noqa: E402
 
 ROW = 11

@@ -13,14 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_policies import act_config, make_act, make_observation, make_statistics
 
-from armlet.policies import (
-    CheckpointError,
-    Choices,
-    load_policy,
-    read_checkpoint,
-    save_checkpoint,
-)
-from armlet.policies.weights import read_header
+from armlet.policies import CheckpointError, Choices, load_policy, read_checkpoint, save_checkpoint
+from armlet.policies.checkpoint.weights import read_header
 
 WEIGHTS = "model.safetensors"
 BEFORE_STATE = "policy_preprocessor_step_3_normalizer_processor.safetensors"

@@ -33,9 +33,9 @@ from check_world import (  # noqa: E402
     together,
 )
 
-from armlet.arm.units import own_converter  # noqa: E402
 from armlet.contract import Camera, Standing, Stream  # noqa: E402
-from armlet.policies.frozen import IMAGENET  # noqa: E402
+from armlet.policies.fit.feature_stats import IMAGENET  # noqa: E402
+from armlet.robots.units import own_converter  # noqa: E402
 from armlet.sim import FOLLOWER, LEADER  # noqa: E402
 
 BEFORE = "policy_preprocessor.json"

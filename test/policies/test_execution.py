@@ -17,7 +17,7 @@ from armlet.policies import (
     strategy_name,
     warm_up,
 )
-from armlet.policies.strategy import LatestOnly, Plan, Replanning, WeightedBlend
+from armlet.policies.execution.strategy import LatestOnly, Plan, Replanning, WeightedBlend
 
 FPS = 30
 

@@ -18,9 +18,6 @@ from test_checkpoint_eras import make_old
 
 import armlet
 from armlet import contract as contracts
-from armlet.arm import CalibrationError
-from armlet.arm import calibration as calibrations
-from armlet.arm.units import own_converter
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -30,7 +27,8 @@ from armlet.policies import (
     read_checkpoint,
     save_checkpoint,
 )
-from armlet.policies.export import (
+from armlet.policies.preprocess import Preprocessor
+from armlet.policies.runtime.export import (
     EXPORT,
     GRAPH,
     PolicyGraph,
@@ -39,9 +37,11 @@ from armlet.policies.export import (
     read_export,
     run_export,
 )
-from armlet.policies.graph import read_face, trace
-from armlet.policies.preprocess import Preprocessor
-from armlet.policies.radians import joint_map, robot_of
+from armlet.policies.runtime.graph import read_face, trace
+from armlet.policies.runtime.radians import joint_map, robot_of
+from armlet.robots import CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.robots.units import own_converter
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 NAMES = tuple(f"{joint}.pos" for joint in JOINTS)

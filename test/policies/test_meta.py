@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 import torch
 from torch import nn
 
-from armlet.policies.meta import without_values
+from armlet.policies.networks.meta import without_values
 
 REACH = Path(__file__).parents[2] / "checkpoints" / "reach"
 # As the policy node does until it is ready: load, speed up, predict.

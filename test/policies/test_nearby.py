@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from armlet.policies.checkpoint import read_checkpoint
+from armlet.policies.checkpoint.checkpoint import read_checkpoint
 from armlet.policies.errors import CheckpointError
 
 

@@ -14,9 +14,9 @@ pytest.importorskip("tokenizers", reason="the policy extra is not installed")
 import torch
 from golden_smolvla import FOLDER, complete
 
-from armlet.cli import policy as cli
+from armlet.cli.policy import policy as cli
 from armlet.policies import CheckpointError, Choices, Observation, load_policy, read_checkpoint
-from armlet.policies.releases import (
+from armlet.policies.config.releases import (
     KEYS,
     RELEASES,
     TRANSFORMERS,
@@ -26,7 +26,7 @@ from armlet.policies.releases import (
     parse_written,
     rows_of,
 )
-from armlet.policies.siglip import patch_positions
+from armlet.policies.networks.siglip import patch_positions
 
 SHARED = Path(__file__).parents[3] / "shared" / "golden" / "lerobot-0.6.1"
 NOT_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no golden files at {SHARED}")

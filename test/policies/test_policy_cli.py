@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_policies import act_config, make_observation
 
-from armlet.cli import policy as cli
 from armlet.cli.main import main
+from armlet.cli.policy import policy as cli
 from armlet.policies import load_policy
 
 STEPS = 6

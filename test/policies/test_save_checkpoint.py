@@ -112,7 +112,7 @@ def test_all_is_on_disk_before_the_name_and_the_name_after(vectors, tmp_path, mo
         synced.append((path, (tmp_path / "checkpoint").exists()))
         fsync(handle)
 
-    monkeypatch.setattr("armlet.policies.save.os.fsync", recorded)
+    monkeypatch.setattr("armlet.policies.checkpoint.save.os.fsync", recorded)
     save_checkpoint(tmp_path / "checkpoint", *vectors)
     *before, folder, parent = synced
     assert {path.name for path, _ in before} == {
@@ -175,7 +175,7 @@ def test_crash_while_writing_leaves_nothing(vectors, tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("armlet.policies.save.save_file", full_disk)
+    monkeypatch.setattr("armlet.policies.checkpoint.save.save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path / "checkpoint", *vectors)
     assert not list(tmp_path.iterdir())

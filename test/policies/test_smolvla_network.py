@@ -22,7 +22,7 @@ from small_smolvla import (
     smolvla_config,
 )
 
-from armlet.cli import policy as cli
+from armlet.cli.policy import policy as cli
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -32,11 +32,11 @@ from armlet.policies import (
     read_checkpoint,
     save_checkpoint,
 )
-from armlet.policies.llama import Rotation, attend
-from armlet.policies.rtc import Guidance, RealTimeChunking, prefix_weights
-from armlet.policies.siglip import patch_positions, resize_with_pad
-from armlet.policies.smolvla import time_embedding
-from armlet.policies.tokens import Words
+from armlet.policies.networks.llama import Rotation, attend
+from armlet.policies.networks.rtc import Guidance, RealTimeChunking, prefix_weights
+from armlet.policies.networks.siglip import patch_positions, resize_with_pad
+from armlet.policies.networks.smolvla import time_embedding
+from armlet.policies.networks.tokens import Words
 
 WEIGHTS = "model.safetensors"
 BEFORE = "policy_preprocessor.json"

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from armlet.feetech.discovery import SerialDevice
 from armlet.lateness import of_turns
+from armlet.motors.feetech.discovery import SerialDevice
 from armlet.preflight import Check, Finding, Level, examine, machine, ports, ros
 
 

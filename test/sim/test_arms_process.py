@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from armlet.feetech import REGISTERS, Bus
+from armlet.motors.feetech import REGISTERS, Bus
 from armlet.sim import ArmsError, ArmsProcess, Bench, EmulatedArms, SharedTime
 from armlet.sim.arms import Side
 from armlet.sim.arms_process import pack_motion, unpack_motion

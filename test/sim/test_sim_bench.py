@@ -3,8 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from armlet.arm.units import radians_to_ticks, ticks_to_radians
-from armlet.feetech import REGISTERS, Bus
+from armlet.motors.feetech import REGISTERS, Bus
+from armlet.robots.units import radians_to_ticks, ticks_to_radians
 from armlet.sim import FOLLOWER, LEADER, Bench
 from armlet.sim.kinematics import GRIPPER_OPEN, HOME, tip_position
 from armlet.sim.scene import target_point

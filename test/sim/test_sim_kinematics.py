@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from armlet.arm.units import limits_radians
+from armlet.robots.units import limits_radians
 from armlet.sim.calibrations import FOLLOWER, LEADER
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.kinematics import (

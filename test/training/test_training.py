@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
-from armlet.cli import train as command  # noqa: E402
+from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
-from armlet.episodes import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
+from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import CheckpointError, Preprocessor, load_policy  # noqa: E402
 from armlet.training import TrainingSettings, train_act  # noqa: E402
 from armlet.training import act as training  # noqa: E402

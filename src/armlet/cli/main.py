@@ -7,25 +7,12 @@ import sys
 from armlet import __version__
 from armlet.missing import how_to_install
 
-from . import (
-    calibrate,
-    dataset,
-    demo,
-    doctor,
-    emulate,
-    find_cameras,
-    find_port,
-    output,
-    policy,
-    registers,
-    replay,
-    scan,
-    session,
-    setup_motors,
-    train,
-    up,
-)
-from .arguments import Parser
+from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
+from .data import dataset, find_cameras
+from .graph import demo, doctor, replay, session, train, up
+from .policy import policy
+from .terminal import output
+from .terminal.arguments import Parser
 
 COMMANDS = (
     up,

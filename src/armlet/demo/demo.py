@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from armlet.arm import SO101_JOINTS
 from armlet.bringup import LOCKSTEP_SOCKET, graph
+from armlet.client.graph import DemoError, Director
+from armlet.robots import SO101_JOINTS
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
 from armlet.supervisor import Supervisor
 
-from .director import DemoError, Director
 from .terminal import Terminal
 
 # In simulated time a run is the same on every computer, to the bit.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from armlet.arm import SO101_JOINTS
-from armlet.episodes import Dataset
+from armlet.client.measurements import Measurements
+from armlet.datasets import Dataset
+from armlet.robots import SO101_JOINTS
 
 from .demo import DemoPlan, Reach
-from .measurements import Measurements
 
 _SHOWN = 5
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .demo import (
-    DemoPlan,
-    drive_by_policy,
-    record_demonstrations,
-    running_graph,
-    wait_until_live,
-)
-from .director import Director
+from armlet.client.graph import Director
+
+from .demo import DemoPlan, drive_by_policy, record_demonstrations, running_graph, wait_until_live
 from .report import draw_report, report_text
 from .terminal import Terminal
 

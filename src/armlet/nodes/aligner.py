@@ -36,22 +36,15 @@ from armlet.align import (
     join,
     worst_skew_s,
 )
-from armlet.arm.joints import SO101_JOINTS, feature_names
 from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
 from armlet.priority import Role, raise_process
+from armlet.robots.joints import SO101_JOINTS, feature_names
 
 from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning
 from .joint_states import JointStatePublisher
-from .messages import (
-    MessageError,
-    diagnostic,
-    picture_size,
-    rgb,
-    skew_message,
-    to_time,
-)
+from .messages import MessageError, diagnostic, picture_size, rgb, skew_message, to_time
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
 from .publishers import misfits, why_silent
 from .raw_streams import RawStream, Source, raw_stream, stream_settings

@@ -16,8 +16,8 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet import contract as contracts
 from armlet.align import Assembler
-from armlet.arm.joints import joint_names
 from armlet.contract import Contract, ContractError
+from armlet.robots.joints import joint_names
 
 from .messages import (
     MessageError,

@@ -15,8 +15,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from armlet.arm import Trajectory
 from armlet.camera import CameraError, Intrinsics, jpeg, raw
+from armlet.control import Trajectory
 
 from .cdr import TrajectoryMessage
 from .stamps import to_ns as to_ns

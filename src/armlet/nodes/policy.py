@@ -18,10 +18,6 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.align import Arrivals, grid_index
-from armlet.arm import CalibrationError
-from armlet.arm import calibration as calibrations
-from armlet.arm.plausible import Reach
-from armlet.arm.units import converter, joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.policies import (
@@ -38,19 +34,16 @@ from armlet.policies import (
     periods,
     warm_up,
 )
-from armlet.policies.check import refusal_report
+from armlet.policies.fit.check import refusal_report
+from armlet.robots import CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.robots.unit_check import Reach
+from armlet.robots.units import converter, joint_units
 from armlet.sim.lockstep import POLICY
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
-from .messages import (
-    MessageError,
-    diagnostic,
-    instruction,
-    joint_trajectory,
-    skew_message,
-    to_time,
-)
+from .messages import MessageError, diagnostic, instruction, joint_trajectory, skew_message, to_time
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,

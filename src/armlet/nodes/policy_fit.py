@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from armlet.arm import Calibration
 from armlet.contract import Contract
 from armlet.policies import Checkpoint, Observation
-from armlet.policies.check import Report, check
-from armlet.policies.drift import Drift, DriftLevel
-from armlet.policies.evidence import LiveSample
-from armlet.policies.strategy import Rows
+from armlet.policies.execution.strategy import Rows
+from armlet.policies.fit.check import Report, check
+from armlet.policies.fit.drift import Drift, DriftLevel
+from armlet.policies.fit.samples import LiveSample
+from armlet.robots import Calibration
 
 from .frames import LiveFrame
 from .messages import diagnostic

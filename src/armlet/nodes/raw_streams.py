@@ -20,8 +20,8 @@ from armlet.align import (
     fingerprint,
     why_refused,
 )
-from armlet.arm.plausible import implausible
 from armlet.camera import jpeg, raw
+from armlet.robots.unit_check import implausible
 
 from .messages import MessageError, to_ns
 from .node import Setting

@@ -16,12 +16,9 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from armlet.align import Arrivals, Condition
-from armlet.arm import CalibrationError
-from armlet.arm import calibration as calibrations
-from armlet.arm.units import joint_units
 from armlet.camera import CameraError
 from armlet.contract import Contract
-from armlet.episodes import (
+from armlet.datasets import (
     Answer,
     DatasetWriter,
     EpisodeFrame,
@@ -30,8 +27,11 @@ from armlet.episodes import (
     Phase,
     Rules,
 )
-from armlet.episodes.vectors import Vectors
+from armlet.datasets.vectors import Vectors
 from armlet.priority import Role, raise_process
+from armlet.robots import CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.robots.units import joint_units
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame

@@ -16,14 +16,11 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from armlet.arm import (
-    SO101_JOINTS,
+from armlet.control import (
     Action,
     Arm,
     ArmError,
     BeyondLimits,
-    Calibration,
-    CalibrationError,
     CommandRefused,
     Control,
     ControlSettings,
@@ -34,13 +31,14 @@ from armlet.arm import (
     State,
     Trajectory,
 )
-from armlet.arm import calibration as calibrations
-from armlet.arm.guard import MAX_ACCELERATION, MAX_VELOCITY
-from armlet.arm.protection import SO101_POLICIES
-from armlet.feetech import Bus, BusError
-from armlet.feetech.discovery import same_kind, serial_device, serial_devices
-from armlet.feetech.torque_watchdog import TorqueWatchdog
+from armlet.control.guard import MAX_ACCELERATION, MAX_VELOCITY
+from armlet.control.protection import SO101_POLICIES
+from armlet.motors.feetech import Bus, BusError
+from armlet.motors.feetech.discovery import same_kind, serial_device, serial_devices
+from armlet.motors.watchdog_keeper import TorqueWatchdog
 from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
+from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
+from armlet.robots import calibration as calibrations
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage

@@ -9,10 +9,10 @@ from dataclasses import asdict
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from armlet.arm import Control, State
-from armlet.arm.protection import Condition, Mode
-from armlet.feetech import Counters
-from armlet.feetech.errors import describe
+from armlet.control import Control, State
+from armlet.control.protection import Condition, Mode
+from armlet.motors.feetech import Counters
+from armlet.motors.feetech.errors import describe
 
 from .messages import diagnostic
 

@@ -9,11 +9,12 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
-from armlet.arm import CalibrationError, Teleoperation
-from armlet.arm import calibration as calibrations
-from armlet.arm.plausible import IMPLAUSIBLE_RAD
-from armlet.arm.units import joint_units
+from armlet.control import Teleoperation
 from armlet.priority import Role, raise_process
+from armlet.robots import CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.robots.unit_check import IMPLAUSIBLE_RAD
+from armlet.robots.units import joint_units
 
 from .joint_states import JointStatePublisher
 from .messages import diagnostic, to_ns

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from armlet.contract import Preprocessing
 
-from .config import ACTION, ENVIRONMENT, MODES, STATE, Feature, PolicyConfig, camera_name
+from .config.base import ACTION, ENVIRONMENT, MODES, STATE, Feature, PolicyConfig, camera_name
 from .errors import CheckpointError, ObservationError
 from .observation import Observation
 

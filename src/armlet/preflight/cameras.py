@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from armlet.feetech.discovery import users
+from armlet.motors.feetech.discovery import users
 from armlet.preflight import v4l2
 from armlet.preflight.finding import Finding, error, note, ok, warning
 

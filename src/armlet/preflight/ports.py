@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from armlet.feetech.discovery import SerialDevice, same_kind, users
+from armlet.motors.feetech.discovery import SerialDevice, same_kind, users
 from armlet.preflight.finding import Finding, error, note, ok, warning
 
 _SYS = Path("/sys/class/tty")

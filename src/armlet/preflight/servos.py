@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from armlet.arm.calibration import Calibration, CalibrationError, load
-from armlet.arm.joints import SO101_JOINTS
-from armlet.feetech import MODEL_STS3215, Bus
-from armlet.feetech.discovery import MODEL_NAMES, Memory, probe, read_memory
-from armlet.feetech.errors import describe
+from armlet.motors.feetech import MODEL_STS3215, Bus
+from armlet.motors.feetech.discovery import MODEL_NAMES, Memory, probe, read_memory
+from armlet.motors.feetech.errors import describe
 from armlet.preflight.finding import Finding, error, note, ok, warning
+from armlet.robots.calibration import Calibration, CalibrationError, load
+from armlet.robots.joints import SO101_JOINTS
 
 MULTI_TURN = 0x10
 HOT_BELOW_LIMIT_C = 10

@@ -13,9 +13,10 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.arm.calibration import Calibration
-from armlet.arm.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, ticks_to_radians
-from armlet.feetech import REGISTERS, EmulatedBus
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS
+from armlet.robots.calibration import Calibration
+from armlet.robots.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, ticks_to_radians
 
 from .calibrations import FOLLOWER, LEADER
 from .demonstrator import Demonstration, Move

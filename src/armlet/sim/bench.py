@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.feetech import EmulatedBus
+from armlet.motors.emulation import EmulatedBus
 
 from .arms import Arms, EmulatedArms, Motion, Side
 from .demonstrator import Move, demonstrate_reach, move_home, random_target

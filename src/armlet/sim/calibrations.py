@@ -6,7 +6,7 @@ the kinematics gives it; the leader's trigger travels about two thirds of that, 
 
 from __future__ import annotations
 
-from armlet.arm.calibration import Calibration, JointCalibration
+from armlet.robots.calibration import Calibration, JointCalibration
 
 FOLLOWER: Calibration = {
     "shoulder_pan": JointCalibration(1, 0, -1083, 793, 3297),

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from armlet.contract import Contract
-from armlet.episodes import Dataset, DatasetError
+from armlet.datasets import Dataset, DatasetError
 from armlet.policies import Act, ActConfig, Feature, Preprocessor, save_checkpoint
-from armlet.policies.checkpoint import check_contract
-from armlet.policies.resnet import calibrate_batch_norm
-from armlet.policies.save import check_new
+from armlet.policies.checkpoint.checkpoint import check_contract
+from armlet.policies.checkpoint.save import check_new
+from armlet.policies.networks.resnet import calibrate_batch_norm
 
 STATE = "observation.state"
 ACTION = "action"

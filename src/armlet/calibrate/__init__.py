@@ -1,0 +1,1 @@
+"""Finding an arm's calibration with a person's hands."""

@@ -1,0 +1,241 @@
+"""`armlet setup-motors`: gives the servos of a new arm their ids, one at a time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from armlet.cli.terminal.enter_key import EnterKey
+    from armlet.motors.feetech.discovery import FoundServo
+
+
+def order() -> tuple[str, ...]:
+    """LeRobot's order: from the gripper down, so that the chain grows towards the controller."""
+    from armlet.robots.joints import SO101_JOINTS
+
+    return tuple(reversed(SO101_JOINTS))
+
+
+def joint_id(joint: str) -> int:
+    """The id of a joint's servo on every SO-101: its place in the chain, from 1."""
+    return len(order()) - order().index(joint)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the `setup-motors` command."""
+    from armlet.cli.arm.scan import add_patience
+
+    parser = subparsers.add_parser(
+        "setup-motors",
+        help="give new servos their ids",
+        description="Give the six servos of a new SO-101 their ids and speed, in LeRobot's order "
+        "(gripper first). Connect one servo at a time when asked to; nothing is written while "
+        "several answer.",
+        epilog="Exit status: 0 all six set, 2 something is in the way, 130 stopped by Ctrl-C. To "
+        "go on later: --from JOINT.",
+    )
+    parser.add_argument("--port", required=True, metavar="PATH", help="serial port")
+    parser.add_argument(
+        "--from",
+        dest="first",
+        metavar="JOINT",
+        help="joint to begin with, where an earlier run ended (default: gripper)",
+    )
+    add_patience(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Walks through the joints; see the epilog for the exit status."""
+    from armlet.cli.arm.eeprom import WriteRefused
+    from armlet.cli.arm.scan import chosen_device
+    from armlet.cli.terminal.screen import console
+    from armlet.motors.feetech import BusError
+
+    joint = args.first or order()[0]
+    try:
+        if joint not in order():
+            raise ValueError(f"--from: expected one of {', '.join(order())}, found {joint!r}")
+        chosen_device(args.port)
+        done, left = order()[: order().index(joint)], order()[order().index(joint) :]
+        walk = Walk(console(), args.port, args.patience, done)
+        for joint in left:
+            walk.set_up(joint)
+        walk.verify()
+    except (ValueError, BusError, WriteRefused, PortUnusable) as error:
+        print(f"armlet setup-motors: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except EOFError:
+        print(
+            "armlet setup-motors: expected the Enter key, found the end of the input; run it in "
+            "a terminal",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\nStopped; no servo is half set. Go on with: armlet setup-motors --port {args.port} "
+            f"--from {joint}",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+class PortUnusable(Exception):
+    """The port cannot be asked."""
+
+
+class Walk:
+    """The dialogue, and what it has done so far.
+
+    Args:
+        screen: where to talk.
+        port: serial port.
+        patience_s: how long to wait for answers when all servos are called.
+        done: joints that an earlier run has set up.
+    """
+
+    def __init__(
+        self, screen: Console, port: str, patience_s: float, done: tuple[str, ...] = ()
+    ) -> None:
+        from armlet.cli.terminal.enter_key import EnterKey
+
+        self._screen = screen
+        self._port = port
+        self._patience_s = patience_s
+        self._key: EnterKey = EnterKey()
+        self._given = {joint_id(joint): joint for joint in done}
+
+    def set_up(self, joint: str) -> None:
+        """Until the joint's servo is set: asks for it, finds it, gives it its id.
+
+        Raises PortUnusable, WriteRefused, BusError, EOFError.
+        """
+        id = joint_id(joint)
+        step = f"{order().index(joint) + 1}/{len(order())}"
+        self._say(f"\n{step}  Connect the {joint}'s motor ALONE to the board, with power.", "name")
+        while True:
+            self._ask("     Press Enter when it is connected.")
+            found = self._search()
+            objection = self._objection(joint, found)
+            if objection is None:
+                break
+            self._say(f"     {objection}", "attention")
+        (servo,) = found
+        self._give(servo, id, joint)
+        self._given[id] = joint
+
+    def verify(self) -> None:
+        """Until all six answer on one chain. Raises PortUnusable, EOFError."""
+        from armlet.motors.feetech.discovery import FACTORY_BAUDRATE
+
+        self._say("\nNow connect all six in a chain, board - shoulder_pan ... gripper.", "name")
+        joints = order()[::-1]
+        ids = [joint_id(joint) for joint in joints]
+        while True:
+            self._ask("     Press Enter when they are connected.")
+            found = {servo.id: servo for servo in self._search(ids, (FACTORY_BAUDRATE,))}
+            self._show(found)
+            absent = [joint for joint in joints if joint_id(joint) not in found]
+            shared = [servo.id for servo in found.values() if servo.shared]
+            if not absent and not shared:
+                break
+            trouble = f"{', '.join(absent)} missing: check the cable before the first of them"
+            if shared:
+                trouble = f"answers of id {shared} are garbled: two servos have it, or a loose plug"
+            self._say(f"     {trouble}", "attention")
+        self._say(
+            f"     All six answer. Next: armlet calibrate --port {self._port} --output FILE", "good"
+        )
+
+    def _objection(self, joint: str, found: tuple[FoundServo, ...]) -> str | None:
+        """Why nothing may be written, and what to do; None if it may."""
+        from armlet.motors.feetech import MODEL_STS3215
+
+        if not found:
+            return (
+                "No motor answers, at any speed. Check the power supply and the cable, and that "
+                "the plug sits firmly."
+            )
+        if len(found) > 1:
+            ids = ", ".join(f"{servo.id}" for servo in found)
+            return f"{len(found)} motors answer (ids {ids}). Leave the {joint}'s only."
+        (servo,) = found
+        if servo.shared:
+            return (
+                f"Answers of id {servo.id} are garbled: two motors are connected, or a plug is "
+                f"loose. Leave the {joint}'s only."
+            )
+        if servo.model != MODEL_STS3215:
+            return f"This is a {servo.model_name}, expected an STS3215. Connect the right motor."
+        if servo.id in self._given:
+            return (
+                f"This is the {self._given[servo.id]}'s motor, it has id {servo.id} already. "
+                f"Disconnect it and connect the {joint}'s."
+            )
+        return None
+
+    def _give(self, servo: FoundServo, id: int, joint: str) -> None:
+        from armlet.cli.arm.eeprom import move_servo
+        from armlet.motors.feetech import Bus
+        from armlet.motors.feetech.discovery import FACTORY_BAUDRATE
+
+        if (servo.id, servo.baudrate) == (id, FACTORY_BAUDRATE):
+            self._say(f"     {joint}: has id {id} at {FACTORY_BAUDRATE} baud already", "good")
+            return
+        with Bus(self._port, servo.baudrate) as bus:
+            move_servo(bus, servo.id, id, FACTORY_BAUDRATE)
+        self._say(
+            f"     {joint}: id {servo.id} at {servo.baudrate} baud -> id {id} at "
+            f"{FACTORY_BAUDRATE} baud, read back",
+            "good",
+        )
+
+    def _search(
+        self, ids: list[int] | None = None, baudrates: tuple[int, ...] | None = None
+    ) -> tuple[FoundServo, ...]:
+        """Whoever answers. Raises PortUnusable."""
+        from armlet.motors.feetech.discovery import BAUDRATES, probe
+
+        with self._screen.status("") as status:
+
+            def watch(baud: int) -> None:
+                status.update(f"looking for motors at {baud} baud")
+
+            answer = probe(
+                self._port,
+                ids,
+                baudrates or BAUDRATES,
+                patience_s=self._patience_s,
+                watch=watch if self._screen.is_terminal else None,
+            )
+        if answer.problem:
+            raise PortUnusable(f"{self._port}: {answer.problem}; stop what uses it, or replug it")
+        return answer.servos
+
+    def _show(self, found: dict[int, FoundServo]) -> None:
+        from armlet.cli.terminal.listing import show_table
+
+        rows = []
+        for joint in order()[::-1]:
+            id = joint_id(joint)
+            servo = found.get(id)
+            cells = (joint, str(id), "missing", "")
+            if servo is not None:
+                cells = (joint, str(id), servo.model_name, servo.firmware or "?")
+            rows.append((cells, "bad" if servo is None else ""))
+        show_table(self._screen, ("joint", "id>", "model", "firmware"), rows)
+
+    def _ask(self, text: str) -> None:
+        self._say(text, "key")
+        self._key.line()
+
+    def _say(self, text: str, style: str) -> None:
+        from armlet.cli.terminal.listing import say
+
+        say(self._screen, text, style)

@@ -1,0 +1,360 @@
+"""`armlet dataset`: look at a recorded dataset, check it, mend it, write it in another form."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armlet.cli.terminal.output import show, show_json
+from armlet.files import printable
+
+from . import dataset_convert
+
+if TYPE_CHECKING:
+    from armlet.datasets import Dataset
+    from armlet.datasets.check.quality import Review
+
+# As many episodes as a person scrolls through.
+SHOWN = 20
+_TASKS, _LONGEST = 100, 50_000
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("dataset", help="show, check, repair and convert a dataset")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    info = _verb(verbs, "info", run_info, "what is in a dataset")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    _add_check(verbs)
+    stats = _verb(verbs, "stats", run_stats, "compute the statistics again and compare")
+    stats.add_argument("--write", action="store_true", help="store those that differ")
+    stats.add_argument("--no-video", action="store_true", help="leave pictures out: no decoding")
+    _add_view(verbs)
+    _add_compact(verbs)
+    repair = _verb(
+        verbs, "repair", run_repair, "repair what a crash left behind; shows what it would do"
+    )
+    repair.add_argument("--yes", action="store_true", help="do it")
+    repair.add_argument(
+        "--remove", action="store_true", help="remove an unfinished episode, do not recover it"
+    )
+    dataset_convert.add_verb(verbs)
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Any, text: str
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = _verb(verbs, "check", run_check, "exit 1 and say why if it is not fit to train on")
+    check.add_argument("--strict", action="store_true", help="warnings count as errors")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument(
+        "--no-video", action="store_true", help="do not decode pictures; finds no frozen camera"
+    )
+    check.add_argument(
+        "--frozen-s",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="pictures that stay the same for longer are frozen (default: 1)",
+    )
+
+
+def _add_view(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    view = _verb(verbs, "view", run_view, "draw contact sheets and plots of episodes")
+    view.add_argument(
+        "--episode",
+        type=int,
+        action="append",
+        metavar="N",
+        help=f"which; may be repeated (default: all, or {SHOWN} evenly spaced)",
+    )
+    view.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of the page (default: ROOT-view)"
+    )
+    view.add_argument("--rerun", action="store_true", help="open Rerun instead, if installed")
+
+
+def _add_compact(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compact = _verb(
+        verbs, "compact", run_compact, "merge files to LeRobot's sizes; nothing is encoded again"
+    )
+    compact.add_argument("output", type=Path, metavar="OUTPUT", help="the new dataset's folder")
+    for kind in ("data", "video"):
+        compact.add_argument(
+            f"--{kind}-mb",
+            type=float,
+            metavar="MB",
+            help=f"size of {kind} files (default: the dataset's {kind}_files_size_in_mb)",
+        )
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print what a dataset holds; 1 if it cannot be opened."""
+    from armlet.datasets import Dataset, DatasetError
+
+    try:
+        summary = summarize(Dataset(args.root))
+    except DatasetError as error:
+        return _fail(error)
+    if args.json:
+        show_json(summary)
+    else:
+        print_summary(summary)
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Print what is wrong with a dataset; 1 if there are errors, or with --strict warnings."""
+    from armlet.datasets.check.quality import review
+
+    with _progress("episodes looked at") as progress:
+        found = review(args.root, not args.no_video, args.frozen_s, progress)
+    if args.json:
+        show_json(found.to_json())
+    else:
+        print_review(args.root, found)
+    return 1 if found.errors or (args.strict and found.warnings) else 0
+
+
+def print_review(root: Path, found: Review) -> None:
+    """Findings one to a line, then what was measured."""
+    for finding in found.findings:
+        show(finding)
+    lags = [
+        f"{lag.joint.removesuffix('.pos')} {1000 * lag.lag_s:.0f}"
+        for lag in found.lags
+        if lag.lag_s is not None
+    ]
+    if lags:
+        show(f"state follows action by, ms: {', '.join(lags)}")
+    if found.depth:
+        show(f"depth streams, kept and not judged: {', '.join(map(printable, found.depth))}")
+    if not found.findings:
+        show(f"{root}: nothing wrong")
+    else:
+        show(f"{root}: {found.errors} errors, {found.warnings} warnings")
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """Print where statistics are not those of the data; 1 if so and they were not written."""
+    from armlet.datasets import DatasetError
+    from armlet.datasets.check.recompute_stats import recount, write
+
+    try:
+        with _progress("episodes counted") as progress:
+            found = recount(args.root, not args.no_video, progress)
+        for difference in (*found.differences, *found.combined):
+            show(difference)
+        if found.combined:
+            show(
+                f"{len(found.combined)} feature(s): quantiles are made of episodes', as LeRobot "
+                "makes them; a policy that normalizes by QUANTILES sees other values"
+            )
+        if not found.differences and not (found.combined and args.write):
+            advice = "; --write stores the data's own quantiles" if found.combined else ""
+            show(f"{args.root}: statistics are those of the data{advice}")
+            return 0
+        if not args.write:
+            show(f"{len(found.differences)} differ; --write stores the right ones")
+            return 1
+        write(args.root, found)
+        show(f"{args.root}: statistics are written")
+        return 0
+    except DatasetError as error:
+        return _fail(error)
+
+
+def run_view(args: argparse.Namespace) -> int:
+    """Draw a page; 0, or 1 if there is nothing to draw it of or with."""
+    from armlet.datasets import Dataset, DatasetError
+    from armlet.datasets.view import draw, open_rerun
+
+    try:
+        dataset = Dataset(args.root)
+        chosen = _chosen(args.episode, len(dataset.episodes))
+        if args.rerun:
+            open_rerun(dataset, chosen)
+            return 0
+        root = args.root.absolute()
+        output = args.output or root.with_name(f"{root.name}-view")
+        with _progress("episodes drawn") as progress:
+            page = draw(dataset, chosen, output, progress)
+    except DatasetError as error:
+        return _fail(error)
+    show(page.index)
+    return 0
+
+
+def _chosen(asked: list[int] | None, count: int) -> list[int]:
+    from armlet.datasets import DatasetError
+
+    if not count:
+        raise DatasetError("the dataset has no episodes")
+    if asked is None:
+        shown = min(count, SHOWN)
+        return [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
+    wrong = [k for k in asked if not 0 <= k < count]
+    if wrong:
+        raise DatasetError(f"there are episodes 0..{count - 1}, not {wrong}")
+    return asked
+
+
+def run_compact(args: argparse.Namespace) -> int:
+    """Write the merged dataset; 0, or 1 and why not."""
+    from armlet.datasets import DatasetError
+    from armlet.datasets.transform.compact import compact
+
+    try:
+        done = compact(args.root, args.output, args.data_mb, args.video_mb)
+    except (DatasetError, OSError) as error:
+        return _fail(error)
+    show(
+        f"{args.output}: {done.episodes} episodes in {done.files_after} files, "
+        f"before {done.files_before}"
+    )
+    return 0
+
+
+def run_repair(args: argparse.Namespace) -> int:
+    """Mend, or without --yes say what would be done; 1 if it cannot be mended."""
+    from armlet.datasets import DatasetError
+    from armlet.datasets.transform.repair import repair
+
+    try:
+        said = repair(args.root, args.yes, args.remove)
+    except (DatasetError, OSError) as error:
+        return _fail(error)
+    for line in said:
+        show(line)
+    if not said:
+        show(f"{args.root}: nothing to repair")
+    elif not args.yes:
+        show("nothing was changed; --yes does it")
+    return 0
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Any:
+    """A function that shows how many of how many are done, on a terminal's stderr."""
+    shown = sys.stderr.isatty()
+
+    def show(done: int, count: int) -> None:
+        if shown:
+            print(f"\r{done} of {count} {what}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _fail(error: Exception) -> int:
+    show(printable(error, 4000, lines=True), error=True)
+    return 1
+
+
+def summarize(dataset: Dataset) -> dict[str, Any]:
+    """What `armlet dataset info --json` prints."""
+    from armlet.datasets import check
+    from armlet.datasets.format.layout import ACTION, STATE
+
+    info = dataset.info
+    contract = dataset.contract
+    names = {
+        key: list(info.features[key].names or ()) if key in info.features else []
+        for key in (STATE, ACTION)
+    }
+    return {
+        "root": str(dataset.root),
+        "version": info.version,
+        "robot": info.robot_type,
+        "fps": info.fps,
+        "episodes": info.total_episodes,
+        "frames": info.total_frames,
+        "duration_s": info.total_frames / info.fps,
+        "cameras": {
+            name: {
+                "height": feature.picture_size[0],
+                "width": feature.picture_size[1],
+                "codec": (feature.info or {}).get("video.codec", feature.dtype),
+            }
+            for name, feature in info.cameras.items()
+        },
+        "depth": {
+            name: {
+                "height": feature.picture_size[0],
+                "width": feature.picture_size[1],
+                "codec": (feature.info or {}).get("video.codec", feature.dtype),
+                "unit": (feature.info or {}).get("depth_unit"),
+            }
+            for name, feature in info.depth_streams.items()
+        },
+        "state": names[STATE],
+        "action": names[ACTION],
+        "joint_units": None if contract is None else contract.joint_units,
+        "tasks": dataset.tasks,
+        "size_bytes": _size_bytes(dataset.root),
+        "contract": None if contract is None else contract.signature(),
+        "problems": check(dataset.root),
+    }
+
+
+def _size_bytes(root: Path) -> int:
+    """What is there now; a recorder may be making and removing files meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(folder, name).lstat().st_size
+    return total
+
+
+def _depth_text(streams: dict[str, Any]) -> str:
+    lines = []
+    for name, stream in streams.items():
+        unit = stream["unit"] or "unit not stated"
+        size = f"{stream['width']}x{stream['height']}"
+        coded = printable(f"{stream['codec']}, {unit}", 80)
+        lines.append(f"{printable(name, 80)} {size} {coded}")
+    return "\n".join(lines)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The same for people."""
+    minutes, seconds = divmod(summary["duration_s"], 60)
+    lines = {
+        "LeRobot": summary["version"],
+        "robot": f"{summary['robot']} at {summary['fps']} fps",
+        "episodes": f"{summary['episodes']}, {summary['frames']} frames, "
+        f"{minutes:.0f} min {seconds:.1f} s, {summary['size_bytes'] / 1e6:.1f} MB",
+        "cameras": "\n".join(
+            f"{printable(name, 80)} {camera['width']}x{camera['height']} {camera['codec']}"
+            for name, camera in summary["cameras"].items()
+        ),
+        **({"depth": _depth_text(summary["depth"])} if summary["depth"] else {}),
+        "state": ", ".join(summary["state"]),
+        "action": "as state"
+        if summary["action"] == summary["state"]
+        else ", ".join(summary["action"]),
+        "units": summary["joint_units"] or "not stated",
+        "tasks": "\n".join(map(printable, summary["tasks"][:_TASKS]))
+        + (f"\nand {more:,} more" if (more := len(summary["tasks"]) - _TASKS) > 0 else ""),
+        "contract": summary["contract"] or "none (not recorded by armlet)",
+        "problems": "\n".join(printable(p, 1000) for p in summary["problems"]) or "none",
+    }
+    for name, text in lines.items():
+        first, *rest = printable(text, _LONGEST, lines=True).split("\n")
+        show(f"{name:9} {first}")
+        for line in rest:
+            show(f"{'':9} {line}")

@@ -1,0 +1,268 @@
+"""`armlet dataset convert`: between LeRobot's versions, and from a bag of the raw topics."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armlet.cli.terminal.output import show
+from armlet.files import printable
+
+if TYPE_CHECKING:
+    from armlet.datasets.bags.convert import Bag, Converted, Setup, Span
+    from armlet.datasets.bags.streams import Plan
+
+# Seconds that are this many or more are of Unix time, not since the bag's beginning.
+_UNIX_S = 100_000_000
+
+
+class ConvertError(Exception):
+    """An argument that does not go with the source."""
+
+
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "convert",
+        help="to LeRobot v2.1 or v3.0, from the other one or from a bag",
+        description="SOURCE is a LeRobot dataset, which is written in the other version: rows bit "
+        "for bit, videos as they are. Or it is a rosbag2 recording (mcap or sqlite3) of the raw "
+        "topics, which goes through the aligner and the recorder's writer like a live one: the "
+        "dataset is what the recorder would have made.",
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="dataset or bag")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="the dataset's folder")
+    parser.add_argument("--to", choices=("v2.1", "v3.0"), help="version (default: the other; v3.0)")
+    bag = parser.add_argument_group("from a bag")
+    bag.add_argument("--task", metavar="TEXT", help="what the episodes show, in words")
+    bag.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
+    )
+    bag.add_argument(
+        "--joint-units",
+        choices=("degrees", "range_m100_100"),
+        default="degrees",
+        help="units of the dataset (default: degrees)",
+    )
+    bag.add_argument(
+        "--episode",
+        action="append",
+        metavar="FROM:TO[:TASK]",
+        help="an episode: seconds since the bag's beginning, or of Unix time; either side may be "
+        "empty; may be repeated (default: the whole bag)",
+    )
+    bag.add_argument("--namespace", default="", metavar="NS", help="namespace of the topics")
+    bag.add_argument(
+        "--cameras", metavar="NAMES", help="comma separated (default: every <name>/image_raw…)"
+    )
+    bag.add_argument("--fps", type=int, default=30, help="frames per second (default: 30)")
+    bag.add_argument("--raw", action="store_true", help="take image_raw, not image_raw/compressed")
+    bag.add_argument(
+        "--params",
+        type=Path,
+        metavar="YAML",
+        help="parameters of the aligner node (default: those of the record graph)",
+    )
+    bag.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="one more parameter of the aligner, e.g. front.frozen_s:=0.0",
+    )
+    bag.add_argument(
+        "--stamps",
+        choices=("header", "recorded"),
+        default="header",
+        help="a message's time: its header's stamp, or, where that is none, when it was recorded, "
+        "which is later by its way (default: header)",
+    )
+    bag.add_argument("--robot-type", default="so101_follower", help="LeRobot's name of the robot")
+    bag.add_argument("--codec", default="h264", choices=("h264", "hevc", "libsvtav1"))
+    bag.add_argument(
+        "--on-gap",
+        choices=("split", "refuse"),
+        default="split",
+        help="an episode with a missing frame is split there, or refused (default: split)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; 0, or 1 and why not."""
+    from armlet.datasets import DatasetError
+
+    try:
+        if (args.source / "meta" / "info.json").is_file():
+            return _dataset(args)
+        return _bag(args)
+    except (ConvertError, DatasetError, OSError) as error:
+        show(printable(error, 4000, lines=True), error=True)
+        return 1
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    from armlet.datasets.format.layout import load_info
+    from armlet.datasets.transform.convert import convert
+
+    version = args.to or ("v3.0" if load_info(args.source).is_v2 else "v2.1")
+    convert(args.source, args.output, version)
+    show(f"{args.output}: {load_info(args.output).total_episodes} episodes, {version}")
+    return 0
+
+
+def _bag(args: argparse.Namespace) -> int:
+    from armlet.datasets.bags.convert import Bag, convert_bag
+    from armlet.datasets.bags.streams import Stamps
+
+    with Bag(args.source) as bag:
+        for note in bag.notes:
+            show(note, error=True)
+        plan = replace(aligner_plan(args, bag.topics), stamps=Stamps(args.stamps))
+        setup = _setup(args)
+        spans = _spans(args, bag)
+        done = convert_bag(bag, args.output, plan, setup, spans, _say)
+    _print_ledger(done)
+    return 0
+
+
+def _say(summary: Any) -> None:
+    show(f"episode {summary.episode}: {summary.frames} frames, {summary.duration_s:.1f} s")
+
+
+def _print_ledger(done: Converted) -> None:
+    if done.missed_frames:
+        show(f"{done.missed_frames} frames could not be built")
+    for stream, counts in done.ledger.items():
+        show(f"{stream}: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
+    for doubt in done.doubts:
+        show(doubt, error=True)
+    for stream, why in done.refused.items():
+        show(f"{stream} refused messages, the first: {why}", error=True)
+
+
+def _setup(args: argparse.Namespace) -> Setup:
+    from armlet.datasets.bags.convert import Setup
+    from armlet.robots import CalibrationError
+    from armlet.robots import calibration as calibrations
+    from armlet.robots.units import joint_units
+
+    if args.calibration is None:
+        raise ConvertError(
+            "give --calibration FILE, the follower's LeRobot calibration JSON: a bag holds "
+            "radians, and units of a dataset go through the calibration"
+        )
+    try:
+        calibration = calibrations.load_arms(args.calibration)
+    except CalibrationError as error:
+        raise ConvertError(str(error)) from error
+    return Setup(
+        calibration,
+        joint_units(args.joint_units),
+        args.robot_type,
+        args.codec,
+        args.to or "v3.0",
+        args.on_gap == "split",
+    )
+
+
+def _spans(args: argparse.Namespace, bag: Bag) -> list[Span]:
+    from armlet.datasets.bags.convert import Span
+
+    if not args.episode:
+        return [Span(_task(args.task, "the whole bag"))]
+    spans = []
+    for text in args.episode:
+        begin, colon, rest = text.partition(":")
+        end, _, task = rest.partition(":")
+        if not colon:
+            raise ConvertError(f"--episode is FROM:TO or FROM:TO:TASK, found {text!r}")
+        spans.append(
+            Span(_task(task or args.task, text), _ns(begin, bag, text), _ns(end, bag, text))
+        )
+    return spans
+
+
+def _task(told: str | None, what: str) -> str:
+    if not told or not told.strip():
+        raise ConvertError(f"give --task TEXT: say in words what {what} shows")
+    return told
+
+
+def _ns(text: str, bag: Bag, whole: str) -> int | None:
+    """A time in ns of Unix time; exact, which a float of seconds is not."""
+    if not text:
+        return None
+    try:
+        seconds = Decimal(text)
+    except InvalidOperation as error:
+        raise ConvertError(f"--episode {whole}: {text!r} is not a time in seconds") from error
+    found = int(seconds * 1_000_000_000)
+    return found if seconds >= _UNIX_S else bag.start_ns + found
+
+
+def aligner_plan(args: argparse.Namespace, topics: Mapping[str, str]) -> Plan:
+    """The aligner's parameters: of a file, or those the record graph would give it."""
+    from armlet.datasets.bags.streams import parameters, plan
+    from armlet.robots.joints import SO101_JOINTS
+
+    told = (
+        parameters(args.params, args.namespace or None)
+        if args.params
+        else _graph_parameters(args, topics)
+    )
+    return plan(told | _given(args.param), SO101_JOINTS, args.namespace)
+
+
+def _given(arguments: list[str]) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for argument in arguments:
+        name, mark, value = argument.partition(":=")
+        if not mark:
+            raise ConvertError(f"--param is NAME:=VALUE, found {argument!r}")
+        try:
+            found[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConvertError(f"--param {name}: {value!r} is not YAML") from error
+    return found
+
+
+def _graph_parameters(args: argparse.Namespace, topics: Mapping[str, str]) -> dict[str, Any]:
+    from armlet import bringup
+    from armlet.datasets.bags.streams import parameters
+
+    cameras = args.cameras.split(",") if args.cameras else found_cameras(args, topics)
+    nodes = bringup.graph("record").nodes(
+        {
+            "root": str(args.output),
+            "follower_calibration": str(args.calibration),
+            "leader_calibration": str(args.calibration),
+            "cameras": ",".join(f"{name}=bag" for name in cameras),
+            "fps": str(args.fps),
+            "raw": str(args.raw).lower(),
+        }
+    )
+    spec = next(node for node in nodes if node.executable == "aligner")
+    shipped = parameters(bringup.parameter_file(spec))
+    return shipped | dict(spec.parameters)
+
+
+def found_cameras(args: argparse.Namespace, topics: Mapping[str, str]) -> list[str]:
+    """Names of the cameras in a bag by their topics."""
+    from armlet.datasets.bags.streams import absolute
+
+    prefix = absolute("", args.namespace).rstrip("/") + "/"
+    suffix = "/image_raw" if args.raw else "/image_raw/compressed"
+    names = [
+        topic.removeprefix(prefix).removesuffix(suffix)
+        for topic in sorted(topics)
+        if topic.startswith(prefix) and topic.endswith(suffix)
+    ]
+    return [name for name in names if "/" not in name]

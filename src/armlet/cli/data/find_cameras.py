@@ -1,0 +1,244 @@
+"""`armlet find-cameras`: which cameras are there, what they offer and what they see."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from armlet.camera import CameraSource, VideoNode
+    from armlet.camera.source import Rgb
+    from armlet.camera.v4l2 import Format
+
+_SHEET = "contact-sheet.jpg"
+_NONE_FOUND = (
+    "No cameras: this machine has no V4L2 capture device (/dev/video*). Plug one in; in a "
+    "container pass it on (--device /dev/video0). To see what this command does without one: "
+    "armlet find-cameras --also pattern --also file:clip.mp4"
+)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One camera: what is known of it, and a picture or why there is none.
+
+    mode: (width, height, fps, fourcc) for its snapshot; None where it has none.
+    """
+
+    device: str
+    name: str
+    stable_path: str = ""
+    formats: tuple[Format, ...] = ()
+    mode: tuple[int, int, float, str] | None = None
+    trouble: str = ""
+    picture: Rgb | None = field(default=None, repr=False)
+    file: Path | None = None
+
+    @property
+    def source(self) -> str:
+        """What to give the camera node as source."""
+        return self.stable_path or self.device
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The label of its picture."""
+        return tuple(dict.fromkeys((self.name, self.source)))
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the `find-cameras` command."""
+    parser = subparsers.add_parser(
+        "find-cameras",
+        help="list cameras and save a picture of each",
+        description="List the cameras of this machine: device, lasting path, name, formats. Save a "
+        "labelled picture of each and a contact sheet of all, to see which is which. Write the "
+        "lasting path (/dev/v4l/by-id/...) into launch arguments: /dev/video0 may be another "
+        "camera tomorrow.",
+        epilog="Exit status: 0 a picture of every camera was saved, 1 none found or one failed, 2 "
+        "wrong arguments.",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("cameras"), metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="SRC",
+        help="look at this source too: pattern, file:clip.mp4; may be given several times",
+    )
+    parser.add_argument("--width", type=int, default=640, help="of pictures (default %(default)s)")
+    parser.add_argument("--height", type=int, default=480, help="(default %(default)s)")
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="let the exposure settle before the picture is taken (default %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Finds, shows, saves; see the epilog for the exit status."""
+    from armlet.camera import video_nodes
+    from armlet.cli.terminal.screen import console
+
+    wanted = args.width, args.height
+    try:
+        found = [seen for node in video_nodes() for seen in device(node, wanted)]
+        found += [other(source, wanted) for source in args.also]
+        if not found:
+            print(_NONE_FOUND, file=sys.stderr)
+            return 1
+        args.output.mkdir(parents=True, exist_ok=True)
+        seen = [photograph(each, args.settle) for each in found]
+        saved = save(seen, args.output)
+    except OSError as error:
+        print(f"armlet find-cameras: cannot save pictures: {error}", file=sys.stderr)
+        return 1
+    show(console(), saved, args.output)
+    return 1 if any(each.trouble for each in saved) else 0
+
+
+def device(node: VideoNode, wanted: tuple[int, int]) -> Iterator[Sighting]:
+    """A video node as a camera; nothing for a node that gives no pictures."""
+    from armlet.camera import CameraError, V4l2Device
+
+    stable = node.stable_paths[0] if node.stable_paths else ""
+    try:
+        with V4l2Device(node.path) as camera:
+            capability = camera.capability()
+            formats = camera.formats() if capability.captures else ()
+    except CameraError as error:
+        yield Sighting(node.path, node.name, stable, trouble=str(error))
+        return
+    if not capability.captures:
+        return
+    mode = best_mode(formats, wanted)
+    trouble = "" if mode else "it offers no picture format that is known"
+    yield Sighting(node.path, node.name, stable, formats, mode, trouble)
+
+
+def best_mode(
+    formats: tuple[Format, ...], wanted: tuple[int, int]
+) -> tuple[int, int, float, str] | None:
+    """The mode nearest to the wanted size, MJPG before others, at its fastest rate up to 30."""
+    modes = [
+        (
+            abs(size.width * size.height - wanted[0] * wanted[1]),
+            offered.fourcc != "MJPG",
+            size,
+            offered,
+        )
+        for offered in formats
+        for size in offered.sizes
+        if size.rates
+    ]
+    if not modes:
+        return None
+    _, _, size, offered = min(modes, key=lambda mode: mode[:2])
+    moderate = [rate for rate in size.rates if rate <= 30] or [min(size.rates)]
+    return size.width, size.height, max(moderate), offered.fourcc
+
+
+def other(source: str, wanted: tuple[int, int]) -> Sighting:
+    """A source given by hand."""
+    from armlet.camera import CameraError
+    from armlet.camera.opening import file_source
+
+    if source == "pattern":
+        return Sighting(source, "numbered test picture", mode=(*wanted, 30.0, ""))
+    if source.isdecimal() or source.startswith("/dev/"):
+        return Sighting(source, source, mode=(*wanted, 30.0, "MJPG"))
+    try:
+        video = file_source(source)
+    except CameraError as error:
+        return Sighting(source, source, trouble=str(error))
+    return Sighting(source, video.file.name, mode=(video.width, video.height, video.fps, ""))
+
+
+def photograph(seen: Sighting, settle_s: float) -> Sighting:
+    """With its picture, or with what kept it from being taken."""
+    from armlet.camera import CameraError
+    from armlet.camera.snapshot import snapshot
+
+    if seen.trouble or seen.mode is None:
+        return seen
+    try:
+        with open_at(seen.source, seen.mode) as source:
+            return replace(seen, picture=snapshot(source, settle_s))
+    except CameraError as error:
+        return replace(seen, trouble=str(error))
+
+
+def open_at(source: str, mode: tuple[int, int, float, str]) -> CameraSource:
+    """The source in a mode, not yet opened."""
+    from armlet.camera import source_of
+
+    width, height, fps, fourcc = mode
+    return source_of(source, width, height, fps, fourcc or "MJPG")
+
+
+def save(seen: list[Sighting], folder: Path) -> list[Sighting]:
+    """Writes the pictures, and the contact sheet if there are any. OSError."""
+    from armlet.camera import jpeg
+    from armlet.camera.snapshot import contact_sheet, labelled
+
+    saved: list[Sighting] = []
+    for number, each in enumerate(seen):
+        if each.picture is not None:
+            file = folder / f"{number}-{_slug(each.name)}.jpg"
+            file.write_bytes(jpeg.encode(labelled(each.picture, each.lines)))
+            each = replace(each, file=file)
+        saved.append(each)
+    pictures = [(each.picture, each.lines) for each in saved if each.picture is not None]
+    if pictures:
+        (folder / _SHEET).write_bytes(jpeg.encode(contact_sheet(pictures)))
+    return saved
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "camera"
+
+
+def show(screen: Console, seen: list[Sighting], folder: Path) -> None:
+    """The table, what failed, and the argument to launch with."""
+    from armlet.cli.terminal.listing import Row, say, show_table
+
+    rows: list[Row] = [
+        (
+            (each.device, each.name, each.stable_path or "-", _formats(each), _picture(each)),
+            "bad" if each.trouble else "",
+        )
+        for each in seen
+    ]
+    show_table(screen, ("device", "name", "lasting path", "formats", "picture"), rows)
+    for each in seen:
+        if each.trouble:
+            print(f"armlet find-cameras: {each.device}: {each.trouble}", file=sys.stderr)
+    shown = [each for each in seen if each.picture is not None]
+    if shown and screen.is_terminal:
+        say(screen, f"All on one sheet: {folder / _SHEET}")
+        cameras = ",".join(f"camera{number}={each.source}" for number, each in enumerate(shown))
+        say(screen, f"To use them, with names of your choice: cameras:={cameras}")
+
+
+def _formats(seen: Sighting) -> str:
+    if seen.formats:
+        return "; ".join(str(each) for each in seen.formats)
+    if seen.mode is None:
+        return "-"
+    width, height, fps, _ = seen.mode
+    return f"{width}x{height} at {fps:g} fps"
+
+
+def _picture(seen: Sighting) -> str:
+    return "failed" if seen.file is None else str(seen.file)

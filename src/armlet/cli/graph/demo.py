@@ -1,0 +1,70 @@
+"""`armlet demo`: the whole stack on the emulated bench, with a report and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from armlet.missing import require
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="record and run a policy on the emulated bench",
+        description="Record teleoperated demonstrations on the emulated bench, let the shipped "
+        "policy drive from camera and joint topics, and report. No hardware, about two minutes.",
+    )
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="what it makes")
+    parser.add_argument("--report", type=Path, default=Path("demo-report.png"), help="the picture")
+    parser.add_argument("--reaches", type=int, default=6, help="targets the policy is given")
+    parser.add_argument("--checkpoint", help="ACT checkpoint to drive with; default: the shipped")
+    parser.add_argument("--seed", type=int, default=7, help="seed of targets and motions")
+    parser.add_argument(
+        "--record-only", type=int, metavar="N", help="record N demonstrations and stop"
+    )
+    parser.add_argument(
+        "--wall-clock",
+        action="store_true",
+        help="by the wall clock, as with a real arm, which needs two fast cores that are not busy",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from armlet.client.graph import DemoError
+    from armlet.demo.demo import DemoPlan, prepare
+    from armlet.demo.stages import record_only, whole_demo
+    from armlet.demo.terminal import Terminal
+
+    if not args.record_only:
+        require("torch")
+    terminal = Terminal()
+    plan = DemoPlan(
+        output=args.output,
+        demonstrations=args.record_only or 3,
+        reaches=args.reaches,
+        seed=args.seed,
+        simulated=not args.wall_clock,
+    )
+    try:
+        prepare(plan)
+    except DemoError as error:
+        print(f"armlet demo: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C: the graph is stopped on the way out.
+        signal.signal(number, signal.default_int_handler)
+    try:
+        if args.record_only:
+            record_only(plan, terminal)
+        else:
+            print(whole_demo(plan, args.checkpoint, args.report, terminal))
+    except DemoError as error:
+        print(f"armlet demo: {error}; what the nodes said is in {plan.log}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,213 @@
+"""`armlet doctor`: what is wrong with this computer, arm and cameras, and what to type."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from armlet.motors.feetech.discovery import SerialDevice
+    from armlet.preflight import Check, Finding
+    from armlet.preflight.servos import Chain
+    from armlet.robots.calibration import Calibration
+
+Report = list[tuple["Check", "Finding"]]
+
+_MARKS = {"ok": ("✓", "good"), "note": ("·", "quiet"), "warning": ("!", "attention")}
+_ERROR_MARK = ("✗", "bad")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the `doctor` command."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="check computer, ports, servos, cameras and ROS",
+        description="Check computer, serial ports, servos, cameras and ROS environment: a line "
+        "each, and for what is not fine a fix to type. Reads only.",
+        epilog="Exit status: 0 no error, 1 an error (with --strict: or a warning), 2 wrong "
+        "arguments.",
+    )
+    parser.add_argument("--port", metavar="PATH", help="serial port of the arm (default: all)")
+    parser.add_argument(
+        "--among", action="append", metavar="GLOB", help="serial ports that match, emulated too"
+    )
+    parser.add_argument("--ids", default="1-6", help="servos to expect (default %(default)s)")
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="the arm's calibration")
+    parser.add_argument(
+        "--camera",
+        action="append",
+        default=[],
+        metavar="SRC",
+        help="camera to expect: 0, /dev/video0, a video file; may be given several times",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="where datasets go (default: here)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit status 1 for warnings, too")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs all checks; see the epilog for the exit status."""
+    from armlet.cli.arm import scan
+    from armlet.cli.terminal.screen import console
+    from armlet.preflight import Level, examine
+
+    try:
+        ids = scan.parse_ids(args.ids) or []
+        devices = scan.chosen_devices(args.port, args.among)
+        if args.calibration is not None and len(devices) > 1:
+            raise ValueError("--calibration is one arm's: say which with --port")
+    except ValueError as error:
+        print(f"armlet doctor: {error}", file=sys.stderr)
+        return 2
+    checks = list(all_checks(args, devices, tuple(ids)))
+    screen = console()
+    report: Report = []
+    if args.json:
+        report += examine(checks)
+        print(json.dumps([_document(check, each) for check, each in report], indent=2))
+    else:
+        report += show(screen, examine(checks))
+    levels = Counter(finding.level for _, finding in report)
+    bad = levels[Level.ERROR] + (levels[Level.WARNING] if args.strict else 0)
+    return 1 if bad else 0
+
+
+def all_checks(
+    args: argparse.Namespace, devices: list[SerialDevice], ids: tuple[int, ...]
+) -> Iterator[Check]:
+    """Every check, in the order of the report."""
+    from armlet.preflight import Check, cameras, machine, ports, ros
+
+    yield Check("Computer", "Python", machine.python)
+    yield Check("Computer", "packages", machine.packages)
+    yield Check("Computer", "disk", partial(machine.disk, args.root))
+    yield Check("Computer", "clock", machine.clock)
+    yield Check("Computer", "priority", machine.priority)
+    yield Check("Computer", "programs", machine.meddlers)
+    yield Check("Serial ports", "serial ports", partial(ports.present, devices))
+    for device in devices:
+        yield Check("Serial ports", device.address, partial(ports.usable, device))
+        yield Check("Serial ports", device.address, partial(ports.latency, device))
+    yield from servo_checks(args, devices, ids)
+    yield Check("Cameras", "cameras", partial(cameras.chosen, args.camera))
+    yield Check("ROS", "rclpy", ros.client)
+    yield Check("ROS", "discovery", partial(ros.discovery, os.environ))
+    yield Check("ROS", "packages", partial(ros.packages, os.environ))
+    yield Check("ROS", "shared memory", ros.shared_memory)
+
+
+def servo_checks(
+    args: argparse.Namespace, devices: list[SerialDevice], ids: tuple[int, ...]
+) -> Iterator[Check]:
+    """What is asked of the servos of each port that is free."""
+    from armlet.motors.feetech.discovery import users
+    from armlet.preflight import Check, servos
+    from armlet.robots.calibration import CalibrationError, load
+
+    calibration: Calibration | None = None
+    if args.calibration is not None:
+        file = partial(servos.calibration_file, args.calibration)
+        yield Check("Servos", "calibration file", file)
+        try:
+            calibration = load(args.calibration)
+        except CalibrationError:
+            calibration = None  # the check above says so
+    for device in devices:
+        if users(device.path) or not os.access(device.path, os.R_OK | os.W_OK):
+            continue  # said among the ports
+        group = "Servos" if len(devices) == 1 else f"Servos on {device.address}"
+        chain = cache(partial(servos.read_chain, device.address, ids))
+        expected = len(devices) == 1 or args.port is not None
+        for question in servos.QUESTIONS:
+            asked = partial(_ask, chain, question, expected)
+            yield Check(group, question.__name__, asked)
+        if calibration is None:
+            yield Check(group, "position", partial(_ask, chain, servos.limits, expected))
+        else:
+            compare = partial(servos.calibrated, calibration=calibration, path=args.calibration)
+            yield Check(group, "calibration", partial(_ask, chain, compare, expected))
+
+
+def _ask(
+    chain: Callable[[], Chain],
+    question: Callable[[Chain], Iterable[Finding]],
+    expected: bool,
+) -> Iterator[Finding]:
+    """A port where nothing answers gets one line; it is an error if the arm should be there."""
+    from armlet.preflight import Finding, Level, servos
+
+    there = chain()
+    if there.servos or (question is servos.answering and (there.shared or expected)):
+        yield from question(there)
+    elif question is servos.answering:
+        yield Finding(Level.NOTE, "servos", "none answers: no arm here, or no power")
+
+
+def show(
+    screen: Console, findings: Iterable[tuple[Check, Finding]]
+) -> Iterator[tuple[Check, Finding]]:
+    """Prints findings as they come, and passes them on."""
+    from armlet.cli.terminal.listing import say
+
+    levels: Counter[str] = Counter()
+    group = ""
+    if not screen.is_terminal:
+        print("level\tgroup\tsubject\tfound\tfix", file=screen.file)
+    for check, finding in findings:
+        levels[finding.level] += 1
+        if not screen.is_terminal:
+            cells = (finding.level, check.group, finding.subject, finding.found, finding.fix)
+            print("\t".join(cells), file=screen.file)
+        else:
+            if check.group != group:
+                group = check.group
+                say(screen, group, "name")
+            _draw(screen, finding)
+        yield check, finding
+    if screen.is_terminal:
+        _sum_up(screen, levels)
+
+
+def _draw(screen: Console, finding: Finding) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    mark, style = _MARKS.get(finding.level, _ERROR_MARK)
+    line = Table.grid(padding=(0, 1))
+    line.add_column(width=2, justify="right", no_wrap=True)
+    line.add_column(width=16)
+    line.add_column(ratio=1)
+    line.add_row(Text(mark, style), Text(finding.subject), Text(finding.found))
+    screen.print(line)
+    if finding.fix:
+        # Not broken into lines, so that it can be copied as it is.
+        screen.print(Text(f"     → {finding.fix}", "key"), soft_wrap=True)
+
+
+def _sum_up(screen: Console, levels: Counter[str]) -> None:
+    from armlet.cli.terminal.listing import say
+
+    errors, warnings = levels["error"], levels["warning"]
+    total = sum(levels.values())
+    if errors or warnings:
+        style = "bad" if errors else "attention"
+        say(screen, f"\n{total} findings: {errors} errors, {warnings} warnings", style)
+    else:
+        say(screen, f"\n{total} findings: nothing wrong", "good")
+
+
+def _document(check: Check, finding: Finding) -> dict[str, str]:
+    return {"group": check.group, **asdict(finding)}

@@ -1,0 +1,253 @@
+"""`armlet replay`: an episode's actions on the arm, through the driver and its guard."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.cli.terminal.output import show
+from armlet.client.motion import Motion, ReplayError
+
+if TYPE_CHECKING:
+    from armlet.datasets import Dataset
+    from armlet.robots.calibration import Calibration
+    from armlet.robots.units import JointUnits
+
+RAMP_HZ = 50
+# The peak velocity of a smooth start and end is this much above the mean.
+_PEAK = 1.5
+_LEAST_RAMP_S = 0.5
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "replay",
+        help="play an episode's actions on the arm",
+        description="Play an episode's recorded actions on the arm of a running servo_bus: first "
+        "slowly to where they begin, then in their own time. The driver's guard stays in charge: "
+        "limits, velocities, torque. Ctrl-C stops the arm where it is.",
+    )
+    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="LeRobot calibration JSON of the arm (default: the one its driver uses)",
+    )
+    parser.add_argument(
+        "--joint-units",
+        choices=("degrees", "range_m100_100"),
+        help="units of a dataset that does not state them (LeRobot's own)",
+    )
+    parser.add_argument(
+        "--other-arm",
+        action="store_true",
+        help="the episode was recorded on another arm, or with another calibration; play it anyway",
+    )
+    parser.add_argument(
+        "--ramp-velocity",
+        type=float,
+        default=0.5,
+        metavar="RAD_S",
+        help="velocity at which the start is approached (default: 0.5 rad/s)",
+    )
+    parser.add_argument("--namespace", default="", metavar="NS", help="namespace of the servo_bus")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play; 0 when the whole episode was, 1 with a line on stderr if not, 130 after Ctrl-C."""
+    from armlet.datasets import Dataset, DatasetError
+
+    try:
+        if not 0.01 <= args.ramp_velocity <= 5.0:
+            raise ReplayError(f"--ramp-velocity must be 0.01..5 rad/s, found {args.ramp_velocity}")
+        dataset = Dataset(args.root)
+        if not 0 <= args.episode < len(dataset.episodes):
+            raise ReplayError(
+                f"{args.root} has episodes 0..{len(dataset.episodes) - 1}, not {args.episode}"
+            )
+        return _play(args, dataset)
+    except (ReplayError, DatasetError) as error:
+        show(f"armlet replay: {error}", error=True)
+        return 1
+
+
+def _play(args: argparse.Namespace, dataset: Dataset) -> int:
+    try:
+        from armlet.client.interrupts import Interrupts
+        from armlet.client.replay import Client
+    except ImportError as error:
+        raise ReplayError(
+            f"ROS 2 is not there ({error}); install it: pip install 'armlet[ros]'"
+        ) from error
+
+    stated = None if args.calibration is None else _load(args.calibration)
+    if stated is not None:
+        motion_of(dataset, args.episode, stated, args.joint_units, args.other_arm)
+    with Interrupts() as interrupts, Client(args.namespace, interrupts) as client:
+        try:
+            present = client.present()
+            calibration = _driver_calibration(client.calibration_file(), stated)
+            motion = motion_of(dataset, args.episode, calibration, args.joint_units, args.other_arm)
+            _announce(args, dataset, motion, calibration)
+            start = _ordered(present, motion.joints)
+            client.go("to the start", motion.joints, ramp(start, motion.rows[0], args), RAMP_HZ)
+            client.settle(motion.joints, motion.rows[0])
+            off = client.go("replay", motion.joints, motion.rows, motion.fps)
+            show(f"played {motion.duration_s:.1f} s; the arm was {off} from the actions")
+            return 0
+        except KeyboardInterrupt:
+            client.stop()
+            show("\nstopped: the arm holds where it is", error=True)
+            return 130
+        except ReplayError:
+            client.stop()
+            raise
+
+
+def _load(path: Path) -> Calibration:
+    from armlet.robots import CalibrationError
+    from armlet.robots import calibration as calibrations
+
+    try:
+        return calibrations.load(path)
+    except CalibrationError as error:
+        raise ReplayError(str(error)) from error
+
+
+def _driver_calibration(file: str, stated: Calibration | None) -> Calibration:
+    """The calibration the driver uses, which a stated one must be; it may be out of reach."""
+    from armlet.robots.calibration import fingerprint
+
+    reachable = bool(file) and Path(file).is_file()
+    if not reachable:
+        if stated is None:
+            raise ReplayError(
+                f"the driver's calibration file {file or '(unknown)'} is not on this machine; "
+                "give --calibration FILE"
+            )
+        return stated
+    own = _load(Path(file))
+    if stated is not None and fingerprint(stated) != fingerprint(own):
+        raise ReplayError(
+            f"the driver uses the calibration {file}, not the one that was given; "
+            "give that one, or leave --calibration out"
+        )
+    return own
+
+
+def motion_of(
+    dataset: Dataset,
+    episode: int,
+    calibration: Calibration,
+    units: str | None,
+    other_arm: bool = False,
+) -> Motion:
+    """An episode's actions in radians of an arm with this calibration.
+
+    Raises ReplayError where units are unknown or others than said, the calibration is not the one
+    the episode was recorded with (unless other_arm), or the joints are not the arm's.
+    """
+    from armlet.robots.units import converter, unit_of
+
+    mode = _units(dataset, units)
+    _check_calibration(dataset, calibration, other_arm)
+    joints = tuple(calibration)
+    names = _action_joints(dataset)
+    if set(names) != set(joints) or len(names) != len(joints):
+        raise ReplayError(f"actions are of joints {names}, the arm has {list(joints)}")
+    contract = dataset.contract
+    for name, unit in ({} if contract is None else contract.units_by_name()).items():
+        if unit != unit_of(name, mode):
+            raise ReplayError(
+                f"{name} was recorded in {unit}, and is played in {unit_of(name, mode)}"
+            )
+    actions = dataset.episode(episode).action.astype(np.float64)
+    order = [names.index(joint) for joint in joints]
+    rows = converter(joints, calibration).dataset_to_radians(actions[:, order], mode)
+    if not np.isfinite(rows).all():
+        raise ReplayError(f"episode {episode} has actions that are not finite")
+    return Motion(joints, rows, dataset.info.fps)
+
+
+def _units(dataset: Dataset, told: str | None) -> JointUnits:
+    from armlet.robots.units import joint_units
+
+    contract = dataset.contract
+    stated = None if contract is None else contract.joint_units
+    if stated is None and told is None:
+        raise ReplayError(
+            f"{dataset.root} does not state its joint units; give --joint-units (LeRobot before "
+            "0.4.4 recorded range_m100_100)"
+        )
+    if stated is not None and told is not None and stated != told:
+        raise ReplayError(f"the dataset is in {stated}, not {told}; leave --joint-units out")
+    return joint_units(str(stated or told))
+
+
+def _check_calibration(dataset: Dataset, calibration: Calibration, other_arm: bool) -> None:
+    from armlet.robots.calibration import fingerprint
+
+    contract = dataset.contract
+    recorded = None if contract is None else contract.calibration
+    own = fingerprint(calibration)
+    if other_arm or recorded == own:
+        return
+    if recorded is None:
+        raise ReplayError(
+            f"{dataset.root} does not tell the calibration it was recorded with, so its values may "
+            "mean other poses on this arm; --other-arm plays it anyway"
+        )
+    raise ReplayError(
+        f"recorded with calibration {recorded[:12]}, this arm has {own[:12]}: the same values mean "
+        "other poses; --other-arm plays it anyway"
+    )
+
+
+def _action_joints(dataset: Dataset) -> list[str]:
+    from armlet.datasets.format.layout import ACTION
+
+    feature = dataset.info.features.get(ACTION)
+    if feature is None or not feature.names:
+        raise ReplayError(f"{dataset.root} does not name the joints of its actions")
+    return [name.removesuffix(".pos") for name in feature.names]
+
+
+def _ordered(present: dict[str, float], joints: Sequence[str]) -> NDArray[np.float64]:
+    missing = [joint for joint in joints if joint not in present]
+    if missing:
+        raise ReplayError(f"joint_states lacks {missing}; it names {sorted(present)}")
+    return np.array([present[joint] for joint in joints], np.float64)
+
+
+def ramp(
+    start: NDArray[np.float64], goal: NDArray[np.float64], args: argparse.Namespace
+) -> NDArray[np.float64]:
+    """Rows (k, n) at RAMP_HZ from start to goal, slow at both ends, no joint above the velocity."""
+    furthest = float(np.abs(goal - start).max())
+    duration_s = max(_LEAST_RAMP_S, _PEAK * furthest / args.ramp_velocity)
+    shares = np.linspace(0.0, 1.0, max(2, round(duration_s * RAMP_HZ) + 1))
+    weights = (shares * shares * (3 - 2 * shares))[:, None]
+    rows: NDArray[np.float64] = (1 - weights) * start + weights * goal
+    return rows
+
+
+def _announce(
+    args: argparse.Namespace, dataset: Dataset, motion: Motion, calibration: Calibration
+) -> None:
+    from armlet.robots.units import limits_radians
+
+    task = ", ".join(dataset.episodes[args.episode].tasks)
+    show(f"episode {args.episode}: {task}, {motion.duration_s:.1f} s at {motion.fps} Hz")
+    low, high = limits_radians(calibration)
+    beyond = (motion.rows < low - 1e-6) | (motion.rows > high + 1e-6)
+    for column, joint in enumerate(motion.joints):
+        if beyond[:, column].any():
+            show(f"{joint} goes beyond its calibrated range; the driver will not", error=True)

@@ -1,0 +1,80 @@
+"""`armlet session`: a person at the keyboard beside a running record graph."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from armlet.cli.terminal.keyboard import KeyQueue
+    from armlet.client.recording import RecordGraph
+
+_REDRAW_S = 0.1
+
+KEYS = {
+    " ": "start or stop an episode",
+    "d": "discard the episode",
+    "r": "discard it and record again",
+    "t": "hold the arm (torque on)",
+    "x": "STOP: torque off at once",
+    "e": "let the leader lead, or not",
+    "q": "quit; nodes go on",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the `session` command."""
+    parser = subparsers.add_parser(
+        "session",
+        help="record episodes by keyboard, beside a running graph",
+        description="Keys and a live view for a graph that records, started in another terminal "
+        "with `armlet up record` or ros2 launch.",
+        epilog="keys: "
+        + "; ".join(f"{key.strip() or 'space'} {does}" for key, does in KEYS.items()),
+    )
+    parser.add_argument("--namespace", default="", help="namespace of the graph, as given to it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after q or Ctrl-C, 2 without a terminal."""
+    from armlet.cli.terminal.keyboard import KeyQueue, is_interactive
+
+    if not is_interactive():
+        print(
+            "armlet session: needs a terminal; from scripts call the services of /recorder and "
+            "/servo_bus",
+            file=sys.stderr,
+        )
+        return 2
+    # Keys are read before anything else is loaded: the stop key works from the first instant.
+    with contextlib.suppress(KeyboardInterrupt, EOFError), KeyQueue() as keys:
+        from armlet.client.recording import RecordGraph
+
+        with RecordGraph(args.namespace) as graph:
+            _serve(graph, keys)
+    return 0
+
+
+def _serve(graph: RecordGraph, keys: KeyQueue) -> None:
+    """Until q: before there is a screen, too, keys do what they do."""
+    while key := keys.key(0.0):
+        if key == "q":
+            return
+        _press(graph, key)
+    from armlet.cli.graph.session_screen import SessionScreen
+
+    with SessionScreen(KEYS) as screen:
+        while True:
+            screen.show(graph.view())
+            key = keys.key(_REDRAW_S)
+            if key == "q":
+                return
+            _press(graph, key)
+
+
+def _press(graph: RecordGraph, key: str) -> None:
+    if key in KEYS:
+        graph.press(key)

@@ -1,0 +1,290 @@
+"""`armlet policy`: infer and inspect checkpoints without a robot, check whether they fit one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armlet.cli.terminal.output import show, show_error
+
+from . import policy_check, policy_export
+from .policy_choices import add_choices, chosen
+
+if TYPE_CHECKING:
+    from armlet.policies import Checkpoint, Observation, PolicyConfig
+
+BAD_INPUT = 2
+_LARGEST = 512 << 20
+
+
+class InputError(ValueError):
+    """An input file that is not what `armlet policy infer` reads."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    policy = subparsers.add_parser("policy", help="run or inspect a trained policy, offline")
+    verbs = policy.add_subparsers(metavar="verb", required=True)
+    infer = verbs.add_parser(
+        "infer",
+        help="actions of a checkpoint for recorded observations",
+        description="IN holds image_<camera> uint8 (T, H, W, 3) RGB for each camera, state "
+        "(T, n) in dataset units, task (text). OUT gets chunk (C, n), predicted "
+        "from the first step, and actions (T, n), the consecutive choices after a reset. SmolVLA "
+        "starts every chunk from noise (C, max_action_dim) if IN holds it.",
+    )
+    infer.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
+    add_choices(infer)
+    infer.add_argument("--input", type=Path, required=True, metavar="IN.npz")
+    infer.add_argument("--output", type=Path, required=True, metavar="OUT.npz")
+    infer.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    infer.add_argument(
+        "--backend",
+        choices=("torch", "onnxruntime", "openvino"),
+        default="torch",
+        help="what runs the network; an exported DIR needs one of the latter (default: torch)",
+    )
+    infer.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    infer.add_argument(
+        "--optimize",
+        action="store_true",
+        help="run the faster network of the live node; results differ from LeRobot's by rounding",
+    )
+    infer.set_defaults(run=run_infer)
+    inspect = verbs.add_parser("inspect", help="say what a checkpoint reads, gives and contains")
+    inspect.add_argument(
+        "checkpoint", type=Path, metavar="DIR", help="directory, or hub:owner/name@revision"
+    )
+    add_choices(inspect)
+    inspect.set_defaults(run=run_inspect)
+    policy_check.add_verb(verbs)
+    policy_export.add_verb(verbs)
+
+
+def run_infer(args: argparse.Namespace) -> int:
+    """Write chunk and actions; 0, or 2 with one line on stderr for bad input."""
+    import numpy as np
+
+    from armlet.policies import load_policy
+
+    try:
+        policy = load_policy(
+            args.checkpoint,
+            device=args.device,
+            optimize=args.optimize,
+            choices=chosen(args),
+            backend=args.backend,
+            precision=args.precision,
+        )
+    except ValueError as error:
+        return _refuse(error)
+    try:
+        arrays = _read_arrays(args.input)
+        noise = _noise(arrays) if policy.draws else None
+        if "noise" in arrays and noise is None:
+            show("note: noise is ignored, ACT draws none", error=True)
+        steps = _observations(arrays, policy.config)
+        chunk = policy.predict_chunk(steps[0], noise=noise)
+        policy.reset()
+        actions = np.stack([policy.select_action(step, noise) for step in steps])
+        with args.output.open("wb") as file:
+            np.savez_compressed(file, chunk=chunk, actions=actions)
+    except (ValueError, FloatingPointError, OSError) as error:
+        return _refuse(error)
+    return 0
+
+
+def run_inspect(args: argparse.Namespace) -> int:
+    """Print the checkpoint's face; 0, or 2 with one line on stderr if it cannot be loaded."""
+    from armlet.policies.runtime.export import is_export
+
+    inspect = _inspect_export if is_export(args.checkpoint) else _inspect_weights
+    try:
+        checkpoint = inspect(args)
+    except ValueError as error:
+        return _refuse(error)
+    config = checkpoint.config
+    played = (
+        f"temporal ensembling, coefficient {config.temporal_ensemble_coeff}"
+        if config.temporal_ensemble_coeff is not None
+        else f"{config.n_action_steps} of {config.chunk_size} actions of a chunk"
+    )
+    for key, feature in config.used_features.items():
+        mode = config.normalization_mapping[feature.type]
+        show(f"{feature.type.lower():14} {key} {list(feature.shape)} {mode}")
+        for name, values in checkpoint.preprocessor.statistics(key).items():
+            show(f"{'':14} {name:4} {' '.join(f'{v:.4g}' for v in values.flatten())}")
+    show(f"pictures       resize: {config.resize}")
+    show(f"playback       {played}")
+    show(f"statistics     {checkpoint.preprocessor.fingerprint()}")
+    _print_contract(checkpoint.contract)
+    for note in checkpoint.notes:
+        show(f"note           {note}")
+    return 0
+
+
+def _inspect_export(args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint of an exported policy, after the lines that its graph gives."""
+    from armlet.policies.runtime.export import read_export
+
+    export = read_export(args.checkpoint)
+    show(f"policy         {export.checkpoint.config.TITLE}, {_build(export.checkpoint.config)}")
+    policy_export.print_manifest(export.manifest)
+    return export.checkpoint
+
+
+def _inspect_weights(args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint, after the lines that only its weights can give."""
+    from armlet.policies import load_network, read_checkpoint
+
+    checkpoint = read_checkpoint(args.checkpoint, chosen(args))
+    count = sum(parameter.numel() for parameter in load_network(checkpoint).parameters())
+    config = checkpoint.config
+    show(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
+    show(f"trained with   {checkpoint.origin}")
+    show(f"weights        {_dtypes(checkpoint.path)}")
+    return checkpoint
+
+
+def _build(config: PolicyConfig) -> str:
+    """What kind of network it is, in a few words."""
+    from armlet.policies import ActConfig, SmolVlaConfig
+
+    if isinstance(config, ActConfig):
+        return config.vision_backbone
+    if isinstance(config, SmolVlaConfig):
+        return f"{config.vlm_model_name}, {config.num_steps} steps from noise to chunk"
+    return "unknown"
+
+
+def _dtypes(path: Path) -> str:
+    """How many tensors of each dtype the weights file has."""
+    from collections import Counter
+
+    from armlet.policies.checkpoint.weights import FILE, read_header
+
+    counts = Counter(entry.dtype for entry in read_header(path / FILE).values())
+    return ", ".join(f"{dtype} ({count})" for dtype, count in sorted(counts.items()))
+
+
+def _noise(arrays: Mapping[str, Any]) -> Any:
+    """The noise (C, N) as float32, None if there is none. Raises InputError for other kinds."""
+    import numpy as np
+
+    noise = arrays.get("noise")
+    if noise is None:
+        return None
+    if noise.dtype.kind != "f" or noise.ndim != 2 or not np.isfinite(noise).all():
+        raise InputError(
+            f"input: expected finite noise (C, max_action_dim), found {noise.dtype} {noise.shape}"
+        )
+    return noise.astype(np.float32)
+
+
+def _print_contract(contract: Any) -> None:
+    if contract is None:
+        show("contract       none: rate, joint names and units are not stated in this checkpoint")
+        return
+    show(f"contract       {contract.signature()}")
+    show(f"rate           {contract.fps} Hz, joints in {contract.joint_units or 'unstated units'}")
+    show(f"state names    {', '.join(contract.state_names)}")
+    show(f"action names   {', '.join(contract.action_names)}")
+
+
+def _refuse(error: Exception) -> int:
+    # One line, whatever a library put into its message.
+    show_error(error, "error: ")
+    return BAD_INPUT
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    from armlet.files import FileError, open_file
+
+    # What numpy and zipfile raise for damaged archives; RuntimeError is theirs for encrypted
+    # members and unknown compression, MemoryError comes of an absurd shape.
+    damaged = (
+        *(zipfile.BadZipFile, zlib.error, ValueError, EOFError),
+        *(RuntimeError, MemoryError, OSError),
+    )
+    try:
+        stream = open_file(path)
+    except FileError as error:
+        raise InputError(str(error)) from error
+    with stream:
+        try:
+            _check_sizes(stream, path)
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: expected an .npz archive, found a single array")
+            known = ("state", "task", "noise", "environment_state")
+            names = [n for n in archive.files if n in known or n.startswith("image_")]
+            return {name: archive[name] for name in names}
+        except InputError:
+            raise
+        except damaged as error:
+            raise InputError(
+                f"{path}: expected an .npz archive of plain arrays, found {error}; "
+                "write it with numpy.savez"
+            ) from error
+
+
+def _check_sizes(stream: Any, path: Path) -> None:
+    """Raises InputError for an archive that would not fit into memory when it is unpacked."""
+    import zipfile
+
+    if not zipfile.is_zipfile(stream):
+        raise InputError(f"{path}: expected an .npz archive, found another kind of file")
+    with zipfile.ZipFile(stream) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _LARGEST:
+        raise InputError(
+            f"{path}: {size:,} bytes unpacked, expected at most {_LARGEST:,}; give fewer steps"
+        )
+    stream.seek(0)
+
+
+def _observations(arrays: Mapping[str, Any], config: PolicyConfig) -> list[Observation]:
+    """One Observation per step. Raises InputError for missing arrays or unequal lengths."""
+    import numpy as np
+
+    from armlet.policies import Observation
+    from armlet.policies.config.base import ENVIRONMENT, STATE, camera_name
+
+    cameras = [camera_name(key) for key in config.image_features]
+    vectors = {STATE: "state", ENVIRONMENT: "environment_state"}
+    needed = [f"image_{name}" for name in cameras]
+    needed += [array for key, array in vectors.items() if key in config.input_features]
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise InputError(
+            f"input: expected arrays {', '.join(needed)}, "
+            f"found {', '.join(sorted(arrays)) or 'none'}; add {', '.join(missing)}"
+        )
+    lengths = {name: len(arrays[name]) if arrays[name].ndim else 0 for name in needed}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise InputError(f"input: expected one equal number of steps T >= 1, found {lengths}")
+    for name in vectors.values():
+        if name in needed and arrays[name].dtype.kind not in "fiu":
+            raise InputError(f"input: expected numbers in {name}, found {arrays[name].dtype}")
+    count = next(iter(lengths.values()))
+    with np.errstate(over="ignore"):  # what overflows is infinite, which the policy refuses
+        vector = {
+            name: arrays[name].astype(np.float32) for name in vectors.values() if name in needed
+        }
+    states = vector.get("state", np.zeros((count, 0), np.float32))
+    environment = vector.get("environment_state")
+    return [
+        Observation(
+            state=states[t],
+            images={name: arrays[f"image_{name}"][t] for name in cameras},
+            task=str(arrays.get("task", "")),
+            environment_state=None if environment is None else environment[t],
+        )
+        for t in range(count)
+    ]

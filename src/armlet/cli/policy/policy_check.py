@@ -1,0 +1,292 @@
+"""`armlet policy check`: does this checkpoint fit this dataset, this robot, this calibration?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armlet.cli.terminal.output import show, show_error, show_json
+
+from .policy_choices import add_choices, chosen
+
+if TYPE_CHECKING:
+    from armlet.contract import Contract
+    from armlet.datasets import Dataset
+    from armlet.policies.checkpoint.checkpoint import Checkpoint
+    from armlet.policies.fit.check import Report
+    from armlet.policies.fit.samples import Evidence
+    from armlet.robots import Calibration
+
+REFUSED, UNUSABLE = 1, 2
+# Frames of a dataset that are decoded: spread over this many episodes, this many of each.
+_EPISODES, _FRAMES = 8, 4
+_LIVE_FRAMES = 20
+# A machine that starts a graph, or infers, takes seconds to let nodes find each other.
+FIRST_FRAMES_S = 15.0
+
+
+def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "check",
+        help="compare a checkpoint with the data, the calibration and the robot it shall run on",
+        description="Prints a line for every item: cameras, value range, normalization, "
+        "statistics, joints, units, rate, calibration. `open` lines cannot be known from what was "
+        "given. Exit status: 0 nothing is wrong, 1 refused (the policy node refuses with the same "
+        "lines), 2 not checked.",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory, or hub:owner/name@revision",
+    )
+    add_choices(parser)
+    parser.add_argument("--dataset", type=Path, metavar="ROOT", help="the training data")
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="of the arm to drive; of two: left_=FILE,right_=FILE",
+    )
+    parser.add_argument(
+        "--calibration-tolerance-deg",
+        type=float,
+        default=0.0,
+        metavar="DEG",
+        help="accept a calibration by which joints moved up to this much since the recording",
+    )
+    parser.add_argument(
+        "--joint-units", default="", metavar="U", help="degrees or range_m100_100, if not stated"
+    )
+    robot = parser.add_mutually_exclusive_group()
+    robot.add_argument(
+        "--live",
+        type=float,
+        metavar="SECONDS",
+        help="look at the running aligner's frames, this long from the first one on",
+    )
+    robot.add_argument(
+        "--bag",
+        type=Path,
+        metavar="BAG",
+        help="look at a rosbag2 recording (mcap or sqlite3) of the robot's raw topics, as the "
+        "aligner would have emitted them",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=FIRST_FRAMES_S,
+        metavar="SECONDS",
+        help="how long --live waits for the first frame (default: %(default)g): nodes take seconds "
+        "to find each other",
+    )
+    parser.add_argument("--namespace", default="", help="of the running graph, or the bag's topics")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        metavar="YAML",
+        help="parameters of the aligner node for --bag (default: those of the record graph, every "
+        "camera of the bag, the checkpoint's rate)",
+    )
+    parser.add_argument("--picture", type=Path, metavar="OUT.png", help="draw what is fed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; see the description for the status."""
+    from armlet.camera import CameraError
+    from armlet.datasets import DatasetError
+    from armlet.policies.errors import CheckpointError, ObservationError
+    from armlet.robots import CalibrationError
+
+    try:
+        report = _report(args)
+    except CheckpointError as error:
+        from armlet.policies.fit.check import refusal_report
+
+        report = refusal_report(error)
+    except (
+        CalibrationError,
+        CameraError,
+        DatasetError,
+        ObservationError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        return _unusable(error)
+    if args.json:
+        show_json(report.to_json())
+    else:
+        show(report)
+        wrong = len(report.wrong)
+        opened = sum(str(v.standing) == "open" for v in report.verdicts)
+        verdict = f"refused: {wrong} wrong" if wrong else "nothing is wrong"
+        show(f"{args.checkpoint}: {verdict}, {opened} open")
+    return 0 if report.ok else REFUSED
+
+
+class _NothingLive(RuntimeError):
+    """--live was asked and no frames came."""
+
+
+def _unusable(error: Exception) -> int:
+    show_error(error, "error: ")
+    return UNUSABLE
+
+
+def _report(args: argparse.Namespace) -> Report:
+    from armlet.policies import load_network, read_checkpoint
+    from armlet.policies.fit.check import check
+    from armlet.robots import calibration as calibrations
+
+    checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
+    load_network(checkpoint)
+    calibration = calibrations.load_arms(args.calibration) if args.calibration else None
+    evidence: list[Evidence] = []
+    if args.dataset is not None:
+        evidence.append(dataset_evidence(args.dataset))
+    robot = None
+    if args.live is not None:
+        robot, live = _live(args, calibration)
+        evidence.append(live)
+    elif args.bag is not None:
+        from .policy_check_bag import bag_evidence
+
+        evidence.append(bag_evidence(args, checkpoint, calibration))
+        robot = evidence[-1].contract
+    report = check(
+        checkpoint,
+        robot=robot,
+        joint_units=args.joint_units,
+        calibration=calibration,
+        evidence=evidence,
+        calibration_tolerance_deg=args.calibration_tolerance_deg,
+    )
+    if args.picture is not None:
+        _draw(args.picture, checkpoint, evidence, report)
+    return report
+
+
+def _located(checkpoint: Path) -> Path:
+    """The checkpoint's directory. Raises FileNotFoundError if there is none to be checked."""
+    from armlet.policies.checkpoint import hub
+    from armlet.policies.errors import CheckpointError
+
+    try:
+        path = hub.locate(checkpoint)
+    except CheckpointError as error:
+        raise FileNotFoundError(str(error)) from error
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: expected a checkpoint directory, found nothing; give its path"
+        )
+    return path
+
+
+def _draw(path: Path, checkpoint: Checkpoint, evidence: list[Evidence], report: Report) -> None:
+    from armlet.policies.errors import ObservationError
+    from armlet.policies.fit.check_picture import draw
+
+    if not evidence:
+        raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")
+    names = () if report.contract is None else report.contract.state_names
+    try:
+        draw(checkpoint, evidence, report.joint_units, names, path)
+    except ObservationError as error:
+        # The report says it too; without an input there is nothing to draw.
+        show(f"no picture: {error}", error=True)
+
+
+def dataset_evidence(root: Path) -> Evidence:
+    """What a dataset shows: all states and actions of some episodes, and a few of their pictures.
+
+    Raises DatasetError.
+    """
+    import numpy as np
+
+    from armlet.datasets import Dataset, DatasetError
+    from armlet.policies.fit.samples import Evidence
+
+    dataset = Dataset(root)
+    if not dataset.episodes:
+        raise DatasetError(f"{root}: expected episodes, found none; record some")
+    count = len(dataset.episodes)
+    chosen = sorted({int(k) for k in np.linspace(0, count - 1, min(count, _EPISODES))})
+    data = [dataset.episode(k) for k in chosen]
+    contract = dataset_contract(dataset)
+    images, unseen = {}, {}
+    for camera in contract.cameras:
+        try:
+            images[camera.name] = np.concatenate(
+                [_pictures(dataset, k, camera.name) for k in chosen]
+            )
+        except DatasetError as error:
+            unseen[camera.name] = str(error)
+    return Evidence(
+        source="dataset",
+        live=False,
+        contract=contract,
+        images=images,
+        states={contract.joint_units or "": np.concatenate([d.state for d in data]).astype(float)},
+        actions=np.concatenate([d.action for d in data]).astype(float),
+        statistics=_statistics(dataset),
+        unseen=unseen,
+    )
+
+
+def _pictures(dataset: Dataset, episode: int, camera: str) -> Any:
+    """A few pictures (N, H, W, 3) over an episode."""
+    import numpy as np
+
+    last = dataset.episodes[episode].length - 1
+    rows = sorted({int(i) for i in np.linspace(0, last, _FRAMES)})
+    return dataset.images(episode, camera, rows)
+
+
+def dataset_contract(dataset: Dataset) -> Contract:
+    """The dataset's own contract, or what a plain LeRobot info.json states. Raises DatasetError."""
+    from armlet.contract import Camera, Contract
+    from armlet.datasets import DatasetError
+
+    if dataset.contract is not None:
+        return dataset.contract
+    names = {}
+    for key in ("observation.state", "action"):
+        if key not in dataset.info.features:
+            raise DatasetError(f"{dataset.root}: expected a column {key}, found none")
+        names[key] = dataset.info.features[key].names or ()
+    return Contract(
+        fps=dataset.info.fps,
+        cameras=tuple(
+            Camera(name, height=feature.shape[0], width=feature.shape[1])
+            for name, feature in dataset.info.cameras.items()
+        ),
+        state_names=names["observation.state"],
+        action_names=names["action"],
+    )
+
+
+def _statistics(dataset: Dataset) -> Mapping[str, Mapping[str, Any]]:
+    return {key: dict(value) for key, value in dataset.statistics.items()}
+
+
+def _live(args: argparse.Namespace, calibration: Calibration | None) -> tuple[Contract, Evidence]:
+    """Contract and evidence of the running graph. Raises _NothingLive."""
+    try:
+        from armlet.client.frames import watch
+    except ImportError as error:
+        raise _NothingLive(
+            f"--live needs ROS 2, found none ({error}); source its setup file first"
+        ) from error
+    sample = watch(args.live, _LIVE_FRAMES, args.namespace, args.wait)
+    if sample is None or not sample.frames:
+        came = "only the contract: a camera or the arm is silent" if sample else "nothing"
+        raise _NothingLive(
+            f"--live: expected frames of the aligner within {args.wait:g} s, found {came}; start "
+            "the graph (armlet up), and give its --namespace"
+        )
+    return sample.contract, sample.evidence(calibration)

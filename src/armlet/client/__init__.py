@@ -1,0 +1,1 @@
+"""Programs' side of a running graph: watch it, direct it, record, replay."""

@@ -1,0 +1,211 @@
+"""The ROS side of `armlet replay`: a client of a running servo_bus."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
+
+from armlet.nodes.clock import RosClock
+from armlet.nodes.messages import joint_trajectory
+from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
+
+from .interrupts import Interrupts
+from .motion import ReplayError, worst
+
+PATIENCE_S = 5.0
+# The driver plays a trajectory by its stamp; this is for the message to arrive. In simulated time,
+# which may go several times as fast, more of it passes meanwhile.
+LEAD_S = 0.2
+SIMULATED_LEAD_S = 1.0
+SILENT_S = 0.5
+# By the wall clock, of simulated time that may go slowly.
+SIMULATED_SILENT_S = 5.0
+# A look takes one message, and a twentieth of a second where there is none.
+_LOOKS = 8
+SETTLE_S = 2.0
+# Gravity holds an arm a few degrees off its goal; more is an arm that does not follow.
+ARRIVED_RAD = 0.2
+_LINE_S = 0.2
+
+
+class Client:
+    """Plays rows on the arm and watches it; raises KeyboardInterrupt between turns. A context.
+
+    Its time is the driver's: that of /clock where servo_bus has use_sim_time.
+    """
+
+    def __init__(self, namespace: str, interrupts: Interrupts):
+        self._interrupts = interrupts
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("replay", namespace=namespace)
+        self._clock = RosClock(self._node)
+        self._positions: dict[str, float] = {}
+        self._seen_s = 0.0
+        self._status = ""
+        self._node.create_subscription(JointState, "joint_states", self._on_state, STATE_QOS)
+        self._node.create_subscription(String, "servo_bus/status", self._on_status, LATCHED_QOS)
+        self._commands = self._node.create_publisher(
+            JointTrajectory, "joint_trajectory", COMMAND_QOS
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+
+    def present(self) -> dict[str, float]:
+        """Where the arm is, radians by joint. Raises ReplayError if no driver answers."""
+        topic = self._node.resolve_topic_name("joint_states")
+        self._until(lambda: bool(self._positions), f"no {topic}: is servo_bus running and active")
+        self._until(
+            lambda: self._commands.get_subscription_count() > 0,
+            f"nobody takes {self._node.resolve_topic_name('joint_trajectory')}: is it a follower",
+        )
+        self._follow_clock()
+        return dict(self._positions)
+
+    def calibration_file(self) -> str:
+        """The driver's own calibration file; empty if it does not tell."""
+        value = self._parameter("calibration_file")
+        return "" if value is None else str(value.string_value)
+
+    def _follow_clock(self) -> None:
+        """Live in the driver's time. Raises ReplayError if that is simulated and there is none."""
+        value = self._parameter("use_sim_time")
+        if value is None or not value.bool_value:
+            return
+        self._node.set_parameters([Parameter("use_sim_time", value=True)])
+        self._until(
+            lambda: self._clock.simulated and self._clock.now_ns() > 0,
+            "servo_bus lives in simulated time, but nobody publishes /clock: is the bench running",
+        )
+
+    def _parameter(self, name: str) -> ParameterValue | None:
+        """A parameter of the driver; None if it does not tell."""
+        client: Any = self._node.create_client(GetParameters, "servo_bus/get_parameters")
+        try:
+            if not self._spun_until(client.service_is_ready):
+                return None
+            future = client.call_async(GetParameters.Request(names=[name]))
+            answer = future.result() if self._spun_until(future.done) else None
+            return answer.values[0] if answer and answer.values else None
+        finally:
+            self._node.destroy_client(client)
+
+    def go(self, what: str, joints: Sequence[str], rows: NDArray[np.float64], hz: float) -> str:
+        """Play rows (k, n) at a rate; how far the arm was off, in words, when they are over.
+
+        Raises ReplayError if the arm falls silent meanwhile.
+        """
+        lead_s = SIMULATED_LEAD_S if self._clock.simulated else LEAD_S
+        begin_ns = self._clock.now_ns() + round(lead_s * 1e9)
+        self._commands.publish(joint_trajectory(joints, begin_ns, 1 / hz, rows))
+        duration_s = (len(rows) - 1) / hz
+        errors = np.zeros(len(joints))
+        shown_s = -1.0
+        while (elapsed_s := (self._clock.now_ns() - begin_ns) * 1e-9) < duration_s:
+            self._spin()
+            self._check_alive()
+            if elapsed_s >= 0:
+                due = rows[min(len(rows) - 1, int(elapsed_s * hz))]
+                errors = np.maximum(errors, np.abs(self._ordered(joints) - due))
+            if elapsed_s - shown_s >= _LINE_S:
+                shown_s = elapsed_s
+                _show(what, max(0.0, elapsed_s), duration_s)
+        _show(what, duration_s, duration_s, last=True)
+        return worst(joints, errors)
+
+    def settle(self, joints: Sequence[str], goal: NDArray[np.float64]) -> None:
+        """Wait until the arm is at a goal (n,). Raises ReplayError if it does not come there."""
+
+        def off() -> NDArray[np.float64]:
+            return np.abs(self._ordered(joints) - goal)
+
+        ending_s = self._clock.seconds() + SETTLE_S
+        while (off() > ARRIVED_RAD).any():
+            self._spin()
+            self._check_alive()
+            if self._clock.seconds() > ending_s:
+                said = f"; servo_bus says: {self._status}" if self._status else ""
+                raise ReplayError(
+                    f"the arm did not come to the start, it is {worst(joints, off())} off{said}: "
+                    "is torque on, is nobody else commanding, is the way free?"
+                )
+
+    def stop(self) -> None:
+        """Hold the arm where it is: an empty trajectory."""
+        self._commands.publish(JointTrajectory())
+        self._commands.wait_for_all_acked(rclpy.duration.Duration(seconds=1))
+
+    def _ordered(self, joints: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([self._positions.get(joint, np.nan) for joint in joints], np.float64)
+
+    def _spin(self) -> None:
+        rclpy.spin_once(self._node, timeout_sec=0.05)
+        self._interrupts.check()
+
+    def _spun_until(self, ready: Callable[[], bool]) -> bool:
+        """Whether something came true within the patience."""
+        ending_s = time.monotonic() + PATIENCE_S
+        while not ready():
+            self._spin()
+            if time.monotonic() > ending_s:
+                return False
+        return True
+
+    def _until(self, ready: Callable[[], bool], otherwise: str) -> None:
+        if not self._spun_until(ready):
+            raise ReplayError(f"{otherwise}? (waited {PATIENCE_S:.0f} s)")
+
+    def _check_alive(self) -> None:
+        if not self._silent():
+            return
+        # What came while a busy computer did not run this program waits to be read.
+        for _ in range(_LOOKS):
+            self._spin()
+            if not self._silent():
+                return
+        silent_s = time.monotonic() - self._seen_s
+        said = f"; servo_bus says: {self._status}" if self._status else ""
+        raise ReplayError(f"no joint_states for {silent_s:.1f} s, so the replay ends{said}")
+
+    def _silent(self) -> bool:
+        limit_s = SIMULATED_SILENT_S if self._clock.simulated else SILENT_S
+        return time.monotonic() - self._seen_s > limit_s
+
+    def _on_state(self, message: JointState) -> None:
+        self._seen_s = time.monotonic()
+        self._positions |= dict(zip(message.name, message.position, strict=False))
+
+    def _on_status(self, message: String) -> None:
+        self._status = message.data
+
+
+def _show(what: str, elapsed_s: float, duration_s: float, last: bool = False) -> None:
+    text = f"{what}: {elapsed_s:5.1f} of {duration_s:.1f} s"
+    if sys.stdout.isatty():
+        print(f"\r{text}", end="\n" if last else "", flush=True)
+    elif last:
+        print(text)

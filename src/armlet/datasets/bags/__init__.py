@@ -1,0 +1,1 @@
+"""Bags of the raw topics, as datasets and as frames."""

@@ -1,0 +1,383 @@
+"""Finds what is wrong with a dataset: what contradicts itself in it. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from armlet.contract import ContractError, load
+from armlet.datasets.format import atomic_files, layout, stats, tables, video
+from armlet.datasets.format.errors import DatasetError
+from armlet.datasets.format.layout import FileNumber, Info
+from armlet.datasets.format.tables import EpisodeRow
+from armlet.datasets.format.trash import TRASH
+from armlet.datasets.record import recovery
+from armlet.datasets.record.leftovers import metadata_of, named_files, unfinished
+from armlet.files import printable
+
+_NOT_NUMBERS = ("video", "image", "string", "language")
+TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
+# Statistics of pictures are of values 0..1; slack for what was rounded.
+_BRIGHTEST = 1.01
+
+
+# What helps, by what is wrong.
+_REPAIR = "run `armlet dataset repair`"
+_RESTORE = "restore it from a copy, or record the episode again"
+_CORRECT = "correct the file as said, or restore it from a copy"
+FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
+_COUNT = "compute them again: `armlet dataset stats --write`"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that contradicts itself in a dataset, and what helps. warning: it does no harm."""
+
+    found: str
+    fix: str = _RESTORE
+    warning: bool = False
+    kind: str = "structure"
+
+
+def check(root: Path) -> list[str]:
+    """Everything that is wrong with a dataset, one line each. Changes nothing."""
+    return [problem.found for problem in problems(root)]
+
+
+def problems(root: Path) -> list[Problem]:
+    """Everything that is wrong with a dataset, each with what helps. Changes nothing."""
+    try:
+        info = layout.load_info(root)
+        rows = tables.read_episodes(root)
+        tasks = tables.read_tasks(root)
+    except DatasetError as error:
+        return [Problem(str(error), _CORRECT)]
+    found = [
+        *_leftovers(root, len(rows)),
+        *_totals(info, rows, tasks),
+        *_absent(root, info, rows),
+        *_orphans(root, info, rows),
+        *_row_problems(root, info, rows, len(tasks)),
+        *_video_problems(root, info, rows),
+        *_stats_problems(root, info, rows),
+        *_told_problems(root, rows),
+        *_contract_problems(root, info),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _leftovers(root: Path, episodes: int) -> Iterator[Problem]:
+    if not os.path.lexists(root / layout.UNFINISHED) or atomic_files.is_locked(root):
+        return
+    try:
+        recovery.require_own(root)
+    except DatasetError as error:
+        yield Problem(str(error), "remove it")
+        return
+    if unfinished(root, episodes):
+        yield Problem(
+            f"{layout.UNFINISHED}: episode {episodes} was never finished; opening the dataset to "
+            "record, or repairing it, finishes it up to its last complete frame",
+            _REPAIR,
+        )
+    else:
+        yield Problem(
+            f"{layout.UNFINISHED}: an episode was never finished; opening the dataset to "
+            f"record, or repairing it, moves it to {TRASH}",
+            _REPAIR,
+        )
+
+
+def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Problem]:
+    frames = rows[-1].dataset_to if rows else 0
+    counted = (info.total_episodes, info.total_frames, info.total_tasks)
+    lacking = info.total_episodes > len(rows)
+    for name, there, found in zip(
+        ("episodes", "frames", "tasks"), counted, (len(rows), frames, len(tasks)), strict=True
+    ):
+        if there is not None and there != found:
+            yield Problem(
+                f"info.json counts {there} {name}, the metadata has {found}",
+                f"restore {metadata_of(info)} from a copy" if lacking else _REPAIR,
+            )
+    for row in rows:
+        unknown = [task for task in row.tasks if task not in tasks]
+        if unknown:
+            yield Problem(
+                f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in "
+                f"{layout.TASK_LINES if info.is_v2 else layout.TASKS}",
+                "restore the file from a copy, or add the task there",
+            )
+
+
+def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+    for path in dict.fromkeys(named_files(info, rows)):
+        try:
+            if not layout.locate(root, path).exists():
+                yield Problem(f"{path} is absent", FETCH)
+        except DatasetError as error:
+            yield Problem(str(error))
+    for row in rows:
+        for key in info.video_keys:
+            if key not in row.videos:
+                yield Problem(f"episode {row.episode}: the metadata names no video for {key}")
+
+
+def _orphans(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+    known = set(named_files(info, rows))
+    for pattern in ("data/*/*.parquet", "videos/*/*/*.mp4"):
+        for path in sorted(root.glob(pattern)):
+            if path.relative_to(root) not in known and not atomic_files.is_locked(root):
+                yield Problem(
+                    f"{printable(path.relative_to(root))} belongs to no episode",
+                    "restore the metadata that names it, or take the file away yourself",
+                )
+
+
+def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) -> Iterator[Problem]:
+    by_file: dict[FileNumber, list[EpisodeRow]] = defaultdict(list)
+    for row in rows:
+        by_file[row.data].append(row)
+    odd = [
+        key
+        for key in layout.COUNTERS
+        if key not in info.features or info.features[key].shape != (1,)
+    ]
+    if odd:
+        yield Problem(f"info.json declares no column {odd[0]} of shape [1], which every row has")
+        return
+    for number, members in by_file.items():
+        path = info.data_path(number)
+        try:
+            where = layout.locate(root, path)
+            if not where.exists():
+                continue
+            keys = [k for k, f in info.features.items() if f.dtype not in _NOT_NUMBERS]
+            table = tables.read(where, keys)
+        except DatasetError as error:
+            yield Problem(str(error), FETCH)
+            continue
+        try:
+            columns = {key: tables.column(table, key, info.features[key]) for key in keys}
+        except DatasetError as error:
+            yield Problem(f"{path}: {error}")
+            continue
+        expected = sum(row.length for row in members)
+        if table.num_rows != expected:
+            yield Problem(f"{path} has {table.num_rows} rows, its episodes {expected}")
+        for row in members:
+            mask = columns["episode_index"] == row.episode
+            own = {key: values[mask] for key, values in columns.items()}
+            for problem in _episode_problems(own, row, info, tasks):
+                yield Problem(f"episode {row.episode}: {problem}")
+
+
+def _episode_problems(
+    columns: dict[str, np.ndarray], row: EpisodeRow, info: Info, tasks: int
+) -> Iterator[str]:
+    steps = np.arange(row.length)
+    if len(columns["index"]) != row.length:
+        yield f"{len(columns['index'])} rows, the metadata says {row.length}"
+        return
+    if not np.array_equal(columns["frame_index"], steps):
+        yield "frame_index is not 0, 1, 2, …"
+    if not np.array_equal(columns["index"], row.dataset_from + steps):
+        yield f"index does not run from {row.dataset_from} to {row.dataset_to - 1}"
+    off = np.abs(columns["timestamp"] - steps / info.fps).max()
+    # float32 itself is coarser than LeRobot's tolerance beyond about 17 minutes.
+    if off > max(TIMESTAMP_TOLERANCE_S, np.spacing(np.float32(row.length / info.fps))):
+        yield f"timestamp is up to {off:.4f} s away from frame_index / fps"
+    if not np.isin(columns["task_index"], np.arange(tasks)).all():
+        yield f"task_index points beyond the {tasks} tasks"
+    for key, values in columns.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            yield f"{key} has non-finite values"
+    if layout.STAMP in columns:
+        gaps = np.abs(np.diff(columns[layout.STAMP]) * 1e-9 - 1 / info.fps) > 0.5 / info.fps
+        if gaps.any():
+            yield f"{gaps.sum()} gap(s) in {layout.STAMP}, first at frame {gaps.argmax() + 1}"
+
+
+def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+    by_file: dict[tuple[str, Path], list[EpisodeRow]] = defaultdict(list)
+    for row in rows:
+        for key, span in row.videos.items():
+            if key in info.video_keys:
+                by_file[key, info.video_path(key, span.number)].append(row)
+    for (key, path), members in by_file.items():
+        try:
+            where = layout.locate(root, path)
+            if not where.exists():
+                continue
+            count, size = video.extent(where)
+        except DatasetError as error:
+            yield Problem(str(error), FETCH)
+            continue
+        height, width = info.features[key].picture_size
+        if size != (height, width):
+            yield Problem(
+                f"{path} holds pictures of {size[1]}x{size[0]}, info.json says {width}x{height}",
+                "correct the feature's shape in info.json if the video is right, else restore it",
+            )
+        yield from _picture_problems(info, key, path, members, count)
+
+
+def _picture_problems(
+    info: Info, key: str, path: Path, members: list[EpisodeRow], count: int
+) -> Iterator[Problem]:
+    """A file's pictures against the rows of its episodes: too few, or some behind an episode."""
+    rows = sum(row.length for row in members)
+    said = f"{path} holds {count} pictures for {rows} rows"
+    starts = [round(row.videos[key].from_s * info.fps) for row in members]
+    for row, start, end in zip(members, starts, [*starts[1:], count], strict=True):
+        behind = end - start - row.length
+        if behind < 0:
+            yield Problem(
+                f"{said}: episode {row.episode} has {row.length} rows and {max(0, end - start)} "
+                "pictures"
+            )
+        elif behind > 0:
+            verb = "convert" if info.is_v2 else "compact"
+            yield Problem(
+                f"{said}: {behind} pictures follow the last row of episode {row.episode}, which "
+                "training does not look at",
+                f"nothing needs to be done; `armlet dataset {verb} ROOT OUTPUT` writes a copy "
+                "without them where episodes begin with a picture that stands for itself",
+                warning=True,
+            )
+    last = members[-1].videos[key].to_s
+    if round(last * info.fps) > count:
+        yield Problem(f"{path}: its last episode ends at {last:.3f} s of {count} pictures")
+
+
+def _told_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Problem]:
+    for row in rows:
+        try:
+            damaged = layout.load_told(root, row.episode).get("damaged", {})
+        except DatasetError as error:
+            yield Problem(str(error))
+            continue
+        for camera, frames in damaged.items():
+            if frames:
+                yield Problem(
+                    f"episode {row.episode}: {len(frames)} picture(s) of {printable(camera, 80)} "
+                    f"came damaged from the camera, first at frame {frames[0]}",
+                    "look at them with `armlet dataset view`; drop the episode if they matter",
+                    warning=True,
+                    kind="damaged",
+                )
+
+
+def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+    if not info.total_episodes:
+        return
+    if info.is_v2:
+        yield from _line_stats_problems(info, rows)
+        return
+    try:
+        statistics = stats.load(layout.locate(root, layout.STATS))
+    except FileNotFoundError:
+        yield Problem(f"{layout.STATS} is absent: training needs it for normalization", _COUNT)
+        return
+    except DatasetError as error:
+        yield Problem(str(error), _COUNT)
+        return
+    for key, feature in info.features.items():
+        if key not in statistics:
+            if feature.dtype not in ("string", "language"):
+                yield Problem(f"{layout.STATS} has no {key}", _COUNT)
+        elif wrong := stats.problem(statistics[key]):
+            yield Problem(f"{layout.STATS}: {key}: {wrong}", _COUNT)
+        elif not feature.is_picture and statistics[key]["count"].item() != info.total_frames:
+            yield Problem(
+                f"{layout.STATS}: {key} counts {statistics[key]['count'].item()} rows "
+                f"of {info.total_frames}",
+                _COUNT,
+            )
+        elif feature.is_depth:
+            continue  # of distances, in LeRobot's own way
+        elif feature.is_picture and _of_bytes(statistics[key]):
+            yield Problem(f"{layout.STATS}: {_bytes_said(key, statistics[key])}", _COUNT)
+        elif feature.is_picture and _has_overflown_std(statistics[key]):
+            yield Problem(
+                f"{layout.STATS}: std of {key} is {statistics[key]['std'].max():.4f}, far below "
+                "the spread of its quantiles: the fault of LeRobot 0.4.0–0.5.1",
+                "train with ImageNet statistics or compute the statistics again",
+                kind="std",
+            )
+
+
+def _of_bytes(picture: stats.Stats) -> bool:
+    """Whether a picture's statistics are of values 0..255."""
+    return bool((picture["max"] > _BRIGHTEST).any() or (picture["mean"] > _BRIGHTEST).any())
+
+
+def _bytes_said(key: str, picture: stats.Stats) -> str:
+    return (
+        f"{printable(key, 80)} has a mean of {float(picture['mean'].max()):.4g}: statistics of "
+        "pictures in 0..255, where LeRobot's are of 0..1"
+    )
+
+
+def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+    """v2.1's statistics, which are an episode's own."""
+    bare = [row.episode for row in rows if not row.stats]
+    if bare:
+        yield Problem(
+            f"{layout.STATS_LINES} has no statistics of episode {bare[0]}"
+            + (f" and {len(bare) - 1} more" if len(bare) > 1 else "")
+            + ": LeRobot cannot open the dataset",
+            _COUNT,
+        )
+    found = {
+        (row.episode, key): wrong
+        for row in rows
+        for key, known in row.stats.items()
+        if (wrong := stats.problem(known) or _wrong_scale(info, key, known))
+    }
+    if found:
+        (episode, key), wrong = next(iter(found.items()))
+        more = f", and {len(found) - 1} more like this" if len(found) > 1 else ""
+        yield Problem(
+            f"{layout.STATS_LINES}: episode {episode}: {printable(key, 80)}: {wrong}{more}", _COUNT
+        )
+
+
+def _wrong_scale(info: Info, key: str, known: stats.Stats) -> str:
+    feature = info.features.get(key)
+    if feature is None or not feature.is_picture or feature.is_depth or not _of_bytes(known):
+        return ""
+    return _bytes_said("", known).strip()
+
+
+def _has_overflown_std(picture: stats.Stats) -> bool:
+    if "q90" not in picture:
+        return False
+    # A tenth of the values lie beyond either quantile, so std is at least 0.22 of their distance.
+    return bool((picture["std"] < 0.1 * (picture["q90"] - picture["q10"])).any())
+
+
+def _contract_problems(root: Path, info: Info) -> Iterator[Problem]:
+    try:
+        contract = load(layout.locate(root, layout.CONTRACT))
+        wanted = layout.features_of(contract)
+    except FileNotFoundError:
+        return  # recorded by LeRobot
+    except (ContractError, DatasetError) as error:
+        yield Problem(str(error))
+        return
+    for key, feature in wanted.items():
+        there = info.features.get(key)
+        if there is None or (there.dtype, there.shape, there.names) != (
+            feature.dtype,
+            feature.shape,
+            feature.names,
+        ):
+            yield Problem(f"feature {key} is not what {layout.CONTRACT} says")
+    if info.fps != contract.fps:
+        yield Problem(f"info.json says {info.fps} fps, {layout.CONTRACT} {contract.fps}")

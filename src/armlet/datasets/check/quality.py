@@ -1,0 +1,337 @@
+"""What a strict reviewer would say of a dataset: not whether it loads, but whether to train on it.
+
+`doctor.check` finds what contradicts itself; here the values are judged: units, motion, timing,
+pictures (`review_joints`, `review_pictures`), statistics. Thresholds are constants, each with its
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.contract import Contract, ContractError, load
+from armlet.datasets.format import layout, stats, tables
+from armlet.datasets.format.errors import DatasetError
+from armlet.datasets.format.layout import Info
+from armlet.datasets.format.tables import EpisodeRow
+
+from . import integrity
+from .finding import ERROR, WARNING, Finding, Rows, structural
+from .review_joints import (
+    JointLag,
+    action_of,
+    lag_findings,
+    motion_findings,
+    state_of,
+    unit_findings,
+)
+from .review_pictures import overflown, picture_findings, video_findings
+
+# A policy's chunk is 1 to 3 s; less is a slip of the finger, not a demonstration.
+SHORT_S = 1.0
+# More frames than this share made of an old sample: the stream is slower than the dataset.
+REUSED = 0.1
+
+
+@dataclass(frozen=True)
+class Review:
+    """All findings, gravest first, the lag of every joint, and the names of depth streams."""
+
+    findings: tuple[Finding, ...]
+    lags: tuple[JointLag, ...]
+    depth: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        return len(self.findings) - self.errors
+
+    def to_json(self) -> dict[str, Any]:
+        """What `armlet dataset check --json` prints."""
+        return {
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "depth": list(self.depth),
+            "findings": [asdict(finding) for finding in self.findings],
+            "lag_ms": {
+                lag.joint: None if lag.lag_s is None else round(1000 * lag.lag_s, 1)
+                for lag in self.lags
+            },
+        }
+
+
+def review(
+    root: Path,
+    videos: bool = True,
+    frozen_s: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Review:
+    """Judge a dataset; changes nothing. videos: decode every picture to find frozen ones.
+
+    frozen_s: pictures that stay the same for longer while the arm moves are frozen. progress is
+    told episodes looked at, of how many. Raises nothing for a broken dataset: it says so.
+    """
+    found = integrity.problems(root)
+    findings = [structural(problem) for problem in found if problem.kind != "std"]
+    try:
+        info = layout.load_info(root)
+        rows = tables.read_episodes(root)
+        contract = _contract(root)
+        episodes = list(_read_all(root, info, rows))
+    except DatasetError as error:
+        told = {finding.found for finding in findings}
+        if not any(str(error) in said for said in told):
+            findings.append(structural(integrity.Problem(str(error))))
+        return Review(tuple(findings), ())
+    names = _names(info)
+    lags, late = lag_findings(episodes, info.fps, names)
+    findings += [
+        *_episodes(rows, info, root),
+        *unit_findings(episodes, names, contract),
+        *motion_findings(episodes, info.fps, names),
+        *late,
+        *_skews(root, episodes, info, contract),
+        *_ledgers(root, rows),
+        *_statistics(root, info, rows, episodes),
+        *picture_findings(info, rows),
+    ]
+    if videos:
+        findings += video_findings(root, info, episodes, frozen_s, progress)
+    findings = list(dict.fromkeys(findings))
+    findings.sort(key=lambda finding: finding.severity != ERROR)
+    return Review(tuple(findings), tuple(lags), tuple(info.depth_streams))
+
+
+def _contract(root: Path) -> Contract | None:
+    try:
+        return load(layout.locate(root, layout.CONTRACT))
+    except (FileNotFoundError, ContractError):  # the latter is told by doctor.check
+        return None
+
+
+def _names(info: Info) -> dict[str, list[str]]:
+    """Names of state's and action's elements, numbers where the dataset gives none."""
+    found = {}
+    for key in (layout.STATE, layout.ACTION):
+        feature = info.features.get(key)
+        if feature is not None:
+            size = int(np.prod(feature.shape))
+            found[key] = list(feature.names or map(str, range(size)))[:size]
+    return found
+
+
+def _read_all(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Rows]:
+    """Every episode's vectors; a file with many episodes is read once."""
+    wanted = [
+        key
+        for key in (layout.STATE, layout.ACTION, layout.SKEW)
+        if key in info.features and len(info.features[key].shape) == 1
+    ]
+    known: Any = None
+    columns: dict[str, NDArray[Any]] = {}
+    for row in rows:
+        if row.data != known:
+            path = layout.locate(root, info.data_path(row.data))
+            table = tables.read(path, [*wanted, "episode_index"])
+            columns = {
+                key: tables.column(table, key, info.features[key]).reshape(table.num_rows, -1)
+                for key in wanted
+            }
+            numbers = tables.column(table, "episode_index", tables.COUNTER)
+            known = row.data
+        own = numbers == row.episode
+        empty = np.zeros((int(own.sum()), 0))
+        yield Rows(
+            row,
+            columns[layout.STATE][own].astype(np.float64) if layout.STATE in columns else empty,
+            columns[layout.ACTION][own].astype(np.float64) if layout.ACTION in columns else empty,
+            columns[layout.SKEW][own].astype(np.float64) if layout.SKEW in columns else None,
+        )
+
+
+# --- episodes and tasks -----------------------------------------------------------------------
+
+
+def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Finding]:
+    short = [row for row in rows if row.length < SHORT_S * info.fps]
+    yield from (
+        Finding(
+            WARNING,
+            "short",
+            f"episode {row.episode}",
+            f"{row.length} frames, {row.length / info.fps:.2f} s",
+            "remove it: too short to learn from",
+        )
+        for row in short
+    )
+    if not rows:
+        yield Finding(ERROR, "empty", "", "no episodes", "record some")
+    try:
+        tasks = tables.read_tasks(root)
+    except DatasetError:
+        return  # told by doctor.check
+    for index, task in enumerate(tasks):
+        if not task.strip():
+            yield Finding(
+                WARNING,
+                "task",
+                f"task {index}",
+                "its text is empty",
+                "say in words what the arm does, in the tasks file: a language model reads it",
+            )
+    alike: dict[str, list[str]] = {}
+    for task in tasks:
+        alike.setdefault(" ".join(task.lower().split()).rstrip("."), []).append(task)
+    for group in alike.values():
+        if len(group) > 1 and group[0].strip():
+            yield Finding(
+                WARNING,
+                "task",
+                "",
+                f"tasks {group} differ only in how they are written",
+                "give them one wording: a language model takes them for different tasks",
+            )
+
+
+# --- timing -------------------------------------------------------------------------------------
+
+
+def _skews(
+    root: Path, episodes: list[Rows], info: Info, contract: Contract | None
+) -> Iterator[Finding]:
+    if contract is None or layout.SKEW not in info.features:
+        return
+    streams = info.features[layout.SKEW].names or ()
+    tolerances = {stream.name: stream.tolerance_s for stream in contract.alignment}
+    cameras = {camera.name for camera in contract.cameras}
+    for column, name in enumerate(streams):
+        skews = [e.skew_s[:, column] for e in episodes if e.skew_s is not None and len(e.skew_s)]
+        if not skews or name not in tolerances:
+            continue
+        for episode in episodes:
+            yield from _beyond(episode, column, name, tolerances[name])
+        middle = float(np.median(np.concatenate(skews)))
+        if name.rpartition("/")[2] in cameras and abs(middle) > 0.75 / info.fps:
+            yield Finding(
+                WARNING,
+                "skew",
+                name,
+                f"its pictures lie {1000 * middle:+.0f} ms from their frames as a rule",
+                "its clock or its rate is off: look at the camera node's diagnostics",
+            )
+
+
+def _beyond(episode: Rows, column: int, name: str, tolerance_s: float) -> Iterator[Finding]:
+    assert episode.skew_s is not None
+    # float32 in the file.
+    off = np.abs(episode.skew_s[:, column]) > tolerance_s * (1 + 1e-5)
+    if off.any():
+        worst = float(np.abs(episode.skew_s[:, column]).max())
+        yield Finding(
+            ERROR,
+            "skew",
+            episode.where,
+            f"{name}: {off.sum()} frame(s) of samples up to {1000 * worst:.0f} ms away, more than "
+            f"the contract's {1000 * tolerance_s:.0f} ms",
+            "these rows were not made by armlet's aligner; record again",
+        )
+
+
+def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
+    for row in rows:
+        try:
+            ledger = layout.load_told(root, row.episode).get("ledger") or {}
+        except DatasetError:
+            continue  # told by doctor.check
+        for stream, counts in ledger.items():
+            used, reused = counts.get("used", 0), counts.get("reused", 0)
+            if used and reused > REUSED * used:
+                yield Finding(
+                    WARNING,
+                    "reused",
+                    f"episode {row.episode}",
+                    f"{stream}: {reused} of {used} frames repeat the sample before",
+                    "the stream is slower than the dataset: lower fps, or make the stream faster",
+                )
+
+
+# --- statistics -------------------------------------------------------------------------------
+
+
+def _statistics(
+    root: Path, info: Info, rows: list[EpisodeRow], episodes: list[Rows]
+) -> Iterator[Finding]:
+    mend = "compute them again: `armlet dataset stats --write`"
+    for key, found in _stored(root, info, rows).items():
+        if key in info.features and info.features[key].is_depth:
+            continue
+        if key in info.features and info.features[key].is_picture:
+            if overflown(found):
+                yield Finding(
+                    WARNING,
+                    "std",
+                    key,
+                    f"std of its pictures is stored as {float(np.max(found['std'])):.4f}, far "
+                    "below the spread of their values: the fault of LeRobot 0.4.0–0.5.1",
+                    f"train with ImageNet statistics, or {mend}",
+                )
+            continue
+        pick = {layout.STATE: state_of, layout.ACTION: action_of}.get(key)
+        values = [pick(e) for e in episodes if len(pick(e))] if pick else []
+        if not values:
+            continue
+        together = np.concatenate(values)
+        said = _wrong(found, together)
+        if not said:
+            said = _quantiles_off(found, together, [dict(row.stats.get(key, {})) for row in rows])
+        if said:
+            yield Finding(ERROR, "statistics", key, said, mend)
+
+
+def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stats.Stats]:
+    """stats.json; in v2.1 the episodes' own, together."""
+    try:
+        if info.is_v2:
+            return stats.aggregate([row.stats for row in rows]) if rows else {}
+        found = stats.load(layout.locate(root, layout.STATS))
+    except (FileNotFoundError, DatasetError):  # told by doctor.check
+        return {}
+    return {key: known for key, known in found.items() if not stats.problem(known)}
+
+
+def _quantiles_off(
+    found: stats.Stats, values: NDArray[np.float64], episodes: list[stats.Stats]
+) -> str:
+    """Quantiles that are neither the data's nor made of the episodes' by LeRobot's rules."""
+    said = stats.quantile_deviation(found, stats.vector_stats(values))
+    return "" if said and stats.quantiles_combined(found, episodes) else said
+
+
+def _wrong(found: stats.Stats, values: NDArray[np.float64]) -> str:
+    right = {
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+    }
+    slack = 1e-3 * np.maximum(right["max"] - right["min"], 1.0)
+    for name, here in right.items():
+        there = np.asarray(found.get(name, np.nan), np.float64).ravel()
+        if there.shape != here.shape:
+            return f"{name} is stored for {there.size} elements, there are {here.size}"
+        off = ~(np.abs(there - here) <= slack)
+        if off.any():
+            first = int(np.argmax(off))
+            return (
+                f"{name}[{first}] is stored as {there[first]:.4g}, the rows' is {here[first]:.4g}"
+            )
+    return ""

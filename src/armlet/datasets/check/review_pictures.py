@@ -1,0 +1,154 @@
+"""Do the pictures show something, something new every time, and what their statistics say?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from armlet.datasets.format import layout, stats
+from armlet.datasets.format.errors import DatasetError
+from armlet.datasets.format.layout import Info
+from armlet.datasets.format.tables import EpisodeRow
+
+from . import video_activity
+from .finding import ERROR, WARNING, Finding, Rows, structural
+from .integrity import FETCH, TIMESTAMP_TOLERANCE_S, Problem
+from .review_joints import MOVING
+
+# Picture values are 0..1.
+DARK, FLAT, DRIFT = 0.03, 0.02, 0.12
+# Stored mean brightness against that of the decoded pictures.
+BRIGHTNESS = 0.04
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+def picture_findings(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
+    """Judged by the statistics of each episode's pictures, without decoding any."""
+    for key, feature in info.features.items():
+        if not feature.is_picture or feature.is_depth:
+            continue
+        means = {
+            row.episode: float(np.mean(row.stats[key]["mean"]))
+            for row in rows
+            if key in row.stats and "mean" in row.stats[key]
+        }
+        usual = float(np.median(list(means.values()))) if means else 0.0
+        for row in rows:
+            if row.episode not in means:
+                continue
+            mean, found = means[row.episode], row.stats[key]
+            said = ""
+            if mean < DARK:
+                said, mend = f"pictures are dark, mean {mean:.3f} of 1", "is the lens covered?"
+            elif not overflown(found) and float(np.max(found["std"])) < FLAT:
+                said, mend = "pictures show next to nothing", "is the lens covered?"
+            elif abs(mean - usual) > DRIFT:
+                said = f"brightness {mean:.2f} of 1, in the other episodes {usual:.2f}"
+                mend = "lock exposure and white balance, and keep the light"
+            if said:
+                yield Finding(WARNING, "picture", f"episode {row.episode} {key}", said, mend)
+
+
+def video_findings(
+    root: Path,
+    info: Info,
+    episodes: list[Rows],
+    frozen_s: float,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Finding]:
+    for done, episode in enumerate(episodes, 1):
+        for key in info.video_keys:
+            span = episode.row.videos.get(key)
+            if span is None:
+                continue
+            try:
+                path = layout.locate(root, info.video_path(key, span.number))
+                if not path.exists():
+                    continue
+                seen = video_activity.look(
+                    path,
+                    round(span.from_s * info.fps),
+                    episode.row.length,
+                    info.fps,
+                )
+            except DatasetError as error:
+                yield structural(Problem(str(error), FETCH))
+                continue
+            yield from _off_grid(episode, key, seen, info.fps)
+            if not info.features[key].is_depth:
+                yield from _frozen(episode, key, seen, info.fps, frozen_s)
+                yield from _other_pictures(episode.row, key, seen)
+        if progress is not None:
+            progress(done, len(episodes))
+
+
+def _frozen(
+    episode: Rows, key: str, seen: video_activity.Footage, fps: int, frozen_s: float
+) -> Iterator[Finding]:
+    where = f"{episode.where} {key}"
+    for run in seen.still(max(2, round(frozen_s * fps))):
+        motion = episode.state[run.first : run.first + run.count]
+        moved = float(np.ptp(motion, axis=0).max()) if motion.size else 0.0
+        text = (
+            f"{run.count} pictures from frame {run.first} on are the same, {run.count / fps:.1f} s"
+        )
+        if moved > MOVING:
+            yield Finding(
+                ERROR,
+                "frozen",
+                where,
+                f"{text}, while a joint moved {moved:.0f}",
+                "the camera froze: remove the episode",
+            )
+        elif run.count > 5 * fps:
+            yield Finding(
+                WARNING,
+                "frozen",
+                where,
+                f"{text}; the arm did not move either",
+                "cut such waiting, or see whether the camera froze",
+            )
+
+
+def _off_grid(episode: Rows, key: str, seen: video_activity.Footage, fps: int) -> Iterator[Finding]:
+    """LeRobot looks for each row's picture within its tolerance of the row's time."""
+    if seen.off_grid_s > TIMESTAMP_TOLERANCE_S:
+        yield Finding(
+            ERROR,
+            "grid",
+            f"{episode.where} {key}",
+            f"a picture lies {1000 * seen.off_grid_s:.1f} ms from its frame's time, more than "
+            f"LeRobot's {1000 * TIMESTAMP_TOLERANCE_S:.1f} ms: it was recorded at a rate that "
+            "varies, and LeRobot cannot load it",
+            f"encode the video again at a constant {fps} pictures a second",
+        )
+
+
+def _other_pictures(row: EpisodeRow, key: str, seen: video_activity.Footage) -> Iterator[Finding]:
+    if key not in row.stats or "mean" not in row.stats[key]:
+        return
+    red, green, blue = np.asarray(row.stats[key]["mean"], float).ravel()[:3]
+    stored = 0.299 * red + 0.587 * green + 0.114 * blue
+    if abs(stored - seen.brightness) > BRIGHTNESS:
+        yield Finding(
+            ERROR,
+            "statistics",
+            f"episode {row.episode} {key}",
+            f"statistics are of pictures of brightness {stored:.2f}, the video's is "
+            f"{seen.brightness:.2f}",
+            "is it the right video? if so, `armlet dataset stats --write`",
+        )
+
+
+def overflown(picture: stats.Stats) -> bool:
+    """Whether a picture's std was computed of squares that had overflown."""
+    if "q90" in picture:
+        # A tenth of the values lie beyond either quantile, so std is at least 0.22 of their
+        # distance.
+        return bool((picture["std"] < 0.1 * (picture["q90"] - picture["q10"])).any())
+    # A value at each end and the rest at the mean would still give this much.
+    return bool((picture["std"] < 1e-3 * (picture["max"] - picture["min"])).any())

@@ -1,0 +1,372 @@
+"""The three kinds of parquet file in a v3.0 dataset: rows, episodes, tasks; v2.1 has the first.
+
+`read_tasks` and `read_episodes` answer for both versions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from armlet.files import FileError, check_file, printable, typed, whole_number
+
+from . import jsonl
+from .errors import DatasetError
+from .layout import (
+    EPISODE_LINES,
+    EPISODES,
+    TASK_LINES,
+    TASKS,
+    Feature,
+    FileNumber,
+    load_info,
+    locate,
+)
+from .stats import Stats, numbers_of
+
+_ARROW = {
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "bool": pa.bool_(),
+}
+# What is read at once: ten times the 100 MB at which LeRobot begins a next file would not fit.
+_MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
+_MOST_INDEX = 2**40
+_LONGEST_S = 1e8
+COUNTER = Feature("int64", (1,))
+# The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
+_TASK_COLUMN = "__index_level_0__"
+
+
+@dataclass(frozen=True)
+class VideoSpan:
+    """Where an episode lies in a video file, seconds."""
+
+    number: FileNumber
+    from_s: float
+    to_s: float
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """One row of the episodes metadata. dataset_from..dataset_to is the half-open row range."""
+
+    episode: int
+    tasks: tuple[str, ...]
+    length: int
+    dataset_from: int
+    dataset_to: int
+    data: FileNumber
+    videos: Mapping[str, VideoSpan]
+    stats: Mapping[str, Stats] = field(default_factory=dict, compare=False)
+
+
+def encode(table: pa.Table) -> bytes:
+    """A table as the content of a parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="snappy")
+    return bytes(sink.getvalue())
+
+
+def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
+    """A parquet file. Raises DatasetError if it is absent, broken or too large for its kind."""
+    try:
+        check_file(path)
+        with pq.ParquetFile(path) as file:
+            _check_footer(file, path, columns)
+        return (
+            pq.ParquetFile(path).read(columns)
+            if filters is None
+            else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+        )
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is absent") from error
+    except FileError as error:
+        raise DatasetError(str(error)) from error
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        # ArrowInvalid and ArrowKeyError are among ValueError and ArrowException.
+        raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
+
+
+def _check_footer(file: Any, path: Path, columns: list[str] | None) -> None:
+    """Raises DatasetError for columns that are not there, or take more memory than rows may."""
+    footer = file.metadata
+    lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
+    if lacking:
+        raise DatasetError(
+            f"{path} has no column {', '.join(printable(name, 80) for name in lacking)}; it has "
+            f"{printable(', '.join(file.schema_arrow.names))}"
+        )
+    values = size = 0
+    for group in range(footer.num_row_groups):
+        for place in range(footer.num_columns):
+            column = footer.row_group(group).column(place)
+            if columns is None or column.path_in_schema.partition(".")[0] in columns:
+                values += column.num_values
+                size += column.total_uncompressed_size
+    if values < 0 or values > _MOST_VALUES or size < 0 or size > _MOST_BYTES:
+        raise DatasetError(
+            f"{path}: its footer states {values:,} values in {size:,} bytes, expected at most "
+            f"{_MOST_VALUES:,} in {_MOST_BYTES:,}: the file is damaged, or was not made by LeRobot"
+        )
+
+
+def data_table(
+    features: Mapping[str, Feature], columns: Mapping[str, NDArray[Any]], described: bool = False
+) -> pa.Table:
+    """The rows of an episode: fixed-size lists for vectors, plain values for shape (1,).
+
+    described: with the schema metadata that v2.1 files carry for the `datasets` library, which up
+    to 3.6 knows lists as "Sequence" only.
+    """
+    arrays = {}
+    for key, feature in features.items():
+        if feature.dtype == "video":
+            continue
+        kind = _ARROW[feature.dtype]
+        flat = pa.array(columns[key].ravel(), type=kind)
+        wide = feature.shape != (1,)
+        arrays[key] = pa.FixedSizeListArray.from_arrays(flat, feature.shape[0]) if wide else flat
+    table = pa.table(arrays)
+    if not described:
+        return table
+    kinds = {key: _described(features[key]) for key in arrays}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+
+
+def _described(feature: Feature) -> dict[str, Any]:
+    value = {"dtype": feature.dtype, "_type": "Value"}
+    if feature.shape == (1,):
+        return value
+    return {"feature": value, "length": feature.shape[0], "_type": "Sequence"}
+
+
+def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
+    """One column as an array: (L,) for shape (1,), else (L, *shape). Raises DatasetError."""
+    if key not in table.column_names:
+        raise DatasetError(f"there is no column {printable(key, 80)}, which info.json declares")
+    values = table[key].combine_chunks()
+    if feature.dtype in ("string", "image"):
+        return np.array(values.to_pylist(), dtype=object)
+    try:
+        while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+            values = values.flatten()
+        plain = values.to_numpy(zero_copy_only=False)
+        if plain.dtype.kind not in "iufb":
+            raise TypeError(f"found {values.type}")
+        array: NDArray[Any] = np.asarray(plain, feature.dtype)
+    except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"column {printable(key, 80)}: expected {printable(feature.dtype, 40)} values, "
+            f"{printable(error)}"
+        ) from error
+    shape = () if feature.shape == (1,) else feature.shape
+    try:
+        shaped: NDArray[Any] = array.reshape(table.num_rows, *shape)
+        return shaped
+    except ValueError as error:
+        raise DatasetError(
+            f"column {key}: {array.size} values in {table.num_rows} rows, "
+            f"info.json says shape {feature.shape}"
+        ) from error
+
+
+def tasks_table(tasks: Sequence[str]) -> pa.Table:
+    """tasks.parquet: a pandas frame with the task as its index, which pandas must be told."""
+    column_names: dict[str, Any] = {"name": None, "field_name": None, "metadata": None}
+    metadata = {
+        "index_columns": [_TASK_COLUMN],
+        "column_indexes": [column_names | {"pandas_type": "unicode", "numpy_type": "object"}],
+        "columns": [
+            _pandas_column("task_index", "task_index", "int64", "int64"),
+            _pandas_column(None, _TASK_COLUMN, "unicode", "object"),
+        ],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.2.0",
+    }
+    table = pa.table(
+        {
+            "task_index": pa.array(range(len(tasks)), pa.int64()),
+            _TASK_COLUMN: pa.array(list(tasks), pa.string()),
+        }
+    )
+    return table.replace_schema_metadata({"pandas": json.dumps(metadata)})
+
+
+def _pandas_column(name: str | None, field_name: str, kind: str, numpy: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "field_name": field_name,
+        "pandas_type": kind,
+        "numpy_type": numpy,
+        "metadata": None,
+    }
+
+
+def read_tasks(root: Path) -> list[str]:
+    """Tasks by row, which is how LeRobot looks them up. Empty if there is no file yet.
+
+    Raises DatasetError if task_index is not the row number.
+    """
+    if (root / TASK_LINES).exists() and not (root / TASKS).exists():
+        return jsonl.read_tasks(root)
+    if not (root / TASKS).exists():
+        return []
+    table = read(locate(root, TASKS))
+    names = [name for name in table.column_names if name != "task_index"]
+    if len(names) != 1 or "task_index" not in table.column_names:
+        raise DatasetError(f"{root / TASKS}: expected task_index and one column of tasks")
+    if table["task_index"].to_pylist() != list(range(table.num_rows)):
+        raise DatasetError(
+            f"{root / TASKS}: task_index is not 0, 1, 2, …; LeRobot looks tasks up by row, "
+            "so every task name would be wrong"
+        )
+    try:
+        return [typed(str, task, "task") for task in table[names[0]].to_pylist()]
+    except FileError as error:
+        raise DatasetError(f"{root / TASKS}: {error}") from error
+
+
+def episode_table(row: EpisodeRow, number: FileNumber) -> pa.Table:
+    """The metadata file of one episode; number is the file's own place."""
+    values: dict[str, Any] = {
+        "episode_index": row.episode,
+        "tasks": list(row.tasks),
+        "length": row.length,
+        "data/chunk_index": row.data.chunk,
+        "data/file_index": row.data.file,
+        "dataset_from_index": row.dataset_from,
+        "dataset_to_index": row.dataset_to,
+    }
+    for key, span in row.videos.items():
+        values[f"videos/{key}/chunk_index"] = span.number.chunk
+        values[f"videos/{key}/file_index"] = span.number.file
+        values[f"videos/{key}/from_timestamp"] = span.from_s
+        values[f"videos/{key}/to_timestamp"] = span.to_s
+    for feature, stats in row.stats.items():
+        for name, value in stats.items():
+            values[f"stats/{feature}/{name}"] = value.tolist()
+    values["meta/episodes/chunk_index"] = number.chunk
+    values["meta/episodes/file_index"] = number.file
+    return pa.table({name: [value] for name, value in values.items()})
+
+
+def episode_files(root: Path) -> list[Path]:
+    """The metadata files in the order in which LeRobot concatenates them."""
+    return sorted((root / EPISODES).glob("*/*.parquet"))
+
+
+def read_episodes(root: Path) -> list[EpisodeRow]:
+    """All rows of the episodes metadata, in LeRobot's order.
+
+    Raises DatasetError unless row i is episode i and row ranges follow each other: LeRobot looks
+    episodes up by row, so a gap would silently shift every later one.
+    """
+    files = episode_files(root)
+    if not files and (root / EPISODE_LINES).exists():
+        return _in_order(_line_rows(root))
+    return _in_order(
+        (path, _episode_row(values, path)) for path in files for values in _metadata(root, path)
+    )
+
+
+def _metadata(root: Path, path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read(locate(root, path.relative_to(root))).to_pylist()
+    return found
+
+
+def _in_order(found: Iterable[tuple[Path, EpisodeRow]]) -> list[EpisodeRow]:
+    rows: list[EpisodeRow] = []
+    for path, row in found:
+        start = rows[-1].dataset_to if rows else 0
+        if row.episode != len(rows):
+            raise DatasetError(
+                f"{path}: found episode {row.episode} where episode {len(rows)} should be"
+            )
+        if (row.dataset_from, row.dataset_to) != (start, start + row.length):
+            raise DatasetError(
+                f"{path}: episode {row.episode} has rows "
+                f"{row.dataset_from}..{row.dataset_to}, expected {start}..{start + row.length}"
+            )
+        rows.append(row)
+    return rows
+
+
+def _line_rows(root: Path) -> Iterator[tuple[Path, EpisodeRow]]:
+    """v2.1's episodes, each with files of its own."""
+    info = load_info(root)
+    known = jsonl.read_stats(root)
+    start = 0
+    for values in jsonl.read_episodes(root):
+        number = info.number_of(values.episode)
+        span = VideoSpan(number, 0.0, values.length / info.fps)
+        row = EpisodeRow(
+            episode=values.episode,
+            tasks=values.tasks,
+            length=values.length,
+            dataset_from=start,
+            dataset_to=start + values.length,
+            data=number,
+            videos=dict.fromkeys(info.video_keys, span),
+            stats=known.get(values.episode, {}),
+        )
+        start = row.dataset_to
+        yield root / EPISODE_LINES, row
+
+
+def _episode_row(values: Mapping[str, Any], path: Path) -> EpisodeRow:
+    try:
+        return _parsed(values)
+    except FileError as error:
+        episode = printable(values.get("episode_index"), 40)
+        raise DatasetError(f"{path}: episode {episode}: {error}") from error
+
+
+def _parsed(values: Mapping[str, Any]) -> EpisodeRow:
+    stats: dict[str, Stats] = {}
+    videos = {}
+    for name, value in values.items():
+        kind, _, rest = name.partition("/")
+        key, _, item = rest.rpartition("/")
+        if kind == "stats" and value is not None:
+            stats.setdefault(key, {})[item] = numbers_of(value, name)
+        elif kind == "videos" and item == "from_timestamp" and value is not None:
+            videos[key] = _span(values, f"videos/{key}")
+    return EpisodeRow(
+        episode=_whole(values, "episode_index"),
+        tasks=typed(tuple[str, ...], values.get("tasks"), "tasks"),
+        length=_whole(values, "length"),
+        dataset_from=_whole(values, "dataset_from_index"),
+        dataset_to=_whole(values, "dataset_to_index"),
+        data=_place(values, "data"),
+        videos=videos,
+        stats=stats,
+    )
+
+
+def _span(values: Mapping[str, Any], place: str) -> VideoSpan:
+    times = []
+    for name in (f"{place}/from_timestamp", f"{place}/to_timestamp"):
+        second = typed(float, values.get(name), name)
+        if not 0 <= second <= _LONGEST_S:
+            raise FileError(f"{name}: expected 0 to {_LONGEST_S:.0f} s, found {second}")
+        times.append(float(second))
+    return VideoSpan(_place(values, place), times[0], times[1])
+
+
+def _place(values: Mapping[str, Any], place: str) -> FileNumber:
+    return FileNumber(_whole(values, f"{place}/chunk_index"), _whole(values, f"{place}/file_index"))
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int:
+    return whole_number(values.get(name), name, 0, _MOST_INDEX)

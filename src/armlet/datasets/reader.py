@@ -1,0 +1,198 @@
+"""Reads LeRobot v3 and v2.1 datasets: armlet's own and stock ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.contract import Contract, ContractError, load
+
+from .format import layout, stats, tables, video
+from .format.errors import DatasetError
+from .format.layout import IMAGES, Feature, Info
+from .format.pictures import stored_picture
+from .format.stats import Stats
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """An episode by its metadata. dataset_from..dataset_to is its half-open row range."""
+
+    episode: int
+    length: int
+    duration_s: float
+    tasks: tuple[str, ...]
+    dataset_from: int
+    dataset_to: int
+
+
+@dataclass(frozen=True)
+class EpisodeData:
+    """An episode's rows: every column of the data file, (L,) or (L, D), and the task per row."""
+
+    info: EpisodeInfo
+    columns: Mapping[str, NDArray[Any]]
+    tasks: tuple[str, ...]
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """(L, n) float32, dataset units."""
+        return self._column(layout.STATE)
+
+    @property
+    def action(self) -> NDArray[np.float32]:
+        """(L, n) float32, dataset units."""
+        return self._column(layout.ACTION)
+
+    @property
+    def timestamp(self) -> NDArray[np.float32]:
+        """(L,) float32, seconds since the episode began: frame_index / fps."""
+        return self._column("timestamp")
+
+    @property
+    def stamp_ns(self) -> NDArray[np.int64]:
+        """(L,) int64, Unix time of each frame. DatasetError where armlet did not record it."""
+        return self._column(layout.STAMP)
+
+    def _column(self, key: str) -> NDArray[Any]:
+        if key not in self.columns:
+            raise DatasetError(
+                f"episode {self.info.episode} has no column {key}; it has {sorted(self.columns)}"
+            )
+        return self.columns[key]
+
+
+class Dataset:
+    """A LeRobot v3 or v2.1 dataset on disk, opened for reading."""
+
+    def __init__(self, root: Path):
+        """Raises DatasetError if root is not a dataset, or its metadata contradicts itself."""
+        self.root = Path(root)
+        self.info: Info = layout.load_info(self.root)
+        self.tasks: list[str] = tables.read_tasks(self.root)
+        self._rows = tables.read_episodes(self.root)[: self.info.total_episodes]
+        if len(self._rows) < self.info.total_episodes:
+            raise DatasetError(
+                f"{self.root}: info.json counts {self.info.total_episodes} episodes, the "
+                f"metadata of {len(self._rows)} is there"
+            )
+        self.episodes: list[EpisodeInfo] = [
+            EpisodeInfo(
+                row.episode,
+                row.length,
+                row.length / self.info.fps,
+                row.tasks,
+                row.dataset_from,
+                row.dataset_to,
+            )
+            for row in self._rows
+        ]
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        """The contract it was recorded under; None if LeRobot recorded it. Raises DatasetError."""
+        try:
+            return load(layout.locate(self.root, layout.CONTRACT))
+        except FileNotFoundError:
+            return None
+        except ContractError as error:
+            raise DatasetError(str(error)) from error
+
+    @cached_property
+    def statistics(self) -> dict[str, Stats]:
+        """stats.json, or the same from the episodes' own. Raises DatasetError if neither is."""
+        try:
+            return stats.load(layout.locate(self.root, layout.STATS))
+        except FileNotFoundError as error:
+            if self._rows and all(row.stats for row in self._rows):
+                return stats.aggregate([row.stats for row in self._rows])
+            raise DatasetError(f"{self.root} holds no statistics: {layout.STATS} absent") from error
+
+    def episode(self, k: int) -> EpisodeData:
+        """The rows of episode k. Raises DatasetError, IndexError."""
+        row = self._row(k)
+        path = layout.locate(self.root, self.info.data_path(row.data))
+        keys = [key for key, f in self.info.features.items() if not f.is_picture]
+        if self.info.features.get("task_index", Feature("", ())).shape != (1,):
+            raise DatasetError(f"{self.root}: info.json declares no column task_index of shape [1]")
+        table = self._read_rows(path, row, keys)
+        columns = {key: tables.column(table, key, self.info.features[key]) for key in keys}
+        try:
+            tasks = tuple(self.tasks[int(index)] for index in columns["task_index"].tolist())
+        except (IndexError, ValueError, TypeError) as error:
+            raise DatasetError(f"{path}: task_index beyond the {len(self.tasks)} tasks") from error
+        return EpisodeData(self.episodes[k], columns, tasks)
+
+    def ledger(self, k: int) -> dict[str, Any] | None:
+        """What the aligner told of episode k, by stream; None if nothing was stored."""
+        self._row(k)
+        found: dict[str, Any] | None = layout.load_told(self.root, k).get("ledger")
+        return found
+
+    def damaged(self, k: int) -> dict[str, list[int]]:
+        """By camera, the frames of episode k whose JPEG was damaged when it was recorded."""
+        self._row(k)
+        return dict(layout.load_told(self.root, k).get("damaged", {}))
+
+    def images(
+        self, k: int, camera: str, indices: Sequence[int] | None = None
+    ) -> NDArray[np.uint8]:
+        """Pictures of episode k: (T, H, W, 3) uint8 RGB, all or those with these frame indices.
+
+        Raises DatasetError if the camera is unknown or its video absent or short.
+        """
+        row = self._row(k)
+        if camera not in self.info.cameras:
+            raise DatasetError(f"no camera {camera!r}; there are {sorted(self.info.cameras)}")
+        frames = np.arange(row.length) if indices is None else np.asarray(indices, np.int64)
+        if frames.size and not 0 <= frames.min() <= frames.max() < row.length:
+            raise IndexError(f"episode {k} has frames 0..{row.length - 1}, asked {indices}")
+        key = next(name for name in (IMAGES + camera, camera) if name in self.info.features)
+        if self.info.features[key].dtype == "image":
+            return self._stored_pictures(row, key, frames)
+        if key not in row.videos:
+            raise DatasetError(f"episode {k}: the metadata names no video for {key}")
+        span = row.videos[key]
+        path = layout.locate(self.root, self.info.video_path(key, span.number))
+        if not path.exists():
+            raise DatasetError(
+                f"video {path} is absent: this copy of the dataset has no pictures of {camera}; "
+                "fetch its videos folder too"
+            )
+        # Picture numbers, not times: LeRobot accumulates from_timestamp in floating point.
+        numbers = (round(span.from_s * self.info.fps) + frames).tolist()
+        return video.decode(path, numbers, self.info.fps)
+
+    def _row(self, k: int) -> tables.EpisodeRow:
+        if not 0 <= k < len(self._rows):
+            raise IndexError(f"episode {k} of {len(self._rows)}")
+        return self._rows[k]
+
+    def _read_rows(self, path: Path, row: tables.EpisodeRow, keys: list[str]) -> Any:
+        table = tables.read(path, keys, [("episode_index", "=", row.episode)])
+        absent = sorted(set(keys) - set(table.column_names))
+        if absent:
+            raise DatasetError(f"{path} lacks columns {absent} that info.json declares")
+        if table.num_rows != row.length:
+            raise DatasetError(
+                f"{path} has {table.num_rows} rows of episode {row.episode}, "
+                f"the metadata says {row.length}"
+            )
+        return table
+
+    def _stored_pictures(
+        self, row: tables.EpisodeRow, key: str, frames: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        path = layout.locate(self.root, self.info.data_path(row.data))
+        table = self._read_rows(path, row, [key])
+        stored = tables.column(table, key, self.info.features[key])[frames]
+        pictures = [stored_picture(picture, f"{path}: {key}") for picture in stored]
+        if len({picture.shape for picture in pictures}) > 1:
+            raise DatasetError(f"{path}: pictures of {key} have different sizes")
+        return np.stack(pictures)

@@ -1,0 +1,143 @@
+"""May this setup append to that dataset?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from armlet.contract import Contract, ContractError, fit, load
+from armlet.datasets.format import layout, stats, tables
+from armlet.datasets.format.errors import DatasetError
+from armlet.datasets.format.layout import Feature, Info
+from armlet.datasets.format.video import stream_name
+from armlet.robots.joints import is_gripper
+from armlet.robots.units import GRIPPER_UNIT
+
+
+def misfits(
+    root: Path,
+    info: Info,
+    contract: Contract,
+    robot_type: str,
+    codec: str,
+    adopt: bool = False,
+    calibration_tolerance_deg: float = 0.0,
+) -> list[str]:
+    """What does not fit, one line each: expected (the dataset), found (the setup), the mend.
+
+    adopt: a dataset without a contract is compared by what LeRobot tells of it, and by whether
+    its joint values can be in the contract's units at all. Another calibration is accepted up to
+    calibration_tolerance_deg. Raises DatasetError if the dataset has
+    no contract and is not to be adopted, or one that cannot be read.
+    """
+    foreign = adopt and not (root / layout.CONTRACT).exists()
+    return [
+        *(
+            _unit_lines(root, contract)
+            if foreign
+            else _contract_lines(root, contract, calibration_tolerance_deg)
+        ),
+        *_setting_lines(info, contract, robot_type),
+        *_feature_lines(info, contract, foreign),
+        *_codec_lines(info, codec),
+    ]
+
+
+def _unit_lines(root: Path, contract: Contract) -> list[str]:
+    """Joint values that the contract's units cannot hold. Percentages end at 100, with rounding."""
+    lines = []
+    ranges = _ranges(root)
+    for key, names in (
+        (layout.STATE, contract.state_names),
+        (layout.ACTION, contract.action_names),
+    ):
+        for name, (low, high) in zip(names, ranges.get(key, []), strict=False):
+            gripper = is_gripper(name)
+            if not gripper and contract.joint_units != "range_m100_100":
+                continue
+            least = -0.5 if gripper else -100.5
+            if low < least or high > 100.5:
+                told = GRIPPER_UNIT if gripper else contract.joint_units
+                lines.append(
+                    f"WRONG units of {key} {name}: expected {low:.1f}..{high:.1f}, which the "
+                    f"dataset holds, found {told}; set joint_units as the dataset was recorded"
+                )
+    return lines
+
+
+def _ranges(root: Path) -> dict[str, list[tuple[float, float]]]:
+    """Least and greatest value per joint, over all episodes whose statistics are there."""
+    parts = [row.stats for row in tables.read_episodes(root) if row.stats]
+    return {
+        key: list(zip(found["min"].ravel(), found["max"].ravel(), strict=True))
+        for key, found in stats.aggregate(parts).items()
+        if key in (layout.STATE, layout.ACTION)
+    }
+
+
+def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> list[str]:
+    path = root / layout.CONTRACT
+    try:
+        stored = load(layout.locate(root, layout.CONTRACT))
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path} is absent: joint units and calibration of the recorded episodes are "
+            "unknown, so nothing can be appended safely; record into a new dataset, or, knowing "
+            "that units and calibration are the same, say adopt"
+        ) from error
+    except ContractError as error:
+        raise DatasetError(str(error)) from error
+    return [str(verdict) for verdict in fit(stored, contract, tolerance_deg) if not verdict.ok]
+
+
+def _setting_lines(info: Info, contract: Contract, robot_type: str) -> list[str]:
+    pairs = [("info.json fps", info.fps, contract.fps)]
+    if _robot(info.robot_type) != _robot(robot_type):
+        pairs += [("robot_type", info.robot_type, robot_type)]  # type: ignore[list-item]
+    return [
+        f"WRONG {item}: expected {there}, found {here}; record as the dataset was recorded"
+        for item, there, here in pairs
+        if there != here
+    ]
+
+
+def _robot(name: str | None) -> str | None:
+    """LeRobot from 0.4.3 on says so_follower for both models that differ in their gears only."""
+    return "so_follower" if name in ("so100_follower", "so101_follower") else name
+
+
+def _feature_lines(info: Info, contract: Contract, foreign: bool) -> list[str]:
+    wanted = layout.features_of(contract)
+    lines = []
+    for key in dict.fromkeys([*info.features, *wanted]):
+        if foreign and key in (layout.STAMP, layout.SKEW) and key not in info.features:
+            continue  # LeRobot does not record them; nor will this episode have them
+        there, here = info.features.get(key), wanted.get(key)
+        told = [
+            "absent" if f is None else f"{f.dtype} {f.shape} {_names(f)}".strip()
+            for f in (there, here)
+        ]
+        if told[0] != told[1]:
+            lines.append(
+                f"WRONG feature {key}: expected {told[0]}, found {told[1]}; "
+                "set up cameras, joints and streams as in the dataset, or record into a new one"
+            )
+    return lines
+
+
+def _names(feature: Feature) -> tuple[str, ...] | str:
+    """A picture's names are of its axes, and some versions leave them out."""
+    return "" if feature.is_picture else feature.names or ""
+
+
+def _codec_lines(info: Info, codec: str) -> list[str]:
+    known = {
+        key: feature.info["video.codec"]
+        for key, feature in info.features.items()
+        if feature.info and "video.codec" in feature.info
+    }
+    return [
+        f"WRONG codec of {key}: expected {there}, found {stream_name(codec)}; "
+        "choose the codec the dataset was recorded with"
+        for key, there in known.items()
+        if there != stream_name(codec)
+    ]

@@ -1,0 +1,1 @@
+"""A dataset made from another, or put right."""

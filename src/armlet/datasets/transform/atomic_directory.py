@@ -1,0 +1,64 @@
+"""A dataset made beside its place and moved there whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from armlet.datasets.format import atomic_files, layout
+from armlet.datasets.format.errors import DatasetError
+from armlet.datasets.format.trash import entries
+from armlet.files import FileError, check_file
+
+_LARGEST_EXTRA = 256 << 20
+
+
+@contextlib.contextmanager
+def new_dataset(output: Path) -> Iterator[Path]:
+    """A folder to make a dataset in; it gets its name once everything is on disk.
+
+    Raises DatasetError if something is there already. After an exception nothing is left; after a
+    kill a hidden folder beside the output is, which may be removed.
+    """
+    output = Path(output).absolute()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise DatasetError(f"{output} is there already; give a folder that is not, or remove it")
+    atomic_files.make_folder(output.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        yield folder
+        atomic_files.sync(path for path in folder.rglob("*") if path.is_file() or path.is_dir())
+        folder.chmod(0o777 & ~_umask())
+        atomic_files.move([(folder, output)])
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def copy_extras(root: Path, folder: Path, rewritten: Sequence[str]) -> None:
+    """What no version prescribes: the contract, the recorder's ledgers, a README.
+
+    rewritten: names directly in meta/ that are left out. Raises DatasetError for a link out of the
+    dataset, or what is no file: nothing is copied that is not the dataset's.
+    """
+    names = [path.relative_to(root) for path in root.iterdir() if not path.is_dir()]
+    meta = [p for p in entries(root, Path("meta")) if p.parts[1] not in rewritten]
+    for path in [*names, *meta]:
+        source = layout.locate(root, path)
+        try:
+            check_file(source, _LARGEST_EXTRA)
+        except (FileError, FileNotFoundError) as error:
+            raise DatasetError(f"{error}; take it out of the dataset first") from error
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

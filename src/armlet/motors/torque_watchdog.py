@@ -1,0 +1,291 @@
+"""The torque watchdog: cuts the torque of an arm whose driver died without doing so.
+
+A driver that is killed (SIGKILL, a segmentation fault, out of memory) leaves its servos holding
+their last goal for good. Its torque watchdog is a pair of small processes that wait on pipes. When
+the pipes close and the torque was not reported off, the first opens the port and cuts it; the
+second does so if the first dies too. So whichever two processes are killed, one is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from armlet.motors.feetech.bus import Bus
+from armlet.motors.feetech.errors import BusError
+from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.priority import Role, raise_process
+
+TRY_FOR_S = 120.0
+"""How long the watchdog tries: the cable may be out when the driver ends."""
+
+CLOSE_S = 3.0
+"""How long a driver that ends waits for it; a watchdog that needs longer goes on without it."""
+
+_START_S = 10.0
+_PAUSE_S = 0.05
+_LONG_PAUSE_S = 0.25
+_SOON_S = 5.0
+_PROOF_S = 0.1
+_TAKEN_S = 3.0
+"""Who holds the port for longer is another driver, which has the arm now."""
+
+_WATCHING = b"watching\n"
+_DONE = b"done"
+
+
+class Guardian:
+    """A running torque watchdog, seen from the driver. Leaving it without `released` has it act.
+
+    Its processes outlive the driver, and the signals that end one. Whoever forks the driver without
+    exec must close the pipes there, or the watchdog cannot see the driver's end.
+
+    Args:
+        port: serial device of the bus.
+        baudrate: bits per second.
+        ids: the servos.
+
+    Raises:
+        RuntimeError: the processes did not start.
+    """
+
+    def __init__(self, port: str, baudrate: int, ids: Sequence[int]) -> None:
+        reads, self._words = zip(*[os.pipe() for _ in range(2)], strict=True)
+        self.alive_fds, alives = zip(*[os.pipe() for _ in range(2)], strict=True)
+        self._closed = False
+        theirs = (*reads, *alives)
+        fds = ",".join(str(fd) for fd in theirs)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, port, str(baudrate), *map(str, ids), "--fds", fds],
+                stdin=subprocess.DEVNULL,
+                pass_fds=theirs,
+                # Of its own session: a terminal's ^C and a supervisor's kill of a group pass it by.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._close_fds()
+            raise RuntimeError(f"the torque watchdog of {port} cannot be started: {error}") from (
+                error
+            )
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        deadline = time.monotonic() + _START_S
+        if not all(_read_word(fd, deadline) == _WATCHING for fd in self.alive_fds):
+            self._process.kill()
+            self._process.wait()
+            self._close_fds()
+            raise RuntimeError(
+                f"the torque watchdog of {port} did not start within {_START_S:g} s; its own "
+                "message, if any, is above"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the first."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether both watch."""
+        # They write nothing more: readable means that the end of one has closed its pipe.
+        return not self._closed and not select.select(self.alive_fds, [], [], 0)[0]
+
+    def armed(self) -> None:
+        """Torque is on or may be from now on: as it is taken to be at the start."""
+        self._say("armed")
+
+    def released(self) -> None:
+        """Torque is proven off: nothing is to be done if the driver ends now."""
+        self._say("released")
+
+    def moved(self, port: str) -> None:
+        """The arm is on another port from now on."""
+        self._say(f"port {port}")
+
+    def close(self) -> None:
+        """Ends it, after it has cut the torque unless that was reported off. Close the port first.
+
+        Waits for that CLOSE_S at most; after that it goes on by itself. Safe to call twice.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        deadline = time.monotonic() + CLOSE_S
+        for fd in self._words:
+            os.close(fd)
+        for fd in self.alive_fds:
+            select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+            os.close(fd)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.05, deadline - time.monotonic()))
+
+    def _say(self, word: str) -> None:
+        if not self._closed:
+            for fd in self._words:
+                # Who was killed cannot be reached; `alive` says so.
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(fd, f"{word}\n".encode())
+
+    def _close_fds(self) -> None:
+        self._closed = True
+        for fd in (*self._words, *self.alive_fds):
+            os.close(fd)
+
+
+def _read_word(fd: int, deadline: float) -> bytes:
+    ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+    return os.read(fd, len(_WATCHING)) if ready else b""
+
+
+class _Watch:
+    """What a watchdog knows of its driver, by the words that come through a pipe."""
+
+    def __init__(self, port: str, words: int) -> None:
+        self.port = port
+        self.armed = True
+        self._words = words
+
+    def until_the_driver_ends(self) -> None:
+        """Reads words until the pipe closes."""
+        pending = b""
+        while data := os.read(self._words, 4096):
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                self._hear(line.decode())
+
+    def _hear(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        match word:
+            case "armed":
+                self.armed = True
+            case "released":
+                self.armed = False
+            case "port":
+                self.port = rest
+
+
+def cut_torque(port: str, baudrate: int, ids: Sequence[int], try_for_s: float) -> list[int]:
+    """Cuts torque and proves it, trying for so long. Returns the ids that could not be proven off.
+
+    Every try begins with one packet to all of them. It ends sooner if another program keeps the
+    port for seconds: that one has the arm then.
+    """
+    left, begun, free_s = list(ids), time.monotonic(), time.monotonic()
+    bus = Bus(port, baudrate)
+    while left:
+        taken = False
+        try:
+            bus.open()
+            bus.sync_write(TORQUE_ENABLE, dict.fromkeys(left, 0))
+            reply = bus.sync_read([TORQUE_ENABLE], left, until=time.monotonic() + _PROOF_S)
+            left = [id for id in left if reply.values.get(id, (1,)) != (0,)]
+        except BusError as error:
+            taken = _is_taken(error)
+            _report(f"{error}; trying again")
+        now_s = time.monotonic()
+        free_s = free_s if taken else now_s
+        if now_s - begun > try_for_s or now_s - free_s > _TAKEN_S:
+            break
+        if left:
+            time.sleep(_PAUSE_S if now_s - begun < _SOON_S else _LONG_PAUSE_S)
+    bus.close()
+    return left
+
+
+def _is_taken(error: BaseException) -> bool:
+    """Whether the port could not be opened because another program has locked it."""
+    return getattr(error.__cause__, "errno", None) in (errno.EAGAIN, errno.EBUSY)
+
+
+_reported: set[str] = set()
+
+
+def _report(text: str) -> None:
+    if text not in _reported:
+        _reported.add(text)
+        # Whoever read the driver's messages may be gone with it.
+        try:
+            print(f"torque watchdog: {text}", file=sys.stderr, flush=True)
+        except OSError:
+            return
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Watches a driver through pipes; 0 unless torque could not be proven off."""
+    parser = argparse.ArgumentParser(
+        description="Cuts the torque of servos when its driver ends, unless 'released' was read."
+    )
+    parser.add_argument("port")
+    parser.add_argument("baudrate", type=int)
+    parser.add_argument("ids", type=int, nargs="+")
+    parser.add_argument("--fds", required=True, help="pipes: words, words, alive, alive")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    raise_process(Role.BUS.value.nice)
+    words, second_words, alive, second_alive = (int(fd) for fd in options.fds.split(","))
+    result, first_result = os.pipe()
+    # Of one program, so that the second costs hardly any memory and no time to start.
+    if os.fork():
+        _close(second_words, second_alive, result)
+        status = _guard(_Watch(options.port, words), alive, options)
+        os.write(first_result, _DONE)
+        return status
+    os.setsid()
+    _close(words, alive, first_result)
+    watch = _Watch(options.port, second_words)
+    return _guard(watch, second_alive, options, result)
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _guard(
+    watch: _Watch, alive: int, options: argparse.Namespace, first_result: int | None = None
+) -> int:
+    """Waits for the driver's end and cuts the torque; the second only if the first is killed.
+
+    first_result: pipe in which the first reports that it has done all that can be done.
+    """
+    os.write(alive, _WATCHING)
+    watch.until_the_driver_ends()
+    if not watch.armed:
+        return 0
+    if first_result is not None and os.read(first_result, len(_DONE)) == _DONE:
+        return 0
+    _report(f"the driver of {watch.port} ended with torque on; cutting it")
+    left = cut_torque(watch.port, options.baudrate, options.ids, TRY_FOR_S)
+    if left:
+        _report(f"servos {left} on {watch.port} could not be proven off; cut the power")
+        return 1
+    _report(f"torque is off on all servos of {watch.port}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,593 @@
+"""Reading a LeRobot checkpoint directory of any era, strictly.
+
+Only JSON and safetensors are read and nothing a checkpoint names is imported. Whatever LeRobot
+would pass over in silence and that could change an action is an error here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from armlet import contract as contracts
+from armlet.contract import Contract
+from armlet.policies.config.base import (
+    ACTION,
+    STATE,
+    ActConfig,
+    Feature,
+    PolicyConfig,
+    camera_name,
+    newer_keys,
+    parse,
+)
+from armlet.policies.config.releases import RELEASES, PatchRows
+from armlet.policies.config.smolvla import SmolVlaConfig, VlmConfig, parse_vlm
+from armlet.policies.config.strict_json import read_object
+from armlet.policies.errors import CheckpointError as CheckpointError
+from armlet.policies.networks import tokens
+from armlet.policies.networks.act import Act
+from armlet.policies.networks.meta import without_values
+from armlet.policies.networks.smolvla import UNUSED, SmolVla, vision_precision
+from armlet.policies.preprocess import EPSILON, Preprocessor
+
+from . import hub, lerobot_03, origin
+from .nearby import advice
+from .origin import Origin
+from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, Text, read_pipeline
+from .weights import FILE as WEIGHTS
+from .weights import Entry, check_weights, opened, read_header, read_tensor, refuse_pointers
+
+CONFIG = "config.json"
+# The file that makes a directory an exported policy, see export.
+EXPORT = "export.json"
+PREFIX = "model."
+# A folder in the checkpoint with config.json and tokenizer.json of SmolVLA's language model.
+VLM_FOLDER = "vlm"
+
+OLD_ERA = RELEASES[0].name
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a checkpoint may leave to its user.
+
+    embodiment: the robot whose statistics to take, where they are stored under robots' names.
+    vlm: folder with config.json and tokenizer.json of SmolVLA's language model, where they are
+    neither in the checkpoint nor where it says. without: names of cameras a SmolVLA policy was
+    trained without. lerobot and transformers: the versions the policy was trained with (0.5.1, or
+    0.5), where its files do not say; they must not contradict the files.
+    """
+
+    embodiment: str | None = None
+    vlm: Path | None = None
+    without: tuple[str, ...] = ()
+    lerobot: str | None = None
+    transformers: str | None = None
+
+
+@dataclass(frozen=True)
+class Language:
+    """What SmolVLA needs of its language model beside the weights."""
+
+    config: VlmConfig
+    words: tokens.Words
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's documents, checked against each other; weights are still on disk.
+
+    Feature keys of config, preprocessor and statistics are the observation's own: a rename_map has
+    been applied. statistics holds all that was stored for the policy's features, also what its
+    normalization does not use. notes are lines worth showing to a person. origin is what trained
+    it; language is None for policies that read no words. patch_rows are how a SmolVLA's vision
+    tower places pictures.
+    """
+
+    path: Path
+    config: PolicyConfig
+    preprocessor: Preprocessor
+    statistics: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    contract: Contract | None
+    notes: tuple[str, ...]
+    origin: Origin
+    language: Language | None = None
+    patch_rows: PatchRows = PatchRows.SCALED
+
+    @property
+    def era(self) -> str:
+        """The LeRobots that may have trained it, in a few words: `0.3.x`, `0.6.0 to 0.6.1`."""
+        return self.origin.name
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """What the two eras say alike: the preprocessing, and which keys and words go in."""
+
+    preprocessor: Preprocessor
+    statistics: lerobot_03.Tables
+    names: Mapping[str, str]
+    text: Text
+
+
+def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpoint:
+    """Read and check every document of the checkpoint directory `path`, but its weights.
+
+    path may be `hub:owner/name@revision`, see hub. Raises CheckpointError saying what, where,
+    expected, found and how to mend it.
+    """
+    path, choices = hub.locate(path), choices or Choices()
+    if not path.is_dir():
+        raise CheckpointError.found(
+            path,
+            "checkpoint",
+            expected="a directory with config.json and model.safetensors",
+            found="a file" if path.exists() else "nothing",
+            mend=f"{advice(path)}give the local path of a pretrained_model directory",
+        )
+    if not (path / CONFIG).exists() and (near := advice(path)):
+        raise CheckpointError.found(
+            path,
+            "checkpoint",
+            expected="a directory with config.json and model.safetensors",
+            found="a directory without them",
+            mend=near.rstrip(),
+        )
+    refuse_pointers(path)
+    content = read_object(path / CONFIG)
+    stated = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
+    config = _without(stated, choices, path / CONFIG)
+    old = _is_old(path, content, stated)
+    trained = origin.read_origin(
+        path, content, stated.TYPE, old, choices.lerobot, choices.transformers
+    )
+    read = _read_buffers if old else _read_processors
+    documents = read(path, config, stated, choices)
+    config = config.renamed(documents.names)
+    language = _language(path, config, choices, documents.text)
+    rows, placed = _patch_rows(trained, config, language)
+    notes = _notes(config, documents, language, choices)
+    return Checkpoint(
+        path=path,
+        config=config,
+        preprocessor=documents.preprocessor,
+        statistics={
+            key: documents.statistics[key]
+            for key in config.used_features
+            if key in documents.statistics
+        },
+        contract=_contract(path, config, documents.preprocessor),
+        notes=(*newer_keys(content), *placed, *notes),
+        origin=trained,
+        language=language,
+        patch_rows=rows,
+    )
+
+
+def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
+    """The network with its weights, float32, in eval mode, on the CPU.
+
+    Names and shapes are checked from the file's header before any weight is read. Raises
+    CheckpointError for missing or extra tensors, other shapes or dtypes, non-finite weights.
+    """
+    where = checkpoint.path / WEIGHTS
+    if (checkpoint.path / EXPORT).is_file():
+        raise CheckpointError.found(
+            checkpoint.path,
+            "weights",
+            expected="a checkpoint",
+            found=f"an exported policy ({EXPORT}), whose weights are in its graph",
+            mend="give the checkpoint it was exported from, or run it with backend onnxruntime or "
+            "openvino",
+        )
+    header = read_header(where)
+    names = lerobot_03.plain_names(header, where)
+    if checkpoint.era == OLD_ERA:
+        names = {
+            plain: name for plain, name in names.items() if not plain.startswith(lerobot_03.BUFFERS)
+        }
+    if checkpoint.language is not None:
+        names = {plain: name for plain, name in names.items() if plain not in UNUSED}
+    found = {plain: header[name] for plain, name in names.items()}
+    _check_sizes(found, checkpoint, where)
+    network = outline(checkpoint, where)
+    stored = {network.stored_name(name): name for name in network.state_dict()}
+    shapes = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    check_weights(found, {stored_as: shapes[name] for stored_as, name in stored.items()}, where)
+    with opened(where) as file:
+        weights = {
+            name: read_tensor(file, names[stored_as], where) for stored_as, name in stored.items()
+        }
+    network.load_state_dict(weights, assign=True)
+    return network.requires_grad_(True).eval()
+
+
+def outline(checkpoint: Checkpoint, where: object) -> Act | SmolVla:
+    """The network without weights. Raises CheckpointError for settings that do not fit."""
+    config, language = checkpoint.config, checkpoint.language
+    with without_values():
+        if isinstance(config, ActConfig):
+            return Act(config)
+        if not isinstance(config, SmolVlaConfig) or language is None:
+            raise TypeError(f"no network for {type(config).__name__}")
+        try:
+            return SmolVla(config, language.config, language.words.marks(), checkpoint.patch_rows)
+        except ValueError as error:
+            raise CheckpointError(f"{where}: {error}") from error
+
+
+def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> bool:
+    """0.3.x keeps statistics as tensors among the weights and has no processor files.
+
+    Without any normalization it has neither; then its config.json lacks a key that is always there
+    from 0.4 on.
+    """
+    if (path / f"{PREPROCESSOR}.json").exists():
+        return False
+    if lerobot_03.has_buffers(read_header(path / WEIGHTS)):
+        return True
+    modes = {config.normalization_mapping[f.type] for f in config.used_features.values()}
+    if modes == {"IDENTITY"} and "pretrained_path" not in content:
+        return True
+    raise CheckpointError.found(
+        path / f"{PREPROCESSOR}.json",
+        "processor file missing",
+        expected="the processors of LeRobot 0.4 and later, or 0.3.x's statistics in the weights",
+        found="neither",
+        mend="copy the whole pretrained_model directory, or save the processors with the policy",
+    )
+
+
+def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
+    """The configuration with the cameras that are absent by the user's word taken out."""
+    if not choices.without:
+        return config
+    names = {camera_name(key): key for key in config.image_features}
+    unknown = [name for name in choices.without if name not in names]
+    if unknown or not isinstance(config, SmolVlaConfig):
+        raise CheckpointError.found(
+            where,
+            "cameras to run without",
+            expected=f"cameras of a SmolVLA policy (this {config.TITLE} has {', '.join(names)})",
+            found=", ".join(choices.without),
+            mend="name cameras the policy was trained without, or none",
+        )
+    try:
+        return config.without(tuple(names[name] for name in choices.without))
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def _read_processors(
+    path: Path, config: PolicyConfig, stated: PolicyConfig, choices: Choices
+) -> _Documents:
+    """Statistics and names from the processor files of 0.4 and later.
+
+    stated is the configuration on disk: absent cameras may have been renamed too.
+    """
+    before = read_pipeline(path, PREPROCESSOR, config.TYPE)
+    after = read_pipeline(path, POSTPROCESSOR, config.TYPE)
+    before.check(config.used_features, config)
+    after.check({ACTION: config.output_features[ACTION]}, config)
+    _check_camera_order(
+        before.where, list(config.image_features), before.features, "copy the directory again"
+    )
+    statistics = _state(before, config, choices)
+    preprocessor = _preprocessor(config, before, statistics)
+    _check_same_actions(preprocessor, config, after, choices)
+    absent = stated.image_features.keys() - config.image_features.keys()
+    names = _observation_names(config, before, absent)
+    statistics = _renamed(statistics, names)
+    return _Documents(
+        _preprocessor(config.renamed(names), before, statistics),
+        statistics,
+        names,
+        before.text or Text("", None),
+    )
+
+
+def _read_buffers(
+    path: Path, config: PolicyConfig, stated: PolicyConfig, choices: Choices
+) -> _Documents:
+    """Statistics from the weights file of 0.3.x, which renames nothing and cuts no words.
+
+    stated is the configuration on disk: absent cameras have their buffers too.
+    """
+    where = path / WEIGHTS
+    statistics = lerobot_03.buffer_statistics(where, read_header(where), stated, choices.embodiment)
+    preprocessor = Preprocessor.from_statistics(
+        config.used_features,
+        config.normalization_mapping,
+        statistics,
+        EPSILON,
+        where,
+        old_ranges=True,
+        resize=config.resize,
+    )
+    name = config.vlm_model_name if isinstance(config, SmolVlaConfig) else ""
+    return _Documents(preprocessor, statistics, {}, Text(name, None))
+
+
+def _state(pipeline: Pipeline, config: PolicyConfig, choices: Choices) -> lerobot_03.Tables:
+    modes = config.normalization_mapping
+    needed = [key for key, f in config.used_features.items() if modes[f.type] != "IDENTITY"]
+    file = pipeline.state_file
+    return lerobot_03.state_statistics(file, needed, choices.embodiment, file)
+
+
+def _preprocessor(
+    config: PolicyConfig, pipeline: Pipeline, statistics: lerobot_03.Tables
+) -> Preprocessor:
+    return Preprocessor.from_statistics(
+        config.used_features,
+        config.normalization_mapping,
+        statistics,
+        pipeline.eps,
+        where=pipeline.state_file,
+        resize=config.resize,
+    )
+
+
+def _check_same_actions(
+    before: Preprocessor, config: PolicyConfig, after: Pipeline, choices: Choices
+) -> None:
+    """Actions must be unnormalized with the statistics they were normalized with in training."""
+    action: dict[str, Feature] = {ACTION: config.output_features[ACTION]}
+    modes = config.normalization_mapping
+    statistics = _state(after, config, choices)
+    other = Preprocessor.from_statistics(
+        action, modes, statistics, after.eps, where=after.state_file
+    )
+    probe = torch.linspace(-2, 2, 5)[:, None].expand(5, config.action_size)
+    if not torch.equal(before.unnormalize_action(probe), other.unnormalize_action(probe)):
+        raise CheckpointError.found(
+            after.state_file,
+            "action statistics",
+            expected="those of the preprocessor's statistics file",
+            found="others",
+            mend="both files must come from one training run: copy the whole directory again",
+        )
+
+
+def _language(path: Path, config: PolicyConfig, choices: Choices, text: Text) -> Language | None:
+    if not isinstance(config, SmolVlaConfig):
+        return None
+    folder = _language_folder(path, config, choices)
+    vlm = parse_vlm(read_object(folder / CONFIG), folder / CONFIG)
+    words = tokens.Words.read(folder / tokens.FILE, text.longest, vlm.text.vocab_size)
+    if config.add_image_special_tokens and words.marks() is None:
+        raise CheckpointError.found(
+            folder / tokens.FILE,
+            "marks around pictures",
+            expected=f"{tokens.EDGE} and {tokens.WHOLE}, for add_image_special_tokens",
+            found="neither or one",
+            mend="give the tokenizer of SmolVLM2",
+        )
+    return Language(vlm, words, folder)
+
+
+def _patch_rows(
+    trained: Origin, config: PolicyConfig, language: Language | None
+) -> tuple[PatchRows, tuple[str, ...]]:
+    """How a SmolVLA's vision tower places pictures, and a note on it."""
+    if not isinstance(config, SmolVlaConfig) or language is None:
+        return PatchRows.SCALED, ()
+    precision = vision_precision(config, language.config)
+    rows, why = origin.patch_rows(trained, config, language.config, precision)
+    name = str(precision).removeprefix("torch.")
+    note = f"pictures are placed as a vision tower in {name} placed them in training, {rows.value}"
+    return rows, (f"{note} ({why})",)
+
+
+def _language_folder(path: Path, config: SmolVlaConfig, choices: Choices) -> Path:
+    """Where config.json and tokenizer.json of the language model are: asked for, or on disk."""
+    if choices.vlm is not None:
+        return choices.vlm
+    for folder in (path / VLM_FOLDER, Path(config.vlm_model_name)):
+        if folder.is_dir():
+            return folder
+    cached = hub.cached(config.vlm_model_name, (CONFIG, tokens.FILE))
+    if cached is not None:
+        return cached
+    raise CheckpointError.found(
+        path,
+        f"language model {config.vlm_model_name}",
+        expected=f"a folder with its {CONFIG} and {tokens.FILE}, given as vlm or put into the "
+        f"checkpoint as {VLM_FOLDER}/",
+        found="none here, and none in the Hub's cache",
+        mend="fetch the two files of that model once and give their folder; its weights are in "
+        "the checkpoint already",
+    )
+
+
+def _check_camera_order(
+    where: object, expected: list[str], found: Iterable[str], mend: str
+) -> None:
+    """Two files that name the same cameras must name them in one order."""
+    named = [camera for camera in found if camera in expected]
+    if sorted(named) == sorted(expected) and named != expected:
+        raise CheckpointError.found(
+            where,
+            "order of cameras",
+            expected=f"{', '.join(expected)}, as in config.json",
+            found=", ".join(named),
+            mend="ACT itself gives the same for any order, other policies do not; the files "
+            f"contradict each other, one may carry another camera's statistics: {mend}",
+        )
+
+
+def _observation_names(
+    config: PolicyConfig, pipeline: Pipeline, absent: Set[str]
+) -> dict[str, str]:
+    """The observation's key by feature key, for features that rename_map gives another name."""
+    names: dict[str, str] = {}
+    cameras = config.image_features
+    for key, feature in pipeline.rename.items():
+        if feature in absent:
+            continue
+        if feature not in cameras or feature in names:
+            raise CheckpointError.found(
+                pipeline.where,
+                f"rename_map of {key}",
+                expected=f"each camera of the policy at most once ({', '.join(cameras)})",
+                found=feature,
+                mend="correct the rename_map the policy was trained with",
+            )
+        names[feature] = key
+    keys = [names.get(key, key) for key in config.input_features]
+    if len(set(keys)) < len(keys):
+        raise CheckpointError.found(
+            pipeline.where,
+            "rename_map",
+            expected="a different observation key for every input",
+            found=keys,
+            mend="correct the rename_map the policy was trained with",
+        )
+    return names
+
+
+def _renamed(statistics: lerobot_03.Tables, names: Mapping[str, str]) -> lerobot_03.Tables:
+    kept = {key: value for key, value in statistics.items() if key not in names}
+    return {**kept, **{names[key]: statistics[key] for key in names if key in statistics}}
+
+
+def _contract(path: Path, config: PolicyConfig, preprocessor: Preprocessor) -> Contract | None:
+    where = path / contracts.FILE_NAME
+    if not where.exists():
+        return None
+    try:
+        contract = contracts.load(where)
+    except (contracts.ContractError, OSError) as error:
+        raise CheckpointError(str(error)) from error
+    check_contract(contract, config, preprocessor, where)
+    return contract
+
+
+def check_contract(
+    contract: Contract, config: PolicyConfig, preprocessor: Preprocessor, where: object
+) -> None:
+    """Raise CheckpointError, naming `where`, unless the contract describes this very policy."""
+    pictures = {camera_name(key): f.shape[1:] for key, f in config.image_features.items()}
+    filmed = {c.name: (c.height, c.width) for c in contract.cameras}
+    if config.resize != "none":
+        # The network fits any size; which one the cameras have, only the contract knows.
+        pictures = {name: filmed.get(name, size) for name, size in pictures.items()}
+    states = len(contract.state_names) if STATE in config.input_features else None
+    stated = contract.preprocessing
+    described = preprocessor.describe()
+    facts: tuple[tuple[str, object, object], ...] = (
+        ("cameras", pictures, filmed),
+        (
+            "channel order",
+            {"rgb"} if pictures else set(),
+            {c.channel_order for c in contract.cameras},
+        ),
+        ("number of state names", config.state_size, states),
+        ("number of action names", config.action_size, len(contract.action_names)),
+        ("preprocessing", described, described if stated is None else stated),
+    )
+    for what, expected, found in facts:
+        if expected != found:
+            raise CheckpointError.found(
+                where,
+                f"contract: {what}",
+                expected=f"{expected}, as in the policy's own files",
+                found=found,
+                mend="the contract belongs to another checkpoint: restore its own, or remove it",
+            )
+    _check_camera_order(
+        where, list(pictures), [c.name for c in contract.cameras], "restore the contract"
+    )
+
+
+def _notes(
+    config: PolicyConfig, documents: _Documents, language: Language | None, choices: Choices
+) -> list[str]:
+    named = {*config.input_features, *config.output_features}
+    blank = set() if not isinstance(config, SmolVlaConfig) else set(config.blank_features)
+    ignored = sorted(named - set(config.used_features) - blank)
+    notes = [
+        *(f"{key} is listed as a feature, but {config.TITLE} does not read it" for key in ignored),
+        *(
+            f"camera {camera_name(v)} is the policy's {camera_name(k)}"
+            for k, v in documents.names.items()
+        ),
+        *documents.preprocessor.notes(),
+    ]
+    if choices.embodiment is not None:
+        notes.append(f"statistics are those stored for {choices.embodiment}, as asked")
+    if isinstance(config, SmolVlaConfig) and language is not None:
+        notes += _smolvla_notes(config, documents.text, language)
+    return notes
+
+
+def _smolvla_notes(config: SmolVlaConfig, text: Text, language: Language) -> list[str]:
+    notes = [
+        f"language model: {CONFIG} and {tokens.FILE} of {language.folder}",
+    ]
+    if config.resize != "none":
+        notes.append("pictures of any size are taken: the network scales and pads them itself")
+    if config.blank_features:
+        notes.append(
+            f"{len(config.blank_features)} of the policy's cameras are absent, "
+            f"{config.blanks} of them blank pictures"
+        )
+    if text.tokenizer != config.vlm_model_name:
+        notes.append(
+            f"words are those of {text.tokenizer} in the processor file, "
+            f"of {config.vlm_model_name} in {CONFIG}"
+        )
+    return notes
+
+
+def _check_sizes(found: Mapping[str, Entry], checkpoint: Checkpoint, where: Path) -> None:
+    """Refuse sizes no tensor of the file has, before a network of that size is even outlined."""
+    config = checkpoint.config
+    widest = max((size for entry in found.values() for size in entry.shape), default=0)
+    widths: dict[str, int | None] = {
+        "state_size": config.state_size,
+        "environment_size": config.environment_size,
+        "action_size": config.action_size,
+    }
+    layers: dict[str, int] = {}
+    if isinstance(config, ActConfig):
+        names = ["dim_model", "dim_feedforward", "chunk_size", "latent_dim"]
+        widths |= {name: getattr(config, name) for name in names}
+        stacks = ["n_encoder_layers", "n_decoder_layers"]
+        stacks += ["n_vae_encoder_layers"] if config.use_vae else []
+        layers = {name: getattr(config, name) for name in stacks}
+    elif isinstance(config, SmolVlaConfig) and checkpoint.language is not None:
+        widths |= {name: getattr(config, name) for name in ("max_state_dim", "max_action_dim")}
+        text, vision = checkpoint.language.config.text, checkpoint.language.config.vision
+        widths |= {"vocab_size": text.vocab_size, "text hidden_size": text.hidden_size}
+        widths |= {"vision hidden_size": vision.hidden_size}
+        layers = {"vision num_hidden_layers": vision.num_hidden_layers}
+        layers["num_vlm_layers"] = config.num_vlm_layers
+        layers["num_expert_layers"] = config.num_expert_layers
+        if config.num_vlm_layers < 1:
+            layers["text num_hidden_layers"] = text.num_hidden_layers
+    for sizes, limit in ((widths, widest), (layers, len(found))):
+        for name, size in sizes.items():
+            if (size or 0) > limit:
+                raise CheckpointError.found(
+                    where,
+                    f"{name} of config.json",
+                    expected=f"at most {limit}, which is all these weights have room for",
+                    found=size,
+                    mend="config.json and the weights must come from one training run",
+                )
+
+
+def with_preprocessing(contract: Contract, preprocessor: Preprocessor) -> Contract:
+    """The contract with the checkpoint's own preprocessing filled in where it states none."""
+    if contract.preprocessing is not None:
+        return contract
+    return dataclasses.replace(contract, preprocessing=preprocessor.describe())

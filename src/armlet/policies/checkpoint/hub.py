@@ -1,0 +1,81 @@
+"""Where a checkpoint lies: a directory here, or a repository of the Hugging Face Hub.
+
+`hub:owner/name` and `hub:owner/name@revision` name repositories; anything else is a path, so that
+a mistyped path never asks the network. Only JSON and safetensors files are fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from armlet.policies.errors import CheckpointError
+
+SCHEME = "hub:"
+_FETCHED = ("*.json", "*.safetensors")
+_NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def locate(checkpoint: Path | str) -> Path:
+    """The local directory of `checkpoint`, fetched first if it names a repository.
+
+    Raises CheckpointError for a malformed name, without the package huggingface_hub, and when the
+    repository cannot be had (offline, only what is in its cache can).
+    """
+    name = str(checkpoint)
+    if not name.startswith(SCHEME):
+        return Path(checkpoint)
+    named = _NAME.fullmatch(name)
+    if named is None:
+        raise CheckpointError.found(
+            name,
+            "name of a repository",
+            expected="hub:owner/name or hub:owner/name@revision",
+            found=repr(name),
+            mend="correct the name, or give a local directory",
+        )
+    return _fetch(name, named["repo"], named["revision"])
+
+
+def cached(repo: str, files: tuple[str, ...]) -> Path | None:
+    """The folder of a repository's files if the Hub's cache on this machine has all; no network."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
+    try:
+        found = [try_to_load_from_cache(repo, file) for file in files]
+    except HFValidationError:
+        return None
+    places = {Path(file).parent for file in found if isinstance(file, str)}
+    return places.pop() if len(places) == 1 and all(isinstance(f, str) for f in found) else None
+
+
+def _fetch(name: str, repo: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
+    except ImportError as error:
+        raise CheckpointError.found(
+            name,
+            "repository",
+            expected="the Python package huggingface_hub, which fetches it",
+            found="no such package",
+            mend="pip install huggingface_hub, or give a local directory",
+        ) from error
+    try:
+        folder = snapshot_download(repo, revision=revision, allow_patterns=list(_FETCHED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError.found(
+            name,
+            "repository",
+            expected="one the Hub, or its cache on this machine, has",
+            found=str(error).partition("\n")[0] or type(error).__name__,
+            mend="check name, revision and network, or give a local directory",
+        ) from error
+    return Path(folder)

@@ -1,0 +1,1 @@
+"""From chunks to the action that is executed now."""

@@ -1,0 +1,1 @@
+"""Whether a policy fits the robot, the dataset and what it is fed."""

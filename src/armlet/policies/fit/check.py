@@ -1,0 +1,456 @@
+"""Does this checkpoint fit this robot, this dataset, this calibration? A line for every item.
+
+`armlet policy check` and the policy node call `check`, so both refuse the same things in the same
+words. Files first: what a checkpoint says of itself and whether its statistics can be those of such
+data. Then what is given beside it, by name, size, rate and units; then what is seen, pictures and
+poses, against the frozen statistics (see witness).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from armlet.contract import Camera, Contract, Standing, Verdict, calibration_verdict, fit
+from armlet.policies.checkpoint.checkpoint import Checkpoint
+from armlet.policies.checkpoint.weights import read_header
+from armlet.policies.config.base import ACTION, STATE, ActConfig, camera_name
+from armlet.policies.errors import CheckpointError
+from armlet.robots import calibration as calibrations
+from armlet.robots.calibration import Calibration
+from armlet.robots.joints import joint_names
+from armlet.robots.units import JointUnits, converter, unit_of
+from armlet.robots.units import joint_units as unit_mode
+
+from .comparisons import witness_lines
+from .feature_stats import Floats, frozen_statistics
+from .samples import Evidence
+from .statistics import statistics_lines
+
+# Beyond the calibrated range by this share of it, training poses are out of this arm's reach.
+_REACH = 0.15
+_UNITS = get_args(JointUnits)
+_NAME_ITEMS = {"state names": STATE, "action names": ACTION}
+_MEND_UNITS = (
+    f"give joint_units:={' or joint_units:='.join(_UNITS)} (to this check: --joint-units), the "
+    "mode the data was recorded in (LeRobot's use_degrees)"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every line of a check.
+
+    joint_units are those to run with, "" if unknown; contract is what was expected, None if the
+    checkpoint could not be read.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    joint_units: str = ""
+    contract: Contract | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def wrong(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if not verdict.ok]
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong
+
+    def text(self) -> str:
+        """The refusal: one line per wrong item; empty if nothing is wrong."""
+        if self.ok:
+            return ""
+        return "\n".join(["the policy does not fit:", *map(str, self.wrong)])
+
+    def __str__(self) -> str:
+        """Every line, wrong ones among them, then notes."""
+        return "\n".join([*map(str, self.verdicts), *(f"note  {note}" for note in self.notes)])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "joint_units": self.joint_units,
+            "items": [verdict.to_json() for verdict in self.verdicts],
+            "notes": list(self.notes),
+        }
+
+
+def refusal_report(error: Exception) -> Report:
+    """A checkpoint that cannot be read or run, as the report of a check."""
+    verdict = error.verdict if isinstance(error, CheckpointError) else None
+    if verdict is None:
+        verdict = Verdict(
+            "checkpoint",
+            "one this armlet can run",
+            " ".join(str(error).split()),
+            "copy the whole pretrained_model directory again, or train again",
+        )
+    return Report((verdict,))
+
+
+def check(
+    checkpoint: Checkpoint,
+    *,
+    robot: Contract | None = None,
+    joint_units: str = "",
+    calibration: Calibration | None = None,
+    evidence: Sequence[Evidence] = (),
+    driving: bool = False,
+    calibration_tolerance_deg: float = 0.0,
+) -> Report:
+    """Check a checkpoint's documents against all that is given beside them.
+
+    robot is the live contract, as the aligner states it. joint_units is the parameter, "" if not
+    given: with a robot, or one to come (driving), it is required where neither checkpoint nor
+    dataset states the units. Another calibration than the training data's is accepted up to
+    calibration_tolerance_deg. evidence are a dataset's observations, a live robot's, or both.
+    Weights are not looked at: load_network refuses bad ones.
+    """
+    training = next((e for e in evidence if not e.live), None)
+    expected, unstated = _expected(checkpoint, robot, training)
+    units_line, units = _units(expected, joint_units, driving or robot is not None, checkpoint)
+    names = {STATE: expected.state_names, ACTION: expected.action_names}
+    verdicts = [
+        *_policy_lines(checkpoint),
+        *_name_count_lines(checkpoint, expected),
+        _rate_line(checkpoint, expected, unstated),
+        units_line,
+        *statistics_lines(checkpoint, units or None, names),
+    ]
+    if calibration is not None:
+        verdicts += _calibration_lines(checkpoint, expected, calibration, units)
+        if robot is None:
+            own = _calibrated(expected, calibration)
+            verdicts.append(calibration_verdict(expected, own, calibration_tolerance_deg))
+    if robot is not None:
+        if calibration is not None:
+            robot = _calibrated(robot, calibration)
+        verdicts += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
+    for source in evidence:
+        if not source.live:
+            verdicts += _dataset_lines(checkpoint, expected, source)
+        verdicts += witness_lines(checkpoint, source, units, expected.state_names, training)
+    return Report(tuple(verdicts), units, expected, tuple(checkpoint.notes))
+
+
+# --- what is expected -----------------------------------------------------------------------------
+
+
+def _expected(
+    checkpoint: Checkpoint, robot: Contract | None, training: Evidence | None
+) -> tuple[Contract, frozenset[str]]:
+    """The contract to hold everything to, and which of its entries its checkpoint does not state.
+
+    A plain LeRobot checkpoint states cameras alone; the rest is its training data's, else what the
+    robot has, which then cannot be checked.
+    """
+    if checkpoint.contract is not None:
+        return checkpoint.contract, frozenset()
+    source = training.contract if training is not None else robot
+    rate = stored_rate(checkpoint.path)
+    contract = Contract(
+        fps=rate or (source.fps if source else 0),
+        cameras=tuple(
+            Camera(camera_name(key), height=feature.shape[1], width=feature.shape[2])
+            for key, feature in checkpoint.config.image_features.items()
+        ),
+        state_names=source.state_names if source else (),
+        action_names=source.action_names if source else (),
+        joint_units=training.contract.joint_units if training is not None else None,
+        calibration=training.contract.calibration if training is not None else None,
+        calibration_ticks=training.contract.calibration_ticks if training is not None else None,
+        preprocessing=checkpoint.preprocessor.describe(),
+    )
+    if training is not None:
+        return contract, frozenset()
+    unstated = {"state names", "action names"} | (set() if rate else {"fps"})
+    return contract, frozenset(unstated)
+
+
+def stored_rate(path: Path) -> int | None:
+    """Frames per second of the training data by the statistics of its time columns, if stored.
+
+    LeRobot stores those of every column: timestamp is frame_index / fps, so their means are fps
+    apart. None if they are not there.
+    """
+    for file in sorted(path.glob("policy_preprocessor_step_*_normalizer_processor.safetensors")):
+        try:
+            read_header(file)
+            with safe_open(str(file), framework="numpy") as stored:
+                names = set(stored.keys())
+                if not {"timestamp.max", "frame_index.max"} <= names:
+                    continue
+                seconds = float(np.max(stored.get_tensor("timestamp.max")))
+                frames = float(np.max(stored.get_tensor("frame_index.max")))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError.found(
+                file,
+                "file not readable",
+                expected="a whole safetensors file",
+                found=str(error),
+                mend="copy the file again",
+            ) from error
+        if seconds > 0 and 1 <= round(frames / seconds) <= 1000:
+            return round(frames / seconds)
+    return None
+
+
+def _units(
+    expected: Contract, given: str, driving: bool, checkpoint: Checkpoint
+) -> tuple[Verdict, str]:
+    stated, item = expected.joint_units, "joint units"
+    if given and given not in _UNITS:
+        return Verdict(item, f"one of {', '.join(_UNITS)}", given, _MEND_UNITS), ""
+    if stated is not None and given and stated != given:
+        mend = "set joint_units to the mode the data was recorded in, or leave it out"
+        return Verdict(item, stated, given, mend), stated
+    if stated is not None:
+        return Verdict(item, stated, stated, ""), stated
+    if given:
+        why = "as given; the checkpoint does not state them"
+        return Verdict(item, None, given, "", Standing.OK, why), given
+    if STATE not in checkpoint.config.input_features and not driving:
+        return Verdict(item, None, "unknown", _MEND_UNITS, Standing.OPEN), ""
+    standing = Standing.WRONG if driving else Standing.OPEN
+    hint = "; ".join(_unit_hints(checkpoint)) or "the statistics allow either"
+    return Verdict(
+        item, "units the checkpoint states, or given", "neither", _MEND_UNITS, standing, hint
+    ), ""
+
+
+def _unit_hints(checkpoint: Checkpoint) -> Iterator[str]:
+    state = frozen_statistics(checkpoint).get(STATE)
+    if state is None or state.low is None or state.high is None:
+        return
+    reach = float(np.maximum(-state.low, state.high).max())
+    if reach > 100.5:
+        yield f"values reach {reach:.0f}, and range_m100_100 ends at 100: degrees"
+
+
+# --- the policy by itself -------------------------------------------------------------------------
+
+
+def _policy_lines(checkpoint: Checkpoint) -> Iterator[Verdict]:
+    config, described = checkpoint.config, checkpoint.preprocessor.describe()
+    yield _said("trained with", checkpoint.origin)
+    cameras = [camera_name(key) for key in config.image_features]
+    if cameras:
+        # SmolVLA reads its pictures one after the other; ACT adds the same position to each.
+        feels = "ACT itself gives the same in any order; its per-camera statistics do not"
+        why = feels if isinstance(config, ActConfig) else "the order is the network's"
+        yield _said("cameras", f"{', '.join(cameras)}", why)
+    for key, feature in config.image_features.items():
+        _, height, width = feature.shape
+        mode = config.normalization_mapping[feature.type]
+        yield _said(
+            f"camera {camera_name(key)}",
+            f"{width}x{height} RGB uint8, resize {described.resize}, "
+            f"to {described.value_range}, {mode}",
+        )
+    yield _range_line(checkpoint)
+
+
+def _said(item: str, found: object, because: str = "") -> Verdict:
+    return Verdict(item, None, found, "", Standing.OK, because)
+
+
+def _range_line(checkpoint: Checkpoint) -> Verdict:
+    value_range = checkpoint.preprocessor.describe().value_range
+    mend = "restore the checkpoint's own contract"
+    return Verdict("value range before normalization", "0..1", value_range, mend)
+
+
+def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Verdict]:
+    sizes = (
+        ("state", checkpoint.config.state_size, expected.state_names),
+        ("action", checkpoint.config.action_size, expected.action_names),
+    )
+    for what, size, names in sizes:
+        if size is None:
+            continue
+        bare = [name.removesuffix(".pos") for name in names]
+        item = f"{what} joints"
+        if not names:
+            yield Verdict(
+                item,
+                f"{size} names",
+                "none",
+                "give --dataset, whose info.json names them; the checkpoint does not",
+                Standing.OPEN,
+            )
+        elif len(names) != size:
+            yield Verdict(
+                item,
+                f"{size}, the length of the policy's {what} vector",
+                f"{len(names)} ({', '.join(bare)})",
+                "name the joints of the training data, in its order",
+            )
+        else:
+            yield _said(item, ", ".join(bare))
+
+
+def _rate_line(checkpoint: Checkpoint, expected: Contract, unstated: frozenset[str]) -> Verdict:
+    rate = stored_rate(checkpoint.path)
+    mend = "train at the rate of the data, or restore the checkpoint's own contract"
+    if rate is not None:
+        because = "by the stored statistics of the data's time columns"
+        judged = None if rate == expected.fps else Standing.WRONG
+        return Verdict("training rate (Hz)", rate, expected.fps, mend, judged, because)
+    if expected.fps and "fps" not in unstated:
+        return _said("training rate (Hz)", expected.fps)
+    return Verdict(
+        "training rate (Hz)",
+        None,
+        expected.fps or "nothing",
+        "give --dataset, whose info.json states it",
+        Standing.OPEN,
+        "the checkpoint does not state it",
+    )
+
+
+# --- what is given beside it ----------------------------------------------------------------------
+
+
+def _calibration_lines(
+    checkpoint: Checkpoint, expected: Contract, calibration: Calibration, units: str
+) -> Iterator[Verdict]:
+    """By joint name: the order of a calibration file means nothing."""
+    names = joint_names(expected.state_names)
+    for vector in dict.fromkeys((names, joint_names(expected.action_names))):
+        if vector and set(vector) != set(calibration):
+            yield Verdict(
+                "joints of the calibration",
+                ", ".join(vector),
+                ", ".join(calibration),
+                "give the calibration file of this arm; of several arms by the prefixes of their "
+                "joints, left_=FILE,right_=FILE",
+            )
+            return
+    if not names or units not in _UNITS:
+        return
+    yield from _unit_lines(expected, unit_mode(units))
+    state = frozen_statistics(checkpoint).get(STATE)
+    if state is None or state.low is None or state.high is None or len(state.low) != len(names):
+        return
+    ends = calibration_ends(names, calibration, unit_mode(units))
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    slack = _REACH * (high - low)
+    beyond = (state.low < low - slack) | (state.high > high + slack)
+    for i in np.flatnonzero(beyond):
+        yield Verdict(
+            f"reach of {names[i]} (in {units})",
+            f"{low[i]:.0f}..{high[i]:.0f}, as calibrated",
+            f"{state.low[i]:.0f}..{state.high[i]:.0f} in training",
+            "the data was recorded in other units, in another joint order or with another "
+            "calibration: give those of the training data",
+        )
+
+
+def _calibrated(contract: Contract, calibration: Calibration) -> Contract:
+    """A contract as of an arm with this calibration."""
+    return dataclasses.replace(
+        contract,
+        calibration=calibrations.fingerprint(calibration),
+        calibration_ticks=calibrations.ticks(calibration),
+    )
+
+
+def _unit_lines(expected: Contract, units: JointUnits) -> Iterator[Verdict]:
+    """Joints that the training data has in another unit than they are converted to here."""
+    for name, unit in expected.units_by_name().items():
+        found = unit_of(name, units)
+        if unit != found:
+            yield Verdict(
+                f"unit of {name.removesuffix('.pos')}",
+                unit,
+                found,
+                "record and train again: this armlet converts the joint to another unit",
+            )
+
+
+def calibration_ends(names: Sequence[str], calibration: Calibration, units: JointUnits) -> Floats:
+    """Both ends of the joints' calibrated ranges (2, n) in dataset units."""
+    convert = converter(names, calibration)
+    return convert.radians_to_dataset(np.stack(convert.limits_radians()), units)
+
+
+def _fit_lines(
+    checkpoint: Checkpoint,
+    expected: Contract,
+    found: Contract,
+    unstated: frozenset[str],
+    tolerance_deg: float,
+) -> Iterator[Verdict]:
+    for verdict in fit(_sized(checkpoint, expected, found), found, tolerance_deg):
+        if verdict.item == "joint units":
+            continue  # topics are in radians; units have their own line
+        if verdict.item in unstated:
+            yield dataclasses.replace(
+                verdict,
+                expected=None,
+                judged=Standing.OPEN,
+                because="taken from the robot: the checkpoint does not state it",
+                mend="give --dataset to check it against the training data",
+            )
+        elif verdict.item in _NAME_ITEMS:
+            yield dataclasses.replace(
+                verdict, expected=_bare(verdict.expected), found=_bare(verdict.found)
+            )
+        elif verdict.item == "calibration" and found.calibration is None:
+            # A robot whose calibration nobody gave: the node always has one.
+            yield dataclasses.replace(
+                verdict, judged=Standing.OPEN, mend="give --calibration to compare it"
+            )
+        else:
+            yield verdict
+
+
+def _bare(names: object) -> str:
+    assert isinstance(names, tuple)
+    return ", ".join(str(name).removesuffix(".pos") for name in names)
+
+
+def _sized(checkpoint: Checkpoint, expected: Contract, found: Contract) -> Contract:
+    """`expected`, its picture sizes as found where the policy resizes."""
+    if checkpoint.preprocessor.describe().resize == "none":
+        return expected
+    sizes = {camera.name: camera for camera in found.cameras}
+    cameras = tuple(
+        dataclasses.replace(
+            camera, height=sizes[camera.name].height, width=sizes[camera.name].width
+        )
+        if camera.name in sizes
+        else camera
+        for camera in expected.cameras
+    )
+    return dataclasses.replace(expected, cameras=cameras)
+
+
+def _dataset_lines(
+    checkpoint: Checkpoint, expected: Contract, source: Evidence
+) -> Iterator[Verdict]:
+    """The dataset's own description against what is expected; what it leaves out is open."""
+    own = {"joint units": source.contract.joint_units, "calibration": source.contract.calibration}
+    for verdict in fit(_sized(checkpoint, expected, source.contract), source.contract):
+        item = f"{verdict.item}, {source.source}"
+        if verdict.item in own and own[verdict.item] is None:
+            yield dataclasses.replace(
+                verdict,
+                item=item,
+                judged=Standing.OPEN,
+                because="the dataset does not state it",
+            )
+        elif verdict.item in _NAME_ITEMS:
+            yield dataclasses.replace(
+                verdict, item=item, expected=_bare(verdict.expected), found=_bare(verdict.found)
+            )
+        else:
+            yield dataclasses.replace(verdict, item=item)

@@ -1,0 +1,520 @@
+"""Evidence heard against frozen statistics: which explanation of what is seen fits best?
+
+Nothing here is certain: scenes change, arms rest. An explanation is believed when what is seen fits
+the statistics badly as it is, and several times better with cameras, channels, joints or units
+exchanged; then the line says how much better. Where the statistics cannot tell, the line says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.contract import Standing, Verdict
+from armlet.policies.checkpoint.checkpoint import Checkpoint
+from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
+from armlet.policies.errors import ObservationError
+from armlet.policies.observation import Observation
+
+from .feature_stats import Floats, Frozen, divergence, frozen_statistics
+from .samples import Evidence, Look, look, nearest
+from .statistics import best_order
+
+# Pictures of the same scene on another day stay below 0.02 here, exchanged ones of two cameras of
+# one scene are at 0.06 and more.
+_FITS = 0.03
+# An explanation must fit this many times better than things as they are.
+_TIMES = 4.0
+# Below, a change of light explains it; above, another scene, a covered lens or other exposure.
+_CHANGED = 0.25
+_OTHER_WORLD = 1.5
+# Standard deviations from the training mean: LeRobot resting poses are at 2 to 4.
+_FAR = 4.0
+_FARTHER = 8.0
+# Thumbnails differ by this, RMS, when nothing but the arm moved.
+_SAME_PLACE = 0.03
+
+
+def witness_lines(
+    checkpoint: Checkpoint,
+    evidence: Evidence,
+    joint_units: str | None,
+    names: Sequence[str],
+    training: Evidence | None = None,
+) -> Iterator[Verdict]:
+    """Lines of one source. training: a dataset, whose pictures a live robot's are held beside."""
+    frozen = frozen_statistics(checkpoint)
+    yield from _input_lines(checkpoint, evidence, joint_units)
+    pictures = {
+        camera_name(key): feature for key, feature in frozen.items() if feature.kind == "VISUAL"
+    }
+    looks = {
+        name: look(evidence.images[name])
+        for name in pictures
+        if name in evidence.images and _is_pictures(evidence.images[name])
+    }
+    yield from _level_lines(evidence, looks)
+    yield from _picture_lines(evidence, pictures, looks)
+    if training is not None and training is not evidence:
+        yield from _place_lines(evidence, looks, training)
+    if STATE in frozen:
+        stated = checkpoint.contract is not None and checkpoint.contract.joint_units is not None
+        yield from _state_lines(frozen[STATE], evidence, joint_units, names, stated)
+    if evidence.actions is not None:
+        yield from _order_lines(frozen[ACTION], evidence.actions, evidence, names)
+    yield from _source_lines(checkpoint, evidence)
+
+
+def _is_pictures(images: NDArray[np.generic]) -> bool:
+    return images.dtype == np.uint8 and images.ndim == 4 and len(images) > 0
+
+
+# --- what enters the network ----------------------------------------------------------------------
+
+
+def _input_lines(
+    checkpoint: Checkpoint, evidence: Evidence, joint_units: str | None
+) -> Iterator[Verdict]:
+    """One observation through the very Preprocessor the policy runs with."""
+    for camera, why in evidence.unseen.items():
+        yield Verdict(
+            f"pictures of camera {camera}, {evidence.source}",
+            "some to compare with",
+            why,
+            "fetch them: without pictures neither channels nor cameras can be compared",
+            Standing.OPEN,
+        )
+    states = reading(evidence, joint_units)
+    # Neither datasets nor robots here show what only a simulator knows.
+    unknowable = ENVIRONMENT in checkpoint.config.used_features
+    if states is None or not len(states) or evidence.unseen or unknowable:
+        return
+    item = f"input from the {evidence.source}"
+    # A vector that is not finite, if there is one: the policy would refuse it when it comes.
+    row = int(np.argmin(np.isfinite(states).all(axis=1)))
+    images = {name: pictures[row % len(pictures)] for name, pictures in evidence.images.items()}
+    observation = Observation(states[row].astype(np.float32), images)
+    try:
+        checkpoint.preprocessor(observation)
+    except ObservationError as error:
+        yield Verdict(
+            item,
+            "an observation like the training data's",
+            str(error),
+            "fix what the message names; the policy would refuse every frame",
+        )
+        return
+    yield Verdict(item, "", "passes the policy's own preprocessing", "", Standing.OK)
+
+
+def reading(evidence: Evidence, joint_units: str | None) -> Floats | None:
+    """States (N, n) in the policy's units; a dataset has only one reading."""
+    if not evidence.live:
+        return next(iter(evidence.states.values()), None)
+    return evidence.states.get(joint_units or "")
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def _level_lines(evidence: Evidence, looks: Mapping[str, Look]) -> Iterator[Verdict]:
+    for name, seen in looks.items():
+        item = f"value range of camera {name}, {evidence.source}"
+        if seen.brightest <= 1:
+            yield Verdict(
+                item,
+                "levels 0..255, which the policy divides by 255 once",
+                f"no level above {seen.brightest}",
+                "the pictures are black, or were divided by 255 before: uncover the lens, or send "
+                "uint8 pictures as the camera gives them",
+            )
+        elif float(seen.std.max()) < 0.004:
+            yield Verdict(
+                item,
+                "a picture of the scene",
+                f"one colour everywhere, spread {float(seen.std.max()):.4f}",
+                "uncover the lens, switch on the light, or restart the camera",
+            )
+        else:
+            yield Verdict(item, "", f"0..{seen.brightest}", "", Standing.OK)
+
+
+def _picture_lines(
+    evidence: Evidence, pictures: Mapping[str, Frozen], looks: Mapping[str, Look]
+) -> Iterator[Verdict]:
+    told = [name for name in looks if pictures[name].told and looks[name].brightest > 1]
+    for name in looks:
+        if not pictures[name].told:
+            yield Verdict(
+                f"colours of camera {name}, {evidence.source}",
+                None,
+                f"mean {_three(looks[name].mean)}",
+                "give --dataset to compare with training pictures",
+                Standing.OPEN,
+                "the checkpoint holds no statistics of this camera's own pictures, so neither "
+                "exchanged channels nor exchanged cameras can be noticed by them",
+            )
+    costs = np.array([[_cost(looks[a], pictures[b]) for b in told] for a in told])
+    if not len(told):
+        return
+    yield from _channel_lines(evidence, pictures, looks, told, costs)
+    yield from _exchange_lines(evidence, told, costs)
+
+
+def _cost(seen: Look, frozen: Frozen) -> float:
+    """Divergence of pictures from frozen statistics, averaged over channels."""
+    assert frozen.mean is not None
+    mean, std = seen.normal(frozen.origin)
+    return float(divergence(mean, std, frozen.mean, frozen.spread()).mean())
+
+
+def _channel_lines(
+    evidence: Evidence,
+    pictures: Mapping[str, Frozen],
+    looks: Mapping[str, Look],
+    told: Sequence[str],
+    costs: Floats,
+) -> Iterator[Verdict]:
+    for index, name in enumerate(told):
+        as_is = float(costs[index, index])
+        reversed_ = _cost(looks[name].with_channels_reversed(), pictures[name])
+        item = f"colours of camera {name}, {evidence.source}"
+        how = f"divergence {as_is:.2g} as RGB, {reversed_:.2g} with red and blue exchanged"
+        expected = f"mean {_three(pictures[name].mean)}"
+        found = f"mean {_three(looks[name].normal(pictures[name].origin)[0])}"
+        if as_is > _FITS and reversed_ * _TIMES < as_is:
+            yield Verdict(
+                item,
+                f"RGB, {expected}",
+                f"BGR by the look of it, {found}",
+                "the camera or a republisher exchanges red and blue: set its encoding to rgb8, or "
+                "convert once",
+                Standing.WRONG,
+                how,
+            )
+        elif as_is > _OTHER_WORLD and float(costs[index].min()) * _TIMES >= as_is:
+            yield Verdict(
+                item,
+                expected,
+                found,
+                "another scene, a covered lens or wrong exposure: restore the training setup, or "
+                "train on this one",
+                Standing.WRONG,
+                how,
+            )
+        elif as_is > _CHANGED:
+            yield Verdict(
+                item,
+                expected,
+                found,
+                "light, exposure or scene changed: expect worse actions",
+                Standing.OPEN,
+                f"{how}; no exchange explains it",
+            )
+        else:
+            sure = reversed_ > _FITS
+            note = how if sure else f"{how}: too grey a scene to tell BGR from RGB"
+            standing = Standing.OK if sure else Standing.OPEN
+            yield Verdict(item, expected, found, "compare the preview by eye", standing, note)
+
+
+def _exchange_lines(evidence: Evidence, told: Sequence[str], costs: Floats) -> Iterator[Verdict]:
+    if len(told) < 2:
+        return
+    item = f"which camera is which, {evidence.source}"
+    as_is = float(np.trace(costs)) / len(told)
+    order, best = best_order(costs)
+    yield _exchange(item, told, as_is, order, best, costs, (_FITS, "divergence"))
+
+
+def _exchange(
+    item: str,
+    names: Sequence[str],
+    as_is: float,
+    order: list[int],
+    best: float,
+    costs: Floats,
+    measure: tuple[float, str],
+) -> Verdict:
+    fits, word = measure
+    named = {name: names[order[i]] for i, name in enumerate(names)}
+    if as_is > fits and best * _TIMES < as_is:
+        moved = [f"{a} shows what {b} showed" for a, b in named.items() if a != b]
+        return Verdict(
+            item,
+            f"{', '.join(names)} each as in training",
+            "; ".join(moved),
+            "exchange the cables or the names of these cameras",
+            Standing.WRONG,
+            f"{word} {as_is:.2g} as they are named, {best:.2g} exchanged",
+        )
+    swaps = [
+        float(costs[a, b] + costs[b, a]) / 2
+        for a, b in itertools.combinations(range(len(names)), 2)
+    ]
+    note = f"{word} {as_is:.2g} as they are named, {min(swaps):.2g} if two were exchanged"
+    if min(swaps) > max(fits, 2 * as_is):
+        return Verdict(item, "", "as in training", "", Standing.OK, note)
+    return Verdict(
+        item,
+        f"{', '.join(names)} each as in training",
+        "cannot be decided",
+        "give --dataset to compare with training pictures, or look at the previews",
+        Standing.OPEN,
+        note,
+    )
+
+
+def _place_lines(
+    evidence: Evidence, looks: Mapping[str, Look], training: Evidence
+) -> Iterator[Verdict]:
+    """Fields of the pictures against the nearest training pictures: needs no statistics."""
+    shown = {
+        name: look(training.images[name])
+        for name in looks
+        if name in training.images and _is_pictures(training.images[name])
+    }
+    names = list(shown)
+    for name in names:
+        as_is = nearest(looks[name].thumbs, shown[name].thumbs)
+        reversed_ = nearest(looks[name].with_channels_reversed().thumbs, shown[name].thumbs)
+        if as_is > _SAME_PLACE and reversed_ * 2 < as_is:
+            yield Verdict(
+                f"channels of camera {name} beside training pictures",
+                "RGB",
+                "BGR by the look of it",
+                "the camera or a republisher exchanges red and blue: set its encoding to rgb8",
+                Standing.WRONG,
+                f"nearest picture differs by {as_is:.3f} as RGB, {reversed_:.3f} exchanged",
+            )
+    if len(names) < 2:
+        return
+    gaps = np.array([[nearest(looks[a].thumbs, shown[b].thumbs) for b in names] for a in names])
+    # Squares, as divergences are: four times the square is twice the distance.
+    costs = gaps**2
+    order, best = best_order(costs)
+    as_is = float(np.trace(costs)) / len(names)
+    item = f"which camera is which, {evidence.source} beside training pictures"
+    measure = (_SAME_PLACE**2, "mean squared difference")
+    yield _exchange(item, names, as_is, order, best, costs, measure)
+
+
+# --- joints ---------------------------------------------------------------------------------------
+
+
+def _state_lines(
+    frozen: Frozen,
+    evidence: Evidence,
+    joint_units: str | None,
+    names: Sequence[str],
+    stated: bool,
+) -> Iterator[Verdict]:
+    readings = {u: v for u, v in evidence.states.items() if v.ndim == 2 and len(v)}
+    if not frozen.told or not readings:
+        return
+    assert frozen.mean is not None
+    if any(values.shape[1] != len(frozen.mean) for values in readings.values()):
+        return
+    if evidence.live:
+        yield _unit_line(frozen, evidence.source, readings, joint_units, names, stated)
+        return
+    states = next(iter(readings.values()))
+    yield from _order_lines(frozen, states, evidence, names)
+
+
+def _unit_line(
+    frozen: Frozen,
+    source: str,
+    readings: Mapping[str, Floats],
+    joint_units: str | None,
+    names: Sequence[str],
+    stated: bool,
+) -> Verdict:
+    """The pose in every unit: in which is it a pose of the training data?"""
+    assert frozen.mean is not None
+    sigmas = {
+        units: np.abs(np.median(values, axis=0) - frozen.mean) / frozen.spread()
+        for units, values in readings.items()
+    }
+    item = f"joint units by the pose, {source}"
+    if joint_units not in sigmas:
+        return Verdict(
+            item,
+            "units to convert with",
+            _in_units(sigmas, names, None),
+            "give joint_units: the one in which the pose is nearest to training, if you know no "
+            "better",
+            Standing.OPEN,
+        )
+    given = float(sigmas[joint_units].max())
+    rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
+    best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
+    told = _in_units(sigmas, names, joint_units)
+    if given > _FAR and rivals and rivals[best] < given / 3 and rivals[best] < _FAR:
+        return Verdict(
+            item,
+            f"{joint_units}, within {_FAR:g} sigma of the training mean",
+            told,
+            _mend_units(best, readings[best]),
+            Standing.WRONG,
+            f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
+        )
+    if given > _FARTHER:
+        return Verdict(
+            item,
+            f"{joint_units}, within {_FARTHER:g} sigma of the training mean",
+            told,
+            "move the arm to where the training data begins; if it is there, calibration, joint "
+            "order or joint_units are not the training data's",
+            Standing.WRONG,
+        )
+    near = [u for u, s in rivals.items() if s < _FAR and u != "radians"]
+    if given > _FAR or (near and not stated):
+        why = "outside the training poses" if given > _FAR else "this pose fits both"
+        return Verdict(
+            item,
+            joint_units,
+            told,
+            "move the arm to a training pose, away from the middle of its range, and check again",
+            Standing.OPEN,
+            why,
+        )
+    return Verdict(item, joint_units, told, "", Standing.OK)
+
+
+def _mend_units(best: str, values: Floats) -> str:
+    if best != "radians":
+        return f"the policy was trained in {best}: set joint_units to it"
+    reach = float(np.abs(values).max())
+    if reach > 2 * np.pi:
+        return (
+            f"the robot's positions reach {reach:.0f}, and in radians no joint passes 3.15: they "
+            "are degrees, publish radians"
+        )
+    return "the policy was trained in radians: convert the data and train again"
+
+
+def _in_units(sigmas: Mapping[str, Floats], names: Sequence[str], first: str | None) -> str:
+    """As in "in degrees elbow_flex is 14 sigma from the training mean, in range_m100_100 0.8"."""
+    order = sorted(sigmas, key=lambda units: (units != first, -float(sigmas[units].max())))
+    joint = int(np.argmax(sigmas[order[0]]))
+    others = "".join(f", in {units} {sigmas[units][joint]:.2g}" for units in order[1:])
+    sigma = f"{sigmas[order[0]][joint]:.2g} sigma from the training mean"
+    return f"in {order[0]} {_name(names, joint)} is {sigma}{others}"
+
+
+def _order_lines(
+    frozen: Frozen, values: Floats, evidence: Evidence, names: Sequence[str]
+) -> Iterator[Verdict]:
+    """Rows of a dataset against frozen statistics: same joints, order and scale?"""
+    if frozen.mean is None or values.ndim != 2 or len(values) < 2:
+        return
+    if values.shape[1] != len(frozen.mean):
+        return
+    mean, std = values.mean(axis=0), values.std(axis=0)
+    floor = max(float(std.max()) / 50, 1e-6)
+    costs = divergence(
+        mean[:, None], np.maximum(std, floor)[:, None], frozen.mean[None], frozen.spread()[None]
+    )
+    as_is = float(np.trace(costs)) / len(costs)
+    order, best = best_order(costs)
+    item = f"values of {frozen.key}, {evidence.source}"
+    how = f"divergence {as_is:.2g}"
+    if as_is > _CHANGED and best * _TIMES < as_is and order != list(range(len(order))):
+        moved = [
+            f"{_name(names, i)} is like {_name(names, j)}" for i, j in enumerate(order) if i != j
+        ]
+        yield Verdict(
+            item,
+            "each joint as in the frozen statistics",
+            "; ".join(moved),
+            "put the joints, or the statistics, in the order of the training data",
+            Standing.WRONG,
+            f"{how} as they are, {best:.2g} in that order",
+        )
+        return
+    scaled = _scaled(mean, std, frozen)
+    if as_is > _CHANGED and scaled:
+        yield Verdict(item, "the units of the frozen statistics", *scaled, Standing.WRONG, how)
+        return
+    if as_is > 2 * _OTHER_WORLD:
+        joint = int(np.argmax(np.diag(costs)))
+        yield Verdict(
+            item,
+            f"{_name(names, joint)} around {frozen.mean[joint]:.4g} ± {frozen.spread()[joint]:.3g}",
+            f"{mean[joint]:.4g} ± {std[joint]:.3g}",
+            "this is no data the policy knows: another task, other units or another calibration",
+            Standing.WRONG,
+            how,
+        )
+        return
+    if as_is > _CHANGED:
+        yield Verdict(
+            item,
+            "values like the training data's",
+            "shifted",
+            "another task or another arm? expect worse actions",
+            Standing.OPEN,
+            how,
+        )
+        return
+    yield Verdict(item, "", "as in training", "", Standing.OK, how)
+
+
+def _scaled(mean: Floats, std: Floats, frozen: Frozen) -> tuple[str, str] | None:
+    """Whether everything is a common factor away, as radians are from degrees."""
+    spread = frozen.spread()
+    ratios = spread / np.maximum(std, 1e-9)
+    factor = float(np.median(ratios))
+    for name, told in (
+        ("radians", 180 / np.pi),
+        ("degrees where radians were trained", np.pi / 180),
+    ):
+        if 0.5 < factor / told < 2 and (np.abs(np.log(ratios / told)) < 1).all():
+            return (
+                f"values {told:.3g} times {'smaller' if told > 1 else 'larger'}: {name}",
+                "convert the values to the units of the training data",
+            )
+    return None
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index].removesuffix(".pos") if index < len(names) else f"entry {index}"
+
+
+# --- is it the training data? ---------------------------------------------------------------------
+
+
+def _source_lines(checkpoint: Checkpoint, evidence: Evidence) -> Iterator[Verdict]:
+    """Whether the frozen statistics are this dataset's own, number by number."""
+    shared = [key for key in checkpoint.statistics if key in evidence.statistics]
+    if not shared:
+        return
+    others = [key for key in shared if not _same(checkpoint, evidence, key)]
+    item = f"frozen statistics beside those of the {evidence.source}"
+    if not others:
+        yield Verdict(item, "", "the same: this is the training data", "", Standing.OK)
+        return
+    yield Verdict(
+        item,
+        "the same numbers, if this is the training data",
+        f"others of {', '.join(others)}",
+        "give the dataset the policy was trained with, if it is another",
+        Standing.OPEN,
+        "a subset, a newer version or another dataset; the lines above judge how like it is",
+    )
+
+
+def _same(checkpoint: Checkpoint, evidence: Evidence, key: str) -> bool:
+    frozen, own = checkpoint.statistics[key], evidence.statistics[key]
+    names = [n for n in ("mean", "std", "min", "max") if n in frozen and n in own]
+    pairs = [(np.ravel(frozen[n]), np.ravel(np.asarray(own[n], np.float64))) for n in names]
+    return all(len(a) == len(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in pairs)
+
+
+def _three(values: Floats | None) -> str:
+    assert values is not None
+    return "(" + " ".join(f"{value:.2f}" for value in values) + ")"

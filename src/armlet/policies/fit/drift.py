@@ -1,0 +1,256 @@
+"""Is a running policy still fed what it was trained on? Watched against the frozen statistics.
+
+Cheap and bounded: a few numbers per observation, kept over a window. Joints: distance from the
+training mean in standard deviations, and how many values lie beyond the training range. Pictures:
+the statistics hold a mean and a standard deviation per channel and nothing else, so a window of
+pictures is described by the same two numbers, and their Kullback-Leibler divergence is that of two
+normal distributions. It notices light, exposure, a covered lens, exchanged channels or another
+scene; not an object that moved. Actions: how many lie beyond the training range, how far.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.policies.checkpoint.checkpoint import Checkpoint
+from armlet.policies.config.base import ACTION, STATE, camera_name
+
+from .feature_stats import Floats, Frozen, divergence, frozen_statistics
+
+# Pixels of a picture that enter: their mean is within a grey level of the whole picture's.
+_PIXELS = 2_000
+# Values this many spreads beyond least and greatest training value are out of range.
+_MARGIN = 0.25
+
+
+class DriftLevel(IntEnum):
+    """Ordered: STOP is where a policy should not go on unattended."""
+
+    OK = 0
+    WARN = 1
+    STOP = 2
+
+
+@dataclass(frozen=True)
+class DriftSettings:
+    """window is a number of observations, chunks and pictures; divergences are in nats.
+
+    sigma: distance of the window's median from the training mean, worst joint. rate: share of
+    values beyond the training range, worst joint. Raises ValueError where stop is before warn.
+    """
+
+    window: int = 150
+    warn_sigma: float = 4.0
+    stop_sigma: float = 8.0
+    warn_rate: float = 0.2
+    stop_rate: float = 0.6
+    warn_divergence: float = 0.5
+    stop_divergence: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"window must be at least 1, found {self.window}")
+        for name in ("sigma", "rate", "divergence"):
+            warn, stop = getattr(self, f"warn_{name}"), getattr(self, f"stop_{name}")
+            if not 0 < warn <= stop:
+                raise ValueError(
+                    f"expected 0 < warn_{name} <= stop_{name}, found {warn} and {stop}; "
+                    "a policy is warned of before it is stopped"
+                )
+
+
+@dataclass(frozen=True)
+class DriftLine:
+    """One item: `state`, `actions` or `camera <name>`; values by name for diagnostics."""
+
+    item: str
+    level: DriftLevel
+    words: str
+    values: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.words}"
+
+
+class Drift:
+    """Windows of what a policy reads and gives. Fed and read from any threads."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        state_names: Sequence[str] = (),
+        action_names: Sequence[str] = (),
+        settings: DriftSettings | None = None,
+    ) -> None:
+        self.settings = settings or DriftSettings()
+        frozen = frozen_statistics(checkpoint)
+        self._lock = threading.Lock()
+        self._vectors: dict[str, _Vectors] = {}
+        for key, names in ((STATE, state_names), (ACTION, action_names)):
+            if key in frozen and frozen[key].told:
+                self._vectors[key] = _Vectors(frozen[key], names, self.settings)
+        self._cameras = {
+            camera_name(key): _Pictures(feature, self.settings)
+            for key, feature in frozen.items()
+            if feature.kind == "VISUAL"
+        }
+
+    def state(self, state: NDArray[np.floating]) -> None:
+        """One observation's joint state (n,), dataset units."""
+        with self._lock:
+            if STATE in self._vectors:
+                self._vectors[STATE].add(np.asarray(state, np.float64)[None])
+
+    def actions(self, chunk: NDArray[np.floating]) -> None:
+        """One chunk (C, n), dataset units."""
+        with self._lock:
+            if ACTION in self._vectors:
+                self._vectors[ACTION].add(np.asarray(chunk, np.float64))
+
+    def pictures(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
+        """One observation's pictures (H, W, 3) RGB; cameras the policy does not read are passed."""
+        for name, camera in self._cameras.items():
+            if name in images:
+                moments = _moments(images[name])
+                with self._lock:
+                    camera.add(moments)
+
+    def lines(self) -> list[DriftLine]:
+        """What the windows say; items that were not fed yet are absent."""
+        with self._lock:
+            vectors = [
+                v.line("state" if k == STATE else "actions")
+                for k, v in self._vectors.items()
+                if v.fed
+            ]
+            cameras = [c.line(f"camera {name}") for name, c in self._cameras.items() if c.fed]
+        return vectors + cameras
+
+    @property
+    def worst(self) -> DriftLevel:
+        return max((line.level for line in self.lines()), default=DriftLevel.OK)
+
+    def reset(self) -> None:
+        """Forget the windows: after a refusal, a pause or a change of scene."""
+        with self._lock:
+            for vectors in self._vectors.values():
+                vectors.clear()
+            for camera in self._cameras.values():
+                camera.clear()
+
+
+class _Vectors:
+    """A window of vectors: the median of each batch, and the share of it out of range."""
+
+    def __init__(self, frozen: Frozen, names: Sequence[str], settings: DriftSettings) -> None:
+        assert frozen.mean is not None
+        self._mean, self._spread = frozen.mean, frozen.spread()
+        margin = _MARGIN * self._spread
+        ranged = frozen.low is not None and frozen.high is not None
+        # Without a stored range, three spreads stand for it: 0.3 % of normal values lie beyond.
+        low = frozen.low if ranged and frozen.low is not None else self._mean - 3 * self._spread
+        high = frozen.high if ranged and frozen.high is not None else self._mean + 3 * self._spread
+        self._low, self._high = low - margin, high + margin
+        self._names = [name.removesuffix(".pos") for name in names]
+        self._settings = settings
+        self._medians: deque[Floats] = deque(maxlen=settings.window)
+        self._outside: deque[Floats] = deque(maxlen=settings.window)
+
+    @property
+    def fed(self) -> bool:
+        return bool(self._medians)
+
+    def add(self, rows: Floats) -> None:
+        if rows.ndim != 2 or rows.shape[1] != len(self._mean) or not len(rows):
+            return
+        self._medians.append(np.median(rows, axis=0))
+        # Not "below or above": NaN is neither, and is outside.
+        inside = (rows >= self._low) & (rows <= self._high)
+        self._outside.append(1.0 - inside.mean(axis=0))
+
+    def clear(self) -> None:
+        self._medians.clear()
+        self._outside.clear()
+
+    def line(self, item: str) -> DriftLine:
+        settings = self._settings
+        median = np.median(np.stack(self._medians), axis=0)
+        sigma = np.abs(median - self._mean) / self._spread
+        sigma = np.where(np.isfinite(sigma), sigma, np.inf)
+        rate = np.mean(np.stack(self._outside), axis=0)
+        far, out = int(np.argmax(sigma)), int(np.argmax(rate))
+        level = max(
+            _level(float(sigma[far]), settings.warn_sigma, settings.stop_sigma),
+            _level(float(rate[out]), settings.warn_rate, settings.stop_rate),
+        )
+        words = (
+            f"{self._name(far)} is {sigma[far]:.1f} sigma from the training mean, "
+            f"{self._name(out)} is beyond the training range in {100 * rate[out]:.0f} % of values"
+        )
+        if level is DriftLevel.OK:
+            words = f"as in training ({words})"
+        values = {"sigma": float(sigma[far]), "out_of_range_rate": float(rate[out])}
+        for index in range(len(sigma)):
+            values[f"sigma {self._name(index)}"] = float(sigma[index])
+        return DriftLine(item, level, words, values)
+
+    def _name(self, index: int) -> str:
+        return self._names[index] if index < len(self._names) else f"entry {index}"
+
+
+class _Pictures:
+    """A window of per-picture moments; together those of all the window's pixels."""
+
+    def __init__(self, frozen: Frozen, settings: DriftSettings) -> None:
+        self._frozen, self._settings = frozen, settings
+        self._moments: deque[Floats] = deque(maxlen=settings.window)
+
+    @property
+    def fed(self) -> bool:
+        return bool(self._moments)
+
+    def add(self, moments: Floats) -> None:
+        self._moments.append(moments)
+
+    def clear(self) -> None:
+        self._moments.clear()
+
+    def line(self, item: str) -> DriftLine:
+        settings, frozen = self._settings, self._frozen
+        mean, square = np.stack(self._moments).mean(axis=0)
+        std = np.sqrt(np.maximum(square - mean**2, 0.0))
+        values = {f"{name} mean": float(m) for name, m in zip("RGB", mean, strict=True)}
+        values |= {f"{name} std": float(s) for name, s in zip("RGB", std, strict=True)}
+        if frozen.mean is None or frozen.origin != "moments":
+            words = "cannot be judged: the checkpoint holds no mean and std of this camera's own"
+            return DriftLine(item, DriftLevel.OK, words, values)
+        kl = float(divergence(mean, std, frozen.mean, frozen.spread()).mean())
+        values["divergence"] = kl
+        level = _level(kl, settings.warn_divergence, settings.stop_divergence)
+        shown = " ".join(f"{m:.2f}±{s:.2f}" for m, s in zip(mean, std, strict=True))
+        trained = " ".join(
+            f"{m:.2f}±{s:.2f}" for m, s in zip(frozen.mean, frozen.spread(), strict=True)
+        )
+        words = f"divergence {kl:.2g} from training (RGB {shown}, trained on {trained})"
+        return DriftLine(item, level, words, values)
+
+
+def _moments(image: NDArray[np.uint8]) -> Floats:
+    """Mean and mean square per channel, 0..1: (2, 3)."""
+    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / _PIXELS)))
+    pixels = image[::step, ::step].reshape(-1, 3).astype(np.float64) / 255
+    return np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)])
+
+
+def _level(value: float, warn: float, stop: float) -> DriftLevel:
+    # A NaN is no number to go on with.
+    if not value <= stop:
+        return DriftLevel.STOP
+    return DriftLevel.WARN if value > warn else DriftLevel.OK

@@ -1,0 +1,84 @@
+"""Words to token ids, with the `tokenizers` package and a tokenizer.json from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from armlet.files import Shape
+from armlet.policies.config.strict_json import read_object
+from armlet.policies.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+FILE = "tokenizer.json"
+_TOKENIZER = Shape(size=64 << 20)
+# What SmolVLM puts around and into a picture.
+EDGE = "<fake_token_around_image>"
+WHOLE = "<global-img>"
+
+
+class Words:
+    """The tokenizer of a language model, as SmolVLA asks it: no chat template, no marks."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, longest: int | None) -> None:
+        """longest cuts the ids, None leaves them whole. Prefer read."""
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        if longest is not None:
+            self._tokenizer.enable_truncation(longest)
+
+    @classmethod
+    def read(cls, path: Path, longest: int | None, vocabulary: int) -> Words:
+        """From a tokenizer.json whose ids are all below `vocabulary`.
+
+        Raises CheckpointError for a missing or broken file and for more words than the network has.
+        """
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise CheckpointError.found(
+                path,
+                "tokenizer",
+                expected="the Python package tokenizers, which reads it",
+                found="no such package",
+                mend="pip install 'armlet[policy]'",
+            ) from error
+        read_object(
+            path, _TOKENIZER
+        )  # a missing file, or one that is not JSON, is refused in our words
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the only class tokenizers raises
+            raise CheckpointError.found(
+                path,
+                "tokenizer",
+                expected="a file of the tokenizers package",
+                found=error,
+                mend="copy the file of the language model again",
+            ) from error
+        highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        if highest >= vocabulary:
+            raise CheckpointError.found(
+                path,
+                "token ids",
+                expected=f"below {vocabulary}, the words the network knows",
+                found=f"up to {highest}",
+                mend="this tokenizer belongs to another language model: give the policy's own",
+            )
+        return cls(tokenizer, longest)
+
+    def __call__(self, task: str) -> Tensor:
+        """Ids int64 (1, T) of the task, which the network was taught to end with a newline."""
+        text = task if task.endswith("\n") else f"{task}\n"
+        return torch.tensor([self._tokenizer.encode(text).ids], dtype=torch.int64)
+
+    def marks(self) -> tuple[int, int] | None:
+        """Ids of the token around and of the token within a picture, None if there are none."""
+        edge, whole = (self._tokenizer.token_to_id(word) for word in (EDGE, WHOLE))
+        return None if edge is None or whole is None else (edge, whole)

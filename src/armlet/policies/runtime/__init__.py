@@ -1,0 +1,1 @@
+"""Policies that run: in torch, or as an exported graph."""

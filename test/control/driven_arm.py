@@ -1,0 +1,103 @@
+"""An emulated arm and its control, whose time the test holds."""
+
+import numpy as np
+
+from armlet.control import Arm, Control, ControlSettings, Guard, Trajectory
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS, Bus
+from armlet.robots import JointCalibration
+
+MS = 1_000_000
+START_NS = 1_700_000_000_000_000_000
+CALIBRATION = {
+    "shoulder_pan": JointCalibration(1, 0, 100, 1000, 3000),
+    "gripper": JointCalibration(2, 0, -50, 1500, 2500),
+}
+JOINTS = tuple(CALIBRATION)
+TICK = 2 * np.pi / 4096
+MAX_VELOCITY, RAMP_VELOCITY = 4.0, 1.0
+
+
+class Clock:
+    """Seconds since the start; `Driven.cycles` lets them pass."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def emulated_bus(clock, link=None):
+    emulated = EmulatedBus(ids=(1, 2), clock=clock, link=link)
+    for joint in CALIBRATION.values():
+        servo = emulated.servos[joint.id]
+        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
+        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
+        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
+        servo.position = (joint.range_min + joint.range_max) / 2
+    return emulated
+
+
+class Driven:
+    """A configured arm under control, cycled at 100 Hz of the clock it shares with its servos."""
+
+    def __init__(self, emulated, clock, settings=None, **options):
+        self.emulated, self.clock = emulated, clock
+        self.arm = Arm(Bus(emulated.port), CALIBRATION)
+        self.arm.connect()
+        self.arm.configure()
+        # Servos have 0.2 s of real time to answer: the emulator shares this machine with others.
+        chosen = {"ramp_velocity": RAMP_VELOCITY, "answer_share": 20.0, **(settings or {})}
+        self.control = Control(
+            self.arm,
+            Guard.from_calibration(CALIBRATION, MAX_VELOCITY),
+            ControlSettings(**chosen),
+            clock=clock,
+            **options,
+        )
+
+    @property
+    def now_ns(self):
+        return START_NS + round(self.clock.now_s * 1e9)
+
+    def cycle(self):
+        self.clock.now_s += 0.01
+        return self.control.cycle(self.now_ns)
+
+    def cycles(self, count):
+        """Goals sent (count, 2), NaN where none was."""
+        applied = [self.cycle().applied for _ in range(count)]
+        return np.array([np.full(2, np.nan) if goal is None else goal for goal in applied])
+
+    def cycles_until(self, ready, limit=2000):
+        """Cycle until something is so; how many that took."""
+        for count in range(limit):
+            if ready():
+                return count
+            self.cycle()
+        raise AssertionError(f"not within {limit} cycles; {self.control.summary()}")
+
+    def command(self, *positions, names=JOINTS, stamp_ns=None):
+        stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
+        self.control.command(names, positions, stamp_ns, self.now_ns)
+
+    def commanded(self, count, *positions):
+        """Cycles with a command before each."""
+        goals = []
+        for _ in range(count):
+            self.command(*positions)
+            goals.append(self.cycles(1)[0])
+        return np.array(goals)
+
+    def follow(self, times_s, rows, names=JOINTS, stamp_ns=None):
+        stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
+        motion = Trajectory(stamp_ns, np.array(times_s, float), np.array(rows, float))
+        return self.control.follow(names, motion, self.now_ns)
+
+    def register(self, name):
+        """What the servos hold, in joint order."""
+        return [self.emulated.servos[j.id].peek(REGISTERS[name]) for j in CALIBRATION.values()]
+
+    def torque(self):
+        return self.register("Torque_Enable")

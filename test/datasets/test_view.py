@@ -1,0 +1,67 @@
+"""Contact sheets, plots and a page of them."""
+
+import re
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from made_episodes import made
+from offline import numbered
+
+pytest.importorskip("matplotlib", reason="plots need matplotlib (pip install 'armlet[plot]')")
+
+from armlet.datasets import Dataset, DatasetError
+from armlet.datasets.view import draw, open_rerun, sheet
+
+
+def read(path):
+    picture = cv2.imread(str(path))
+    assert picture is not None, path
+    return picture[..., ::-1]
+
+
+def test_a_sheet_shows_every_picture_in_its_place():
+    pictures = np.stack([np.full((48, 64, 3), 20 * n + 10, np.uint8) for n in range(8)])
+    made_sheet = sheet(pictures, [n / 30 for n in range(8)], "episode 0, front")
+    levels = [
+        int(made_sheet[46 + 100 + row * (180 + 26 + 6), 12 + 120 + column * 246, 0])
+        for row, column in (divmod(n, 6) for n in range(8))
+    ]
+    assert levels == [20 * n + 10 for n in range(8)]
+    assert (made_sheet[:40] < 100).any()  # the title
+
+
+def test_a_page_shows_sheets_and_plots_of_the_episodes_chosen(tmp_path):
+    root = numbered(tmp_path / "set", (40, 20, 30))
+    seen = []
+    page = draw(Dataset(root), [0, 2], tmp_path / "page", lambda *done: seen.append(done))
+    assert seen == [(1, 2), (2, 2)]
+    text = page.index.read_text()
+    assert "2 of 3 episodes are shown" in text
+    assert "front 64x48" in text
+    images = re.findall(r"src='([^']+)'", text)
+    assert len(images) == 1 + 2 * 3
+    for name in images:
+        assert read(tmp_path / "page" / name).std() > 5
+    assert read(tmp_path / "page/episode-000002-front.jpg").shape[1] > 1400
+
+
+def test_a_page_without_videos_says_so(tmp_path):
+    root = made(tmp_path / "set")
+    for path in (root / "videos/observation.images.wrist").rglob("*.mp4"):
+        path.unlink()
+    page = draw(Dataset(root), [1], tmp_path / "page")
+    text = page.index.read_text()
+    assert "file-001.mp4 is absent" in text
+    assert "episode-000001-front.jpg" in text
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
+    dataset = Dataset(made(tmp_path / "set", (3,)))
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(DatasetError, match="pip install rerun-sdk"):
+        open_rerun(dataset, [0])
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(DatasetError, match=r"pip install 'armlet\[plot\]'"):
+        draw(dataset, [0], tmp_path / "page")

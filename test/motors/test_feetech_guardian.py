@@ -1,0 +1,148 @@
+"""The guardian process, with drivers that are really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import Bus
+from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.motors.torque_watchdog import Guardian, cut_torque
+
+CHILD = Path(__file__).with_name("driver_child.py")
+
+
+@pytest.fixture
+def emulated(tmp_path):
+    with EmulatedBus(ids=(1, 2), link=tmp_path / "arm") as emulated:
+        yield emulated
+
+
+class Driver:
+    """The child process; ended with the test, and its guardian with it."""
+
+    def __init__(self, emulated, ending="forget"):
+        self.process = subprocess.Popen(
+            [sys.executable, CHILD, emulated.port, ending],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.guardian = int(self.process.stdout.readline())
+
+    def end(self):
+        """Let it come to its end; what it said until its guardian had ended too."""
+        said, errors = self.process.communicate("\n", timeout=30)
+        assert self.process.returncode == 0, errors
+        return said, errors
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def guardian_said(self):
+        """Its messages, all of them: the pipe ends when it ends."""
+        return self.process.stderr.read()
+
+
+def torque(emulated):
+    return [servo.peek(TORQUE_ENABLE) for servo in emulated.servos.values()]
+
+
+def wait_until(ready, timeout_s=30.0):
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_killed_drivers_arm_is_released(emulated):
+    driver = Driver(emulated)
+    assert torque(emulated) == [1, 1]
+    driver.kill()
+    said = driver.guardian_said()
+    assert torque(emulated) == [0, 0]
+    assert "ended with torque on" in said
+    assert "torque is off on all servos" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_driver_does_not_end_the_guardian(emulated, number):
+    driver = Driver(emulated)
+    os.kill(driver.guardian, number)
+    os.kill(driver.guardian, number)
+    driver.kill()
+    driver.guardian_said()
+    assert torque(emulated) == [0, 0]
+
+
+def test_it_lives_in_a_session_of_its_own(emulated):
+    driver = Driver(emulated)
+    assert os.getsid(driver.guardian) == driver.guardian
+    driver.kill()
+    driver.guardian_said()
+
+
+def test_it_does_nothing_after_a_release(emulated):
+    said, errors = Driver(emulated, "release").end()
+    assert said == "closed\n"
+    assert errors == ""
+    assert torque(emulated) == [1, 1]
+
+
+def test_a_driver_that_ends_without_a_release_is_as_good_as_killed(emulated):
+    _, errors = Driver(emulated, "forget").end()
+    assert torque(emulated) == [0, 0]
+    assert "ended with torque on" in errors
+
+
+def test_it_waits_for_a_port_that_is_gone_or_taken_and_a_line_that_loses_packets(emulated):
+    driver = Driver(emulated)
+    emulated.faults.request_drop_next = 2
+    emulated.faults.drop_probability = 0.3
+    driver.process.kill()
+    emulated.hang_up()
+    driver.process.wait()
+    emulated.plug()
+    driver.guardian_said()
+    assert torque(emulated) == [0, 0]
+
+
+def test_it_knows_when_the_arm_is_armed_and_where_it_is(emulated, tmp_path):
+    for servo in emulated.servos.values():
+        servo.poke(TORQUE_ENABLE, 1)
+    with Guardian(str(tmp_path / "elsewhere"), 1_000_000, (1, 2)) as guardian:
+        guardian.released()
+        guardian.armed()
+        guardian.moved(emulated.port)
+        assert guardian.alive
+    assert torque(emulated) == [0, 0]
+
+
+def test_a_killed_guardian_is_noticed_and_does_no_harm(emulated):
+    with Guardian(emulated.port, 1_000_000, (1, 2)) as guardian:
+        os.kill(guardian.pid, signal.SIGKILL)
+        wait_until(lambda: not guardian.alive)
+        guardian.released()
+        guardian.armed()
+    guardian.close()
+
+
+def test_servos_that_do_not_answer_are_named(emulated):
+    emulated.servos[1].poke(TORQUE_ENABLE, 1)
+    emulated.faults.dead.add(2)
+    assert cut_torque(emulated.port, 1_000_000, (1, 2), 0.3) == [2]
+    assert torque(emulated)[0] == 0
+
+
+def test_a_locked_port_is_tried_again(emulated, capfd):
+    with Bus(emulated.port):
+        assert cut_torque(emulated.port, 1_000_000, (1, 2), 0.1) == [1, 2]
+    assert "trying again" in capfd.readouterr().err
+    assert cut_torque(emulated.port, 1_000_000, (1, 2), 1.0) == []

@@ -1,0 +1,135 @@
+"""The torque watchdog is watched: whichever two processes are killed, torque goes off."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import Bus
+from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.motors.torque_watchdog import Guardian, cut_torque
+from armlet.motors.watchdog_keeper import TorqueWatchdog
+
+DRIVER = """
+import sys
+from armlet.motors.watchdog_keeper import TorqueWatchdog
+watchdog = TorqueWatchdog(sys.argv[1], 1_000_000, (1, 2))
+watchdog.armed()
+print(watchdog.pid, flush=True)
+for line in sys.stdin:
+    print(watchdog.wait_until_alive(20.0), watchdog.restarts, flush=True)
+"""
+
+
+@pytest.fixture
+def emulated(tmp_path):
+    with EmulatedBus(ids=(1, 2), link=tmp_path / "arm") as emulated:
+        for servo in emulated.servos.values():
+            servo.poke(TORQUE_ENABLE, 1)
+        yield emulated
+
+
+@pytest.fixture
+def driver(emulated):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, emulated.port],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    process.watchdog = int(process.stdout.readline())
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def children(pid):
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def torque(emulated):
+    return [servo.peek(TORQUE_ENABLE) for servo in emulated.servos.values()]
+
+
+def wait_until(ready, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def kill(*pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["the first", "the second"])
+@pytest.mark.parametrize("driver_first", [True, False])
+def test_the_driver_and_half_of_its_watchdog_killed_at_once(emulated, driver, which, driver_first):
+    halves = [driver.watchdog, *children(driver.watchdog)]
+    assert len(halves) == 2
+    kill(*sorted((driver.pid, halves[which]), key=lambda pid: (pid == driver.pid) != driver_first))
+    wait_until(lambda: torque(emulated) == [0, 0])
+
+
+def has_restarted(driver):
+    """Whether the driver has noticed that its watchdog was killed, and has a new one."""
+    driver.stdin.write("\n")
+    driver.stdin.flush()
+    alive, restarts = driver.stdout.readline().split()
+    return alive == "True" and int(restarts) >= 1
+
+
+def test_both_halves_killed_it_is_started_again_and_acts(emulated, driver):
+    kill(driver.watchdog, *children(driver.watchdog))
+    wait_until(lambda: has_restarted(driver))
+    kill(driver.pid)
+    wait_until(lambda: torque(emulated) == [0, 0])
+
+
+def test_a_restart_keeps_what_it_was_told(emulated):
+    said = []
+    with Guardian(emulated.port, 1_000_000, (1, 2)) as plain:
+        plain.released()
+    watchdog = TorqueWatchdog(emulated.port, 1_000_000, (1, 2), said.append)
+    watchdog.released()
+    kill(watchdog.pid)
+    wait_until(lambda: watchdog.restarts == 1 and watchdog.alive)
+    watchdog.close()
+    assert torque(emulated) == [1, 1], "torque was reported off, by a driver that knew"
+    assert "died" in said[0]
+
+
+def test_a_driver_that_ends_does_not_wait_for_a_cable_and_the_watchdog_does(emulated):
+    """At c8b7d8f it gave up after 10 s, and torque stayed on for good."""
+    watchdog = Guardian(emulated.port, 1_000_000, (1, 2))
+    emulated.hang_up()
+    begun_s = time.monotonic()
+    watchdog.close()
+    assert time.monotonic() - begun_s < 8.0, "longer than a supervisor's grace"
+    emulated.plug()
+    wait_until(lambda: torque(emulated) == [0, 0])
+
+
+def test_a_port_that_another_driver_keeps_is_left_to_it(emulated):
+    with Bus(emulated.port):
+        begun_s = time.monotonic()
+        assert cut_torque(emulated.port, 1_000_000, (1, 2), 60.0) == [1, 2]
+        assert time.monotonic() - begun_s < 30.0
+    assert torque(emulated) == [1, 1]
+
+
+def test_an_emulated_port_waits_for_its_last_user(emulated):
+    """A ^C reaches bench and driver at once; the port went before torque was proven off."""
+    bus = Bus(emulated.port)
+    bus.open()
+    assert not emulated.wait_until_released(0.2)
+    bus.sync_write(TORQUE_ENABLE, {1: 0, 2: 0})
+    wait_until(lambda: torque(emulated) == [0, 0])
+    bus.close()
+    assert emulated.wait_until_released(5.0)
