@@ -149,7 +149,7 @@ class Client:
             for message in heard
         ]
         length_ns = round(FILM * 1e9 / FPS)
-        # The film may have begun anew among them.
+        # The film may have begun again among them.
         return (
             starts[0]
             + round(statistics.median((s - starts[0] + length_ns // 2) % length_ns for s in starts))
@@ -278,7 +278,7 @@ def record(client: Client, root: Path, minutes: float, episode_s: float) -> dict
 def _wait_for_end(
     client: Client, root: Path, before: int, episode_s: float, told: dict[str, list[str]]
 ) -> None:
-    """Wait until an episode has its full length; one that is split at a hole begins anew."""
+    """Wait until an episode has its full length; one that is split at a hole begins again."""
     changed_s = time.monotonic()
     while True:
         if finished(root) > before:

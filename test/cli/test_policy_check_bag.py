@@ -97,7 +97,7 @@ def test_raw_pictures_and_a_namespace(check, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "wrong", "mend"),
+    ("change", "wrong", "fix"),
     [
         (
             lambda: recording(cameras=("wrist", "front")),
@@ -134,11 +134,11 @@ def test_raw_pictures_and_a_namespace(check, tmp_path):
     ],
     ids=["swapped cameras", "BGR", "degrees for radians", "renamed", "half size", "half rate"],
 )
-def test_what_is_wrong_with_a_bag_is_refused_by_item(change, wrong, mend, check, tmp_path):
+def test_what_is_wrong_with_a_bag_is_refused_by_item(change, wrong, fix, check, tmp_path):
     status, said = check(write(tmp_path / "bag", change()))
     assert status == 1, said
     (line,) = [line for line in said.splitlines() if line.startswith(f"WRONG {wrong}")]
-    assert "expected" in line and "found" in line and mend in line, said
+    assert "expected" in line and "found" in line and fix in line, said
 
 
 def test_units_that_nobody_stated_are_asked_for_and_cross_examined(folder, check):

@@ -120,7 +120,7 @@ def test_refusal_is_status_1_and_json_says_the_same(recorded, capsys):
     assert [(i["item"], i["expected"], i["found"]) for i in wrong] == [
         ("joint units", "degrees", "range_m100_100")
     ]
-    assert wrong[0]["mend"]
+    assert wrong[0]["fix"]
 
 
 def test_a_torn_checkpoint_is_refused_and_not_an_error(recorded, tmp_path, capsys):

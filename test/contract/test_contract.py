@@ -151,7 +151,7 @@ def test_each_difference_is_one_line_that_says_how_to_mend_it(item, found):
     line = str(wrong[0])
     assert "expected" in line
     assert "found" in line
-    assert wrong[0].mend in line
+    assert wrong[0].fix in line
 
 
 def test_what_a_document_does_not_state_is_no_fault():

@@ -56,7 +56,7 @@ def test_a_person_may_accept_it_up_to_a_tolerance(tolerance_deg, ok):
 
 def test_the_tolerance_that_is_proposed_is_enough():
     verdict = line(changed(range_max=3017, range_min=992))
-    proposed = float(verdict.mend.rpartition(" ")[2])
+    proposed = float(verdict.fix.rpartition(" ")[2])
     assert line(changed(range_max=3017, range_min=992), proposed).ok
     assert not line(changed(range_max=3017, range_min=992), proposed - 0.02).ok
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_compared_is_never_accepted(now):
     verdict = line(now, 360.0)
     assert verdict.standing is Standing.WRONG
     assert "cannot be compared" in str(verdict)
-    assert "calibration_tolerance_deg" not in verdict.mend
+    assert "calibration_tolerance_deg" not in verdict.fix
 
 
 def test_contracts_of_before_keep_their_signature_and_their_comparison():

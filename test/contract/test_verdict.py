@@ -48,6 +48,6 @@ def test_json_has_the_same_words():
         "found": "nothing",
         "verdict": "wrong",
         "because": "as recorded",
-        "mend": "set it",
+        "fix": "set it",
     }
-    assert Verdict("fps", 30, 30, "set it").to_json()["mend"] == ""
+    assert Verdict("fps", 30, 30, "set it").to_json()["fix"] == ""

@@ -359,7 +359,7 @@ def _named(mask):
 
 
 def check_states(record):
-    """Armed it becomes by torque_on alone; after a stop that failed, "not armed" means limp."""
+    """Only torque_on arms it; after a stop that failed, "not armed" means torque off."""
     for last, note in pairwise(record.cycles):
         if note.state in ARMED and last.state not in ARMED:
             armed = any(

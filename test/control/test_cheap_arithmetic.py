@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlet.control import Teleoperation
-from armlet.control.plausibility import Readings
+from armlet.control.plausibility import JointReadings
 from armlet.control.setpoint import _Limits, _step
 from armlet.motors.feetech import SyncReply
 from armlet.robots import JointCalibration
@@ -69,7 +69,7 @@ def test_readings_are_the_converter_s(ranges, rows):
         f"joint{i}": JointCalibration(i + 1, 0, 0, low, high)
         for i, (low, high) in enumerate(ranges)
     }
-    made = Readings([1, 2, 3], own_converter(calibration))
+    made = JointReadings([1, 2, 3], own_converter(calibration))
     values = dict(enumerate(rows, start=1))
     for stamp_ns in (0, 10_000_000):
         sample = made.note(SyncReply(values, (), {}, stamp_ns), False)

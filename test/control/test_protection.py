@@ -133,7 +133,7 @@ def test_an_overload_that_comes_back_ends_in_a_release(relaxing, emulated):
     goal = relaxing.control.goal
     assert goal[0] == pytest.approx(0.1, abs=0.05)
     assert goal[1] == pytest.approx(0.0, abs=2 * TICK), "where it stands, so nothing jumps"
-    # Armed anew by torque_on, where it stands by then.
+    # Armed again by torque_on, where it stands by then.
     emulated.faults.errors.clear()
     gripper(relaxing).position = CENTRE + 100
     relaxing.cycles(2)
@@ -200,7 +200,7 @@ def test_a_servo_that_cut_out_from_overload_is_recovered(relaxing, emulated):
     emulated.faults.errors.clear()
     relaxing.cycles(50)
     assert relaxing.torque() == [1, 1]
-    assert not relaxing.control.protection.limp.any()
+    assert not relaxing.control.protection.torque_off.any()
 
 
 @pytest.mark.parametrize("bit", [ErrorBit.VOLTAGE, ErrorBit.TEMPERATURE, ErrorBit.OVERLOAD])
@@ -248,12 +248,12 @@ def test_a_recovery_that_fails_is_told_and_tried_again(relaxing, emulated):
     del servo.write
     relaxing.cycles_until(lambda: care(relaxing).counts.recovered == 1, 200)
     assert relaxing.torque() == [1, 1]
-    assert not relaxing.control.protection.limp.any()
+    assert not relaxing.control.protection.torque_off.any()
 
 
 def test_a_stop_ends_a_treatment_and_torque_stays_off(relaxing, emulated):
     emulated.faults.errors[2] = ErrorBit.OVERLOAD
-    relaxing.cycles_until(lambda: relaxing.control.protection.limp.any(), 200)
+    relaxing.cycles_until(lambda: relaxing.control.protection.torque_off.any(), 200)
     relaxing.control.torque_off()
     emulated.writes.clear()
     relaxing.cycles(50)

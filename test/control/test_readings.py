@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from armlet.control.plausibility import Readings
+from armlet.control.plausibility import JointReadings
 from armlet.motors.feetech import SyncReply
 from armlet.robots import JointCalibration
 from armlet.robots.units import own_converter
@@ -23,14 +23,14 @@ def reply(at_ms, values):
 
 @pytest.fixture
 def readings():
-    made = Readings([1, 2], own_converter(CALIBRATION))
+    made = JointReadings([1, 2], own_converter(CALIBRATION))
     made.note(reply(0, {1: (2000, 0), 2: (2000, 0)}), False)
     assert made.note(reply(10, {1: (2000, 0), 2: (2000, 0)}), False).complete
     return made
 
 
 def test_the_first_reading_has_to_be_confirmed():
-    readings = Readings([1, 2], own_converter(CALIBRATION))
+    readings = JointReadings([1, 2], own_converter(CALIBRATION))
     assert readings.note(reply(0, {1: (1234, 0), 2: (2000, 0)}), False) is None
     sample = readings.note(reply(10, {1: (2000, 0), 2: (2001, 0)}), False)
     assert sample.fresh.tolist() == [False, True]
@@ -62,7 +62,7 @@ def test_what_the_next_reading_confirms_was_true(readings):
 @pytest.mark.parametrize("hz", [30, 100, 400])
 def test_the_fastest_hand_is_believed(hz):
     """From rest to 8 rad/s at 90 rad/s^2, and against a stop: every reading counts."""
-    readings = Readings([1, 2], own_converter(CALIBRATION))
+    readings = JointReadings([1, 2], own_converter(CALIBRATION))
     times = np.arange(0, 0.2, 1 / hz)
     speed = np.minimum(90 * times, 8.0)
     path = np.cumsum(speed) / hz

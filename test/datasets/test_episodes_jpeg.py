@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from made_episodes import CONTRACT, counted, counters, frame, jpeg, picture, rgb
-from test_episodes_video import tape
+from test_episodes_video import track
 
 from armlet.camera import TornPicture
 from armlet.camera import jpeg as jpegs
@@ -43,7 +43,7 @@ def grey(pixels):
 def test_colours_are_those_of_the_rgb_picture(tmp_path, kind):
     pictures = [picture(5 * i, 240, 320) for i in range(6)]
     jpegs = [camera_jpeg(one, kind) for one in pictures]
-    one = tape(tmp_path / "a.mp4", (240, 320), crf=4)
+    one = track(tmp_path / "a.mp4", (240, 320), crf=4)
     for content in jpegs:
         one.put(content)
     found = one.finish(6)
@@ -83,7 +83,7 @@ def test_statistics_are_those_of_the_rgb_picture(kind, size):
 
 def test_a_grey_camera(tmp_path):
     pictures = [picture(i, 48, 64) for i in range(3)]
-    one = tape(tmp_path / "a.mp4", (48, 64), crf=4)
+    one = track(tmp_path / "a.mp4", (48, 64), crf=4)
     for pixels in pictures:
         one.put(grey(pixels))
     one.finish(3)
@@ -235,7 +235,7 @@ def test_a_partly_damaged_jpeg_is_stored_and_named(tmp_path):
 def test_stock_decoders_see_what_the_camera_saw(tmp_path):
     """OpenCV and PyAV without our reader: tags, not luck, make the colours right."""
     colours = [(250, 250, 250), (220, 40, 30), (30, 200, 60), (40, 60, 210), (5, 5, 5)]
-    one = tape(tmp_path / "a.mp4", (64, 64), crf=4)
+    one = track(tmp_path / "a.mp4", (64, 64), crf=4)
     for colour in colours:
         one.put(jpeg(np.full((64, 64, 3), colour, np.uint8)))
     one.finish(len(colours))

@@ -111,8 +111,8 @@ def test_what_was_not_synced_is_cut_off(folder, lost):
     path = next(path for path in unfinished.iterdir() if path.name.endswith(lost))
     _zeros_at_the_end(path, 50)
     if lost.startswith("front"):
-        for spool in unfinished.glob("*front.spool-*"):
-            _zeros_at_the_end(spool, 50)
+        for queue in unfinished.glob("*front.queue-*"):
+            _zeros_at_the_end(queue, 50)
     assert "was never finished" in "".join(check(folder / "cut"))
     (found,) = recover(folder / "cut")
     assert found.frames == (30 if lost == "wrist.counts" else 29)

@@ -16,18 +16,18 @@ from armlet.datasets import VideoError
 from armlet.datasets.format import rationals, video
 from armlet.datasets.format.video import Encoder, Format, decode, describe, frame_count
 from armlet.datasets.record import appendable_mp4
-from armlet.datasets.record.appendable_mp4 import Reel
-from armlet.datasets.record.video_track import Tape
+from armlet.datasets.record.appendable_mp4 import AppendableMp4
+from armlet.datasets.record.video_track import VideoTrack
 
 MEMORY = 1 << 20
 
 
-def tape(path, size=(32, 32), codec="h264", crf=20, memory=MEMORY):
-    return Tape(path.parent, path.stem, Format(*size, 30, codec, crf), memory)
+def track(path, size=(32, 32), codec="h264", crf=20, memory=MEMORY):
+    return VideoTrack(path.parent, path.stem, Format(*size, 30, codec, crf), memory)
 
 
 def encoded(path, count, codec="h264", size=(48, 64), crf=20):
-    one = tape(path, size, codec, crf)
+    one = track(path, size, codec, crf)
     pictures = np.stack([picture(3 * i, *size) for i in range(count)])
     for pixels in pictures:
         one.put(pixels)
@@ -57,7 +57,7 @@ def test_pictures_come_back_in_order_with_their_colours(tmp_path, codec, stream)
 def test_flat_colours_survive_within_three_levels(tmp_path):
     path = tmp_path / "a.mp4"
     colours = [(0, 0, 0), (255, 255, 255), (200, 50, 30), (20, 180, 90), (37, 99, 211)]
-    one = tape(path, crf=10)
+    one = track(path, crf=10)
     for colour in colours:
         one.put(np.full((32, 32, 3), colour, np.uint8))
     one.finish(len(colours))
@@ -95,7 +95,7 @@ def test_a_single_picture(tmp_path):
 
 def test_the_callers_buffer_may_be_used_again(tmp_path):
     buffer = np.empty((32, 32, 3), np.uint8)
-    one = tape(tmp_path / "a.mp4", crf=10)
+    one = track(tmp_path / "a.mp4", crf=10)
     for level in (0, 100, 200):
         buffer[:] = level
         one.put(buffer)
@@ -113,30 +113,30 @@ def test_a_slow_encoder_makes_pictures_wait_on_disk_and_drops_none(tmp_path, mon
 
     monkeypatch.setattr(Encoder, "encode", held)
     pictures = np.stack([picture(i, 32, 32) for i in range(60)])
-    one = tape(tmp_path / "a.mp4", memory=10 * pictures[0].nbytes)
+    one = track(tmp_path / "a.mp4", memory=10 * pictures[0].nbytes)
     for pixels in pictures:
         one.put(pixels)  # never blocks
-    assert 58 <= one.spool.queued <= 60
-    assert 48 <= one.spool.spilled <= 50
-    assert one.spool.memory_bytes <= 10 * pictures[0].nbytes
-    assert one.spool.spilled_bytes == one.spool.spilled * pictures[0].nbytes
+    assert 58 <= one.queue.queued <= 60
+    assert 48 <= one.queue.spilled <= 50
+    assert one.queue.memory_bytes <= 10 * pictures[0].nbytes
+    assert one.queue.spilled_bytes == one.queue.spilled * pictures[0].nbytes
     gate.set()
     one.finish(60)
-    assert (one.spool.queued, one.spool.spilled, one.spool.memory_bytes) == (0, 0, 0)
+    assert (one.queue.queued, one.queue.spilled, one.queue.memory_bytes) == (0, 0, 0)
     error = np.abs(decode(tmp_path / "a.mp4").astype(int) - pictures).mean(axis=(1, 2, 3))
     assert error.max() < 5
 
 
 def test_what_is_safe_in_the_video_leaves_the_spool(tmp_path):
     big = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), np.uint8)
-    one = tape(tmp_path / "a.mp4", size=(1024, 1024))
+    one = track(tmp_path / "a.mp4", size=(1024, 1024))
     for _ in range(9):  # 3 MB each, two to a segment
         one.put(big)
     one.end()
     one._thread.join()
-    assert len(list(tmp_path.glob("*.spool-*"))) == 5
+    assert len(list(tmp_path.glob("*.queue-*"))) == 5
     one.sync()
-    assert len(list(tmp_path.glob("*.spool-*"))) == 1
+    assert len(list(tmp_path.glob("*.queue-*"))) == 1
     one.finish(9)
 
 
@@ -145,7 +145,7 @@ def test_an_encoder_error_is_raised_and_never_blocks(tmp_path, monkeypatch):
         raise RuntimeError("encoder fell over")
 
     monkeypatch.setattr(Encoder, "encode", broken)
-    one = tape(tmp_path / "a.mp4")
+    one = track(tmp_path / "a.mp4")
     one.put(picture(0, 32, 32))
     one._thread.join(10)
     with pytest.raises(VideoError, match=r"a\.mp4 failed: encoder fell over"):
@@ -156,11 +156,11 @@ def test_an_encoder_error_is_raised_and_never_blocks(tmp_path, monkeypatch):
 
 
 def test_a_picture_missing_from_the_file_is_noticed(tmp_path, monkeypatch):
-    add = Reel.add
+    add = AppendableMp4.add
     monkeypatch.setattr(
-        Reel, "add", lambda self, samples: add(self, samples[:1] * (self.pictures != 2))
+        AppendableMp4, "add", lambda self, samples: add(self, samples[:1] * (self.pictures != 2))
     )
-    one = tape(tmp_path / "a.mp4")
+    one = track(tmp_path / "a.mp4")
     for i in range(4):
         one.put(picture(i, 32, 32))
     with pytest.raises(VideoError, match="4 rows, 4 pictures went in, 2 are in the file"):
@@ -177,7 +177,7 @@ def test_an_encoder_that_skips_a_picture_is_noticed():
 
 
 def test_after_the_end_nothing_more_goes_in(tmp_path):
-    one = tape(tmp_path / "a.mp4")
+    one = track(tmp_path / "a.mp4")
     one.put(picture(0, 32, 32))
     assert one.finish(1)["count"] == one.finish(1)["count"] == 1
     with pytest.raises(VideoError, match="closed"):
@@ -206,7 +206,7 @@ def test_a_file_is_cut_and_closed_at_any_picture(tmp_path, codec, kept):
     whole = decode(path)
     with path.open("ab") as file:
         file.write(b"half a sample")
-    film = Reel(path, Format(64, 96, 30, codec), kept)
+    film = AppendableMp4(path, Format(64, 96, 30, codec), kept)
     film.close()
     assert frame_count(path) == kept
     assert np.array_equal(decode(path), whole[:kept])
@@ -222,7 +222,7 @@ def test_a_damaged_sample_ends_what_is_whole(tmp_path):
     path.write_bytes(content)
     assert len(appendable_mp4.whole(path).sizes) == 5
     with pytest.raises(VideoError, match="5 whole pictures, not 6"):
-        Reel(path, Format(48, 64, 30), 6)
+        AppendableMp4(path, Format(48, 64, 30), 6)
     appendable_mp4.index_path(path).write_bytes(b"\1\0\0\0")
     with pytest.raises(VideoError, match="no sample description"):
         appendable_mp4.whole(path)
@@ -240,10 +240,10 @@ def test_a_video_that_cannot_be_read(tmp_path, content):
 
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux scheduling calls")
 def test_av1_leaves_the_scheduler_alone(tmp_path):
-    one = tape(tmp_path / "a.mp4", (64, 64), "libsvtav1", 30)
+    one = track(tmp_path / "a.mp4", (64, 64), "libsvtav1", 30)
     for i in range(3):
         one.put(picture(i, 64, 64))
-    while one.spool.queued:  # until the encoder is open and has taken all of it
+    while one.queue.queued:  # until the encoder is open and has taken all of it
         threading.Event().wait(0.005)
     during = {video._scheduling(thread) for thread in video._threads()} - {None}
     one.finish(3)
@@ -253,15 +253,15 @@ def test_av1_leaves_the_scheduler_alone(tmp_path):
 @pytest.mark.parametrize("end", ["finish", "abort"])
 @pytest.mark.parametrize("pictures", [0, 3])
 def test_a_disk_full_at_the_very_end_does_not_hang(tmp_path, monkeypatch, end, pictures):
-    add = Reel.add
+    add = AppendableMp4.add
 
     def full_at_the_end(self, samples):
         if self.pictures >= pictures:
             raise OSError(28, "No space left on device")
         add(self, samples)
 
-    monkeypatch.setattr(Reel, "add", full_at_the_end)
-    one = tape(tmp_path / "a.mp4")
+    monkeypatch.setattr(AppendableMp4, "add", full_at_the_end)
+    one = track(tmp_path / "a.mp4")
     for number in range(pictures):
         one.put(picture(number, 32, 32))
     if end == "abort":

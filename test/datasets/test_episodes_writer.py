@@ -17,7 +17,7 @@ from armlet.datasets import (
     DatasetWriter,
     DiskError,
     FrameError,
-    HoleError,
+    GapError,
     VideoError,
     check,
 )
@@ -149,7 +149,7 @@ def test_a_hole_is_the_recorders_to_decide(tmp_path):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
-        with pytest.raises(HoleError) as caught:
+        with pytest.raises(GapError) as caught:
             writer.add_frame(frame(4))
         assert caught.value.missing == 3
         assert caught.value.found_ns == frame(4).stamp_ns
@@ -170,7 +170,7 @@ def test_half_a_period_of_jitter_is_no_hole(tmp_path, shift_ns, fits):
         if fits:
             writer.add_frame(late)
         else:
-            with pytest.raises(HoleError, match="1 frame"):
+            with pytest.raises(GapError, match="1 frame"):
                 writer.add_frame(late)
 
 
@@ -311,7 +311,7 @@ def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path, monkeypatch):
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
         with monkeypatch.context() as patch:
-            patch.setattr(writer._take._tapes["wrist"].spool, "put", _no_space)
+            patch.setattr(writer._take._tracks["wrist"].queue, "put", _no_space)
             with pytest.raises(OSError, match="No space"):
                 writer.add_frame(frame(1))
         with pytest.raises(VideoError, match="discard"):
@@ -348,13 +348,13 @@ def test_an_episode_is_discarded_though_the_disk_is_full(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
-        tapes = list(writer._take._tapes.values())
+        tracks = list(writer._take._tracks.values())
         with monkeypatch.context() as patch:
             patch.setattr(atomic_files, "append", _no_space)
             patch.setattr(atomic_files, "flush", _no_space)
             writer.discard_episode()
         assert not writer.recording
-        assert not any(tape._thread.is_alive() for tape in tapes)
+        assert not any(track._thread.is_alive() for track in tracks)
         record(writer, 2)
     assert check(tmp_path / "set") == []
 

@@ -480,7 +480,7 @@ def test_case_22_statistics_without_a_count_are_one_error_with_its_cure(tmp_path
     errors = [f for f in review(root, videos=False).findings if f.severity == "error"]
     assert len(errors) == 1
     assert "no count stored" in errors[0].found
-    assert "stats --write" in errors[0].mend
+    assert "stats --write" in errors[0].fix
 
 
 @pytest.mark.parametrize("name", ["lfs_pointer_data", "lfs_pointer_video"])
@@ -512,7 +512,7 @@ def test_case_36_pictures_behind_the_last_row_are_a_warning_with_episode_and_cou
     found = [f for f in review(root, videos=False).findings if "follow the last row" in f.found]
     assert found
     assert all("15 pictures follow the last row of episode 0" in f.found for f in found)
-    assert all(f.severity == "warning" and f"dataset {verb}" in f.mend for f in found)
+    assert all(f.severity == "warning" and f"dataset {verb}" in f.fix for f in found)
     assert repair(root, yes=False) == []
     if verb == "convert":  # the other set's videos have one key picture for two episodes
         convert(root, tmp_path / "out", "v3.0")
@@ -523,7 +523,7 @@ def test_case_37_check_names_the_command_that_helps(tmp_path):
     root = case("37-*/names_null_no_image_stats", tmp_path)
     errors = [f for f in review(root, videos=False).findings if f.severity == "error"]
     assert len(errors) == 2
-    assert all("armlet dataset stats --write" in f.mend for f in errors)
+    assert all("armlet dataset stats --write" in f.fix for f in errors)
     assert repair(root, yes=False) == []
 
 

@@ -106,7 +106,7 @@ def test_a_real_recording(tmp_path):
     told = {(f.check, f.where) for f in result.findings}
     assert {("std", f"observation.images.{name}") for name in ("top", "front")} < told
     assert {f.check for f in result.findings} == {"std", "structure"}  # its videos are absent
-    assert all("dataset stats --write" in f.mend for f in result.findings if f.check == "std")
+    assert all("dataset stats --write" in f.fix for f in result.findings if f.check == "std")
 
 
 def copied(action, state, *_):

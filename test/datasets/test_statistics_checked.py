@@ -166,7 +166,7 @@ def test_picture_statistics_of_bytes_are_an_error(root, names):
     there = stored(root)[key]
     edit(root, key, **{name: (255 * np.array(there[name])).tolist() for name in names})
     (error,) = [f for f in review(root, videos=False).findings if f.severity == "error"]
-    assert "pictures in 0..255" in error.found and "stats --write" in error.mend
+    assert "pictures in 0..255" in error.found and "stats --write" in error.fix
 
 
 def test_v21_without_statistics_is_an_error(tmp_path):

@@ -267,7 +267,7 @@ def test_servos_can_be_exchanged(program: Program, emulated: EmulatedBus) -> Non
     emulated.connect([second, *others])
     assert program.ask(ping(1), ping(2), bytes_due=6) == status(2)
     emulated.connect([first])
-    assert first.peek(GOAL_POSITION) == 2047, "it has started up anew"
+    assert first.peek(GOAL_POSITION) == 2047, "it has started up again"
 
 
 def test_a_new_id_answers_from_the_next_instruction_on(

@@ -12,7 +12,7 @@ import pytest
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import Bus
 from armlet.motors.feetech.registers import TORQUE_ENABLE
-from armlet.motors.torque_watchdog import Guardian, cut_torque
+from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 from armlet.motors.watchdog_keeper import TorqueWatchdog
 
 DRIVER = """
@@ -94,7 +94,7 @@ def test_both_halves_killed_it_is_started_again_and_acts(emulated, driver):
 
 def test_a_restart_keeps_what_it_was_told(emulated):
     said = []
-    with Guardian(emulated.port, 1_000_000, (1, 2)) as plain:
+    with WatchdogProcess(emulated.port, 1_000_000, (1, 2)) as plain:
         plain.released()
     watchdog = TorqueWatchdog(emulated.port, 1_000_000, (1, 2), said.append)
     watchdog.released()
@@ -107,7 +107,7 @@ def test_a_restart_keeps_what_it_was_told(emulated):
 
 def test_a_driver_that_ends_does_not_wait_for_a_cable_and_the_watchdog_does(emulated):
     """At c8b7d8f it gave up after 10 s, and torque stayed on for good."""
-    watchdog = Guardian(emulated.port, 1_000_000, (1, 2))
+    watchdog = WatchdogProcess(emulated.port, 1_000_000, (1, 2))
     emulated.hang_up()
     begun_s = time.monotonic()
     watchdog.close()

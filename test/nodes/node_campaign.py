@@ -275,7 +275,7 @@ class NodeRun:
         begun_s = time.monotonic()
         self._process.kill()
         self._process.wait(10)
-        self._await("the guardian to cut torque", lambda: not any(self._torque()), GUARDIAN_S)
+        self._await("the watchdog to cut torque", lambda: not any(self._torque()), GUARDIAN_S)
         self.seen.measured["guarded_s"] = self._released_after_s(begun_s, GUARDIAN_S)
 
     def _end_by_unplug(self):
@@ -328,7 +328,7 @@ class NodeRun:
             self.seen.violate("goals", "it moves though nobody commands")
 
     def _await_following(self, topic):
-        """Armed anew if need be: a busy computer may keep the emulated servos from answering."""
+        """Armed again if need be: a busy computer may keep the emulated servos from answering."""
         deadline = time.monotonic() + 30
         while topic not in self.seen.status and time.monotonic() < deadline:
             self._arm()

@@ -76,7 +76,7 @@ class PaintedStreams:
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
-    def mend(self):
+    def fix(self):
         """No faults any more."""
         self.silent, self.frozen, self.off_ns = set(), False, 0
         self.mangle = lambda data: data

@@ -162,7 +162,7 @@ class Bench:
     @contextmanager
     def episode(self):
         """A recording in which something happens; yields the list of its episodes' numbers."""
-        self.streams.mend()
+        self.streams.fix()
         first = len(Dataset(self.root).episodes) if (self.root / "meta").exists() else 0
         self.start()
         self.frames(8)
@@ -281,14 +281,14 @@ def test_a_camera_pulled_out_and_put_back(bench):
 
 
 def test_a_camera_that_comes_and_goes_ends_the_recording(bench):
-    bench.streams.mend()
+    bench.streams.fix()
     bench.start("strict")
     bench.frames(8)
     bench.from_now_on()
     for _ in range(2):
         bench.streams.silent = {"wrist"}
         bench.pictures(10)
-        bench.streams.mend()
+        bench.streams.fix()
         bench.frames(8)
     bench.says(strict=r"gap 2 in one recording, more than max_gaps")
     with pytest.raises(DemoError, match="gap 2 in one recording"):
@@ -319,7 +319,7 @@ def test_a_camera_of_another_size_after_it_came_back(bench):
         bench.streams.mangle = lambda data: jpeg.encode(paint(64, 64, 1))
         bench.pictures(10)
         bench.says(wrist="picture of 64x64, but this camera began with 128x96")
-        bench.streams.mend()
+        bench.streams.fix()
         bench.frames(5)
     assert len(numbers) >= 3
     assert bench.ledger(numbers, "wrist")["refused"] > 0
@@ -333,12 +333,12 @@ def test_half_written_and_torn_pictures(bench):
         bench.streams.mangle = holed
         bench.pictures(10)
         bench.frames(6)
-        bench.streams.mend()
+        bench.streams.fix()
         bench.frames(3)
         bench.streams.mangle = lambda data: data[: len(data) // 2]
         bench.pictures(10)
         bench.says(wrist="torn picture of")
-        bench.streams.mend()
+        bench.streams.fix()
         bench.frames(5)
     assert len(numbers) >= 2
     damaged = [Dataset(bench.root).damaged(number) for number in numbers]
@@ -350,7 +350,7 @@ def test_joints_that_stall(bench):
     with bench.episode() as numbers:
         bench.streams.silent = {"state", "action"}
         bench.says(state="stalled", recorder="no whole frame came")
-        bench.streams.mend()
+        bench.streams.fix()
         bench.frames(5)
     assert len(numbers) >= 2
     assert bench.ledger(numbers, "state")["stale"] > 5
@@ -362,7 +362,7 @@ def test_a_clock_that_is_set(bench, off_s):
         bench.streams.off_ns = round(off_s * 1e9)
         bench.pictures(10)
         bench.says(wrist="is not the time on this node's clock", recorder="trouble with")
-        bench.streams.mend()
+        bench.streams.fix()
         bench.frames(5)
     assert len(numbers) >= 2
     assert bench.ledger(numbers, "wrist")["refused"] > 0
@@ -408,7 +408,7 @@ def test_a_disk_that_fills(bench, small_disk):
         pytest.skip("a small tmpfs cannot be mounted here")
     root, ballast = small_disk / "small", small_disk / "ballast"
     fill(small_disk, 100 * MB)
-    bench.streams.mend()
+    bench.streams.fix()
     bench.frames(5)
     with pytest.raises(DemoError, match=r"disk short: 10\d MB free at .*, \d+ MB needed"):
         bench.start_once("small")

@@ -130,6 +130,6 @@ def test_stop_cuts_torque_and_set_torque_arms_again(bench, bus):
     count = bus.seen.count("applied_joint_commands")
     states = bus.seen.count("joint_states")
     bus.wait("states go on", lambda: bus.seen.count("joint_states") > states + 20)
-    assert bus.seen.count("applied_joint_commands") == count, "nothing is sent while limp"
+    assert bus.seen.count("applied_joint_commands") == count, "nothing is sent while torque_off"
     bus.director.set("servo_bus/set_torque", True)
     assert torque(bench) == [1] * 6

@@ -2,7 +2,7 @@
 
 Each is made by changing one thing of a world in which everything fits, and each must be refused by
 the check that the policy node runs before it publishes anything; the refusal names the item, what
-was expected, what was found and how to mend it. What cannot be known must be said to be unknown.
+was expected, what was found and how to fix it. What cannot be known must be said to be unknown.
 """
 
 import dataclasses
@@ -690,7 +690,7 @@ def test_a_corruption_is_refused_in_words_that_help(name, world):
     assert lines, f"no line about {item!r}:\n{report.text()}"
     assert any(re.search(says, str(verdict)) for verdict in lines), report.text()
     for verdict in report.wrong:
-        assert verdict.item and verdict.mend and str(verdict.expected) and str(verdict.found)
+        assert verdict.item and verdict.fix and str(verdict.expected) and str(verdict.found)
         assert str(verdict) in report.text()
 
 

@@ -16,7 +16,7 @@ from .source import Picture, StampedBy
 # A rate is judged over this long, refusals are told for this long after the last one.
 _RATE_WINDOW_S = 2.0
 _TELL_S = 10.0
-# Without an acceptable picture for this long, though some come, the camera must be set up anew.
+# Without an acceptable picture for this long, though some come, the camera must be set up again.
 _UNUSABLE_S = 2.0
 _FROZEN_COUNT = 5
 # A few bytes spread over a picture tell most pictures apart.

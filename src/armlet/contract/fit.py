@@ -1,4 +1,4 @@
-"""Does a contract fit another? Line by line, with what was expected, found, and how to mend it."""
+"""Does a contract fit another? Line by line, with what was expected, found, and how to fix it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Verdict:
     item: str
     expected: object
     found: object
-    mend: str
+    fix: str
     judged: Standing | None = None
     because: str = ""
 
@@ -51,14 +51,14 @@ class Verdict:
         return self.standing is not Standing.WRONG
 
     def to_json(self) -> dict[str, Any]:
-        """For programs: item, expected, found, verdict, because, mend; values as texts."""
+        """For programs: item, expected, found, verdict, because, fix; values as texts."""
         return {
             "item": self.item,
             "expected": None if self.expected is None else _said(self.expected),
             "found": _said(self.found),
             "verdict": str(self.standing).lower(),
             "because": self.because,
-            "mend": "" if self.standing is Standing.OK else self.mend,
+            "fix": "" if self.standing is Standing.OK else self.fix,
         }
 
     def __str__(self) -> str:
@@ -66,8 +66,8 @@ class Verdict:
         if self.standing is Standing.OK:
             return f"ok    {self.item}: {_said(self.found)}{reason}"
         expected = "not stated" if self.expected is None else f"expected {_said(self.expected)}"
-        mend = f"; {self.mend}" if self.mend else ""
-        return f"{self.standing:5} {self.item}: {expected}, found {_said(self.found)}{reason}{mend}"
+        fix = f"; {self.fix}" if self.fix else ""
+        return f"{self.standing:5} {self.item}: {expected}, found {_said(self.found)}{reason}{fix}"
 
 
 def _said(value: object) -> str:
@@ -102,7 +102,7 @@ def fit(
     shown as what moved, and accepted up to a tolerance (degrees of the joint), where both state
     their values.
     """
-    verdicts = [Verdict(item, get(expected), get(found), mend) for item, get, mend in _ITEMS]
+    verdicts = [Verdict(item, get(expected), get(found), fix) for item, get, fix in _ITEMS]
     verdicts.append(calibration_verdict(expected, found, calibration_tolerance_deg))
     return (
         verdicts + _units(expected, found) + _cameras(expected, found) + _alignment(expected, found)
@@ -129,10 +129,10 @@ def _units(expected: Contract, found: Contract) -> list[Verdict]:
 def calibration_verdict(expected: Contract, found: Contract, tolerance_deg: float = 0.0) -> Verdict:
     """The calibration's line: what moved, by how much, and whether that is accepted."""
     before, now = expected.calibration, found.calibration
-    mend = "use the calibration file of the recording, or record again with this one"
+    fix = "use the calibration file of the recording, or record again with this one"
     ticks = expected.calibration_ticks, found.calibration_ticks
     if before is None or before == now or ticks[0] is None or ticks[1] is None:
-        return Verdict("calibration", before, now, mend)
+        return Verdict("calibration", before, now, fix)
     changes = moved(ticks[0], ticks[1])
     said = "; ".join(map(str, changes)) or "the same values in another order"
     if changes and accepted(changes, tolerance_deg):
@@ -141,8 +141,8 @@ def calibration_verdict(expected: Contract, found: Contract, tolerance_deg: floa
     worst = changes[0].degrees if changes else None
     if worst is not None:
         least = math.ceil(worst * 100) / 100
-        mend += f", or accept it: calibration_tolerance_deg {least:.2f}"
-    return Verdict("calibration", "the recording's", f"another: {said}", mend, Standing.WRONG)
+        fix += f", or accept it: calibration_tolerance_deg {least:.2f}"
+    return Verdict("calibration", "the recording's", f"another: {said}", fix, Standing.WRONG)
 
 
 def _cameras(expected: Contract, found: Contract) -> list[Verdict]:

@@ -14,7 +14,7 @@ from armlet.robots.joints import is_gripper
 from armlet.robots.units import Vector, limits_radians, own_converter
 
 from .feedback import Feedback, JointSample, JointTelemetry
-from .plausibility import Readings
+from .plausibility import JointReadings
 from .servos import ATTEMPTS, Servos
 from .servos import ArmError as ArmError
 from .servos import TorqueUnproven as TorqueUnproven
@@ -104,7 +104,7 @@ class Arm:
         self._converter = own_converter(calibration)
         self._own_port = bus.port
         self._ids = [joint.id for joint in calibration.values()]
-        self._readings = Readings(self._ids, self._converter)
+        self._readings = JointReadings(self._ids, self._converter)
         self._errors_known = False
 
     @property
@@ -269,7 +269,7 @@ class Arm:
 
         until is the time.monotonic() up to which servos that did not answer are asked again.
         Returns the reading, None if no joint is any fresher by it, and what was sent, rounded to
-        whole ticks. See `Readings` for what is not believed at once.
+        whole ticks. See `JointReadings` for what is not believed at once.
         """
         registers = _FULL if feedback == "full" else _STATE
         if goal is None:
@@ -352,7 +352,7 @@ class Arm:
         return goal
 
     def _settled_position(self) -> Vector:
-        """Positions (n,) with every joint read anew, and twice."""
+        """Positions (n,) with every joint read again, and twice."""
         self._readings.forget()
         seen = np.zeros(len(self.joints), np.bool_)
         for _ in range(ATTEMPTS + 1):

@@ -23,7 +23,7 @@ from .arm import Arm
 from .commands import Commands
 from .feedback import Feedback, JointSample, JointTelemetry, Mask
 from .guard import Guard
-from .maintenance import Upkeep
+from .maintenance import Maintenance
 from .protection import Protection, ProtectionSettings
 from .servos import ArmError, TorqueUnproven
 from .setpoint import Setpoint
@@ -172,7 +172,7 @@ class Control:
         self._trajectory: Trajectory | None = None
         self._ramping = False
         self._how = ""
-        self._upkeep = Upkeep(arm, self.protection, self._wanted, clock())
+        self._upkeep = Maintenance(arm, self.protection, self._wanted, clock())
 
     # --- what it is doing -------------------------------------------------------------------
 
@@ -413,7 +413,7 @@ class Control:
         return [list(names).index(joint) for joint in self.arm.joints]
 
     def _ignore(self, named: Mask) -> None:
-        if not self.protection.quiet and (named & self.protection.limp).any():
+        if not self.protection.quiet and (named & self.protection.torque_off).any():
             self.counts.ignored += 1
 
     # --- the cycle --------------------------------------------------------------------------
@@ -466,8 +466,8 @@ class Control:
         if self._ramping:
             share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
         goal = setpoint.step(target, elapsed, share)
-        if not quiet and self._sample is not None and self.protection.limp.any():
-            setpoint.stand(self._sample.position, self.protection.limp)
+        if not quiet and self._sample is not None and self.protection.torque_off.any():
+            setpoint.stand(self._sample.position, self.protection.torque_off)
             goal = setpoint.position
         if self._ramping:
             left = np.abs(self.guard.inside(target) - goal).max()
@@ -476,8 +476,8 @@ class Control:
 
     def _restrained(self, target: Vector) -> Vector:
         target = self.protection.restrain(target)
-        if self._sample is not None and self.protection.limp.any():
-            target = np.where(self.protection.limp, self._sample.position, target)
+        if self._sample is not None and self.protection.torque_off.any():
+            target = np.where(self.protection.torque_off, self._sample.position, target)
         if self.state is State.HOLD:
             self._held = target
         return target

@@ -19,7 +19,7 @@ _CUT_OUT = ErrorBit.OVERLOAD | ErrorBit.CURRENT | ErrorBit.TEMPERATURE
 """Errors on which a servo may take its own torque off (Unloading_Condition)."""
 
 
-class Upkeep:
+class Maintenance:
     """Treats servos that need it, and reads the others' telemetry in turn.
 
     Args:
@@ -111,8 +111,8 @@ class Upkeep:
         return self._powerless(joint, told, armed) or self._protection.is_alarming(told)
 
     def _powerless(self, joint: str, told: JointTelemetry, armed: bool) -> bool:
-        limp = self._protection.limp[self._arm.joints.index(joint)]
-        return armed and not told.torque_enabled and not limp
+        torque_off = self._protection.torque_off[self._arm.joints.index(joint)]
+        return armed and not told.torque_enabled and not torque_off
 
     def _take(self, joint: str, told: JointTelemetry, armed: bool, now_s: float) -> str | None:
         self._protection.note_telemetry(joint, told, now_s)

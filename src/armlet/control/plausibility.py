@@ -41,7 +41,7 @@ class _State(NamedTuple):
         )
 
 
-class Readings:
+class JointReadings:
     """The joints' last values, from replies to one sync_read after the other.
 
     A checksum of eight bits lets one in 256 badly damaged replies pass. So a reading that a joint

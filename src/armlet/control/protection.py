@@ -47,7 +47,7 @@ class JointPolicy:
     relax: the torque limit is lowered and the goal goes no further than where the joint stands, in
     the direction it was pushing, plus relaxed_push_rad; so commands that lead away are followed. A
     latched overload is recovered. Undone once the condition is gone and no command pushes.
-    release: torque off; commands for the joint are ignored until the arm is armed anew.
+    release: torque off; commands for the joint are ignored until the arm is armed again.
     """
 
     overload: Action = Action.RELAX
@@ -188,7 +188,7 @@ class Protection:
     Attributes:
         joints: each joint's condition and mode, by name.
         events: the last things that happened.
-        limp: joints (n,) that carry no torque, by a release or for a moment of recovery.
+        torque_off: joints (n,) that carry no torque, by a release or for a moment of recovery.
         quiet: whether nothing is wrong, nothing limited and nothing to be done.
     """
 
@@ -201,7 +201,7 @@ class Protection:
         self.settings = settings
         self.joints = {joint: JointCare() for joint in joints}
         self.events: deque[ProtectionEvent] = deque(maxlen=_EVENTS_KEPT)
-        self.limp = np.zeros(len(joints), np.bool_)
+        self.torque_off = np.zeros(len(joints), np.bool_)
         self.quiet = True
         self._index = {joint: i for i, joint in enumerate(joints)}
         self._low = np.full(len(joints), -np.inf)
@@ -209,7 +209,7 @@ class Protection:
         self._pressing = np.zeros(len(joints), np.bool_)
 
     def reset(self) -> None:
-        """The arm is armed anew, or not at all: every joint is free, nothing is held back."""
+        """The arm is armed again, or not at all: every joint is free, nothing is held back."""
         for joint, care in self.joints.items():
             care.recoveries.clear()
             self.free(joint)
@@ -293,8 +293,8 @@ class Protection:
                 return None
             return Remedy(joint, Treatment.RELAX, self._describe(relaxing[0], care))
         # Limp: a recovery was broken off and has to be finished.
-        limp = bool(self.limp[self._index[joint]])
-        if Condition.OVERLOAD in relaxing or (limp and not relaxing):
+        torque_off = bool(self.torque_off[self._index[joint]])
+        if Condition.OVERLOAD in relaxing or (torque_off and not relaxing):
             return self._recovery(joint, care, now_s)
         well = not relaxing and now_s - care.well_since_s >= self.settings.recover_s
         if well and not self._pressing[self._index[joint]]:
@@ -325,13 +325,13 @@ class Protection:
                 self._say(remedy.joint, f"relaxed: {remedy.reason}", now_s)
             case Treatment.RECOVER:
                 care.counts.recovered += 1
-                self.set_limp(remedy.joint, False)
+                self.set_torque_off(remedy.joint, False)
                 self._say(remedy.joint, "recovered from overload", now_s)
             case Treatment.RELEASE:
                 care.mode, care.reason = Mode.RELEASED, remedy.reason
                 care.counts.released += 1
                 self._unleash(remedy.joint)
-                self.set_limp(remedy.joint, True)
+                self.set_torque_off(remedy.joint, True)
                 self._say(remedy.joint, f"released: {remedy.reason}", now_s)
             case Treatment.RESTORE:
                 self.free(remedy.joint)
@@ -350,7 +350,7 @@ class Protection:
     def cut_out(self, joint: str, now_s: float) -> None:
         """A servo was found to have taken its own torque off, because of its errors."""
         care = self.joints[joint]
-        self.set_limp(joint, True)
+        self.set_torque_off(joint, True)
         overloaded = Condition.OVERLOAD in care.conditions
         if overloaded and self.settings.policy(joint).overload is Action.RELAX:
             return  # It will be recovered.
@@ -374,9 +374,9 @@ class Protection:
         self._pressing = np.abs(allowed - target) > _PUSHING_RAD
         return allowed
 
-    def set_limp(self, joint: str, limp: bool) -> None:
+    def set_torque_off(self, joint: str, torque_off: bool) -> None:
         """Whether a joint carries no torque now."""
-        self.limp[self._index[joint]] = limp
+        self.torque_off[self._index[joint]] = torque_off
         self._settle()
 
     def free(self, joint: str) -> None:
@@ -384,14 +384,14 @@ class Protection:
         care = self.joints[joint]
         care.mode, care.reason, care.trouble = Mode.NORMAL, "", ""
         self._unleash(joint)
-        self.set_limp(joint, False)
+        self.set_torque_off(joint, False)
 
     def _unleash(self, joint: str) -> None:
         i = self._index[joint]
         self._low[i], self._high[i], self._pressing[i] = -np.inf, np.inf, False
 
     def _settle(self) -> None:
-        self.quiet = not self.limp.any() and not any(
+        self.quiet = not self.torque_off.any() and not any(
             care.conditions or care.mode is not Mode.NORMAL for care in self.joints.values()
         )
 

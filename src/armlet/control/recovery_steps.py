@@ -16,7 +16,7 @@ Steps = Iterator[None]
 
 _TRIES = 12
 _SAME_TICKS = 8
-"""How far the goal may be from where a limp joint stands when its torque comes back: it sags."""
+"""How far the goal may be from where a sagging joint stands when its torque comes back."""
 
 
 def treat(
@@ -64,10 +64,11 @@ def _recover(
 ) -> Steps:
     """Torque off, goal where the joint stands, torque on: clears a latched overload.
 
-    The control cycle sends a limp joint's own position as its goal; here that is waited for.
+    The control cycle sends the position of a joint without torque as its goal; here that is
+    waited for.
     """
     yield from _set(servos, joint, "Torque_Enable", 0)
-    protection.set_limp(joint, True)
+    protection.set_torque_off(joint, True)
     yield
     for _ in range(_TRIES):
         told = servos.ask(joint, ["Goal_Position", "Present_Position"])

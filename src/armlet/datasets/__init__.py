@@ -4,7 +4,7 @@ from .check.integrity import check as check
 from .format.errors import DatasetError as DatasetError
 from .format.errors import DiskError as DiskError
 from .format.errors import FrameError as FrameError
-from .format.errors import HoleError as HoleError
+from .format.errors import GapError as GapError
 from .format.errors import VideoError as VideoError
 from .reader import Dataset as Dataset
 from .reader import EpisodeData as EpisodeData

@@ -44,7 +44,7 @@ _WATCHING = b"watching\n"
 _DONE = b"done"
 
 
-class Guardian:
+class WatchdogProcess:
     """A running torque watchdog, seen from the driver. Leaving it without `released` has it act.
 
     Its processes outlive the driver, and the signals that end one. Whoever forks the driver without

@@ -7,13 +7,13 @@ import select
 import threading
 from collections.abc import Callable, Sequence
 
-from armlet.motors.torque_watchdog import Guardian
+from armlet.motors.torque_watchdog import WatchdogProcess
 
 _AGAIN_S = 1.0
 
 
 class TorqueWatchdog:
-    """A `Guardian` that is replaced when either of its processes ends. Safe to use from threads.
+    """A `WatchdogProcess`, replaced when either of its processes ends. Safe to use from threads.
 
     Args:
         port: serial device of the bus.
@@ -43,7 +43,7 @@ class TorqueWatchdog:
         self._running = threading.Condition(self._lock)
         self._ending = threading.Event()
         self._wake, self._waker = os.pipe()
-        self._guardian = Guardian(port, baudrate, ids)
+        self._guardian = WatchdogProcess(port, baudrate, ids)
         self._thread = threading.Thread(target=self._keep, name="torque watchdog", daemon=True)
         self._thread.start()
 
@@ -81,7 +81,7 @@ class TorqueWatchdog:
             self._guardian.moved(port)
 
     def close(self) -> None:
-        """As `Guardian.close`."""
+        """As `WatchdogProcess.close`."""
         if not self._ending.is_set():
             self._ending.set()
             os.write(self._waker, b"x")
@@ -103,7 +103,7 @@ class TorqueWatchdog:
 
     def _replace(self) -> None:
         self._report("the torque watchdog has died and is started again")
-        new = Guardian(self._port, self._baudrate, self._ids)
+        new = WatchdogProcess(self._port, self._baudrate, self._ids)
         with self._running:
             old, self._guardian = self._guardian, new
             new.moved(self._port)

@@ -182,7 +182,7 @@ class AlignerNode(ArmletNode):
     def _subscribe(self, source: Source, aligner: Aligner) -> None:
         def on_misfit(event: QoSRequestedIncompatibleQoSInfo) -> None:
             for said in misfits(self, source.topic, source.kind, source.qos):
-                self.get_logger().error(f"{source.config.name}: {said}; {_mend(source)}")
+                self.get_logger().error(f"{source.config.name}: {said}; {_fix(source)}")
 
         self._subscriptions_here.append(
             self.create_subscription(
@@ -356,8 +356,8 @@ class AlignerNode(ArmletNode):
         if self.clock.seconds() - refused_s < max(1.0, health.silent_s):
             return f"; what comes is refused: {refusal}"
         why = why_silent(self, source.topic, source.kind, source.qos)
-        mend = _mend(source) if "best effort" in why else ""
-        return f"; {why}; {mend}".rstrip("; ")
+        fix = _fix(source) if "best effort" in why else ""
+        return f"; {why}; {fix}".rstrip("; ")
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         if not self._active:
@@ -453,7 +453,7 @@ class AlignerNode(ArmletNode):
         return diagnostic(f"{self.label}: {name}", level, "; ".join(said), values)
 
 
-def _mend(source: Source) -> str:
+def _fix(source: Source) -> str:
     name = source.config.name.partition(".")[0]
     return f"set {name}.reliable to false, or have it publish reliably"
 

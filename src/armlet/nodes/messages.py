@@ -29,7 +29,7 @@ _SECOND_NS = 1_000_000_000
 _LATEST_NS = 2**63
 _LONGEST_LABEL = 1 << 16
 
-# json.dumps makes an encoder anew for whoever wants other separators.
+# json.dumps makes an encoder again for whoever wants other separators.
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 

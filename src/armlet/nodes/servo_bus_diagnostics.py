@@ -84,7 +84,7 @@ def bus_status(
     An arm that is to be driven and does not hold is never OK: people must see it before it drops.
     """
     arm, level, summary = control.arm, DiagnosticStatus.OK, control.summary()
-    if follower and (control.state is State.UNARMED or control.protection.limp.any()):
+    if follower and (control.state is State.UNARMED or control.protection.torque_off.any()):
         level = DiagnosticStatus.WARN
     if arm.warnings or unguarded:
         level = DiagnosticStatus.WARN

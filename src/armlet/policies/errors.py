@@ -15,11 +15,11 @@ class CheckpointError(ValueError):
 
     @classmethod
     def found(
-        cls, where: object, what: str, *, expected: object, found: object, mend: str
+        cls, where: object, what: str, *, expected: object, found: object, fix: str
     ) -> CheckpointError:
-        """One line: the file, what is wrong, what was expected and found, how to mend it."""
-        error = cls(f"{where}: {what}: expected {expected}, found {found}; {mend}")
-        error.verdict = Verdict(f"{where}: {what}", str(expected), str(found), mend)
+        """One line: the file, what is wrong, what was expected and found, how to fix it."""
+        error = cls(f"{where}: {what}: expected {expected}, found {found}; {fix}")
+        error.verdict = Verdict(f"{where}: {what}", str(expected), str(found), fix)
         return error
 
 

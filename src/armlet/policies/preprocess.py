@@ -154,7 +154,7 @@ class Preprocessor:
                 "normalization eps",
                 expected="a small positive number",
                 found=eps,
-                mend=f"LeRobot writes {EPSILON}",
+                fix=f"LeRobot writes {EPSILON}",
             )
         normalizers = {
             key: _normalizer(key, feature, modes, statistics, eps, where)
@@ -402,7 +402,7 @@ def _normalizer(
             f"normalization mode of {feature.type} ({key})",
             expected=f"one of {', '.join(MODES)}",
             found=mode,
-            mend="name the mode the policy was trained with",
+            fix="name the mode the policy was trained with",
         )
     found = statistics.get(key, {})
     missing = [name for name in _NEEDS[mode] if name not in found]
@@ -412,7 +412,7 @@ def _normalizer(
             f"statistics of {key} for {mode}",
             expected=", ".join(f"{key}.{name}" for name in _NEEDS[mode]),
             found=", ".join(sorted(found)) or f"none (features: {', '.join(sorted(statistics))})",
-            mend="LeRobot would pass the values on unnormalized, in silence: "
+            fix="LeRobot would pass the values on unnormalized, in silence: "
             "restore the statistics of the training data",
         )
     values = tuple(
@@ -433,7 +433,7 @@ def _statistic(name: str, value: ArrayLike, feature: Feature, where: object) -> 
             f"shape of {name}",
             expected=shape,
             found=array.shape,
-            mend="restore the statistics of the training data",
+            fix="restore the statistics of the training data",
         )
     if not np.isfinite(array).all():
         raise CheckpointError.found(
@@ -441,7 +441,7 @@ def _statistic(name: str, value: ArrayLike, feature: Feature, where: object) -> 
             f"values of {name}",
             expected="finite numbers",
             found=array.flatten().tolist(),
-            mend="recompute the statistics: LeRobot fills unset ones with infinity",
+            fix="recompute the statistics: LeRobot fills unset ones with infinity",
         )
     return torch.from_numpy(array)
 
@@ -459,7 +459,7 @@ def _check_possible(key: str, mode: str, values: tuple[Tensor, ...], where: obje
             f"statistics of {key}",
             expected="std >= 0" if mode == "MEAN_STD" else f"{names[0]} <= {names[1]}",
             found=[v.flatten().tolist() for v in values],
-            mend="recompute the statistics of the training data",
+            fix="recompute the statistics of the training data",
         )
 
 
@@ -470,5 +470,5 @@ def _check_picture_mean(key: str, mean: Tensor, where: object) -> None:
             f"values of {key}.mean",
             expected="0..1, the range of the pictures they normalize",
             found=mean.flatten().tolist(),
-            mend="these are statistics of 0..255 pictures: recompute them and train again",
+            fix="these are statistics of 0..255 pictures: recompute them and train again",
         )

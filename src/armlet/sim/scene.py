@@ -67,7 +67,7 @@ class Scene:
             return self._backgrounds[view]
 
     def _add_noise(self, picture: Picture) -> None:
-        """Grain from one large random field at a random place: drawing it anew would cost 20 ms."""
+        """Grain from one large random field at a random place: drawing all of it costs 20 ms."""
         height, width = picture.shape[:2]
         with self._lock:
             bank = self._noise_bank

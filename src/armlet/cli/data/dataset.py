@@ -1,4 +1,4 @@
-"""`armlet dataset`: look at a recorded dataset, check it, mend it, write it in another form."""
+"""`armlet dataset`: look at a recorded dataset, check it, fix it, write it in another form."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def run_compact(args: argparse.Namespace) -> int:
 
 
 def run_repair(args: argparse.Namespace) -> int:
-    """Mend, or without --yes say what would be done; 1 if it cannot be mended."""
+    """Fix, or without --yes say what would be done; 1 if it cannot be repaired."""
     from armlet.datasets import DatasetError
     from armlet.datasets.transform.repair import repair
 

@@ -30,7 +30,7 @@ from armlet.align import (
 )
 from armlet.camera import CameraError, jpeg, raw
 from armlet.contract import Camera, Contract, Stream
-from armlet.datasets.format.errors import DatasetError, HoleError
+from armlet.datasets.format.errors import DatasetError, GapError
 from armlet.datasets.record.episode import EpisodeFrame
 from armlet.datasets.record.writer import DatasetWriter, EpisodeSummary
 from armlet.datasets.transform.atomic_directory import new_dataset
@@ -385,7 +385,7 @@ class _Recording:
             self._begin(span)
         try:
             self._writer.add_frame(made)
-        except HoleError:
+        except GapError:
             if not self._setup.split_at_holes:
                 raise
             self.finish()

@@ -23,12 +23,12 @@ class Finding:
     check: str
     where: str
     found: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         said = printable(f"{place}{self.found}", 1000)
-        return f"{self.severity.upper():7} {said}; {printable(self.mend, 1000)}"
+        return f"{self.severity.upper():7} {said}; {printable(self.fix, 1000)}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a strict reviewer would say of a dataset: not whether it loads, but whether to train on it.
 
-`doctor.check` finds what contradicts itself; here the values are judged: units, motion, timing,
+`integrity.check` finds what contradicts itself; here the values are judged: units, motion, timing,
 pictures (`review_joints`, `review_pictures`), statistics. Thresholds are constants, each with its
 reason.
 """
@@ -114,7 +114,7 @@ def review(
 def _contract(root: Path) -> Contract | None:
     try:
         return load(layout.locate(root, layout.CONTRACT))
-    except (FileNotFoundError, ContractError):  # the latter is told by doctor.check
+    except (FileNotFoundError, ContractError):  # the latter is told by integrity.check
         return None
 
 
@@ -178,7 +178,7 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
     try:
         tasks = tables.read_tasks(root)
     except DatasetError:
-        return  # told by doctor.check
+        return  # told by integrity.check
     for index, task in enumerate(tasks):
         if not task.strip():
             yield Finding(
@@ -251,7 +251,7 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
         try:
             ledger = layout.load_told(root, row.episode).get("ledger") or {}
         except DatasetError:
-            continue  # told by doctor.check
+            continue  # told by integrity.check
         for stream, counts in ledger.items():
             used, reused = counts.get("used", 0), counts.get("reused", 0)
             if used and reused > REUSED * used:
@@ -270,7 +270,7 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
 def _statistics(
     root: Path, info: Info, rows: list[EpisodeRow], episodes: list[Rows]
 ) -> Iterator[Finding]:
-    mend = "compute them again: `armlet dataset stats --write`"
+    fix = "compute them again: `armlet dataset stats --write`"
     for key, found in _stored(root, info, rows).items():
         if key in info.features and info.features[key].is_depth:
             continue
@@ -282,7 +282,7 @@ def _statistics(
                     key,
                     f"std of its pictures is stored as {float(np.max(found['std'])):.4f}, far "
                     "below the spread of their values: the fault of LeRobot 0.4.0–0.5.1",
-                    f"train with ImageNet statistics, or {mend}",
+                    f"train with ImageNet statistics, or {fix}",
                 )
             continue
         pick = {layout.STATE: state_of, layout.ACTION: action_of}.get(key)
@@ -294,7 +294,7 @@ def _statistics(
         if not said:
             said = _quantiles_off(found, together, [dict(row.stats.get(key, {})) for row in rows])
         if said:
-            yield Finding(ERROR, "statistics", key, said, mend)
+            yield Finding(ERROR, "statistics", key, said, fix)
 
 
 def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stats.Stats]:
@@ -303,7 +303,7 @@ def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stat
         if info.is_v2:
             return stats.aggregate([row.stats for row in rows]) if rows else {}
         found = stats.load(layout.locate(root, layout.STATS))
-    except (FileNotFoundError, DatasetError):  # told by doctor.check
+    except (FileNotFoundError, DatasetError):  # told by integrity.check
         return {}
     return {key: known for key, known in found.items() if not stats.problem(known)}
 

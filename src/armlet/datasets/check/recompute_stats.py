@@ -1,4 +1,4 @@
-"""Statistics computed again from rows and videos, compared with those stored, and mended."""
+"""Statistics computed again from rows and videos, compared with those stored, and repaired."""
 
 from __future__ import annotations
 

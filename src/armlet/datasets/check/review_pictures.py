@@ -43,14 +43,14 @@ def picture_findings(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
             mean, found = means[row.episode], row.stats[key]
             said = ""
             if mean < DARK:
-                said, mend = f"pictures are dark, mean {mean:.3f} of 1", "is the lens covered?"
+                said, fix = f"pictures are dark, mean {mean:.3f} of 1", "is the lens covered?"
             elif not overflown(found) and float(np.max(found["std"])) < FLAT:
-                said, mend = "pictures show next to nothing", "is the lens covered?"
+                said, fix = "pictures show next to nothing", "is the lens covered?"
             elif abs(mean - usual) > DRIFT:
                 said = f"brightness {mean:.2f} of 1, in the other episodes {usual:.2f}"
-                mend = "lock exposure and white balance, and keep the light"
+                fix = "lock exposure and white balance, and keep the light"
             if said:
-                yield Finding(WARNING, "picture", f"episode {row.episode} {key}", said, mend)
+                yield Finding(WARNING, "picture", f"episode {row.episode} {key}", said, fix)
 
 
 def video_findings(
@@ -87,7 +87,7 @@ def video_findings(
 
 
 def _frozen(
-    episode: Rows, key: str, seen: video_activity.Footage, fps: int, frozen_s: float
+    episode: Rows, key: str, seen: video_activity.VideoActivity, fps: int, frozen_s: float
 ) -> Iterator[Finding]:
     where = f"{episode.where} {key}"
     for run in seen.still(max(2, round(frozen_s * fps))):
@@ -114,7 +114,9 @@ def _frozen(
             )
 
 
-def _off_grid(episode: Rows, key: str, seen: video_activity.Footage, fps: int) -> Iterator[Finding]:
+def _off_grid(
+    episode: Rows, key: str, seen: video_activity.VideoActivity, fps: int
+) -> Iterator[Finding]:
     """LeRobot looks for each row's picture within its tolerance of the row's time."""
     if seen.off_grid_s > TIMESTAMP_TOLERANCE_S:
         yield Finding(
@@ -128,7 +130,9 @@ def _off_grid(episode: Rows, key: str, seen: video_activity.Footage, fps: int) -
         )
 
 
-def _other_pictures(row: EpisodeRow, key: str, seen: video_activity.Footage) -> Iterator[Finding]:
+def _other_pictures(
+    row: EpisodeRow, key: str, seen: video_activity.VideoActivity
+) -> Iterator[Finding]:
     if key not in row.stats or "mean" not in row.stats[key]:
         return
     red, green, blue = np.asarray(row.stats[key]["mean"], float).ravel()[:3]

@@ -31,7 +31,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Footage:
+class VideoActivity:
     """Pictures' luma as block means (T, h, w) float32, 0..255, and their mean 0..1.
 
     off_grid_s: how far a picture lies from its frame's time at most, s.
@@ -60,7 +60,7 @@ class Footage:
         return bool(np.abs(self.blocks[one] - self.blocks[other]).max() <= CHANGED)
 
 
-def look(path: Path, first: int, count: int, fps: int) -> Footage:
+def look(path: Path, first: int, count: int, fps: int) -> VideoActivity:
     """Look at `count` pictures from number `first` on. Raises VideoError if they are not there."""
     try:
         with open_mp4(path) as (container, stream):
@@ -71,7 +71,7 @@ def look(path: Path, first: int, count: int, fps: int) -> Footage:
         raise VideoError(f"video {path} cannot be looked at: {error}") from error
     if len(blocks) != count:
         raise VideoError(f"{path} has {len(blocks)} pictures of {count} from number {first} on")
-    return Footage(blocks, max(off_s for _, off_s in found))
+    return VideoActivity(blocks, max(off_s for _, off_s in found))
 
 
 def _blocks(

@@ -11,7 +11,7 @@ class FrameError(DatasetError):
     """A frame that does not belong in this episode. The episode is as it was before the call."""
 
 
-class HoleError(DatasetError):
+class GapError(DatasetError):
     """Frames are missing before this one. The episode is as it was before the call.
 
     LeRobot's time axis is frame_index / fps, so a hole cannot be stored: finish the episode and

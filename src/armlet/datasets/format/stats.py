@@ -1,6 +1,6 @@
 """Dataset statistics by LeRobot's formulas (v3.0: min, max, mean, std, count, five quantiles).
 
-Written anew from their description: per episode, vectors over all rows, pictures over a sample of
+Written again from their description: per episode, vectors over all rows, pictures over a sample of
 frames on a coarse pixel grid; quantiles read off a histogram of 5000 bins; episodes aggregated by
 count. Two things are done better on purpose: sums are float64 around an origin, and picture std is
 the true one (LeRobot 0.4.0–0.5.1 square uint8 without widening).

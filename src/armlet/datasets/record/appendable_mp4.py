@@ -39,7 +39,7 @@ class Index:
     damaged: list[int]
 
 
-class Reel:
+class AppendableMp4:
     """Appends samples to a video file and its index. One thread adds, another may sync."""
 
     def __init__(self, path: Path, form: Format, pictures: int | None = None):

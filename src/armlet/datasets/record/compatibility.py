@@ -22,7 +22,7 @@ def misfits(
     adopt: bool = False,
     calibration_tolerance_deg: float = 0.0,
 ) -> list[str]:
-    """What does not fit, one line each: expected (the dataset), found (the setup), the mend.
+    """What does not fit, one line each: expected (the dataset), found (the setup), the fix.
 
     adopt: a dataset without a contract is compared by what LeRobot tells of it, and by whether
     its joint values can be in the contract's units at all. Another calibration is accepted up to

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract
 from armlet.datasets.format import atomic_files
-from armlet.datasets.format.errors import DiskError, FrameError, HoleError, VideoError
+from armlet.datasets.format.errors import DiskError, FrameError, GapError, VideoError
 from armlet.datasets.format.layout import ACTION, IMAGES, SKEW, STAMP, STATE
 from armlet.datasets.format.pictures import Picture, as_bytes, is_rgb
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.format.video import Format
 
 from .row_log import Journal
-from .video_track import Tape
+from .video_track import VideoTrack
 
 JOURNAL = "rows.journal"
 SYNC_S = 1.0
@@ -67,7 +67,7 @@ class Backlog:
     behind_s: float = 0.0
 
 
-class Take:
+class OpenEpisode:
     """An episode being recorded into a folder. One thread's own, but for `sync`.
 
     A thread of the take's syncs all files every SYNC_S: what a power cut may cost.
@@ -78,7 +78,7 @@ class Take:
         self._streams = tuple(stream.name for stream in contract.alignment)
         self._folder = folder
         self._setting = setting
-        self._tapes: dict[str, Tape] = {}
+        self._tracks: dict[str, VideoTrack] = {}
         self._last_stamp: int | None = None
         self._torn = False
         self._finished = False
@@ -91,7 +91,7 @@ class Take:
         try:
             memory = setting.memory_bytes // max(1, len(forms))
             for name, form in forms.items():
-                self._tapes[name] = Tape(folder, IMAGES + name, form, memory)
+                self._tracks[name] = VideoTrack(folder, IMAGES + name, form, memory)
             atomic_files.sync([folder])
         except BaseException:
             self.abort()
@@ -105,41 +105,41 @@ class Take:
     @property
     def videos(self) -> dict[str, Path]:
         """Video files by feature key."""
-        return {IMAGES + name: tape.video for name, tape in self._tapes.items()}
+        return {IMAGES + name: track.video for name, track in self._tracks.items()}
 
     @property
     def backlog(self) -> Backlog:
         """Pictures that wait for the encoders."""
-        spools = [tape.spool for tape in self._tapes.values()]
-        queued = max((spool.queued for spool in spools), default=0)
+        queues = [track.queue for track in self._tracks.values()]
+        queued = max((queue.queued for queue in queues), default=0)
         return Backlog(
             queued=queued,
-            spilled=sum(spool.spilled for spool in spools),
-            memory_bytes=sum(spool.memory_bytes for spool in spools),
-            spilled_bytes=sum(spool.spilled_bytes for spool in spools),
+            spilled=sum(queue.spilled for queue in queues),
+            memory_bytes=sum(queue.memory_bytes for queue in queues),
+            spilled_bytes=sum(queue.spilled_bytes for queue in queues),
             behind_s=queued / self._contract.fps,
         )
 
     @property
     def queued(self) -> int:
         """Pictures waiting for the slowest encoder."""
-        return max((tape.spool.queued for tape in self._tapes.values()), default=0)
+        return max((track.queue.queued for track in self._tracks.values()), default=0)
 
     @property
     def spilled(self) -> int:
         """Waiting pictures that are on disk only."""
-        return sum(tape.spool.spilled for tape in self._tapes.values())
+        return sum(track.queue.spilled for track in self._tracks.values())
 
     @property
     def damaged(self) -> dict[str, list[int]]:
         """Pictures of which only a part could be decoded, by camera, where there are any."""
-        found = {name: tape.damaged for name, tape in self._tapes.items()}
+        found = {name: track.damaged for name, track in self._tracks.items()}
         return {name: numbers for name, numbers in found.items() if numbers}
 
     def add(self, frame: EpisodeFrame) -> None:
         """Take a frame: all of it or nothing.
 
-        Raises FrameError, HoleError or DiskError, leaving the take as it was; or VideoError or
+        Raises FrameError, GapError or DiskError, leaving the take as it was; or VideoError or
         OSError if a picture could not be kept, after which the take can only be aborted.
         """
         self._require_whole()
@@ -153,9 +153,9 @@ class Take:
         images = self._checked(frame.images)
         stamp = self._stamp(frame.stamp_ns)
         self._torn = True
-        for name, tape in self._tapes.items():
-            tape.put(images[name])
-        # Last: a row in the journal says that its pictures are in the spools.
+        for name, track in self._tracks.items():
+            track.put(images[name])
+        # Last: a row in the journal says that its pictures are in the queues.
         self._journal.add(stamp, action, state, skews)
         self._last_stamp = stamp
         self._torn = False
@@ -164,10 +164,10 @@ class Take:
         """Close the videos and return their statistics by feature key. May be called again."""
         self._require_whole()
         self._finished = True
-        for tape in self._tapes.values():
-            tape.end()
+        for track in self._tracks.values():
+            track.end()
         self._stop_keeper()
-        return {IMAGES + name: tape.finish(self.frames) for name, tape in self._tapes.items()}
+        return {IMAGES + name: track.finish(self.frames) for name, track in self._tracks.items()}
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The rows so far, the columns that only the take knows."""
@@ -176,8 +176,8 @@ class Take:
     def abort(self) -> None:
         """Stop the encoders and close all files, whatever state they are in."""
         self._stop_keeper()
-        for tape in self._tapes.values():
-            tape.abort()
+        for track in self._tracks.values():
+            track.abort()
         self._journal.close()
 
     def _stop_keeper(self) -> None:
@@ -189,8 +189,8 @@ class Take:
         while not self._over.wait(SYNC_S):
             try:
                 self._journal.sync()
-                for tape in self._tapes.values():
-                    tape.sync()
+                for track in self._tracks.values():
+                    track.sync()
                 self._watch_disk()
             except OSError as error:
                 self._error = error
@@ -228,9 +228,9 @@ class Take:
 
     def _checked(self, images: Mapping[str, Picture]) -> dict[str, Picture]:
         """Pictures by camera: RGB of the right size, or whole JPEGs without padding."""
-        if set(images) != set(self._tapes):
+        if set(images) != set(self._tracks):
             raise FrameError(
-                f"images: expected cameras {sorted(self._tapes)}, found {sorted(images)}"
+                f"images: expected cameras {sorted(self._tracks)}, found {sorted(images)}"
             )
         found: dict[str, Picture] = {}
         for camera in self._contract.cameras:
@@ -272,7 +272,7 @@ class Take:
         if step > 3_000_000_000:
             period = 1e9 / self._contract.fps
             expected = self._last_stamp + round(period)
-            raise HoleError(expected, stamp, max(1, round((stamp - expected) / period)))
+            raise GapError(expected, stamp, max(1, round((stamp - expected) / period)))
         if step < 1_000_000_000:
             raise FrameError(
                 f"stamp_ns: {stamp} does not follow {self._last_stamp} by a frame "

@@ -55,7 +55,7 @@ class _Waiting:
     content: bytes | None
 
 
-class Spool:
+class PictureQueue:
     """A queue of pictures: one thread puts, one takes, a third may release and sync."""
 
     def __init__(self, folder: Path, name: str, memory_bytes: int):
@@ -170,7 +170,7 @@ class Spool:
     def _segment(self, size: int) -> _Segment:
         if self._segments and self._segments[-1].size + size <= _SEGMENT_BYTES:
             return self._segments[-1]
-        path = self._folder / f"{self._name}.spool-{self._count:08d}"
+        path = self._folder / f"{self._name}.queue-{self._count:08d}"
         segment = _Segment(path, atomic_files.create(path))
         with self._changed:
             self._segments.append(segment)
@@ -180,7 +180,7 @@ class Spool:
 def left(folder: Path, name: str, first: int) -> Iterator[Shot]:
     """Pictures from number `first` on that a killed recorder left, as far as they are whole."""
     expected = first
-    for path in sorted(folder.glob(f"{name}.spool-*")):
+    for path in sorted(folder.glob(f"{name}.queue-*")):
         for shot in _records(path):
             if shot.number > expected:
                 return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from armlet.align import counts_since, troubles
-from armlet.datasets.format.errors import DatasetError, DiskError, FrameError, HoleError
+from armlet.datasets.format.errors import DatasetError, DiskError, FrameError, GapError
 
 from . import session
 from .episode import EpisodeFrame
@@ -220,7 +220,7 @@ class EpisodeRecorder:
             return
         try:
             self._add(self.writer, row, counts, incomplete)
-        except HoleError as gap:
+        except GapError as gap:
             why = troubles(counts, self._account.last)
             gone = f"{_count(gap.missing)} missing before stamp {row.stamp_ns}; {in_words(why)}"
             self._do(

@@ -1,8 +1,8 @@
 """The episode that a killed recorder left, finished up to its last complete frame.
 
 A frame is complete if its row is in the journal and every camera's picture is in the video or
-still in the spool, each with a matching checksum. Videos are cut behind the last such frame,
-pictures from the spool are encoded behind what is there, and the result is closed like any other
+still in the queue, each with a matching checksum. Videos are cut behind the last such frame,
+pictures from the queue are encoded behind what is there, and the result is closed like any other
 video. Nothing is encoded twice, and a kill during all this leaves what it began with.
 """
 
@@ -29,7 +29,7 @@ from armlet.datasets.format.video import Encoder, Format
 from armlet.files import FileError, printable, read_json, typed
 
 from . import appendable_mp4, picture_queue, row_log
-from .appendable_mp4 import Reel
+from .appendable_mp4 import AppendableMp4
 from .episode import JOURNAL, columns_of
 from .video_track import develop
 
@@ -39,7 +39,7 @@ _BATCH = 16  # pictures decoded at a time
 # What the recorder puts into `.unfinished`: nothing else in there is its own.
 _OWN = re.compile(
     rf"{HEADER}|header|{CONTRACT}|info\.json|stats\.json|{re.escape(JOURNAL)}|"
-    rf"{re.escape(IMAGES)}[^/]+\.(mp4|index|counts|spool-\d{{8}})|"
+    rf"{re.escape(IMAGES)}[^/]+\.(mp4|index|counts|queue-\d{{8}})|"
     r"\d+-(file-\d+\.parquet|episode_\d+\.parquet|episode-\d+\.json|info\.json|stats\.json|"
     r"tasks\.(parquet|jsonl)|episodes(_stats)?\.jsonl)"
 )
@@ -127,7 +127,7 @@ def own_files(folder: Path) -> list[Path]:
 
 
 class Salvage:
-    """An unfinished episode, with the face of a `Take` that is to be finished."""
+    """An unfinished episode, with the face of a `OpenEpisode` that is to be finished."""
 
     def __init__(self, folder: Path, header: Header, contract: Contract):
         """Looks, and changes nothing. Raises DatasetError for a contract that no recorder had."""
@@ -154,7 +154,7 @@ class Salvage:
         `frames` may become fewer: a waiting picture may turn out not to be decodable.
         """
         while self.frames:
-            made = [self._mend(name) for name in self._forms]
+            made = [self._fix(name) for name in self._forms]
             if min(made, default=self.frames) == self.frames:
                 return {IMAGES + name: self._stats(name) for name in self._forms}
             self.frames = min(made)
@@ -194,11 +194,11 @@ class Salvage:
             return count
         return count + waiting
 
-    def _mend(self, name: str) -> int:
+    def _fix(self, name: str) -> int:
         """Make a camera's video `frames` long; how long it is."""
         form = self._forms[name]
         kept = min(len(self._recorded(name).sizes), self.frames)
-        film = Reel(self._video(name), form, kept or None)
+        film = AppendableMp4(self._video(name), form, kept or None)
         try:
             if kept < self.frames:
                 self._encode_waiting(name, film)
@@ -207,7 +207,7 @@ class Salvage:
         finally:
             film.abandon()
 
-    def _encode_waiting(self, name: str, film: Reel) -> None:
+    def _encode_waiting(self, name: str, film: AppendableMp4) -> None:
         form, first = self._forms[name], film.pictures
         encoder, developer = Encoder(form), Developer(form.height, form.width)
         if not film.description:

@@ -1,4 +1,4 @@
-"""One camera of one episode: its pictures wait in a spool and become a video in a thread."""
+"""One camera of one episode: its pictures wait in a queue and become a video in a thread."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from armlet.datasets.format.pictures import Developed, Developer, Picture, as_by
 from armlet.datasets.format.stats import LevelCounts, Stats
 from armlet.datasets.format.video import Encoder, Format
 
-from .appendable_mp4 import Reel
-from .picture_queue import JPEG, RGB, Shot, Spool
+from .appendable_mp4 import AppendableMp4
+from .picture_queue import JPEG, RGB, PictureQueue, Shot
 
 
-class Tape:
+class VideoTrack:
     """Takes pictures without ever waiting for the encoder, and loses none.
 
     What goes wrong in the thread is raised by the next `put` or by `finish`.
@@ -23,13 +23,13 @@ class Tape:
     def __init__(self, folder: Path, name: str, form: Format, memory_bytes: int):
         self.video = folder / f"{name}.mp4"
         self.form = form
-        self.spool = Spool(folder, name, memory_bytes)
+        self.queue = PictureQueue(folder, name, memory_bytes)
         self._put = 0
         self._error: Exception | None = None
         self._aborted = False
         self._counts = LevelCounts(folder / f"{name}.counts", form.height, form.width)
         try:
-            self._reel = Reel(self.video, form)
+            self._reel = AppendableMp4(self.video, form)
         except BaseException:
             self._counts.close()
             raise
@@ -46,21 +46,21 @@ class Tape:
         self._raise_error()
         if not self._thread.is_alive():
             raise VideoError(f"{self.video.name} is closed")
-        self.spool.put(RGB if is_rgb(picture) else JPEG, as_bytes(picture))
+        self.queue.put(RGB if is_rgb(picture) else JPEG, as_bytes(picture))
         self._put += 1
 
     def sync(self) -> None:
         """Wait until what is encoded is on disk, and let go of the pictures it was made from."""
         encoded = self._reel.pictures
         self._reel.sync()
-        self.spool.release(encoded)
-        if self.spool.queued > self.form.fps:
+        self.queue.release(encoded)
+        if self.queue.queued > self.form.fps:
             # A second and more behind: what waits is worth the disk's time too.
-            self.spool.sync()
+            self.queue.sync()
 
     def end(self) -> None:
         """Nothing more comes; encoding goes on."""
-        self.spool.end()
+        self.queue.end()
 
     def finish(self, rows: int) -> Stats:
         """Close the video and return its pictures' statistics. May be called again.
@@ -82,13 +82,13 @@ class Tape:
     def abort(self) -> None:
         """Stop without finishing; the files are left as they are. May be called again."""
         self._aborted = True
-        self.spool.drop()
+        self.queue.drop()
         self._thread.join()
         self.close()
 
     def close(self) -> None:
-        """Close the files of a tape whose thread has ended."""
-        self.spool.close()
+        """Close the files of a track whose thread has ended."""
+        self.queue.close()
         self._reel.abandon()
         self._counts.close()
 
@@ -106,7 +106,7 @@ class Tape:
         encoder = Encoder(self.form)
         developer = Developer(self.form.height, self.form.width)
         self._reel.begin(encoder.description)
-        while (shot := self.spool.take()) is not None and not self._aborted:
+        while (shot := self.queue.take()) is not None and not self._aborted:
             made = develop(developer, shot)
             if made.damaged:
                 self._reel.damaged.append(shot.number)

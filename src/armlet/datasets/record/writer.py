@@ -18,7 +18,7 @@ without a line in that list, as well as a line without rows:
    there leaves a dataset that 0.3.3 refuses until armlet has opened it;
 3. info.json.
 
-What a crash leaves is mended when the dataset is opened again: before step 2 is done, the episode
+What a crash leaves is repaired when the dataset is opened again: before step 2 is done, the episode
 is finished from `.unfinished/`, or removed if that is asked for; after it totals and statistics
 are made up.
 """
@@ -47,7 +47,7 @@ from armlet.files import printable
 
 from . import leftovers, recovery, removal
 from .compatibility import misfits
-from .episode import Backlog, EpisodeFrame, Setting, Take
+from .episode import Backlog, EpisodeFrame, OpenEpisode, Setting
 from .recovery import Header, Recovered, Salvage
 
 _log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class DatasetWriter:
         if unfinished not in ("recover", "remove"):
             raise DatasetError(f"unfinished must be recover or remove, found {unfinished!r}")
         self.recovered: list[Recovered] = []
-        self._take: Take | None = None
+        self._take: OpenEpisode | None = None
         self._task = ""
         self._broken = ""
         atomic_files.make_folder(self.root)
@@ -246,7 +246,7 @@ class DatasetWriter:
         recovery.require_own(self.root)
         try:
             recovery.write_header(self._unfinished, self._header(task), self._contract)
-            self._take = Take(self._unfinished, self._contract, self._setting)
+            self._take = OpenEpisode(self._unfinished, self._contract, self._setting)
         except BaseException:
             leftovers.remove_unfinished(self.root)
             raise
@@ -255,7 +255,7 @@ class DatasetWriter:
     def add_frame(self, frame: EpisodeFrame) -> None:
         """Add a frame. It is in files when this returns; the encoders are not waited for.
 
-        Raises FrameError, HoleError or DiskError, leaving the episode as it was; or VideoError or
+        Raises FrameError, GapError or DiskError, leaving the episode as it was; or VideoError or
         OSError if a picture could not be kept, after which the episode can only be discarded.
         """
         self._open_take().add(frame)
@@ -344,7 +344,7 @@ class DatasetWriter:
         if self._broken:
             raise DatasetError(self._broken)
 
-    def _open_take(self) -> Take:
+    def _open_take(self) -> OpenEpisode:
         self._require_usable()
         if self._take is None:
             raise DatasetError("no episode is open; begin one first")
@@ -450,7 +450,7 @@ class DatasetWriter:
 
     def _save(
         self,
-        take: Take | Salvage,
+        take: OpenEpisode | Salvage,
         task: str,
         ledger: Ledger | None,
         pictures: dict[str, Stats] | None = None,
@@ -480,7 +480,7 @@ class DatasetWriter:
 
     def _prepare(
         self,
-        take: Take | Salvage,
+        take: OpenEpisode | Salvage,
         task: str,
         ledger: Ledger | None,
         pictures: dict[str, Stats],
@@ -533,7 +533,7 @@ class DatasetWriter:
             layout.INFO: info.dumps(),
         }
 
-    def _columns(self, take: Take | Salvage, task_index: int) -> dict[str, NDArray[Any]]:
+    def _columns(self, take: OpenEpisode | Salvage, task_index: int) -> dict[str, NDArray[Any]]:
         ones = np.ones(take.frames, np.int64)
         return take.columns() | {
             "episode_index": ones * self.episodes,
@@ -609,8 +609,8 @@ def _tasks_path(info: Info) -> Path:
 def recover(root: Path) -> list[Recovered]:
     """Finish an episode whose recorder was killed, up to its last complete frame.
 
-    What is wrong beyond that is mended as by `sweep`. Returns what was found: nothing, or one.
-    Raises DatasetError if the dataset is being written, or is not armlet's to mend.
+    What is wrong beyond that is repaired as by `sweep`. Returns what was found: nothing, or one.
+    Raises DatasetError if the dataset is being written, or is not armlet's to fix.
     """
     root = Path(root)
     if root.is_dir():

@@ -123,7 +123,7 @@ def _write_episode(
 
 
 def _stats(root: Path, info: Info, row: EpisodeRow) -> dict[str, Stats]:
-    """An episode's statistics: those stored, and what is not stored or lacks quantiles anew."""
+    """An episode's statistics: those stored, and what is not stored or lacks quantiles again."""
     needed = [
         key
         for key, feature in info.features.items()

@@ -1,4 +1,4 @@
-"""Mends a v2.1 dataset that a crash of LeRobot left inconsistent.
+"""Repairs a v2.1 dataset that a crash of LeRobot left inconsistent.
 
 LeRobot 0.3 saves an episode in this order: tasks.jsonl, the data file, the videos, info.json,
 episodes.jsonl, episodes_stats.jsonl, and only then removes the pictures it encoded. A crash leaves
@@ -28,7 +28,7 @@ from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 from armlet.datasets.format.trash import Step, Trash, entries, replace_file
 from armlet.datasets.format.video import Encoder, Format
 from armlet.datasets.record import leftovers, recovery
-from armlet.datasets.record.appendable_mp4 import Reel, index_path
+from armlet.datasets.record.appendable_mp4 import AppendableMp4, index_path
 from armlet.datasets.record.writer import recover
 from armlet.files import FileError, read_bytes, whole_number
 
@@ -200,7 +200,7 @@ def _encode(target: Path, pictures: list[Path], info: Info, key: str) -> None:
     form = Format(height, width, info.fps, codec, video.default_crf(codec))
     atomic_files.make_folder(target.parent)
     staged = target.with_name(f".{target.name}.new")
-    encoder, developer, film = Encoder(form), Developer(height, width), Reel(staged, form)
+    encoder, developer, film = Encoder(form), Developer(height, width), AppendableMp4(staged, form)
     try:
         film.begin(encoder.description)
         for path in pictures:
@@ -372,7 +372,7 @@ def _picture_steps(root: Path, trash: Trash) -> Iterator[Step]:
 
 
 def repair(root: Path, yes: bool, remove: bool = False) -> list[str]:
-    """Mend what a crash left in a dataset, or without `yes` say what would be done.
+    """Fix what a crash left in a dataset, or without `yes` say what would be done.
 
     An unfinished episode of armlet's recorder is finished up to its last complete frame, or with
     `remove` moved to the trash. Returns what was done; or what would be, and under each line the

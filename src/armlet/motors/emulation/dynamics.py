@@ -108,7 +108,7 @@ class Motion:
         return self.duty - self.velocity / NO_LOAD_SPEED
 
     def mark(self) -> None:
-        """Begins anew to note how far and how fast the shaft goes."""
+        """Begins again to note how far and how fast the shaft goes."""
         self.low = self.high = self.position
         self.top_speed = 0.0
 

@@ -232,7 +232,7 @@ class EmulatedServo:
             return self._motion.top_speed
 
     def mark(self) -> None:
-        """Begins anew to note `travel` and `top_speed`."""
+        """Begins again to note `travel` and `top_speed`."""
         with self._lock:
             self.advance(self._clock())
             self._motion.mark()

@@ -210,7 +210,7 @@ class Bus:
 
         Servos that do not answer are reported as missing, not raised. Given `until`, they are
         asked again, and only they, for as long as another try can finish before that time; how
-        soon a reply is taken for lost follows the latency this line has shown (see `Patience`).
+        soon a reply is taken for lost follows the latency this line has shown (see `ReplyTimeout`).
         Without, there is one try with the patience of `timeout_s`: with no second chance nothing
         is gained by giving up the first one early.
 

@@ -18,7 +18,7 @@ from armlet.motors.feetech.packets import (
 )
 from armlet.motors.feetech.port import SerialPort
 from armlet.motors.feetech.registers import MODEL_NUMBER
-from armlet.motors.feetech.timeout import SHORTEST_S, Patience
+from armlet.motors.feetech.timeout import SHORTEST_S, ReplyTimeout
 from armlet.motors.feetech.transaction import Answer as Answer
 from armlet.motors.feetech.transaction import Request as Request
 from armlet.motors.feetech.transaction import Try, fits
@@ -74,7 +74,7 @@ class Line:
         timeout_s: longest patience for replies beyond that time.
         counters: counted into.
         servos: counted into, by id.
-        least_wait_s: shortest patience, see `Patience`.
+        least_wait_s: shortest patience, see `ReplyTimeout`.
         stamp: the time on the stamps' clock, ns, of an instant of time.monotonic_ns().
         suspects: lengths of replies that may be outstanding from the line before on this port, by
             the time.monotonic() of their requests, see `suspects`. The line is settled only if
@@ -92,7 +92,7 @@ class Line:
         stamp: Stamp = unix_stamp,
         suspects: Mapping[int, float] | None = None,
     ) -> None:
-        self.patience = Patience(timeout_s, least_wait_s)
+        self.patience = ReplyTimeout(timeout_s, least_wait_s)
         self.stamp = stamp
         self._suspects: dict[int, float] = _recent(suspects or {})
         self._settled = not self._suspects

@@ -29,7 +29,7 @@ _CONVINCED = 4
 _LOOK_EVERY = 64
 
 
-class Patience:
+class ReplyTimeout:
     """A retransmission timer: waits as long as the line's replies have lately taken to come.
 
     The delay of each reply beyond its time on the wire goes into a smoothed mean and a smoothed

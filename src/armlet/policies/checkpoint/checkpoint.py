@@ -122,7 +122,7 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
     """Read and check every document of the checkpoint directory `path`, but its weights.
 
     path may be `hub:owner/name@revision`, see hub. Raises CheckpointError saying what, where,
-    expected, found and how to mend it.
+    expected, found and how to fix it.
     """
     path, choices = hub.locate(path), choices or Choices()
     if not path.is_dir():
@@ -131,7 +131,7 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             "checkpoint",
             expected="a directory with config.json and model.safetensors",
             found="a file" if path.exists() else "nothing",
-            mend=f"{advice(path)}give the local path of a pretrained_model directory",
+            fix=f"{advice(path)}give the local path of a pretrained_model directory",
         )
     if not (path / CONFIG).exists() and (near := advice(path)):
         raise CheckpointError.found(
@@ -139,7 +139,7 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             "checkpoint",
             expected="a directory with config.json and model.safetensors",
             found="a directory without them",
-            mend=near.rstrip(),
+            fix=near.rstrip(),
         )
     refuse_pointers(path)
     content = read_object(path / CONFIG)
@@ -185,7 +185,7 @@ def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
             "weights",
             expected="a checkpoint",
             found=f"an exported policy ({EXPORT}), whose weights are in its graph",
-            mend="give the checkpoint it was exported from, or run it with backend onnxruntime or "
+            fix="give the checkpoint it was exported from, or run it with backend onnxruntime or "
             "openvino",
         )
     header = read_header(where)
@@ -242,7 +242,7 @@ def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> 
         "processor file missing",
         expected="the processors of LeRobot 0.4 and later, or 0.3.x's statistics in the weights",
         found="neither",
-        mend="copy the whole pretrained_model directory, or save the processors with the policy",
+        fix="copy the whole pretrained_model directory, or save the processors with the policy",
     )
 
 
@@ -258,7 +258,7 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
             "cameras to run without",
             expected=f"cameras of a SmolVLA policy (this {config.TITLE} has {', '.join(names)})",
             found=", ".join(choices.without),
-            mend="name cameras the policy was trained without, or none",
+            fix="name cameras the policy was trained without, or none",
         )
     try:
         return config.without(tuple(names[name] for name in choices.without))
@@ -353,7 +353,7 @@ def _check_same_actions(
             "action statistics",
             expected="those of the preprocessor's statistics file",
             found="others",
-            mend="both files must come from one training run: copy the whole directory again",
+            fix="both files must come from one training run: copy the whole directory again",
         )
 
 
@@ -369,7 +369,7 @@ def _language(path: Path, config: PolicyConfig, choices: Choices, text: Text) ->
             "marks around pictures",
             expected=f"{tokens.EDGE} and {tokens.WHOLE}, for add_image_special_tokens",
             found="neither or one",
-            mend="give the tokenizer of SmolVLM2",
+            fix="give the tokenizer of SmolVLM2",
         )
     return Language(vlm, words, folder)
 
@@ -403,14 +403,12 @@ def _language_folder(path: Path, config: SmolVlaConfig, choices: Choices) -> Pat
         expected=f"a folder with its {CONFIG} and {tokens.FILE}, given as vlm or put into the "
         f"checkpoint as {VLM_FOLDER}/",
         found="none here, and none in the Hub's cache",
-        mend="fetch the two files of that model once and give their folder; its weights are in "
+        fix="fetch the two files of that model once and give their folder; its weights are in "
         "the checkpoint already",
     )
 
 
-def _check_camera_order(
-    where: object, expected: list[str], found: Iterable[str], mend: str
-) -> None:
+def _check_camera_order(where: object, expected: list[str], found: Iterable[str], fix: str) -> None:
     """Two files that name the same cameras must name them in one order."""
     named = [camera for camera in found if camera in expected]
     if sorted(named) == sorted(expected) and named != expected:
@@ -419,8 +417,8 @@ def _check_camera_order(
             "order of cameras",
             expected=f"{', '.join(expected)}, as in config.json",
             found=", ".join(named),
-            mend="ACT itself gives the same for any order, other policies do not; the files "
-            f"contradict each other, one may carry another camera's statistics: {mend}",
+            fix="ACT itself gives the same for any order, other policies do not; the files "
+            f"contradict each other, one may carry another camera's statistics: {fix}",
         )
 
 
@@ -439,7 +437,7 @@ def _observation_names(
                 f"rename_map of {key}",
                 expected=f"each camera of the policy at most once ({', '.join(cameras)})",
                 found=feature,
-                mend="correct the rename_map the policy was trained with",
+                fix="correct the rename_map the policy was trained with",
             )
         names[feature] = key
     keys = [names.get(key, key) for key in config.input_features]
@@ -449,7 +447,7 @@ def _observation_names(
             "rename_map",
             expected="a different observation key for every input",
             found=keys,
-            mend="correct the rename_map the policy was trained with",
+            fix="correct the rename_map the policy was trained with",
         )
     return names
 
@@ -501,7 +499,7 @@ def check_contract(
                 f"contract: {what}",
                 expected=f"{expected}, as in the policy's own files",
                 found=found,
-                mend="the contract belongs to another checkpoint: restore its own, or remove it",
+                fix="the contract belongs to another checkpoint: restore its own, or remove it",
             )
     _check_camera_order(
         where, list(pictures), [c.name for c in contract.cameras], "restore the contract"
@@ -582,7 +580,7 @@ def _check_sizes(found: Mapping[str, Entry], checkpoint: Checkpoint, where: Path
                     f"{name} of config.json",
                     expected=f"at most {limit}, which is all these weights have room for",
                     found=size,
-                    mend="config.json and the weights must come from one training run",
+                    fix="config.json and the weights must come from one training run",
                 )
 
 

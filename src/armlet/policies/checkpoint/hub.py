@@ -32,7 +32,7 @@ def locate(checkpoint: Path | str) -> Path:
             "name of a repository",
             expected="hub:owner/name or hub:owner/name@revision",
             found=repr(name),
-            mend="correct the name, or give a local directory",
+            fix="correct the name, or give a local directory",
         )
     return _fetch(name, named["repo"], named["revision"])
 
@@ -66,7 +66,7 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
             "repository",
             expected="the Python package huggingface_hub, which fetches it",
             found="no such package",
-            mend="pip install huggingface_hub, or give a local directory",
+            fix="pip install huggingface_hub, or give a local directory",
         ) from error
     try:
         folder = snapshot_download(repo, revision=revision, allow_patterns=list(_FETCHED))
@@ -76,6 +76,6 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
             "repository",
             expected="one the Hub, or its cache on this machine, has",
             found=str(error).partition("\n")[0] or type(error).__name__,
-            mend="check name, revision and network, or give a local directory",
+            fix="check name, revision and network, or give a local directory",
         ) from error
     return Path(folder)

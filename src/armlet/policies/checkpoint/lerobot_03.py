@@ -47,7 +47,7 @@ def plain_names(found: Iterable[str], where: Path) -> dict[str, str]:
                 f"tensor {plain}",
                 expected="once",
                 found=f"as {names[plain]} and {name}",
-                mend="two models were saved into one file: save the policy alone",
+                fix="two models were saved into one file: save the policy alone",
             )
         names[plain] = name
     return names
@@ -100,7 +100,7 @@ def buffer_statistics(
             "normalization tensors",
             expected=f"those of {', '.join(features)}",
             found=some(sorted(unknown)),
-            mend="config.json and the weights must come from one training run",
+            fix="config.json and the weights must come from one training run",
         )
     tables: Tables = {}
     with opened(path) as file:
@@ -153,7 +153,7 @@ def _mangled(features: Iterable[str], path: Path) -> dict[str, str]:
                 f"buffer_{short}",
                 expected="the statistics of one feature",
                 found=f"those of {other} or of {key}: LeRobot 0.3 gives both one name",
-                mend="rename a camera and train again",
+                fix="rename a camera and train again",
             )
         names[key] = short
     return names
@@ -193,7 +193,7 @@ def _choose(
             expected="the name of one of these robots as embodiment, or statistics without one",
             found=f"{', '.join(sorted(robots))} (as in {some(sorted(robots[min(robots)]), 2)}), "
             f"embodiment {embodiment or 'not given'}",
-            mend="LeRobot would pass values on unnormalized, in silence: say which robot's "
+            fix="LeRobot would pass values on unnormalized, in silence: say which robot's "
             "statistics fit your arm (--embodiment), or train on your own data",
         )
     asked = {start + name.partition(infix)[2]: name for name in robots[embodiment]}
@@ -213,5 +213,5 @@ def _check_targets(
             "action statistics",
             expected=f"the same in {TARGETS}* and {OUT}*",
             found="others",
-            mend="both must come from one training run: copy the file again",
+            fix="both must come from one training run: copy the file again",
         )

@@ -139,7 +139,7 @@ def patch_rows(
         "arithmetic of the vision tower",
         expected="files that say which transformers it was trained with",
         found=f"{origin.conflict}: {found}" if origin.conflict else found,
-        mend=_ASK,
+        fix=_ASK,
     )
 
 
@@ -186,7 +186,7 @@ def _witness(origin: Origin, written: Version | None) -> tuple[PatchRows, str] |
                 _PATCH_ROWS,
                 expected=f"one of {', '.join(names)}",
                 found=repr(content.get(_PATCH_ROWS)),
-                mend="restore the file armlet wrote",
+                fix="restore the file armlet wrote",
             )
         return PatchRows(content[_PATCH_ROWS]), f"{RECORD} says {content[_PATCH_ROWS]}"
     if written is None or not any(written in span for span in _runs(origin.by_files)):
@@ -221,7 +221,7 @@ def _contradicted(origin: Origin, what: str, expected: str, stated: str) -> Chec
         f"{what} it was trained with",
         expected=f"{expected}, as the checkpoint's files say ({origin.because})",
         found=f"{stated}, as stated",
-        mend="state the version it was trained with, or none: what the files say is taken",
+        fix="state the version it was trained with, or none: what the files say is taken",
     )
 
 

@@ -81,7 +81,7 @@ class Pipeline:
                     f"feature {key}",
                     expected=feature.to_json(),
                     found=self.features[key].to_json() if key in self.features else "no such entry",
-                    mend="the processor and config.json must come from one training run",
+                    fix="the processor and config.json must come from one training run",
                 )
             mode = config.normalization_mapping[feature.type]
             if self.modes.get(feature.type) != mode:
@@ -90,7 +90,7 @@ class Pipeline:
                     f"norm_map of {feature.type}",
                     expected=f"{mode}, as in config.json",
                     found=self.modes.get(feature.type, "no such entry"),
-                    mend="name the mode the policy was trained with in both files",
+                    fix="name the mode the policy was trained with in both files",
                 )
             self._check_selection(key, mode)
 
@@ -102,7 +102,7 @@ class Pipeline:
                 "normalize_observation_keys",
                 expected=f"every input, {key} among them",
                 found=list(selected),
-                mend=f"{key} would reach the network unnormalized: "
+                fix=f"{key} would reach the network unnormalized: "
                 "remove normalize_observation_keys and train again",
             )
 
@@ -115,7 +115,7 @@ def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
     steps = document.get("steps")
     if not isinstance(steps, list):
         raise CheckpointError.found(
-            where, "steps", expected="a list", found=repr(steps), mend="copy the file again"
+            where, "steps", expected="a list", found=repr(steps), fix="copy the file again"
         )
     allowed, main = _STEPS[name][kind], _MAIN[name]
     found: dict[str, dict[str, Any]] = {}
@@ -127,7 +127,7 @@ def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
                 "order of steps",
                 expected=f"each once, {RENAME} before {NORMALIZER}",
                 found=[*found, registered],
-                mend="restore the file LeRobot wrote",
+                fix="restore the file LeRobot wrote",
             )
         found[registered] = step
     for required in (step for step in allowed if step in _REQUIRED):
@@ -137,7 +137,7 @@ def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
                 "steps",
                 expected=f"the step {required}",
                 found=list(found) or "none",
-                mend="without it values pass unnormalized or words unread: "
+                fix="without it values pass unnormalized or words unread: "
                 "restore the file LeRobot wrote",
             )
     _check_device(found.get(DEVICE, {}), where)
@@ -203,7 +203,7 @@ def _registry_name(step: object, where: str, allowed: tuple[str, ...]) -> str:
             "processor step",
             expected=f"one of {', '.join(allowed)}",
             found=named,
-            mend="armlet runs no code a checkpoint names: "
+            fix="armlet runs no code a checkpoint names: "
             "train the policy with LeRobot's own processors",
         )
     return str(registered)
@@ -222,7 +222,7 @@ def _check_device(step: dict[str, Any], where: Path) -> None:
             "float_dtype",
             expected="null or float32",
             found=repr(config["float_dtype"]),
-            mend="armlet normalizes in float32: set float_dtype to null",
+            fix="armlet normalizes in float32: set float_dtype to null",
         )
 
 
@@ -239,12 +239,12 @@ def _text(step: dict[str, Any], where: Path) -> Text:
                 key,
                 expected=repr(only),
                 found=repr(config[key]),
-                mend="armlet gives the task as LeRobot's SmolVLA reads it: train with this setting",
+                fix="armlet gives the task as LeRobot's SmolVLA reads it: train with this setting",
             )
     longest = as_kind(config.get("max_length", 512), int, f"{where_step}: max_length")
     if longest < 1:
         raise CheckpointError.found(
-            where_step, "max_length", expected="1 or more", found=longest, mend="restore the file"
+            where_step, "max_length", expected="1 or more", found=longest, fix="restore the file"
         )
     cut = as_kind(config.get("truncation", True), bool, f"{where_step}: truncation")
     name = as_kind(config.get("tokenizer_name"), str, f"{where_step}: tokenizer_name")
@@ -277,7 +277,7 @@ def _pipeline(
             "normalize_observation_keys",
             expected="a list of feature keys",
             found=repr(selected),
-            mend="restore the file LeRobot wrote",
+            fix="restore the file LeRobot wrote",
         )
     return Pipeline(
         where=where,
@@ -299,7 +299,7 @@ def _state_file(step: dict[str, Any], directory: Path, where: Path) -> Path:
             f"state_file of {step['registry_name']}",
             expected="the name of a .safetensors file beside this one",
             found=repr(name),
-            mend="the statistics are stored there, without them values pass unnormalized: "
+            fix="the statistics are stored there, without them values pass unnormalized: "
             "save the processors with their statistics",
         )
     return directory / name

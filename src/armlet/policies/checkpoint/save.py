@@ -138,7 +138,7 @@ def _weights(model: Act | SmolVla, config: PolicyConfig, dtype: torch.dtype) -> 
             "tensors",
             expected=f"the {len(expected)} of its configuration",
             found=f"{len(state)}, some with other names or shapes",
-            mend="save the model that was trained, before optimize_for_inference",
+            fix="save the model that was trained, before optimize_for_inference",
         )
     return {model.stored_name(name): _stored(name, value, dtype) for name, value in state.items()}
 
@@ -161,7 +161,7 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
             f"values of {name}",
             expected=f"finite as {dtype}",
             found="NaN or infinity",
-            mend="training diverged, or the weights are too large for float16: save float32",
+            fix="training diverged, or the weights are too large for float16: save float32",
         )
     return stored
 

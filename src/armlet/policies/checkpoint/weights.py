@@ -105,7 +105,7 @@ def read_tensor(file: Any, name: str, where: Path) -> Tensor:
             f"values of {name}",
             expected="finite weights",
             found=f"{int((~torch.isfinite(value)).sum())} NaN or infinite of {value.numel()}",
-            mend="training diverged or the file is damaged: take an earlier checkpoint",
+            fix="training diverged or the file is damaged: take an earlier checkpoint",
         )
     if name.endswith(".running_var") and bool((value < 0).any()):
         raise CheckpointError.found(
@@ -113,7 +113,7 @@ def read_tensor(file: Any, name: str, where: Path) -> Tensor:
             f"values of {name}",
             expected="variances, not negative",
             found=float(value.min()),
-            mend="the file is damaged: copy it again",
+            fix="the file is damaged: copy it again",
         )
     return value
 
@@ -129,7 +129,7 @@ def check_weights(
             "tensor names",
             expected=f"{len(expected)} tensors; missing {some(missing)}",
             found=f"{len(found)} tensors; extra {some(extra)}",
-            mend="config.json and the weights must come from one training run",
+            fix="config.json and the weights must come from one training run",
         )
     for name, shape in expected.items():
         if found[name].shape != shape:
@@ -138,7 +138,7 @@ def check_weights(
                 f"shape of {name}",
                 expected=shape,
                 found=found[name].shape,
-                mend="config.json and the weights must come from one training run",
+                fix="config.json and the weights must come from one training run",
             )
         if found[name].dtype not in FLOATS:
             raise CheckpointError.found(
@@ -146,7 +146,7 @@ def check_weights(
                 f"dtype of {name}",
                 expected=" or ".join(FLOATS),
                 found=found[name].dtype,
-                mend="save the weights as float32",
+                fix="save the weights as float32",
             )
 
 
@@ -187,7 +187,7 @@ def _damaged(path: Path, found: object) -> CheckpointError:
         "file not readable",
         expected="a whole safetensors file",
         found=found,
-        mend="copy the file again",
+        fix="copy the file again",
     )
 
 
@@ -204,6 +204,6 @@ def _pickled(path: Path) -> CheckpointError:
         "file not readable",
         expected="a whole safetensors file",
         found="a pickled one",
-        mend="unpickling runs whatever the file says, so armlet never does: load it where you "
+        fix="unpickling runs whatever the file says, so armlet never does: load it where you "
         "trust it and save the weights with safetensors",
     )

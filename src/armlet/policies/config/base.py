@@ -212,7 +212,7 @@ def parse(
             "use_peft",
             expected=False,
             found=True,
-            mend="merge the adapters into the weights and save the merged policy",
+            fix="merge the adapters into the weights and save the merged policy",
         )
     settings: dict[str, Any] = {
         key: as_kind(value, hints[key], f"{where}: {key}")
@@ -252,7 +252,7 @@ def parse_features(content: object, where: str) -> dict[str, Feature]:
                 "shape",
                 expected="a list of positive integers",
                 found=shape,
-                mend="restore the file LeRobot wrote",
+                fix="restore the file LeRobot wrote",
             )
         kind = as_kind(entry.get("type"), str, f"{where}: {key}: type")
         features[key] = Feature(kind, tuple(shape))
@@ -269,7 +269,7 @@ def parse_modes(content: object, where: str) -> dict[str, str]:
                 f"normalization mode of {kind}",
                 expected=f"one of {', '.join(MODES)}",
                 found=repr(mode),
-                mend="restore the file LeRobot wrote",
+                fix="restore the file LeRobot wrote",
             )
     return modes
 
@@ -283,7 +283,7 @@ def _kind(found: object, where: object, kinds: Sequence[type[PolicyConfig]]) -> 
         "policy type",
         expected=" or ".join(repr(kind.TYPE) for kind in kinds),
         found=repr(found),
-        mend="armlet runs these policies only: train one of them, or use a newer armlet",
+        fix="armlet runs these policies only: train one of them, or use a newer armlet",
     )
 
 

@@ -47,7 +47,7 @@ def _pair(value: object, where: str) -> tuple[int, int]:
             "wrong kind of value",
             expected="[width, height]; LeRobot cannot load null",
             found=value,
-            mend="restore the value LeRobot wrote",
+            fix="restore the value LeRobot wrote",
         )
     width, height = (as_kind(n, int, where) for n in value)
     return width, height
@@ -60,7 +60,7 @@ def _betas(value: object, where: str) -> tuple[float, float]:
             "wrong kind of value",
             expected="two numbers",
             found=value,
-            mend="restore the value LeRobot wrote",
+            fix="restore the value LeRobot wrote",
         )
     first, second = (as_kind(n, float, where) for n in value)
     return first, second
@@ -78,7 +78,7 @@ def _chunking(value: object, where: str) -> RealTimeChunking | None:
             "mode of real-time chunking",
             expected="'guided'",
             found=repr(content["mode"]),
-            mend="a policy trained for it reads the old chunk as an input: armlet has no such one",
+            fix="a policy trained for it reads the old chunk as an input: armlet has no such one",
         )
     kinds = {"str": str, "float": float, "int": int}
     settings = {
@@ -314,7 +314,7 @@ def parse_vlm(content: Mapping[str, Any], where: object) -> VlmConfig:
             "model_type",
             expected="'smolvlm', the language model of SmolVLA",
             found=repr(content.get("model_type")),
-            mend="give the folder of the model that vlm_model_name names",
+            fix="give the folder of the model that vlm_model_name names",
         )
     text = _sizes(content, "text_config", TextShape, where)
     stated = as_object(content.get("text_config"), where)
@@ -343,7 +343,7 @@ def _sizes(
                 key,
                 expected=repr(only),
                 found=repr(stated[key]),
-                mend="this network is not the one armlet has: give SmolVLM2's own config.json",
+                fix="this network is not the one armlet has: give SmolVLM2's own config.json",
             )
     found = {}
     for field in dataclasses.fields(kind):
@@ -362,7 +362,7 @@ def _dtype(content: Mapping[str, Any], where: object) -> str | None:
             "dtype",
             expected="float32, bfloat16 or float16",
             found=repr(dtype),
-            mend="restore the file of the language model",
+            fix="restore the file of the language model",
         )
     return None if dtype is None else str(dtype)
 
@@ -381,5 +381,5 @@ def _check_vlm(vlm: VlmConfig, where: object) -> None:
             "sizes",
             expected="positive sizes that divide each other (heads, patches, scale_factor)",
             found=vlm,
-            mend="restore the file of the language model",
+            fix="restore the file of the language model",
         )

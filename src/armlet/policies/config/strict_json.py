@@ -28,7 +28,7 @@ def read_object(path: Path, shape: Shape = _CONFIG) -> dict[str, Any]:
             "file missing",
             expected="a file",
             found="none",
-            mend="copy the whole pretrained_model directory",
+            fix="copy the whole pretrained_model directory",
         ) from None
     except FileError as error:
         raise CheckpointError.found(
@@ -36,7 +36,7 @@ def read_object(path: Path, shape: Shape = _CONFIG) -> dict[str, Any]:
             "not readable as JSON",
             expected="a JSON object",
             found=error,
-            mend="copy the file again",
+            fix="copy the file again",
         ) from error
     return as_object(content, path)
 
@@ -49,7 +49,7 @@ def as_object(value: object, where: object) -> dict[str, Any]:
             "wrong kind of value",
             expected="a JSON object",
             found=type(value).__name__,
-            mend="restore the file LeRobot wrote",
+            fix="restore the file LeRobot wrote",
         )
     return value
 
@@ -69,7 +69,7 @@ def as_kind(value: object, hint: Any, where: object) -> Any:
         "wrong kind of value",
         expected=" or ".join(kind.__name__ for kind in kinds),
         found=printable(repr(value), 120),
-        mend="restore the value LeRobot wrote",
+        fix="restore the value LeRobot wrote",
     )
 
 
@@ -83,6 +83,6 @@ def refuse_unknown(found: dict[str, Any], known: typing.Collection[str], where: 
             "unknown keys",
             expected=f"only keys this armlet knows{listed}",
             found=printable(", ".join(unknown), 200),
-            mend="an option this armlet does not know could change the result: "
+            fix="an option this armlet does not know could change the result: "
             "train with a LeRobot of docs/eras.md, or remove the keys if they are yours",
         )

@@ -112,7 +112,7 @@ class Planner:
         """Whether the frame at a grid index is to be inferred; its chunk takes `delay` periods."""
         if self._plan is None:
             return True
-        # A clock set back begins anew: what was planned is for a time that will not come soon.
+        # A clock set back begins again: what was planned is for a time that will not come soon.
         return index < self._plan.first or self.strategy.wants(index, self._plan, delay)
 
     def infer(self, observation: Observation, index: int, delay: int) -> Plan:

@@ -196,7 +196,7 @@ def stored_rate(path: Path) -> int | None:
                 "file not readable",
                 expected="a whole safetensors file",
                 found=str(error),
-                mend="copy the file again",
+                fix="copy the file again",
             ) from error
         if seconds > 0 and 1 <= round(frames / seconds) <= 1000:
             return round(frames / seconds)
@@ -210,8 +210,8 @@ def _units(
     if given and given not in _UNITS:
         return Verdict(item, f"one of {', '.join(_UNITS)}", given, _MEND_UNITS), ""
     if stated is not None and given and stated != given:
-        mend = "set joint_units to the mode the data was recorded in, or leave it out"
-        return Verdict(item, stated, given, mend), stated
+        fix = "set joint_units to the mode the data was recorded in, or leave it out"
+        return Verdict(item, stated, given, fix), stated
     if stated is not None:
         return Verdict(item, stated, stated, ""), stated
     if given:
@@ -264,8 +264,8 @@ def _said(item: str, found: object, because: str = "") -> Verdict:
 
 def _range_line(checkpoint: Checkpoint) -> Verdict:
     value_range = checkpoint.preprocessor.describe().value_range
-    mend = "restore the checkpoint's own contract"
-    return Verdict("value range before normalization", "0..1", value_range, mend)
+    fix = "restore the checkpoint's own contract"
+    return Verdict("value range before normalization", "0..1", value_range, fix)
 
 
 def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Verdict]:
@@ -299,11 +299,11 @@ def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Ve
 
 def _rate_line(checkpoint: Checkpoint, expected: Contract, unstated: frozenset[str]) -> Verdict:
     rate = stored_rate(checkpoint.path)
-    mend = "train at the rate of the data, or restore the checkpoint's own contract"
+    fix = "train at the rate of the data, or restore the checkpoint's own contract"
     if rate is not None:
         because = "by the stored statistics of the data's time columns"
         judged = None if rate == expected.fps else Standing.WRONG
-        return Verdict("training rate (Hz)", rate, expected.fps, mend, judged, because)
+        return Verdict("training rate (Hz)", rate, expected.fps, fix, judged, because)
     if expected.fps and "fps" not in unstated:
         return _said("training rate (Hz)", expected.fps)
     return Verdict(
@@ -398,7 +398,7 @@ def _fit_lines(
                 expected=None,
                 judged=Standing.OPEN,
                 because="taken from the robot: the checkpoint does not state it",
-                mend="give --dataset to check it against the training data",
+                fix="give --dataset to check it against the training data",
             )
         elif verdict.item in _NAME_ITEMS:
             yield dataclasses.replace(
@@ -407,7 +407,7 @@ def _fit_lines(
         elif verdict.item == "calibration" and found.calibration is None:
             # A robot whose calibration nobody gave: the node always has one.
             yield dataclasses.replace(
-                verdict, judged=Standing.OPEN, mend="give --calibration to compare it"
+                verdict, judged=Standing.OPEN, fix="give --calibration to compare it"
             )
         else:
             yield verdict

@@ -358,7 +358,7 @@ def _unit_line(
             item,
             f"{joint_units}, within {_FAR:g} sigma of the training mean",
             told,
-            _mend_units(best, readings[best]),
+            _fix_units(best, readings[best]),
             Standing.WRONG,
             f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
         )
@@ -385,7 +385,7 @@ def _unit_line(
     return Verdict(item, joint_units, told, "", Standing.OK)
 
 
-def _mend_units(best: str, values: Floats) -> str:
+def _fix_units(best: str, values: Floats) -> str:
     if best != "radians":
         return f"the policy was trained in {best}: set joint_units to it"
     reach = float(np.abs(values).max())

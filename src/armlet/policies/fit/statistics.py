@@ -70,8 +70,8 @@ def _exchanged(size: int, a: int, b: int) -> list[int]:
 def _line(feature: Frozen, faults: list[tuple[str, str, str]]) -> Verdict:
     item = f"statistics of {_short(feature.key)}"
     if faults:
-        expected, found, mend = faults[0]
-        return Verdict(item, expected, found, mend)
+        expected, found, fix = faults[0]
+        return Verdict(item, expected, found, fix)
     if feature.mode == "IDENTITY":
         return Verdict(item, "", "not used: IDENTITY", "", Standing.OK)
     if feature.overflowed:
@@ -92,7 +92,7 @@ def _line(feature: Frozen, faults: list[tuple[str, str, str]]) -> Verdict:
 def _faults(
     feature: Frozen, joint_units: str | None, names: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """(expected, found, mend) of what cannot be the statistics of such data."""
+    """(expected, found, fix) of what cannot be the statistics of such data."""
     if feature.mode == "IDENTITY" or feature.mean is None or feature.std is None:
         return
     yield from _inert(feature)

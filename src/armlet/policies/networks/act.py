@@ -146,7 +146,7 @@ class Act(nn.Module):
     def round_weights(self) -> Act:
         """Keep matrices and kernels as bfloat16, for a forward under torch.autocast; in place.
 
-        Norms, embeddings and positions stay float32. Without it every forward would round anew.
+        Norms, embeddings and positions stay float32. Without it every forward would round again.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):

@@ -47,7 +47,7 @@ class Words:
                 "tokenizer",
                 expected="the Python package tokenizers, which reads it",
                 found="no such package",
-                mend="pip install 'armlet[policy]'",
+                fix="pip install 'armlet[policy]'",
             ) from error
         read_object(
             path, _TOKENIZER
@@ -60,7 +60,7 @@ class Words:
                 "tokenizer",
                 expected="a file of the tokenizers package",
                 found=error,
-                mend="copy the file of the language model again",
+                fix="copy the file of the language model again",
             ) from error
         highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         if highest >= vocabulary:
@@ -69,7 +69,7 @@ class Words:
                 "token ids",
                 expected=f"below {vocabulary}, the words the network knows",
                 found=f"up to {highest}",
-                mend="this tokenizer belongs to another language model: give the policy's own",
+                fix="this tokenizer belongs to another language model: give the policy's own",
             )
         return cls(tokenizer, longest)
 

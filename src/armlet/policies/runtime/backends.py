@@ -154,5 +154,5 @@ def _refused(where: object, backend: str, error: Exception) -> CheckpointError:
         f"graph for {backend}",
         expected="one this runtime can load",
         found=" ".join(str(error).split()),
-        mend="export the checkpoint again with this version of the runtime installed",
+        fix="export the checkpoint again with this version of the runtime installed",
     )

@@ -121,7 +121,7 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Witness:
+class GoldenSample:
     """An observation, its pictures made from a seed, and torch's chunk for it.
 
     state is in the graph's units (n,), environment_state (m,) or empty, chunk float32 (C, n).
@@ -140,7 +140,7 @@ class Export:
     path: Path
     manifest: Manifest
     graph: bytes
-    witness: Witness
+    witness: GoldenSample
     checkpoint: Checkpoint
 
 
@@ -231,7 +231,7 @@ def export_policy(
 def read_export(path: Path) -> Export:
     """An exported directory whose parts agree with each other.
 
-    Raises CheckpointError, saying what was expected and found and how to mend it, for a torn or
+    Raises CheckpointError, saying what was expected and found and how to fix it, for a torn or
     changed graph, one that reads other files, and one that the documents beside it do not describe.
     """
     where = path / EXPORT
@@ -264,14 +264,14 @@ def run_export(export: Export, backend: str, precision: str, threads: int | None
             "units of the graph",
             expected=f"{DATASET_UNITS} units, which armlet converts with the arm's own calibration",
             found=export.manifest.units,
-            mend="this export is for programs without armlet: export again without a calibration",
+            fix="this export is for programs without armlet: export again without a calibration",
         )
     graph, where = export.graph, export.path / GRAPH
     session = open_session(graph, backend, precision, threads, where)
     return _proven(session, backend, precision, [export.witness], export.checkpoint, where)
 
 
-def witness_arrays(witness: Witness, config: PolicyConfig) -> dict[str, NDArray[Any]]:
+def witness_arrays(witness: GoldenSample, config: PolicyConfig) -> dict[str, NDArray[Any]]:
     """The graph's inputs for the witness."""
     random = np.random.RandomState(witness.seed)
     vectors = {STATE: witness.state, ENVIRONMENT: witness.environment_state}
@@ -305,7 +305,7 @@ def file_digest(path: Path) -> str:
 
 def _traced(
     checkpoint: Checkpoint, backend: str, robot: Robot | None, trials: int
-) -> tuple[bytes, list[Witness]]:
+) -> tuple[bytes, list[GoldenSample]]:
     """The graph, and what torch, unoptimized, says to some observations."""
     config = checkpoint.config
     if not isinstance(config, ActConfig):
@@ -326,7 +326,7 @@ def _traced(
 
 def _observe(
     config: PolicyConfig, preprocessor: Preprocessor, joints: JointMap | None, seed: int
-) -> Witness:
+) -> GoldenSample:
     """A state and an environment such as training had, in the graph's units."""
     random = np.random.RandomState(seed)
     vectors = {}
@@ -338,7 +338,7 @@ def _observe(
             values = joints.to_radians(values)
         vectors[key] = values.numpy().astype(np.float32)
     nothing = np.zeros((0, 0), np.float32)
-    return Witness(seed, vectors[STATE], vectors[ENVIRONMENT], nothing)
+    return GoldenSample(seed, vectors[STATE], vectors[ENVIRONMENT], nothing)
 
 
 def _usual(preprocessor: Preprocessor, key: str) -> tuple[Any, Any]:
@@ -352,7 +352,7 @@ def _usual(preprocessor: Preprocessor, key: str) -> tuple[Any, Any]:
     return (first + second) / 2, (second - first) / 2
 
 
-def _answered(graph: PolicyGraph, witness: Witness, config: PolicyConfig) -> Witness:
+def _answered(graph: PolicyGraph, witness: GoldenSample, config: PolicyConfig) -> GoldenSample:
     arrays = witness_arrays(witness, config)
     chunk = graph(*(torch.from_numpy(arrays[name]) for name in graph.names))
     return dataclasses.replace(witness, chunk=chunk.numpy())
@@ -362,7 +362,7 @@ def _proven(
     session: Session,
     backend: str,
     precision: str,
-    witnesses: Sequence[Witness],
+    witnesses: Sequence[GoldenSample],
     checkpoint: Checkpoint,
     where: object,
     joints: JointMap | None = None,
@@ -435,7 +435,7 @@ def _manifest(content: object, where: Path) -> Manifest:
             "format of the export",
             expected=FORMAT,
             found=document["format"],
-            mend="export the checkpoint again with this armlet",
+            fix="export the checkpoint again with this armlet",
         )
     values = {
         key: as_kind(value, hints[key], f"{where}: {key}")
@@ -463,9 +463,9 @@ def _read_port(content: object, where: Path) -> Port:
     return Port(name, tuple(shape), dtype)
 
 
-def _witness(content: object, config: PolicyConfig, where: Path) -> Witness:
+def _witness(content: object, config: PolicyConfig, where: Path) -> GoldenSample:
     document = as_object(content, where)
-    _exactly(document, [field.name for field in dataclasses.fields(Witness)], where)
+    _exactly(document, [field.name for field in dataclasses.fields(GoldenSample)], where)
     sizes = {
         key: config.used_features[key].shape for key in _VECTORS if key in config.used_features
     }
@@ -485,7 +485,7 @@ def _witness(content: object, config: PolicyConfig, where: Path) -> Witness:
     seed = as_kind(document["seed"], int, f"{where}: seed")
     if not 0 <= seed < 2**32:
         raise _wrong(where, "golden sample: seed", "0 to 2^32 - 1", seed)
-    return Witness(seed, **arrays)
+    return GoldenSample(seed, **arrays)
 
 
 def _whole_graph(path: Path, stated: Mapping[str, Any]) -> bytes:
@@ -524,7 +524,7 @@ def _wrong(where: object, what: str, expected: object, found: object) -> Checkpo
         what,
         expected=expected,
         found=found,
-        mend="copy the whole exported directory again, or export the checkpoint again",
+        fix="copy the whole exported directory again, or export the checkpoint again",
     )
 
 

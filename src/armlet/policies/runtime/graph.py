@@ -172,7 +172,7 @@ def read_face(model: bytes, where: object) -> GraphFace:
                 f"tensor {tensor.name}",
                 expected="its values in the graph's own file",
                 found=f"a reference to the file {', '.join(places) or 'of no name'}",
-                mend="armlet follows no such reference: export the checkpoint again",
+                fix="armlet follows no such reference: export the checkpoint again",
             )
     stored = {tensor.name for tensor in proto.graph.initializer}
     texts = [entry.value for entry in proto.metadata_props if entry.key == METADATA]
@@ -193,7 +193,7 @@ def _check_domains(proto: Any, where: object) -> None:
             "operators",
             expected="only ONNX's own",
             found=", ".join(foreign) or "functions defined in the file",
-            mend="other operators need code armlet does not load: export the checkpoint again",
+            fix="other operators need code armlet does not load: export the checkpoint again",
         )
 
 
@@ -231,7 +231,7 @@ def _no_graph(where: object, found: str) -> CheckpointError:
         "graph not readable",
         expected="an ONNX model",
         found=found,
-        mend="copy the exported directory again",
+        fix="copy the exported directory again",
     )
 
 

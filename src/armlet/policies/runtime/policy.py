@@ -264,7 +264,7 @@ def _load_export(path: Path, backend: str, precision: str, threads: int | None) 
             "backend",
             expected=f"{ONNXRUNTIME} or {OPENVINO}, for this is an exported policy",
             found=TORCH,
-            mend="name the backend, or give the checkpoint it was exported from",
+            fix="name the backend, or give the checkpoint it was exported from",
         )
     export = read_export(path)
     return Policy(export.checkpoint, run_export(export, backend, precision, threads), "cpu")

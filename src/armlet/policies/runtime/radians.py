@@ -50,7 +50,7 @@ def robot_of(checkpoint: Checkpoint, file: Path, units: str | None = None) -> Ro
             "units of the joints",
             expected="degrees or range_m100_100, in the contract or given",
             found="neither",
-            mend="give the mode the data was recorded in",
+            fix="give the mode the data was recorded in",
         )
     if units is not None and stated not in (None, units):
         raise CheckpointError.found(
@@ -58,7 +58,7 @@ def robot_of(checkpoint: Checkpoint, file: Path, units: str | None = None) -> Ro
             "units of the joints",
             expected=f"{stated}, as in the contract",
             found=units,
-            mend="leave them out",
+            fix="leave them out",
         )
     chosen = joint_units(units or stated or "")
     fingerprint = calibrations.fingerprint(calibration)
@@ -109,6 +109,6 @@ def _converters(
             "joints",
             expected=f"{', '.join(joint_names(action_names))} ({source}), for state and action",
             found=", ".join(calibration),
-            mend="give the calibration of the arm the policy was trained for",
+            fix="give the calibration of the arm the policy was trained for",
         )
     return converter(state_names, calibration), converter(action_names, calibration)

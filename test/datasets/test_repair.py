@@ -1,4 +1,4 @@
-"""Crashes of LeRobot 0.3's save_episode, between any two of its steps, are mended."""
+"""Crashes of LeRobot 0.3's save_episode, between any two of its steps, are repaired."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ LAST = 2
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A v2.1 dataset as LeRobot's: no contract."""
-    root = numbered(tmp_path_factory.mktemp("mend") / "whole", LENGTHS, version="v2.1")
+    root = numbered(tmp_path_factory.mktemp("fix") / "whole", LENGTHS, version="v2.1")
     (root / layout.CONTRACT).unlink()
     shutil.rmtree(root / "meta/armlet")
     return root

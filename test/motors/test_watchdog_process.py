@@ -1,4 +1,4 @@
-"""The guardian process, with drivers that are really killed."""
+"""The watchdog process, with drivers that are really killed."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import Bus
 from armlet.motors.feetech.registers import TORQUE_ENABLE
-from armlet.motors.torque_watchdog import Guardian, cut_torque
+from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 
 CHILD = Path(__file__).with_name("driver_child.py")
 
@@ -24,7 +24,7 @@ def emulated(tmp_path):
 
 
 class Driver:
-    """The child process; ended with the test, and its guardian with it."""
+    """The child process; ended with the test, and its watchdog with it."""
 
     def __init__(self, emulated, ending="forget"):
         self.process = subprocess.Popen(
@@ -34,10 +34,10 @@ class Driver:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.guardian = int(self.process.stdout.readline())
+        self.watchdog = int(self.process.stdout.readline())
 
     def end(self):
-        """Let it come to its end; what it said until its guardian had ended too."""
+        """Let it come to its end; what it said until its watchdog had ended too."""
         said, errors = self.process.communicate("\n", timeout=30)
         assert self.process.returncode == 0, errors
         return said, errors
@@ -75,8 +75,8 @@ def test_a_killed_drivers_arm_is_released(emulated):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_ends_the_driver_does_not_end_the_guardian(emulated, number):
     driver = Driver(emulated)
-    os.kill(driver.guardian, number)
-    os.kill(driver.guardian, number)
+    os.kill(driver.watchdog, number)
+    os.kill(driver.watchdog, number)
     driver.kill()
     driver.guardian_said()
     assert torque(emulated) == [0, 0]
@@ -84,7 +84,7 @@ def test_what_ends_the_driver_does_not_end_the_guardian(emulated, number):
 
 def test_it_lives_in_a_session_of_its_own(emulated):
     driver = Driver(emulated)
-    assert os.getsid(driver.guardian) == driver.guardian
+    assert os.getsid(driver.watchdog) == driver.watchdog
     driver.kill()
     driver.guardian_said()
 
@@ -117,21 +117,21 @@ def test_it_waits_for_a_port_that_is_gone_or_taken_and_a_line_that_loses_packets
 def test_it_knows_when_the_arm_is_armed_and_where_it_is(emulated, tmp_path):
     for servo in emulated.servos.values():
         servo.poke(TORQUE_ENABLE, 1)
-    with Guardian(str(tmp_path / "elsewhere"), 1_000_000, (1, 2)) as guardian:
-        guardian.released()
-        guardian.armed()
-        guardian.moved(emulated.port)
-        assert guardian.alive
+    with WatchdogProcess(str(tmp_path / "elsewhere"), 1_000_000, (1, 2)) as watchdog:
+        watchdog.released()
+        watchdog.armed()
+        watchdog.moved(emulated.port)
+        assert watchdog.alive
     assert torque(emulated) == [0, 0]
 
 
 def test_a_killed_guardian_is_noticed_and_does_no_harm(emulated):
-    with Guardian(emulated.port, 1_000_000, (1, 2)) as guardian:
-        os.kill(guardian.pid, signal.SIGKILL)
-        wait_until(lambda: not guardian.alive)
-        guardian.released()
-        guardian.armed()
-    guardian.close()
+    with WatchdogProcess(emulated.port, 1_000_000, (1, 2)) as watchdog:
+        os.kill(watchdog.pid, signal.SIGKILL)
+        wait_until(lambda: not watchdog.alive)
+        watchdog.released()
+        watchdog.armed()
+    watchdog.close()
 
 
 def test_servos_that_do_not_answer_are_named(emulated):
