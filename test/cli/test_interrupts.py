@@ -33,7 +33,8 @@ def test_a_second_signal_does_not_wait_to_be_asked_for():
 
 LONG = """
 import signal, sys, time
-from armlet.cli import dataset, main
+from armlet.cli import main
+from armlet.cli.data import dataset
 def run(args):
     print("running", flush=True)
     time.sleep(600)

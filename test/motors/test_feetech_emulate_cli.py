@@ -27,7 +27,7 @@ from armlet.priority import Role, realtime_limit
 
 COMMAND = """
 import argparse, sys
-from armlet.cli import emulate
+from armlet.cli.arm import emulate
 parser = argparse.ArgumentParser()
 emulate.add_parser(parser.add_subparsers())
 args = parser.parse_args()

@@ -32,7 +32,7 @@ GUARD_S = 180
 
 COMMAND = """
 import argparse, sys
-from armlet.cli import replay
+from armlet.cli.graph import replay
 parser = argparse.ArgumentParser()
 replay.add_parser(parser.add_subparsers(required=True))
 args = parser.parse_args(sys.argv[1:])
