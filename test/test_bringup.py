@@ -25,6 +25,14 @@ from armlet.sim import FOLLOWER, LEADER
 HARDWARE = {"follower_calibration": "follower.json", "leader_calibration": "leader.json"}
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """Nobody's robot file."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
 def specs():
     given = {
         "sim": {"root": "data"},
@@ -198,7 +206,7 @@ def test_the_emulated_arms_calibrations_are_the_shipped_files():
 
 
 def test_four_graphs():
-    assert sorted(GRAPHS) == ["policy", "record", "sim", "teleop"]
+    assert sorted(GRAPHS) == ["follower", "policy", "record", "sim", "teleop"]
 
 
 def test_a_policy_that_is_to_be_recorded_requires_the_recorder(tmp_path):
@@ -221,3 +229,89 @@ def test_the_choice_at_a_gap_reaches_the_recorder():
     recorder = next(spec for spec in nodes if spec.executable == "recorder")
     assert recorder.parameters["on_gap"] == "split"
     assert recorder.parameters["min_episode_s"] == 1.0
+
+
+ROBOT = """
+arms:
+  follower: {port: /dev/f, calibration: f.json}
+  leader: {port: /dev/l, calibration: l.json, teleoperates: follower}
+cameras:
+  front: {source: /dev/v0, width: 320, height: 240, fps: 15}
+  wrist: {source: /dev/v2}
+joint_units: range_m100_100
+parameters:
+  servo_bus: {max_velocity_rad_s: 2.0}
+  leader/servo_bus: {rate_hz: 50.0}
+"""
+
+
+@pytest.fixture
+def robot(home):
+    path = home / ".config/armlet/robot.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(ROBOT)
+    return path
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_robot_file_stands_for_arguments(robot, tmp_path, named):
+    given = {"root": "data"}
+    if named:
+        given["robot"] = str(robot.rename(tmp_path / "mine.yaml"))
+    folder = tmp_path if named else robot.parent
+    nodes = {spec.label: spec.parameters for spec in graph("record").nodes(given)}
+    assert nodes["servo_bus"]["port"] == "/dev/f"
+    assert nodes["servo_bus"]["calibration_file"] == str(folder / "f.json")
+    assert nodes["leader/servo_bus"]["calibration_file"] == str(folder / "l.json")
+    assert nodes["recorder"]["joint_units"] == "range_m100_100"
+    assert nodes["aligner"]["streams"] == ["state", "action", "front", "wrist"]
+    front, wrist = nodes["front/camera"], nodes["wrist/camera"]
+    assert (front["width"], front["height"], front["fps"]) == (320, 240, 15.0)
+    assert (wrist["width"], wrist["height"], wrist["fps"]) == (640, 480, 30.0)
+    assert nodes["aligner"]["front.tolerance_s"] == 0.08  # a period of the slower camera
+    assert nodes["servo_bus"]["max_velocity_rad_s"] == 2.0
+    assert "rate_hz" not in nodes["servo_bus"] and nodes["leader/servo_bus"]["rate_hz"] == 50.0
+
+
+def test_what_is_given_goes_before_the_robot_file(robot):
+    given = {"root": "data", "follower_port": "/dev/other", "joint_units": "degrees"}
+    nodes = graph("record").nodes({**given, "cameras": "top=7"})
+    named = {spec.label: spec.parameters for spec in nodes}
+    assert named["servo_bus"]["port"] == "/dev/other"
+    assert named["recorder"]["joint_units"] == "degrees"
+    assert named["top/camera"]["source"] == "7" and "front/camera" not in named
+
+
+def test_the_emulated_bench_takes_no_robot_file(robot):
+    robot.write_text("not: a robot file")
+    assert graph("record").nodes({"root": "data", "emulated": "true"})
+    with pytest.raises(BringupError, match="robot:=none"):
+        graph("teleop").nodes({})
+    assert graph("teleop").nodes({**HARDWARE, "robot": "none"})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"robot": "/nowhere/robot.yaml"}, "there is no file /nowhere"),
+        ({"params_file": "/nowhere/p.yaml"}, "params_file: there is no file"),
+    ],
+)
+def test_a_file_that_was_named_must_be_there(given, message):
+    with pytest.raises(BringupError, match=message):
+        graph("teleop").nodes({**HARDWARE, **given})
+
+
+def test_parameters_of_no_node_are_refused(robot):
+    robot.write_text("parameters: {servobus: {port: x}}")
+    with pytest.raises(BringupError, match="did you mean servo_bus"):
+        graph("teleop").nodes(HARDWARE)
+
+
+def test_a_parameter_file_is_read_last(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**:\n  ros__parameters: {}\n")
+    for spec in graph("follower").nodes(
+        {"follower_calibration": "f.json", "params_file": str(file)}
+    ):
+        assert command(spec, tmp_path)[-2:] == ["--params-file", str(file)]

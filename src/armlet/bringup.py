@@ -17,6 +17,9 @@ from typing import Any
 
 import yaml
 
+from armlet.files import FileError
+from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
+from armlet.robots.robot_file import ArmEntry, RobotFile, read
 from armlet.suggestions import did_you_mean
 
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
@@ -49,7 +52,7 @@ class Argument:
 class NodeSpec:
     """One node to run. required: the graph is pointless, or unsafe, without it.
 
-    environment: variables its process needs, beyond those it inherits.
+    environment: variables its process needs, beyond those it inherits. parameter_files: read last.
     """
 
     executable: str
@@ -58,6 +61,7 @@ class NodeSpec:
     namespace: str = ""
     required: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    parameter_files: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,7 +69,10 @@ class NodeSpec:
         return f"{self.namespace}/{self.name}".lstrip("/")
 
 
-Values = Mapping[str, str]
+class Values(dict[str, str]):
+    """Argument values by name, and the robot file that stands for those not given."""
+
+    robot: RobotFile | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Graph:
     arguments: tuple[Argument, ...]
     describe: Callable[[Values], list[NodeSpec]] = field(repr=False)
 
-    def nodes(self, given: Values) -> list[NodeSpec]:
+    def nodes(self, given: Mapping[str, str]) -> list[NodeSpec]:
         """The nodes for some argument values; the rest are defaults. Raises BringupError."""
         known = {argument.name: argument for argument in self.arguments}
         unknown = sorted(set(given) - set(known))
@@ -88,11 +95,13 @@ class Graph:
             choices = known[name].choices
             if choices and value not in choices:
                 raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
-        values = {name: arg.default for name, arg in known.items()} | dict(given)
+        values = Values({name: arg.default for name, arg in known.items()} | dict(given))
+        values.robot = _robot_file(values)
         nodes = _in_time(self.describe(values), values)
         if not _simulated(values):
             # Simulated time goes at whatever pace the computer keeps.
             nodes.append(dataclasses.replace(_spec("computer", values), required=False))
+        nodes = _with_persons_parameters(nodes, values)
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [dataclasses.replace(spec, environment=environment) for spec in nodes]
@@ -136,7 +145,8 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
     line += ["-r", f"__node:={spec.name}"]
     if spec.namespace:
         line += ["-r", f"__ns:=/{spec.namespace}"]
-    return [*line, "--params-file", str(parameter_file(spec)), "--params-file", str(file)]
+    files = [str(parameter_file(spec)), str(file), *spec.parameter_files]
+    return [*line, *(word for path in files for word in ("--params-file", path))]
 
 
 def _bench_directory() -> str:
@@ -149,6 +159,7 @@ def _calibration(arm: str) -> str:
 
 
 BOOLEAN = ("true", "false")
+NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
 # Begins the name of a repository, where a directory could be given; as in policies.hub.
@@ -162,30 +173,47 @@ RAW = Argument(
     "raw pictures between nodes instead of JPEG, which takes more CPU",
     BOOLEAN,
 )
+ROBOT = Argument(
+    "robot",
+    "",
+    f"robot file: arms, cameras, parameters; {ROBOT_FILE} if it is there; none: no file",
+)
+PARAMETERS = Argument("params_file", "", "ROS parameter file for the graph's nodes, read last")
+DATA_UNITS = "degrees"
 UNITS = Argument(
     "joint_units",
-    "degrees",
-    "LeRobot units of datasets and policies; LeRobot before 0.4.4 used range_m100_100",
-    ("degrees", "range_m100_100"),
+    "",
+    f"LeRobot units of datasets and policies; without a robot file {DATA_UNITS}; LeRobot before "
+    "0.4.4 used range_m100_100",
+    ("", DATA_UNITS, "range_m100_100"),
 )
 POLICY_UNITS = Argument(
     "joint_units",
     "",
     "LeRobot units the policy was trained in, where its checkpoint does not say; required then",
-    ("", *UNITS.choices),
+    UNITS.choices,
 )
+FOLLOWER_PORT, LEADER_PORT = "/dev/ttyACM0", "/dev/ttyACM1"
+CAMERAS = "front=/dev/video0"
 FOLLOWER = (
-    Argument("follower_port", "/dev/ttyACM0", "serial port of the follower"),
+    ROBOT,
+    Argument(
+        "follower_port", "", f"serial port of the follower, without a robot file {FOLLOWER_PORT}"
+    ),
     Argument("follower_calibration", "", "LeRobot calibration JSON of the follower"),
 )
 LEADER = (
-    Argument("leader_port", "/dev/ttyACM1", "serial port of the leader"),
+    Argument("leader_port", "", f"serial port of the leader, without a robot file {LEADER_PORT}"),
     Argument("leader_calibration", "", "LeRobot calibration JSON of the leader"),
 )
 PICTURES = (
-    Argument("cameras", "front=/dev/video0", "name=source of each camera, comma separated"),
-    Argument("width", "640", "picture width"),
-    Argument("height", "480", "picture height"),
+    Argument(
+        "cameras",
+        "",
+        f"name=source of each camera, comma separated; without a robot file {CAMERAS}",
+    ),
+    Argument("width", "640", "picture width, of cameras whose robot file has none"),
+    Argument("height", "480", "picture height, likewise"),
     Argument("fps", "30", "frames per second of cameras, frames and dataset"),
     RAW,
 )
@@ -292,10 +320,30 @@ def _arm(which: str, mode: str, values: Values, namespace: str = "") -> NodeSpec
         port = str(Path(values["bench_directory"]) / which)
         calibration = _calibration(which)
     else:
-        port, calibration = values[f"{which}_port"], values[f"{which}_calibration"]
+        port, calibration = _port_and_calibration(which, values)
     if not calibration:
-        raise BringupError(f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON")
+        raise BringupError(
+            f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
+        )
     return _spec("servo_bus", values, namespace, port=port, mode=mode, calibration_file=calibration)
+
+
+def _port_and_calibration(which: str, values: Values) -> tuple[str, str]:
+    try:
+        entry = _entry(which, values.robot)
+    except FileError as error:
+        raise BringupError(str(error)) from error
+    port = FOLLOWER_PORT if which == "follower" else LEADER_PORT
+    return (
+        values[f"{which}_port"] or (entry.port if entry else port),
+        values[f"{which}_calibration"] or (entry.calibration if entry else ""),
+    )
+
+
+def _entry(which: str, robot: RobotFile | None) -> ArmEntry | None:
+    if robot is None:
+        return None
+    return robot.follower if which == "follower" else robot.leader
 
 
 def _follower_calibration(values: Values) -> str:
@@ -303,8 +351,9 @@ def _follower_calibration(values: Values) -> str:
 
 
 def _data_units(values: Values) -> str:
-    """Units of what is recorded: the policy's where they are given."""
-    return values["joint_units"] or UNITS.default
+    """Units of what is recorded: the policy's where they are given, then the robot file's."""
+    stored = values.robot.joint_units if values.robot else None
+    return values["joint_units"] or stored or DATA_UNITS
 
 
 def _follower(values: Values) -> list[NodeSpec]:
@@ -351,46 +400,50 @@ def _picture_parameters(values: Values) -> dict[str, Any]:
 def _camera_sources(values: Values) -> dict[str, str]:
     if _emulated(values):
         return {"front": "bench", "wrist": "bench"}
+    if not values["cameras"] and values.robot and values.robot.cameras:
+        return {name: camera["source"] for name, camera in values.robot.cameras.items()}
+    given = values["cameras"] or CAMERAS
     try:
-        return dict(entry.split("=", 1) for entry in values["cameras"].split(",") if entry)
+        return dict(entry.split("=", 1) for entry in given.split(",") if entry)
     except ValueError:
         raise BringupError(
             f"cameras must be name=source pairs, found {values['cameras']!r}"
         ) from None
 
 
+def _camera_parameters(name: str, source: str, values: Values) -> dict[str, Any]:
+    """A camera's: the robot file's before the graph's, but the source as it was chosen."""
+    own = values.robot.cameras.get(name, {}) if values.robot else {}
+    frame = {"frame_id": f"{name}_optical_frame"}
+    return {**frame, **_picture_parameters(values), **own, "source": source}
+
+
 def _cameras(values: Values) -> list[NodeSpec]:
     if _emulated(values):
         return []
     return [
-        _spec(
-            "camera",
-            values,
-            name,
-            source=source,
-            frame_id=f"{name}_optical_frame",
-            **_picture_parameters(values),
-        )
+        _spec("camera", values, name, **_camera_parameters(name, source, values))
         for name, source in _camera_sources(values).items()
     ]
 
 
 def _aligner(values: Values) -> list[NodeSpec]:
-    names = list(_camera_sources(values))
+    sources = _camera_sources(values)
     fps = _whole(values, "fps")
     raw = values["raw"] == "true"
     pictures: dict[str, Any] = {}
-    for name in names:
+    for name, source in sources.items():
+        rate = fps if _emulated(values) else _camera_parameters(name, source, values)["fps"]
         pictures |= {
             f"{name}.topic": f"{name}/image_raw" if raw else f"{name}/image_raw/compressed",
             f"{name}.type": "raw" if raw else "compressed",
             f"{name}.policy": "nearest",
             # A frame period and a little: one lost picture is bridged by its neighbour, counted.
-            f"{name}.tolerance_s": round(1.2 / fps, 4),
+            f"{name}.tolerance_s": round(1.2 / min(fps, rate), 4),
             # The bench's pictures have no noise: while nothing moves they are the same bytes.
             f"{name}.frozen_s": 0.0 if _emulated(values) else 1.0,
         }
-    return [_spec("aligner", values, fps=fps, streams=["state", "action", *names], **pictures)]
+    return [_spec("aligner", values, fps=fps, streams=["state", "action", *sources], **pictures)]
 
 
 def _recorder(values: Values) -> list[NodeSpec]:
@@ -480,6 +533,46 @@ def _with(spec: NodeSpec, parameters: Mapping[str, Any]) -> NodeSpec:
     return dataclasses.replace(spec, parameters={**spec.parameters, **parameters})
 
 
+def _robot_file(values: Values) -> RobotFile | None:
+    """The robot file a graph of real arms takes: the one that is named, or the person's own."""
+    if "robot" not in values or _emulated(values) or values["robot"] == "none":
+        return None
+    path = Path(values["robot"] or ROBOT_FILE).expanduser()
+    try:
+        return read(path.absolute())
+    except FileNotFoundError:
+        if values["robot"]:
+            raise BringupError(f"robot: there is no file {path}") from None
+        return None
+    except (FileError, OSError) as error:
+        raise BringupError(f"{error}; robot:=none goes without the file") from error
+
+
+def _with_persons_parameters(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
+    """The nodes with what the robot file sets, by node and by namespace/node, and a parameter file.
+
+    A node refuses at its start what it does not declare.
+    """
+    given = values.robot.parameters if values.robot else {}
+    unknown = [name for name in given if name.rpartition("/")[2] not in NODES]
+    if unknown:
+        meant = did_you_mean(unknown, list(NODES))
+        raise BringupError(
+            f"robot file: parameters: no node {unknown[0]!r}; {meant}there are {list(NODES)}"
+        )
+    nodes = [
+        _with(spec, {**given.get(spec.executable, {}), **given.get(spec.label, {})})
+        for spec in nodes
+    ]
+    path = values.get("params_file", "")
+    if not path:
+        return nodes
+    if not Path(path).expanduser().is_file():
+        raise BringupError(f"params_file: there is no file {path}")
+    file = str(Path(path).expanduser().absolute())
+    return [dataclasses.replace(spec, parameter_files=(file,)) for spec in nodes]
+
+
 def _describe_sim(values: Values) -> list[NodeSpec]:
     nodes = _bench(values) + _follower(values) + _aligner(values) + _recorder(values)
     if values["teleop"] == "true":
@@ -487,6 +580,10 @@ def _describe_sim(values: Values) -> list[NodeSpec]:
     if values["policy"] == "true":
         nodes += _policy(values)
     return nodes
+
+
+def _describe_follower(values: Values) -> list[NodeSpec]:
+    return _bench(values) + _follower(values)
 
 
 def _describe_teleop(values: Values) -> list[NodeSpec]:
@@ -519,6 +616,7 @@ def _sim_arguments() -> tuple[Argument, ...]:
         Argument("fps", "30", "frames per second of cameras, frames and dataset"),
         RAW,
         *RECORDER,
+        PARAMETERS,
         *BENCH,
     )
 
@@ -533,21 +631,37 @@ GRAPHS = {
             _describe_sim,
         ),
         Graph(
+            "follower",
+            "the follower alone, for programs of your own to command",
+            (NAMESPACE, EMULATED, *FOLLOWER, PARAMETERS, *BENCH),
+            _describe_follower,
+        ),
+        Graph(
             "teleop",
             "leader moves follower",
-            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, PARAMETERS, *BENCH),
             _describe_teleop,
         ),
         Graph(
             "record",
             "teleoperate and record LeRobot episodes",
-            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, *PICTURES, *RECORDER, *BENCH),
+            (
+                NAMESPACE,
+                EMULATED,
+                *FOLLOWER,
+                *LEADER,
+                UNITS,
+                *PICTURES,
+                *RECORDER,
+                PARAMETERS,
+                *BENCH,
+            ),
             _describe_record,
         ),
         Graph(
             "policy",
             "a policy drives the follower; give root to record it",
-            (NAMESPACE, EMULATED, *FOLLOWER, *PICTURES, *POLICY, *RECORDER, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, *PICTURES, *POLICY, *RECORDER, PARAMETERS, *BENCH),
             _describe_policy,
         ),
     )
