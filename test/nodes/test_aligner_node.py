@@ -94,6 +94,24 @@ def test_it_outlives_messages_that_are_wrong_and_counts_them(message, stream):
         assert graph.processes["aligner"].poll() is None
 
 
+def test_a_late_first_message_is_no_wrong_clock():
+    """As a busy computer's start has them: old when the aligner comes to them, then in time."""
+    with running([SPEC]) as graph:
+        publish = publisher()
+
+        def refused():
+            return int(graph.seen.status().get("aligner: state", {}).get("refused", 0)) > 0
+
+        graph.seen.wait_until(lambda: "aligner: state" in graph.seen.status(), GUARD_S)
+        deadline = time.monotonic() + GUARD_S
+        while not refused():
+            assert time.monotonic() < deadline, graph.said()
+            publish(stamp_ns=time.time_ns() - 500_000_000)
+            graph.seen.wait_until(refused, 2.0)
+        feed(graph, publish, "frames", lambda: graph.seen.count("observation/state") > 5)
+        assert "is not the time on this node's clock" not in graph.said()
+
+
 class Streams:
     """Publishes what it is told to, and keeps what the aligner makes of it."""
 

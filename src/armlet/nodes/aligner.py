@@ -72,6 +72,9 @@ LOOK_PERIOD_S = 0.2
 # Skews and refusals on /diagnostics are those of the last so many seconds.
 WINDOW = 10
 
+# The first messages of a busy computer's start are late too: a clock is called wrong after so long.
+OFFSET_S = 0.5
+
 TOO_SLOW = "This computer does not keep up: close other programs, or take smaller pictures or fewer"
 
 _LEVELS = {
@@ -119,6 +122,7 @@ class AlignerNode(ArmletNode):
         self._backlog = Backlog()
         self._behind = False
         self._refusals: dict[str, tuple[float, str]] = {}
+        self._offset_since: dict[str, float] = {}
         self._subscriptions_here: list[Any] = []
         self._timers_here: list[Any] = []
         self._fragmented = ""
@@ -164,6 +168,7 @@ class AlignerNode(ArmletNode):
         self._groups = self._group()
         self._cameras.clear()
         self._refusals.clear()
+        self._offset_since.clear()
         self._backlog = Backlog()
         for group in self._groups:
             for source in group.sources():
@@ -216,15 +221,23 @@ class AlignerNode(ArmletNode):
             self._backlog.turn(now_ns, self.clock.steady_ns())
             timing = aligner.arrive(sample, received_ns, self._backlog.paused_ns)
             if timing in (Timing.OFFSET, Timing.OLD, Timing.FUTURE):
-                self._say_refused(name, source.why_refused(timing, stamp_ns, received_ns))
+                why = source.why_refused(timing, stamp_ns, received_ns)
+                self._say_refused(name, why, timing is not Timing.OFFSET or self._is_offset(name))
             else:
+                self._offset_since.pop(name, None)
                 self._emit()
 
         return with_reception(receive)
 
-    def _say_refused(self, name: str, why: str) -> None:
+    def _is_offset(self, name: str) -> bool:
+        """Whether no message of a stream has come in time for long enough to blame its clock."""
+        now_s = self.clock.seconds()
+        return now_s - self._offset_since.setdefault(name, now_s) >= OFFSET_S
+
+    def _say_refused(self, name: str, why: str, log: bool = True) -> None:
         self._refusals[name] = self.clock.seconds(), why
-        self.log_once(name, f"{name}: {why}")
+        if log:
+            self.log_once(name, f"{name}: {why}")
 
     def _check_size(self, name: str, message: Any) -> None:
         """MessageError for a picture that is not of the size that the contract tells."""
