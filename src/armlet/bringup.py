@@ -19,6 +19,7 @@ import yaml
 
 from armlet.files import FileError
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
+from armlet.robots.robot_file import UNITS as UNIT_MODES
 from armlet.robots.robot_file import ArmEntry, RobotFile, read
 from armlet.suggestions import did_you_mean
 
@@ -162,7 +163,7 @@ BOOLEAN = ("true", "false")
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
-# Begins the name of a repository, where a directory could be given; as in policies.hub.
+# Begins the name of a repository, where a directory could be given; as in policies.checkpoint.hub.
 HUB = "hub:"
 
 NAMESPACE = Argument("namespace", "", "namespace of the whole graph, e.g. left_arm")
@@ -179,13 +180,13 @@ ROBOT = Argument(
     f"robot file: arms, cameras, parameters; {ROBOT_FILE} if it is there; none: no file",
 )
 PARAMETERS = Argument("params_file", "", "ROS parameter file for the graph's nodes, read last")
-DATA_UNITS = "degrees"
+DATA_UNITS = UNIT_MODES[0]
 UNITS = Argument(
     "joint_units",
     "",
     f"LeRobot units of datasets and policies; without a robot file {DATA_UNITS}; LeRobot before "
     "0.4.4 used range_m100_100",
-    ("", DATA_UNITS, "range_m100_100"),
+    ("", *UNIT_MODES),
 )
 POLICY_UNITS = Argument(
     "joint_units",

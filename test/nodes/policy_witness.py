@@ -86,7 +86,7 @@ class WitnessNode(InLockstep, Node):
             self.join_lockstep(lockstep)
 
 
-class GoldenSample:
+class Observer:
     """What bus and policy say, each with its own time (ns), through a node of its own.
 
     lockstep: the socket of the bench; None for the wall clock. graph: waits, in its own time.

@@ -7,7 +7,7 @@ is replaced by one that swings the arm, so that a goal that stands still is news
 import contextlib
 
 import pytest
-from policy_witness import GoldenSample, stand_in
+from policy_witness import Observer, stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -31,7 +31,7 @@ def nodes(tmp_path_factory, private_domain):
 
 @pytest.fixture(scope="module")
 def witness(nodes):
-    witness = GoldenSample(nodes[0], nodes[0].lockstep)
+    witness = Observer(nodes[0], nodes[0].lockstep)
     yield witness
     witness.close()
 

@@ -8,7 +8,7 @@ import contextlib
 import signal
 
 import pytest
-from policy_witness import GoldenSample, stand_in
+from policy_witness import Observer, stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -30,7 +30,7 @@ def nodes(tmp_path_factory, private_domain):
 
 @pytest.fixture(scope="module")
 def witness(nodes):
-    witness = GoldenSample(nodes[0])
+    witness = Observer(nodes[0])
     yield witness
     witness.close()
 

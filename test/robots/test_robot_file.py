@@ -64,6 +64,8 @@ def test_every_entry_may_be_absent(tmp_path):
         ("cameras: {front: {width: 640}}", "cameras.front.source: expected a device"),
         ("cameras: {front: {source: true}}", "cameras.front.source: expected a device"),
         ("cameras: {front: {source: a, lock: {x: 1}}}", "cameras.front.lock: expected a value"),
+        ("cameras: {front: {source: a, fps: '30'}}", "fps: expected a finite number, found '30'"),
+        ("cameras: {front: {source: a, fps: 0}}", "fps: expected more than 0, found 0"),
         ("joint_units: radians", "expected degrees or range_m100_100"),
         ("parameters: {servo_bus: 1}", "parameters.servo_bus: expected entries"),
         ("a: &x 1\nb: *x", "is not YAML"),

@@ -1,4 +1,4 @@
-"""When a joint has to be protected, and how: decided here, carried out by `first_aid`."""
+"""When a joint has to be protected, and how: decided here, carried out by `recovery_steps`."""
 
 from __future__ import annotations
 

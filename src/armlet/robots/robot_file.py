@@ -127,8 +127,11 @@ def _camera(entry: Any, where: str) -> dict[str, Any]:
         parameters["source"] = source = str(source)
     if not isinstance(source, str) or not source:
         raise FileError(f"{where}.source: expected a device, found {shown(source)}")
-    if isinstance(parameters.get("fps"), int):
-        parameters["fps"] = float(parameters["fps"])
+    if "fps" in parameters:
+        fps = typed(float, parameters["fps"], f"{where}.fps")
+        if fps <= 0:
+            raise FileError(f"{where}.fps: expected more than 0, found {shown(fps)}")
+        parameters["fps"] = float(fps)
     return parameters
 
 

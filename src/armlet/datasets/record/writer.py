@@ -1,7 +1,7 @@
 """Records episodes into a LeRobot dataset, v3.0 or v2.1, each of them whole or not at all.
 
 While an episode is recorded everything of it is under `.unfinished/`, rows and pictures with
-checksums as they come (`take`, `salvage`). To finish it, what is missing is written and fsynced
+checksums as they come (`episode`, `recovery`). To finish it, what is missing is written and fsynced
 there too. Then files are renamed to their places in an order in which stock LeRobot can open the
 dataset at every step. In v3.0:
 
