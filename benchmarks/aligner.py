@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from armlet.align import Aligner, Policy, StreamConfig, fingerprint
+from armlet.nodes.teardown import destroy
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -362,7 +363,7 @@ def node(seconds: float) -> dict[str, Any]:
         finally:
             process.terminate()
             process.wait()
-    here.destroy_node()
+    destroy(here)
     rclpy.shutdown()
     return {
         "frames_per_s": round(len(seen) / wall_s, 2),

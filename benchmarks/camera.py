@@ -36,6 +36,7 @@ from armlet.bringup import NodeSpec, command
 from armlet.camera.pattern import paint
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.node import STATE_QOS
+from armlet.nodes.teardown import destroy
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CAMERA = "front"
@@ -158,7 +159,7 @@ def measure(source: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
             wall_s = time.monotonic() - start
             used = [cpu_s(pid) - at for pid, at in zip(pids, before, strict=True)]
             own = time.process_time() - own
-        node.destroy_node()
+        destroy(node)
         if not arrivals.by_stamp_ns:
             raise SystemExit(f"no pictures came on {topic} from {source}")
         names = ("camera_cpu_percent", "aligner_cpu_percent")

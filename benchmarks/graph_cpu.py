@@ -50,6 +50,7 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.bringup import NodeSpec, graph, share_directory
 from armlet.nodes.messages import to_ns
 from armlet.nodes.recorder import SETTINGS as RECORDER_SETTINGS
+from armlet.nodes.teardown import destroy
 from armlet.policies import Act, ActConfig, Feature, save_checkpoint
 from armlet.robots import SO101_JOINTS
 from armlet.supervisor import Supervisor
@@ -233,7 +234,7 @@ class Client:
         self._ending.set()
         self._thread.join()
         self._executor.shutdown()
-        self._node.destroy_node()
+        destroy(self._node)
 
 
 # A recorder that goes on where rows are missing: how many were written is reported. The second

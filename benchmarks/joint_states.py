@@ -29,6 +29,7 @@ from sensor_msgs.msg import JointState
 from armlet.bringup import NodeSpec, command, share_directory
 from armlet.nodes.messages import joint_state, to_ns
 from armlet.nodes.node import COMMAND_QOS, STATE_QOS
+from armlet.nodes.teardown import destroy
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -108,7 +109,7 @@ def measure(rate_hz: float, seconds: float, commands: bool) -> dict[str, Any]:
         while time.monotonic() - start < seconds:
             rclpy.spin_once(node, timeout_sec=0.1)
         used_s, wall_s = cpu_s(pid) - before_s, time.monotonic() - start
-        node.destroy_node()
+        destroy(node)
     return {
         "acquired": quantiles([stamp for stamp, _ in seen], rate_hz),
         "arrived": quantiles([arrival for _, arrival in seen], rate_hz),

@@ -37,6 +37,7 @@ from armlet.lateness import busy_loops
 from armlet.load import Times, times_of
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import RECORDING_QOS
+from armlet.nodes.teardown import destroy
 from armlet.supervisor import Supervisor
 
 FPS = 30
@@ -103,7 +104,7 @@ class Listener:
     def close(self) -> None:
         self._executor.shutdown()
         self._thread.join()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.try_shutdown()
 
 

@@ -47,6 +47,7 @@ from armlet.datasets import Dataset, check
 from armlet.datasets.format import layout
 from armlet.nodes.messages import rgb, to_ns
 from armlet.nodes.node import STATE_QOS
+from armlet.nodes.teardown import destroy
 from armlet.supervisor import Supervisor
 
 FPS = 30
@@ -157,7 +158,7 @@ class Client:
         )
 
     def close(self) -> None:
-        self._node.destroy_node()
+        destroy(self._node)
 
 
 @dataclass

@@ -33,6 +33,7 @@ from std_msgs.msg import String
 from armlet.client.graph import DemoError
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
+from armlet.nodes.teardown import destroy
 from armlet.robots.units import RADIANS_PER_TICK, limits_radians
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
@@ -115,7 +116,7 @@ def _listening(seen):
     finally:
         executor.shutdown()
         thread.join()
-        node.destroy_node()
+        destroy(node)
 
 
 class NodeRun:

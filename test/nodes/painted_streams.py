@@ -18,6 +18,7 @@ from armlet.camera.pattern import paint
 from armlet.datasets.format import layout
 from armlet.nodes.messages import compressed_image, joint_state, rgb, to_ns
 from armlet.nodes.node import RECORDING_QOS, STATE_QOS
+from armlet.nodes.teardown import destroy
 from armlet.robots import SO101_JOINTS
 
 SIZE = (128, 96)
@@ -73,7 +74,7 @@ class PaintedStreams:
         for thread in self._threads:
             thread.join()
         self._executor.shutdown()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.shutdown(context=self._context)
 
     def fix(self):

@@ -19,6 +19,7 @@ from armlet.bringup import command
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.node import LATCHED_QOS
+from armlet.nodes.teardown import destroy
 
 # Swings all joints but the gripper around the middle pose, as its frame's rows are due; the file
 # says what it does instead: sleep SECONDS before each chunk, nan, or hang.
@@ -127,7 +128,7 @@ class Observer:
         self._node.leave_lockstep()
         self._executor.shutdown()
         self._thread.join()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.shutdown(context=self._context)
 
     def _note(self, rows, read):

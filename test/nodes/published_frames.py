@@ -14,6 +14,7 @@ from std_msgs.msg import Float64MultiArray, String
 from armlet.camera import jpeg
 from armlet.nodes.messages import compressed_image, joint_state, skew_message
 from armlet.nodes.node import LATCHED_QOS, RECORDING_QOS
+from armlet.nodes.teardown import destroy
 from armlet.robots.joints import joint_names
 
 ERROR = 2
@@ -73,7 +74,7 @@ class PublishedFrames:
         for thread in self._threads:
             thread.join()
         self._executor.shutdown()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.shutdown(context=self._context)
 
     def announce(self, contract):

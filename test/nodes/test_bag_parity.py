@@ -21,6 +21,7 @@ from armlet.datasets import Dataset, check
 from armlet.datasets.format import layout
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.node import make_executor
+from armlet.nodes.teardown import destroy
 
 TOPICS = {
     "/joint_states": JointState,
@@ -77,7 +78,7 @@ class BagRecorder:
         self._ending.set()
         self._thread.join()
         self._executor.shutdown()
-        self._node.destroy_node()
+        destroy(self._node)
         self._writer.close()
 
 

@@ -19,6 +19,7 @@ from armlet.camera import V4l2Device, jpeg, read_counter
 from armlet.camera.pattern import paint
 from armlet.nodes.camera import CameraNode
 from armlet.nodes.messages import rgb, to_ns
+from armlet.nodes.teardown import destroy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "camera"))
 from fake_camera import EXPOSURE, EXPOSURE_AUTO, FakeKernel, Plug
@@ -82,8 +83,8 @@ class Bench:
     def close(self):
         self.node.close()
         self.executor.shutdown()
-        self.node.destroy_node()
-        self.listener.destroy_node()
+        destroy(self.node)
+        destroy(self.listener)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from armlet.nodes.clock import ClockPacer, RosClock
+from armlet.nodes.teardown import destroy
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def node():
     rclpy.init(context=context)
     made = Node("clock", context=context)
     yield made
-    made.destroy_node()
+    destroy(made)
     rclpy.shutdown(context=context)
 
 

@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.node import make_executor
+from armlet.nodes.teardown import destroy
 from armlet.sim.lockstep import Report
 
 GUARD_S = 60.0
@@ -73,7 +74,7 @@ def ticking(tmp_path):
     finally:
         node.go_on.set()
         node.leave_lockstep()
-        node.destroy_node()
+        destroy(node)
         rclpy.try_shutdown()
         server.close()
 

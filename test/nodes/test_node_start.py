@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from node_processes import running
 
 from armlet.bringup import NodeSpec
+from armlet.nodes.teardown import destroy
 
 # By the wall clock, and only so that a broken test ends.
 GUARD_S = 180
@@ -71,7 +73,7 @@ def test_the_camera_publishes_a_numbered_pattern():
             rclpy.spin_once(node, timeout_sec=0.1)
             if len(pictures) > 20 and len(raw) > 20:
                 break
-        node.destroy_node()
+        destroy(node)
     counts = [read_counter(rgb(picture)) for picture in pictures]
     assert counts == list(range(counts[0], counts[0] + len(counts)))
     assert rgb(raw[0]).shape == (120, 160, 3)
@@ -99,3 +101,32 @@ def test_a_missing_package_is_one_line_where_ros_starts_the_node(node, package, 
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"{node}: ") and package in line and line.endswith(install)
     assert ended.returncode == 1
+
+
+def test_a_node_that_the_middleware_does_not_let_go_is_left(caplog):
+    class Held:
+        released = threading.Event()
+
+        def get_name(self):
+            return "held"
+
+        def destroy_node(self):
+            self.released.wait()
+
+    held = Held()
+    assert not destroy(held, wait_s=0.1)
+    assert "node held: the middleware did not delete its entities" in caplog.text
+    held.released.set()
+    assert destroy(held)
+
+
+def test_what_goes_wrong_while_a_node_is_destroyed_is_raised():
+    class Broken:
+        def get_name(self):
+            return "broken"
+
+        def destroy_node(self):
+            raise ValueError("in use")
+
+    with pytest.raises(ValueError, match="in use"):
+        destroy(Broken())

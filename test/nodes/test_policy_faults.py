@@ -66,16 +66,20 @@ def policy(start, witness, orders):
 
 
 def wait_for_hold(witness):
-    """Wait until the arm holds, and a little; the end of the last horizon, ns."""
+    """Wait until the arm holds, and a little."""
     witness.wait("hold", lambda: "holding" in witness.bus[-1])
     count = len(witness.applied)
     witness.wait("goals", lambda: len(witness.applied) > count + 20)
-    return witness.horizons()[-1]
 
 
-def check_hold(witness):
-    """The arm holds as of the horizon's end; that end, ns."""
-    horizon_ns = wait_for_hold(witness)
+def check_hold(witness, unsure=0):
+    """The arm holds as of the horizon's end; that end, ns.
+
+    unsure: how many of the last chunks heard here may never have reached the bus.
+    """
+    wait_for_hold(witness)
+    ends = witness.horizons()[-1 - unsure :]
+    horizon_ns = min(ends, key=lambda end: abs(end - witness.heard[-1]))
     assert witness.cycles_to_rest(horizon_ns) <= CYCLES, witness.settled_after(horizon_ns)
     assert witness.bus[-1] == "holding (joint_trajectory ended)"
     assert abs(witness.heard[-1] - horizon_ns) <= AT_ONCE_NS
@@ -124,4 +128,5 @@ def test_the_task_may_change_while_it_runs(policy, witness, orders):
 
 def test_a_killed_policy_leaves_an_arm_that_holds(policy, witness):
     policy.kill()
-    check_hold(witness)
+    # It may die between this test's copy of the last chunk and the bus's.
+    check_hold(witness, unsure=1)

@@ -65,16 +65,19 @@ def policy(start, witness, orders):
 
 
 def wait_for_hold(witness):
-    """Wait until the arm holds, and a little; the end of the last horizon, ns."""
+    """Wait until the arm holds, and a little."""
     witness.wait("hold", lambda: "holding" in witness.bus[-1])
     count = len(witness.applied)
     witness.wait("goals", lambda: len(witness.applied) > count + 20)
-    return witness.horizons()[-1]
 
 
-def check_hold(witness):
-    """The arm holds from the horizon's end on; that end, ns."""
-    horizon_ns = wait_for_hold(witness)
+def check_hold(witness, unsure=0):
+    """The arm holds from the horizon's end on; that end, ns.
+
+    unsure: how many of the last chunks heard here may never have reached the bus.
+    """
+    wait_for_hold(witness)
+    horizon_ns = witness.horizons()[-1 - unsure]
     assert witness.bus[-1] == "holding (joint_trajectory ended)"
     assert witness.heard[-1] >= horizon_ns
     return horizon_ns
@@ -83,7 +86,8 @@ def check_hold(witness):
 def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_goes_on_afresh(policy, witness):
     policy.send_signal(signal.SIGSTOP)
     try:
-        check_hold(witness)
+        # The stop may fall between this test's copy of the last chunk and the bus's.
+        check_hold(witness, unsure=1)
         count = len(witness.chunks)
     finally:
         policy.send_signal(signal.SIGCONT)

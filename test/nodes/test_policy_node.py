@@ -17,6 +17,7 @@ from std_msgs.msg import String
 
 from armlet.client.graph import DemoError
 from armlet.contract import FILE_NAME, load
+from armlet.nodes.teardown import destroy
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -140,7 +141,7 @@ def tell(policy, task):
         publisher.publish(String(data=task))
         assert time.monotonic() < ending, policy.said()
         time.sleep(0.1)
-    node.destroy_node()
+    destroy(node)
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def setup():
             with pytest.raises(SetupError) as refused:
                 node.setup()
         finally:
-            node.destroy_node()
+            destroy(node)
         return str(refused.value)
 
     alone = not rclpy.ok()  # else the bench's director has a context, and goes on needing it

@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from armlet.align import grid_index, grid_ns
 from armlet.nodes.messages import rgb, to_ns
+from armlet.nodes.teardown import destroy
 from armlet.robots import SO101_JOINTS
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
@@ -61,7 +62,7 @@ def listening(topics):
     yield heard
     executor.shutdown()
     thread.join()
-    node.destroy_node()
+    destroy(node)
     rclpy.shutdown(context=context)
 
 

@@ -20,6 +20,7 @@ from armlet.datasets import Dataset, check
 from armlet.motors.feetech import REGISTERS
 from armlet.nodes.messages import joint_state, to_time
 from armlet.nodes.node import LATCHED_QOS
+from armlet.nodes.teardown import destroy
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -105,7 +106,7 @@ class OwnClock:
     def close(self):
         self._ending.set()
         self._thread.join()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.shutdown(context=self._context)
 
 

@@ -14,6 +14,7 @@ from armlet.contract import Contract
 from armlet.nodes.frames import FrameSubscriber, LiveFrame
 from armlet.nodes.messages import MessageError
 from armlet.nodes.node import SENSOR_QOS
+from armlet.nodes.teardown import destroy
 from armlet.policies.fit.samples import LiveSample
 
 from .interrupts import Interrupts
@@ -78,7 +79,7 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
                 _spin(node, interrupts, seconds, lambda: watcher.done)
     finally:
         subscriber.close()
-        node.destroy_node()
+        destroy(node)
         rclpy.try_shutdown()
     if watcher.trouble and not watcher.seeing:
         raise RuntimeError(f"frames came and could not be read: {watcher.trouble}")

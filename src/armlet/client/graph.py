@@ -28,6 +28,7 @@ from armlet.nodes.computer import ComputerCause
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import joint_state, joint_trajectory, to_ns, trajectory
 from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS, make_executor
+from armlet.nodes.teardown import destroy
 from armlet.sim.lockstep import DIRECTOR, Turn
 
 from .measurements import Measurements
@@ -127,7 +128,7 @@ class Director:
         self._ending.set()
         self._thread.join()
         self._executor.shutdown()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.try_shutdown()
 
     def _spin(self) -> None:

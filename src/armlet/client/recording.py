@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.nodes.computer import status_name as computer_status_name
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, SPIN_S, STATE_QOS, make_executor
+from armlet.nodes.teardown import destroy
 
 _LEVELS = {
     DiagnosticStatus.OK: "good",
@@ -150,7 +151,7 @@ class RecordGraph:
         for thread in self._threads:
             thread.join()
         self._executor.shutdown()
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.try_shutdown()
 
     def view(self) -> View:

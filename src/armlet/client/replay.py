@@ -23,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.nodes.clock import RosClock
 from armlet.nodes.messages import joint_trajectory
 from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
+from armlet.nodes.teardown import destroy
 
 from .interrupts import Interrupts
 from .motion import ReplayError, worst
@@ -72,7 +73,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._node.destroy_node()
+        destroy(self._node)
         rclpy.try_shutdown()
 
     def present(self) -> dict[str, float]:

@@ -33,6 +33,7 @@ from .inbox import GuardedInbox
 from .lockstep import InLockstep
 from .repeats import Repeats
 from .stamps import to_time
+from .teardown import destroy
 from .urgent import Signals, UrgentServices
 
 STATE_QOS = QoSProfile(depth=10)
@@ -267,9 +268,9 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
     def _release(self) -> None:
         """Teardown, and an end to what setup published, subscribed and served."""
         self.teardown()
-        for face, destroy in self._faces().items():
+        for face, remove in self._faces().items():
             if face not in self._permanent:
-                destroy(face)
+                remove(face)
 
     def _faces(self) -> dict[Any, Callable[[Any], object]]:
         return {
@@ -384,8 +385,11 @@ def _spin(node_class: Callable[[], ArmletNode], signals: Signals) -> int:
         node.end_urgent_services()
         node.leave_lockstep()
         executor.shutdown()
-        node.destroy_node()
-    return 0 if node.failure is None else 1
+        status = 0 if node.failure is None else 1
+        if not destroy(node):
+            # Nor would the interpreter end: it deletes what the middleware still holds.
+            os._exit(status)
+    return status
 
 
 def make_executor() -> Executor:

@@ -12,6 +12,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
 from rclpy.node import Node
 
+from .teardown import destroy
+
 if TYPE_CHECKING:
     from .node import ArmletNode
 
@@ -63,7 +65,7 @@ class UrgentServices:
         self._executor.shutdown()
         if self._thread.is_alive():
             self._thread.join()
-        self._node.destroy_node()
+        destroy(self._node)
 
     def _spin(self) -> None:
         try:
