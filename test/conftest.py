@@ -1,7 +1,7 @@
 """How the suite is shared out when it runs on two cores (`make test`).
 
 Tests that are about the wall clock (signals, killed processes, bytes on a real line) bear the mark
-`wall_clock`. They come last, in two lanes, as they mostly wait: one at a time in each, and while
+`wall_clock`. They come last, in three lanes, as they mostly wait: one at a time in each, and while
 one of them runs no test without the mark does.
 """
 
@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
-LANES = 2
+LANES = 3
 LANE = pytest.StashKey[int | None]()
 
 
