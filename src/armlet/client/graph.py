@@ -35,6 +35,18 @@ from .measurements import Measurements
 
 # Answers are waited for by the wall clock: a busy computer may take long to give them.
 ANSWER_S = 120.0
+
+# Services that most who hold a Director call. Their clients are made at its start, long before the
+# first call: a server that has not found a client yet sends its answer to nobody.
+_USUAL_SERVICES = (
+    (SetBool, "servo_bus/set_torque"),
+    (Trigger, "servo_bus/stop"),
+    (Trigger, "recorder/start_recording"),
+    (Trigger, "recorder/stop_recording"),
+    (Trigger, "recorder/discard_episode"),
+    (Trigger, "sim_bench/reset"),
+    (Trigger, "sim_bench/demonstrate"),
+)
 # In simulated time conditions are looked at this often.
 LOOK_S = 0.05
 DRIVE_S = 10.0
@@ -90,6 +102,8 @@ class Director:
         self._trouble = trouble
         self._node = _DirectorNode(name, simulated or lockstep is not None, lockstep)
         self._clients: dict[str, Any] = {}
+        for kind, service in _USUAL_SERVICES:
+            self._client(kind, service)
         self._turn: Turn | None = None
         if lockstep is not None:
             self._turn = self._node.take_turns("director", DIRECTOR)
