@@ -195,7 +195,7 @@ def test_without_a_terminal_it_is_lines_with_tabs(bus, capfd, quick):
     assert main(["doctor", "--port", bus.port, "--camera", "/dev/no-camera"]) == 1
     names, *rows = (line.split("\t") for line in capfd.readouterr().out.splitlines())
     assert names == ["level", "group", "subject", "found", "fix", "code"]
-    assert {len(row) for row in rows} == {5}
+    assert {len(row) for row in rows} == {6}
     assert all(row[4] for row in rows if row[0] in ("warning", "error"))
     assert ["error", "Cameras", "/dev/no-camera"] in [row[:3] for row in rows]
 
