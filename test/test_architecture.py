@@ -17,17 +17,18 @@ ROOT = Path(__file__).parents[1]
 # What each room may import, beyond itself.
 MAY_IMPORT = {
     "files": set(),
+    "findings": {"files"},
     "align": set(),
-    "camera": {"files"},
-    "contract": {"files"},
+    "camera": {"files", "findings"},
+    "contract": {"files", "findings"},
     "robots": {"files"},
     "motors": {"priority"},
     "control": {"motors", "robots"},
     "calibrate": {"control", "motors", "robots"},
-    "datasets": {"contract", "align", "camera", "robots", "files"},
-    "policies": {"contract", "robots", "files"},
+    "datasets": {"contract", "align", "camera", "robots", "files", "findings"},
+    "policies": {"contract", "robots", "files", "findings"},
     "sim": {"motors", "robots", "priority"},
-    "preflight": {"motors", "robots", "camera", "priority", "lateness", "missing"},
+    "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
     "training": {"datasets", "policies", "contract"},
 }
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}

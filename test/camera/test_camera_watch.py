@@ -4,7 +4,8 @@ from fake_camera import FPS, HEIGHT, WIDTH
 
 from armlet.camera import Picture, StampedBy, TornPicture, Watch, jpeg
 from armlet.camera.pattern import paint
-from armlet.camera.watch import Level, Limits
+from armlet.camera.watch import Limits
+from armlet.findings import Severity
 
 LIMITS = Limits(WIDTH, HEIGHT, FPS, frozen_s=2.0, slow_share=0.9, device=True)
 
@@ -31,7 +32,7 @@ class Stream:
         return admitted
 
     def said(self):
-        return [(finding.level, finding.text) for finding in self.watch.findings(self.now_s)]
+        return [(finding.severity, finding.found) for finding in self.watch.findings(self.now_s)]
 
 
 SAME = jpeg.encode(paint(WIDTH, HEIGHT, 7))
@@ -54,7 +55,7 @@ def test_a_frozen_camera_is_named_with_its_duration():
     assert stream.watch.frozen_for_s == 0.0
     stream.feed(0.2, make=lambda number: SAME)
     ((level, text),) = stream.said()
-    assert level is Level.ERROR
+    assert level is Severity.ERROR
     assert text.startswith("frozen: the same picture, byte for byte, for 2.1 s (63 times)")
     assert stream.watch.counts()["duplicates"] == 62
     stream.feed(0.1)
@@ -116,7 +117,7 @@ def test_a_dropped_rate_is_a_warning_with_figures():
     stream.feed(4.0)
     stream.feed(4.0, fps=15)
     ((level, text),) = stream.said()
-    assert level is Level.WARN
+    assert level is Severity.WARNING
     assert text.startswith("slow: 15.") and "pictures/s instead of 30 (5" in text
     stream.feed(4.0)
     assert stream.said() == []
@@ -144,7 +145,7 @@ def test_a_half_written_picture_is_dropped_and_told():
     assert stream.feed(1 / FPS, make=lambda number: SAME[: len(SAME) // 2]) == [False]
     stream.feed(1.0)
     ((level, text),) = stream.said()
-    assert level is Level.WARN
+    assert level is Severity.WARNING
     assert "dropped a torn picture" in text and "in all 1 torn" in text
     stream.feed(10.1)
     assert stream.said() == []
@@ -158,7 +159,7 @@ def test_only_torn_pictures_make_a_camera_unusable():
     assert stream.watch.unusable(stream.now_s) == ""
     stream.feed(0.2, make=lambda number: SAME[:100])
     assert "every picture for 2." in stream.watch.unusable(stream.now_s)
-    assert (Level.ERROR, True) in [(level, "torn" in text) for level, text in stream.said()]
+    assert (Severity.ERROR, True) in [(level, "torn" in text) for level, text in stream.said()]
     stream.feed(0.1)
     assert stream.watch.unusable(stream.now_s) == ""
 
@@ -168,7 +169,7 @@ def test_a_picture_of_another_size_is_dropped_and_told():
     other = jpeg.encode(np.zeros((64, 80, 3), np.uint8))
     assert not any(stream.feed(0.5, make=lambda number: other))
     ((level, text),) = stream.said()
-    assert level is Level.ERROR
+    assert level is Severity.ERROR
     assert "picture of 80x64, 128x96 was requested and granted" in text
     assert stream.watch.counts()["wrong_size"] == 15
 
@@ -187,5 +188,5 @@ def test_stamps_of_arrival_are_a_warning():
         Picture(round(stream.now_s * 1e9), jpeg=SAME, stamped_by=StampedBy.ARRIVAL), stream.now_s
     )
     ((level, text),) = stream.said()
-    assert level is Level.WARN
+    assert level is Severity.WARNING
     assert "the driver gives no time" in text

@@ -65,7 +65,7 @@ def test_warnings_fail_only_with_strict(root, capsys):
     forget_std(root)
     assert run("check", root) == 0
     said = capsys.readouterr().out
-    assert "WARNING observation.images.front: std of its pictures is stored as 0.0005" in said
+    assert "WARN  observation.images.front: std of its pictures is stored as 0.0005" in said
     assert "armlet dataset stats --write" in said
     assert "0 errors, 1 warnings" in said
     assert run("check", root, "--strict", "--no-video") == 1
@@ -89,7 +89,7 @@ def test_stats_are_compared_and_mended(root, capsys):
     edit(root / layout.STATS, lambda d: d["action"].update(mean=[0.0] * 6))
     assert run("stats", root) == 1
     said = capsys.readouterr().out
-    assert "episode 1: observation.images.front: std[0] is stored as 0.0005" in said
+    assert "episode 1 observation.images.front: std[0] is stored as 0.0005" in said
     assert "action: mean[" in said
     assert "--write stores the right ones" in said
     assert run("stats", root, "--write") == 0
@@ -112,7 +112,7 @@ def test_stats_of_v2_are_mended_too(tmp_path, capsys):
     lines[1]["stats"]["action"]["std"] = [9.0] * 6
     (root / layout.STATS_LINES).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert run("stats", root, "--no-video") == 1
-    assert "episode 1: action: std[0] is stored as 9" in capsys.readouterr().out
+    assert "episode 1 action: std[0] is stored as 9" in capsys.readouterr().out
     assert run("stats", root, "--write") == 0
     assert run("stats", root) == 0
     assert check(root) == []

@@ -194,8 +194,8 @@ def test_a_port_in_use_is_named_with_its_program_and_left_alone(bus, capfd, quic
 def test_without_a_terminal_it_is_lines_with_tabs(bus, capfd, quick):
     assert main(["doctor", "--port", bus.port, "--camera", "/dev/no-camera"]) == 1
     names, *rows = (line.split("\t") for line in capfd.readouterr().out.splitlines())
-    assert names == ["level", "group", "subject", "found", "fix"]
-    assert {len(row) for row in rows} == {5}
+    assert names == ["level", "group", "subject", "found", "fix", "code"]
+    assert {len(row) for row in rows} == {6}
     assert all(row[4] for row in rows if row[0] in ("warning", "error"))
     assert ["error", "Cameras", "/dev/no-camera"] in [row[:3] for row in rows]
 

@@ -137,13 +137,13 @@ def test_raw_pictures_and_a_namespace(check, tmp_path):
 def test_what_is_wrong_with_a_bag_is_refused_by_item(change, wrong, fix, check, tmp_path):
     status, said = check(write(tmp_path / "bag", change()))
     assert status == 1, said
-    (line,) = [line for line in said.splitlines() if line.startswith(f"WRONG {wrong}")]
+    (line,) = [line for line in said.splitlines() if line.startswith(f"ERROR {wrong}")]
     assert "expected" in line and "found" in line and fix in line, said
 
 
 def test_units_that_nobody_stated_are_asked_for_and_cross_examined(folder, check):
     status, said = check(folder / "good", checkpoint="plain")
-    assert status == 1 and "WRONG joint units" in said and "give joint_units" in said
+    assert status == 1 and "ERROR joint units" in said and "give joint_units" in said
     status, said = check(folder / "good", "--joint-units", "degrees", checkpoint="plain")
     assert status == 0, said
 

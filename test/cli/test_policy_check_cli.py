@@ -111,7 +111,7 @@ def test_refusal_is_status_1_and_json_says_the_same(recorded, capsys):
     arguments = ("--checkpoint", recorded / "checkpoint", "--joint-units", "range_m100_100")
     assert run(*arguments) == 1
     said = capsys.readouterr().out
-    assert "WRONG joint units: expected degrees, found range_m100_100" in said
+    assert "ERROR joint units: expected degrees, found range_m100_100" in said
     assert "refused: 1 wrong" in said
     assert run(*arguments, "--json") == 1
     document = json.loads(capsys.readouterr().out)
@@ -127,7 +127,7 @@ def test_a_torn_checkpoint_is_refused_and_not_an_error(recorded, tmp_path, capsy
     torn = w.sign(recorded / "checkpoint", tmp_path / "torn")
     (torn / "config.json").write_text("{")
     assert run("--checkpoint", torn) == 1
-    assert "WRONG" in (said := capsys.readouterr().out) and "config.json" in said
+    assert "ERROR" in (said := capsys.readouterr().out) and "config.json" in said
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_another_codec_is_told_and_not_refused():
     )
     verdicts = fit(CONTRACT, live)
     assert all(verdict.ok for verdict in verdicts)
-    assert ["raw where jpeg" in str(v) for v in verdicts if v.item.startswith("camera")] == [
+    assert ["raw where jpeg" in str(v) for v in verdicts if v.subject.startswith("camera")] == [
         True,
         False,
     ]
@@ -147,7 +147,7 @@ def test_another_codec_is_told_and_not_refused():
 def test_each_difference_is_one_line_that_says_how_to_mend_it(item, found):
     wrong = [verdict for verdict in fit(CONTRACT, found) if not verdict.ok]
     assert len(wrong) == 1
-    assert wrong[0].item.startswith(item)
+    assert wrong[0].subject.startswith(item)
     line = str(wrong[0])
     assert "expected" in line
     assert "found" in line
@@ -205,7 +205,7 @@ def test_units_that_are_not_those_of_the_vectors_are_refused():
 def test_a_joint_of_another_unit_does_not_fit():
     """Version 1 is of a time when left_gripper was converted as a body joint."""
     (line,) = (verdict for verdict in fit(OLD, NEW) if not verdict.ok)
-    assert (line.item, line.expected, line.found) == (
+    assert (line.subject, line.expected, line.found) == (
         "unit of left_gripper.pos",
         "degrees",
         "range_0_100",

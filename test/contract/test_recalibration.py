@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from armlet.contract import Camera, Contract, Standing, fit, parse
+from armlet.contract import Camera, Contract, fit, parse
+from armlet.findings import Severity
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import JointCalibration
 from armlet.robots.units import own_converter
@@ -34,14 +35,14 @@ def changed(joint="gripper", **values):
 
 def line(now, tolerance_deg=0.0, before=ARM):
     (verdict,) = [
-        v for v in fit(contract(before), contract(now), tolerance_deg) if v.item == "calibration"
+        v for v in fit(contract(before), contract(now), tolerance_deg) if v.subject == "calibration"
     ]
     return verdict
 
 
 def test_one_tick_more_is_shown_as_that_and_not_as_two_hashes():
     verdict = line(changed(range_max=3001))
-    assert verdict.standing is Standing.WRONG
+    assert verdict.severity is Severity.ERROR
     assert "gripper by 0.09° (range_max 3000 -> 3001)" in str(verdict)
     assert "calibration_tolerance_deg 0.09" in str(verdict)
     assert calibrations.fingerprint(ARM) not in str(verdict)
@@ -90,7 +91,7 @@ def test_the_degrees_bound_what_a_value_means_otherwise():
 )
 def test_what_cannot_be_compared_is_never_accepted(now):
     verdict = line(now, 360.0)
-    assert verdict.standing is Standing.WRONG
+    assert verdict.severity is Severity.ERROR
     assert "cannot be compared" in str(verdict)
     assert "calibration_tolerance_deg" not in verdict.fix
 
@@ -100,6 +101,6 @@ def test_contracts_of_before_keep_their_signature_and_their_comparison():
     assert "calibration_ticks" not in old.canonical()
     assert parse(old.canonical()) == old
     assert parse(contract(ARM).canonical()).signature() == contract(ARM).signature()
-    (verdict,) = [v for v in fit(old, contract(changed(id=3))) if v.item == "calibration"]
-    assert verdict.standing is Standing.WRONG
+    (verdict,) = [v for v in fit(old, contract(changed(id=3))) if v.subject == "calibration"]
+    assert verdict.severity is Severity.ERROR
     assert calibrations.fingerprint(ARM) in str(verdict)

@@ -10,7 +10,7 @@ import pytest
 from made_episodes import CONTRACT, START_NS, picture
 
 from armlet.datasets import DatasetWriter, EpisodeFrame
-from armlet.datasets.check.quality import review
+from armlet.datasets.check.quality import check_name, review
 from armlet.datasets.check.review_joints import lag_s, suspect_units
 from armlet.datasets.check.review_pictures import overflown
 from armlet.datasets.format import layout
@@ -58,7 +58,9 @@ def recorded(root, episodes=2, contract=CONTRACT, change=None, seconds=SECONDS, 
 
 
 def found(root, **options):
-    return [(f.severity, f.check, f.where, f.found) for f in review(root, **options).findings]
+    return [
+        (f.severity, check_name(f), f.subject, f.found) for f in review(root, **options).findings
+    ]
 
 
 def only(root, **options):
@@ -103,10 +105,10 @@ def test_a_real_recording(tmp_path):
     result = review(REAL)
     lags = [lag.lag_s for lag in result.lags]
     assert all(0.09 < lag < 0.17 for lag in lags)  # "about 4 frames (130 ms)"
-    told = {(f.check, f.where) for f in result.findings}
+    told = {(check_name(f), f.subject) for f in result.findings}
     assert {("std", f"observation.images.{name}") for name in ("top", "front")} < told
-    assert {f.check for f in result.findings} == {"std", "structure"}  # its videos are absent
-    assert all("dataset stats --write" in f.fix for f in result.findings if f.check == "std")
+    assert {check_name(f) for f in result.findings} == {"std", "structure"}  # its videos are absent
+    assert all("dataset stats --write" in f.fix for f in result.findings if check_name(f) == "std")
 
 
 def copied(action, state, *_):
@@ -285,7 +287,7 @@ def test_a_broken_dataset_is_an_error_and_no_exception(tmp_path):
     (root / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1")
     findings = review(root).findings
     assert findings
-    assert all(f.severity == "error" and f.check == "structure" for f in findings)
+    assert all(f.severity == "error" and check_name(f) == "structure" for f in findings)
     assert review(tmp_path).errors == 1
 
 

@@ -17,7 +17,7 @@ from made_episodes import picture
 from test_lint import only, recorded
 
 from armlet.cli import main
-from armlet.datasets.check.quality import review
+from armlet.datasets.check.quality import check_name, review
 from armlet.datasets.check.recompute_stats import recount, write
 from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.layout import Feature
@@ -73,7 +73,7 @@ def test_the_least_and_largest_of_the_episodes_are_lerobots_too(root):
         rule = np.min if share <= 0.5 else np.max
         edit(root, "action", **{name: rule([e[name] for e in episodes], axis=0).tolist()})
     found = recount(root, pictures=False)
-    assert not found.differences and "action" in [each.feature for each in found.combined]
+    assert not found.differences and "action" in [each.subject for each in found.combined]
     assert not review(root, videos=False).errors
 
 
@@ -98,7 +98,7 @@ def test_a_quantile_that_is_neither_is_an_error(root, name, factor):
     finding = only(root, videos=False)
     assert finding[:3] == ("error", "statistics", "action") and "is stored as" in finding[3]
     differences = recount(root, pictures=False).differences
-    assert [d.feature for d in differences] == ["action"]
+    assert [d.subject for d in differences] == ["action"]
     assert main.main(["dataset", "stats", str(root), "--write", "--no-video"]) == 0
     assert not review(root, videos=False).findings
 
@@ -118,7 +118,7 @@ def test_an_episodes_own_quantiles_are_corrected_too(root):
     place = table.column_names.index(name)
     pq.write_table(table.set_column(place, name, pa.array(values)), path)
     found = recount(root, pictures=False)
-    assert (found.differences[0].feature, found.differences[0].episode) == ("action", 0)
+    assert found.differences[0].subject == "episode 0 action"
     write(root, found)
     assert not recount(root, pictures=False).differences
 
@@ -207,13 +207,13 @@ def test_a_video_of_another_size_is_an_error(root):
 
 def test_pictures_off_the_rates_grid_are_an_error(root):
     replaced(root, times=lambda k: k + 0.2 * (k % 3 == 1))
-    errors = [f for f in review(root).findings if f.check == "grid"]
+    errors = [f for f in review(root).findings if check_name(f) == "grid"]
     assert len(errors) == 1 and "lies 6.7 ms from its frame's time" in errors[0].found
 
 
 def test_pictures_at_a_constant_rate_are_on_it(root):
     replaced(root)
-    assert not [f for f in review(root).findings if f.check == "grid"]
+    assert not [f for f in review(root).findings if check_name(f) == "grid"]
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="needs the handed cases")

@@ -85,11 +85,11 @@ def test_a_policy_that_does_not_fit_the_frames_sends_nothing(bench, tmp_path):
     contract = dataclasses.replace(CONTRACT, cameras=wide)
     checkpoint = save_random(tmp_path / "checkpoint", contract, width=80)
     with bench.policy("wide", checkpoint) as policy:
-        policy.wait_for_status("WRONG camera front")
+        policy.wait_for_status("ERROR camera front")
         with pytest.raises(DemoError, match="does not fit"):
             bench.graph.director.set("wide/set_running", True)
         assert policy.chunks() == []
-        assert "WRONG" in policy.said()
+        assert "ERROR" in policy.said()
 
 
 def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_path):
@@ -175,10 +175,10 @@ def setup():
 @pytest.mark.parametrize(
     ("checkpoint", "told", "message"),
     [
-        ("signed", {"joint_units": "range_m100_100"}, "WRONG joint units: expected degrees"),
-        ("other arm", {}, "WRONG calibration: expected 0000"),
+        ("signed", {"joint_units": "range_m100_100"}, "ERROR joint units: expected degrees"),
+        ("other arm", {}, "ERROR calibration: expected 0000"),
         ("plain", {}, "give joint_units:=degrees or joint_units:=range_m100_100"),
-        ("plain", {"joint_units": "radians"}, "WRONG joint units: expected one of degrees"),
+        ("plain", {"joint_units": "radians"}, "ERROR joint units: expected one of degrees"),
         ("signed", {"strategy": "rtc"}, "expected a flow policy"),
         ("signed", {"without": "wrist"}, "cameras to run without"),
         ("signed", {"backend": "abacus"}, "abacus"),

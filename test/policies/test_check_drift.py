@@ -7,8 +7,9 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 import check_world as w  # noqa: E402
 
+from armlet.findings import Severity  # noqa: E402
 from armlet.policies import read_checkpoint  # noqa: E402
-from armlet.policies.fit.drift import Drift, DriftLevel, DriftSettings  # noqa: E402
+from armlet.policies.fit.drift import Drift, DriftSettings  # noqa: E402
 
 WINDOW = 20
 
@@ -35,17 +36,22 @@ def feed(drift, state=lambda v: v, actions=lambda v: v, picture=lambda v: v, tim
 
 
 def line(drift, item):
-    return next(line for line in drift.lines() if line.item == item)
+    return next(each for each in drift.findings() if each.subject == item)
 
 
 def test_nothing_is_said_before_it_is_fed(drift):
-    assert drift.lines() == [] and drift.worst is DriftLevel.OK
+    assert drift.findings() == [] and drift.worst is Severity.OK
 
 
 def test_training_data_does_not_drift(drift):
     feed(drift)
-    assert {x.item for x in drift.lines()} == {"state", "actions", "camera front", "camera wrist"}
-    assert drift.worst is DriftLevel.OK, drift.lines()
+    assert {x.subject for x in drift.findings()} == {
+        "state",
+        "actions",
+        "camera front",
+        "camera wrist",
+    }
+    assert drift.worst is Severity.OK, drift.findings()
 
 
 @pytest.mark.parametrize(
@@ -54,19 +60,19 @@ def test_training_data_does_not_drift(drift):
         (
             {"state": lambda v: v + np.array([0, 0, 0, 60, 0, 0])},
             "state",
-            "WARN",
+            "WARNING",
             "wrist_flex is 5",
         ),
-        ({"state": lambda v: v + np.array([0, 0, 0, 120, 0, 0])}, "state", "STOP", "wrist_flex"),
-        ({"state": lambda v: v * np.nan}, "state", "STOP", "sigma"),
-        ({"actions": lambda v: v + np.array([0, 0, 0, 0, 0, 300])}, "actions", "STOP", "gripper"),
-        ({"actions": lambda v: v * 2.2}, "actions", "STOP", "beyond the training range"),
-        ({"picture": lambda p: p // 6}, "camera front", "STOP", "divergence"),
-        ({"picture": np.zeros_like}, "camera wrist", "STOP", "RGB 0.00"),
+        ({"state": lambda v: v + np.array([0, 0, 0, 120, 0, 0])}, "state", "ERROR", "wrist_flex"),
+        ({"state": lambda v: v * np.nan}, "state", "ERROR", "sigma"),
+        ({"actions": lambda v: v + np.array([0, 0, 0, 0, 0, 300])}, "actions", "ERROR", "gripper"),
+        ({"actions": lambda v: v * 2.2}, "actions", "ERROR", "beyond the training range"),
+        ({"picture": lambda p: p // 6}, "camera front", "ERROR", "divergence"),
+        ({"picture": np.zeros_like}, "camera wrist", "ERROR", "RGB 0.00"),
         (
             {"picture": lambda p: np.clip(p * 1.9, 0, 255).astype(np.uint8)},
             "camera front",
-            "WARN",
+            "WARNING",
             "diverg",
         ),
     ],
@@ -75,9 +81,9 @@ def test_what_is_not_training_data_is_noticed_within_a_window(change, item, leve
     feed(drift)
     feed(drift, **change)
     found = line(drift, item)
-    assert found.level >= DriftLevel[level], found
-    assert words in found.words
-    assert drift.worst >= DriftLevel[level]
+    assert found.severity.rank >= Severity[level].rank, found
+    assert words in found.found
+    assert drift.worst.rank >= Severity[level].rank
 
 
 def test_rates_and_distances_are_the_windows_own(drift):
@@ -99,12 +105,12 @@ def test_rates_and_distances_are_the_windows_own(drift):
 
 def test_memory_is_bounded_and_forgets_after_a_window(drift):
     feed(drift, picture=np.zeros_like, state=lambda v: v + 500)
-    assert drift.worst is DriftLevel.STOP
+    assert drift.worst is Severity.ERROR
     feed(drift, times=2)
-    assert drift.worst is DriftLevel.OK
+    assert drift.worst is Severity.OK
     feed(drift, state=lambda v: v + 500)
     drift.reset()
-    assert drift.lines() == []
+    assert drift.findings() == []
 
 
 def test_a_window_of_pictures_has_the_moments_of_all_its_pixels(checkpoint):
@@ -134,7 +140,11 @@ def test_a_camera_without_statistics_of_its_own_is_said_to_be_unjudged(tmp_path)
     drift = Drift(read_checkpoint(world.checkpoint))
     drift.pictures({"front": np.zeros((48, 64, 3), np.uint8)})
     found = line(drift, "camera front")
-    assert "cannot be judged" in found.words and "R mean" in found.values
+    assert (
+        found.severity is Severity.OPEN
+        and "cannot be judged" in found.found
+        and "R mean" in found.values
+    )
 
 
 @pytest.mark.parametrize(

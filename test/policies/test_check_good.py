@@ -12,7 +12,8 @@ import check_world as w  # noqa: E402
 from lerobot_oracle import REFERENCES  # noqa: E402
 from small_policies import act_config, make_act, make_statistics  # noqa: E402
 
-from armlet.contract import Camera, Standing  # noqa: E402
+from armlet.contract import Camera  # noqa: E402
+from armlet.findings import Severity  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
 from armlet.policies.fit.check import check  # noqa: E402
 from armlet.policies.fit.feature_stats import IMAGENET, describe, divergence  # noqa: E402
@@ -82,7 +83,7 @@ def judged(checkpoint, radians, images):
 def test_our_own_checkpoint_fits_the_bench_it_was_trained_on(reach):
     report = judged(*reach)
     assert report.ok, report.text()
-    assert [str(v) for v in report.verdicts if v.standing is Standing.OPEN] == []
+    assert [str(v) for v in report.findings if v.severity is Severity.OPEN] == []
 
 
 @pytest.mark.parametrize("row", range(0, 15, 2))

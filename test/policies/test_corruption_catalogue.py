@@ -33,7 +33,8 @@ from check_world import (  # noqa: E402
     together,
 )
 
-from armlet.contract import Camera, Standing, Stream  # noqa: E402
+from armlet.contract import Camera, Stream  # noqa: E402
+from armlet.findings import Severity  # noqa: E402
 from armlet.policies.fit.feature_stats import IMAGENET  # noqa: E402
 from armlet.robots.units import own_converter  # noqa: E402
 from armlet.sim import FOLLOWER, LEADER  # noqa: E402
@@ -686,11 +687,11 @@ def test_a_corruption_is_refused_in_words_that_help(name, world):
     corrupt(changed)
     report = changed.report()
     assert not report.ok, f"accepted:\n{report}"
-    lines = [verdict for verdict in report.wrong if item in verdict.item]
+    lines = [verdict for verdict in report.wrong if item in verdict.subject]
     assert lines, f"no line about {item!r}:\n{report.text()}"
     assert any(re.search(says, str(verdict)) for verdict in lines), report.text()
     for verdict in report.wrong:
-        assert verdict.item and verdict.fix and str(verdict.expected) and str(verdict.found)
+        assert verdict.subject and verdict.fix and str(verdict.expected) and str(verdict.found)
         assert str(verdict) in report.text()
 
 
@@ -710,7 +711,7 @@ def test_what_statistics_cannot_tell_is_said_and_not_passed_over(world):
     )
     report = changed.report()
     assert report.ok
-    opened = [str(v) for v in report.verdicts if v.standing is Standing.OPEN]
+    opened = [str(v) for v in report.findings if v.severity is Severity.OPEN]
     assert any("telling front, wrist apart" in line and "--dataset" in line for line in opened)
     assert any("colours of camera front" in line and "neither" in line for line in opened)
 
@@ -724,7 +725,7 @@ def test_an_exchange_of_order_in_every_file_changes_nothing_and_is_said(world):
     np.testing.assert_allclose(actions_of(changed, observation), before, rtol=1e-4, atol=1e-3)
     report = changed.report()
     assert report.ok, report.text()
-    line = next(str(v) for v in report.verdicts if v.item == "cameras")
+    line = next(str(v) for v in report.findings if v.subject == "cameras")
     assert "wrist, front" in line and "the same in any order" in line
 
 

@@ -281,7 +281,7 @@ def refuse(path, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         load_policy(path, backend="onnxruntime")
     assert "expected" in str(caught.value) and "found" in str(caught.value)
-    assert caught.value.verdict is not None and caught.value.verdict.fix
+    assert caught.value.finding is not None and caught.value.finding.fix
 
 
 def test_a_torn_graph_is_refused(export):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from armlet.preflight import Level, cameras, v4l2
+from armlet.findings import Severity
+from armlet.preflight import cameras, v4l2
 
 QUERYCAP, ENUM_FMT, ENUM_SIZES, ENUM_INTERVALS = 0x80685600, 0xC0405602, 0xC02C564A, 0xC034564B
 """As linux/videodev2.h makes them on a 64-bit machine."""
@@ -121,13 +122,13 @@ def test_cameras_are_listed_in_order_without_their_metadata_devices(plug):
     plug(video10=Kernel(), video2=Kernel(), video3=Kernel(capabilities=0x00A00000))
     first, second = cameras.chosen([])
     assert [first.subject[-7:], second.subject[-7:]] == ["/video2", "video10"]
-    assert first.level == Level.OK
+    assert first.severity == Severity.OK
     assert first.found == "HD Cam: MJPG 1920x1080@30, 640x480@30/15; YUYV 640x480@29.97"
 
 
 def test_without_cameras_there_is_a_note(plug):
     (finding,) = cameras.chosen([])
-    assert finding.level == Level.NOTE and "no /dev/video*" in finding.found
+    assert finding.severity == Severity.NOTE and "no /dev/video*" in finding.found
 
 
 def test_cameras_asked_for_must_be_there_and_give_pictures(plug, tmp_path):
@@ -135,8 +136,8 @@ def test_cameras_asked_for_must_be_there_and_give_pictures(plug, tmp_path):
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(bytes(1000))
     sources = ["0", "1", "4", "9", "pattern", f"file:{clip}?loop", f"{clip}x"]
-    levels = [(finding.level, bool(finding.fix)) for finding in cameras.chosen(sources)]
-    ok, warning, error = (Level.OK, False), (Level.WARNING, True), (Level.ERROR, True)
+    levels = [(finding.severity, bool(finding.fix)) for finding in cameras.chosen(sources)]
+    ok, warning, error = (Severity.OK, False), (Severity.WARNING, True), (Severity.ERROR, True)
     assert levels == [ok, error, warning, error, ok, ok, error]
 
 
@@ -152,7 +153,7 @@ def test_what_keeps_a_camera_from_opening_has_a_fix(plug, monkeypatch, number, f
 
     monkeypatch.setattr(v4l2, "query", refuse)
     (finding,) = cameras.chosen([])
-    assert finding.level != Level.OK and fix in finding.fix
+    assert finding.severity != Severity.OK and fix in finding.fix
 
 
 def test_two_cameras_on_a_usb_2_hub_share_its_bandwidth(plug, tmp_path):
@@ -169,7 +170,7 @@ def test_two_cameras_on_a_usb_2_hub_share_its_bandwidth(plug, tmp_path):
         (tmp_path / "sys" / name).mkdir(parents=True)
         (tmp_path / "sys" / name / "device").symlink_to(interface)
     *each, hint = cameras.chosen([])
-    assert len(each) == 3 and hint.level == Level.NOTE
+    assert len(each) == 3 and hint.severity == Severity.NOTE
     assert "video0" in hint.found and "video2" in hint.found and "video4" not in hint.found
     (tmp_path / "usb" / "1-1" / "speed").write_text("5000")
     assert len(list(cameras.chosen([]))) == 3
@@ -179,5 +180,5 @@ def test_without_opencv_the_check_says_so(plug, monkeypatch):
     plug(video0=Kernel())
     monkeypatch.setitem(sys.modules, "armlet.camera", None)
     (finding,) = cameras.chosen([])
-    assert finding.level == Level.ERROR
+    assert finding.severity == Severity.ERROR
     assert "OpenCV does not load" in finding.found and "opencv-python-headless" in finding.fix

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
+
+from armlet.findings import Code, Finding, Severity
 
 from . import jpeg
 from .errors import TornPicture
@@ -21,21 +22,6 @@ _UNUSABLE_S = 2.0
 _FROZEN_COUNT = 5
 # A few bytes spread over a picture tell most pictures apart.
 _PROBE_STEP = 997
-
-
-class Level(IntEnum):
-    """How bad a finding is, as diagnostic_msgs/DiagnosticStatus counts it."""
-
-    WARN = 1
-    ERROR = 2
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong, in words for /diagnostics."""
-
-    level: Level
-    text: str
 
 
 @dataclass(frozen=True)
@@ -190,8 +176,9 @@ class Watch:
         frozen_s = self._frozen_for_s()
         if not frozen_s:
             return None
-        return Finding(
-            Level.ERROR,
+        return camera_finding(
+            Code.CAMERA_FROZEN,
+            Severity.ERROR,
             f"frozen: the same picture, byte for byte, for {frozen_s:.1f} s "
             f"({self._same_count + 1} times)",
         )
@@ -199,10 +186,11 @@ class Watch:
     def _refused(self, now_s: float) -> Finding | None:
         if self._refusal is None or now_s - self._refusal[0] > _TELL_S:
             return None
-        level = Level.WARN if self._refused_since_s is None else Level.ERROR
+        severity = Severity.WARNING if self._refused_since_s is None else Severity.ERROR
         counts = self._counts
-        return Finding(
-            level,
+        return camera_finding(
+            Code.CAMERA_IMAGE_REJECTED,
+            severity,
             f"dropped a {self._refusal[1]}; in all {counts['torn']} torn and "
             f"{counts['wrong_size']} of a wrong size among {counts['received']}",
         )
@@ -214,8 +202,9 @@ class Watch:
         if rate_hz >= self.limits.slow_share * nominal_hz:
             return None
         why = "" if not self.limits.device else "; a dark scene, USB bandwidth or the CPU may do so"
-        return Finding(
-            Level.WARN,
+        return camera_finding(
+            Code.CAMERA_SLOW,
+            Severity.WARNING,
             f"slow: {rate_hz:.1f} pictures/s instead of {nominal_hz:g} "
             f"({100 * rate_hz / nominal_hz:.0f} %){why}",
         )
@@ -223,8 +212,9 @@ class Watch:
     def _unstamped(self) -> Finding | None:
         if self._last is None or self._last.stamped_by is not StampedBy.ARRIVAL:
             return None
-        return Finding(
-            Level.WARN,
+        return camera_finding(
+            Code.CAMERA_STAMPED_ON_ARRIVAL,
+            Severity.WARNING,
             "the driver gives no time: pictures carry the time of their arrival, which is late",
         )
 
@@ -232,6 +222,11 @@ class Watch:
         """What came so far, by kind."""
         with self._lock:
             return dict(self._counts)
+
+
+def camera_finding(code: Code, severity: Severity, found: str) -> Finding:
+    """A finding of the one camera that is watched, so without a subject."""
+    return Finding(code, severity, "", found=found)
 
 
 def _identical(one: Picture, other: Picture) -> bool:

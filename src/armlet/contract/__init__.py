@@ -9,7 +9,5 @@ from .contract import Preprocessing as Preprocessing
 from .contract import Stream as Stream
 from .contract import load as load
 from .contract import parse as parse
-from .fit import Standing as Standing
-from .fit import Verdict as Verdict
-from .fit import calibration_verdict as calibration_verdict
+from .fit import compare_calibrations as compare_calibrations
 from .fit import fit as fit

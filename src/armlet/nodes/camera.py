@@ -24,13 +24,14 @@ from armlet.camera import (
     read_intrinsics,
     source_of,
 )
-from armlet.camera.watch import Finding, Level, Limits
+from armlet.camera.watch import Limits, camera_finding
+from armlet.findings import Code, Finding, Severity
 from armlet.priority import Role, raise_process
 
 from .camera_controls import SETTINGS as CONTROL_SETTINGS
 from .camera_controls import CameraControls
 from .camera_publisher import CameraPublisher
-from .messages import diagnostic
+from .messages import findings_status
 from .node import ArmletNode, NotReady, Setting, SetupError, run
 from .worker import Worker
 
@@ -88,7 +89,7 @@ class CameraNode(ArmletNode):
         self._lost_at_s: float | None = None
         self._lost = 0
         self._frozen_retry_s = 0.0
-        self._told: set[str] = set()
+        self._reported: set[Code] = set()
 
     def setup(self) -> None:
         intrinsics = self._intrinsics()
@@ -102,8 +103,8 @@ class CameraNode(ArmletNode):
             self.teardown()
             raise SetupError(str(error)) from error
         except CameraError as error:
-            # Told on /diagnostics as well while the node waits for its camera.
-            self._trouble = Finding(Level.ERROR, str(error))
+            # Reported on /diagnostics as well while the node waits for its camera.
+            self._trouble = camera_finding(Code.CAMERA_OPEN_FAILED, Severity.ERROR, str(error))
             raise NotReady(str(error)) from error
         self._trouble = None
         self._publisher = CameraPublisher(
@@ -172,7 +173,9 @@ class CameraNode(ArmletNode):
                     retry_s = FIRST_RETRY_S
             except EndOfVideo as error:
                 # Ended is not failed; a file that shall go on is looped.
-                self._trouble = Finding(Level.WARN, str(error))
+                self._trouble = camera_finding(
+                    Code.CAMERA_OPEN_FAILED, Severity.WARNING, str(error)
+                )
                 self.get_logger().warning(str(error))
                 return
             except NoPicture as error:
@@ -253,9 +256,9 @@ class CameraNode(ArmletNode):
     def _tell(self, text: str) -> None:
         if self._trouble is None:
             self._lost_at_s = self.clock.seconds()
-        if self._trouble is None or text != self._trouble.text:
+        if self._trouble is None or text != str(self._trouble.found):
             self.get_logger().error(text)
-        self._trouble = Finding(Level.ERROR, text)
+        self._trouble = camera_finding(Code.CAMERA_OPEN_FAILED, Severity.ERROR, text)
 
     def _lose(self, error: CameraError) -> None:
         """Report, and close what is left of the source."""
@@ -271,7 +274,7 @@ class CameraNode(ArmletNode):
         if self._trouble is None or self._watch.frozen_for_s:
             return
         since_s = now_s - (now_s if self._lost_at_s is None else self._lost_at_s)
-        self._past = now_s, self._trouble.text
+        self._past = now_s, str(self._trouble.found)
         self._trouble = None
         where = f" from {self._source.path}" if self._source.path else ""
         self.get_logger().info(f"pictures again{where} after {since_s:.1f} s")
@@ -280,11 +283,10 @@ class CameraNode(ArmletNode):
         now_s = self.clock.seconds()
         found = self._findings(now_s)
         path = "" if self._source is None else self._source.path
-        status = diagnostic(
+        status = findings_status(
             f"{self.label}: pictures",
-            _level(found),
-            "; ".join(finding.text for finding in found)
-            or ("streaming" if self._worker is not None else "not active"),
+            found,
+            "streaming" if self._worker is not None else "not active",
             self._values(now_s),
             path or self.value("source"),
         )
@@ -299,18 +301,18 @@ class CameraNode(ArmletNode):
         if self._worker is None or self._watch is None:
             return []
         found = self._watch.findings(now_s)
-        self._tell_new(found)
+        self._log_new(found)
         if past is not None and now_s - past[0] < TOLD_S:
             text = f"recovered {now_s - past[0]:.1f} s ago from: {past[1]}"
-            found.insert(0, Finding(Level.ERROR, text))
+            found.insert(0, camera_finding(Code.CAMERA_RECOVERED, Severity.ERROR, text))
         return found
 
-    def _tell_new(self, findings: list[Finding]) -> None:
+    def _log_new(self, findings: list[Finding]) -> None:
         """Log what was not wrong a second ago."""
-        kinds = {finding.text.split()[0]: finding.text for finding in findings}
-        for kind in kinds.keys() - self._told:
-            self.get_logger().warning(kinds[kind])
-        self._told = set(kinds)
+        found = {finding.code: finding for finding in findings}
+        for code in found.keys() - self._reported:
+            self.get_logger().warning(str(found[code].found))
+        self._reported = set(found)
 
     def _values(self, now_s: float) -> dict[str, object]:
         if self._source is None or self._watch is None:
@@ -331,13 +333,6 @@ class CameraNode(ArmletNode):
         if isinstance(self._source, FileSource):
             values["file"] = self._source.file
         return values
-
-
-def _level(findings: list[Finding]) -> bytes:
-    levels = {Level.WARN: DiagnosticStatus.WARN, Level.ERROR: DiagnosticStatus.ERROR}
-    worst = max((finding.level for finding in findings), default=None)
-    level: bytes = DiagnosticStatus.OK if worst is None else levels[worst]
-    return level
 
 
 def main() -> None:

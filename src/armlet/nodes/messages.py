@@ -17,6 +17,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.camera import CameraError, Intrinsics, jpeg, raw
 from armlet.control import Trajectory
+from armlet.findings import Finding
+from armlet.findings import diagnostic as findings_diagnostic
 
 from .cdr import TrajectoryMessage
 from .stamps import to_ns as to_ns
@@ -248,3 +250,15 @@ def diagnostic(
         hardware_id=hardware_id,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
+
+
+def findings_status(
+    name: str,
+    findings: Sequence[Finding],
+    otherwise: str,
+    values: Mapping[str, object] | None = None,
+    hardware_id: str = "",
+) -> DiagnosticStatus:
+    """A status that reports findings; `otherwise` is its message if none is a warning."""
+    level, summary, numbers = findings_diagnostic(findings, otherwise)
+    return diagnostic(name, bytes([level]), summary, {**(values or {}), **numbers}, hardware_id)

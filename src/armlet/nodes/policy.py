@@ -597,7 +597,7 @@ class PolicyNode(ArmletNode):
 
     def _verdicts(self) -> dict[str, object]:
         report = None if self._fit is None else self._fit.report
-        return {} if report is None else {verdict.item: verdict for verdict in report.verdicts}
+        return {} if report is None else {finding.subject: finding for finding in report.findings}
 
     # --- what people ask for ----------------------------------------------------------------
 

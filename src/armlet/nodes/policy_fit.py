@@ -5,21 +5,16 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from armlet.contract import Contract
+from armlet.findings import Severity
 from armlet.policies import Checkpoint, Observation
 from armlet.policies.execution.strategy import Rows
 from armlet.policies.fit.check import Report, check
-from armlet.policies.fit.drift import Drift, DriftLevel
+from armlet.policies.fit.drift import Drift
 from armlet.policies.fit.samples import LiveSample
 from armlet.robots import Calibration
 
 from .frames import LiveFrame
-from .messages import diagnostic
-
-_LEVELS = {
-    DriftLevel.OK: DiagnosticStatus.OK,
-    DriftLevel.WARN: DiagnosticStatus.WARN,
-    DriftLevel.STOP: DiagnosticStatus.ERROR,
-}
+from .messages import findings_status
 
 
 class PolicyFit:
@@ -96,20 +91,11 @@ class DriftWatch:
     @property
     def excessive(self) -> str:
         """What is beyond the stop thresholds, in words; empty if nothing is."""
-        return "; ".join(str(line) for line in self._drift.lines() if line.level is DriftLevel.STOP)
+        far = (f for f in self._drift.findings() if f.severity is Severity.ERROR)
+        return "; ".join(f"{finding.subject}: {finding.found}" for finding in far)
 
     def reset(self) -> None:
         self._drift.reset()
 
     def status(self, label: str) -> DiagnosticStatus:
-        lines = self._drift.lines()
-        worst = max((line.level for line in lines), default=DriftLevel.OK)
-        told = "; ".join(str(line) for line in lines if line.level is not DriftLevel.OK)
-        values = {
-            f"{line.item} {name}": f"{value:.3g}"
-            for line in lines
-            for name, value in line.values.items()
-        }
-        return diagnostic(
-            f"{label}: drift", _LEVELS[worst], told or "as in the training data", values
-        )
+        return findings_status(f"{label}: drift", self._drift.findings(), "as in the training data")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from armlet.contract import Verdict
+from armlet.findings import Code, Finding, Severity
 
 
 class CheckpointError(ValueError):
     """A checkpoint (or the statistics or configuration for one) that must not be run as it is.
 
-    verdict is the refusal as a line of a check, where it was raised by `found`.
+    finding is the refusal as a check reports it, where it was raised by `found`.
     """
 
-    verdict: Verdict | None = None
+    finding: Finding | None = None
 
     @classmethod
     def found(
@@ -19,7 +19,8 @@ class CheckpointError(ValueError):
     ) -> CheckpointError:
         """One line: the file, what is wrong, what was expected and found, how to fix it."""
         error = cls(f"{where}: {what}: expected {expected}, found {found}; {fix}")
-        error.verdict = Verdict(f"{where}: {what}", str(expected), str(found), fix)
+        code, subject = Code.POLICY_CHECKPOINT_UNUSABLE, f"{where}: {what}"
+        error.finding = Finding(code, Severity.ERROR, subject, str(expected), str(found), fix)
         return error
 
 

@@ -1,6 +1,4 @@
 """What `armlet doctor` looks at: each check a small function, each answer a Finding."""
 
 from armlet.preflight.finding import Check as Check
-from armlet.preflight.finding import Finding as Finding
-from armlet.preflight.finding import Level as Level
 from armlet.preflight.finding import examine as examine

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from armlet.findings import Code, Finding
 from armlet.motors.feetech.discovery import users
 from armlet.preflight import v4l2
-from armlet.preflight.finding import Finding, error, note, ok, warning
+from armlet.preflight.finding import error, note, ok, warning
 
 _DEV = Path("/dev")
 _SYS = Path("/sys/class/video4linux")
@@ -32,33 +33,49 @@ def present() -> Iterator[Finding]:
             cameras += 1
             yield finding
     if not cameras:
-        yield note("cameras", "no /dev/video*: none plugged in, or none passed to this container")
+        yield note(
+            Code.CAMERA_MISSING,
+            "cameras",
+            "no /dev/video*: none plugged in, or none passed to this container",
+        )
 
 
 def named(source: str) -> Iterator[Finding]:
     """A camera as the camera node names it: 0, /dev/video0, a video file, or pattern."""
     if source == "pattern":
-        yield ok(source, "the numbered test picture")
+        yield ok(Code.CAMERA_MISSING, source, "the numbered test picture")
     elif source.isdecimal() or source.startswith("/dev/"):
         path = _DEV / f"video{source}" if source.isdecimal() else Path(source)
         if not path.exists():
             here = ", ".join(map(str, devices())) or "none"
             fix = "plug it in; ls -l /dev/v4l/by-id shows names that stay"
-            yield error(source, f"{path} is not there; video devices: {here}", fix)
+            yield error(
+                Code.CAMERA_MISSING, source, f"{path} is not there; video devices: {here}", fix
+            )
             return
         findings = list(_device(path))
         yield from findings
         if not findings:
             fix = "name the camera's first device: ls -l /dev/v4l/by-id"
-            yield error(source, f"{path} gives no pictures (metadata or output device)", fix)
+            yield error(
+                Code.CAMERA_DEVICE_WITHOUT_IMAGES,
+                source,
+                f"{path} gives no pictures (metadata or output device)",
+                fix,
+            )
     else:
         yield _file(Path(source.removeprefix("file:").partition("?")[0]))
 
 
 def _file(path: Path) -> Finding:
     if not path.is_file():
-        return error(str(path), "no such video file", "name a file, /dev/video0, 0 or pattern")
-    return ok(str(path), f"video file, {path.stat().st_size / 1e6:.1f} MB")
+        return error(
+            Code.CAMERA_MISSING,
+            str(path),
+            "no such video file",
+            "name a file, /dev/video0, 0 or pattern",
+        )
+    return ok(Code.CAMERA_MISSING, str(path), f"video file, {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _device(path: Path) -> Iterator[Finding]:
@@ -71,31 +88,43 @@ def _device(path: Path) -> Iterator[Finding]:
         return
     except ImportError as trouble:
         fix = "pip install --force-reinstall opencv-python-headless"
-        yield error(subject, f"OpenCV does not load: {trouble}", fix)
+        yield error(Code.CAMERA_OPENCV_MISSING, subject, f"OpenCV does not load: {trouble}", fix)
         return
     if not device.captures:
         return
     if not device.formats:
-        yield warning(subject, f"{device.card}: offers no format", "unplug it and plug it in again")
+        yield warning(
+            Code.CAMERA_NO_FORMAT,
+            subject,
+            f"{device.card}: offers no format",
+            "unplug it and plug it in again",
+        )
         return
     others = users(subject)
     if others:
         taken = f"{device.card}: in use by {', '.join(map(str, others))}"
-        yield note(subject, taken, "stop it before the camera node starts")
+        yield note(Code.CAMERA_IN_USE, subject, taken, "stop it before the camera node starts")
     formats = "; ".join(_summary(each) for each in device.formats[:_FORMATS_SHOWN])
-    yield ok(subject, f"{device.card}: {formats}")
+    yield ok(Code.CAMERA_MISSING, subject, f"{device.card}: {formats}")
 
 
 def _unopened(subject: str, trouble: OSError) -> Finding:
     reason = os.strerror(trouble.errno) if trouble.errno else str(trouble)
     if trouble.errno in (errno.EACCES, errno.EPERM):
-        return error(subject, f"may not be opened: {reason}", "sudo usermod -aG video $USER")
+        return error(
+            Code.CAMERA_PERMISSION_DENIED,
+            subject,
+            f"may not be opened: {reason}",
+            "sudo usermod -aG video $USER",
+        )
     if trouble.errno == errno.EBUSY:
         who = ", ".join(map(str, users(subject))) or "another program"
-        return warning(subject, f"in use by {who}", "stop it")
+        return warning(Code.CAMERA_IN_USE, subject, f"in use by {who}", "stop it")
     if trouble.errno == errno.ENOTTY:
-        return error(subject, "is no video device", "ls -l /dev/v4l/by-id")
-    return error(subject, reason, "unplug it and plug it in again")
+        return error(
+            Code.CAMERA_DEVICE_WITHOUT_IMAGES, subject, "is no video device", "ls -l /dev/v4l/by-id"
+        )
+    return error(Code.CAMERA_OPEN_FAILED, subject, reason, "unplug it and plug it in again")
 
 
 def _summary(offered: v4l2.Format) -> str:
@@ -114,7 +143,12 @@ def bandwidth() -> Iterator[Finding]:
     for hub, paths in hubs.items():
         if len(paths) > 1 and _speed(hub) <= 480:
             found = f"{', '.join(paths)} share USB 2 hub {hub.name}"
-            yield note("USB", found, "use MJPG for each, or put one on another USB controller")
+            yield note(
+                Code.CAMERA_USB_BANDWIDTH_SHARED,
+                "USB",
+                found,
+                "use MJPG for each, or put one on another USB controller",
+            )
 
 
 def usb_hub(name: str) -> Path | None:

@@ -4,33 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Level(StrEnum):
-    """How a finding is to be taken."""
-
-    OK = "ok"
-    NOTE = "note"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of a report.
-
-    Attributes:
-        level: OK is fine, NOTE good to know, WARNING may bite, ERROR does.
-        subject: what was looked at, a few words.
-        found: what was found.
-        fix: a command to type, or what to do; empty if nothing need be done.
-    """
-
-    level: Level
-    subject: str
-    found: str
-    fix: str = ""
+from armlet.findings import Code, Finding, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +23,28 @@ def examine(checks: Iterable[Check]) -> Iterator[tuple[Check, Finding]]:
         try:
             for finding in check.run():
                 yield check, finding
-        except Exception as error:
-            text = " ".join(str(error).split())
-            found = f"the check itself failed: {type(error).__name__}: {text}"
-            yield (
-                check,
-                Finding(Level.ERROR, check.subject, found, "report this with the line above"),
-            )
+        except Exception as trouble:
+            text = " ".join(str(trouble).split())
+            found = f"the check itself failed: {type(trouble).__name__}: {text}"
+            fix = "report this with the line above"
+            yield check, error(Code.COMPUTER_CHECK_FAILED, check.subject, found, fix)
 
 
-def ok(subject: str, found: str) -> Finding:
-    """Fine."""
-    return Finding(Level.OK, subject, found)
+def ok(code: Code, subject: str, found: str) -> Finding:
+    """Checked and right."""
+    return Finding(code, Severity.OK, subject, found=found)
 
 
-def note(subject: str, found: str, fix: str = "") -> Finding:
+def note(code: Code, subject: str, found: str, fix: str = "") -> Finding:
     """Good to know."""
-    return Finding(Level.NOTE, subject, found, fix)
+    return Finding(code, Severity.NOTE, subject, found=found, fix=fix)
 
 
-def warning(subject: str, found: str, fix: str) -> Finding:
-    """May bite."""
-    return Finding(Level.WARNING, subject, found, fix)
+def warning(code: Code, subject: str, found: str, fix: str) -> Finding:
+    """May cause harm."""
+    return Finding(code, Severity.WARNING, subject, found=found, fix=fix)
 
 
-def error(subject: str, found: str, fix: str) -> Finding:
-    """Does bite."""
-    return Finding(Level.ERROR, subject, found, fix)
+def error(code: Code, subject: str, found: str, fix: str) -> Finding:
+    """Does cause harm."""
+    return Finding(code, Severity.ERROR, subject, found=found, fix=fix)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import armlet
 from armlet import lateness
+from armlet.findings import Code, Finding
 from armlet.missing import EXTRAS
-from armlet.preflight.finding import Finding, error, note, ok, warning
+from armlet.preflight.finding import error, note, ok, warning
 from armlet.priority import Role
 
 OLDEST_PYTHON = (3, 11)
@@ -52,23 +53,35 @@ def python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
-        yield error("Python", f"{version}, needed {needed}", f"install Python {needed} or newer")
+        yield error(
+            Code.COMPUTER_PYTHON_VERSION,
+            "Python",
+            f"{version}, needed {needed}",
+            f"install Python {needed} or newer",
+        )
     else:
-        yield ok("Python", f"{version} in {sys.prefix}")
-    yield ok("armlet", f"{armlet.__version__} in {Path(armlet.__file__).parent}")
+        yield ok(Code.COMPUTER_PYTHON_VERSION, "Python", f"{version} in {sys.prefix}")
+    yield ok(
+        Code.COMPUTER_ARMLET, "armlet", f"{armlet.__version__} in {Path(armlet.__file__).parent}"
+    )
 
 
 def packages() -> Iterator[Finding]:
     """Packages that apt does not carry: those that recording needs, and optional ones."""
     for name, use in {**_REQUIRED, **_USES}.items():
         try:
-            yield ok(name, metadata.version(name))
+            yield ok(Code.COMPUTER_PACKAGE_MISSING, name, metadata.version(name))
         except metadata.PackageNotFoundError:
             absent = f"not installed, needed for {use}"
             if name in _REQUIRED:
-                yield error(name, absent, f"pip install {name}")
+                yield error(Code.COMPUTER_PACKAGE_MISSING, name, absent, f"pip install {name}")
             else:
-                yield note(name, absent, f"pip install 'armlet[{EXTRAS[name]}]'")
+                yield note(
+                    Code.COMPUTER_PACKAGE_MISSING,
+                    name,
+                    absent,
+                    f"pip install 'armlet[{EXTRAS[name]}]'",
+                )
 
 
 def disk(root: Path) -> Iterator[Finding]:
@@ -80,11 +93,11 @@ def disk(root: Path) -> Iterator[Finding]:
     found = f"{free / 1e9:.1f} GB free at {there}"
     fix = f"free some space: du -xh --max-depth=2 {there} | sort -h | tail"
     if free < NO_DISK_BYTES:
-        yield error("disk", found, fix)
+        yield error(Code.COMPUTER_DISK_LOW, "disk", found, fix)
     elif free < LOW_DISK_BYTES:
-        yield warning("disk", found, fix)
+        yield warning(Code.COMPUTER_DISK_LOW, "disk", found, fix)
     else:
-        yield ok("disk", found)
+        yield ok(Code.COMPUTER_DISK_LOW, "disk", found)
 
 
 def clock() -> Iterator[Finding]:
@@ -100,9 +113,14 @@ def clock() -> Iterator[Finding]:
     )
     said = answer.stdout.strip()
     if said == "yes":
-        yield ok("clock", "set by a time server")
+        yield ok(Code.COMPUTER_CLOCK_UNSYNCHRONIZED, "clock", "set by a time server")
     elif said == "no":
-        yield note("clock", "not set by a time server", "sudo timedatectl set-ntp true")
+        yield note(
+            Code.COMPUTER_CLOCK_UNSYNCHRONIZED,
+            "clock",
+            "not set by a time server",
+            "sudo timedatectl set-ntp true",
+        )
 
 
 def priority() -> Iterator[Finding]:
@@ -116,13 +134,16 @@ def priority() -> Iterator[Finding]:
         f"priority that armlet may take, {plain.p99_ms:.1f} ms without (99 % of the turns)"
     )
     if raised.p99_ms <= LATE_MS:
-        yield ok("priority", found)
+        yield ok(Code.COMPUTER_CYCLES_LATE, "priority", found)
     elif raised.realtime:
-        yield note("priority", found, "close other programs while the arm moves")
+        yield note(
+            Code.COMPUTER_CYCLES_LATE, "priority", found, "close other programs while the arm moves"
+        )
     else:
         wish = Role.BUS.value
         lines = f"@dialout - rtprio {wish.realtime}\\n@dialout - nice {wish.nice}\\n"
         yield note(
+            Code.COMPUTER_CYCLES_LATE,
             "priority",
             found,
             f"printf '{lines}' | sudo tee /etc/security/limits.d/armlet.conf, then log in again",
@@ -134,7 +155,7 @@ def meddlers() -> Iterator[Finding]:
     running = {_name(process) for process in _PROC.iterdir() if process.name.isdecimal()}
     for name, (harm, fix) in _MEDDLERS.items():
         if name in running:
-            yield warning(name, f"is running; it {harm}", fix)
+            yield warning(Code.COMPUTER_INTERFERING_PROGRAM, name, f"is running; it {harm}", fix)
 
 
 def _name(process: Path) -> str:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from armlet.preflight.finding import Finding, error, note, ok, warning
+from armlet.findings import Code, Finding
+from armlet.preflight.finding import error, note, ok, warning
 
 _SHM = Path("/dev/shm")
 _PROC = Path("/proc")
@@ -51,21 +52,25 @@ def client() -> Iterator[Finding]:
     )
     if answer.returncode == 0:
         version, place, middleware = answer.stdout.split("\n")[:3]
-        yield ok("rclpy", f"{version} in {Path(place).parent}")
-        yield ok("middleware", middleware)
+        yield ok(Code.ROS_NOT_IMPORTABLE, "rclpy", f"{version} in {Path(place).parent}")
+        yield ok(Code.ROS_MIDDLEWARE_NOT_LOADABLE, "middleware", middleware)
         return
     said = answer.stderr.strip().splitlines()
     last = said[-1] if said else f"exit status {answer.returncode}"
     wanted = os.environ.get("RMW_IMPLEMENTATION")
     if wanted and "rmw" in answer.stderr.lower():
         found = f"RMW_IMPLEMENTATION={wanted} cannot be loaded: {last}"
-        yield error("middleware", found, "unset RMW_IMPLEMENTATION")
+        yield error(
+            Code.ROS_MIDDLEWARE_NOT_LOADABLE, "middleware", found, "unset RMW_IMPLEMENTATION"
+        )
     elif "No module named 'rclpy'" in last:
         fix = "source /opt/ros/*/setup.bash, or: pip install 'armlet[ros]'"
-        yield warning("rclpy", "not installed: the tools work, the nodes do not", fix)
+        yield warning(
+            Code.ROS_NOT_INSTALLED, "rclpy", "not installed: the tools work, the nodes do not", fix
+        )
     else:
         fix = "open a new terminal and source one ROS installation only"
-        yield error("rclpy", f"cannot be imported: {last}", fix)
+        yield error(Code.ROS_NOT_IMPORTABLE, "rclpy", f"cannot be imported: {last}", fix)
 
 
 def discovery(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -73,21 +78,44 @@ def discovery(environment: Mapping[str, str]) -> Iterator[Finding]:
     domain = environment.get("ROS_DOMAIN_ID", "")
     if domain and not (domain.isdecimal() and int(domain) <= _HIGHEST_DOMAIN):
         found = f"ROS_DOMAIN_ID={domain}, expected 0..{_HIGHEST_DOMAIN}"
-        yield error("domain", found, "export ROS_DOMAIN_ID=0")
+        yield error(Code.ROS_DOMAIN_INVALID, "domain", found, "export ROS_DOMAIN_ID=0")
     else:
-        yield ok("domain", f"{domain} (ROS_DOMAIN_ID)" if domain else "0 (ROS_DOMAIN_ID not set)")
+        yield ok(
+            Code.ROS_DOMAIN_INVALID,
+            "domain",
+            f"{domain} (ROS_DOMAIN_ID)" if domain else "0 (ROS_DOMAIN_ID not set)",
+        )
     reach = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
     if reach and reach.upper() not in _RANGES:
         found = f"ROS_AUTOMATIC_DISCOVERY_RANGE={reach}, expected one of {', '.join(_RANGES)}"
-        yield error("discovery", found, "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
+        yield error(
+            Code.ROS_DISCOVERY_RANGE_INVALID,
+            "discovery",
+            found,
+            "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST",
+        )
     elif reach.upper() == "OFF":
         found = "OFF: nodes do not see each other"
-        yield error("discovery", found, "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
+        yield error(
+            Code.ROS_DISCOVERY_OFF,
+            "discovery",
+            found,
+            "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST",
+        )
     elif reach or environment.get("ROS_LOCALHOST_ONLY") == "1":
-        yield ok("discovery", reach or "this machine only (ROS_LOCALHOST_ONLY=1)")
+        yield ok(
+            Code.ROS_DISCOVERY_SUBNET,
+            "discovery",
+            reach or "this machine only (ROS_LOCALHOST_ONLY=1)",
+        )
     else:
         found = "whole subnet, unless `armlet up` starts it: others there can command the arm"
-        yield note("discovery", found, "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
+        yield note(
+            Code.ROS_DISCOVERY_SUBNET,
+            "discovery",
+            found,
+            "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST",
+        )
 
 
 def packages(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -96,36 +124,43 @@ def packages(environment: Mapping[str, str]) -> Iterator[Finding]:
     absent = [str(prefix) for prefix in prefixes if not prefix.is_dir()]
     if absent:
         found = f"AMENT_PREFIX_PATH names {', '.join(absent)}, not there"
-        yield warning("packages", found, "open a new terminal and source your workspace again")
+        yield warning(
+            Code.ROS_PREFIX_MISSING,
+            "packages",
+            found,
+            "open a new terminal and source your workspace again",
+        )
     index = "share/ament_index/resource_index/packages/armlet"
     home = next((prefix for prefix in prefixes if (prefix / index).exists()), None)
     if home is not None:
-        yield ok("packages", f"ros2 finds armlet in {home}")
+        yield ok(Code.ROS_PACKAGE_NOT_FOUND, "packages", f"ros2 finds armlet in {home}")
     elif not absent:
         found = "AMENT_PREFIX_PATH leads to no armlet" if prefixes else "AMENT_PREFIX_PATH not set"
         fix = "armlet up works without; for ros2 launch source your workspace"
-        yield note("packages", found, fix)
+        yield note(Code.ROS_PACKAGE_NOT_FOUND, "packages", found, fix)
 
 
 def shared_memory() -> Iterator[Finding]:
     """Room for the middleware's shared memory, and what dead nodes have left there."""
     if not _SHM.is_dir():
-        yield note("shared memory", f"no {_SHM}: nodes talk over UDP", "")
+        yield note(
+            Code.ROS_SHARED_MEMORY_LOW, "shared memory", f"no {_SHM}: nodes talk over UDP", ""
+        )
         return
     usage = shutil.disk_usage(_SHM)
     found = f"{usage.free / 1e6:.0f} MB free of {usage.total / 1e6:.0f} MB in {_SHM}"
     if usage.free < _LOW_SHM_BYTES:
         fix = "free some, or in a container: docker run --shm-size=512m"
-        yield warning("shared memory", found, fix)
+        yield warning(Code.ROS_SHARED_MEMORY_LOW, "shared memory", found, fix)
     else:
-        yield ok("shared memory", found)
+        yield ok(Code.ROS_SHARED_MEMORY_LOW, "shared memory", found)
     stale = stale_segments(time.time())
     if stale:
         command = "fastdds shm clean"
         if shutil.which("fastdds") is None:
             command = f"find {_SHM} -name '*fastdds_*' -mtime +0 -delete"
         found = f"{len(stale)} files of dead nodes (fastdds_*) slow discovery down"
-        yield warning("shared memory", found, command)
+        yield warning(Code.ROS_SHARED_MEMORY_STALE, "shared memory", found, command)
 
 
 def stale_segments(now_s: float) -> list[Path]:

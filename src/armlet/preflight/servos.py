@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from armlet.findings import Code, Finding
 from armlet.motors.feetech import MODEL_STS3215, Bus
 from armlet.motors.feetech.discovery import MODEL_NAMES, Memory, probe, read_memory
 from armlet.motors.feetech.errors import describe
-from armlet.preflight.finding import Finding, error, note, ok, warning
+from armlet.preflight.finding import error, note, ok, warning
 from armlet.robots.calibration import Calibration, CalibrationError, load
 from armlet.robots.joints import SO101_JOINTS
 
@@ -62,6 +63,7 @@ def answering(chain: Chain) -> Iterator[Finding]:
     there = _list(chain.servos)
     if chain.shared:
         yield error(
+            Code.SERVO_ID_SHARED,
             "servos",
             f"answers of id {_list(chain.shared)} are garbled: two servos have it, or a loose plug",
             f"connect them one by one: armlet setup-motors --port {chain.port}",
@@ -69,9 +71,11 @@ def answering(chain: Chain) -> Iterator[Finding]:
     if chain.absent:
         found = f"no answer from {_servos(chain.absent)}"
         found += f", {there} answer" if chain.servos else ""
-        yield error("servos", found, f"armlet scan --port {chain.port} --baud all")
+        yield error(
+            Code.SERVO_MISSING, "servos", found, f"armlet scan --port {chain.port} --baud all"
+        )
     elif not chain.shared:
-        yield ok("servos", f"{there} answer")
+        yield ok(Code.SERVO_MISSING, "servos", f"{there} answer")
 
 
 def model(chain: Chain) -> Iterator[Finding]:
@@ -81,9 +85,14 @@ def model(chain: Chain) -> Iterator[Finding]:
         if number != MODEL_STS3215:
             name = MODEL_NAMES.get(number, f"model {number}")
             fix = "replace it by an STS3215; registers and strength differ"
-            yield error("model", f"{_servos(ids)}: {name}, expected STS3215", fix)
+            yield error(
+                Code.SERVO_MODEL_UNEXPECTED,
+                "model",
+                f"{_servos(ids)}: {name}, expected STS3215",
+                fix,
+            )
     if set(models) == {MODEL_STS3215}:
-        yield ok("model", "STS3215")
+        yield ok(Code.SERVO_MODEL_UNEXPECTED, "model", "STS3215")
 
 
 def firmware(chain: Chain) -> Iterator[Finding]:
@@ -96,9 +105,9 @@ def firmware(chain: Chain) -> Iterator[Finding]:
     found = ", ".join(f"{name} ({_servos(ids)})" for name, ids in versions.items())
     if len(versions) > 1:
         fix = "bring all to one version with Feetech's FD program; LeRobot refuses a mixture"
-        yield warning("firmware", f"differs: {found}", fix)
+        yield warning(Code.SERVO_FIRMWARE_MIXED, "firmware", f"differs: {found}", fix)
     else:
-        yield ok("firmware", next(iter(versions)))
+        yield ok(Code.SERVO_FIRMWARE_MIXED, "firmware", next(iter(versions)))
 
 
 def voltage(chain: Chain) -> Iterator[Finding]:
@@ -110,12 +119,19 @@ def voltage(chain: Chain) -> Iterator[Finding]:
         limits = chain.servos[outside[0]].values
         low, high = limits["Min_Voltage_Limit"] / 10, limits["Max_Voltage_Limit"] / 10
         found = f"{spread}, outside {low:g} to {high:g} V: {_servos(outside)}"
-        yield error("voltage", found, "use the supply made for these servos (7.4 V or 12 V model)")
+        yield error(
+            Code.SERVO_VOLTAGE_OUT_OF_RANGE,
+            "voltage",
+            found,
+            "use the supply made for these servos (7.4 V or 12 V model)",
+        )
     elif max(volts.values()) - min(volts.values()) >= UNEVEN_VOLTS:
         fix = "push the plugs home and check the cable before the servo that gets least"
-        yield warning("voltage", f"{spread}: it drops along the chain", fix)
+        yield warning(
+            Code.SERVO_VOLTAGE_UNEVEN, "voltage", f"{spread}: it drops along the chain", fix
+        )
     else:
-        yield ok("voltage", spread)
+        yield ok(Code.SERVO_VOLTAGE_OUT_OF_RANGE, "voltage", spread)
 
 
 def _voltage_fits(memory: Memory) -> bool:
@@ -136,12 +152,19 @@ def temperature(chain: Chain) -> Iterator[Finding]:
     warm = [id for id, left in spare.items() if 0 < left <= HOT_BELOW_LIMIT_C]
     if hot:
         found = f"{spread}: {_servos(hot)} at the limit"
-        yield error("temperature", found, f"release the arm and let it cool: {_release(chain)}")
+        yield error(
+            Code.SERVO_TEMPERATURE_HIGH,
+            "temperature",
+            found,
+            f"release the arm and let it cool: {_release(chain)}",
+        )
     elif warm:
         found = f"{spread}: {_servos(warm)} near the limit"
-        yield warning("temperature", found, f"give it a rest: {_release(chain)}")
+        yield warning(
+            Code.SERVO_TEMPERATURE_HIGH, "temperature", found, f"give it a rest: {_release(chain)}"
+        )
     else:
-        yield ok("temperature", spread)
+        yield ok(Code.SERVO_TEMPERATURE_HIGH, "temperature", spread)
 
 
 def errors(chain: Chain) -> Iterator[Finding]:
@@ -149,9 +172,14 @@ def errors(chain: Chain) -> Iterator[Finding]:
     bad = {id: memory.errors for id, memory in chain.servos.items() if memory.errors}
     for id, bits in bad.items():
         fix = f"armlet registers set Torque_Enable 0 --port {chain.port} --id {id}"
-        yield error("error bits", f"servo {id}: {describe(bits)}", f"remove the cause, then: {fix}")
+        yield error(
+            Code.SERVO_ERROR_REPORTED,
+            "error bits",
+            f"servo {id}: {describe(bits)}",
+            f"remove the cause, then: {fix}",
+        )
     if not bad:
-        yield ok("error bits", "none")
+        yield ok(Code.SERVO_ERROR_REPORTED, "error bits", "none")
 
 
 def torque(chain: Chain) -> Iterator[Finding]:
@@ -159,9 +187,14 @@ def torque(chain: Chain) -> Iterator[Finding]:
     holding = _ids(chain, lambda values: values["Torque_Enable"] != 0)
     if holding:
         fix = f"hold the arm, then: {_set(chain, 'Torque_Enable 0', holding)}"
-        yield warning("torque", f"on, and no program watches: {_servos(holding)}", fix)
+        yield warning(
+            Code.SERVO_TORQUE_LEFT_ON,
+            "torque",
+            f"on, and no program watches: {_servos(holding)}",
+            fix,
+        )
     else:
-        yield ok("torque", "off")
+        yield ok(Code.SERVO_TORQUE_LEFT_ON, "torque", "off")
 
 
 def settings(chain: Chain) -> Iterator[Finding]:
@@ -169,7 +202,11 @@ def settings(chain: Chain) -> Iterator[Finding]:
     wrong = [*_slow(chain), *_multi_turn(chain), *_silent(chain), *_unlocked(chain)]
     yield from wrong
     if not wrong:
-        yield ok("settings", "no return delay, single turn, writes acknowledged, EEPROM locked")
+        yield ok(
+            Code.SERVO_SETTINGS,
+            "settings",
+            "no return delay, single turn, writes acknowledged, EEPROM locked",
+        )
 
 
 def _slow(chain: Chain) -> Iterator[Finding]:
@@ -178,7 +215,9 @@ def _slow(chain: Chain) -> Iterator[Finding]:
         most = max(chain.servos[id].values["Return_Delay_Time"] for id in slow) * 2
         found = f"up to {most} us before each answer of {_servos(slow)}"
         fix = _set(chain, "Return_Delay_Time 0 --eeprom", slow)
-        yield note("return delay", found, f"the bus node sets 0, or: {fix}")
+        yield note(
+            Code.SERVO_RETURN_DELAY, "return delay", found, f"the bus node sets 0, or: {fix}"
+        )
 
 
 def _multi_turn(chain: Chain) -> Iterator[Finding]:
@@ -186,7 +225,9 @@ def _multi_turn(chain: Chain) -> Iterator[Finding]:
     for id in many:
         single = chain.servos[id].values["Phase"] & ~MULTI_TURN
         found = f"servo {id} counts several turns: its position may leave 0..4095"
-        yield warning("Phase", found, _set(chain, f"Phase {single} --eeprom", [id]))
+        yield warning(
+            Code.SERVO_MULTI_TURN, "Phase", found, _set(chain, f"Phase {single} --eeprom", [id])
+        )
 
 
 def _silent(chain: Chain) -> Iterator[Finding]:
@@ -194,7 +235,10 @@ def _silent(chain: Chain) -> Iterator[Finding]:
     if silent:
         found = f"writes are not acknowledged by {_servos(silent)}"
         yield warning(
-            "Response_Status_Level", found, _set(chain, "Response_Status_Level 1 --eeprom", silent)
+            Code.SERVO_WRITES_UNACKNOWLEDGED,
+            "Response_Status_Level",
+            found,
+            _set(chain, "Response_Status_Level 1 --eeprom", silent),
         )
 
 
@@ -202,7 +246,7 @@ def _unlocked(chain: Chain) -> Iterator[Finding]:
     unlocked = _ids(chain, lambda values: values["Lock"] == 0)
     if unlocked:
         found = f"the EEPROM of {_servos(unlocked)} is open"
-        yield note("Lock", found, _set(chain, "Lock 1", unlocked))
+        yield note(Code.SERVO_EEPROM_UNLOCKED, "Lock", found, _set(chain, "Lock 1", unlocked))
 
 
 QUESTIONS: tuple[Question, ...] = (
@@ -224,6 +268,7 @@ def calibration_file(path: Path) -> Iterator[Finding]:
         joints = load(path)
     except CalibrationError as trouble:
         yield error(
+            Code.CALIBRATION_FILE_UNREADABLE,
             "calibration file",
             str(trouble),
             f"armlet calibrate --port PORT --output {path}",
@@ -233,12 +278,15 @@ def calibration_file(path: Path) -> Iterator[Finding]:
     if absent:
         found = f"{path} lacks {', '.join(absent)}"
         yield error(
+            Code.CALIBRATION_JOINTS_MISSING,
             "calibration file",
             found,
             f"calibrate again: armlet calibrate --port PORT --output {path}",
         )
     else:
-        yield ok("calibration file", f"{path}, {len(joints)} joints")
+        yield ok(
+            Code.CALIBRATION_FILE_UNREADABLE, "calibration file", f"{path}, {len(joints)} joints"
+        )
 
 
 def calibrated(chain: Chain, calibration: Calibration, path: Path) -> Iterator[Finding]:
@@ -256,9 +304,18 @@ def calibrated(chain: Chain, calibration: Calibration, path: Path) -> Iterator[F
         more = f" and {len(different) - 2} more" if len(different) > 2 else ""
         found = f"servos and file differ: {'; '.join(different[:2])}{more}"
         fix = f"armlet calibrate --port {chain.port} --check {path}"
-        yield error("calibration", found, f"use this arm's own file; all of it: {fix}")
+        yield error(
+            Code.CALIBRATION_DIFFERS_FROM_SERVOS,
+            "calibration",
+            found,
+            f"use this arm's own file; all of it: {fix}",
+        )
     else:
-        yield ok("calibration", f"servos hold what {path.name} says")
+        yield ok(
+            Code.CALIBRATION_DIFFERS_FROM_SERVOS,
+            "calibration",
+            f"servos hold what {path.name} says",
+        )
     ranges = {entry.id: (entry.range_min, entry.range_max) for entry in calibration.values()}
     yield from inside(chain, ranges, {entry.id: joint for joint, entry in calibration.items()})
 
@@ -285,9 +342,11 @@ def inside(
                 outside.append(f"{names[id]} at {at}, range {low}..{high}")
     if outside:
         fix = "move it inside by hand while torque is off"
-        yield warning("position", "; ".join(outside), fix)
+        yield warning(Code.SERVO_POSITION_OUTSIDE_LIMITS, "position", "; ".join(outside), fix)
     else:
-        yield ok("position", "every joint stands inside its range")
+        yield ok(
+            Code.SERVO_POSITION_OUTSIDE_LIMITS, "position", "every joint stands inside its range"
+        )
 
 
 def _by_value(chain: Chain, name: str) -> dict[int, list[int]]:

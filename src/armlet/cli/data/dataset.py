@@ -116,6 +116,7 @@ def run_info(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a dataset; 1 if there are errors, or with --strict warnings."""
     from armlet.datasets.check.quality import review
+    from armlet.findings import exit_status
 
     with _progress("episodes looked at") as progress:
         found = review(args.root, not args.no_video, args.frozen_s, progress)
@@ -123,7 +124,7 @@ def run_check(args: argparse.Namespace) -> int:
         show_json(found.to_json())
     else:
         print_review(args.root, found)
-    return 1 if found.errors or (args.strict and found.warnings) else 0
+    return exit_status(found.findings, args.strict)
 
 
 def print_review(root: Path, found: Review) -> None:

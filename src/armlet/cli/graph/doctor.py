@@ -8,7 +8,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from armlet.findings import Finding
     from armlet.motors.feetech.discovery import SerialDevice
-    from armlet.preflight import Check, Finding
+    from armlet.preflight import Check
     from armlet.preflight.servos import Chain
     from armlet.robots.calibration import Calibration
 
@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs all checks; see the epilog for the exit status."""
     from armlet.cli.arm import scan
     from armlet.cli.terminal.screen import console
-    from armlet.preflight import Level, examine
+    from armlet.findings import exit_status
+    from armlet.preflight import examine
 
     try:
         ids = scan.parse_ids(args.ids) or []
@@ -80,9 +81,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([_document(check, each) for check, each in report], indent=2))
     else:
         report += show(screen, examine(checks))
-    levels = Counter(finding.level for _, finding in report)
-    bad = levels[Level.ERROR] + (levels[Level.WARNING] if args.strict else 0)
-    return 1 if bad else 0
+    return exit_status((finding for _, finding in report), args.strict)
 
 
 def all_checks(
@@ -147,13 +146,15 @@ def _ask(
     expected: bool,
 ) -> Iterator[Finding]:
     """A port where nothing answers gets one line; it is an error if the arm should be there."""
-    from armlet.preflight import Finding, Level, servos
+    from armlet.findings import Code, Finding, Severity
+    from armlet.preflight import servos
 
     there = chain()
     if there.servos or (question is servos.answering and (there.shared or expected)):
         yield from question(there)
     elif question is servos.answering:
-        yield Finding(Level.NOTE, "servos", "none answers: no arm here, or no power")
+        silent = "none answers: no arm here, or no power"
+        yield Finding(Code.SERVO_BUS_SILENT, Severity.NOTE, "servos", found=silent)
 
 
 def show(
@@ -162,15 +163,14 @@ def show(
     """Prints findings as they come, and passes them on."""
     from armlet.cli.terminal.listing import say
 
-    levels: Counter[str] = Counter()
+    severities: Counter[str] = Counter()
     group = ""
     if not screen.is_terminal:
-        print("level\tgroup\tsubject\tfound\tfix", file=screen.file)
+        print("level\tgroup\tsubject\tfound\tfix\tcode", file=screen.file)
     for check, finding in findings:
-        levels[finding.level] += 1
+        severities[finding.severity] += 1
         if not screen.is_terminal:
-            cells = (finding.level, check.group, finding.subject, finding.found, finding.fix)
-            print("\t".join(cells), file=screen.file)
+            print("\t".join([*_document(check, finding).values()]), file=screen.file)
         else:
             if check.group != group:
                 group = check.group
@@ -178,30 +178,35 @@ def show(
             _draw(screen, finding)
         yield check, finding
     if screen.is_terminal:
-        _sum_up(screen, levels)
+        _sum_up(screen, severities)
 
 
 def _draw(screen: Console, finding: Finding) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    mark, style = _MARKS.get(finding.level, _ERROR_MARK)
+    from armlet.findings import Severity
+
+    mark, style = _MARKS.get(finding.severity, _ERROR_MARK)
     line = Table.grid(padding=(0, 1))
     line.add_column(width=2, justify="right", no_wrap=True)
     line.add_column(width=16)
     line.add_column(ratio=1)
-    line.add_row(Text(mark, style), Text(finding.subject), Text(finding.found))
+    found = Text(str(finding.found))
+    if finding.severity is not Severity.OK:
+        found.append(f" [{finding.code}]", "quiet")
+    line.add_row(Text(mark, style), Text(finding.subject), found)
     screen.print(line)
     if finding.fix:
         # Not broken into lines, so that it can be copied as it is.
         screen.print(Text(f"     → {finding.fix}", "key"), soft_wrap=True)
 
 
-def _sum_up(screen: Console, levels: Counter[str]) -> None:
+def _sum_up(screen: Console, severities: Counter[str]) -> None:
     from armlet.cli.terminal.listing import say
 
-    errors, warnings = levels["error"], levels["warning"]
-    total = sum(levels.values())
+    errors, warnings = severities["error"], severities["warning"]
+    total = sum(severities.values())
     if errors or warnings:
         style = "bad" if errors else "attention"
         say(screen, f"\n{total} findings: {errors} errors, {warnings} warnings", style)
@@ -210,4 +215,11 @@ def _sum_up(screen: Console, levels: Counter[str]) -> None:
 
 
 def _document(check: Check, finding: Finding) -> dict[str, str]:
-    return {"group": check.group, **asdict(finding)}
+    return {
+        "level": str(finding.severity),
+        "group": check.group,
+        "subject": finding.subject,
+        "found": str(finding.found),
+        "fix": finding.fix,
+        "code": str(finding.code),
+    }

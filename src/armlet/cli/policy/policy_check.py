@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; see the description for the status."""
     from armlet.camera import CameraError
     from armlet.datasets import DatasetError
+    from armlet.findings import Severity
     from armlet.policies.errors import CheckpointError, ObservationError
     from armlet.robots import CalibrationError
 
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(report)
         wrong = len(report.wrong)
-        opened = sum(str(v.standing) == "open" for v in report.verdicts)
+        opened = sum(finding.severity is Severity.OPEN for finding in report.findings)
         verdict = f"refused: {wrong} wrong" if wrong else "nothing is wrong"
         show(f"{args.checkpoint}: {verdict}, {opened} open")
     return 0 if report.ok else REFUSED

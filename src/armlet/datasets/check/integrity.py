@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from armlet.datasets.format.trash import TRASH
 from armlet.datasets.record import recovery
 from armlet.datasets.record.leftovers import metadata_of, named_files, unfinished
 from armlet.files import printable
+from armlet.findings import Code, Finding, Severity
 
 _NOT_NUMBERS = ("video", "image", "string", "language")
 TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
@@ -28,35 +28,32 @@ _BRIGHTEST = 1.01
 
 # What helps, by what is wrong.
 _REPAIR = "run `armlet dataset repair`"
-_RESTORE = "restore it from a copy, or record the episode again"
+RESTORE = "restore it from a copy, or record the episode again"
 _CORRECT = "correct the file as said, or restore it from a copy"
 FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something that contradicts itself in a dataset, and what helps. warning: it does no harm."""
-
-    found: str
-    fix: str = _RESTORE
-    warning: bool = False
-    kind: str = "structure"
+def _problem(
+    code: Code, found: str, fix: str = RESTORE, severity: Severity = Severity.ERROR
+) -> Finding:
+    """Something that contradicts itself in a dataset. WARNING: it does no harm."""
+    return Finding(code, severity, "", found=found, fix=fix)
 
 
 def check(root: Path) -> list[str]:
     """Everything that is wrong with a dataset, one line each. Changes nothing."""
-    return [problem.found for problem in problems(root)]
+    return [str(problem.found) for problem in problems(root)]
 
 
-def problems(root: Path) -> list[Problem]:
+def problems(root: Path) -> list[Finding]:
     """Everything that is wrong with a dataset, each with what helps. Changes nothing."""
     try:
         info = layout.load_info(root)
         rows = tables.read_episodes(root)
         tasks = tables.read_tasks(root)
     except DatasetError as error:
-        return [Problem(str(error), _CORRECT)]
+        return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), _CORRECT)]
     found = [
         *_leftovers(root, len(rows)),
         *_totals(info, rows, tasks),
@@ -65,35 +62,37 @@ def problems(root: Path) -> list[Problem]:
         *_row_problems(root, info, rows, len(tasks)),
         *_video_problems(root, info, rows),
         *_stats_problems(root, info, rows),
-        *_told_problems(root, rows),
+        *_note_problems(root, rows),
         *_contract_problems(root, info),
     ]
     return list(dict.fromkeys(found))
 
 
-def _leftovers(root: Path, episodes: int) -> Iterator[Problem]:
+def _leftovers(root: Path, episodes: int) -> Iterator[Finding]:
     if not os.path.lexists(root / layout.UNFINISHED) or atomic_files.is_locked(root):
         return
     try:
         recovery.require_own(root)
     except DatasetError as error:
-        yield Problem(str(error), "remove it")
+        yield _problem(Code.DATASET_UNFINISHED_NOT_OURS, str(error), "remove it")
         return
     if unfinished(root, episodes):
-        yield Problem(
+        yield _problem(
+            Code.DATASET_EPISODE_UNFINISHED,
             f"{layout.UNFINISHED}: episode {episodes} was never finished; opening the dataset to "
             "record, or repairing it, finishes it up to its last complete frame",
             _REPAIR,
         )
     else:
-        yield Problem(
+        yield _problem(
+            Code.DATASET_EPISODE_UNFINISHED,
             f"{layout.UNFINISHED}: an episode was never finished; opening the dataset to "
             f"record, or repairing it, moves it to {TRASH}",
             _REPAIR,
         )
 
 
-def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Problem]:
+def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Finding]:
     frames = rows[-1].dataset_to if rows else 0
     counted = (info.total_episodes, info.total_frames, info.total_tasks)
     lacking = info.total_episodes > len(rows)
@@ -101,45 +100,51 @@ def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Pr
         ("episodes", "frames", "tasks"), counted, (len(rows), frames, len(tasks)), strict=True
     ):
         if there is not None and there != found:
-            yield Problem(
+            yield _problem(
+                Code.DATASET_TOTAL_WRONG,
                 f"info.json counts {there} {name}, the metadata has {found}",
                 f"restore {metadata_of(info)} from a copy" if lacking else _REPAIR,
             )
     for row in rows:
         unknown = [task for task in row.tasks if task not in tasks]
         if unknown:
-            yield Problem(
+            yield _problem(
+                Code.DATASET_TASK_UNKNOWN,
                 f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in "
                 f"{layout.TASK_LINES if info.is_v2 else layout.TASKS}",
                 "restore the file from a copy, or add the task there",
             )
 
 
-def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     for path in dict.fromkeys(named_files(info, rows)):
         try:
             if not layout.locate(root, path).exists():
-                yield Problem(f"{path} is absent", FETCH)
+                yield _problem(Code.DATASET_FILE_MISSING, f"{path} is absent", FETCH)
         except DatasetError as error:
-            yield Problem(str(error))
+            yield _problem(Code.DATASET_PATH_INVALID, str(error))
     for row in rows:
         for key in info.video_keys:
             if key not in row.videos:
-                yield Problem(f"episode {row.episode}: the metadata names no video for {key}")
+                yield _problem(
+                    Code.DATASET_VIDEO_UNDECLARED,
+                    f"episode {row.episode}: the metadata names no video for {key}",
+                )
 
 
-def _orphans(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _orphans(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     known = set(named_files(info, rows))
     for pattern in ("data/*/*.parquet", "videos/*/*/*.mp4"):
         for path in sorted(root.glob(pattern)):
             if path.relative_to(root) not in known and not atomic_files.is_locked(root):
-                yield Problem(
+                yield _problem(
+                    Code.DATASET_FILE_ORPHANED,
                     f"{printable(path.relative_to(root))} belongs to no episode",
                     "restore the metadata that names it, or take the file away yourself",
                 )
 
 
-def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) -> Iterator[Problem]:
+def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) -> Iterator[Finding]:
     by_file: dict[FileNumber, list[EpisodeRow]] = defaultdict(list)
     for row in rows:
         by_file[row.data].append(row)
@@ -149,7 +154,10 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
         if key not in info.features or info.features[key].shape != (1,)
     ]
     if odd:
-        yield Problem(f"info.json declares no column {odd[0]} of shape [1], which every row has")
+        yield _problem(
+            Code.DATASET_COLUMNS_MISSING,
+            f"info.json declares no column {odd[0]} of shape [1], which every row has",
+        )
         return
     for number, members in by_file.items():
         path = info.data_path(number)
@@ -160,50 +168,65 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
             keys = [k for k, f in info.features.items() if f.dtype not in _NOT_NUMBERS]
             table = tables.read(where, keys)
         except DatasetError as error:
-            yield Problem(str(error), FETCH)
+            yield _problem(Code.DATASET_DATA_UNREADABLE, str(error), FETCH)
             continue
         try:
             columns = {key: tables.column(table, key, info.features[key]) for key in keys}
         except DatasetError as error:
-            yield Problem(f"{path}: {error}")
+            yield _problem(Code.DATASET_COLUMN_INVALID, f"{path}: {error}")
             continue
         expected = sum(row.length for row in members)
         if table.num_rows != expected:
-            yield Problem(f"{path} has {table.num_rows} rows, its episodes {expected}")
+            yield _problem(
+                Code.DATASET_ROW_COUNT_WRONG,
+                f"{path} has {table.num_rows} rows, its episodes {expected}",
+            )
         for row in members:
             mask = columns["episode_index"] == row.episode
             own = {key: values[mask] for key, values in columns.items()}
-            for problem in _episode_problems(own, row, info, tasks):
-                yield Problem(f"episode {row.episode}: {problem}")
+            for code, said in _episode_problems(own, row, info, tasks):
+                yield _problem(code, f"episode {row.episode}: {said}")
 
 
 def _episode_problems(
     columns: dict[str, np.ndarray], row: EpisodeRow, info: Info, tasks: int
-) -> Iterator[str]:
+) -> Iterator[tuple[Code, str]]:
     steps = np.arange(row.length)
     if len(columns["index"]) != row.length:
-        yield f"{len(columns['index'])} rows, the metadata says {row.length}"
+        yield (
+            Code.DATASET_ROW_COUNT_WRONG,
+            f"{len(columns['index'])} rows, the metadata says {row.length}",
+        )
         return
     if not np.array_equal(columns["frame_index"], steps):
-        yield "frame_index is not 0, 1, 2, …"
+        yield Code.DATASET_INDEX_WRONG, "frame_index is not 0, 1, 2, …"
     if not np.array_equal(columns["index"], row.dataset_from + steps):
-        yield f"index does not run from {row.dataset_from} to {row.dataset_to - 1}"
+        yield (
+            Code.DATASET_INDEX_WRONG,
+            f"index does not run from {row.dataset_from} to {row.dataset_to - 1}",
+        )
     off = np.abs(columns["timestamp"] - steps / info.fps).max()
     # float32 itself is coarser than LeRobot's tolerance beyond about 17 minutes.
     if off > max(TIMESTAMP_TOLERANCE_S, np.spacing(np.float32(row.length / info.fps))):
-        yield f"timestamp is up to {off:.4f} s away from frame_index / fps"
+        yield (
+            Code.DATASET_TIMESTAMP_WRONG,
+            f"timestamp is up to {off:.4f} s away from frame_index / fps",
+        )
     if not np.isin(columns["task_index"], np.arange(tasks)).all():
-        yield f"task_index points beyond the {tasks} tasks"
+        yield Code.DATASET_INDEX_WRONG, f"task_index points beyond the {tasks} tasks"
     for key, values in columns.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            yield f"{key} has non-finite values"
+            yield Code.DATASET_VALUE_NOT_FINITE, f"{key} has non-finite values"
     if layout.STAMP in columns:
         gaps = np.abs(np.diff(columns[layout.STAMP]) * 1e-9 - 1 / info.fps) > 0.5 / info.fps
         if gaps.any():
-            yield f"{gaps.sum()} gap(s) in {layout.STAMP}, first at frame {gaps.argmax() + 1}"
+            yield (
+                Code.DATASET_FRAMES_MISSING,
+                f"{gaps.sum()} gap(s) in {layout.STAMP}, first at frame {gaps.argmax() + 1}",
+            )
 
 
-def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     by_file: dict[tuple[str, Path], list[EpisodeRow]] = defaultdict(list)
     for row in rows:
         for key, span in row.videos.items():
@@ -216,11 +239,12 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
                 continue
             count, size = video.extent(where)
         except DatasetError as error:
-            yield Problem(str(error), FETCH)
+            yield _problem(Code.DATASET_VIDEO_UNREADABLE, str(error), FETCH)
             continue
         height, width = info.features[key].picture_size
         if size != (height, width):
-            yield Problem(
+            yield _problem(
+                Code.DATASET_VIDEO_SIZE_WRONG,
                 f"{path} holds pictures of {size[1]}x{size[0]}, info.json says {width}x{height}",
                 "correct the feature's shape in info.json if the video is right, else restore it",
             )
@@ -229,7 +253,7 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
 
 def _picture_problems(
     info: Info, key: str, path: Path, members: list[EpisodeRow], count: int
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """A file's pictures against the rows of its episodes: too few, or some behind an episode."""
     rows = sum(row.length for row in members)
     said = f"{path} holds {count} pictures for {rows} rows"
@@ -237,43 +261,48 @@ def _picture_problems(
     for row, start, end in zip(members, starts, [*starts[1:], count], strict=True):
         behind = end - start - row.length
         if behind < 0:
-            yield Problem(
+            yield _problem(
+                Code.DATASET_VIDEO_TOO_SHORT,
                 f"{said}: episode {row.episode} has {row.length} rows and {max(0, end - start)} "
-                "pictures"
+                "pictures",
             )
         elif behind > 0:
             verb = "convert" if info.is_v2 else "compact"
-            yield Problem(
+            yield _problem(
+                Code.DATASET_VIDEO_LONGER,
                 f"{said}: {behind} pictures follow the last row of episode {row.episode}, which "
                 "training does not look at",
                 f"nothing needs to be done; `armlet dataset {verb} ROOT OUTPUT` writes a copy "
                 "without them where episodes begin with a picture that stands for itself",
-                warning=True,
+                Severity.WARNING,
             )
     last = members[-1].videos[key].to_s
     if round(last * info.fps) > count:
-        yield Problem(f"{path}: its last episode ends at {last:.3f} s of {count} pictures")
+        yield _problem(
+            Code.DATASET_VIDEO_TOO_SHORT,
+            f"{path}: its last episode ends at {last:.3f} s of {count} pictures",
+        )
 
 
-def _told_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
     for row in rows:
         try:
             damaged = layout.load_told(root, row.episode).get("damaged", {})
         except DatasetError as error:
-            yield Problem(str(error))
+            yield _problem(Code.DATASET_NOTES_UNREADABLE, str(error))
             continue
         for camera, frames in damaged.items():
             if frames:
-                yield Problem(
+                yield _problem(
+                    Code.DATASET_IMAGE_DAMAGED,
                     f"episode {row.episode}: {len(frames)} picture(s) of {printable(camera, 80)} "
                     f"came damaged from the camera, first at frame {frames[0]}",
                     "look at them with `armlet dataset view`; drop the episode if they matter",
-                    warning=True,
-                    kind="damaged",
+                    Severity.WARNING,
                 )
 
 
-def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     if not info.total_episodes:
         return
     if info.is_v2:
@@ -282,19 +311,28 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
     try:
         statistics = stats.load(layout.locate(root, layout.STATS))
     except FileNotFoundError:
-        yield Problem(f"{layout.STATS} is absent: training needs it for normalization", _COUNT)
+        yield _problem(
+            Code.DATASET_STATISTICS_MISSING,
+            f"{layout.STATS} is absent: training needs it for normalization",
+            _COUNT,
+        )
         return
     except DatasetError as error:
-        yield Problem(str(error), _COUNT)
+        yield _problem(Code.DATASET_STATISTICS_UNREADABLE, str(error), _COUNT)
         return
     for key, feature in info.features.items():
         if key not in statistics:
             if feature.dtype not in ("string", "language"):
-                yield Problem(f"{layout.STATS} has no {key}", _COUNT)
+                yield _problem(
+                    Code.DATASET_STATISTICS_MISSING, f"{layout.STATS} has no {key}", _COUNT
+                )
         elif wrong := stats.problem(statistics[key]):
-            yield Problem(f"{layout.STATS}: {key}: {wrong}", _COUNT)
+            yield _problem(
+                Code.DATASET_STATISTICS_INVALID, f"{layout.STATS}: {key}: {wrong}", _COUNT
+            )
         elif not feature.is_picture and statistics[key]["count"].item() != info.total_frames:
-            yield Problem(
+            yield _problem(
+                Code.DATASET_STATISTICS_COUNT,
                 f"{layout.STATS}: {key} counts {statistics[key]['count'].item()} rows "
                 f"of {info.total_frames}",
                 _COUNT,
@@ -302,13 +340,17 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
         elif feature.is_depth:
             continue  # of distances, in LeRobot's own way
         elif feature.is_picture and _of_bytes(statistics[key]):
-            yield Problem(f"{layout.STATS}: {_bytes_said(key, statistics[key])}", _COUNT)
+            yield _problem(
+                Code.DATASET_STATISTICS_INVALID,
+                f"{layout.STATS}: {_bytes_said(key, statistics[key])}",
+                _COUNT,
+            )
         elif feature.is_picture and _has_overflown_std(statistics[key]):
-            yield Problem(
+            yield _problem(
+                Code.DATASET_IMAGE_STD_WRONG,
                 f"{layout.STATS}: std of {key} is {statistics[key]['std'].max():.4f}, far below "
                 "the spread of its quantiles: the fault of LeRobot 0.4.0–0.5.1",
                 "train with ImageNet statistics or compute the statistics again",
-                kind="std",
             )
 
 
@@ -324,11 +366,12 @@ def _bytes_said(key: str, picture: stats.Stats) -> str:
     )
 
 
-def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Problem]:
+def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     """v2.1's statistics, which are an episode's own."""
     bare = [row.episode for row in rows if not row.stats]
     if bare:
-        yield Problem(
+        yield _problem(
+            Code.DATASET_STATISTICS_MISSING,
             f"{layout.STATS_LINES} has no statistics of episode {bare[0]}"
             + (f" and {len(bare) - 1} more" if len(bare) > 1 else "")
             + ": LeRobot cannot open the dataset",
@@ -343,8 +386,10 @@ def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Problem
     if found:
         (episode, key), wrong = next(iter(found.items()))
         more = f", and {len(found) - 1} more like this" if len(found) > 1 else ""
-        yield Problem(
-            f"{layout.STATS_LINES}: episode {episode}: {printable(key, 80)}: {wrong}{more}", _COUNT
+        yield _problem(
+            Code.DATASET_STATISTICS_INVALID,
+            f"{layout.STATS_LINES}: episode {episode}: {printable(key, 80)}: {wrong}{more}",
+            _COUNT,
         )
 
 
@@ -362,14 +407,14 @@ def _has_overflown_std(picture: stats.Stats) -> bool:
     return bool((picture["std"] < 0.1 * (picture["q90"] - picture["q10"])).any())
 
 
-def _contract_problems(root: Path, info: Info) -> Iterator[Problem]:
+def _contract_problems(root: Path, info: Info) -> Iterator[Finding]:
     try:
         contract = load(layout.locate(root, layout.CONTRACT))
         wanted = layout.features_of(contract)
     except FileNotFoundError:
         return  # recorded by LeRobot
     except (ContractError, DatasetError) as error:
-        yield Problem(str(error))
+        yield _problem(Code.DATASET_CONTRACT_UNREADABLE, str(error))
         return
     for key, feature in wanted.items():
         there = info.features.get(key)
@@ -378,6 +423,11 @@ def _contract_problems(root: Path, info: Info) -> Iterator[Problem]:
             feature.shape,
             feature.names,
         ):
-            yield Problem(f"feature {key} is not what {layout.CONTRACT} says")
+            yield _problem(
+                Code.DATASET_CONTRACT_DIFFERS, f"feature {key} is not what {layout.CONTRACT} says"
+            )
     if info.fps != contract.fps:
-        yield Problem(f"info.json says {info.fps} fps, {layout.CONTRACT} {contract.fps}")
+        yield _problem(
+            Code.DATASET_CONTRACT_DIFFERS,
+            f"info.json says {info.fps} fps, {layout.CONTRACT} {contract.fps}",
+        )

@@ -8,7 +8,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.tables import EpisodeRow
+from armlet.findings import Code, Finding, Severity, as_json
 
 from . import integrity
-from .finding import ERROR, WARNING, Finding, Rows, structural
 from .review_joints import (
     JointLag,
     action_of,
@@ -32,11 +32,65 @@ from .review_joints import (
     unit_findings,
 )
 from .review_pictures import overflown, picture_findings, video_findings
+from .rows import Rows
 
 # A policy's chunk is 1 to 3 s; less is a slip of the finger, not a demonstration.
 SHORT_S = 1.0
 # More frames than this share made of an old sample: the stream is slower than the dataset.
 REUSED = 0.1
+
+
+# Rows that cannot be read: the integrity check has reported why.
+_UNREADABLE = (
+    Code.DATASET_METADATA_UNREADABLE,
+    Code.DATASET_FILE_MISSING,
+    Code.DATASET_PATH_INVALID,
+    Code.DATASET_COLUMNS_MISSING,
+    Code.DATASET_DATA_UNREADABLE,
+    Code.DATASET_COLUMN_INVALID,
+)
+# The names of checks in JSON from before there were codes; all others are "structure".
+_CHECKS = {
+    "damaged": (Code.DATASET_IMAGE_DAMAGED,),
+    "std": (Code.DATASET_IMAGE_STD_WRONG,),
+    "short": (Code.DATASET_EPISODE_SHORT,),
+    "empty": (Code.DATASET_EMPTY,),
+    "task": (Code.DATASET_TASK_EMPTY, Code.DATASET_TASKS_ALIKE),
+    "skew": (Code.DATASET_SKEW_EXCEEDED, Code.DATASET_CAMERA_LATE),
+    "reused": (Code.DATASET_SAMPLES_REPEATED,),
+    "statistics": (
+        Code.DATASET_STATISTICS_WRONG,
+        Code.DATASET_QUANTILES_WRONG,
+        Code.DATASET_VIDEO_OTHER,
+    ),
+    "units": (Code.DATASET_UNITS_WRONG, Code.DATASET_UNITS_MIXED),
+    "constant": (Code.DATASET_JOINT_CONSTANT,),
+    "outlier": (Code.DATASET_OUTLIER,),
+    "jump": (Code.DATASET_JUMP,),
+    "lag": (
+        Code.DATASET_ACTION_IS_STATE,
+        Code.DATASET_LAG_TOO_SMALL,
+        Code.DATASET_LAG_TOO_LARGE,
+    ),
+    "picture": (
+        Code.DATASET_IMAGE_DARK,
+        Code.DATASET_IMAGE_UNIFORM,
+        Code.DATASET_BRIGHTNESS_CHANGED,
+    ),
+    "frozen": (Code.DATASET_CAMERA_FROZEN, Code.DATASET_SCENE_STILL),
+    "grid": (Code.DATASET_VIDEO_RATE,),
+}
+_CHECK_OF = {code: check for check, codes in _CHECKS.items() for code in codes}
+
+
+def check_name(finding: Finding) -> str:
+    """The check that found it, by its name in JSON from before there were codes."""
+    return _CHECK_OF.get(finding.code, "structure")
+
+
+def _json(finding: Finding) -> dict[str, Any]:
+    """With the names that a finding's code and subject had before there were codes."""
+    return {**as_json(finding), "check": check_name(finding), "where": finding.subject}
 
 
 @dataclass(frozen=True)
@@ -49,11 +103,11 @@ class Review:
 
     @property
     def errors(self) -> int:
-        return sum(finding.severity == ERROR for finding in self.findings)
+        return sum(finding.severity is Severity.ERROR for finding in self.findings)
 
     @property
     def warnings(self) -> int:
-        return len(self.findings) - self.errors
+        return sum(finding.severity is Severity.WARNING for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """What `armlet dataset check --json` prints."""
@@ -61,7 +115,7 @@ class Review:
             "errors": self.errors,
             "warnings": self.warnings,
             "depth": list(self.depth),
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [_json(finding) for finding in self.findings],
             "lag_ms": {
                 lag.joint: None if lag.lag_s is None else round(1000 * lag.lag_s, 1)
                 for lag in self.lags
@@ -81,16 +135,24 @@ def review(
     told episodes looked at, of how many. Raises nothing for a broken dataset: it says so.
     """
     found = integrity.problems(root)
-    findings = [structural(problem) for problem in found if problem.kind != "std"]
+    # The std of images is judged below, by every episode's statistics.
+    findings = [one for one in found if one.code is not Code.DATASET_IMAGE_STD_WRONG]
     try:
         info = layout.load_info(root)
         rows = tables.read_episodes(root)
         contract = _contract(root)
         episodes = list(_read_all(root, info, rows))
     except DatasetError as error:
-        told = {finding.found for finding in findings}
-        if not any(str(error) in said for said in told):
-            findings.append(structural(integrity.Problem(str(error))))
+        if not any(finding.code in _UNREADABLE for finding in findings):
+            findings.append(
+                Finding(
+                    Code.DATASET_METADATA_UNREADABLE,
+                    Severity.ERROR,
+                    "",
+                    found=str(error),
+                    fix=integrity.RESTORE,
+                )
+            )
         return Review(tuple(findings), ())
     names = _names(info)
     lags, late = lag_findings(episodes, info.fps, names)
@@ -107,7 +169,7 @@ def review(
     if videos:
         findings += video_findings(root, info, episodes, frozen_s, progress)
     findings = list(dict.fromkeys(findings))
-    findings.sort(key=lambda finding: finding.severity != ERROR)
+    findings.sort(key=lambda finding: -finding.severity.rank)
     return Review(tuple(findings), tuple(lags), tuple(info.depth_streams))
 
 
@@ -165,16 +227,18 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
     short = [row for row in rows if row.length < SHORT_S * info.fps]
     yield from (
         Finding(
-            WARNING,
-            "short",
+            Code.DATASET_EPISODE_SHORT,
+            Severity.WARNING,
             f"episode {row.episode}",
-            f"{row.length} frames, {row.length / info.fps:.2f} s",
-            "remove it: too short to learn from",
+            found=f"{row.length} frames, {row.length / info.fps:.2f} s",
+            fix="remove it: too short to learn from",
         )
         for row in short
     )
     if not rows:
-        yield Finding(ERROR, "empty", "", "no episodes", "record some")
+        yield Finding(
+            Code.DATASET_EMPTY, Severity.ERROR, "", found="no episodes", fix="record some"
+        )
     try:
         tasks = tables.read_tasks(root)
     except DatasetError:
@@ -182,11 +246,11 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
     for index, task in enumerate(tasks):
         if not task.strip():
             yield Finding(
-                WARNING,
-                "task",
+                Code.DATASET_TASK_EMPTY,
+                Severity.WARNING,
                 f"task {index}",
-                "its text is empty",
-                "say in words what the arm does, in the tasks file: a language model reads it",
+                found="its text is empty",
+                fix="say in words what the arm does, in the tasks file: a language model reads it",
             )
     alike: dict[str, list[str]] = {}
     for task in tasks:
@@ -194,11 +258,11 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
     for group in alike.values():
         if len(group) > 1 and group[0].strip():
             yield Finding(
-                WARNING,
-                "task",
+                Code.DATASET_TASKS_ALIKE,
+                Severity.WARNING,
                 "",
-                f"tasks {group} differ only in how they are written",
-                "give them one wording: a language model takes them for different tasks",
+                found=f"tasks {group} differ only in how they are written",
+                fix="give them one wording: a language model takes them for different tasks",
             )
 
 
@@ -222,11 +286,11 @@ def _skews(
         middle = float(np.median(np.concatenate(skews)))
         if name.rpartition("/")[2] in cameras and abs(middle) > 0.75 / info.fps:
             yield Finding(
-                WARNING,
-                "skew",
+                Code.DATASET_CAMERA_LATE,
+                Severity.WARNING,
                 name,
-                f"its pictures lie {1000 * middle:+.0f} ms from their frames as a rule",
-                "its clock or its rate is off: look at the camera node's diagnostics",
+                found=f"its pictures lie {1000 * middle:+.0f} ms from their frames as a rule",
+                fix="its clock or its rate is off: look at the camera node's diagnostics",
             )
 
 
@@ -237,12 +301,12 @@ def _beyond(episode: Rows, column: int, name: str, tolerance_s: float) -> Iterat
     if off.any():
         worst = float(np.abs(episode.skew_s[:, column]).max())
         yield Finding(
-            ERROR,
-            "skew",
+            Code.DATASET_SKEW_EXCEEDED,
+            Severity.ERROR,
             episode.where,
-            f"{name}: {off.sum()} frame(s) of samples up to {1000 * worst:.0f} ms away, more than "
-            f"the contract's {1000 * tolerance_s:.0f} ms",
-            "these rows were not made by armlet's aligner; record again",
+            found=f"{name}: {off.sum()} frame(s) of samples up to {1000 * worst:.0f} ms away, more "
+            f"than the contract's {1000 * tolerance_s:.0f} ms",
+            fix="these rows were not made by armlet's aligner; record again",
         )
 
 
@@ -256,11 +320,11 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
             used, reused = counts.get("used", 0), counts.get("reused", 0)
             if used and reused > REUSED * used:
                 yield Finding(
-                    WARNING,
-                    "reused",
+                    Code.DATASET_SAMPLES_REPEATED,
+                    Severity.WARNING,
                     f"episode {row.episode}",
-                    f"{stream}: {reused} of {used} frames repeat the sample before",
-                    "the stream is slower than the dataset: lower fps, or make the stream faster",
+                    found=f"{stream}: {reused} of {used} frames repeat the sample before",
+                    fix="the stream is slower than the dataset: lower fps, or make it faster",
                 )
 
 
@@ -277,12 +341,12 @@ def _statistics(
         if key in info.features and info.features[key].is_picture:
             if overflown(found):
                 yield Finding(
-                    WARNING,
-                    "std",
+                    Code.DATASET_IMAGE_STD_WRONG,
+                    Severity.WARNING,
                     key,
-                    f"std of its pictures is stored as {float(np.max(found['std'])):.4f}, far "
-                    "below the spread of their values: the fault of LeRobot 0.4.0–0.5.1",
-                    f"train with ImageNet statistics, or {fix}",
+                    found=f"std of its pictures is stored as {float(np.max(found['std'])):.4f}, "
+                    "far below the spread of their values: the fault of LeRobot 0.4.0–0.5.1",
+                    fix=f"train with ImageNet statistics, or {fix}",
                 )
             continue
         pick = {layout.STATE: state_of, layout.ACTION: action_of}.get(key)
@@ -290,11 +354,12 @@ def _statistics(
         if not values:
             continue
         together = np.concatenate(values)
-        said = _wrong(found, together)
+        code, said = Code.DATASET_STATISTICS_WRONG, _wrong(found, together)
         if not said:
+            code = Code.DATASET_QUANTILES_WRONG
             said = _quantiles_off(found, together, [dict(row.stats.get(key, {})) for row in rows])
         if said:
-            yield Finding(ERROR, "statistics", key, said, fix)
+            yield Finding(code, Severity.ERROR, key, found=said, fix=fix)
 
 
 def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stats.Stats]:

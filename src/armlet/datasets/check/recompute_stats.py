@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from armlet.datasets.format.pictures import sampled, stored_picture
 from armlet.datasets.format.stats import QUANTILES, Stats
 from armlet.datasets.format.tables import EpisodeRow
 from armlet.datasets.format.trash import Trash, replace_file
+from armlet.findings import Code, Finding, Severity
 
 _BATCH = 16  # pictures decoded at a time
 
@@ -27,23 +29,6 @@ PICTURE_TOLERANCE = 0.03
 VECTOR_TOLERANCE = 1e-3
 QUANTILE_TOLERANCE = 0.02
 _COMPARED = ("mean", "std")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A feature whose stored statistics are not those of its data. episode None: of all.
-
-    quantiles: only those differ.
-    """
-
-    feature: str
-    episode: int | None
-    found: str
-    quantiles: bool = False
-
-    def __str__(self) -> str:
-        where = "" if self.episode is None else f"episode {self.episode}: "
-        return f"{where}{self.feature}: {self.found}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,8 @@ class Recount:
 
     episodes: list[dict[str, Stats]]
     whole: dict[str, Stats]
-    differences: list[Difference]
-    combined: list[Difference]
+    differences: list[Finding]
+    combined: list[Finding]
 
 
 @dataclass
@@ -160,7 +145,7 @@ def recount(
         if _is_counted(info, key) and (pictures or not feature.is_picture)
     ]
     corrected: list[dict[str, Stats]] = []
-    differences: list[Difference] = []
+    differences: list[Finding] = []
     together: dict[str, Material] = {}
     for row in rows:
         material = _material(root, info, row, names)
@@ -168,33 +153,36 @@ def recount(
             together.setdefault(key, Material(found.picture)).add(found)
         fresh = {key: found.stats() for key, found in material.items()}
         wrong = _differences(row.stats, fresh, info, row.episode)
-        differences += wrong
+        differences += wrong.values()
         corrected.append(_corrected(row.stats, fresh, wrong, info))
         if progress is not None:
             progress(row.episode + 1, len(rows))
     corrected = [{key: s[key] for key in info.features if key in s} for s in corrected]
     whole = stats.aggregate(corrected) if corrected else {}
-    combined = []
+    combined: dict[str, Finding] = {}
     if not info.is_v2:
         stored = _stored_whole(root, info)
         right = {key: whole[key] | _quantiles_of(found) for key, found in together.items()}
         wrong = _differences(stored, right, info, None)
         combined = _combined(wrong, stored, [dict(row.stats) for row in rows])
-        differences += [one for one in wrong if one not in combined]
+        differences += [one for key, one in wrong.items() if key not in combined]
         kept = {key: known for key, known in stored.items() if key not in together}
         whole = whole | kept | right
         whole = {key: whole[key] for key in info.features if key in whole}
-    return Recount(corrected, whole, differences, combined)
+    return Recount(corrected, whole, differences, list(combined.values()))
 
 
 def _corrected(
-    stored: Mapping[str, Stats], fresh: Mapping[str, Stats], wrong: list[Difference], info: Info
+    stored: Mapping[str, Stats],
+    fresh: Mapping[str, Stats],
+    wrong: Mapping[str, Finding],
+    info: Info,
 ) -> dict[str, Stats]:
     """An episode's statistics as they should be."""
     right = dict(stored)
-    for difference in wrong:
-        key, there = difference.feature, stored.get(difference.feature)
-        if difference.quantiles and there:
+    for key, finding in wrong.items():
+        there = stored.get(key)
+        if finding.code is Code.DATASET_QUANTILES_WRONG and there:
             right[key] = there | {name: fresh[key][name] for name in QUANTILES}
         elif there and not _deviation(there, fresh[key], _is_picture(info, key)):
             # Only quantiles are lacking (LeRobot's own conversion): the rest stays.
@@ -210,17 +198,15 @@ def _quantiles_of(material: Material) -> Stats:
 
 
 def _combined(
-    wrong: list[Difference], stored: Mapping[str, Stats], episodes: list[dict[str, Stats]]
-) -> list[Difference]:
-    """Differences of quantiles alone that are made of the episodes' by LeRobot's rules."""
-    return [
-        one
-        for one in wrong
-        if one.quantiles
-        and stats.quantiles_combined(
-            stored[one.feature], [found.get(one.feature, {}) for found in episodes]
-        )
-    ]
+    wrong: Mapping[str, Finding], stored: Mapping[str, Stats], episodes: list[dict[str, Stats]]
+) -> dict[str, Finding]:
+    """Differences of quantiles alone that LeRobot's averaging of episodes explains: no errors."""
+    return {
+        key: dataclasses.replace(finding, severity=Severity.NOTE)
+        for key, finding in wrong.items()
+        if finding.code is Code.DATASET_QUANTILES_WRONG
+        and stats.quantiles_combined(stored[key], [found.get(key, {}) for found in episodes])
+    }
 
 
 def _is_picture(info: Info, key: str) -> bool:
@@ -229,20 +215,28 @@ def _is_picture(info: Info, key: str) -> bool:
 
 def _differences(
     stored: Mapping[str, Stats], fresh: Mapping[str, Stats], info: Info, episode: int | None
-) -> list[Difference]:
-    found = []
+) -> dict[str, Finding]:
+    """By feature: statistics that are not those of the data. episode None: of all episodes."""
+    found = {}
     for key, right in fresh.items():
         picture, there = _is_picture(info, key), stored.get(key)
         said = _difference(there, right, picture, info.is_v2)
         if said:
-            found.append(Difference(key, episode, said))
+            code = Code.DATASET_STATISTICS_WRONG
+            found[key] = _difference_finding(code, key, episode, said)
         elif there is not None and key not in (*layout.COUNTERS, layout.STAMP):
             # An episode's pictures: a video's noise moves the ends of so few levels.
             slack = 2 * PICTURE_TOLERANCE if picture else QUANTILE_TOLERANCE
             said = stats.quantile_deviation(there, right, slack)
             if said:
-                found.append(Difference(key, episode, said, quantiles=True))
+                code = Code.DATASET_QUANTILES_WRONG
+                found[key] = _difference_finding(code, key, episode, said)
     return found
+
+
+def _difference_finding(code: Code, key: str, episode: int | None, found: str) -> Finding:
+    subject = key if episode is None else f"episode {episode} {key}"
+    return Finding(code, Severity.ERROR, subject, found=found)
 
 
 def _difference(stored: Stats | None, right: Stats, picture: bool, is_v2: bool) -> str:

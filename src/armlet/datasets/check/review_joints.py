@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from armlet.contract import Contract
 from armlet.datasets.format import layout
+from armlet.findings import Code, Finding, Severity
 from armlet.robots.joints import is_gripper
 
-from .finding import ERROR, WARNING, Finding, Rows
+from .rows import Rows
 
 # An STS3215 turns at most about 6.3 rad/s (12 V, no load): 360 units/s in degrees, and in the
 # range units too, where 200 units are roughly half a turn. A hand on a leader may be quicker.
@@ -55,11 +56,12 @@ def unit_findings(
         found = suspect_units(values, names[key], declared)
         if found:
             yield Finding(
-                ERROR,
-                "units",
+                Code.DATASET_UNITS_WRONG,
+                Severity.ERROR,
                 key,
-                found,
-                "set the recorder's joint_units and calibration right, and convert or record again",
+                found=found,
+                fix="set the recorder's joint_units and calibration right, and convert or record "
+                "again",
             )
     yield from _two_units(episodes, names)
 
@@ -124,11 +126,11 @@ def _two_units(episodes: list[Rows], names: Mapping[str, list[str]]) -> Iterator
     factor = float(np.median(spans[1, moving] / spans[0, moving]))
     if not 1 / 3 < factor < 3:
         yield Finding(
-            ERROR,
-            "units",
+            Code.DATASET_UNITS_MIXED,
+            Severity.ERROR,
             "",
-            f"actions span {factor:.2g} times what states do, as if in another unit",
-            "convert both through the same calibration and units, and record again",
+            found=f"actions span {factor:.2g} times what states do, as if in another unit",
+            fix="convert both through the same calibration and units, and record again",
         )
 
 
@@ -158,19 +160,19 @@ def _still(episodes: list[Rows], names: Mapping[str, list[str]]) -> Iterator[Fin
         commanded = action.get(name, 0.0)
         if span < STILL <= MOVING < commanded:
             yield Finding(
-                ERROR,
-                "constant",
+                Code.DATASET_JOINT_CONSTANT,
+                Severity.ERROR,
                 name,
-                f"its state never changes while its action spans {commanded:.1f}",
-                "the joint is not read or does not move; repair the arm and record again",
+                found=f"its state never changes while its action spans {commanded:.1f}",
+                fix="the joint is not read or does not move; repair the arm and record again",
             )
         elif span < STILL:
             yield Finding(
-                WARNING,
-                "constant",
+                Code.DATASET_JOINT_CONSTANT,
+                Severity.WARNING,
                 name,
-                f"its state spans {span:.2f} in the whole dataset",
-                "is it meant to stay? a policy will not learn to move it",
+                found=f"its state spans {span:.2f} in the whole dataset",
+                fix="is it meant to stay? a policy will not learn to move it",
             )
 
 
@@ -189,22 +191,22 @@ def _jumps(
         if len(spikes):
             worst = int(spikes[np.argmax(apart[spikes - 1, joint])])
             yield Finding(
-                ERROR,
-                "outlier",
+                Code.DATASET_OUTLIER,
+                Severity.ERROR,
                 episode.where,
-                f"{kind} of {name} has {len(spikes)} outlier(s), first at frame {spikes[0]}, the "
-                f"worst {apart[worst - 1, joint]:.1f} off its neighbours at frame {worst}",
-                "a misread sample: remove the episode, and see the bus's error counts",
+                found=f"{kind} of {name} has {len(spikes)} outlier(s), first at frame {spikes[0]}, "
+                f"the worst {apart[worst - 1, joint]:.1f} off its neighbours at frame {worst}",
+                fix="a misread sample: remove the episode, and see the bus's error counts",
             )
         elif len(quick):
             worst = int(np.argmax(steps[:, joint])) + 1
             yield Finding(
-                ERROR if kind == "state" else WARNING,
-                "jump",
+                Code.DATASET_JUMP,
+                Severity.ERROR if kind == "state" else Severity.WARNING,
                 episode.where,
-                f"{kind} of {name} jumps {steps[worst - 1, joint]:.1f} in one frame at frame "
+                found=f"{kind} of {name} jumps {steps[worst - 1, joint]:.1f} in one frame at frame "
                 f"{worst}, {steps[worst - 1, joint] * fps:.0f} units/s",
-                "no servo moves like that: look for lost samples or a turn's wrap-around"
+                fix="no servo moves like that: look for lost samples or a turn's wrap-around"
                 if kind == "state"
                 else "the arm cannot follow: limit the velocity of commands",
             )
@@ -274,30 +276,30 @@ def lag_findings(
     if _copied(episodes):
         findings.append(
             Finding(
-                ERROR,
-                "lag",
+                Code.DATASET_ACTION_IS_STATE,
+                Severity.ERROR,
                 "",
-                "actions equal states in every row",
-                "record the command that was sent, not the position that was read",
+                found="actions equal states in every row",
+                fix="record the command that was sent, not the position that was read",
             )
         )
     elif typical < 0.5 / fps:
         findings.append(
             Finding(
-                WARNING,
-                "lag",
+                Code.DATASET_LAG_TOO_SMALL,
+                Severity.WARNING,
                 "",
-                f"states follow actions by {1000 * typical:.0f} ms, but an arm takes time",
-                "are actions states of the next frame, or are stamps those of arrival?",
+                found=f"states follow actions by {1000 * typical:.0f} ms, but an arm takes time",
+                fix="are actions states of the next frame, or are stamps those of arrival?",
             )
         )
     findings += [
         Finding(
-            WARNING,
-            "lag",
+            Code.DATASET_LAG_TOO_LARGE,
+            Severity.WARNING,
             lag.joint,
-            f"its state follows its action by {1000 * lag.lag_s:.0f} ms",
-            "more than a servo needs: look at the stamps, or at what delays commands",
+            found=f"its state follows its action by {1000 * lag.lag_s:.0f} ms",
+            fix="more than a servo needs: look at the stamps, or at what delays commands",
         )
         for lag in lags
         if lag.lag_s is not None and lag.lag_s > LAG_MOST_S

@@ -11,11 +11,12 @@ from armlet.datasets.format import layout, stats
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.tables import EpisodeRow
+from armlet.findings import Code, Finding, Severity
 
 from . import video_activity
-from .finding import ERROR, WARNING, Finding, Rows, structural
-from .integrity import FETCH, TIMESTAMP_TOLERANCE_S, Problem
+from .integrity import FETCH, TIMESTAMP_TOLERANCE_S
 from .review_joints import MOVING
+from .rows import Rows
 
 # Picture values are 0..1.
 DARK, FLAT, DRIFT = 0.03, 0.02, 0.12
@@ -41,16 +42,20 @@ def picture_findings(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
             if row.episode not in means:
                 continue
             mean, found = means[row.episode], row.stats[key]
-            said = ""
+            said, code = "", Code.DATASET_IMAGE_UNIFORM
             if mean < DARK:
+                code = Code.DATASET_IMAGE_DARK
                 said, fix = f"pictures are dark, mean {mean:.3f} of 1", "is the lens covered?"
             elif not overflown(found) and float(np.max(found["std"])) < FLAT:
                 said, fix = "pictures show next to nothing", "is the lens covered?"
             elif abs(mean - usual) > DRIFT:
+                code = Code.DATASET_BRIGHTNESS_CHANGED
                 said = f"brightness {mean:.2f} of 1, in the other episodes {usual:.2f}"
                 fix = "lock exposure and white balance, and keep the light"
             if said:
-                yield Finding(WARNING, "picture", f"episode {row.episode} {key}", said, fix)
+                yield Finding(
+                    code, Severity.WARNING, f"episode {row.episode} {key}", found=said, fix=fix
+                )
 
 
 def video_findings(
@@ -76,7 +81,9 @@ def video_findings(
                     info.fps,
                 )
             except DatasetError as error:
-                yield structural(Problem(str(error), FETCH))
+                yield Finding(
+                    Code.DATASET_VIDEO_UNREADABLE, Severity.ERROR, "", found=str(error), fix=FETCH
+                )
                 continue
             yield from _off_grid(episode, key, seen, info.fps)
             if not info.features[key].is_depth:
@@ -98,19 +105,19 @@ def _frozen(
         )
         if moved > MOVING:
             yield Finding(
-                ERROR,
-                "frozen",
+                Code.DATASET_CAMERA_FROZEN,
+                Severity.ERROR,
                 where,
-                f"{text}, while a joint moved {moved:.0f}",
-                "the camera froze: remove the episode",
+                found=f"{text}, while a joint moved {moved:.0f}",
+                fix="the camera froze: remove the episode",
             )
         elif run.count > 5 * fps:
             yield Finding(
-                WARNING,
-                "frozen",
+                Code.DATASET_SCENE_STILL,
+                Severity.WARNING,
                 where,
-                f"{text}; the arm did not move either",
-                "cut such waiting, or see whether the camera froze",
+                found=f"{text}; the arm did not move either",
+                fix="cut such waiting, or see whether the camera froze",
             )
 
 
@@ -120,13 +127,13 @@ def _off_grid(
     """LeRobot looks for each row's picture within its tolerance of the row's time."""
     if seen.off_grid_s > TIMESTAMP_TOLERANCE_S:
         yield Finding(
-            ERROR,
-            "grid",
+            Code.DATASET_VIDEO_RATE,
+            Severity.ERROR,
             f"{episode.where} {key}",
-            f"a picture lies {1000 * seen.off_grid_s:.1f} ms from its frame's time, more than "
-            f"LeRobot's {1000 * TIMESTAMP_TOLERANCE_S:.1f} ms: it was recorded at a rate that "
+            found=f"a picture lies {1000 * seen.off_grid_s:.1f} ms from its frame's time, more "
+            f"than LeRobot's {1000 * TIMESTAMP_TOLERANCE_S:.1f} ms: it was recorded at a rate that "
             "varies, and LeRobot cannot load it",
-            f"encode the video again at a constant {fps} pictures a second",
+            fix=f"encode the video again at a constant {fps} pictures a second",
         )
 
 
@@ -139,12 +146,12 @@ def _other_pictures(
     stored = 0.299 * red + 0.587 * green + 0.114 * blue
     if abs(stored - seen.brightness) > BRIGHTNESS:
         yield Finding(
-            ERROR,
-            "statistics",
+            Code.DATASET_VIDEO_OTHER,
+            Severity.ERROR,
             f"episode {row.episode} {key}",
-            f"statistics are of pictures of brightness {stored:.2f}, the video's is "
+            found=f"statistics are of pictures of brightness {stored:.2f}, the video's is "
             f"{seen.brightness:.2f}",
-            "is it the right video? if so, `armlet dataset stats --write`",
+            fix="is it the right video? if so, `armlet dataset stats --write`",
         )
 
 

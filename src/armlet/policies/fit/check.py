@@ -17,7 +17,8 @@ from typing import Any, get_args
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from armlet.contract import Camera, Contract, Standing, Verdict, calibration_verdict, fit
+from armlet.contract import Camera, Contract, compare_calibrations, fit
+from armlet.findings import Code, Finding, Severity, as_json, compared, text
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.checkpoint.weights import read_header
 from armlet.policies.config.base import ACTION, STATE, ActConfig, camera_name
@@ -36,7 +37,7 @@ from .statistics import statistics_lines
 # Beyond the calibrated range by this share of it, training poses are out of this arm's reach.
 _REACH = 0.15
 _UNITS = get_args(JointUnits)
-_NAME_ITEMS = {"state names": STATE, "action names": ACTION}
+_NAMES = (Code.CONTRACT_STATE_NAMES, Code.CONTRACT_ACTION_NAMES)
 _MEND_UNITS = (
     f"give joint_units:={' or joint_units:='.join(_UNITS)} (to this check: --joint-units), the "
     "mode the data was recorded in (LeRobot's use_degrees)"
@@ -51,14 +52,14 @@ class Report:
     checkpoint could not be read.
     """
 
-    verdicts: tuple[Verdict, ...]
+    findings: tuple[Finding, ...]
     joint_units: str = ""
     contract: Contract | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def wrong(self) -> list[Verdict]:
-        return [verdict for verdict in self.verdicts if not verdict.ok]
+    def wrong(self) -> list[Finding]:
+        return [finding for finding in self.findings if not finding.ok]
 
     @property
     def ok(self) -> bool:
@@ -68,32 +69,40 @@ class Report:
         """The refusal: one line per wrong item; empty if nothing is wrong."""
         if self.ok:
             return ""
-        return "\n".join(["the policy does not fit:", *map(str, self.wrong)])
+        return "\n".join(["the policy does not fit:", *map(text, self.wrong)])
 
     def __str__(self) -> str:
         """Every line, wrong ones among them, then notes."""
-        return "\n".join([*map(str, self.verdicts), *(f"note  {note}" for note in self.notes)])
+        return "\n".join([*map(text, self.findings), *(f"note  {note}" for note in self.notes)])
 
     def to_json(self) -> dict[str, Any]:
         return {
             "ok": self.ok,
             "joint_units": self.joint_units,
-            "items": [verdict.to_json() for verdict in self.verdicts],
+            "items": [_item(finding) for finding in self.findings],
             "notes": list(self.notes),
         }
 
 
+def _item(finding: Finding) -> dict[str, Any]:
+    """With the names a finding's subject and severity had before there were codes."""
+    verdict = "open" if finding.severity is Severity.OPEN else "ok" if finding.ok else "wrong"
+    return {**as_json(finding), "item": finding.subject, "verdict": verdict}
+
+
 def refusal_report(error: Exception) -> Report:
     """A checkpoint that cannot be read or run, as the report of a check."""
-    verdict = error.verdict if isinstance(error, CheckpointError) else None
-    if verdict is None:
-        verdict = Verdict(
+    finding = error.finding if isinstance(error, CheckpointError) else None
+    if finding is None:
+        finding = Finding(
+            Code.POLICY_CHECKPOINT_UNUSABLE,
+            Severity.ERROR,
             "checkpoint",
             "one this armlet can run",
             " ".join(str(error).split()),
             "copy the whole pretrained_model directory again, or train again",
         )
-    return Report((verdict,))
+    return Report((finding,))
 
 
 def check(
@@ -118,7 +127,7 @@ def check(
     expected, unstated = _expected(checkpoint, robot, training)
     units_line, units = _units(expected, joint_units, driving or robot is not None, checkpoint)
     names = {STATE: expected.state_names, ACTION: expected.action_names}
-    verdicts = [
+    findings = [
         *_policy_lines(checkpoint),
         *_name_count_lines(checkpoint, expected),
         _rate_line(checkpoint, expected, unstated),
@@ -126,19 +135,19 @@ def check(
         *statistics_lines(checkpoint, units or None, names),
     ]
     if calibration is not None:
-        verdicts += _calibration_lines(checkpoint, expected, calibration, units)
+        findings += _calibration_lines(checkpoint, expected, calibration, units)
         if robot is None:
             own = _calibrated(expected, calibration)
-            verdicts.append(calibration_verdict(expected, own, calibration_tolerance_deg))
+            findings.append(compare_calibrations(expected, own, calibration_tolerance_deg))
     if robot is not None:
         if calibration is not None:
             robot = _calibrated(robot, calibration)
-        verdicts += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
+        findings += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
     for source in evidence:
         if not source.live:
-            verdicts += _dataset_lines(checkpoint, expected, source)
-        verdicts += witness_lines(checkpoint, source, units, expected.state_names, training)
-    return Report(tuple(verdicts), units, expected, tuple(checkpoint.notes))
+            findings += _dataset_lines(checkpoint, expected, source)
+        findings += witness_lines(checkpoint, source, units, expected.state_names, training)
+    return Report(tuple(findings), units, expected, tuple(checkpoint.notes))
 
 
 # --- what is expected -----------------------------------------------------------------------------
@@ -146,8 +155,8 @@ def check(
 
 def _expected(
     checkpoint: Checkpoint, robot: Contract | None, training: Evidence | None
-) -> tuple[Contract, frozenset[str]]:
-    """The contract to hold everything to, and which of its entries its checkpoint does not state.
+) -> tuple[Contract, frozenset[Code]]:
+    """The contract to hold everything to, and the codes of what its checkpoint does not state.
 
     A plain LeRobot checkpoint states cameras alone; the rest is its training data's, else what the
     robot has, which then cannot be checked.
@@ -171,8 +180,8 @@ def _expected(
     )
     if training is not None:
         return contract, frozenset()
-    unstated = {"state names", "action names"} | (set() if rate else {"fps"})
-    return contract, frozenset(unstated)
+    unstated = frozenset(_NAMES)
+    return contract, unstated if rate else unstated | {Code.CONTRACT_RATE}
 
 
 def stored_rate(path: Path) -> int | None:
@@ -205,24 +214,39 @@ def stored_rate(path: Path) -> int | None:
 
 def _units(
     expected: Contract, given: str, driving: bool, checkpoint: Checkpoint
-) -> tuple[Verdict, str]:
+) -> tuple[Finding, str]:
     stated, item = expected.joint_units, "joint units"
     if given and given not in _UNITS:
-        return Verdict(item, f"one of {', '.join(_UNITS)}", given, _MEND_UNITS), ""
+        return Finding(
+            Code.POLICY_JOINT_UNITS,
+            Severity.ERROR,
+            item,
+            f"one of {', '.join(_UNITS)}",
+            given,
+            _MEND_UNITS,
+        ), ""
     if stated is not None and given and stated != given:
         fix = "set joint_units to the mode the data was recorded in, or leave it out"
-        return Verdict(item, stated, given, fix), stated
+        return Finding(Code.POLICY_JOINT_UNITS, Severity.ERROR, item, stated, given, fix), stated
     if stated is not None:
-        return Verdict(item, stated, stated, ""), stated
+        return Finding(Code.POLICY_JOINT_UNITS, Severity.OK, item, stated, stated), stated
     if given:
         why = "as given; the checkpoint does not state them"
-        return Verdict(item, None, given, "", Standing.OK, why), given
+        return Finding(Code.POLICY_JOINT_UNITS, Severity.OK, item, None, given, "", why), given
     if STATE not in checkpoint.config.input_features and not driving:
-        return Verdict(item, None, "unknown", _MEND_UNITS, Standing.OPEN), ""
-    standing = Standing.WRONG if driving else Standing.OPEN
+        return Finding(
+            Code.POLICY_JOINT_UNITS, Severity.OPEN, item, None, "unknown", _MEND_UNITS
+        ), ""
+    severity = Severity.ERROR if driving else Severity.OPEN
     hint = "; ".join(_unit_hints(checkpoint)) or "the statistics allow either"
-    return Verdict(
-        item, "units the checkpoint states, or given", "neither", _MEND_UNITS, standing, hint
+    return Finding(
+        Code.POLICY_JOINT_UNITS,
+        severity,
+        item,
+        "units the checkpoint states, or given",
+        "neither",
+        _MEND_UNITS,
+        hint,
     ), ""
 
 
@@ -238,7 +262,7 @@ def _unit_hints(checkpoint: Checkpoint) -> Iterator[str]:
 # --- the policy by itself -------------------------------------------------------------------------
 
 
-def _policy_lines(checkpoint: Checkpoint) -> Iterator[Verdict]:
+def _policy_lines(checkpoint: Checkpoint) -> Iterator[Finding]:
     config, described = checkpoint.config, checkpoint.preprocessor.describe()
     yield _said("trained with", checkpoint.origin)
     cameras = [camera_name(key) for key in config.image_features]
@@ -258,17 +282,19 @@ def _policy_lines(checkpoint: Checkpoint) -> Iterator[Verdict]:
     yield _range_line(checkpoint)
 
 
-def _said(item: str, found: object, because: str = "") -> Verdict:
-    return Verdict(item, None, found, "", Standing.OK, because)
+def _said(item: str, found: object, because: str = "") -> Finding:
+    return Finding(Code.POLICY_FACT, Severity.OK, item, None, found, "", because)
 
 
-def _range_line(checkpoint: Checkpoint) -> Verdict:
+def _range_line(checkpoint: Checkpoint) -> Finding:
     value_range = checkpoint.preprocessor.describe().value_range
     fix = "restore the checkpoint's own contract"
-    return Verdict("value range before normalization", "0..1", value_range, fix)
+    return compared(
+        Code.POLICY_VALUE_RANGE, "value range before normalization", "0..1", value_range, fix
+    )
 
 
-def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Verdict]:
+def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Finding]:
     sizes = (
         ("state", checkpoint.config.state_size, expected.state_names),
         ("action", checkpoint.config.action_size, expected.action_names),
@@ -279,15 +305,18 @@ def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Ve
         bare = [name.removesuffix(".pos") for name in names]
         item = f"{what} joints"
         if not names:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_JOINT_COUNT,
+                Severity.OPEN,
                 item,
                 f"{size} names",
                 "none",
                 "give --dataset, whose info.json names them; the checkpoint does not",
-                Standing.OPEN,
             )
         elif len(names) != size:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_JOINT_COUNT,
+                Severity.ERROR,
                 item,
                 f"{size}, the length of the policy's {what} vector",
                 f"{len(names)} ({', '.join(bare)})",
@@ -297,21 +326,23 @@ def _name_count_lines(checkpoint: Checkpoint, expected: Contract) -> Iterator[Ve
             yield _said(item, ", ".join(bare))
 
 
-def _rate_line(checkpoint: Checkpoint, expected: Contract, unstated: frozenset[str]) -> Verdict:
+def _rate_line(checkpoint: Checkpoint, expected: Contract, unstated: frozenset[Code]) -> Finding:
     rate = stored_rate(checkpoint.path)
     fix = "train at the rate of the data, or restore the checkpoint's own contract"
     if rate is not None:
         because = "by the stored statistics of the data's time columns"
-        judged = None if rate == expected.fps else Standing.WRONG
-        return Verdict("training rate (Hz)", rate, expected.fps, fix, judged, because)
-    if expected.fps and "fps" not in unstated:
+        return compared(
+            Code.POLICY_TRAINING_RATE, "training rate (Hz)", rate, expected.fps, fix, because
+        )
+    if expected.fps and Code.CONTRACT_RATE not in unstated:
         return _said("training rate (Hz)", expected.fps)
-    return Verdict(
+    return Finding(
+        Code.POLICY_TRAINING_RATE,
+        Severity.OPEN,
         "training rate (Hz)",
         None,
         expected.fps or "nothing",
         "give --dataset, whose info.json states it",
-        Standing.OPEN,
         "the checkpoint does not state it",
     )
 
@@ -321,12 +352,14 @@ def _rate_line(checkpoint: Checkpoint, expected: Contract, unstated: frozenset[s
 
 def _calibration_lines(
     checkpoint: Checkpoint, expected: Contract, calibration: Calibration, units: str
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     """By joint name: the order of a calibration file means nothing."""
     names = joint_names(expected.state_names)
     for vector in dict.fromkeys((names, joint_names(expected.action_names))):
         if vector and set(vector) != set(calibration):
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_CALIBRATION_JOINTS,
+                Severity.ERROR,
                 "joints of the calibration",
                 ", ".join(vector),
                 ", ".join(calibration),
@@ -345,7 +378,9 @@ def _calibration_lines(
     slack = _REACH * (high - low)
     beyond = (state.low < low - slack) | (state.high > high + slack)
     for i in np.flatnonzero(beyond):
-        yield Verdict(
+        yield Finding(
+            Code.POLICY_OUT_OF_REACH,
+            Severity.ERROR,
             f"reach of {names[i]} (in {units})",
             f"{low[i]:.0f}..{high[i]:.0f}, as calibrated",
             f"{state.low[i]:.0f}..{state.high[i]:.0f} in training",
@@ -363,12 +398,14 @@ def _calibrated(contract: Contract, calibration: Calibration) -> Contract:
     )
 
 
-def _unit_lines(expected: Contract, units: JointUnits) -> Iterator[Verdict]:
+def _unit_lines(expected: Contract, units: JointUnits) -> Iterator[Finding]:
     """Joints that the training data has in another unit than they are converted to here."""
     for name, unit in expected.units_by_name().items():
         found = unit_of(name, units)
         if unit != found:
-            yield Verdict(
+            yield Finding(
+                Code.CONTRACT_JOINT_UNIT,
+                Severity.ERROR,
                 f"unit of {name.removesuffix('.pos')}",
                 unit,
                 found,
@@ -386,31 +423,35 @@ def _fit_lines(
     checkpoint: Checkpoint,
     expected: Contract,
     found: Contract,
-    unstated: frozenset[str],
+    unstated: frozenset[Code],
     tolerance_deg: float,
-) -> Iterator[Verdict]:
-    for verdict in fit(_sized(checkpoint, expected, found), found, tolerance_deg):
-        if verdict.item == "joint units":
+) -> Iterator[Finding]:
+    for finding in fit(_sized(checkpoint, expected, found), found, tolerance_deg):
+        if finding.code is Code.CONTRACT_JOINT_UNITS:
             continue  # topics are in radians; units have their own line
-        if verdict.item in unstated:
+        if finding.code in unstated:
             yield dataclasses.replace(
-                verdict,
+                finding,
+                severity=Severity.OPEN,
                 expected=None,
-                judged=Standing.OPEN,
                 because="taken from the robot: the checkpoint does not state it",
                 fix="give --dataset to check it against the training data",
             )
-        elif verdict.item in _NAME_ITEMS:
-            yield dataclasses.replace(
-                verdict, expected=_bare(verdict.expected), found=_bare(verdict.found)
-            )
-        elif verdict.item == "calibration" and found.calibration is None:
+        elif finding.code in _NAMES:
+            yield _bare_names(finding)
+        elif finding.code is Code.CONTRACT_CALIBRATION and found.calibration is None:
             # A robot whose calibration nobody gave: the node always has one.
             yield dataclasses.replace(
-                verdict, judged=Standing.OPEN, fix="give --calibration to compare it"
+                finding, severity=Severity.OPEN, fix="give --calibration to compare it"
             )
         else:
-            yield verdict
+            yield finding
+
+
+def _bare_names(finding: Finding) -> Finding:
+    """Names compared without LeRobot's ending `.pos`."""
+    expected, found = _bare(finding.expected), _bare(finding.found)
+    return compared(finding.code, finding.subject, expected, found, finding.fix)
 
 
 def _bare(names: object) -> str:
@@ -436,21 +477,17 @@ def _sized(checkpoint: Checkpoint, expected: Contract, found: Contract) -> Contr
 
 def _dataset_lines(
     checkpoint: Checkpoint, expected: Contract, source: Evidence
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     """The dataset's own description against what is expected; what it leaves out is open."""
-    own = {"joint units": source.contract.joint_units, "calibration": source.contract.calibration}
-    for verdict in fit(_sized(checkpoint, expected, source.contract), source.contract):
-        item = f"{verdict.item}, {source.source}"
-        if verdict.item in own and own[verdict.item] is None:
+    own = {
+        Code.CONTRACT_JOINT_UNITS: source.contract.joint_units,
+        Code.CONTRACT_CALIBRATION: source.contract.calibration,
+    }
+    for finding in fit(_sized(checkpoint, expected, source.contract), source.contract):
+        here = dataclasses.replace(finding, subject=f"{finding.subject}, {source.source}")
+        if own.get(finding.code, "") is None:
             yield dataclasses.replace(
-                verdict,
-                item=item,
-                judged=Standing.OPEN,
-                because="the dataset does not state it",
-            )
-        elif verdict.item in _NAME_ITEMS:
-            yield dataclasses.replace(
-                verdict, item=item, expected=_bare(verdict.expected), found=_bare(verdict.found)
+                here, severity=Severity.OPEN, because="the dataset does not state it"
             )
         else:
-            yield dataclasses.replace(verdict, item=item)
+            yield _bare_names(here) if finding.code in _NAMES else here

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.contract import Standing, Verdict
+from armlet.findings import Code, Finding, Severity
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
 from armlet.policies.errors import ObservationError
@@ -44,7 +44,7 @@ def witness_lines(
     joint_units: str | None,
     names: Sequence[str],
     training: Evidence | None = None,
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     """Lines of one source. training: a dataset, whose pictures a live robot's are held beside."""
     frozen = frozen_statistics(checkpoint)
     yield from _input_lines(checkpoint, evidence, joint_units)
@@ -77,15 +77,16 @@ def _is_pictures(images: NDArray[np.generic]) -> bool:
 
 def _input_lines(
     checkpoint: Checkpoint, evidence: Evidence, joint_units: str | None
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     """One observation through the very Preprocessor the policy runs with."""
     for camera, why in evidence.unseen.items():
-        yield Verdict(
+        yield Finding(
+            Code.POLICY_IMAGES_MISSING,
+            Severity.OPEN,
             f"pictures of camera {camera}, {evidence.source}",
             "some to compare with",
             why,
             "fetch them: without pictures neither channels nor cameras can be compared",
-            Standing.OPEN,
         )
     states = reading(evidence, joint_units)
     # Neither datasets nor robots here show what only a simulator knows.
@@ -100,14 +101,18 @@ def _input_lines(
     try:
         checkpoint.preprocessor(observation)
     except ObservationError as error:
-        yield Verdict(
+        yield Finding(
+            Code.POLICY_INPUT_REFUSED,
+            Severity.ERROR,
             item,
             "an observation like the training data's",
             str(error),
             "fix what the message names; the policy would refuse every frame",
         )
         return
-    yield Verdict(item, "", "passes the policy's own preprocessing", "", Standing.OK)
+    yield Finding(
+        Code.POLICY_INPUT_REFUSED, Severity.OK, item, found="passes the policy's own preprocessing"
+    )
 
 
 def reading(evidence: Evidence, joint_units: str | None) -> Floats | None:
@@ -120,11 +125,13 @@ def reading(evidence: Evidence, joint_units: str | None) -> Floats | None:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _level_lines(evidence: Evidence, looks: Mapping[str, Look]) -> Iterator[Verdict]:
+def _level_lines(evidence: Evidence, looks: Mapping[str, Look]) -> Iterator[Finding]:
     for name, seen in looks.items():
         item = f"value range of camera {name}, {evidence.source}"
         if seen.brightest <= 1:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_IMAGE_BLACK,
+                Severity.ERROR,
                 item,
                 "levels 0..255, which the policy divides by 255 once",
                 f"no level above {seen.brightest}",
@@ -132,28 +139,31 @@ def _level_lines(evidence: Evidence, looks: Mapping[str, Look]) -> Iterator[Verd
                 "uint8 pictures as the camera gives them",
             )
         elif float(seen.std.max()) < 0.004:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_IMAGE_UNIFORM,
+                Severity.ERROR,
                 item,
                 "a picture of the scene",
                 f"one colour everywhere, spread {float(seen.std.max()):.4f}",
                 "uncover the lens, switch on the light, or restart the camera",
             )
         else:
-            yield Verdict(item, "", f"0..{seen.brightest}", "", Standing.OK)
+            yield Finding(Code.POLICY_IMAGE_BLACK, Severity.OK, item, found=f"0..{seen.brightest}")
 
 
 def _picture_lines(
     evidence: Evidence, pictures: Mapping[str, Frozen], looks: Mapping[str, Look]
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     told = [name for name in looks if pictures[name].told and looks[name].brightest > 1]
     for name in looks:
         if not pictures[name].told:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_IMAGE_STATISTICS_UNKNOWN,
+                Severity.OPEN,
                 f"colours of camera {name}, {evidence.source}",
                 None,
                 f"mean {_three(looks[name].mean)}",
                 "give --dataset to compare with training pictures",
-                Standing.OPEN,
                 "the checkpoint holds no statistics of this camera's own pictures, so neither "
                 "exchanged channels nor exchanged cameras can be noticed by them",
             )
@@ -177,7 +187,7 @@ def _channel_lines(
     looks: Mapping[str, Look],
     told: Sequence[str],
     costs: Floats,
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     for index, name in enumerate(told):
         as_is = float(costs[index, index])
         reversed_ = _cost(looks[name].with_channels_reversed(), pictures[name])
@@ -186,42 +196,53 @@ def _channel_lines(
         expected = f"mean {_three(pictures[name].mean)}"
         found = f"mean {_three(looks[name].normal(pictures[name].origin)[0])}"
         if as_is > _FITS and reversed_ * _TIMES < as_is:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_CHANNELS_SWAPPED,
+                Severity.ERROR,
                 item,
                 f"RGB, {expected}",
                 f"BGR by the look of it, {found}",
                 "the camera or a republisher exchanges red and blue: set its encoding to rgb8, or "
                 "convert once",
-                Standing.WRONG,
                 how,
             )
         elif as_is > _OTHER_WORLD and float(costs[index].min()) * _TIMES >= as_is:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_SCENE_CHANGED,
+                Severity.ERROR,
                 item,
                 expected,
                 found,
                 "another scene, a covered lens or wrong exposure: restore the training setup, or "
                 "train on this one",
-                Standing.WRONG,
                 how,
             )
         elif as_is > _CHANGED:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_SCENE_CHANGED,
+                Severity.OPEN,
                 item,
                 expected,
                 found,
                 "light, exposure or scene changed: expect worse actions",
-                Standing.OPEN,
                 f"{how}; no exchange explains it",
             )
         else:
             sure = reversed_ > _FITS
             note = how if sure else f"{how}: too grey a scene to tell BGR from RGB"
-            standing = Standing.OK if sure else Standing.OPEN
-            yield Verdict(item, expected, found, "compare the preview by eye", standing, note)
+            severity = Severity.OK if sure else Severity.OPEN
+            yield Finding(
+                Code.POLICY_CHANNELS_SWAPPED,
+                severity,
+                item,
+                expected,
+                found,
+                "compare the preview by eye",
+                note,
+            )
 
 
-def _exchange_lines(evidence: Evidence, told: Sequence[str], costs: Floats) -> Iterator[Verdict]:
+def _exchange_lines(evidence: Evidence, told: Sequence[str], costs: Floats) -> Iterator[Finding]:
     if len(told) < 2:
         return
     item = f"which camera is which, {evidence.source}"
@@ -238,17 +259,18 @@ def _exchange(
     best: float,
     costs: Floats,
     measure: tuple[float, str],
-) -> Verdict:
+) -> Finding:
     fits, word = measure
     named = {name: names[order[i]] for i, name in enumerate(names)}
     if as_is > fits and best * _TIMES < as_is:
         moved = [f"{a} shows what {b} showed" for a, b in named.items() if a != b]
-        return Verdict(
+        return Finding(
+            Code.POLICY_CAMERA_SWAPPED,
+            Severity.ERROR,
             item,
             f"{', '.join(names)} each as in training",
             "; ".join(moved),
             "exchange the cables or the names of these cameras",
-            Standing.WRONG,
             f"{word} {as_is:.2g} as they are named, {best:.2g} exchanged",
         )
     swaps = [
@@ -257,20 +279,23 @@ def _exchange(
     ]
     note = f"{word} {as_is:.2g} as they are named, {min(swaps):.2g} if two were exchanged"
     if min(swaps) > max(fits, 2 * as_is):
-        return Verdict(item, "", "as in training", "", Standing.OK, note)
-    return Verdict(
+        return Finding(
+            Code.POLICY_CAMERA_SWAPPED, Severity.OK, item, found="as in training", because=note
+        )
+    return Finding(
+        Code.POLICY_CAMERA_SWAPPED,
+        Severity.OPEN,
         item,
         f"{', '.join(names)} each as in training",
         "cannot be decided",
         "give --dataset to compare with training pictures, or look at the previews",
-        Standing.OPEN,
         note,
     )
 
 
 def _place_lines(
     evidence: Evidence, looks: Mapping[str, Look], training: Evidence
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     """Fields of the pictures against the nearest training pictures: needs no statistics."""
     shown = {
         name: look(training.images[name])
@@ -282,12 +307,13 @@ def _place_lines(
         as_is = nearest(looks[name].thumbs, shown[name].thumbs)
         reversed_ = nearest(looks[name].with_channels_reversed().thumbs, shown[name].thumbs)
         if as_is > _SAME_PLACE and reversed_ * 2 < as_is:
-            yield Verdict(
+            yield Finding(
+                Code.POLICY_CHANNELS_SWAPPED,
+                Severity.ERROR,
                 f"channels of camera {name} beside training pictures",
                 "RGB",
                 "BGR by the look of it",
                 "the camera or a republisher exchanges red and blue: set its encoding to rgb8",
-                Standing.WRONG,
                 f"nearest picture differs by {as_is:.3f} as RGB, {reversed_:.3f} exchanged",
             )
     if len(names) < 2:
@@ -311,7 +337,7 @@ def _state_lines(
     joint_units: str | None,
     names: Sequence[str],
     stated: bool,
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     readings = {u: v for u, v in evidence.states.items() if v.ndim == 2 and len(v)}
     if not frozen.told or not readings:
         return
@@ -332,7 +358,7 @@ def _unit_line(
     joint_units: str | None,
     names: Sequence[str],
     stated: bool,
-) -> Verdict:
+) -> Finding:
     """The pose in every unit: in which is it a pose of the training data?"""
     assert frozen.mean is not None
     sigmas = {
@@ -341,48 +367,52 @@ def _unit_line(
     }
     item = f"joint units by the pose, {source}"
     if joint_units not in sigmas:
-        return Verdict(
+        return Finding(
+            Code.POLICY_POSE_UNITS,
+            Severity.OPEN,
             item,
             "units to convert with",
             _in_units(sigmas, names, None),
             "give joint_units: the one in which the pose is nearest to training, if you know no "
             "better",
-            Standing.OPEN,
         )
     given = float(sigmas[joint_units].max())
     rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
     best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
     told = _in_units(sigmas, names, joint_units)
     if given > _FAR and rivals and rivals[best] < given / 3 and rivals[best] < _FAR:
-        return Verdict(
+        return Finding(
+            Code.POLICY_POSE_UNITS,
+            Severity.ERROR,
             item,
             f"{joint_units}, within {_FAR:g} sigma of the training mean",
             told,
             _fix_units(best, readings[best]),
-            Standing.WRONG,
             f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
         )
     if given > _FARTHER:
-        return Verdict(
+        return Finding(
+            Code.POLICY_POSE_FAR,
+            Severity.ERROR,
             item,
             f"{joint_units}, within {_FARTHER:g} sigma of the training mean",
             told,
             "move the arm to where the training data begins; if it is there, calibration, joint "
             "order or joint_units are not the training data's",
-            Standing.WRONG,
         )
     near = [u for u, s in rivals.items() if s < _FAR and u != "radians"]
     if given > _FAR or (near and not stated):
         why = "outside the training poses" if given > _FAR else "this pose fits both"
-        return Verdict(
+        return Finding(
+            Code.POLICY_POSE_UNITS,
+            Severity.OPEN,
             item,
             joint_units,
             told,
             "move the arm to a training pose, away from the middle of its range, and check again",
-            Standing.OPEN,
             why,
         )
-    return Verdict(item, joint_units, told, "", Standing.OK)
+    return Finding(Code.POLICY_POSE_UNITS, Severity.OK, item, joint_units, told)
 
 
 def _fix_units(best: str, values: Floats) -> str:
@@ -408,7 +438,7 @@ def _in_units(sigmas: Mapping[str, Floats], names: Sequence[str], first: str | N
 
 def _order_lines(
     frozen: Frozen, values: Floats, evidence: Evidence, names: Sequence[str]
-) -> Iterator[Verdict]:
+) -> Iterator[Finding]:
     """Rows of a dataset against frozen statistics: same joints, order and scale?"""
     if frozen.mean is None or values.ndim != 2 or len(values) < 2:
         return
@@ -427,41 +457,47 @@ def _order_lines(
         moved = [
             f"{_name(names, i)} is like {_name(names, j)}" for i, j in enumerate(order) if i != j
         ]
-        yield Verdict(
+        yield Finding(
+            Code.POLICY_JOINT_ORDER,
+            Severity.ERROR,
             item,
             "each joint as in the frozen statistics",
             "; ".join(moved),
             "put the joints, or the statistics, in the order of the training data",
-            Standing.WRONG,
             f"{how} as they are, {best:.2g} in that order",
         )
         return
     scaled = _scaled(mean, std, frozen)
     if as_is > _CHANGED and scaled:
-        yield Verdict(item, "the units of the frozen statistics", *scaled, Standing.WRONG, how)
+        code, units = Code.POLICY_VALUES_SCALED, "the units of the frozen statistics"
+        yield Finding(code, Severity.ERROR, item, units, *scaled, how)
         return
     if as_is > 2 * _OTHER_WORLD:
         joint = int(np.argmax(np.diag(costs)))
-        yield Verdict(
+        yield Finding(
+            Code.POLICY_VALUES_SHIFTED,
+            Severity.ERROR,
             item,
             f"{_name(names, joint)} around {frozen.mean[joint]:.4g} ± {frozen.spread()[joint]:.3g}",
             f"{mean[joint]:.4g} ± {std[joint]:.3g}",
             "this is no data the policy knows: another task, other units or another calibration",
-            Standing.WRONG,
             how,
         )
         return
     if as_is > _CHANGED:
-        yield Verdict(
+        yield Finding(
+            Code.POLICY_VALUES_SHIFTED,
+            Severity.OPEN,
             item,
             "values like the training data's",
             "shifted",
             "another task or another arm? expect worse actions",
-            Standing.OPEN,
             how,
         )
         return
-    yield Verdict(item, "", "as in training", "", Standing.OK, how)
+    yield Finding(
+        Code.POLICY_VALUES_SHIFTED, Severity.OK, item, found="as in training", because=how
+    )
 
 
 def _scaled(mean: Floats, std: Floats, frozen: Frozen) -> tuple[str, str] | None:
@@ -488,7 +524,7 @@ def _name(names: Sequence[str], index: int) -> str:
 # --- is it the training data? ---------------------------------------------------------------------
 
 
-def _source_lines(checkpoint: Checkpoint, evidence: Evidence) -> Iterator[Verdict]:
+def _source_lines(checkpoint: Checkpoint, evidence: Evidence) -> Iterator[Finding]:
     """Whether the frozen statistics are this dataset's own, number by number."""
     shared = [key for key in checkpoint.statistics if key in evidence.statistics]
     if not shared:
@@ -496,14 +532,20 @@ def _source_lines(checkpoint: Checkpoint, evidence: Evidence) -> Iterator[Verdic
     others = [key for key in shared if not _same(checkpoint, evidence, key)]
     item = f"frozen statistics beside those of the {evidence.source}"
     if not others:
-        yield Verdict(item, "", "the same: this is the training data", "", Standing.OK)
+        yield Finding(
+            Code.POLICY_OTHER_DATASET,
+            Severity.OK,
+            item,
+            found="the same: this is the training data",
+        )
         return
-    yield Verdict(
+    yield Finding(
+        Code.POLICY_OTHER_DATASET,
+        Severity.OPEN,
         item,
         "the same numbers, if this is the training data",
         f"others of {', '.join(others)}",
         "give the dataset the policy was trained with, if it is another",
-        Standing.OPEN,
         "a subset, a newer version or another dataset; the lines above judge how like it is",
     )
 

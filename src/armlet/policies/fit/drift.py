@@ -14,11 +14,11 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.findings import Code, Finding, Severity, worst
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, STATE, camera_name
 
@@ -28,14 +28,10 @@ from .feature_stats import Floats, Frozen, divergence, frozen_statistics
 _PIXELS = 2_000
 # Values this many spreads beyond least and greatest training value are out of range.
 _MARGIN = 0.25
-
-
-class DriftLevel(IntEnum):
-    """Ordered: STOP is where a policy should not go on unattended."""
-
-    OK = 0
-    WARN = 1
-    STOP = 2
+_SUBJECTS = {
+    STATE: (Code.POLICY_DRIFT_STATE, "state"),
+    ACTION: (Code.POLICY_DRIFT_ACTIONS, "actions"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,19 +60,6 @@ class DriftSettings:
                     f"expected 0 < warn_{name} <= stop_{name}, found {warn} and {stop}; "
                     "a policy is warned of before it is stopped"
                 )
-
-
-@dataclass(frozen=True)
-class DriftLine:
-    """One item: `state`, `actions` or `camera <name>`; values by name for diagnostics."""
-
-    item: str
-    level: DriftLevel
-    words: str
-    values: Mapping[str, float]
-
-    def __str__(self) -> str:
-        return f"{self.item}: {self.words}"
 
 
 class Drift:
@@ -122,20 +105,23 @@ class Drift:
                 with self._lock:
                     camera.add(moments)
 
-    def lines(self) -> list[DriftLine]:
-        """What the windows say; items that were not fed yet are absent."""
+    def findings(self) -> list[Finding]:
+        """State, actions and every camera; those without data yet are absent.
+
+        WARNING: unlike the training data. ERROR: too unlike for a policy to go on unattended.
+        """
         with self._lock:
             vectors = [
-                v.line("state" if k == STATE else "actions")
-                for k, v in self._vectors.items()
-                if v.fed
+                vector.finding(*_SUBJECTS[key])
+                for key, vector in self._vectors.items()
+                if vector.fed
             ]
-            cameras = [c.line(f"camera {name}") for name, c in self._cameras.items() if c.fed]
+            cameras = [c.finding(f"camera {name}") for name, c in self._cameras.items() if c.fed]
         return vectors + cameras
 
     @property
-    def worst(self) -> DriftLevel:
-        return max((line.level for line in self.lines()), default=DriftLevel.OK)
+    def worst(self) -> Severity:
+        return worst(self.findings())
 
     def reset(self) -> None:
         """Forget the windows: after a refusal, a pause or a change of scene."""
@@ -179,27 +165,28 @@ class _Vectors:
         self._medians.clear()
         self._outside.clear()
 
-    def line(self, item: str) -> DriftLine:
+    def finding(self, code: Code, subject: str) -> Finding:
         settings = self._settings
         median = np.median(np.stack(self._medians), axis=0)
         sigma = np.abs(median - self._mean) / self._spread
         sigma = np.where(np.isfinite(sigma), sigma, np.inf)
         rate = np.mean(np.stack(self._outside), axis=0)
         far, out = int(np.argmax(sigma)), int(np.argmax(rate))
-        level = max(
-            _level(float(sigma[far]), settings.warn_sigma, settings.stop_sigma),
-            _level(float(rate[out]), settings.warn_rate, settings.stop_rate),
+        severities = (
+            _severity(float(sigma[far]), settings.warn_sigma, settings.stop_sigma),
+            _severity(float(rate[out]), settings.warn_rate, settings.stop_rate),
         )
+        severity = max(severities, key=lambda each: each.rank)
         words = (
             f"{self._name(far)} is {sigma[far]:.1f} sigma from the training mean, "
             f"{self._name(out)} is beyond the training range in {100 * rate[out]:.0f} % of values"
         )
-        if level is DriftLevel.OK:
+        if severity is Severity.OK:
             words = f"as in training ({words})"
         values = {"sigma": float(sigma[far]), "out_of_range_rate": float(rate[out])}
         for index in range(len(sigma)):
             values[f"sigma {self._name(index)}"] = float(sigma[index])
-        return DriftLine(item, level, words, values)
+        return _finding(code, severity, subject, words, values)
 
     def _name(self, index: int) -> str:
         return self._names[index] if index < len(self._names) else f"entry {index}"
@@ -222,7 +209,7 @@ class _Pictures:
     def clear(self) -> None:
         self._moments.clear()
 
-    def line(self, item: str) -> DriftLine:
+    def finding(self, subject: str) -> Finding:
         settings, frozen = self._settings, self._frozen
         mean, square = np.stack(self._moments).mean(axis=0)
         std = np.sqrt(np.maximum(square - mean**2, 0.0))
@@ -230,16 +217,22 @@ class _Pictures:
         values |= {f"{name} std": float(s) for name, s in zip("RGB", std, strict=True)}
         if frozen.mean is None or frozen.origin != "moments":
             words = "cannot be judged: the checkpoint holds no mean and std of this camera's own"
-            return DriftLine(item, DriftLevel.OK, words, values)
+            return _finding(Code.POLICY_DRIFT_CAMERA, Severity.OPEN, subject, words, values)
         kl = float(divergence(mean, std, frozen.mean, frozen.spread()).mean())
         values["divergence"] = kl
-        level = _level(kl, settings.warn_divergence, settings.stop_divergence)
+        severity = _severity(kl, settings.warn_divergence, settings.stop_divergence)
         shown = " ".join(f"{m:.2f}±{s:.2f}" for m, s in zip(mean, std, strict=True))
         trained = " ".join(
             f"{m:.2f}±{s:.2f}" for m, s in zip(frozen.mean, frozen.spread(), strict=True)
         )
         words = f"divergence {kl:.2g} from training (RGB {shown}, trained on {trained})"
-        return DriftLine(item, level, words, values)
+        return _finding(Code.POLICY_DRIFT_CAMERA, severity, subject, words, values)
+
+
+def _finding(
+    code: Code, severity: Severity, subject: str, found: str, values: Mapping[str, float]
+) -> Finding:
+    return Finding(code, severity, subject, found=found, values=values)
 
 
 def _moments(image: NDArray[np.uint8]) -> Floats:
@@ -249,8 +242,8 @@ def _moments(image: NDArray[np.uint8]) -> Floats:
     return np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)])
 
 
-def _level(value: float, warn: float, stop: float) -> DriftLevel:
+def _severity(value: float, warn: float, stop: float) -> Severity:
     # A NaN is no number to go on with.
     if not value <= stop:
-        return DriftLevel.STOP
-    return DriftLevel.WARN if value > warn else DriftLevel.OK
+        return Severity.ERROR
+    return Severity.WARNING if value > warn else Severity.OK

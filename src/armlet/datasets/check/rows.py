@@ -1,0 +1,24 @@
+"""What the reviewers are given of an episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armlet.datasets.format.tables import EpisodeRow
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An episode's vectors (L, n) float64, and its skews (L, streams) if it has any."""
+
+    row: EpisodeRow
+    state: NDArray[np.float64]
+    action: NDArray[np.float64]
+    skew_s: NDArray[np.float64] | None
+
+    @property
+    def where(self) -> str:
+        return f"episode {self.row.episode}"
