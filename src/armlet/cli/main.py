@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from armlet import __version__
+from armlet.files import FileError
 from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
@@ -57,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\narmlet {parsed.command}: stopped", file=sys.stderr)
         return 130
+    except FileError as error:  # a robot file
+        output.show_error(error, f"armlet {parsed.command}: ")
+        return 2
     except ModuleNotFoundError as error:
         advice = how_to_install(error)
         if advice is None:
