@@ -12,6 +12,7 @@ from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
 from .data import dataset, find_cameras
 from .graph import demo, doctor, replay, session, train, up
 from .policy import policy
+from .setup import setup
 from .terminal import output
 from .terminal.arguments import Parser
 
@@ -19,6 +20,7 @@ COMMANDS = (
     up,
     session,
     demo,
+    setup,
     doctor,
     find_port,
     scan,

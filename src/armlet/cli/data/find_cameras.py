@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.robot import add_robot, robot_of
 
@@ -98,31 +98,40 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Finds, shows, saves; see the epilog for the exit status."""
-    from armlet.camera import video_nodes
     from armlet.cli.terminal.screen import console
 
-    wanted = args.width, args.height
     robot = robot_of(args)
-    named = {
-        str(camera["source"]): name for name, camera in (robot.cameras if robot else {}).items()
-    }
+    found = sightings(robot.cameras if robot else {}, args.also, (args.width, args.height))
+    if not found:
+        print(_NONE_FOUND, file=sys.stderr)
+        return 1
     try:
-        found = [seen for node in video_nodes() for seen in device(node, wanted)]
-        there = {source for seen in found for source in seen.sources}
-        found += [other(source, wanted) for source in args.also]
-        found += [other(source, wanted) for source in named if source not in there]
-        found = [_named(seen, named) for seen in found]
-        if not found:
-            print(_NONE_FOUND, file=sys.stderr)
-            return 1
-        args.output.mkdir(parents=True, exist_ok=True)
-        seen = [photograph(each, args.settle) for each in found]
-        saved = save(seen, args.output)
+        saved = photographed(found, args.settle, args.output)
     except OSError as error:
         print(f"armlet find-cameras: cannot save pictures: {error}", file=sys.stderr)
         return 1
     show(console(), saved, args.output)
     return 1 if any(each.trouble for each in saved) else 0
+
+
+def sightings(
+    named: Mapping[str, Mapping[str, Any]], also: Sequence[str], wanted: tuple[int, int]
+) -> list[Sighting]:
+    """The cameras of this computer, of `also` and of a robot file, the latter by their names."""
+    from armlet.camera import video_nodes
+
+    names = {str(camera["source"]): name for name, camera in named.items()}
+    found = [seen for node in video_nodes() for seen in device(node, wanted)]
+    there = {source for seen in found for source in seen.sources}
+    others = dict.fromkeys([*also, *names])
+    found += [other(source, wanted) for source in others if source not in there]
+    return [_named(seen, names) for seen in found]
+
+
+def photographed(found: Sequence[Sighting], settle_s: float, folder: Path) -> list[Sighting]:
+    """The cameras with their pictures, which are saved in a folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return save([photograph(each, settle_s) for each in found], folder)
 
 
 def _named(seen: Sighting, names: Mapping[str, str]) -> Sighting:
