@@ -75,7 +75,8 @@ PARTS = {
         "data": {"terminal"},
         "policy": {"terminal", "data"},
         "graph": {"terminal", "arm"},
-        "main": {"terminal", "arm", "data", "policy", "graph"},
+        "setup": {"terminal", "arm", "data", "graph"},
+        "main": {"terminal", "arm", "data", "policy", "graph", "setup"},
     },
 }
 ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")

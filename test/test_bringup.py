@@ -30,6 +30,7 @@ def home(tmp_path_factory, monkeypatch):
     """Nobody's robot file."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     return folder
 
 

@@ -19,8 +19,8 @@ import yaml
 
 from armlet.files import FileError
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
-from armlet.robots.robot_file import UNITS as UNIT_MODES
-from armlet.robots.robot_file import ArmEntry, RobotFile, read
+from armlet.robots.robot_file import ArmEntry, RobotFile, find
+from armlet.robots.unit_modes import MODES as UNIT_MODES
 from armlet.suggestions import did_you_mean
 
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
@@ -536,16 +536,11 @@ def _with(spec: NodeSpec, parameters: Mapping[str, Any]) -> NodeSpec:
 
 def _robot_file(values: Values) -> RobotFile | None:
     """The robot file a graph of real arms takes: the one that is named, or the person's own."""
-    if "robot" not in values or _emulated(values) or values["robot"] == "none":
+    if "robot" not in values or _emulated(values):
         return None
-    path = Path(values["robot"] or ROBOT_FILE).expanduser()
     try:
-        return read(path.absolute())
-    except FileNotFoundError:
-        if values["robot"]:
-            raise BringupError(f"robot: there is no file {path}") from None
-        return None
-    except (FileError, OSError) as error:
+        return find(values["robot"])
+    except FileError as error:
         raise BringupError(f"{error}; robot:=none goes without the file") from error
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 from armlet import __version__
+from armlet.files import FileError
 from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
 from .data import dataset, find_cameras
 from .graph import demo, doctor, replay, session, train, up
 from .policy import policy
+from .setup import setup
 from .terminal import output
 from .terminal.arguments import Parser
 
@@ -18,6 +20,7 @@ COMMANDS = (
     up,
     session,
     demo,
+    setup,
     doctor,
     find_port,
     scan,
@@ -57,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\narmlet {parsed.command}: stopped", file=sys.stderr)
         return 130
+    except FileError as error:  # a robot file
+        output.show_error(error, f"armlet {parsed.command}: ")
+        return 2
     except ModuleNotFoundError as error:
         advice = how_to_install(error)
         if advice is None:

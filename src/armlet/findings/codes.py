@@ -83,6 +83,14 @@ class Code(StrEnum):
         "Disable or remove it with the printed command.",
     )
 
+    # Robot file
+    ROBOT_FILE = (
+        "robot.file",
+        "The robot file that every tool reads, and what stands in it, or why it cannot be read.",
+        "A key is misspelt, or a value is of the wrong type.",
+        "Correct the line that is named, or write the file again: `armlet setup`.",
+    )
+
     # Serial ports
     PORT_MISSING = (
         "port.missing",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError, printable, read_json
+from armlet.files import FileError, printable, read_json, replace_file
+from armlet.files import keep_previous as keep_previous
 
 # LeRobot's file of before mid-2025.
 _OLD_KEYS = {"homing_offset", "drive_mode", "start_pos", "end_pos", "calib_mode"}
@@ -138,33 +138,7 @@ def save(calibration: Calibration, path: Path) -> None:
     Raises OSError.
     """
     document = {joint: dataclasses.asdict(entry) for joint, entry in calibration.items()}
-    _replace(path, json.dumps(document, indent=4).encode())
-
-
-def keep_previous(path: Path) -> Path | None:
-    """Copy a file that is about to be replaced to FILE.bak, and return that path if there was one.
-
-    Raises OSError.
-    """
-    if not path.exists():
-        return None
-    kept = path.with_name(path.name + ".bak")
-    _replace(kept, path.read_bytes())
-    return kept
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        if temporary.is_file():
-            temporary.unlink()
-        raise
+    replace_file(path, json.dumps(document, indent=4).encode())
 
 
 def ticks(calibration: Calibration) -> dict[str, tuple[int, ...]]:

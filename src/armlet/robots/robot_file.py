@@ -15,6 +15,7 @@ Paths are relative to the file's folder.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,9 +24,12 @@ from typing import Any
 
 from armlet.files import FileError, printable, read_yaml, shown, typed
 
+from .unit_modes import MODES as UNITS
+
 DEFAULT = Path("~/.config/armlet/robot.yaml")
+NO_FILE = "none"
+"""Given in place of a file: no robot file, not even the default one."""
 MODELS = ("so101",)
-UNITS = ("degrees", "range_m100_100")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SCALARS = (bool, int, float, str)
@@ -65,6 +69,15 @@ class RobotFile:
         """The arm that leads another. Raises FileError if there are several."""
         return self._only([arm for arm in self.arms.values() if arm.teleoperates], "lead")
 
+    def arm(self, name: str) -> ArmEntry:
+        """An arm by name. Raises FileError naming those there are."""
+        if name not in self.arms:
+            here = ", ".join(self.arms) or "none"
+            raise FileError(
+                f"{printable(self.path)}: expected an arm {shown(name)}, found arms: {here}"
+            )
+        return self.arms[name]
+
     def _only(self, arms: list[ArmEntry], do: str) -> ArmEntry | None:
         if len(arms) > 1:
             raise FileError(
@@ -72,6 +85,31 @@ class RobotFile:
                 "each pair a file of its own, and robot:=FILE"
             )
         return arms[0] if arms else None
+
+
+def default_path() -> Path:
+    """The person's own robot file: `DEFAULT`, or the same below XDG_CONFIG_HOME."""
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) / "armlet" / DEFAULT.name) if home else DEFAULT.expanduser()
+
+
+def find(given: str) -> RobotFile | None:
+    """The robot file that was asked for.
+
+    given: a file's path; "none": no file; "": the person's own, `DEFAULT`, if it is there. Raises
+    FileError, also for a file that was named and is not there.
+    """
+    if given == NO_FILE:
+        return None
+    path = Path(given).expanduser().absolute() if given else default_path()
+    try:
+        return read(path)
+    except FileNotFoundError:
+        if given:
+            raise FileError(f"robot file: there is no file {printable(path)}") from None
+        return None
+    except OSError as error:
+        raise FileError(f"{printable(path)}: {error.strerror or error}") from error
 
 
 def read(path: Path) -> RobotFile:

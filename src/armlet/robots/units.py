@@ -12,18 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .calibration import MAX_TICK, Calibration, CalibrationError, JointCalibration
 from .joints import is_gripper, joint_names
+from .unit_modes import JointUnits as JointUnits
+from .unit_modes import joint_units as joint_units
 
 Vector = NDArray[np.float64]
-
-JointUnits = Literal["degrees", "range_m100_100"]
-"""LeRobot's mode of the body joints; the gripper is `range_0_100` in both."""
 
 TICKS_PER_TURN = 4096
 RADIANS_PER_TICK = 2 * math.pi / TICKS_PER_TURN
@@ -32,15 +30,6 @@ GRIPPER_UNIT = "range_0_100"
 
 DEGREES_PER_TICK = 360 / MAX_TICK
 """LeRobot divides the turn by 4095, not 4096; its datasets are in these degrees."""
-
-
-def joint_units(name: str) -> JointUnits:
-    """Check a name of a unit mode. Raises ValueError listing the modes."""
-    for mode in get_args(JointUnits):
-        if name == mode:
-            checked: JointUnits = mode
-            return checked
-    raise ValueError(f"joint_units must be one of {get_args(JointUnits)}, found {name!r}")
 
 
 def unit_of(name: str, units: JointUnits) -> str:

@@ -12,6 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.robot import add_arm, add_robot, arm_of, port_of
+from armlet.files import FileError
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
@@ -34,7 +37,8 @@ DESCRIPTION = """\
 Calibrate an arm as LeRobot does, into LeRobot's file and the servos' EEPROM: torque goes off, you
 put every joint at the middle of its range, then move each through its whole range. Joints that
 cross the encoder's seam are handled. Nothing is written before the end, and on q or Ctrl-C nothing
-has changed. A file that is replaced is kept as FILE.bak.
+has changed. A file that is replaced is kept as FILE.bak. Without FILE it is the calibration of the
+robot file's arm.
 """
 EPILOG = """\
 exit status: 0 done, or file and servos agree; 1 failed, given up, or they differ; 2 not started
@@ -58,19 +62,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", required=True, help="serial port of the arm")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--output", type=Path, metavar="FILE", help="calibrate, by hand, into FILE")
+    parser.add_argument("--port", help="serial port of the arm (default: of --arm)")
+    add_arm(parser)
+    add_robot(parser, "the arms' ports and calibrations")
+    what = parser.add_mutually_exclusive_group()
+    file: Any = {"type": Path, "metavar": "FILE", "nargs": "?", "const": Path()}
+    what.add_argument("--output", **file, help="calibrate, by hand, into FILE; the default")
+    what.add_argument("--check", **file, help="compare FILE with the servos' EEPROM")
     what.add_argument(
-        "--check", type=Path, metavar="FILE", help="compare FILE with the servos' EEPROM"
+        "--write", **file, help="write FILE (LeRobot's, say) to the servos' EEPROM; torque goes off"
     )
-    what.add_argument(
-        "--write",
-        type=Path,
-        metavar="FILE",
-        help="write FILE (LeRobot's, say) to the servos' EEPROM; torque goes off",
-    )
-    what.add_argument("--read", type=Path, metavar="FILE", help="make FILE of the servos' EEPROM")
+    what.add_argument("--read", **file, help="make FILE of the servos' EEPROM")
     parser.add_argument(
         "--joints",
         metavar="NAMES",
@@ -96,9 +98,14 @@ def run(args: argparse.Namespace) -> int:
     from armlet.motors.feetech import BusError
     from armlet.robots import CalibrationError
 
-    work = next(w for name, w in _WORK.items() if getattr(args, name) is not None)
+    name = next((name for name in _WORK if getattr(args, name) is not None), "output")
+    work = _WORK[name]
     try:
+        setattr(args, name, _file(args, getattr(args, name) or Path()))
+        args.port = port_of(args)
         return work(args)
+    except FileError as error:
+        return _fail(str(error), 2)
     except _Refusal as refusal:
         return _fail(str(refusal), 2)
     except _Quit:
@@ -346,6 +353,21 @@ def _say(screen: Console, word: str, text: str, style: str = "good") -> None:
 
 
 # --- files and options
+
+
+def _file(args: argparse.Namespace, given: Path) -> Path:
+    """The file that was named, or else the calibration of the robot file's arm.
+
+    Raises FileError.
+    """
+    if given != Path():
+        return given
+    arm = arm_of(args) if args.port is None else None
+    if arm is None:
+        raise FileError(
+            "name a FILE: --output, --check, --write or --read FILE; or give --arm NAME"
+        )
+    return Path(arm.calibration)
 
 
 @contextlib.contextmanager

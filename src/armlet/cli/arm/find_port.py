@@ -111,28 +111,38 @@ def _cells(survey: Survey) -> list[str]:
 
 
 def _watch(screen: Console, look: List, wait_s: float) -> int:
-    """Unplug and plug in again."""
     from armlet.cli.terminal.enter_key import EnterKey
     from armlet.cli.terminal.listing import say
 
-    key = EnterKey()
+    back = unplug_and_plug(screen, EnterKey(), look, wait_s)
+    say(screen, "")
+    for device in back:
+        _tell(screen, device)
+    return 0 if back else 1
+
+
+def unplug_and_plug(
+    screen: Console, key: EnterKey, look: List, wait_s: float, arm: str = "arm"
+) -> list[SerialDevice]:
+    """The ports that appear as the person plugs the arm in again; none, said, if none does.
+
+    Raises EOFError if nobody can press Enter.
+    """
+    from armlet.cli.terminal.listing import say
+
     before = look()
     say(screen, f"Serial ports now: {_names(before)}")
-    say(screen, "\n1. Unplug the arm's USB cable, then press Enter.", "key")
+    say(screen, f"\n1. Unplug the {arm}'s USB cable, then press Enter.", "key")
     left = _await_enter(screen, key, look, before)
     gone = _missing(before, left)
     if not gone:
-        say(screen, "   No port went away; was the arm not plugged in?", "attention")
+        say(screen, f"   No port went away; was the {arm} not plugged in?", "attention")
     say(screen, "\n2. Plug it in again.", "key")
     back = _await_new(key, look, left, wait_s)
     if not back:
         say(screen, f"   No port appeared within {wait_s:g} s.", "bad")
         say(screen, "   " + _why_not(gone))
-        return 1
-    say(screen, "")
-    for device in back:
-        _tell(screen, device)
-    return 0
+    return back
 
 
 def _await_enter(

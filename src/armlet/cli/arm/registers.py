@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.robot import add_arm, add_robot, port_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -57,7 +59,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_bus(parser: argparse.ArgumentParser, ids_required: bool) -> None:
-    parser.add_argument("--port", required=True, metavar="PATH", help="serial port")
+    parser.add_argument("--port", metavar="PATH", help="serial port (default: of --arm)")
+    add_arm(parser)
+    add_robot(parser, "the arms' ports")
     parser.add_argument(
         "--id",
         required=ids_required,
@@ -94,6 +98,7 @@ def _guarded(args: argparse.Namespace, work: Any) -> int:
     from armlet.cli.arm.eeprom import WriteRefused
     from armlet.motors.feetech import BusError
 
+    args.port = port_of(args)
     try:
         with _open(args) as bus:
             status: int = work(bus)

@@ -8,6 +8,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.robot import add_robot, port_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,7 +38,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="Exit status: 0 servos found, 1 none found, two with one id, or "
         "a port that could not be asked, 2 wrong arguments.",
     )
-    add_port_choice(parser)
+    add_port_choice(parser).add_argument(
+        "--arm", metavar="NAME", help="arm of the robot file, e.g. follower: its port"
+    )
+    add_robot(parser, "the arms' ports")
     parser.add_argument(
         "--baud",
         default="1000000",
@@ -51,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
-def add_port_choice(parser: argparse.ArgumentParser) -> None:
+def add_port_choice(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Adds --port and --among."""
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--port", metavar="PATH", help="serial port (default: all)")
@@ -61,6 +66,7 @@ def add_port_choice(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="serial ports that match, emulated ones too; may be given several times",
     )
+    return choice
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints what answers; see the epilog for the exit status."""
     from armlet.cli.terminal.screen import console
 
+    if args.arm is not None:
+        args.port = port_of(args)
     try:
         bauds, ids = parse_bauds(args.baud), parse_ids(args.ids)
         devices = chosen_devices(args.port, args.among)

@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.robot import add_arm, add_robot, port_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -38,7 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="Exit status: 0 all six set, 2 something is in the way, 130 stopped by Ctrl-C. To "
         "go on later: --from JOINT.",
     )
-    parser.add_argument("--port", required=True, metavar="PATH", help="serial port")
+    parser.add_argument("--port", metavar="PATH", help="serial port (default: of --arm)")
+    add_arm(parser)
+    add_robot(parser, "the arms' ports")
     parser.add_argument(
         "--from",
         dest="first",
@@ -56,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from armlet.cli.terminal.screen import console
     from armlet.motors.feetech import BusError
 
+    args.port = port_of(args)
     joint = args.first or order()[0]
     try:
         if joint not in order():

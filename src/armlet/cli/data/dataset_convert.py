@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.output import show
-from armlet.files import printable
+from armlet.cli.terminal.robot import add_robot, calibration_of, robot_of
+from armlet.files import FileError, printable
+from armlet.robots.unit_modes import MODES
 
 if TYPE_CHECKING:
     from armlet.datasets.bags.convert import Bag, Converted, Setup, Span
@@ -43,11 +45,11 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="FILE",
         help="LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
     )
+    add_robot(bag, "the follower's calibration and joint_units")
     bag.add_argument(
         "--joint-units",
-        choices=("degrees", "range_m100_100"),
-        default="degrees",
-        help="units of the dataset (default: degrees)",
+        choices=MODES,
+        help="units of the dataset (default: the robot file's, without one degrees)",
     )
     bag.add_argument(
         "--episode",
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         if (args.source / "meta" / "info.json").is_file():
             return _dataset(args)
         return _bag(args)
-    except (ConvertError, DatasetError, OSError) as error:
+    except (ConvertError, DatasetError, FileError, OSError) as error:
         show(printable(error, 4000, lines=True), error=True)
         return 1
 
@@ -120,6 +122,7 @@ def _bag(args: argparse.Namespace) -> int:
     from armlet.datasets.bags.convert import Bag, convert_bag
     from armlet.datasets.bags.streams import Stamps
 
+    _take_from_robot(args)
     with Bag(args.source) as bag:
         for note in bag.notes:
             show(note, error=True)
@@ -129,6 +132,14 @@ def _bag(args: argparse.Namespace) -> int:
         done = convert_bag(bag, args.output, plan, setup, spans, _say)
     _print_ledger(done)
     return 0
+
+
+def _take_from_robot(args: argparse.Namespace) -> None:
+    """What was not given, from the robot file. Raises FileError."""
+    args.calibration = calibration_of(args)
+    if args.joint_units is None:
+        robot = robot_of(args)
+        args.joint_units = (robot.joint_units if robot else None) or MODES[0]
 
 
 def _say(summary: Any) -> None:
@@ -237,10 +248,12 @@ def _given(arguments: list[str]) -> dict[str, Any]:
 def _graph_parameters(args: argparse.Namespace, topics: Mapping[str, str]) -> dict[str, Any]:
     from armlet import bringup
     from armlet.datasets.bags.streams import parameters
+    from armlet.robots.robot_file import NO_FILE
 
     cameras = args.cameras.split(",") if args.cameras else found_cameras(args, topics)
     nodes = bringup.graph("record").nodes(
         {
+            "robot": NO_FILE,
             "root": str(args.output),
             "follower_calibration": str(args.calibration),
             "leader_calibration": str(args.calibration),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from armlet.cli.terminal.robot import add_robot, robot_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +37,7 @@ class Sighting:
     device: str
     name: str
     stable_path: str = ""
+    other_paths: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ()
     mode: tuple[int, int, float, str] | None = None
     trouble: str = ""
@@ -45,6 +48,12 @@ class Sighting:
     def source(self) -> str:
         """What to give the camera node as source."""
         return self.stable_path or self.device
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every text that names it."""
+        number = self.device.removeprefix("/dev/video")
+        return tuple(filter(None, (self.device, self.stable_path, number, *self.other_paths)))
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -74,6 +83,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SRC",
         help="look at this source too: pattern, file:clip.mp4; may be given several times",
     )
+    add_robot(parser, "cameras to look at, by their names")
     parser.add_argument("--width", type=int, default=640, help="of pictures (default %(default)s)")
     parser.add_argument("--height", type=int, default=480, help="(default %(default)s)")
     parser.add_argument(
@@ -88,19 +98,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Finds, shows, saves; see the epilog for the exit status."""
-    from armlet.camera import video_nodes
     from armlet.cli.terminal.screen import console
 
-    wanted = args.width, args.height
+    robot = robot_of(args)
+    found = sightings(robot.cameras if robot else {}, args.also, (args.width, args.height))
+    if not found:
+        print(_NONE_FOUND, file=sys.stderr)
+        return 1
     try:
-        found = [seen for node in video_nodes() for seen in device(node, wanted)]
-        found += [other(source, wanted) for source in args.also]
-        if not found:
-            print(_NONE_FOUND, file=sys.stderr)
-            return 1
-        args.output.mkdir(parents=True, exist_ok=True)
-        seen = [photograph(each, args.settle) for each in found]
-        saved = save(seen, args.output)
+        saved = photographed(found, args.settle, args.output)
     except OSError as error:
         print(f"armlet find-cameras: cannot save pictures: {error}", file=sys.stderr)
         return 1
@@ -108,23 +114,49 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(each.trouble for each in saved) else 0
 
 
+def sightings(
+    named: Mapping[str, Mapping[str, Any]], also: Sequence[str], wanted: tuple[int, int]
+) -> list[Sighting]:
+    """The cameras of this computer, of `also` and of a robot file, the latter by their names."""
+    from armlet.camera import video_nodes
+
+    names = {str(camera["source"]): name for name, camera in named.items()}
+    found = [seen for node in video_nodes() for seen in device(node, wanted)]
+    there = {source for seen in found for source in seen.sources}
+    others = dict.fromkeys([*also, *names])
+    found += [other(source, wanted) for source in others if source not in there]
+    return [_named(seen, names) for seen in found]
+
+
+def photographed(found: Sequence[Sighting], settle_s: float, folder: Path) -> list[Sighting]:
+    """The cameras with their pictures, which are saved in a folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return save([photograph(each, settle_s) for each in found], folder)
+
+
+def _named(seen: Sighting, names: Mapping[str, str]) -> Sighting:
+    """With the name the robot file has for it."""
+    own = [names[source] for source in seen.sources if source in names]
+    return replace(seen, name=f"{own[0]}: {seen.name}") if own else seen
+
+
 def device(node: VideoNode, wanted: tuple[int, int]) -> Iterator[Sighting]:
     """A video node as a camera; nothing for a node that gives no pictures."""
     from armlet.camera import CameraError, V4l2Device
 
-    stable = node.stable_paths[0] if node.stable_paths else ""
+    stable, *others = node.stable_paths or ("",)
     try:
         with V4l2Device(node.path) as camera:
             capability = camera.capability()
             formats = camera.formats() if capability.captures else ()
     except CameraError as error:
-        yield Sighting(node.path, node.name, stable, trouble=str(error))
+        yield Sighting(node.path, node.name, stable, tuple(others), trouble=str(error))
         return
     if not capability.captures:
         return
     mode = best_mode(formats, wanted)
     trouble = "" if mode else "it offers no picture format that is known"
-    yield Sighting(node.path, node.name, stable, formats, mode, trouble)
+    yield Sighting(node.path, node.name, stable, tuple(others), formats, mode, trouble)
 
 
 def best_mode(

@@ -8,9 +8,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from armlet.cli.terminal.robot import add_robot, robot_of
+from armlet.files import FileError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,10 +24,12 @@ if TYPE_CHECKING:
     from armlet.preflight import Check
     from armlet.preflight.servos import Chain
     from armlet.robots.calibration import Calibration
+    from armlet.robots.robot_file import RobotFile
 
 Report = list[tuple["Check", "Finding"]]
 
 _MARKS = {"ok": ("✓", "good"), "note": ("·", "quiet"), "warning": ("!", "attention")}
+_IDS = tuple(range(1, 7))
 _ERROR_MARK = ("✗", "bad")
 
 
@@ -37,11 +43,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="Exit status: 0 no error, 1 an error (with --strict: or a warning), 2 wrong "
         "arguments.",
     )
-    parser.add_argument("--port", metavar="PATH", help="serial port of the arm (default: all)")
+    parser.add_argument(
+        "--port",
+        metavar="PATH",
+        help="serial port of the arm (default: those of the robot file's arms; without one all)",
+    )
+    add_robot(parser, "the arms, their calibrations and the cameras to expect")
     parser.add_argument(
         "--among", action="append", metavar="GLOB", help="serial ports that match, emulated too"
     )
-    parser.add_argument("--ids", default="1-6", help="servos to expect (default %(default)s)")
+    parser.add_argument(
+        "--ids", help="servos to expect (default: the calibration's, without one 1-6)"
+    )
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="the arm's calibration")
     parser.add_argument(
         "--camera",
@@ -60,20 +73,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs all checks; see the epilog for the exit status."""
-    from armlet.cli.arm import scan
     from armlet.cli.terminal.screen import console
     from armlet.findings import exit_status
     from armlet.preflight import examine
 
     try:
-        ids = scan.parse_ids(args.ids) or []
-        devices = scan.chosen_devices(args.port, args.among)
-        if args.calibration is not None and len(devices) > 1:
-            raise ValueError("--calibration is one arm's: say which with --port")
+        checks = list(all_checks(args))
     except ValueError as error:
         print(f"armlet doctor: {error}", file=sys.stderr)
         return 2
-    checks = list(all_checks(args, devices, tuple(ids)))
     screen = console()
     report: Report = []
     if args.json:
@@ -84,60 +92,144 @@ def run(args: argparse.Namespace) -> int:
     return exit_status((finding for _, finding in report), args.strict)
 
 
-def all_checks(
-    args: argparse.Namespace, devices: list[SerialDevice], ids: tuple[int, ...]
-) -> Iterator[Check]:
-    """Every check, in the order of the report."""
+@dataclass(frozen=True)
+class Expected:
+    """An arm to look at.
+
+    group: where its findings stand. ids: None: those of the calibration. expected: that no servo
+    answers is an error.
+    """
+
+    group: str
+    device: SerialDevice
+    ids: tuple[int, ...] | None
+    calibration: Path | None
+    expected: bool
+
+
+def all_checks(args: argparse.Namespace) -> Iterator[Check]:
+    """Every check, in the order of the report. Raises ValueError for options that make no sense."""
     from armlet.preflight import Check, cameras, machine, ports, ros
 
+    robot, trouble = _robot(args)
+    arms = list(_arms(args, robot))
+    sources = args.camera or [str(camera["source"]) for camera in robot.cameras.values()]
     yield Check("Computer", "Python", machine.python)
     yield Check("Computer", "packages", machine.packages)
     yield Check("Computer", "disk", partial(machine.disk, args.root))
     yield Check("Computer", "clock", machine.clock)
     yield Check("Computer", "priority", machine.priority)
     yield Check("Computer", "programs", machine.meddlers)
+    if robot.arms or robot.cameras or trouble:
+        yield Check("Robot", "robot file", partial(_robot_file, robot, trouble))
+    for name in _absent(args, robot):
+        yield Check("Robot", name, partial(_absent_arm, robot, name))
+    devices = [arm.device for arm in arms]
     yield Check("Serial ports", "serial ports", partial(ports.present, devices))
     for device in devices:
         yield Check("Serial ports", device.address, partial(ports.usable, device))
         yield Check("Serial ports", device.address, partial(ports.latency, device))
-    yield from servo_checks(args, devices, ids)
-    yield Check("Cameras", "cameras", partial(cameras.chosen, args.camera))
+    for arm in arms:
+        yield from servo_checks(arm)
+    yield Check("Cameras", "cameras", partial(cameras.chosen, sources))
     yield Check("ROS", "rclpy", ros.client)
     yield Check("ROS", "discovery", partial(ros.discovery, os.environ))
     yield Check("ROS", "packages", partial(ros.packages, os.environ))
     yield Check("ROS", "shared memory", ros.shared_memory)
 
 
-def servo_checks(
-    args: argparse.Namespace, devices: list[SerialDevice], ids: tuple[int, ...]
-) -> Iterator[Check]:
-    """What is asked of the servos of each port that is free."""
+def _robot(args: argparse.Namespace) -> tuple[RobotFile, str]:
+    """The robot file, an empty one where there is none, and why it cannot be read."""
+    from armlet.robots.robot_file import DEFAULT, RobotFile
+
+    try:
+        return robot_of(args) or RobotFile(DEFAULT), ""
+    except FileError as error:
+        return RobotFile(DEFAULT), str(error)
+
+
+def _robot_file(robot: RobotFile, trouble: str) -> Iterator[Finding]:
+    from armlet.findings import Code, Finding, Severity
+
+    if trouble:
+        fix = "correct the file, or write it again: armlet setup"
+        yield Finding(Code.ROBOT_FILE, Severity.ERROR, "robot file", found=trouble, fix=fix)
+        return
+    arms, cameras = ", ".join(robot.arms) or "none", ", ".join(robot.cameras) or "none"
+    said = f"{robot.path}: arms {arms}; cameras {cameras}"
+    yield Finding(Code.ROBOT_FILE, Severity.OK, "robot file", found=said)
+
+
+def _absent(args: argparse.Namespace, robot: RobotFile) -> list[str]:
+    """Arms of the robot file whose port is not there."""
+    if args.port is not None or args.among is not None:
+        return []
+    return [name for name, arm in robot.arms.items() if not Path(arm.port).is_char_device()]
+
+
+def _absent_arm(robot: RobotFile, name: str) -> Iterator[Finding]:
+    from armlet.findings import Code, Finding, Severity
+
+    fix = "plug its USB cable in and switch it on; if it has another port: armlet setup ports"
+    absent = f"its port {robot.arms[name].port} is not there"
+    yield Finding(Code.PORT_MISSING, Severity.ERROR, name, found=absent, fix=fix)
+
+
+def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
+    """The arms of --port, of the robot file, or whatever is there. Raises ValueError."""
+    from armlet.cli.arm import scan
+    from armlet.motors.feetech.discovery import serial_device
+
+    ids = scan.parse_ids(args.ids)
+    chosen = None if ids is None else tuple(ids)
+    if args.port is None and args.among is None and robot.arms:
+        if args.calibration is not None:
+            raise ValueError("--calibration is one arm's: say which with --port")
+        absent = _absent(args, robot)
+        for name, entry in robot.arms.items():
+            if name not in absent:
+                device, file = serial_device(entry.port), Path(entry.calibration)
+                yield Expected(f"Servos of {name}", device, chosen, file, True)
+        return
+    devices = scan.chosen_devices(args.port, args.among)
+    if args.calibration is not None and len(devices) > 1:
+        raise ValueError("--calibration is one arm's: say which with --port")
+    for device in devices:
+        alone = len(devices) == 1
+        group = "Servos" if alone else f"Servos on {device.address}"
+        asked = alone or args.port is not None
+        yield Expected(group, device, chosen, args.calibration, asked)
+
+
+def servo_checks(arm: Expected) -> Iterator[Check]:
+    """What is asked of the servos of a port that is free."""
     from armlet.motors.feetech.discovery import users
     from armlet.preflight import Check, servos
     from armlet.robots.calibration import CalibrationError, load
 
     calibration: Calibration | None = None
-    if args.calibration is not None:
-        file = partial(servos.calibration_file, args.calibration)
-        yield Check("Servos", "calibration file", file)
+    if arm.calibration is not None:
+        file = partial(servos.calibration_file, arm.calibration)
+        yield Check(arm.group, "calibration file", file)
         try:
-            calibration = load(args.calibration)
+            calibration = load(arm.calibration)
         except CalibrationError:
             calibration = None  # the check above says so
-    for device in devices:
-        if users(device.path) or not os.access(device.path, os.R_OK | os.W_OK):
-            continue  # said among the ports
-        group = "Servos" if len(devices) == 1 else f"Servos on {device.address}"
-        chain = cache(partial(servos.read_chain, device.address, ids))
-        expected = len(devices) == 1 or args.port is not None
-        for question in servos.QUESTIONS:
-            asked = partial(_ask, chain, question, expected)
-            yield Check(group, question.__name__, asked)
-        if calibration is None:
-            yield Check(group, "position", partial(_ask, chain, servos.limits, expected))
-        else:
-            compare = partial(servos.calibrated, calibration=calibration, path=args.calibration)
-            yield Check(group, "calibration", partial(_ask, chain, compare, expected))
+    device = arm.device
+    if users(device.path) or not os.access(device.path, os.R_OK | os.W_OK):
+        return  # said among the ports
+    ids = arm.ids
+    if ids is None and calibration is not None:
+        ids = tuple(entry.id for entry in calibration.values())
+    chain = cache(partial(servos.read_chain, device.address, ids or _IDS))
+    for question in servos.QUESTIONS:
+        asked = partial(_ask, chain, question, arm.expected)
+        yield Check(arm.group, question.__name__, asked)
+    if calibration is None or arm.calibration is None:
+        yield Check(arm.group, "position", partial(_ask, chain, servos.limits, arm.expected))
+    else:
+        compare = partial(servos.calibrated, calibration=calibration, path=arm.calibration)
+        yield Check(arm.group, "calibration", partial(_ask, chain, compare, arm.expected))
 
 
 def _ask(

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.cli.terminal.output import show
+from armlet.cli.terminal.robot import add_robot, calibration_of
 from armlet.client.motion import Motion, ReplayError
+from armlet.files import FileError
+from armlet.robots.unit_modes import MODES
 
 if TYPE_CHECKING:
     from armlet.datasets import Dataset
@@ -38,11 +41,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="LeRobot calibration JSON of the arm (default: the one its driver uses)",
+        help="LeRobot calibration JSON of the arm (default: the one its driver uses, or where that "
+        "is on another computer the robot file's)",
     )
+    add_robot(parser, "the follower's calibration")
     parser.add_argument(
         "--joint-units",
-        choices=("degrees", "range_m100_100"),
+        choices=MODES,
         help="units of a dataset that does not state them (LeRobot's own)",
     )
     parser.add_argument(
@@ -94,7 +99,7 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
     with Interrupts() as interrupts, Client(args.namespace, interrupts) as client:
         try:
             present = client.present()
-            calibration = _driver_calibration(client.calibration_file(), stated)
+            calibration = _driver_calibration(client.calibration_file(), stated, args)
             motion = motion_of(dataset, args.episode, calibration, args.joint_units, args.other_arm)
             _announce(args, dataset, motion, calibration)
             start = _ordered(present, motion.joints)
@@ -122,17 +127,19 @@ def _load(path: Path) -> Calibration:
         raise ReplayError(str(error)) from error
 
 
-def _driver_calibration(file: str, stated: Calibration | None) -> Calibration:
-    """The calibration the driver uses, which a stated one must be; it may be out of reach."""
+def _driver_calibration(
+    file: str, stated: Calibration | None, args: argparse.Namespace
+) -> Calibration:
+    """The calibration the driver uses, which a stated one must be.
+
+    Where its file is out of reach: the stated one, or the robot file's.
+    """
     from armlet.robots.calibration import fingerprint
 
     reachable = bool(file) and Path(file).is_file()
     if not reachable:
         if stated is None:
-            raise ReplayError(
-                f"the driver's calibration file {file or '(unknown)'} is not on this machine; "
-                "give --calibration FILE"
-            )
+            stated = _robots_calibration(args, file)
         return stated
     own = _load(Path(file))
     if stated is not None and fingerprint(stated) != fingerprint(own):
@@ -141,6 +148,19 @@ def _driver_calibration(file: str, stated: Calibration | None) -> Calibration:
             "give that one, or leave --calibration out"
         )
     return own
+
+
+def _robots_calibration(args: argparse.Namespace, file: str) -> Calibration:
+    try:
+        own = calibration_of(args)
+    except FileError as error:
+        raise ReplayError(str(error)) from error
+    if own is None:
+        raise ReplayError(
+            f"the driver's calibration file {file or '(unknown)'} is not on this machine; "
+            "give --calibration FILE"
+        )
+    return _load(Path(own))
 
 
 def motion_of(

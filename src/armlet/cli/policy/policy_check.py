@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.output import show, show_error, show_json
+from armlet.cli.terminal.robot import add_robot, calibration_of
 
 from .policy_choices import add_choices, chosen
 
@@ -50,6 +51,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="FILE",
         help="of the arm to drive; of two: left_=FILE,right_=FILE",
     )
+    add_robot(parser, "the follower's calibration")
     parser.add_argument(
         "--calibration-tolerance-deg",
         type=float,
@@ -144,6 +146,7 @@ def _report(args: argparse.Namespace) -> Report:
     from armlet.policies.fit.check import check
     from armlet.robots import calibration as calibrations
 
+    args.calibration = calibration_of(args)
     checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
     load_network(checkpoint)
     calibration = calibrations.load_arms(args.calibration) if args.calibration else None

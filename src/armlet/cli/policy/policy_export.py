@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armlet.cli.terminal.output import show, show_error
+from armlet.cli.terminal.robot import add_robot, arm_of
+from armlet.robots.unit_modes import MODES
 
 from .policy_choices import add_embodiment
 
@@ -36,15 +38,20 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     export.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="to verify it in"
     )
-    export.add_argument(
+    radians = export.add_mutually_exclusive_group()
+    radians.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
         help="LeRobot calibration JSON of the arm: state and chunk are then radians",
     )
+    radians.add_argument(
+        "--arm", metavar="NAME", help="the same, with the calibration of this arm of the robot file"
+    )
+    add_robot(export, "the arms' calibrations")
     export.add_argument(
         "--joint-units",
-        choices=("degrees", "range_m100_100"),
+        choices=MODES,
         help="with a calibration, units of the dataset, where the checkpoint does not say",
     )
     add_embodiment(export)
@@ -61,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         checkpoint = read_checkpoint(args.checkpoint, Choices(embodiment=args.embodiment))
         robot = None
+        if args.arm is not None and (arm := arm_of(args)) is not None:
+            args.calibration = Path(arm.calibration)
         if args.calibration is not None:
             robot = robot_of(checkpoint, args.calibration, args.joint_units)
         manifest = export_policy(

@@ -1,0 +1,1 @@
+"""Commands that walk a person through several others."""

@@ -1,0 +1,138 @@
+"""`armlet setup`: writes the robot file step by step, with what the other tools find."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from armlet.cli.terminal.robot import add_robot
+from armlet.robots.unit_modes import MODES
+
+if TYPE_CHECKING:
+    from armlet.cli.setup.dialogue import Dialogue
+
+Step = Callable[["Dialogue"], None]
+
+STEPS = ("ports", "ids", "calibrate", "cameras", "units", "check")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the `setup` command."""
+    parser = subparsers.add_parser(
+        "setup",
+        help="describe your robot, step by step, in its robot file",
+        description="Describe your robot in its file, step by step: ports of the arms, ids of new "
+        "servos, calibrations, cameras, joint units, and a check of it all. Every answer is in the "
+        "file at once; what was there before the first change is kept as FILE.bak. Entries that "
+        "setup does not know stay; comments within a section that changes do not.",
+        epilog="steps: ports, ids, calibrate, cameras, units, check; without one all, in this "
+        "order. Exit status: 0 done, 1 a step failed, 2 not started, 130 stopped by Ctrl-C.",
+    )
+    parser.add_argument(
+        "steps", nargs="*", metavar="STEP", help="steps to do (default: all of them)"
+    )
+    add_robot(parser, "what has been answered before; it is the one that is written")
+    answers = parser.add_argument_group("answers, for scripts: what is given is not asked for")
+    answers.add_argument(
+        "--arms", metavar="NAMES", help="follower; follower,leader; or both with left_ and right_"
+    )
+    for name, value, what in (
+        ("--port", "ARM=PATH", "an arm's serial port"),
+        ("--calibration", "ARM=FILE", "an arm's calibration, LeRobot's, say; it is copied"),
+        ("--camera", "NAME=SRC", "a camera, by any source of a camera node"),
+    ):
+        answers.add_argument(name, action="append", default=[], metavar=value, help=what)
+    answers.add_argument("--joint-units", choices=MODES, help="units of datasets")
+    look = parser.add_argument_group("where to look")
+    look.add_argument(
+        "--among", action="append", metavar="GLOB", help="serial ports that match, emulated too"
+    )
+    look.add_argument(
+        "--also", action="append", default=[], metavar="SRC", help="cameras: this source, too"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Does the steps; see the epilog for the exit status."""
+    from armlet.cli.setup.dialogue import Dialogue, Given, SetupFailed
+    from armlet.files import FileError
+    from armlet.suggestions import did_you_mean
+
+    unknown = [step for step in args.steps if step not in STEPS]
+    if unknown:
+        meant = did_you_mean(unknown, STEPS)
+        return _fail(f"no step {unknown[0]!r}; {meant}there are {', '.join(STEPS)}", 2)
+    steps = [step for step in STEPS if step in (args.steps or STEPS)]
+    try:
+        given = Given(
+            arms=tuple(args.arms.split(",")) if args.arms else (),
+            ports=_pairs(args.port, "--port"),
+            calibrations=_pairs(args.calibration, "--calibration"),
+            cameras=_pairs(args.camera, "--camera"),
+            units=args.joint_units,
+            among=args.among,
+            also=tuple(args.also),
+        )
+        dialogue = Dialogue(_path(args.robot), given)
+    except (FileError, ValueError) as error:
+        return _fail(str(error), 2)
+    step = steps[0]
+    try:
+        for step in steps:
+            _steps()[step](dialogue)
+    except (SetupFailed, FileError, OSError) as error:
+        return _fail(f"{error}. {_go_on(args.robot, step, dialogue.writer.path)}", 1)
+    except EOFError:
+        return _fail(f"nobody is there to answer {step}; run it in a terminal, or see --help", 2)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return _fail(f"stopped. {_go_on(args.robot, step, dialogue.writer.path)}", 130)
+    return dialogue.status
+
+
+def _steps() -> Mapping[str, Step]:
+    from armlet.cli.setup import arms, cameras
+
+    return {
+        "ports": arms.ports,
+        "ids": arms.ids,
+        "calibrate": arms.calibrate,
+        "cameras": cameras.cameras,
+        "units": cameras.units,
+        "check": cameras.check,
+    }
+
+
+def _path(given: str) -> Path:
+    """The file to write. Raises ValueError for none."""
+    from armlet.robots.robot_file import NO_FILE, default_path
+
+    if given == NO_FILE:
+        raise ValueError("--robot: expected the file to write, found none")
+    return Path(given).expanduser().absolute() if given else default_path()
+
+
+def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not (equals and name and value):
+            raise ValueError(f"{option}: expected NAME=VALUE, found {entry!r}")
+        pairs[name] = value
+    return pairs
+
+
+def _go_on(robot: str, step: str, path: Path) -> str:
+    option = f" --robot {robot}" if robot else ""
+    left = " ".join(STEPS[STEPS.index(step) :])
+    kept = f"What was answered is in {path}. " if path.exists() else ""
+    return f"{kept}Go on with: armlet setup {left}{option}"
+
+
+def _fail(why: str, status: int) -> int:
+    print(f"armlet setup: {' '.join(why.split())}", file=sys.stderr)
+    return status

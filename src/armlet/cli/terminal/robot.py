@@ -1,0 +1,86 @@
+"""The robot file of a command: what it says stands for options that were not given."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from armlet.files import FileError
+from armlet.robots.robot_file import DEFAULT, ArmEntry, RobotFile, find
+from armlet.suggestions import did_you_mean
+
+
+def add_robot(parser: argparse._ActionsContainer, what: str) -> None:
+    """Adds --robot. what: what the command takes from the file."""
+    parser.add_argument(
+        "--robot",
+        default="",
+        metavar="FILE",
+        help=f"robot file with {what}; options go before it (default: {DEFAULT} if it is there; "
+        "none: no file)",
+    )
+
+
+def add_arm(parser: argparse._ActionsContainer) -> None:
+    """Adds --arm."""
+    parser.add_argument(
+        "--arm",
+        metavar="NAME",
+        help="arm of the robot file, e.g. follower (default: its only one)",
+    )
+
+
+def robot_of(args: argparse.Namespace) -> RobotFile | None:
+    """The robot file, if there is one. Raises FileError."""
+    try:
+        return find(args.robot)
+    except FileError as error:
+        raise FileError(f"{error}; --robot none goes without the file") from error
+
+
+def arm_of(args: argparse.Namespace) -> ArmEntry | None:
+    """The arm that --arm names, or the file's only one; None without --arm if there are others.
+
+    Raises FileError.
+    """
+    robot = robot_of(args)
+    if args.arm is None:
+        return next(iter(robot.arms.values())) if robot and len(robot.arms) == 1 else None
+    if robot is None:
+        raise FileError(f"--arm {args.arm}: there is no robot file; {_MAKE}")
+    if args.arm not in robot.arms:
+        meant = did_you_mean([args.arm], list(robot.arms))
+        raise FileError(f"--arm: {meant}{robot.path} has {', '.join(robot.arms) or 'no arms'}")
+    return robot.arms[args.arm]
+
+
+def port_of(args: argparse.Namespace) -> str:
+    """The port of --port, or else of the arm. Raises FileError if there is neither."""
+    if args.port is not None:
+        if args.arm is not None:
+            raise FileError("--port and --arm: expected one of them, found both")
+        return str(args.port)
+    arm = arm_of(args)
+    if arm is None:
+        robot = robot_of(args)
+        if robot is None or not robot.arms:
+            raise FileError(f"give --port PATH; or {_MAKE}")
+        raise FileError(f"give --arm NAME: {robot.path} has {', '.join(robot.arms)}; or --port")
+    return arm.port
+
+
+def calibration_of(args: argparse.Namespace) -> str | None:
+    """The followers' calibration: --calibration, or else the robot file's. Raises FileError.
+
+    Of several followers `left_=FILE,right_=FILE`, by the prefixes of their joints.
+    """
+    if args.calibration is not None:
+        return str(args.calibration)
+    robot = robot_of(args)
+    if robot is None or not robot.arms:
+        return None
+    follower = robot.follower
+    return None if follower is None else str(Path(follower.calibration))
+
+
+_MAKE = f"describe the robot in {DEFAULT}, armlet setup writes it"
