@@ -141,7 +141,7 @@ def test_what_a_computer_without_an_arm_imports_needs_no_serial_port(room):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-@pytest.mark.parametrize("forbidden", ["lerobot", "transformers", "torchvision"])
+@pytest.mark.parametrize("forbidden", ["lerobot", "transformers", "torchvision", "diffusers"])
 def test_nothing_needs_lerobot_at_run_time(forbidden):
     for path in PACKAGE.rglob("*.py"):
         assert forbidden not in {name.partition(".")[0] for name in imported(path)}, path

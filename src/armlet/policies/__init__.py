@@ -24,6 +24,7 @@ from .execution.playback import TemporalEnsembler as TemporalEnsembler
 from .execution.strategy import LeftOver as LeftOver
 from .networks.act import Act as Act
 from .networks.act import ActLoss as ActLoss
+from .networks.base import PolicyNetwork as PolicyNetwork
 from .networks.diffusion import Diffusion as Diffusion
 from .networks.resnet import calibrate_batch_norm as calibrate_batch_norm
 from .networks.smolvla import SmolVla as SmolVla
