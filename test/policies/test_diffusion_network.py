@@ -17,6 +17,7 @@ from small_policies import make_statistics
 
 from armlet.policies import (
     CheckpointError,
+    Choices,
     Execution,
     ObservationError,
     Planner,
@@ -258,3 +259,40 @@ def test_bfloat16_is_near(saved):
         chunks.append(policy.predict_chunk(steps[0].at_start(3)))
     spread = np.ptp(chunks[0], axis=0).max()
     assert 0 < np.abs(chunks[1] - chunks[0]).max() < 0.2 * spread
+
+
+def test_another_scheduler_by_choice_is_announced(saved):
+    asked = Choices(denoising="DDIM:4")
+    policy = load_policy(saved, choices=asked)
+    assert (policy.config.noise_scheduler_type, policy.config.steps) == ("DDIM", 4)
+    assert any("4 DDIM steps, as asked" in note for note in policy.checkpoint.notes)
+    (step,) = observations(make_arrays(policy.config, 1))
+    stated = dataclasses.replace(policy.config, noise_scheduler_type="DDIM", num_inference_steps=4)
+    assert policy.config == stated
+    own = load_policy(saved)
+    assert not any("as asked" in note for note in own.checkpoint.notes)
+    chunks = []
+    for each in (policy, own):
+        each.reset(2)
+        chunks.append(each.predict_chunk(step.at_start(3)))
+    assert np.abs(chunks[0] - chunks[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("DDIM", "DDIM:STEPS"),
+        ("PNDM:5", "DDIM:STEPS"),
+        ("DDIM:0", "num_inference_steps must be 1"),
+        ("DDPM:-1", "DDIM:STEPS"),
+        ("DDPM:11", r"1 to num_train_timesteps \(10\)"),
+    ],
+)
+def test_a_scheduler_that_is_none_is_refused(how, message, saved):
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(saved, Choices(denoising=how))
+
+
+def test_other_policies_have_no_such_choice(saved_vectors):
+    with pytest.raises(CheckpointError, match="ACT has one way to its chunk"):
+        read_checkpoint(saved_vectors, Choices(denoising="DDIM:10"))

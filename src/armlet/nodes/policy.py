@@ -73,6 +73,11 @@ SETTINGS = (
     Setting("lerobot_version", "", "the LeRobot it was trained with, where its files do not say"),
     Setting("transformers_version", "", "the transformers a SmolVLA was trained with, likewise"),
     Setting(
+        "denoising",
+        "",
+        "run a Diffusion Policy by another scheduler than its file states (DDIM:10): other actions",
+    ),
+    Setting(
         "calibration_file",
         "",
         "LeRobot calibration JSON of the arm that is driven; of two: left_=FILE,right_=FILE",
@@ -191,6 +196,11 @@ class PolicyNode(ArmletNode):
                 "this policy needs a task text and has none: set the parameter task, or publish "
                 "it on ~/task, in the words of the training data"
             )
+        if self.value("denoising"):
+            self.get_logger().warning(
+                f"denoising is {self.value('denoising')} by parameter, not as the checkpoint "
+                "states: it acts otherwise than as it was evaluated"
+            )
         self._running = self.value("running")
         if self.value("requires_recorder"):
             self._recorder = RequiredRecorder()
@@ -214,6 +224,7 @@ class PolicyNode(ArmletNode):
             without,
             self.value("lerobot_version") or None,
             self.value("transformers_version") or None,
+            self.value("denoising") or None,
         )
         return load_policy(
             self.value("checkpoint"),

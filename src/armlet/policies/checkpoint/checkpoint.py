@@ -68,7 +68,8 @@ class Choices:
     vlm: folder with config.json and tokenizer.json of SmolVLA's language model, where they are
     neither in the checkpoint nor where it says. without: names of cameras a SmolVLA policy was
     trained without. lerobot and transformers: the versions the policy was trained with (0.5.1, or
-    0.5), where its files do not say; they must not contradict the files.
+    0.5), where its files do not say; they must not contradict the files. denoising: another way
+    from noise to chunk than config.json states (DDIM:10), which gives other actions.
     """
 
     embodiment: str | None = None
@@ -76,6 +77,7 @@ class Choices:
     without: tuple[str, ...] = ()
     lerobot: str | None = None
     transformers: str | None = None
+    denoising: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
     content = read_object(path / CONFIG)
     kind = family(content.get("type"), path / CONFIG)
     stated = parse(content, path / CONFIG, kind.config)
-    config = _without(stated, choices, path / CONFIG)
+    config = _denoised(_without(stated, choices, path / CONFIG), choices, path / CONFIG)
     old = _is_old(path, content, stated)
     trained = origin.read_origin(
         path, content, stated.TYPE, old, choices.lerobot, choices.transformers
@@ -163,6 +165,11 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
     files = CheckpointFiles(path, choices.vlm, documents.text, trained)
     companions = kind.companions(config, files)
     notes = (*_notes(config, documents, choices), *kind.notes(config), *companions.notes)
+    if config.denoising != stated.denoising:
+        notes += (
+            f"chunks come of {config.denoising}, as asked, where {CONFIG} states "
+            f"{stated.denoising}: actions differ from those of the policy as it was evaluated",
+        )
     return Checkpoint(
         path=path,
         config=config,
@@ -265,6 +272,16 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
         )
     try:
         return config.without(tuple(names[name] for name in choices.without))
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
+    """The configuration with the user's own way from noise to chunk."""
+    if choices.denoising is None:
+        return config
+    try:
+        return config.denoised(choices.denoising)
     except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from error
 

@@ -105,6 +105,11 @@ class PolicyConfig:
         return None
 
     @property
+    def denoising(self) -> str:
+        """How a chunk comes of noise, "" where there is no choice."""
+        return ""
+
+    @property
     def blank_features(self) -> tuple[str, ...]:
         """The keys that stand for absent cameras."""
         return ()
@@ -159,6 +164,13 @@ class PolicyConfig:
         Raises ValueError for cameras, or a policy, that cannot be run so.
         """
         raise ValueError(f"{self.TITLE} needs all of its cameras")
+
+    def denoised(self, how: str) -> Self:
+        """This policy with another way from noise to chunk than its file states: `DDIM:10`.
+
+        Raises ValueError for a way, or a policy, for which there is none.
+        """
+        raise ValueError(f"denoising: {self.TITLE} has one way to its chunk: leave it out")
 
     def to_json(self) -> dict[str, Any]:
         """Content of config.json, every key, as LeRobot 0.4.4 reads it."""

@@ -163,10 +163,27 @@ class DiffusionConfig(PolicyConfig):
         return height, width
 
     @property
+    def denoising(self) -> str:
+        """`100 DDPM steps`"""
+        return f"{self.steps} {self.noise_scheduler_type} steps"
+
+    @property
     def steps(self) -> int:
         """Passes of the network from noise to chunk."""
         steps = self.num_inference_steps
         return self.num_train_timesteps if steps is None else steps
+
+    def denoised(self, how: str) -> DiffusionConfig:
+        """With another scheduler and number of steps: both read what the network was trained for.
+
+        Chunks then differ from those of the file's own scheduler.
+        """
+        kind, _, steps = how.partition(":")
+        if kind not in (DDPM, DDIM) or not steps.isascii() or not steps.isdigit():
+            raise ValueError(f"denoising: expected DDIM:STEPS or DDPM:STEPS, found {how!r}")
+        return dataclasses.replace(
+            self, noise_scheduler_type=kind, num_inference_steps=int(steps[:6])
+        )
 
     def to_json(self) -> dict[str, Any]:
         names = ("down_dims", "resize_shape", "crop_shape", "optimizer_betas")

@@ -26,7 +26,7 @@ def _noise(config: DiffusionConfig) -> Noise:
 
 def _describe(config: DiffusionConfig) -> str:
     eyes = config.vision_backbone if config.image_features else "no cameras"
-    return f"{eyes}, {config.steps} {config.noise_scheduler_type} steps from noise to chunk"
+    return f"{eyes}, {config.denoising} from noise to chunk"
 
 
 def _notes(config: DiffusionConfig) -> list[str]:
