@@ -233,9 +233,7 @@ RECORDER = (
 )
 # Old names of arguments.
 RENAMED = {"on_hole": "on_gap"}
-CHECKPOINT = (
-    "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:owner/name@revision, that drives"
-)
+CHECKPOINT = "directory of a LeRobot checkpoint, or hub:owner/name@revision, that drives"
 STRATEGIES = (
     "auto",
     "latest_only",
@@ -474,7 +472,7 @@ def _place(path: str) -> str:
 def _policy(values: Values) -> list[NodeSpec]:
     if not values["checkpoint"]:
         raise BringupError(
-            "give checkpoint:=DIR, a LeRobot ACT or SmolVLA checkpoint directory, or "
+            "give checkpoint:=DIR, a LeRobot checkpoint directory, or "
             "checkpoint:=hub:owner/name@revision"
         )
     passed = (

@@ -74,6 +74,16 @@ def save_random(path, contract=None, width=WIDTH, **settings):
     return path
 
 
+def save_diffusion(path, **settings):
+    """A small Diffusion Policy of random weights, actions near the middle pose, for the bench."""
+    from small_diffusion import diffusion_config, make_diffusion
+
+    modes = dict.fromkeys(("VISUAL", "STATE", "ACTION"), "MEAN_STD")
+    config = diffusion_config(("front", "wrist"), normalization_mapping=modes, **settings)
+    save_checkpoint(path, make_diffusion(config), config, statistics_of(config), CONTRACT)
+    return path
+
+
 def make_drawn_smolvla(folder):
     """A SmolVLA whose chunk is its noise, in degrees: what it observes leaves no trace."""
     from small_smolvla import make_language_model, make_smolvla, smolvla_config

@@ -63,11 +63,11 @@ run(StandInNode)
 
 
 @contextmanager
-def stand_in(spec, directory, orders, output=None):
-    """The policy node of a spec with a `STAND_IN` for its network; yields the process."""
+def stand_in(spec, directory, orders, output=None, script=STAND_IN):
+    """The policy node of a spec, run by a script such as `STAND_IN`; yields the process."""
     line = command(spec, directory)
     module = line.index("-m")
-    line[module : module + 3] = ["-c", STAND_IN, str(orders)]
+    line[module : module + 3] = ["-c", script, str(orders)]
     process = subprocess.Popen(line, stdout=output, stderr=output, text=True)
     try:
         yield process

@@ -5,7 +5,8 @@ lerobot. A job comes on a line of stdin and is an object with a "do"; its answer
 stdout, {} or {"error": traceback}.
 
 make  build a policy with random weights and save it; then run it
-run   load a checkpoint; write what it gives for the observations in an .npz into another
+run   load a checkpoint; write what it gives for the observations in an .npz into another; of
+      Diffusion Policy, which draws noise all the way, with seeds instead of noise
 loss  load a checkpoint; write training losses and gradient sum for a normalized batch
 """
 
@@ -73,15 +74,31 @@ def make(job):
             {k: v.to(dtype) for k, v in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS
         )
     # With the configuration given, LeRobot does not parse it again, which takes most of a second.
-    run(job, policy_class.from_pretrained(folder, config=config))
+    made = policy_class.from_pretrained(folder, config=config)
+    (run_diffusion if job["kind"] == "diffusion" else run)(job, made)
 
 
 def _kind(job, settings):
     if job["kind"] == "act":
         return ACTConfig, ACTPolicy, randomize_act
+    if job["kind"] == "diffusion":
+        from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+        from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+
+        return DiffusionConfig, DiffusionPolicy, randomize_diffusion
     import smolvla_driver  # transformers take seconds to import
 
     return smolvla_driver.prepare(job, settings)
+
+
+def randomize_diffusion(policy, seed):
+    """Biases, scales and, for batch normalization, moments that are not those of a new layer."""
+    with torch.no_grad():
+        for name, value in [*policy.named_parameters(), *policy.named_buffers()]:
+            if name.endswith("running_var"):
+                value.copy_(torch.rand(value.shape) * 2 + 1)
+            elif value.ndim == 1 and value.dtype == torch.float32:
+                value.add_(torch.randn(value.shape) * 0.1)
 
 
 def randomize_act(policy, seed):
@@ -163,6 +180,43 @@ def run(job, policy=None):
     np.savez(job["output"], **{name: value.float().numpy() for name, value in out.items()})
 
 
+def run_diffusion(job, policy=None):
+    """Keys: kind, checkpoint, input, output, seed and reset.
+
+    Writes `chunks` (T, horizon, n), of which number t is drawn with seed `seed` + t from the window
+    that ends with observation t and begins no earlier than the first, and `actions`, as run does,
+    with seed `seed` at the beginning and after the reset.
+    """
+    if policy is None:
+        from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+
+        policy = DiffusionPolicy.from_pretrained(job["checkpoint"])
+    before, after = make_pre_post_processors(policy.config, pretrained_path=job["checkpoint"])
+    arrays = dict(np.load(job["input"]))
+    model, length = policy.diffusion, policy.config.n_obs_steps
+    chunks, actions = [], []
+    with torch.no_grad():
+        frames = [before(observed(arrays, t)) for t in range(len(arrays["state"]))]
+        for t in range(len(frames)):
+            window = [frames[max(0, k)] for k in range(t + 1 - length, t + 1)]
+            names = ("observation.state", "observation.environment_state")
+            batch = {k: torch.stack([f[k] for f in window], 1) for k in names if k in window[0]}
+            if cameras := list(policy.config.image_features):
+                views = [torch.stack([f[key] for key in cameras], -4) for f in window]
+                batch["observation.images"] = torch.stack(views, 1)
+            torch.manual_seed(job["seed"] + t)
+            seen = model._prepare_global_conditioning(batch)
+            chunks.append(after(model.conditional_sample(1, global_cond=seen))[0])
+        for t in range(len(frames)):
+            if t in (0, job.get("reset")):
+                policy.reset()
+                torch.manual_seed(job["seed"])
+            chosen = after(policy.select_action(before(observed(arrays, t))))
+            actions.append(chosen[0].clone())
+    out = {"chunks": torch.stack(chunks), "actions": torch.stack(actions)}
+    np.savez(job["output"], **{name: value.float().numpy() for name, value in out.items()})
+
+
 def observed(arrays, t):
     """Observation number t as LeRobot's control loop prepares it, in both eras."""
     observation = {"observation.state": torch.from_numpy(arrays["state"][t])[None]}
@@ -195,7 +249,8 @@ def serve(answers):
         torch.set_num_threads(job.get("threads", 1))
         answer = {}
         try:
-            {"make": make, "run": run, "loss": loss}[job["do"]](job)
+            jobs = {"make": make, "run": run, "run_diffusion": run_diffusion, "loss": loss}
+            jobs[job["do"]](job)
         except Exception:
             answer["error"] = traceback.format_exc()
         print(json.dumps(answer), file=answers, flush=True)

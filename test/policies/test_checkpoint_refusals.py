@@ -82,8 +82,8 @@ DOCUMENTS = {
     "repeated key": (text("config.json", '{"type": "act", "type": "act"}'), "occurs twice"),
     "list for config": (text("config.json", "[]"), "expected a JSON object, found list"),
     "other policy": (
-        edit("config.json", assign("type", "diffusion")),
-        "expected 'act' or 'smolvla', found 'diffusion'",
+        edit("config.json", assign("type", "difusion")),
+        "expected 'act' or 'diffusion' or 'smolvla', found 'difusion'; did you mean diffusion",
     ),
     "unknown key": (edit("config.json", assign("use_magic", True)), "unknown keys.*use_magic"),
     "wrong kind": (edit("config.json", assign("dim_model", "32")), "dim_model.*expected int"),

@@ -30,11 +30,13 @@ from armlet.policies import (
     ObservationError,
     Planner,
     Policy,
+    Window,
     load_policy,
     periods,
     warm_up,
 )
 from armlet.policies.fit.check import refusal_report
+from armlet.policies.observation import latest
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 from armlet.robots.unit_check import Reach
@@ -61,13 +63,20 @@ from .worker import Newest, Worker
 
 SETTINGS = (
     Setting(
-        "checkpoint", "", "directory of a LeRobot ACT or SmolVLA checkpoint, or hub:OWNER/NAME@REV"
+        "checkpoint",
+        "",
+        "directory of a LeRobot checkpoint (ACT, Diffusion Policy, SmolVLA), or hub:OWNER/NAME@REV",
     ),
     Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
     Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
     Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
     Setting("lerobot_version", "", "the LeRobot it was trained with, where its files do not say"),
     Setting("transformers_version", "", "the transformers a SmolVLA was trained with, likewise"),
+    Setting(
+        "denoising",
+        "",
+        "run a Diffusion Policy by another scheduler than its file states (DDIM:10): other actions",
+    ),
     Setting(
         "calibration_file",
         "",
@@ -136,7 +145,10 @@ class PolicyNode(ArmletNode):
         self._pacer = self.pacer("inference", POLICY)
         self._latency_s: float | None = None
         self._watching: Any = None
-        self._newest: Newest[LiveFrame] = Newest()
+        # The newest frame, and before it as many as the policy reads. The executor's thread fills
+        # the window: it sees every frame, also those that come while inference is busy.
+        self._newest: Newest[tuple[LiveFrame, ...]] = Newest()
+        self._window: Window[LiveFrame] = Window(1)
         self._arrivals = Arrivals()
         self._computer = ComputerCause(self)
         # What follows is shared by the threads; chunk and hold are published under the lock.
@@ -184,6 +196,11 @@ class PolicyNode(ArmletNode):
                 "this policy needs a task text and has none: set the parameter task, or publish "
                 "it on ~/task, in the words of the training data"
             )
+        if self.value("denoising"):
+            self.get_logger().warning(
+                f"denoising is {self.value('denoising')} by parameter, not as the checkpoint "
+                "states: it acts otherwise than as it was evaluated"
+            )
         self._running = self.value("running")
         if self.value("requires_recorder"):
             self._recorder = RequiredRecorder()
@@ -207,6 +224,7 @@ class PolicyNode(ArmletNode):
             without,
             self.value("lerobot_version") or None,
             self.value("transformers_version") or None,
+            self.value("denoising") or None,
         )
         return load_policy(
             self.value("checkpoint"),
@@ -232,8 +250,10 @@ class PolicyNode(ArmletNode):
     def start(self) -> None:
         if self._worker is not None:
             raise NotReady("an earlier inference has not returned; restart the node")
+        assert self._policy is not None
         self._accepting = True
         self._planner = None
+        self._window = Window(self._policy.config.n_obs_steps)
         self._pacer.busy()
         self._worker = Worker("inference", self._infer_loop, self.fail)
         self._watching = self.create_timer(WATCH_S, self._watch)
@@ -269,8 +289,28 @@ class PolicyNode(ArmletNode):
         fresh = abs(age_s) <= self.value("max_observation_age_s")
         sent = None if fresh or self._frames is None else self._frames.sent_age_s()
         self._arrivals.note(age_s, sent)
-        self._newest.put(frame)
+        restarts = self._window.restarts
+        index = grid_index(frame.stamp_ns, frame.contract.fps)
+        self._newest.put(self._window.add(frame, index))
+        if self._window.restarts > restarts:
+            self._report_gap(self._window.missed)
         self._pacer.signal()
+
+    def _report_gap(self, missed: int) -> None:
+        what = f"{missed} frames are missing" if missed > 0 else "frames went back in time"
+        count = self._policy.config.n_obs_steps if self._policy is not None else 1
+        self.log_once(
+            "window",
+            f"{what}: the policy reads {count} observations 1/fps apart, and begins again with the "
+            "newest alone; look at the aligner's ledger (window_restarts on /diagnostics counts)",
+        )
+
+    def _begin_episode(self) -> None:
+        """The next frame is the first of a new episode."""
+        self._reset.set()
+        self._window.reset()
+        if self._policy is not None and self._policy.config.n_obs_steps > 1:
+            self._newest.take()  # a window of the episode before
 
     def _hold(self) -> None:
         """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
@@ -289,6 +329,7 @@ class PolicyNode(ArmletNode):
             self.get_logger().warning("the aligner's frames changed; the policy is checked again")
         assert self._fit is not None
         self._arrivals.clear()
+        self._window.reset()
         with self._publishing:
             self._fits, self._trouble = None, ""
             self._coverage.end(self.now_ns())
@@ -334,17 +375,20 @@ class PolicyNode(ArmletNode):
                 self._delays.add(self._warm_s if self._latency_s is None else self._latency_s)
                 self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
             while self._pacer.next(ending):
-                frame = self._newest.take()
-                if frame is not None:
-                    self._work_on(policy, frame, ending)
+                window = self._newest.take()
+                if window is not None:
+                    self._work_on(policy, window, ending)
         finally:
             self._pacer.rest()
 
-    def _work_on(self, policy: Policy, frame: LiveFrame, ending: threading.Event) -> None:
+    def _work_on(
+        self, policy: Policy, window: tuple[LiveFrame, ...], ending: threading.Event
+    ) -> None:
+        frame = window[-1]
         if self._fits is None:
             self._look(policy, frame)
         elif self._fits and self._running and not self._unrecorded and self._is_fresh(frame):
-            self._attempt_chunk(policy, frame, ending)
+            self._attempt_chunk(policy, window, ending)
 
     def _is_fresh(self, frame: LiveFrame) -> bool:
         now_ns, limit_s = self.now_ns(), self.value("max_observation_age_s")
@@ -355,7 +399,10 @@ class PolicyNode(ArmletNode):
             self._counts["stale"] += 1
         return fresh
 
-    def _attempt_chunk(self, policy: Policy, frame: LiveFrame, ending: threading.Event) -> None:
+    def _attempt_chunk(
+        self, policy: Policy, window: tuple[LiveFrame, ...], ending: threading.Event
+    ) -> None:
+        frame = window[-1]
         fps = frame.contract.fps
         index = grid_index(frame.stamp_ns, fps)
         planner = self._planner_at(policy, fps)
@@ -368,7 +415,7 @@ class PolicyNode(ArmletNode):
         if self._latency_s is not None:
             self._pacer.plan(self._due_ns(begun_s, self._latency_s))
         try:
-            observation = self._observation(frame)
+            observation = latest(tuple(map(self._observation, window)))
             plan = planner.infer(observation, index, delay)
             self._let_pass(begun_s, (time.monotonic_ns() - begun_ns) * 1e-9, ending)
             self._publish(frame, plan.rows)
@@ -478,7 +525,7 @@ class PolicyNode(ArmletNode):
             if refusal and not before:
                 self._hold()
         if before and not refusal:
-            self._reset.set()
+            self._begin_episode()
         if refusal and not before:
             self.get_logger().error(f"the arm holds: {refusal}")
 
@@ -590,10 +637,18 @@ class PolicyNode(ArmletNode):
             "chunk_overlap_s": f"{self._coverage.overlap_s:.3f}",
             "gaps": self._coverage.gaps,
             "starved_s": f"{self._coverage.starved_s(now_ns):.3f}",
+            **self._history(),
             **self._verdicts(),
         }
         drift = [] if self._drift is None else [self._drift.status(self.label)]
         return [diagnostic(f"{self.label}: inference", level, text, values), *drift]
+
+    def _history(self) -> dict[str, object]:
+        """Of a policy that reads more than the newest frame."""
+        count = 1 if self._policy is None else self._policy.config.n_obs_steps
+        return (
+            {"observations": count, "window_restarts": self._window.restarts} if count > 1 else {}
+        )
 
     def _verdicts(self) -> dict[str, object]:
         report = None if self._fit is None else self._fit.report
@@ -607,7 +662,7 @@ class PolicyNode(ArmletNode):
         self.get_logger().info(f"task: {task}")
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._reset.set()
+        self._begin_episode()
         response.success, response.message = True, "a new episode begins with the next frame"
         return response
 
@@ -619,7 +674,7 @@ class PolicyNode(ArmletNode):
             response.message = self._trouble if self._fits is False else self._unrecorded
             return response
         if request.data and not self._running:
-            self._reset.set()
+            self._begin_episode()
             self._trouble = ""
             if self._drift is not None:
                 self._drift.reset()

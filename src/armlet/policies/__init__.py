@@ -8,6 +8,7 @@ from .checkpoint.save import save_checkpoint as save_checkpoint
 from .config.base import ActConfig as ActConfig
 from .config.base import Feature as Feature
 from .config.base import PolicyConfig as PolicyConfig
+from .config.diffusion import DiffusionConfig as DiffusionConfig
 from .config.smolvla import SmolVlaConfig as SmolVlaConfig
 from .errors import CheckpointError as CheckpointError
 from .errors import ObservationError as ObservationError
@@ -23,10 +24,14 @@ from .execution.playback import TemporalEnsembler as TemporalEnsembler
 from .execution.strategy import LeftOver as LeftOver
 from .networks.act import Act as Act
 from .networks.act import ActLoss as ActLoss
+from .networks.base import PolicyNetwork as PolicyNetwork
+from .networks.diffusion import Diffusion as Diffusion
 from .networks.resnet import calibrate_batch_norm as calibrate_batch_norm
 from .networks.smolvla import SmolVla as SmolVla
 from .observation import Observation as Observation
+from .observation import Window as Window
 from .preprocess import Preprocessor as Preprocessor
+from .registry import PolicyFamily as PolicyFamily
 from .runtime.backends import BACKENDS as BACKENDS
 from .runtime.backends import PRECISIONS as PRECISIONS
 from .runtime.backends import MissingPackage as MissingPackage

@@ -191,6 +191,16 @@ class Preprocessor:
         """
         return self.network_input(self._uploaded(self.arrays(observation)))
 
+    def window(self, observation: Observation) -> dict[str, Tensor]:
+        """Network input (1, T, ...) of an observation and the T - 1 before it, the newest last.
+
+        Raises as __call__ does.
+        """
+        moments = [self.arrays(seen) for seen in (*observation.earlier, observation)]
+        stacked = {key: np.concatenate([m[key] for m in moments]) for key in moments[0]}
+        inputs = self.network_input(self._uploaded(stacked))
+        return {key: values[None] for key, values in inputs.items()}
+
     def arrays(self, observation: Observation) -> dict[str, NDArray[Any]]:
         """What network_input takes, checked, by feature key, batch dimension 1.
 

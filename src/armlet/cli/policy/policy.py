@@ -32,7 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="IN holds image_<camera> uint8 (T, H, W, 3) RGB for each camera, state "
         "(T, n) in dataset units, task (text). OUT gets chunk (C, n), predicted "
         "from the first step, and actions (T, n), the consecutive choices after a reset. SmolVLA "
-        "starts every chunk from noise (C, max_action_dim) if IN holds it.",
+        "starts every chunk from noise (C, max_action_dim) if IN holds it, Diffusion Policy from "
+        "(horizon, n), by DDPM (steps, horizon, n).",
     )
     infer.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
     add_choices(infer)
@@ -83,9 +84,10 @@ def run_infer(args: argparse.Namespace) -> int:
         arrays = _read_arrays(args.input)
         noise = _noise(arrays) if policy.draws else None
         if "noise" in arrays and noise is None:
-            show("note: noise is ignored, ACT draws none", error=True)
+            show(f"note: noise is ignored, {policy.config.TITLE} draws none", error=True)
         steps = _observations(arrays, policy.config)
-        chunk = policy.predict_chunk(steps[0], noise=noise)
+        first = steps[0].at_start(policy.config.n_obs_steps)
+        chunk = policy.predict_chunk(first, noise=noise)
         policy.reset()
         actions = np.stack([policy.select_action(step, noise) for step in steps])
         with args.output.open("wb") as file:
@@ -149,13 +151,9 @@ def _inspect_weights(args: argparse.Namespace) -> Checkpoint:
 
 def _build(config: PolicyConfig) -> str:
     """What kind of network it is, in a few words."""
-    from armlet.policies import ActConfig, SmolVlaConfig
+    from armlet.policies.registry import family_of
 
-    if isinstance(config, ActConfig):
-        return config.vision_backbone
-    if isinstance(config, SmolVlaConfig):
-        return f"{config.vlm_model_name}, {config.num_steps} steps from noise to chunk"
-    return "unknown"
+    return family_of(config).describe(config)
 
 
 def _dtypes(path: Path) -> str:
@@ -169,16 +167,14 @@ def _dtypes(path: Path) -> str:
 
 
 def _noise(arrays: Mapping[str, Any]) -> Any:
-    """The noise (C, N) as float32, None if there is none. Raises InputError for other kinds."""
+    """The noise (C, N) or (K, C, N) as float32, None if there is none. Raises InputError."""
     import numpy as np
 
     noise = arrays.get("noise")
     if noise is None:
         return None
-    if noise.dtype.kind != "f" or noise.ndim != 2 or not np.isfinite(noise).all():
-        raise InputError(
-            f"input: expected finite noise (C, max_action_dim), found {noise.dtype} {noise.shape}"
-        )
+    if noise.dtype.kind != "f" or noise.ndim not in (2, 3) or not np.isfinite(noise).all():
+        raise InputError(f"input: expected finite noise (C, N), found {noise.dtype} {noise.shape}")
     return noise.astype(np.float32)
 
 

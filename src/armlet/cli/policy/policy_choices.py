@@ -25,6 +25,12 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         metavar="CAMERA",
         help="a camera the SmolVLA policy was trained without",
     )
+    parser.add_argument(
+        "--denoising",
+        metavar="KIND:STEPS",
+        help="run a Diffusion Policy with another scheduler than its config.json states (DDIM:10); "
+        "its actions are then other ones",
+    )
     add_versions(parser)
 
 
@@ -52,4 +58,11 @@ def add_embodiment(parser: argparse.ArgumentParser) -> None:
 def chosen(args: argparse.Namespace) -> Choices:
     from armlet.policies import Choices
 
-    return Choices(args.embodiment, args.vlm, tuple(args.without), args.lerobot, args.transformers)
+    return Choices(
+        args.embodiment,
+        args.vlm,
+        tuple(args.without),
+        args.lerobot,
+        args.transformers,
+        args.denoising,
+    )

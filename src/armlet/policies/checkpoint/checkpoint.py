@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from armlet.contract import Contract
 from armlet.policies.config.base import (
     ACTION,
     STATE,
-    ActConfig,
     Feature,
     PolicyConfig,
     camera_name,
@@ -28,19 +28,25 @@ from armlet.policies.config.base import (
     parse,
 )
 from armlet.policies.config.releases import RELEASES, PatchRows
-from armlet.policies.config.smolvla import SmolVlaConfig, VlmConfig, parse_vlm
 from armlet.policies.config.strict_json import read_object
 from armlet.policies.errors import CheckpointError as CheckpointError
-from armlet.policies.networks import tokens
-from armlet.policies.networks.act import Act
+from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.networks.meta import without_values
-from armlet.policies.networks.smolvla import UNUSED, SmolVla, vision_precision
+from armlet.policies.networks.tokens import Language
 from armlet.policies.preprocess import EPSILON, Preprocessor
+from armlet.policies.registry import (
+    CheckpointFiles,
+    Companions,
+    PolicyFamily,
+    Text,
+    family,
+    family_of,
+)
 
 from . import hub, lerobot_03, origin
 from .nearby import advice
 from .origin import Origin
-from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, Text, read_pipeline
+from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, read_pipeline
 from .weights import FILE as WEIGHTS
 from .weights import Entry, check_weights, opened, read_header, read_tensor, refuse_pointers
 
@@ -62,7 +68,8 @@ class Choices:
     vlm: folder with config.json and tokenizer.json of SmolVLA's language model, where they are
     neither in the checkpoint nor where it says. without: names of cameras a SmolVLA policy was
     trained without. lerobot and transformers: the versions the policy was trained with (0.5.1, or
-    0.5), where its files do not say; they must not contradict the files.
+    0.5), where its files do not say; they must not contradict the files. denoising: another way
+    from noise to chunk than config.json states (DDIM:10), which gives other actions.
     """
 
     embodiment: str | None = None
@@ -70,15 +77,7 @@ class Choices:
     without: tuple[str, ...] = ()
     lerobot: str | None = None
     transformers: str | None = None
-
-
-@dataclass(frozen=True)
-class Language:
-    """What SmolVLA needs of its language model beside the weights."""
-
-    config: VlmConfig
-    words: tokens.Words
-    folder: Path
+    denoising: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,16 @@ class Checkpoint:
         """The LeRobots that may have trained it, in a few words: `0.3.x`, `0.6.0 to 0.6.1`."""
         return self.origin.name
 
+    @property
+    def family(self) -> PolicyFamily[Any]:
+        """The kind of policy it is."""
+        return family_of(self.config)
+
+    @property
+    def companions(self) -> Companions:
+        """What its network is built from beside the configuration."""
+        return Companions(self.language, self.patch_rows)
+
 
 @dataclass(frozen=True)
 class _Documents:
@@ -115,7 +124,7 @@ class _Documents:
     preprocessor: Preprocessor
     statistics: lerobot_03.Tables
     names: Mapping[str, str]
-    text: Text
+    text: Text | None
 
 
 def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpoint:
@@ -143,8 +152,9 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
         )
     refuse_pointers(path)
     content = read_object(path / CONFIG)
-    stated = parse(content, path / CONFIG, (ActConfig, SmolVlaConfig))
-    config = _without(stated, choices, path / CONFIG)
+    kind = family(content.get("type"), path / CONFIG)
+    stated = parse(content, path / CONFIG, kind.config)
+    config = _denoised(_without(stated, choices, path / CONFIG), choices, path / CONFIG)
     old = _is_old(path, content, stated)
     trained = origin.read_origin(
         path, content, stated.TYPE, old, choices.lerobot, choices.transformers
@@ -152,9 +162,14 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
     read = _read_buffers if old else _read_processors
     documents = read(path, config, stated, choices)
     config = config.renamed(documents.names)
-    language = _language(path, config, choices, documents.text)
-    rows, placed = _patch_rows(trained, config, language)
-    notes = _notes(config, documents, language, choices)
+    files = CheckpointFiles(path, choices.vlm, documents.text, trained)
+    companions = kind.companions(config, files)
+    notes = (*_notes(config, documents, choices), *kind.notes(config), *companions.notes)
+    if config.denoising != stated.denoising:
+        notes += (
+            f"chunks come of {config.denoising}, as asked, where {CONFIG} states "
+            f"{stated.denoising}: actions differ from those of the policy as it was evaluated",
+        )
     return Checkpoint(
         path=path,
         config=config,
@@ -165,14 +180,14 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             if key in documents.statistics
         },
         contract=_contract(path, config, documents.preprocessor),
-        notes=(*newer_keys(content), *placed, *notes),
+        notes=(*newer_keys(content, kind.config), *notes),
         origin=trained,
-        language=language,
-        patch_rows=rows,
+        language=companions.language,
+        patch_rows=companions.patch_rows,
     )
 
 
-def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
+def load_network(checkpoint: Checkpoint) -> PolicyNetwork:
     """The network with its weights, float32, in eval mode, on the CPU.
 
     Names and shapes are checked from the file's header before any weight is read. Raises
@@ -194,8 +209,8 @@ def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
         names = {
             plain: name for plain, name in names.items() if not plain.startswith(lerobot_03.BUFFERS)
         }
-    if checkpoint.language is not None:
-        names = {plain: name for plain, name in names.items() if plain not in UNUSED}
+    ignores = checkpoint.family.ignores
+    names = {plain: name for plain, name in names.items() if not ignores(plain)}
     found = {plain: header[name] for plain, name in names.items()}
     _check_sizes(found, checkpoint, where)
     network = outline(checkpoint, where)
@@ -210,16 +225,11 @@ def load_network(checkpoint: Checkpoint) -> Act | SmolVla:
     return network.requires_grad_(True).eval()
 
 
-def outline(checkpoint: Checkpoint, where: object) -> Act | SmolVla:
+def outline(checkpoint: Checkpoint, where: object) -> PolicyNetwork:
     """The network without weights. Raises CheckpointError for settings that do not fit."""
-    config, language = checkpoint.config, checkpoint.language
     with without_values():
-        if isinstance(config, ActConfig):
-            return Act(config)
-        if not isinstance(config, SmolVlaConfig) or language is None:
-            raise TypeError(f"no network for {type(config).__name__}")
         try:
-            return SmolVla(config, language.config, language.words.marks(), checkpoint.patch_rows)
+            return checkpoint.family.build(checkpoint.config, checkpoint.companions)
         except ValueError as error:
             raise CheckpointError(f"{where}: {error}") from error
 
@@ -252,7 +262,7 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
         return config
     names = {camera_name(key): key for key in config.image_features}
     unknown = [name for name in choices.without if name not in names]
-    if unknown or not isinstance(config, SmolVlaConfig):
+    if unknown or not config.LACKS_CAMERAS:
         raise CheckpointError.found(
             where,
             "cameras to run without",
@@ -266,6 +276,16 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
         raise CheckpointError(f"{where}: {error}") from error
 
 
+def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
+    """The configuration with the user's own way from noise to chunk."""
+    if choices.denoising is None:
+        return config
+    try:
+        return config.denoised(choices.denoising)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
 def _read_processors(
     path: Path, config: PolicyConfig, stated: PolicyConfig, choices: Choices
 ) -> _Documents:
@@ -273,8 +293,9 @@ def _read_processors(
 
     stated is the configuration on disk: absent cameras may have been renamed too.
     """
-    before = read_pipeline(path, PREPROCESSOR, config.TYPE)
-    after = read_pipeline(path, POSTPROCESSOR, config.TYPE)
+    kind = family_of(config)
+    before = read_pipeline(path, PREPROCESSOR, kind)
+    after = read_pipeline(path, POSTPROCESSOR, kind)
     before.check(config.used_features, config)
     after.check({ACTION: config.output_features[ACTION]}, config)
     _check_camera_order(
@@ -290,7 +311,7 @@ def _read_processors(
         _preprocessor(config.renamed(names), before, statistics),
         statistics,
         names,
-        before.text or Text("", None),
+        before.text,
     )
 
 
@@ -312,8 +333,7 @@ def _read_buffers(
         old_ranges=True,
         resize=config.resize,
     )
-    name = config.vlm_model_name if isinstance(config, SmolVlaConfig) else ""
-    return _Documents(preprocessor, statistics, {}, Text(name, None))
+    return _Documents(preprocessor, statistics, {}, None)
 
 
 def _state(pipeline: Pipeline, config: PolicyConfig, choices: Choices) -> lerobot_03.Tables:
@@ -355,57 +375,6 @@ def _check_same_actions(
             found="others",
             fix="both files must come from one training run: copy the whole directory again",
         )
-
-
-def _language(path: Path, config: PolicyConfig, choices: Choices, text: Text) -> Language | None:
-    if not isinstance(config, SmolVlaConfig):
-        return None
-    folder = _language_folder(path, config, choices)
-    vlm = parse_vlm(read_object(folder / CONFIG), folder / CONFIG)
-    words = tokens.Words.read(folder / tokens.FILE, text.longest, vlm.text.vocab_size)
-    if config.add_image_special_tokens and words.marks() is None:
-        raise CheckpointError.found(
-            folder / tokens.FILE,
-            "marks around pictures",
-            expected=f"{tokens.EDGE} and {tokens.WHOLE}, for add_image_special_tokens",
-            found="neither or one",
-            fix="give the tokenizer of SmolVLM2",
-        )
-    return Language(vlm, words, folder)
-
-
-def _patch_rows(
-    trained: Origin, config: PolicyConfig, language: Language | None
-) -> tuple[PatchRows, tuple[str, ...]]:
-    """How a SmolVLA's vision tower places pictures, and a note on it."""
-    if not isinstance(config, SmolVlaConfig) or language is None:
-        return PatchRows.SCALED, ()
-    precision = vision_precision(config, language.config)
-    rows, why = origin.patch_rows(trained, config, language.config, precision)
-    name = str(precision).removeprefix("torch.")
-    note = f"pictures are placed as a vision tower in {name} placed them in training, {rows.value}"
-    return rows, (f"{note} ({why})",)
-
-
-def _language_folder(path: Path, config: SmolVlaConfig, choices: Choices) -> Path:
-    """Where config.json and tokenizer.json of the language model are: asked for, or on disk."""
-    if choices.vlm is not None:
-        return choices.vlm
-    for folder in (path / VLM_FOLDER, Path(config.vlm_model_name)):
-        if folder.is_dir():
-            return folder
-    cached = hub.cached(config.vlm_model_name, (CONFIG, tokens.FILE))
-    if cached is not None:
-        return cached
-    raise CheckpointError.found(
-        path,
-        f"language model {config.vlm_model_name}",
-        expected=f"a folder with its {CONFIG} and {tokens.FILE}, given as vlm or put into the "
-        f"checkpoint as {VLM_FOLDER}/",
-        found="none here, and none in the Hub's cache",
-        fix="fetch the two files of that model once and give their folder; its weights are in "
-        "the checkpoint already",
-    )
 
 
 def _check_camera_order(where: object, expected: list[str], found: Iterable[str], fix: str) -> None:
@@ -506,12 +475,9 @@ def check_contract(
     )
 
 
-def _notes(
-    config: PolicyConfig, documents: _Documents, language: Language | None, choices: Choices
-) -> list[str]:
+def _notes(config: PolicyConfig, documents: _Documents, choices: Choices) -> list[str]:
     named = {*config.input_features, *config.output_features}
-    blank = set() if not isinstance(config, SmolVlaConfig) else set(config.blank_features)
-    ignored = sorted(named - set(config.used_features) - blank)
+    ignored = sorted(named - set(config.used_features) - set(config.blank_features))
     notes = [
         *(f"{key} is listed as a feature, but {config.TITLE} does not read it" for key in ignored),
         *(
@@ -522,27 +488,6 @@ def _notes(
     ]
     if choices.embodiment is not None:
         notes.append(f"statistics are those stored for {choices.embodiment}, as asked")
-    if isinstance(config, SmolVlaConfig) and language is not None:
-        notes += _smolvla_notes(config, documents.text, language)
-    return notes
-
-
-def _smolvla_notes(config: SmolVlaConfig, text: Text, language: Language) -> list[str]:
-    notes = [
-        f"language model: {CONFIG} and {tokens.FILE} of {language.folder}",
-    ]
-    if config.resize != "none":
-        notes.append("pictures of any size are taken: the network scales and pads them itself")
-    if config.blank_features:
-        notes.append(
-            f"{len(config.blank_features)} of the policy's cameras are absent, "
-            f"{config.blanks} of them blank pictures"
-        )
-    if text.tokenizer != config.vlm_model_name:
-        notes.append(
-            f"words are those of {text.tokenizer} in the processor file, "
-            f"of {config.vlm_model_name} in {CONFIG}"
-        )
     return notes
 
 
@@ -555,24 +500,9 @@ def _check_sizes(found: Mapping[str, Entry], checkpoint: Checkpoint, where: Path
         "environment_size": config.environment_size,
         "action_size": config.action_size,
     }
-    layers: dict[str, int] = {}
-    if isinstance(config, ActConfig):
-        names = ["dim_model", "dim_feedforward", "chunk_size", "latent_dim"]
-        widths |= {name: getattr(config, name) for name in names}
-        stacks = ["n_encoder_layers", "n_decoder_layers"]
-        stacks += ["n_vae_encoder_layers"] if config.use_vae else []
-        layers = {name: getattr(config, name) for name in stacks}
-    elif isinstance(config, SmolVlaConfig) and checkpoint.language is not None:
-        widths |= {name: getattr(config, name) for name in ("max_state_dim", "max_action_dim")}
-        text, vision = checkpoint.language.config.text, checkpoint.language.config.vision
-        widths |= {"vocab_size": text.vocab_size, "text hidden_size": text.hidden_size}
-        widths |= {"vision hidden_size": vision.hidden_size}
-        layers = {"vision num_hidden_layers": vision.num_hidden_layers}
-        layers["num_vlm_layers"] = config.num_vlm_layers
-        layers["num_expert_layers"] = config.num_expert_layers
-        if config.num_vlm_layers < 1:
-            layers["text num_hidden_layers"] = text.num_hidden_layers
-    for sizes, limit in ((widths, widest), (layers, len(found))):
+    stated = checkpoint.family.sizes(config, checkpoint.companions)
+    widths |= stated.widths
+    for sizes, limit in ((widths, widest), (stated.layers, len(found))):
         for name, size in sizes.items():
             if (size or 0) > limit:
                 raise CheckpointError.found(

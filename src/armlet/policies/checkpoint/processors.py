@@ -12,44 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from armlet.policies.config.base import ACTION, Feature, PolicyConfig, parse_features, parse_modes
-from armlet.policies.config.smolvla import SmolVlaConfig
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
 from armlet.policies.errors import CheckpointError
+from armlet.policies.registry import (
+    DEVICE,
+    NEW_LINE,
+    NORMALIZER,
+    RENAME,
+    TO_BATCH,
+    TOKENIZER,
+    UNNORMALIZER,
+    PolicyFamily,
+    Text,
+    family_of,
+)
 
 PREPROCESSOR = "policy_preprocessor"
 POSTPROCESSOR = "policy_postprocessor"
-NORMALIZER = "normalizer_processor"
-UNNORMALIZER = "unnormalizer_processor"
-RENAME = "rename_observations_processor"
 
-# The last two belong to SmolVLA.
-TO_BATCH = "to_batch_processor"
-DEVICE = "device_processor"
-NEW_LINE = "smolvla_new_line_processor"
-TOKENIZER = "tokenizer_processor"
-
-# Steps each pipeline may have, in the order LeRobot writes them; normalizing and words it must.
-_STEPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    PREPROCESSOR: {
-        "act": (RENAME, TO_BATCH, DEVICE, NORMALIZER),
-        "smolvla": (RENAME, TO_BATCH, NEW_LINE, TOKENIZER, DEVICE, NORMALIZER),
-    },
-    POSTPROCESSOR: dict.fromkeys(("act", "smolvla"), (UNNORMALIZER, DEVICE)),
-}
+# What every kind of policy does with its actions, in the order LeRobot writes it.
+_POST_STEPS = (UNNORMALIZER, DEVICE)
+# Of the steps a pipeline may have, those that it must have.
 _REQUIRED = (NORMALIZER, UNNORMALIZER, NEW_LINE, TOKENIZER)
 _MAIN = {PREPROCESSOR: NORMALIZER, POSTPROCESSOR: UNNORMALIZER}
 _STEP_KEYS = ("registry_name", "class", "config", "state_file")
-
-
-@dataclass(frozen=True)
-class Text:
-    """How a task becomes token ids: whose tokenizer, and the length ids are cut to, if any.
-
-    Padding is not among it: padded ids are masked, which leaves no trace in the actions.
-    """
-
-    tokenizer: str
-    longest: int | None
 
 
 @dataclass(frozen=True)
@@ -107,8 +93,8 @@ class Pipeline:
             )
 
 
-def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
-    """The pipeline `name` of a checkpoint directory of a policy type. Raises CheckpointError."""
+def read_pipeline(directory: Path, name: str, family: PolicyFamily[Any]) -> Pipeline:
+    """The pipeline `name` of a checkpoint directory of a family. Raises CheckpointError."""
     where = directory / f"{name}.json"
     document = read_object(where)
     refuse_unknown(document, ("name", "steps"), where)
@@ -117,7 +103,7 @@ def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
         raise CheckpointError.found(
             where, "steps", expected="a list", found=repr(steps), fix="copy the file again"
         )
-    allowed, main = _STEPS[name][kind], _MAIN[name]
+    allowed, main = _steps(name, family), _MAIN[name]
     found: dict[str, dict[str, Any]] = {}
     for index, step in enumerate(steps):
         registered = _registry_name(step, f"{where}: step {index}", allowed)
@@ -150,46 +136,39 @@ def read_pipeline(directory: Path, name: str, kind: str = "act") -> Pipeline:
 
 def pipeline_document(name: str, config: PolicyConfig) -> dict[str, Any]:
     """Content of the processor file `name` for a checkpoint of `config`, as LeRobot writes it."""
+    family = family_of(config)
     inputs = config.input_features if name == PREPROCESSOR else {}
     features = {**inputs, ACTION: config.output_features[ACTION]}
     configs: dict[str, dict[str, Any]] = {
         RENAME: {"rename_map": {}},
         TO_BATCH: {},
         NEW_LINE: {},
-        TOKENIZER: _tokenizer_document(config),
         DEVICE: {"device": "cpu", "float_dtype": None},
         _MAIN[name]: {
             "eps": 1e-8,
             "features": {key: feature.to_json() for key, feature in features.items()},
             "norm_map": dict(config.normalization_mapping),
         },
+        **{step: dict(content) for step, content in family.step_configs(config).items()},
     }
     steps: list[dict[str, Any]] = [
-        {"registry_name": step, "config": configs[step]} for step in _STEPS[name][config.TYPE]
+        {"registry_name": step, "config": configs[step]} for step in _steps(name, family)
     ]
     for step in steps:
         if step["registry_name"] == _MAIN[name]:
-            step["state_file"] = state_file_name(name, config.TYPE)
+            step["state_file"] = state_file_name(name, family)
     return {"name": name, "steps": steps}
 
 
-def state_file_name(name: str, kind: str = "act") -> str:
-    """LeRobot's name of the statistics file of the pipeline `name` of a policy type."""
-    index = _STEPS[name][kind].index(_MAIN[name])
+def state_file_name(name: str, family: PolicyFamily[Any]) -> str:
+    """LeRobot's name of the statistics file of the pipeline `name` of a family."""
+    index = _steps(name, family).index(_MAIN[name])
     return f"{name}_step_{index}_{_MAIN[name]}.safetensors"
 
 
-def _tokenizer_document(config: PolicyConfig) -> dict[str, Any]:
-    if not isinstance(config, SmolVlaConfig):
-        return {}
-    return {
-        "max_length": config.tokenizer_max_length,
-        "task_key": "task",
-        "padding_side": "right",
-        "padding": config.pad_language_to,
-        "truncation": True,
-        "tokenizer_name": config.vlm_model_name,
-    }
+def _steps(name: str, family: PolicyFamily[Any]) -> tuple[str, ...]:
+    """Steps that the pipeline `name` may have."""
+    return family.steps if name == PREPROCESSOR else _POST_STEPS
 
 
 def _registry_name(step: object, where: str, allowed: tuple[str, ...]) -> str:

@@ -19,23 +19,22 @@ from torch import Tensor
 
 from armlet import contract as contracts
 from armlet.contract import Contract
-from armlet.policies.config.base import ActConfig, PolicyConfig
+from armlet.policies.config.base import PolicyConfig
 from armlet.policies.errors import CheckpointError
-from armlet.policies.networks.act import Act
+from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.networks.meta import without_values
-from armlet.policies.networks.smolvla import SmolVla
 from armlet.policies.networks.tokens import FILE as TOKENIZER
 from armlet.policies.preprocess import Preprocessor, Statistics
+from armlet.policies.registry import family_of
 
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
-from .origin import RECORD, record
 from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
 from .weights import FILE as WEIGHTS
 
 
 def save_checkpoint(
     path: Path,
-    model: Act | SmolVla,
+    model: PolicyNetwork,
     config: PolicyConfig,
     statistics: Statistics,
     contract: Contract | None = None,
@@ -53,6 +52,7 @@ def save_checkpoint(
     checkpoint.
     """
     check_new(path)
+    family = family_of(config)
     preprocessor = Preprocessor.from_config(config, statistics, where="statistics to save")
     if contract is not None:
         contract = with_preprocessing(contract, preprocessor)
@@ -63,12 +63,11 @@ def save_checkpoint(
         stored = _flat(statistics)
         for name in (PREPROCESSOR, POSTPROCESSOR):
             _write_json(unfinished / f"{name}.json", pipeline_document(name, config), indent=2)
-            save_file(stored, str(unfinished / state_file_name(name, config.TYPE)))
+            save_file(stored, str(unfinished / state_file_name(name, family)))
         if contract is not None:
             contract.save(unfinished / contracts.FILE_NAME)
-        if isinstance(model, SmolVla):
-            # The rest of the files are LeRobot 0.4.4's, and what it trained with is not ours.
-            _write_json(unfinished / RECORD, record(model.patch_rows), indent=2)
+        for name, content in family.records(model).items():
+            _write_json(unfinished / name, content, indent=2)
         if vlm is not None:
             (unfinished / VLM_FOLDER).mkdir()
             for file in (CONFIG, TOKENIZER):
@@ -126,11 +125,11 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _weights(model: Act | SmolVla, config: PolicyConfig, dtype: torch.dtype) -> dict[str, Tensor]:
+def _weights(model: PolicyNetwork, config: PolicyConfig, dtype: torch.dtype) -> dict[str, Tensor]:
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"dtype must be float32 or float16, found {dtype}")
     with without_values():
-        expected = {name: t.shape for name, t in _outline(model, config).state_dict().items()}
+        expected = {name: t.shape for name, t in model.outline(config).state_dict().items()}
     state = model.state_dict()
     if {name: t.shape for name, t in state.items()} != expected:
         raise CheckpointError.found(
@@ -140,21 +139,17 @@ def _weights(model: Act | SmolVla, config: PolicyConfig, dtype: torch.dtype) -> 
             found=f"{len(state)}, some with other names or shapes",
             fix="save the model that was trained, before optimize_for_inference",
         )
-    return {model.stored_name(name): _stored(name, value, dtype) for name, value in state.items()}
-
-
-def _outline(model: Act | SmolVla, config: PolicyConfig) -> Act | SmolVla:
-    if isinstance(model, SmolVla):
-        return SmolVla(model.config, model.vlm, model.marks, model.patch_rows)
-    if not isinstance(config, ActConfig):
-        raise TypeError(f"config: expected an ActConfig for an Act, found {type(config).__name__}")
-    return Act(config)
+    # Vectors, and tables that nothing learned, keep float32.
+    learned = {name for name, value in model.named_parameters() if value.ndim >= 2}
+    return {
+        model.stored_name(name): _stored(name, value, dtype if name in learned else torch.float32)
+        for name, value in state.items()
+    }
 
 
 def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    learned_matrix = value.ndim >= 2 and name != "vae_encoder_pos_enc"
     # Training may lay kernels out channels-last; the file wants plain row-major bytes.
-    stored = value.detach().cpu().to(dtype if learned_matrix else torch.float32).contiguous()
+    stored = value.detach().cpu().to(dtype).contiguous()
     if not torch.isfinite(stored).all():
         raise CheckpointError.found(
             "model to save",

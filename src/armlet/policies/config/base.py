@@ -71,6 +71,14 @@ class PolicyConfig:
     READS: ClassVar[tuple[str, ...]]
     # How settings are read that are neither a number, a text nor a truth value.
     READERS: ClassVar[Mapping[str, Callable[[object, str], Any]]] = {}
+    # Settings whose default changed between LeRobot's versions: config.json must state them.
+    STATED: ClassVar[tuple[str, ...]] = ()
+    # Keys that LeRobot wrote into it after 0.4.4 and that change no action.
+    NEWER: ClassVar[tuple[str, ...]] = ()
+    # Whether network inputs have a dimension n_obs_steps: what was seen then, the newest last.
+    WINDOWED: ClassVar[bool] = False
+    # Whether it may be run without some of its cameras, see `without`.
+    LACKS_CAMERAS: ClassVar[bool] = False
 
     input_features: Mapping[str, Feature]
     output_features: Mapping[str, Feature]
@@ -90,6 +98,21 @@ class PolicyConfig:
     def temporal_ensemble_coeff(self) -> float | None:
         """Weight of older predictions in a blend of chunks; None: chunks are played one by one."""
         return None
+
+    @property
+    def usual_strategy(self) -> str | None:
+        """How chunks are executed where nobody says it; None: as for any such network."""
+        return None
+
+    @property
+    def denoising(self) -> str:
+        """How a chunk comes of noise, "" where there is no choice."""
+        return ""
+
+    @property
+    def blank_features(self) -> tuple[str, ...]:
+        """The keys that stand for absent cameras."""
+        return ()
 
     @property
     def state_size(self) -> int | None:
@@ -135,13 +158,27 @@ class PolicyConfig:
             input_features={names.get(k, k): feature for k, feature in self.input_features.items()},
         )
 
+    def without(self, cameras: tuple[str, ...]) -> Self:
+        """This policy as run without the cameras of these feature keys.
+
+        Raises ValueError for cameras, or a policy, that cannot be run so.
+        """
+        raise ValueError(f"{self.TITLE} needs all of its cameras")
+
+    def denoised(self, how: str) -> Self:
+        """This policy with another way from noise to chunk than its file states: `DDIM:10`.
+
+        Raises ValueError for a way, or a policy, for which there is none.
+        """
+        raise ValueError(f"denoising: {self.TITLE} has one way to its chunk: leave it out")
+
     def to_json(self) -> dict[str, Any]:
         """Content of config.json, every key, as LeRobot 0.4.4 reads it."""
         features = {
             name: {key: feature.to_json() for key, feature in getattr(self, name).items()}
             for name in ("input_features", "output_features")
         }
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        own = {name: getattr(self, name) for name in _settings(type(self))}
         mapping = {"normalization_mapping": dict(self.normalization_mapping)}
         return {"type": self.TYPE, **own, **features, **mapping, **_HOUSEKEEPING}
 
@@ -193,19 +230,16 @@ class ActConfig(PolicyConfig):
         _check_choices(self)
 
 
-def parse(
-    content: Mapping[str, Any], where: object, kinds: Sequence[type[PolicyConfig]] = (ActConfig,)
-) -> PolicyConfig:
+def parse(content: Mapping[str, Any], where: object, kind: type[PolicyConfig]) -> PolicyConfig:
     """The configuration in the object of config.json; missing settings take LeRobot's defaults.
 
-    kinds are the policies to choose from by `type`. Raises CheckpointError, naming `where`, for
-    another type, unknown keys, wrong kinds of values and settings that contradict each other.
+    kind is that of its `type`, see registry. Raises CheckpointError, naming `where`, for unknown
+    keys, wrong kinds of values and settings that contradict each other.
     """
-    content = dict(content)
-    kind = _kind(content.pop("type", None), where, kinds)
+    content = {key: value for key, value in content.items() if key != "type"}
     resolved = typing.get_type_hints(kind)
-    hints = {field.name: resolved[field.name] for field in dataclasses.fields(kind)}
-    refuse_unknown(content, {*hints, *_HOUSEKEEPING, *_NEWER}, where)
+    hints = {name: resolved[name] for name in _settings(kind)}
+    refuse_unknown(content, {*hints, *_HOUSEKEEPING, *_NEWER, *kind.NEWER}, where)
     if content.get("use_peft"):
         raise CheckpointError.found(
             where,
@@ -214,6 +248,15 @@ def parse(
             found=True,
             fix="merge the adapters into the weights and save the merged policy",
         )
+    for key in kind.STATED:
+        if key not in content:
+            raise CheckpointError.found(
+                where,
+                key,
+                expected="a value: LeRobot's default for it changed, and it always writes it",
+                found="no such key",
+                fix="restore the file LeRobot wrote",
+            )
     settings: dict[str, Any] = {
         key: as_kind(value, hints[key], f"{where}: {key}")
         for key, value in content.items()
@@ -233,9 +276,9 @@ def parse(
         raise CheckpointError(f"{where}: {error}") from error
 
 
-def newer_keys(content: Mapping[str, Any]) -> list[str]:
+def newer_keys(content: Mapping[str, Any], kind: type[PolicyConfig]) -> list[str]:
     """A line for every key of config.json that is newer than 0.4.4 and changes nothing here."""
-    newer = [key for key in _NEWER if key in content]
+    newer = [key for key in (*_NEWER, *kind.NEWER) if key in content]
     return [f"{key} is newer than LeRobot 0.4.4 and of no effect" for key in newer]
 
 
@@ -274,17 +317,9 @@ def parse_modes(content: object, where: str) -> dict[str, str]:
     return modes
 
 
-def _kind(found: object, where: object, kinds: Sequence[type[PolicyConfig]]) -> type[PolicyConfig]:
-    for kind in kinds:
-        if found == kind.TYPE:
-            return kind
-    raise CheckpointError.found(
-        where,
-        "policy type",
-        expected=" or ".join(repr(kind.TYPE) for kind in kinds),
-        found=repr(found),
-        fix="armlet runs these policies only: train one of them, or use a newer armlet",
-    )
+def _settings(kind: type[PolicyConfig]) -> list[str]:
+    """What config.json states of such a policy; fields that are computed are not among it."""
+    return [field.name for field in dataclasses.fields(kind) if field.init]
 
 
 def _check_features(config: PolicyConfig) -> None:
@@ -328,7 +363,7 @@ def check_positive(config: PolicyConfig, names: Sequence[str]) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, found {getattr(config, name)}")
-    if config.n_obs_steps != 1:
+    if config.n_obs_steps != 1 and not config.WINDOWED:
         raise ValueError(f"n_obs_steps must be 1 for {config.TITLE}, found {config.n_obs_steps}")
     if config.n_action_steps > config.chunk_size:
         raise ValueError(

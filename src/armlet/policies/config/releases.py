@@ -209,6 +209,8 @@ KEYS = (
     Key(CONFIG, "rtc_config", (0, 4, 2), policy="smolvla"),
     Key(CONFIG, "use_peft", (0, 4, 3)),
     Key(CONFIG, "compile_model", (0, 4, 4), policy="smolvla"),
+    Key(CONFIG, "resize_shape", (0, 4, 4), policy="diffusion"),
+    Key(CONFIG, "gradient_checkpointing", (0, 6, 1), policy="diffusion"),
     Key(CONFIG, "pretrained_revision", (0, 6)),
     Key(TRAINING, "rename_map", (0, 4)),
     Key(TRAINING, "tolerance_s", (0, 4, 3)),

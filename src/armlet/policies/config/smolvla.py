@@ -105,6 +105,7 @@ class SmolVlaConfig(PolicyConfig):
 
     TYPE: ClassVar[str] = "smolvla"
     TITLE: ClassVar[str] = "SmolVLA"
+    LACKS_CAMERAS: ClassVar[bool] = True
     READS: ClassVar[tuple[str, ...]] = ("STATE", "VISUAL")
     READERS: ClassVar[Mapping[str, Callable[[object, str], Any]]] = {
         "resize_imgs_with_padding": _pair,

@@ -67,9 +67,10 @@ class Execution:
     """How a policy is executed. Durations in s; they are rounded to whole periods.
 
     strategy: a name of STRATEGIES, or auto: temporal_ensembling for a checkpoint that asks for it,
-    rtc for a flow policy, else latest_only. action_steps 0, ensemble_coefficient None: as the
-    checkpoint says (0.01, the original work's, if it says nothing). new_weight: the new chunk's
-    share in weighted_blend; LeRobot names 0.7 weighted_average, 0.5 average, 0.3 conservative.
+    n_action_steps for a Diffusion Policy, rtc for a flow policy, else latest_only. action_steps 0,
+    ensemble_coefficient None: as the checkpoint says (0.01, the original work's, if it says
+    nothing). new_weight: the new chunk's share in weighted_blend; LeRobot names 0.7
+    weighted_average, 0.5 average, 0.3 conservative.
     seed: of the noise of a policy that draws any; None: a new one each time.
     """
 
@@ -143,7 +144,8 @@ def strategy_name(policy: Predictor, execution: Execution) -> str:
     if name == AUTO:
         if getattr(policy.config, "temporal_ensemble_coeff", None) is not None:
             return "temporal_ensembling"
-        return "rtc" if policy.inpaints else "latest_only"
+        usual = getattr(policy.config, "usual_strategy", None)
+        return usual or ("rtc" if policy.inpaints else "latest_only")
     if name not in STRATEGIES:
         raise ValueError(f"strategy must be {AUTO} or one of {STRATEGIES}, found {name!r}")
     if name == "rtc" and not policy.inpaints:
@@ -206,7 +208,7 @@ def _blank(config: Config, task: str) -> Observation:
         {name: np.zeros((h, w, 3), np.uint8) for name, (_, h, w) in shapes.items()},
         task,
         None if environment is None else np.zeros(environment, np.float32),
-    )
+    ).at_start(getattr(config, "n_obs_steps", 1))
 
 
 def _share(chunk: Rows) -> str:

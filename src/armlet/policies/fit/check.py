@@ -21,7 +21,7 @@ from armlet.contract import Camera, Contract, compare_calibrations, fit
 from armlet.findings import Code, Finding, Severity, as_json, compared, text
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.checkpoint.weights import read_header
-from armlet.policies.config.base import ACTION, STATE, ActConfig, camera_name
+from armlet.policies.config.base import ACTION, STATE, camera_name
 from armlet.policies.errors import CheckpointError
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration
@@ -269,7 +269,7 @@ def _policy_lines(checkpoint: Checkpoint) -> Iterator[Finding]:
     if cameras:
         # SmolVLA reads its pictures one after the other; ACT adds the same position to each.
         feels = "ACT itself gives the same in any order; its per-camera statistics do not"
-        why = feels if isinstance(config, ActConfig) else "the order is the network's"
+        why = "the order is the network's" if checkpoint.family.orders_cameras else feels
         yield _said("cameras", f"{', '.join(cameras)}", why)
     for key, feature in config.image_features.items():
         _, height, width = feature.shape

@@ -13,6 +13,7 @@ import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, ActConfig
 
+from .base import PolicyNetwork
 from .resnet import ResNet, fold_batch_norm
 
 IS_PAD = "action_is_pad"
@@ -40,7 +42,7 @@ class ActLoss:
     kl: Tensor
 
 
-class Act(nn.Module):
+class Act(PolicyNetwork):
     """Normalized observations in, normalized action chunks out.
 
     Inputs are a mapping by feature key, as Preprocessor makes it: `observation.state` float32
@@ -86,11 +88,6 @@ class Act(nn.Module):
         positions = config.chunk_size + (1 if config.state_size is None else 2)
         self.register_buffer("vae_encoder_pos_enc", sinusoid_1d(positions, width)[None])
 
-    @staticmethod
-    def stored_name(name: str) -> str:
-        """The name in LeRobot's checkpoint of this network's tensor `name`."""
-        return f"model.{name}"
-
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Normalized action chunk float32 (B, C, A), the latent being zero (inference)."""
         return self.decode(batch, latent=None)
@@ -131,7 +128,7 @@ class Act(nn.Module):
         chunk: Tensor = self.action_head(self.decoder(memory, positions, queries))
         return chunk
 
-    def fold_for_inference(self) -> Act:
+    def fold_for_inference(self) -> Self:
         """The part of optimize_for_inference that is good for every runtime, in place.
 
         Not linear layers as convolutions: OpenVINO 2026.4 gives wrong actions for those.
@@ -143,7 +140,7 @@ class Act(nn.Module):
             delattr(self, name)
         return self
 
-    def round_weights(self) -> Act:
+    def round_weights(self) -> Self:
         """Keep matrices and kernels as bfloat16, for a forward under torch.autocast; in place.
 
         Norms, embeddings and positions stay float32. Without it every forward would round again.
@@ -156,7 +153,7 @@ class Act(nn.Module):
                 module.in_proj_bias.data = module.in_proj_bias.data.to(torch.bfloat16)
         return self
 
-    def optimize_for_inference(self) -> Act:
+    def optimize_for_inference(self) -> Self:
         """Make forward faster, in place, and return self; nothing but inference is possible after.
 
         Folds the frozen batch-norms into the convolutions, lays pictures out channels-last, runs

@@ -1,4 +1,4 @@
-"""ResNet feature extractor (He et al. 2015, arXiv:1512.03385) with frozen batch normalization.
+"""ResNet feature extractor (He et al. 2015, arXiv:1512.03385), batch normalization frozen.
 
 Tensor names follow torchvision, because LeRobot checkpoints carry them: `conv1`, `bn1`,
 `layer1.0.conv1`, `layer2.0.downsample.0`. The stride of a bottleneck is in its 3x3 convolution
@@ -7,7 +7,7 @@ Tensor names follow torchvision, because LeRobot checkpoints carry them: `conv1`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -50,16 +50,34 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None] + shift[:, None, None]
 
 
+class BatchNorm(FrozenBatchNorm):
+    """The same constants with the rounding of torch.nn.BatchNorm2d in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        moments = (self.running_mean, self.running_var)
+        return F.batch_norm(x, *moments, self.weight, self.bias, eps=EPSILON)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalization (Wu and He 2018, arXiv:1803.08494) in groups of 16 channels."""
+    return nn.GroupNorm(channels // 16, channels)
+
+
+Norm = Callable[[int], nn.Module]
+
+
 class Block(nn.Module):
     """One residual block. `downsample` is there where the shape changes, as in torchvision."""
 
-    def __init__(self, inside: int, width: int, stride: int, dilation: int) -> None:
+    def __init__(
+        self, inside: int, width: int, stride: int, dilation: int, norm: Norm = FrozenBatchNorm
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(inside, width, 3, stride, dilation)
-        self.bn1: nn.Module = FrozenBatchNorm(width)
+        self.bn1: nn.Module = norm(width)
         self.conv2 = _conv(width, width, 3)
-        self.bn2: nn.Module = FrozenBatchNorm(width)
-        self.downsample = _downsample(inside, width, stride)
+        self.bn2: nn.Module = norm(width)
+        self.downsample = _downsample(inside, width, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -71,15 +89,17 @@ class Block(nn.Module):
 class Bottleneck(nn.Module):
     """One residual block with a narrow 3x3 convolution between two 1x1 convolutions."""
 
-    def __init__(self, inside: int, width: int, stride: int, dilation: int) -> None:
+    def __init__(
+        self, inside: int, width: int, stride: int, dilation: int, norm: Norm = FrozenBatchNorm
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(inside, width, 1)
-        self.bn1: nn.Module = FrozenBatchNorm(width)
+        self.bn1: nn.Module = norm(width)
         self.conv2 = _conv(width, width, 3, stride, dilation)
-        self.bn2: nn.Module = FrozenBatchNorm(width)
+        self.bn2: nn.Module = norm(width)
         self.conv3 = _conv(width, 4 * width, 1)
-        self.bn3: nn.Module = FrozenBatchNorm(4 * width)
-        self.downsample = _downsample(inside, 4 * width, stride)
+        self.bn3: nn.Module = norm(4 * width)
+        self.downsample = _downsample(inside, 4 * width, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -93,10 +113,11 @@ class ResNet(nn.Module):
     """Pictures float32 (B, 3, H, W) to the last feature map (B, channels, ceil(H/32), ceil(W/32)).
 
     With `dilate_last` the last stage keeps its input's resolution (stride 16 in all); only the
-    bottleneck networks, resnet50 and deeper, have that variant.
+    bottleneck networks, resnet50 and deeper, have that variant. `norm` makes a normalization of so
+    many channels.
     """
 
-    def __init__(self, name: str, dilate_last: bool = False) -> None:
+    def __init__(self, name: str, dilate_last: bool = False, norm: Norm = FrozenBatchNorm) -> None:
         super().__init__()
         depths, bottleneck = _DEPTHS[name]
         if dilate_last and not bottleneck:
@@ -105,14 +126,14 @@ class ResNet(nn.Module):
             )
         self.channels = 2048 if bottleneck else 512
         self.conv1 = _conv(3, 64, 7, 2)
-        self.bn1: nn.Module = FrozenBatchNorm(64)
+        self.bn1: nn.Module = norm(64)
         kind = Bottleneck if bottleneck else Block
-        self.layer1 = _stage(kind, 64, 64, depths[0], stride=1)
+        self.layer1 = _stage(kind, 64, 64, depths[0], norm, stride=1)
         out = self.channels // 8
-        self.layer2 = _stage(kind, out, 128, depths[1], stride=2)
-        self.layer3 = _stage(kind, 2 * out, 256, depths[2], stride=2)
+        self.layer2 = _stage(kind, out, 128, depths[1], norm, stride=2)
+        self.layer3 = _stage(kind, 2 * out, 256, depths[2], norm, stride=2)
         last = {"stride": 1, "dilation": 2} if dilate_last else {"stride": 2}
-        self.layer4 = _stage(kind, 4 * out, 512, depths[3], **last)
+        self.layer4 = _stage(kind, 4 * out, 512, depths[3], norm, **last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -214,19 +235,21 @@ def _stage(
     inside: int,
     width: int,
     count: int,
+    norm: Norm,
     stride: int = 1,
     dilation: int = 1,
 ) -> nn.Sequential:
     # A dilated stage starts undilated: its first block still sees the previous stage's grid.
     outside = width * (4 if kind is Bottleneck else 1)
-    first = kind(inside, width, stride, 1)
-    return nn.Sequential(first, *(kind(outside, width, 1, dilation) for _ in range(count - 1)))
+    first = kind(inside, width, stride, 1, norm)
+    rest = (kind(outside, width, 1, dilation, norm) for _ in range(count - 1))
+    return nn.Sequential(first, *rest)
 
 
-def _downsample(inside: int, outside: int, stride: int) -> nn.Sequential | None:
+def _downsample(inside: int, outside: int, stride: int, norm: Norm) -> nn.Sequential | None:
     if stride == 1 and inside == outside:
         return None
-    return nn.Sequential(_conv(inside, outside, 1, stride), FrozenBatchNorm(outside))
+    return nn.Sequential(_conv(inside, outside, 1, stride), norm(outside))
 
 
 def _conv(inside: int, outside: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:

@@ -22,6 +22,7 @@ from armlet.policies.config.base import STATE
 from armlet.policies.config.releases import PatchRows
 from armlet.policies.config.smolvla import SmolVlaConfig, TextShape, VlmConfig
 
+from .base import PolicyNetwork
 from .llama import Layer, Projections, Rotation, Stack, attend
 from .rtc import Guidance
 from .siglip import Connector, VisionTower, resize_with_pad
@@ -45,7 +46,7 @@ UNUSED = ("model.vlm_with_expert.vlm.lm_head.weight",)
 KeysAndValues = tuple[Tensor, Tensor]
 
 
-class SmolVla(nn.Module):
+class SmolVla(PolicyNetwork):
     """Normalized observations, token ids and noise in, normalized action chunks out.
 
     Inputs are a mapping by feature key: `observation.state` float32 (B, n), every camera float32
@@ -101,10 +102,8 @@ class SmolVla(nn.Module):
                 return f"model.vlm_with_expert.{stored}{name.removeprefix(part)}"
         return f"model.{name}"
 
-    def optimize_for_inference(self) -> SmolVla:
-        """Forget how to learn, in place, and return self; nothing is faster to fold here."""
-        self.eval().requires_grad_(False)
-        return self
+    def outline(self, config: SmolVlaConfig) -> SmolVla:
+        return SmolVla(self.config, self.vlm, self.marks, self.patch_rows)
 
     def draw_noise(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """Standard normal noise float32 (batch, C, max_action_dim), on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from armlet.files import Shape
+from armlet.policies.config.smolvla import VlmConfig
 from armlet.policies.config.strict_json import read_object
 from armlet.policies.errors import CheckpointError
 
@@ -82,3 +84,12 @@ class Words:
         """Ids of the token around and of the token within a picture, None if there are none."""
         edge, whole = (self._tokenizer.token_to_id(word) for word in (EDGE, WHOLE))
         return None if edge is None or whole is None else (edge, whole)
+
+
+@dataclass(frozen=True)
+class Language:
+    """What SmolVLA needs of its language model beside the weights."""
+
+    config: VlmConfig
+    words: Words
+    folder: Path

@@ -46,13 +46,12 @@ from armlet.policies.config.base import (
     ACTION,
     ENVIRONMENT,
     STATE,
-    ActConfig,
     PolicyConfig,
     camera_name,
 )
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
 from armlet.policies.errors import CheckpointError
-from armlet.policies.networks.act import Act
+from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.observation import Observation
 from armlet.policies.preprocess import Preprocessor
 
@@ -283,10 +282,9 @@ def witness_arrays(witness: GoldenSample, config: PolicyConfig) -> dict[str, NDA
     }
 
 
-def torch_witness(checkpoint: Checkpoint, network: Act) -> tuple[Observation, Floats]:
+def torch_witness(checkpoint: Checkpoint, network: PolicyNetwork) -> tuple[Observation, Floats]:
     """An observation such as training had, and the chunk (C, n) an unoptimized network gives."""
     config = checkpoint.config
-    assert isinstance(config, ActConfig)
     graph = PolicyGraph(config, checkpoint.preprocessor, network, None)
     witness = _observe(config, checkpoint.preprocessor, None, seed=0)
     with torch.inference_mode():
@@ -308,13 +306,12 @@ def _traced(
 ) -> tuple[bytes, list[GoldenSample]]:
     """The graph, and what torch, unoptimized, says to some observations."""
     config = checkpoint.config
-    if not isinstance(config, ActConfig):
+    if not checkpoint.family.exportable:
         raise ValueError(
             f"backend {backend}: expected an ACT policy, found {config.TITLE}; backend torch runs "
             "it, in float32 or bfloat16"
         )
     network = load_network(checkpoint)
-    assert isinstance(network, Act)
     joints = None if robot is None else robot.joints
     preprocessor = checkpoint.preprocessor
     witnesses = [_observe(config, preprocessor, joints, seed) for seed in range(trials)]
@@ -417,7 +414,7 @@ def _copy_documents(checkpoint: Checkpoint, folder: Path) -> None:
         save_file(statistics, str(folder / WEIGHTS))
     else:
         for name in (PREPROCESSOR, POSTPROCESSOR):
-            pipeline = read_pipeline(source, name, checkpoint.config.TYPE)
+            pipeline = read_pipeline(source, name, checkpoint.family)
             files += [source / f"{name}.json", pipeline.state_file]
     if checkpoint.contract is not None:
         files.append(source / contracts.FILE_NAME)

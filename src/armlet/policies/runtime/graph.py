@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from armlet.policies.config.base import ACTION, STATE, ActConfig, PolicyConfig
+from armlet.policies.config.base import ACTION, STATE, PolicyConfig
 from armlet.policies.errors import CheckpointError
-from armlet.policies.networks.act import Act
+from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.preprocess import Preprocessor
 
 from .backends import load_package
@@ -88,7 +88,11 @@ class PolicyGraph(nn.Module):
     """What is traced: one tensor for each of input_ports to the chunk."""
 
     def __init__(
-        self, config: ActConfig, preprocessor: Preprocessor, network: Act, joints: JointMap | None
+        self,
+        config: PolicyConfig,
+        preprocessor: Preprocessor,
+        network: PolicyNetwork,
+        joints: JointMap | None,
     ) -> None:
         super().__init__()
         self.names = tuple(port.name for port in input_ports(config))
@@ -106,9 +110,12 @@ class PolicyGraph(nn.Module):
 
 
 def trace(
-    config: ActConfig, preprocessor: Preprocessor, network: Act, joints: JointMap | None = None
+    config: PolicyConfig,
+    preprocessor: Preprocessor,
+    network: PolicyNetwork,
+    joints: JointMap | None = None,
 ) -> bytes:
-    """The ONNX model of a network that was folded (Act.fold_for_inference), weights inside.
+    """The ONNX model of a network that was folded (fold_for_inference), weights inside.
 
     Raises MissingPackage without onnx.
     """

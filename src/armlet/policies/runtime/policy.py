@@ -14,15 +14,13 @@ from armlet.contract import Camera, Contract, Preprocessing
 from armlet.policies.checkpoint import hub
 from armlet.policies.checkpoint.checkpoint import Checkpoint, Choices, load_network, read_checkpoint
 from armlet.policies.config.base import PolicyConfig, camera_name
-from armlet.policies.config.smolvla import RealTimeChunking
-from armlet.policies.errors import CheckpointError
+from armlet.policies.errors import CheckpointError, ObservationError
 from armlet.policies.execution.playback import ActionQueue, TemporalEnsembler
 from armlet.policies.execution.strategy import LeftOver
-from armlet.policies.networks.act import Act
-from armlet.policies.networks.rtc import Guidance
-from armlet.policies.networks.smolvla import TOKENS, SmolVla
-from armlet.policies.observation import Observation
+from armlet.policies.networks.base import PolicyNetwork
+from armlet.policies.observation import Observation, Window, latest
 from armlet.policies.preprocess import Preprocessor
+from armlet.policies.registry import Inference
 
 from .backends import BFLOAT16, FLOAT32, ONNXRUNTIME, OPENVINO, TORCH, check_backend
 from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_witness
@@ -34,7 +32,7 @@ class Policy:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        network: Act | SmolVla | Running,
+        network: PolicyNetwork | Running,
         device: torch.device | str,
         precision: str = FLOAT32,
         deviation: NDArray[np.float64] | None = None,
@@ -47,7 +45,11 @@ class Policy:
         if isinstance(network, Running):
             self._precision, self._deviation = network.precision, network.deviation
         self._preprocessor = checkpoint.preprocessor.to(device)
+        self._family = checkpoint.family
+        self._drawn = None if isinstance(network, Running) else self._family.noise(self.config)
         self._playback = _playback(checkpoint.config)
+        self._window: Window[Observation] = Window(checkpoint.config.n_obs_steps)
+        self._selected = 0
         # Noise is drawn on the CPU, so that one seed gives one episode on every device.
         self._noise = torch.Generator()
         self._noise.seed()
@@ -94,12 +96,12 @@ class Policy:
     @property
     def inpaints(self) -> bool:
         """Whether predict_chunk takes what is left of the plan; ACT's single pass cannot."""
-        return isinstance(self._network, SmolVla)
+        return self._family.inpaints and not isinstance(self._network, Running)
 
     @property
     def draws(self) -> bool:
         """Whether a chunk depends on noise, which reset's seed or predict_chunk's noise fixes."""
-        return isinstance(self._network, SmolVla)
+        return self._drawn is not None
 
     def reset(self, seed: int | None = None) -> None:
         """Forget earlier predictions: call at the start of every episode.
@@ -107,6 +109,7 @@ class Policy:
         seed: the noise of the episode becomes a function of it; ACT draws none.
         """
         self._playback.reset()
+        self._window.reset()
         if seed is not None:
             self._noise.manual_seed(seed)
 
@@ -118,14 +121,25 @@ class Policy:
     ) -> NDArray[np.float32]:
         """The whole action chunk float32 (C, n) in dataset units; row i is due i / fps later.
 
-        leftover is continued where the policy inpaints; noise float32 (C, max_action_dim) is what
-        SmolVLA's chunk flows from, drawn if not given, and none of ACT's. Leaves the episode's
-        state alone. Raises ObservationError for an observation unlike the training data's,
+        An observation must hold the n_obs_steps - 1 before it, see Observation. leftover is
+        continued where the policy inpaints; noise is what the chunk begins from, drawn if not
+        given, and none of ACT's: float32 (C, max_action_dim) for SmolVLA, for Diffusion Policy
+        (horizon, n), by DDPM so many times as it has steps. Leaves the episode's state alone.
+
+        Raises ObservationError for an observation unlike the training data's,
         FloatingPointError if the network gives non-finite actions, ValueError for a leftover where
         the policy does not inpaint and for noise of another shape.
         """
         if leftover is not None and not self.inpaints:
-            raise ValueError("leftover: only a flow policy can go on with a plan, ACT cannot")
+            raise ValueError(
+                f"leftover: only a flow policy can go on with a plan, {self.config.TITLE} cannot"
+            )
+        earlier = self.config.n_obs_steps - 1
+        if len(observation.earlier) != earlier:
+            raise ObservationError(
+                f"earlier observations: expected {earlier}, found {len(observation.earlier)}; give "
+                "the n_obs_steps of the policy (Window), at the start of an episode at_start"
+            )
         network = self._network
         if isinstance(network, Running):
             chunk = network.chunk(self._preprocessor, observation)
@@ -140,58 +154,60 @@ class Policy:
 
     def _run_torch(
         self,
-        network: Act | SmolVla,
+        network: PolicyNetwork,
         observation: Observation,
         leftover: LeftOver | None,
         noise: NDArray[np.float32] | None,
     ) -> NDArray[np.float32]:
         device = self._preprocessor.device
         with torch.inference_mode(), _arithmetic(device, self._precision):
-            normalized = self._infer(network, observation, leftover, noise)
+            given = self._given(observation, leftover, noise)
+            normalized = self._family.infer(network, given)
         with torch.inference_mode():
             actions = self._preprocessor.unnormalize_action(normalized.float())[0]
         return np.asarray(actions.cpu(), np.float32)
 
-    def _infer(
+    def _given(
         self,
-        network: Act | SmolVla,
         observation: Observation,
         leftover: LeftOver | None,
         noise: NDArray[np.float32] | None,
-    ) -> torch.Tensor:
-        """The normalized chunk (1, C, n) of either network."""
-        batch = self._preprocessor(observation)
-        language = self._checkpoint.language
-        if not isinstance(network, SmolVla) or language is None:
-            chunk: torch.Tensor = network(batch)
-            return chunk
+    ) -> Inference:
+        """All that the chunk of an observation is computed from."""
         device = self._preprocessor.device
-        batch[TOKENS] = language.words(observation.task).to(device)
-        start = network.draw_noise(1, self._noise)
-        if noise is not None:
-            start = _given_noise(noise, start.shape[1:])
-        flowed: torch.Tensor = network(batch, start.to(device), self._guidance(network, leftover))
-        return flowed
-
-    def _guidance(self, network: SmolVla, leftover: LeftOver | None) -> Guidance | None:
-        if leftover is None or not len(leftover.rows):
-            return None
-        config = network.config
-        rows = torch.from_numpy(np.require(leftover.rows, np.float32, ["C", "W"]))
-        planned = self._preprocessor.normalize_action(rows.to(self._preprocessor.device))
-        chunking = config.rtc_config or RealTimeChunking()
-        shape = (config.chunk_size, config.max_action_dim)
-        return Guidance(chunking, planned[: config.chunk_size], leftover.delay, shape)
+        if self.config.WINDOWED:
+            batch = self._preprocessor.window(observation)
+        else:
+            batch = self._preprocessor(observation)
+        drawn = None
+        if self._drawn is not None:
+            drawn = self._drawn.draw(self._noise)
+            drawn = (drawn if noise is None else self._drawn.given(noise)).to(device)
+        plan = None
+        if leftover is not None:
+            rows = torch.from_numpy(np.require(leftover.rows, np.float32, ["C", "W"]))
+            plan = self._preprocessor.normalize_action(rows.to(device))
+        return Inference(
+            batch=batch,
+            task=observation.task,
+            language=self._checkpoint.language,
+            noise=drawn,
+            plan=plan,
+            delay=0 if leftover is None else leftover.delay,
+        )
 
     def select_action(
         self, observation: Observation, noise: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """The action float32 (n,) for now, in dataset units; call once per period.
 
+        The observations of an episode's calls are its window: their `earlier` is filled in here.
         With a temporal_ensemble_coeff every call predicts and blends; otherwise n_action_steps
         actions of a chunk are played before the next prediction. noise as for predict_chunk, used
         when there is a prediction. Raises as predict_chunk does.
         """
+        self._selected += 1
+        observation = latest(self._window.add(observation, self._selected))
         if isinstance(self._playback, TemporalEnsembler):
             blended = self._playback.update(self.predict_chunk(observation, noise=noise))
             now: NDArray[np.float32] = blended[0]
@@ -240,15 +256,17 @@ def load_policy(
     if threads is not None:
         torch.set_num_threads(threads)
     network = load_network(checkpoint)
-    if precision == BFLOAT16 and isinstance(network, Act):
+    if precision == BFLOAT16 and checkpoint.family.exportable:
         return _load_rounded(checkpoint, network, device, optimize)
     if optimize:
         network.optimize_for_inference()
     return Policy(checkpoint, network, device, precision)
 
 
-def _load_rounded(checkpoint: Checkpoint, network: Act, device: str, optimize: bool) -> Policy:
-    """ACT in bfloat16, compared once with itself in float32."""
+def _load_rounded(
+    checkpoint: Checkpoint, network: PolicyNetwork, device: str, optimize: bool
+) -> Policy:
+    """A network of one pass in bfloat16, compared once with itself in float32."""
     observation, exact = torch_witness(checkpoint, network)
     if optimize:
         network.optimize_for_inference()
@@ -334,14 +352,6 @@ def _check_device(device: str) -> None:
         raise ValueError(
             f"device: expected one torch can use here (cpu always is), found {device!r}: {reason}"
         ) from error
-
-
-def _given_noise(noise: NDArray[np.float32], shape: torch.Size) -> torch.Tensor:
-    if noise.shape != tuple(shape) or noise.dtype != np.float32:
-        raise ValueError(
-            f"noise: expected float32 {tuple(shape)}, found {noise.dtype} {noise.shape}"
-        )
-    return torch.from_numpy(np.require(noise, requirements=["C", "W"]))[None]
 
 
 def _playback(config: PolicyConfig) -> ActionQueue | TemporalEnsembler:

@@ -1,0 +1,1 @@
+"""armlet's own kinds of policies, as the registry finds them."""
