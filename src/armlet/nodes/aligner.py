@@ -49,6 +49,7 @@ from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, r
 from .publishers import misfits, why_silent
 from .raw_streams import RawStream, Source, raw_stream, stream_settings
 from .reception import with_reception
+from .status_names import frames_of, status_name
 
 SETTINGS = (
     Setting("fps", 30, "frames per second of the grid", 1, 1000),
@@ -397,12 +398,11 @@ class AlignerNode(ArmletNode):
 
     def _frames_status(self, group: Group) -> DiagnosticStatus:
         ledger = group.aligner.ledger
-        what = "/".join(ledger.streams)
         waiting = max(group.aligner.waiting(self.now_ns()).values(), default=0)
         said = f"{ledger.frames} frames, {ledger.missed_frames} missed, {waiting} waiting"
         good = bool(ledger.frames) and not self._behind
         return diagnostic(
-            f"{self.label}: frames of {what}",
+            status_name(self.label, frames_of(ledger.streams)),
             DiagnosticStatus.OK if good else DiagnosticStatus.WARN,
             f"{said}; {self._backlog}. {TOO_SLOW}" if self._behind else said,
             {
@@ -463,7 +463,7 @@ class AlignerNode(ArmletNode):
             "usual_rate_hz": f"{health.usual_hz:.1f}",
             "topic": self.resolve_topic_name(source.topic),
         }
-        return diagnostic(f"{self.label}: {name}", level, "; ".join(said), values)
+        return diagnostic(status_name(self.label, name), level, "; ".join(said), values)
 
 
 def _fix(source: Source) -> str:

@@ -37,6 +37,7 @@ from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, instruction, to_time
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
+from .status_names import DATASET, READINESS, split, status_name
 from .worker import Worker
 
 SETTINGS = (
@@ -254,9 +255,7 @@ class Recorder(ArmletNode):
             if told[status.name].get("condition") in _STALE
         }
         self._counts = {
-            name.rpartition("aligner: ")[2]: {
-                what: int(count) for what, count in values.items() if _is_count(count)
-            }
+            split(name)[1]: {what: int(count) for what, count in values.items() if _is_count(count)}
             for name, values in told.items()
         }
 
@@ -431,7 +430,9 @@ class Recorder(ArmletNode):
         refusal = self._refused = self._refusal()
         level = DiagnosticStatus.ERROR if refusal else DiagnosticStatus.OK
         said = refusal or "can record"
-        message = DiagnosticArray(status=[diagnostic(f"{self.label}: readiness", level, said, {})])
+        message = DiagnosticArray(
+            status=[diagnostic(status_name(self.label, READINESS), level, said, {})]
+        )
         message.header.stamp = to_time(self.now_ns())
         self._readiness.publish(message)
 
@@ -458,7 +459,7 @@ class Recorder(ArmletNode):
                 **_room(writer),
             }
         level, said = self._level(refusal)
-        return diagnostic(f"{self.label}: dataset", level, said, values | self._streams)
+        return diagnostic(status_name(self.label, DATASET), level, said, values | self._streams)
 
     def _level(self, refusal: str) -> tuple[bytes, str]:
         recorder = self._recorder
