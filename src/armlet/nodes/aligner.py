@@ -52,17 +52,27 @@ from .reception import with_reception
 from .status_names import frames_of, status_name
 
 SETTINGS = (
-    Setting("fps", 30, "frames per second of the grid", 1, 1000),
-    Setting("max_wait_s", 0.3, "a frame waits this long for samples that fit better", 0.0, 5.0),
+    Setting("fps", 30, "Rate of the frames (Hz).", 1, 1000),
+    Setting(
+        "max_wait_s",
+        0.3,
+        "How long a complete frame waits for samples closer to its time (s).",
+        0.0,
+        5.0,
+    ),
     Setting(
         "give_up_s",
         GIVE_UP_S,
-        "a frame that lacks a stream waits this long for late messages",
+        "How long an incomplete frame waits for late messages before it is dropped (s).",
         0.0,
         60.0,
     ),
-    Setting("joints", list(SO101_JOINTS), "joints of state and action, in dataset order"),
-    Setting("streams", [STATE, ACTION], "streams: state, action, and a name for each camera"),
+    Setting(
+        "joints", list(SO101_JOINTS), "Joints of state and action, in the order of the dataset."
+    ),
+    Setting(
+        "streams", [STATE, ACTION], "Streams to align: state, action, and one name for each camera."
+    ),
 )
 
 # Frames go out as their last sample comes; this is for those whose last sample does not come.

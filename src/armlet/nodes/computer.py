@@ -27,8 +27,8 @@ SETTINGS = (
     Setting(
         "grace_s",
         15.0,
-        "starting a graph takes all processors, for a while, on any computer: nothing is said "
-        "for so long",
+        "Report nothing for this long after the start (s): starting a graph keeps any "
+        "computer busy.",
         0.0,
         600.0,
     ),
