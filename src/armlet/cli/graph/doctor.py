@@ -32,17 +32,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "doctor",
         help="check computer, ports, servos, cameras and ROS",
-        description="Check computer, serial ports, servos, cameras and ROS environment: a line "
-        "each, and for what is not fine a fix to type. Reads only.",
+        description="Check computer, serial ports, servos, cameras and the ROS environment. Prints "
+        "one line for each check and, where something is wrong, the command that fixes "
+        "it. Only reads.",
         epilog="Exit status: 0 no error, 1 an error (with --strict: or a warning), 2 wrong "
         "arguments.",
     )
-    parser.add_argument("--port", metavar="PATH", help="serial port of the arm (default: all)")
     parser.add_argument(
-        "--among", action="append", metavar="GLOB", help="serial ports that match, emulated too"
+        "--port", metavar="PATH", help="serial port of the arm (default: all ports)"
     )
-    parser.add_argument("--ids", default="1-6", help="servos to expect (default %(default)s)")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="the arm's calibration")
+    parser.add_argument(
+        "--among",
+        action="append",
+        metavar="GLOB",
+        help="only serial ports that match; finds emulated ports too",
+    )
+    parser.add_argument("--ids", default="1-6", help="servo ids to expect (default %(default)s)")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="calibration file of the arm"
+    )
     parser.add_argument(
         "--camera",
         action="append",
@@ -53,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="where datasets go (default: here)"
     )
-    parser.add_argument("--strict", action="store_true", help="exit status 1 for warnings, too")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 for warnings too")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
