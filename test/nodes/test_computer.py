@@ -18,9 +18,10 @@ from armlet.bringup import NodeSpec
 from armlet.client.graph import DemoError
 from armlet.demo import demo
 from armlet.load import Times, Watcher
-from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause, status_name
+from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause
 from armlet.nodes.messages import diagnostic
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS, make_executor
+from armlet.nodes.status_names import COMPUTER, status_name
 
 SENTENCE = (
     "this computer does not keep up: servo_bus at 38 of 100 Hz; aligner at 12 of 30 Hz; "
@@ -76,7 +77,7 @@ class Announcer:
 
     def _publish(self):
         warn = DiagnosticStatus.WARN
-        self._publisher.publish(diagnostic(status_name("computer"), warn, SENTENCE, {}))
+        self._publisher.publish(diagnostic(status_name("computer", COMPUTER), warn, SENTENCE, {}))
 
 
 def cycles(bus_level):

@@ -15,8 +15,8 @@ from node_processes import flowing_graph
 from test_computer import other
 
 from armlet.datasets import Dataset
-from armlet.nodes.computer import status_name
 from armlet.nodes.messages import diagnostic
+from armlet.nodes.status_names import COMPUTER, status_name
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
@@ -41,7 +41,7 @@ def test_a_computer_that_does_not_keep_up_is_shown_first():
     with other("announcer") as node, TerminalSession("session", columns=120, rows=30) as session:
         publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         said = "this computer does not keep up: servo_bus at 38 of 100 Hz; load 13 on 2 cores"
-        status = diagnostic(status_name("computer"), DiagnosticStatus.WARN, said, {})
+        status = diagnostic(status_name("computer", COMPUTER), DiagnosticStatus.WARN, said, {})
         node.create_timer(0.2, lambda: publisher.publish(DiagnosticArray(status=[status])))
         session.wait_for(r"^computer +this computer does not keep up: servo_bus at 38", regex=True)
         assert sum("does not keep up" in line for line in session.screen()) == 1

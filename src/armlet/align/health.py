@@ -22,12 +22,24 @@ STALL_S = 0.5
 class Condition(enum.StrEnum):
     """How a stream does. SILENT: nothing has come yet, and it is early; NEVER_SEEN: it is not."""
 
-    SILENT = "waiting for its first message"
+    SILENT = "silent"
     FLOWING = "flowing"
-    SLOW = "slower than usual"
+    SLOW = "slow"
     STALLED = "stalled"
     FROZEN = "frozen"
-    NEVER_SEEN = "never seen"
+    NEVER_SEEN = "never_seen"
+
+    @property
+    def text(self) -> str:
+        """For people; the value is for programs."""
+        return _TEXTS.get(self, self.value)
+
+
+_TEXTS = {
+    Condition.SILENT: "waiting for its first message",
+    Condition.SLOW: "slower than usual",
+    Condition.NEVER_SEEN: "never seen",
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,12 @@ class Health:
 
     def __str__(self) -> str:
         if self.condition is Condition.SLOW:
-            return f"{self.condition}: {self.rate_hz:.1f} Hz, usually {self.usual_hz:.1f} Hz"
+            return f"{self.condition.text}: {self.rate_hz:.1f} Hz, usually {self.usual_hz:.1f} Hz"
         if self.condition in (Condition.STALLED, Condition.NEVER_SEEN):
-            return f"{self.condition} for {self.silent_s:.1f} s"
+            return f"{self.condition.text} for {self.silent_s:.1f} s"
         if self.condition is Condition.FROZEN:
-            return f"{self.condition}: the same picture again and again"
-        return str(self.condition)
+            return f"{self.condition.text}: the same picture again and again"
+        return self.condition.text
 
 
 class Watch:

@@ -18,9 +18,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from armlet.nodes.computer import status_name as computer_status_name
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, SPIN_S, STATE_QOS, make_executor
+from armlet.nodes.status_names import COMPUTER, DATASET, split, status_name
 from armlet.nodes.teardown import destroy
 
 _LEVELS = {
@@ -46,8 +46,6 @@ _PATIENCE_S = 5.0
 _ANSWER_S = 60.0
 _STOP_TRY_S = 0.5
 _LOOK_S = 0.05
-# Of the status that says whether the computer keeps up; it is shown before others.
-_COMPUTER = computer_status_name("")
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,11 @@ class Line:
     subject: str
     said: str
     level: str
+
+
+def _is_computer(line: Line) -> bool:
+    """Whether it says that the computer keeps up; it is shown before others."""
+    return split(line.subject)[1] == COMPUTER
 
 
 @dataclass(frozen=True)
@@ -162,9 +165,7 @@ class RecordGraph:
                 self._view,
                 recorder_silent_s=_silent_s(self._recorder_s, now_s),
                 arm_silent_s=_silent_s(self._arm_s, now_s),
-                computer=next(
-                    (s for s, _ in self._statuses.values() if s.subject.endswith(_COMPUTER)), None
-                ),
+                computer=next((s for s, _ in self._statuses.values() if _is_computer(s)), None),
                 troubles=tuple(self._troubles()),
                 answers=self._view.answers[-4:],
             )
@@ -181,7 +182,7 @@ class RecordGraph:
             if silent_s > DIAGNOSTICS_SILENCE_S:
                 said = f"silent for {silent_s:.0f} s; it said last: {line.said}"
                 lines.append(Line(line.subject, said, "bad"))
-            elif line.level != "good" and not line.subject.endswith(_COMPUTER):
+            elif line.level != "good" and not _is_computer(line):
                 lines.append(line)
         return lines
 
@@ -230,10 +231,11 @@ class RecordGraph:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = self._node.get_namespace().strip("/")
+        dataset = status_name(f"{own}/recorder".lstrip("/"), DATASET)
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             for status in message.status:
-                if status.name.startswith(own) and not status.name.endswith("recorder: dataset"):
+                if status.name.startswith(own) and status.name != dataset:
                     level = _LEVELS.get(status.level, "bad")
                     line = Line(status.name, status.message, level)
                     self._statuses[status.name] = line, stamp_ns

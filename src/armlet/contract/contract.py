@@ -180,7 +180,7 @@ def load(path: Path) -> Contract:
 def _parse(text: str) -> tuple[Contract, str | None]:
     """Contract and signature, which matches it or is None."""
     if len(text) > _LARGEST:
-        raise ContractError(f"not a contract document: {len(text):,} characters")
+        raise ContractError(f"not a contract: {len(text):,} characters")
     try:
         document = parse_json(text)
         if not isinstance(document, dict):
@@ -199,7 +199,7 @@ def _parse(text: str) -> tuple[Contract, str | None]:
                 f"{contract.version}; record or train again"
             )
     except FileError as error:
-        raise ContractError(f"not a contract document: {error}") from error
+        raise ContractError(f"not a contract: {error}") from error
     signed = contract.signature()
     if signature is not None and signature != signed:
         raise ContractError(

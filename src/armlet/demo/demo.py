@@ -14,6 +14,7 @@ import numpy as np
 
 from armlet.bringup import LOCKSTEP_SOCKET, graph
 from armlet.client.graph import DemoError, Director
+from armlet.nodes.status_names import split
 from armlet.robots import SO101_JOINTS
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
@@ -130,7 +131,7 @@ def wait_until_live(director: Director, needed: str) -> None:
     director.wait_for("aligned frames", lambda: seen.count("observation/state") > 5, 60.0)
     director.wait_for("commands", lambda: seen.count("applied_joint_commands") > 5, 30.0)
     director.wait_for(
-        f"diagnostics of {needed}", lambda: any(needed in n for n in seen.status()), 60
+        f"diagnostics of {needed}", lambda: needed in (split(name)[0] for name in seen.status()), 60
     )
 
 

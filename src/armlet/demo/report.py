@@ -9,11 +9,14 @@ import numpy as np
 
 from armlet.client.measurements import Measurements
 from armlet.datasets import Dataset
+from armlet.nodes.status_names import BUS, frames_of, status_name
 from armlet.robots import SO101_JOINTS
 
 from .demo import DemoPlan, Reach
 
 _SHOWN = 5
+# What the sim graph aligns for the policy.
+_FRAMES = frames_of(("state", "front", "wrist"))
 
 
 def report_text(plan: DemoPlan, picture: Path, seen: Measurements, reaches: list[Reach]) -> str:
@@ -22,8 +25,8 @@ def report_text(plan: DemoPlan, picture: Path, seen: Measurements, reaches: list
     errors = 1000 * np.array([reach.error_m for reach in reaches])
     blind = 1000 * np.array([reach.baseline_m for reach in reaches])
     dataset, evaluation = Dataset(plan.dataset), Dataset(plan.evaluation)
-    frames = seen.status().get("aligner: frames of state/front/wrist", {})
-    bus = seen.status().get("servo_bus: bus", {})
+    frames = seen.status().get(status_name("aligner", _FRAMES), {})
+    bus = seen.status().get(status_name("servo_bus", BUS), {})
     lines = [
         "",
         f"joint_states {seen.rate_hz('joint_states'):.1f} Hz, "

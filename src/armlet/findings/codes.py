@@ -971,6 +971,30 @@ class Code(StrEnum):
         "The video has a varying rate.",
         "Encode it again at a constant rate.",
     )
+    DATASET_APPEND_UNITS = (
+        "dataset.append-units",
+        "The values of the dataset cannot be in the units that shall be recorded.",
+        "`joint_units` differs from the dataset's.",
+        "Set `joint_units` as the dataset was recorded.",
+    )
+    DATASET_APPEND_ROBOT = (
+        "dataset.append-robot",
+        "The dataset is of another robot type.",
+        "`robot_type` differs.",
+        "Record as the dataset was recorded, or into a new one.",
+    )
+    DATASET_APPEND_FEATURE = (
+        "dataset.append-feature",
+        "A column or a camera differs from the dataset's.",
+        "Cameras, joints or streams are configured otherwise.",
+        "Configure them as in the dataset, or record into a new one.",
+    )
+    DATASET_APPEND_CODEC = (
+        "dataset.append-codec",
+        "The video codec differs from the dataset's.",
+        "`codec` was changed.",
+        "Choose the codec of the dataset.",
+    )
     DATASET_VIDEO_OTHER = (
         "dataset.video-other",
         "A video's brightness is not that of its statistics.",

@@ -49,19 +49,30 @@ from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, r
 from .publishers import misfits, why_silent
 from .raw_streams import RawStream, Source, raw_stream, stream_settings
 from .reception import with_reception
+from .status_names import frames_of, status_name
 
 SETTINGS = (
-    Setting("fps", 30, "frames per second of the grid", 1, 1000),
-    Setting("max_wait_s", 0.3, "a frame waits this long for samples that fit better", 0.0, 5.0),
+    Setting("fps", 30, "Rate of the frames (Hz).", 1, 1000),
+    Setting(
+        "max_wait_s",
+        0.3,
+        "How long a complete frame waits for samples closer to its time (s).",
+        0.0,
+        5.0,
+    ),
     Setting(
         "give_up_s",
         GIVE_UP_S,
-        "a frame that lacks a stream waits this long for late messages",
+        "How long an incomplete frame waits for late messages before it is dropped (s).",
         0.0,
         60.0,
     ),
-    Setting("joints", list(SO101_JOINTS), "joints of state and action, in dataset order"),
-    Setting("streams", [STATE, ACTION], "streams: state, action, and a name for each camera"),
+    Setting(
+        "joints", list(SO101_JOINTS), "Joints of state and action, in the order of the dataset."
+    ),
+    Setting(
+        "streams", [STATE, ACTION], "Streams to align: state, action, and one name for each camera."
+    ),
 )
 
 # Frames go out as their last sample comes; this is for those whose last sample does not come.
@@ -397,12 +408,11 @@ class AlignerNode(ArmletNode):
 
     def _frames_status(self, group: Group) -> DiagnosticStatus:
         ledger = group.aligner.ledger
-        what = "/".join(ledger.streams)
         waiting = max(group.aligner.waiting(self.now_ns()).values(), default=0)
         said = f"{ledger.frames} frames, {ledger.missed_frames} missed, {waiting} waiting"
         good = bool(ledger.frames) and not self._behind
         return diagnostic(
-            f"{self.label}: frames of {what}",
+            status_name(self.label, frames_of(ledger.streams)),
             DiagnosticStatus.OK if good else DiagnosticStatus.WARN,
             f"{said}; {self._backlog}. {TOO_SLOW}" if self._behind else said,
             {
@@ -463,7 +473,7 @@ class AlignerNode(ArmletNode):
             "usual_rate_hz": f"{health.usual_hz:.1f}",
             "topic": self.resolve_topic_name(source.topic),
         }
-        return diagnostic(f"{self.label}: {name}", level, "; ".join(said), values)
+        return diagnostic(status_name(self.label, name), level, "; ".join(said), values)
 
 
 def _fix(source: Source) -> str:

@@ -39,19 +39,38 @@ SETTINGS = (
     Setting(
         "source",
         "",
-        "device (/dev/v4l/by-id/..., /dev/video0), video file (file:clip.mp4, with ?loop, ?fast) "
-        "or pattern",
+        "Device (/dev/v4l/by-id/..., /dev/video0), video file (file:clip.mp4, with "
+        "?loop, ?fast) or pattern.",
     ),
-    Setting("width", 640, "picture width, pixels", 1, 8192),
-    Setting("height", 480, "picture height, pixels", 1, 8192),
-    Setting("fps", 30.0, "pictures per second", 1.0, 240.0),
-    Setting("fourcc", "MJPG", "pixel format of a device; MJPG is passed on as it comes"),
-    Setting("frame_id", "camera_optical_frame", "optical frame of the pictures (REP-103)"),
-    Setting("jpeg_quality", 90, "quality where this node must encode JPEG itself", 1, 100),
-    Setting("camera_info_file", "", "calibration YAML of ROS's camera_calibration; empty: none"),
-    Setting("frozen_s", 2.0, "a device's identical pictures this long are an error; 0: never"),
-    Setting("reopen_frozen", True, "open a frozen device again"),
-    Setting("slow_share", 0.9, "below this share of fps the rate is a warning", 0.0, 1.0),
+    Setting("width", 640, "Image width (pixels).", 1, 8192),
+    Setting("height", 480, "Image height (pixels).", 1, 8192),
+    Setting("fps", 30.0, "Frame rate requested from the camera (Hz).", 1.0, 240.0),
+    Setting(
+        "fourcc",
+        "MJPG",
+        "Pixel format requested from the device. MJPG frames are published without decoding.",
+    ),
+    Setting("frame_id", "camera_optical_frame", "Optical frame of the images (REP-103)."),
+    Setting(
+        "jpeg_quality",
+        90,
+        "JPEG quality where this node encodes: pattern, video files and raw formats.",
+        1,
+        100,
+    ),
+    Setting(
+        "camera_info_file",
+        "",
+        "Calibration YAML of ROS's camera_calibration. Empty: publish no camera_info.",
+    ),
+    Setting(
+        "frozen_s",
+        2.0,
+        "Report an error when the device has sent the same image for this long (s). 0 "
+        "disables the check.",
+    ),
+    Setting("reopen_frozen", True, "Open a device again when it is frozen."),
+    Setting("slow_share", 0.9, "Warn when the frame rate is below this share of fps.", 0.0, 1.0),
     *CONTROL_SETTINGS,
 )
 

@@ -13,17 +13,30 @@ from .messages import diagnostic
 from .node import ArmletNode, Setting
 
 _UNITS = {
-    "exposure": "exposure time, 0.1 ms",
-    "gain": "gain, the camera's units",
-    "white_balance_k": "white balance, kelvin",
-    "focus": "focus, the camera's units",
-    "power_line_hz": "mains frequency against flicker: 50, 60, 0 (off)",
+    "exposure": "Exposure time (0.1 ms)",
+    "gain": "Gain (the camera's units)",
+    "white_balance_k": "White balance (K)",
+    "focus": "Focus (the camera's units)",
+    "power_line_hz": "Mains frequency for flicker reduction: 50, 60 or 0 (off)",
 }
 
 SETTINGS = (
-    *(Setting(name, AS_IS, f"{_UNITS[name]}; auto; or as_is", dynamic=True) for name in NAMES),
-    Setting("lock_auto", False, "let what is automatic settle, then hold it where it is"),
-    Setting("settle_s", 2.0, "how long it may settle", 0.1, 60.0),
+    *(
+        Setting(name, AS_IS, f"{_UNITS[name]}, auto, or as_is to leave it unchanged.", dynamic=True)
+        for name in NAMES
+    ),
+    Setting(
+        "lock_auto",
+        False,
+        "Let automatic controls settle, then fix them at the values they have reached.",
+    ),
+    Setting(
+        "settle_s",
+        2.0,
+        "How long automatic controls may settle before they are fixed (s).",
+        0.1,
+        60.0,
+    ),
 )
 
 # Asking for values is traffic on the camera's USB cable.

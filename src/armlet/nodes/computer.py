@@ -17,6 +17,7 @@ from armlet.load import Rate, Watcher, nodes_beside
 
 from .messages import diagnostic
 from .node import LATCHED_QOS, STATE_QOS, ArmletNode, Setting, run
+from .status_names import COMPUTER, split, status_name
 
 LOOK_S = 1.0
 # Of the node that says it: one that is silent for longer knows nothing of now.
@@ -26,19 +27,14 @@ SETTINGS = (
     Setting(
         "grace_s",
         15.0,
-        "starting a graph takes all processors, for a while, on any computer: nothing is said "
-        "for so long",
+        "Report nothing for this long after the start (s): starting a graph keeps any "
+        "computer busy.",
         0.0,
         600.0,
     ),
 )
 
 _QUIET = "this computer keeps up"
-
-
-def status_name(label: str) -> str:
-    """Of the status on /diagnostics; its end is the same in every graph."""
-    return f"{label}: load of this computer"
 
 
 class Computer(ArmletNode):
@@ -88,7 +84,7 @@ class Computer(ArmletNode):
     def _message(self) -> DiagnosticStatus:
         trouble = self._watcher.trouble
         level = DiagnosticStatus.WARN if trouble else DiagnosticStatus.OK
-        return diagnostic(status_name(self.label), level, trouble or _QUIET, {})
+        return diagnostic(status_name(self.label, COMPUTER), level, trouble or _QUIET, {})
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         return [self._message()]
@@ -104,7 +100,7 @@ def _rates(message: DiagnosticArray) -> Iterator[tuple[str, Rate]]:
             except ValueError:
                 continue
             if math.isfinite(rate.is_hz) and math.isfinite(rate.wanted_hz) and rate.wanted_hz > 0:
-                yield status.name.partition(": ")[0], rate
+                yield split(status.name)[0], rate
 
 
 class ComputerCause:

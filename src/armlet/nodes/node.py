@@ -94,9 +94,11 @@ class Setting:
         return descriptor
 
 
-AUTOSTART = Setting("autostart", True, "configure and activate by itself at start")
+AUTOSTART = Setting(
+    "autostart", True, "Configure and activate at start, without a lifecycle manager."
+)
 LOCKSTEP = Setting(
-    "lockstep", "", "socket of the bench that moves simulated time in lockstep with this node"
+    "lockstep", "", "Socket of the bench that advances simulated time in lockstep with this node."
 )
 SPIN_S = 0.1
 STARTING_LOOK_S = 0.01

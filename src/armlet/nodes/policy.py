@@ -65,56 +65,118 @@ SETTINGS = (
     Setting(
         "checkpoint",
         "",
-        "directory of a LeRobot checkpoint (ACT, Diffusion Policy, SmolVLA), or hub:OWNER/NAME@REV",
+        "Directory of a LeRobot checkpoint (ACT, Diffusion, SmolVLA), or hub:OWNER/NAME@REV.",
     ),
-    Setting("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
-    Setting("embodiment", "", "whose statistics to take, where they are stored by robot"),
-    Setting("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
-    Setting("lerobot_version", "", "the LeRobot it was trained with, where its files do not say"),
-    Setting("transformers_version", "", "the transformers a SmolVLA was trained with, likewise"),
+    Setting(
+        "vlm", "", "Directory of SmolVLA's language model, if the checkpoint does not contain it."
+    ),
+    Setting(
+        "embodiment", "", "Robot whose statistics to use, if the checkpoint has those of several."
+    ),
+    Setting("without", "", "Cameras a SmolVLA policy was trained without, comma separated."),
+    Setting(
+        "lerobot_version",
+        "",
+        "LeRobot version of the training, if the checkpoint does not state it.",
+    ),
+    Setting(
+        "transformers_version",
+        "",
+        "transformers version of a SmolVLA training, if the checkpoint does not state it.",
+    ),
     Setting(
         "denoising",
         "",
-        "run a Diffusion Policy by another scheduler than its file states (DDIM:10): other actions",
+        "Scheduler and steps in place of the checkpoint's (DDIM:10); its actions differ then.",
     ),
     Setting(
         "calibration_file",
         "",
-        "LeRobot calibration JSON of the arm that is driven; of two: left_=FILE,right_=FILE",
+        "LeRobot calibration JSON of the arm to drive. Two arms: left_=FILE,right_=FILE.",
     ),
     Setting(
-        "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
+        "calibration_tolerance_deg",
+        0.0,
+        "Accept a calibration by which joints moved up to this much since the recording (degrees).",
+        0.0,
+        10.0,
     ),
-    Setting("joint_units", "", "units the policy was trained in, where it does not say"),
-    Setting("device", "cpu", "torch device of inference"),
-    Setting("backend", "torch", "what runs the network: torch, onnxruntime, openvino"),
-    Setting("precision", "float32", "what it computes in: float32, bfloat16"),
-    Setting("threads", 0, "CPU threads of inference; 0: torch's default", 0, 256),
-    Setting("running", True, "drive from the start; ~/set_running changes it"),
-    Setting("task", "", "instruction, for policies that read one; ~/task sets it", read_only=False),
+    Setting(
+        "joint_units",
+        "",
+        "Units the policy was trained in, if the checkpoint does not state them: "
+        "degrees or range_m100_100.",
+    ),
+    Setting("device", "cpu", "torch device for inference."),
+    Setting("backend", "torch", "Runtime of the network: torch, onnxruntime or openvino."),
+    Setting("precision", "float32", "Floating-point type of the network: float32 or bfloat16."),
+    Setting("threads", 0, "CPU threads for inference. 0: torch's default.", 0, 256),
+    Setting("running", True, "Drive the arm from the start. ~/set_running switches it."),
+    Setting(
+        "task", "", "Instruction, for policies that read one. ~/task changes it.", read_only=False
+    ),
     Setting(
         "strategy",
         "auto",
-        "how chunks become a plan: latest_only, n_action_steps, temporal_ensembling, "
-        "weighted_blend, rtc; auto: as the checkpoint suggests",
+        "How action chunks are combined: latest_only, n_action_steps, "
+        "temporal_ensembling, weighted_blend or rtc. auto: as the checkpoint suggests.",
     ),
-    Setting("replan_interval_s", 0.1, "least time from one chunk's frame to the next", 0.0, 10.0),
-    Setting("replan_horizon_s", 0.0, "replan when less than this is left; 0: any time", 0.0, 60.0),
-    Setting("replan_share", 1.0, "replan when less than this share of a chunk is left", 0.0, 1.0),
-    Setting("n_action_steps", 0, "of n_action_steps; 0: as the checkpoint says", 0, 10_000),
-    Setting("new_weight", 0.7, "share of the new chunk in weighted_blend", 0.0, 1.0),
-    Setting("seed", -1, "of the policy's noise, set again in each episode; -1: any", -1, 2**31 - 1),
-    Setting("max_observation_age_s", 0.3, "older observations are never fed", 0.01, 10.0),
-    Setting("stop_on_drift", False, "pause when what is seen or done is far from training"),
+    Setting(
+        "replan_interval_s",
+        0.1,
+        "Shortest time between the observations of two inferences (s).",
+        0.0,
+        10.0,
+    ),
+    Setting(
+        "replan_horizon_s",
+        0.0,
+        "Run inference only when less than this is left of the plan (s). 0: at any time.",
+        0.0,
+        60.0,
+    ),
+    Setting(
+        "replan_share",
+        1.0,
+        "Run inference only when less than this share of a chunk is left.",
+        0.0,
+        1.0,
+    ),
+    Setting(
+        "n_action_steps",
+        0,
+        "Actions executed of each chunk by the strategy n_action_steps. 0: as the "
+        "checkpoint states.",
+        0,
+        10_000,
+    ),
+    Setting("new_weight", 0.7, "Weight of the newer chunk in weighted_blend.", 0.0, 1.0),
+    Setting(
+        "seed",
+        -1,
+        "Seed of the policy's noise, set again at the start of each episode. -1: random.",
+        -1,
+        2**31 - 1,
+    ),
+    Setting(
+        "max_observation_age_s", 0.3, "Do not use observations older than this (s).", 0.01, 10.0
+    ),
+    Setting(
+        "stop_on_drift", False, "Pause when observations or actions are far from the training data."
+    ),
     Setting(
         "inference_latency_s",
         "measured",
-        "what inference takes of simulated time: measured, or seconds, so that runs are repeated",
+        "Simulated time an inference takes: measured, or a number of seconds for repeatable runs.",
     ),
     Setting(
-        "inference_limit_s", 0.0, "inference is hung after this; 0: the chunk's length", 0.0, 600.0
+        "inference_limit_s",
+        0.0,
+        "Consider inference hung after this long (s). 0: the duration of a chunk.",
+        0.0,
+        600.0,
     ),
-    Setting("requires_recorder", False, "hold the arm while the recorder cannot record"),
+    Setting("requires_recorder", False, "Hold the arm while the recorder cannot record."),
 )
 
 # What a frame made of others' messages may raise; it costs that frame, and not the node.

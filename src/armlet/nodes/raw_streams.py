@@ -89,19 +89,39 @@ class RawStream:
 def stream_settings(name: str) -> tuple[Setting, ...]:
     """The parameters of one stream."""
     return (
-        Setting(f"{name}.topic", "", f"topic of stream {name}"),
-        Setting(f"{name}.topics", NONE, "instead of topic: one for each arm, for joint_state"),
+        Setting(f"{name}.topic", "", f"Topic of stream {name}."),
+        Setting(
+            f"{name}.topics", NONE, "Instead of topic, for joint_state: one topic for each arm."
+        ),
         Setting(
             f"{name}.prefixes",
             NONE,
-            "what each of the topics' joints is prefixed with in joints; none: its namespace and _",
+            "Prefix of each topic's joint names in joints. Empty: the topic's namespace and _.",
         ),
-        Setting(f"{name}.type", "", "joint_state, compressed or raw"),
-        Setting(f"{name}.policy", "", "linear, nearest or previous; there is no default"),
-        Setting(f"{name}.tolerance_s", 0.0, "furthest a sample may lie from the frame's time"),
-        Setting(f"{name}.reorder_s", 0.0, "messages may come so much out of order; it adds delay"),
-        Setting(f"{name}.frozen_s", 1.0, "pictures that repeat for so long are none; 0: they are"),
-        Setting(f"{name}.reliable", True, "false for a publisher that is best effort"),
+        Setting(f"{name}.type", "", "Type of the messages: joint_state, compressed or raw."),
+        Setting(
+            f"{name}.policy",
+            "",
+            "Sampling at a frame's time: linear, nearest or previous. Has no default.",
+        ),
+        Setting(
+            f"{name}.tolerance_s", 0.0, "Largest distance of a sample from the frame's time (s)."
+        ),
+        Setting(
+            f"{name}.reorder_s",
+            0.0,
+            "Accept messages out of order by up to this (s). Adds as much delay.",
+        ),
+        Setting(
+            f"{name}.frozen_s",
+            1.0,
+            "Drop images that have been byte-identical for this long (s). 0 disables the check.",
+        ),
+        Setting(
+            f"{name}.reliable",
+            True,
+            "Subscribe reliably. Set to false for a publisher that is best effort.",
+        ),
     )
 
 

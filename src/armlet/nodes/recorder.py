@@ -37,50 +37,75 @@ from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, instruction, to_time
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
+from .status_names import DATASET, READINESS, split, status_name
 from .worker import Worker
 
 SETTINGS = (
-    Setting("root", "", "directory of the dataset; created, or continued if it fits"),
-    Setting("task", "", "what the episodes show, in words", read_only=False),
-    Setting("robot_type", "so101_follower", "LeRobot's name of the robot"),
+    Setting(
+        "root", "", "Directory of the dataset. Created if missing; continued if the setup fits."
+    ),
+    Setting("task", "", "What the episodes show, in words.", read_only=False),
+    Setting("robot_type", "so101_follower", "LeRobot's name of the robot."),
     Setting(
         "calibration_file",
         "",
-        "LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
+        "LeRobot calibration JSON of the follower. Two arms: left_=FILE,right_=FILE.",
     ),
     Setting(
-        "calibration_tolerance_deg", 0.0, "accept a calibration that moved by this much", 0.0, 10.0
+        "calibration_tolerance_deg",
+        0.0,
+        "Continue a dataset although joints moved up to this much by calibration (degrees).",
+        0.0,
+        10.0,
     ),
-    Setting("joint_units", "degrees", "units of the dataset: degrees or range_m100_100"),
-    Setting("codec", "h264", "video codec: h264, hevc or libsvtav1"),
+    Setting("joint_units", "degrees", "Units of the dataset: degrees or range_m100_100."),
+    Setting("codec", "h264", "Video codec: h264, hevc or libsvtav1."),
     Setting(
         "on_gap",
         "refuse",
-        "an episode with a missing frame is: refused, or split at it",
+        "What to do with an episode when a frame is missing: refuse it, or split it there.",
         formerly="on_hole",
     ),
     Setting(
         "max_gaps",
         5,
-        "a recording that is split ends at its next gap; 0: at none",
+        "End a recording at the next gap after it was split this often. 0: no limit.",
         0,
         10_000,
         formerly="max_holes",
     ),
-    Setting("min_episode_s", 1.0, "nothing shorter than this is saved", 0.0, 60.0),
-    Setting("max_frame_age_s", 0.5, "start is refused when the newest frame is older", 0.05, 5.0),
-    Setting("max_silence_s", 6.0, "no frame for this long is a gap", 0.2, 60.0),
-    Setting("episode_s", 0.0, "an episode ends by itself after this long; 0: never", 0.0, 3600.0),
+    Setting("min_episode_s", 1.0, "Do not save episodes shorter than this (s).", 0.0, 60.0),
+    Setting(
+        "max_frame_age_s",
+        0.5,
+        "Refuse to start a recording when the newest frame is older than this (s).",
+        0.05,
+        5.0,
+    ),
+    Setting("max_silence_s", 6.0, "Treat this long without frames as a gap (s).", 0.2, 60.0),
+    Setting(
+        "episode_s", 0.0, "End an episode by itself after this long (s). 0: never.", 0.0, 3600.0
+    ),
     Setting(
         "episodes",
         0,
-        "no more than this many in the dataset, parts of split ones not counted; 0: any number",
+        "Stop at this many episodes in the dataset. Parts of split ones do not count. 0: no limit.",
         0,
         1_000_000,
     ),
-    Setting("dataset_version", "v3.0", "of a new dataset: v3.0, or v2.1 for LeRobot before 0.4"),
-    Setting("unfinished", "recover", "what a killed recorder left: recover or remove"),
-    Setting("adopt", False, "continue a dataset of LeRobot's own, whose units you vouch for"),
+    Setting(
+        "dataset_version", "v3.0", "Format of a new dataset: v3.0, or v2.1 for LeRobot before 0.4."
+    ),
+    Setting(
+        "unfinished",
+        "recover",
+        "What to do with the episode of a recorder that was killed: recover or remove it.",
+    ),
+    Setting(
+        "adopt",
+        False,
+        "Continue a dataset that LeRobot recorded. Only if its units and calibration are the same.",
+    ),
 )
 
 # Frames in memory on their way to the disk; 4 s at 30 fps, a few megabytes of JPEG.
@@ -254,9 +279,7 @@ class Recorder(ArmletNode):
             if told[status.name].get("condition") in _STALE
         }
         self._counts = {
-            name.rpartition("aligner: ")[2]: {
-                what: int(count) for what, count in values.items() if _is_count(count)
-            }
+            split(name)[1]: {what: int(count) for what, count in values.items() if _is_count(count)}
             for name, values in told.items()
         }
 
@@ -431,7 +454,9 @@ class Recorder(ArmletNode):
         refusal = self._refused = self._refusal()
         level = DiagnosticStatus.ERROR if refusal else DiagnosticStatus.OK
         said = refusal or "can record"
-        message = DiagnosticArray(status=[diagnostic(f"{self.label}: readiness", level, said, {})])
+        message = DiagnosticArray(
+            status=[diagnostic(status_name(self.label, READINESS), level, said, {})]
+        )
         message.header.stamp = to_time(self.now_ns())
         self._readiness.publish(message)
 
@@ -458,7 +483,7 @@ class Recorder(ArmletNode):
                 **_room(writer),
             }
         level, said = self._level(refusal)
-        return diagnostic(f"{self.label}: dataset", level, said, values | self._streams)
+        return diagnostic(status_name(self.label, DATASET), level, said, values | self._streams)
 
     def _level(self, refusal: str) -> tuple[bytes, str]:
         recorder = self._recorder

@@ -15,6 +15,7 @@ from armlet.motors.feetech import Counters
 from armlet.motors.feetech.errors import describe
 
 from .messages import diagnostic
+from .status_names import BUS, status_name
 
 _BITS_PER_BYTE = 10
 _CYCLES_KEPT = 2000
@@ -64,7 +65,7 @@ class CycleTimes:
 def unready_status(label: str, trouble: str, port: str) -> DiagnosticStatus:
     """The bus of a node that is not configured."""
     level = DiagnosticStatus.ERROR if trouble else DiagnosticStatus.WARN
-    return diagnostic(f"{label}: bus", level, trouble or "not configured", {}, port)
+    return diagnostic(status_name(label, BUS), level, trouble or "not configured", {}, port)
 
 
 def bus_status(
@@ -101,7 +102,7 @@ def bus_status(
         **asdict(control.guard.counts),
         **asdict(counters),
     }
-    return diagnostic(f"{label}: bus", level, summary, values, arm.bus.port)
+    return diagnostic(status_name(label, BUS), level, summary, values, arm.bus.port)
 
 
 def joint_statuses(label: str, control: Control) -> list[DiagnosticStatus]:
@@ -142,7 +143,11 @@ def _joint_status(label: str, control: Control, joint: str) -> DiagnosticStatus:
     values |= {f"{what}_count": count for what, count in asdict(care.counts).items()}
     level, trouble = _joint_level(control, joint)
     return diagnostic(
-        f"{label}: {joint}", level, trouble or summary, values, f"id {arm.calibration[joint].id}"
+        status_name(label, joint),
+        level,
+        trouble or summary,
+        values,
+        f"id {arm.calibration[joint].id}",
     )
 
 

@@ -33,24 +33,26 @@ from .node import ArmletNode, Setting, SetupError, run
 from .worker import Worker
 
 SETTINGS = (
-    Setting("directory", "", "where the serial ports `leader` and `follower` appear"),
-    Setting("seed", 0, "seed of targets and motions", 0, 2**31 - 1),
-    Setting("paced", True, "bytes take their time on the wire, as at 1 Mbaud; not with keeps_time"),
-    Setting("cameras", True, "render and publish cameras"),
-    Setting("width", 128, "picture width, pixels", 16, 4096),
-    Setting("height", 96, "picture height, pixels", 16, 4096),
-    Setting("fps", 30.0, "pictures per second", 1.0, 240.0),
-    Setting("jpeg_quality", 90, "JPEG quality of the pictures", 1, 100),
-    Setting("keeps_time", False, "publish /clock and move it in lockstep with the participants"),
-    Setting("participants", [""], "names of the nodes without which time does not begin"),
+    Setting("directory", "", "Directory of the emulated serial ports `leader` and `follower`."),
+    Setting("seed", 0, "Seed of targets and motions.", 0, 2**31 - 1),
+    Setting("paced", True, "Send bytes at the speed of 1 Mbaud. Ignored with keeps_time."),
+    Setting("cameras", True, "Render and publish camera images."),
+    Setting("width", 128, "Image width (pixels).", 16, 4096),
+    Setting("height", 96, "Image height (pixels).", 16, 4096),
+    Setting("fps", 30.0, "Frame rate of the cameras (Hz).", 1.0, 240.0),
+    Setting("jpeg_quality", 90, "JPEG quality of the images.", 1, 100),
+    Setting(
+        "keeps_time", False, "Publish /clock and advance it in lockstep with the participants."
+    ),
+    Setting("participants", [""], "Nodes that must be there before simulated time starts."),
     Setting(
         "real_time_factor",
         1.0,
-        "simulated seconds in a second, at most; 0: as fast as this computer can",
+        "Upper limit of simulated seconds per second. 0: as fast as this computer can.",
         0.0,
         1000.0,
     ),
-    Setting("start_s", 0.0, "Unix time at which simulated time begins; 0: now", 0.0, 4e9),
+    Setting("start_s", 0.0, "Unix time at which simulated time starts (s). 0: now.", 0.0, 4e9),
 )
 
 VIEWS = ("front", "wrist")

@@ -22,16 +22,29 @@ from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, Setting, SetupError, run
 from .stamps import valid
 
 SETTINGS = (
-    Setting("leader_calibration_file", "", "LeRobot calibration JSON of the leader"),
-    Setting("follower_calibration_file", "", "LeRobot calibration JSON of the follower"),
+    Setting("leader_calibration_file", "", "LeRobot calibration JSON of the leader."),
+    Setting("follower_calibration_file", "", "LeRobot calibration JSON of the follower."),
     Setting(
         "joint_units",
         "degrees",
-        "in which units leader and follower agree: degrees or range_m100_100 (as in LeRobot)",
+        "Units in which leader and follower have equal values: degrees or "
+        "range_m100_100 (as in LeRobot).",
     ),
-    Setting("scale", 1.0, "the follower's motion over the leader's; not the gripper's", 0.05, 2.0),
-    Setting("engaged", True, "follow from the start; ~/set_engaged changes it"),
-    Setting("max_leader_age_s", 0.5, "a leader silent for longer is reported", 0.02, 10.0),
+    Setting(
+        "scale",
+        1.0,
+        "Motion of the follower divided by that of the leader. Grippers are not scaled.",
+        0.05,
+        2.0,
+    ),
+    Setting("engaged", True, "Follow the leader from the start. ~/set_engaged switches it."),
+    Setting(
+        "max_leader_age_s",
+        0.5,
+        "Report a leader whose last message is older than this (s).",
+        0.02,
+        10.0,
+    ),
 )
 
 

@@ -30,16 +30,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     info.add_argument("--json", action="store_true", help="print JSON")
     _add_check(verbs)
     stats = _verb(verbs, "stats", run_stats, "compute the statistics again and compare")
-    stats.add_argument("--write", action="store_true", help="store those that differ")
-    stats.add_argument("--no-video", action="store_true", help="leave pictures out: no decoding")
+    stats.add_argument("--write", action="store_true", help="store the corrected statistics")
+    stats.add_argument(
+        "--no-video", action="store_true", help="skip images, which have to be decoded"
+    )
     _add_view(verbs)
     _add_compact(verbs)
     repair = _verb(
         verbs, "repair", run_repair, "repair what a crash left behind; shows what it would do"
     )
-    repair.add_argument("--yes", action="store_true", help="do it")
     repair.add_argument(
-        "--remove", action="store_true", help="remove an unfinished episode, do not recover it"
+        "--yes", action="store_true", help="repair; without it only the plan is printed"
+    )
+    repair.add_argument(
+        "--remove",
+        action="store_true",
+        help="remove an unfinished episode instead of recovering it",
     )
     dataset_convert.add_verb(verbs)
 
@@ -55,17 +61,18 @@ def _verb(
 
 def _add_check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = _verb(verbs, "check", run_check, "exit 1 and say why if it is not fit to train on")
-    check.add_argument("--strict", action="store_true", help="warnings count as errors")
+    check.add_argument("--strict", action="store_true", help="treat warnings as errors")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument(
-        "--no-video", action="store_true", help="do not decode pictures; finds no frozen camera"
+        "--no-video", action="store_true", help="skip images, which have to be decoded"
     )
     check.add_argument(
         "--frozen-s",
         type=float,
         default=1.0,
         metavar="S",
-        help="pictures that stay the same for longer are frozen (default: 1)",
+        help="report a camera that repeats one image for longer than this while the arm "
+        "moves (default: 1 s)",
     )
 
 
@@ -79,9 +86,14 @@ def _add_view(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help=f"which; may be repeated (default: all, or {SHOWN} evenly spaced)",
     )
     view.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder of the page (default: ROOT-view)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder to write the page into (default: ROOT-view)",
     )
-    view.add_argument("--rerun", action="store_true", help="open Rerun instead, if installed")
+    view.add_argument(
+        "--rerun", action="store_true", help="open the episodes in Rerun, if it is installed"
+    )
 
 
 def _add_compact(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -35,15 +35,21 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "topics, which goes through the aligner and the recorder's writer like a live one: the "
         "dataset is what the recorder would have made.",
     )
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="dataset or bag")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="the dataset's folder")
-    parser.add_argument("--to", choices=("v2.1", "v3.0"), help="version (default: the other; v3.0)")
+    parser.add_argument(
+        "source", type=Path, metavar="SOURCE", help="dataset or rosbag2 recording to read"
+    )
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of the new dataset")
+    parser.add_argument(
+        "--to",
+        choices=("v2.1", "v3.0"),
+        help="LeRobot version to write (default: the other one of a dataset, v3.0 for a bag)",
+    )
     bag = parser.add_argument_group("from a bag")
     bag.add_argument("--task", metavar="TEXT", help="what the episodes show, in words")
     bag.add_argument(
         "--calibration",
         metavar="FILE",
-        help="LeRobot calibration JSON of the follower; of two: left_=FILE,right_=FILE",
+        help="LeRobot calibration JSON of the follower; two arms: left_=FILE,right_=FILE",
     )
     add_robot(bag, "the follower's calibration and joint_units")
     bag.add_argument(
@@ -55,15 +61,19 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--episode",
         action="append",
         metavar="FROM:TO[:TASK]",
-        help="an episode: seconds since the bag's beginning, or of Unix time; either side may be "
-        "empty; may be repeated (default: the whole bag)",
+        help="one episode, in seconds from the start of the bag or in Unix time; either side"
+        " may be empty; may be repeated (default: the whole bag as one episode)",
     )
     bag.add_argument("--namespace", default="", metavar="NS", help="namespace of the topics")
     bag.add_argument(
-        "--cameras", metavar="NAMES", help="comma separated (default: every <name>/image_raw…)"
+        "--cameras",
+        metavar="NAMES",
+        help="cameras to convert, comma separated (default: every <name>/image_raw)",
     )
     bag.add_argument("--fps", type=int, default=30, help="frames per second (default: 30)")
-    bag.add_argument("--raw", action="store_true", help="take image_raw, not image_raw/compressed")
+    bag.add_argument(
+        "--raw", action="store_true", help="read image_raw instead of image_raw/compressed"
+    )
     bag.add_argument(
         "--params",
         type=Path,
@@ -81,8 +91,9 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--stamps",
         choices=("header", "recorded"),
         default="header",
-        help="a message's time: its header's stamp, or, where that is none, when it was recorded, "
-        "which is later by its way (default: header)",
+        help="time of a message: the stamp in its header, or the time it was recorded, for "
+        "messages without a stamp; that is later by the transport delay (default: "
+        "header)",
     )
     bag.add_argument("--robot-type", default="so101_follower", help="LeRobot's name of the robot")
     bag.add_argument("--codec", default="h264", choices=("h264", "hevc", "libsvtav1"))
@@ -90,7 +101,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--on-gap",
         choices=("split", "refuse"),
         default="split",
-        help="an episode with a missing frame is split there, or refused (default: split)",
+        help="what to do with an episode that lacks a frame: split it there, or refuse it "
+        "(default: split)",
     )
     parser.set_defaults(run=run)
 

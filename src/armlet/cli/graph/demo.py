@@ -17,10 +17,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Record teleoperated demonstrations on the emulated bench, let the shipped "
         "policy drive from camera and joint topics, and report. No hardware, about two minutes.",
     )
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="what it makes")
-    parser.add_argument("--report", type=Path, default=Path("demo-report.png"), help="the picture")
-    parser.add_argument("--reaches", type=int, default=6, help="targets the policy is given")
-    parser.add_argument("--checkpoint", help="ACT checkpoint to drive with; default: the shipped")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        help="folder for datasets, logs and results",
+    )
+    parser.add_argument(
+        "--report", type=Path, default=Path("demo-report.png"), help="file of the report's picture"
+    )
+    parser.add_argument("--reaches", type=int, default=6, help="number of targets for the policy")
+    parser.add_argument(
+        "--checkpoint", help="ACT checkpoint to drive with (default: the one shipped with armlet)"
+    )
     parser.add_argument("--seed", type=int, default=7, help="seed of targets and motions")
     parser.add_argument(
         "--record-only", type=int, metavar="N", help="record N demonstrations and stop"
@@ -28,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--wall-clock",
         action="store_true",
-        help="by the wall clock, as with a real arm, which needs two fast cores that are not busy",
+        help="run in real time, as with a real arm; needs two fast, idle cores",
     )
     parser.set_defaults(run=run)
 

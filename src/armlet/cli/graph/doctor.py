@@ -38,24 +38,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "doctor",
         help="check computer, ports, servos, cameras and ROS",
-        description="Check computer, serial ports, servos, cameras and ROS environment: a line "
-        "each, and for what is not fine a fix to type. Reads only.",
+        description="Check computer, serial ports, servos, cameras and the ROS environment. Prints "
+        "one line for each check and, where something is wrong, the command that fixes "
+        "it. Only reads.",
         epilog="Exit status: 0 no error, 1 an error (with --strict: or a warning), 2 wrong "
         "arguments.",
     )
     parser.add_argument(
         "--port",
         metavar="PATH",
-        help="serial port of the arm (default: those of the robot file's arms; without one all)",
+        help="serial port of the arm (default: those of the robot file's arms, or all ports)",
     )
     add_robot(parser, "the arms, their calibrations and the cameras to expect")
     parser.add_argument(
-        "--among", action="append", metavar="GLOB", help="serial ports that match, emulated too"
+        "--among",
+        action="append",
+        metavar="GLOB",
+        help="only serial ports that match; finds emulated ports too",
     )
+    parser.add_argument("--ids", help="servo ids to expect (default: the calibration's, or 1-6)")
     parser.add_argument(
-        "--ids", help="servos to expect (default: the calibration's, without one 1-6)"
+        "--calibration", type=Path, metavar="FILE", help="calibration file of the arm"
     )
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="the arm's calibration")
     parser.add_argument(
         "--camera",
         action="append",
@@ -66,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="where datasets go (default: here)"
     )
-    parser.add_argument("--strict", action="store_true", help="exit status 1 for warnings, too")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 for warnings too")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 

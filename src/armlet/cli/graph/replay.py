@@ -32,8 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "replay",
         help="play an episode's actions on the arm",
         description="Play an episode's recorded actions on the arm of a running servo_bus: first "
-        "slowly to where they begin, then in their own time. The driver's guard stays in charge: "
-        "limits, velocities, torque. Ctrl-C stops the arm where it is.",
+        "slowly to the first position, then at the recorded speed. The driver keeps its"
+        " limits of position, velocity and torque. Ctrl-C stops the arm where it is.",
     )
     parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
     parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--other-arm",
         action="store_true",
-        help="the episode was recorded on another arm, or with another calibration; play it anyway",
+        help="play an episode although it was recorded on another arm or with another calibration",
     )
     parser.add_argument(
         "--ramp-velocity",
@@ -222,8 +222,8 @@ def _check_calibration(dataset: Dataset, calibration: Calibration, other_arm: bo
         return
     if recorded is None:
         raise ReplayError(
-            f"{dataset.root} does not tell the calibration it was recorded with, so its values may "
-            "mean other poses on this arm; --other-arm plays it anyway"
+            f"{dataset.root} does not state the calibration it was recorded with, so its values "
+            "may mean other poses on this arm; --other-arm plays it anyway"
         )
     raise ReplayError(
         f"recorded with calibration {recorded[:12]}, this arm has {own[:12]}: the same values mean "

@@ -19,8 +19,8 @@ KEYS = {
     "r": "discard it and record again",
     "t": "hold the arm (torque on)",
     "x": "STOP: torque off at once",
-    "e": "let the leader lead, or not",
-    "q": "quit; nodes go on",
+    "e": "engage or disengage the leader",
+    "q": "quit; the nodes keep running",
 }
 
 
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "session",
         help="record episodes by keyboard, beside a running graph",
-        description="Keys and a live view for a graph that records, started in another terminal "
+        description="Live view and keys for a recording graph that was started in another terminal "
         "with `armlet up record` or ros2 launch.",
         epilog="keys: "
         + "; ".join(f"{key.strip() or 'space'} {does}" for key, does in KEYS.items()),

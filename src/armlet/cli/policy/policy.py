@@ -24,11 +24,13 @@ class InputError(ValueError):
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    policy = subparsers.add_parser("policy", help="run or inspect a trained policy, offline")
+    policy = subparsers.add_parser(
+        "policy", help="run, inspect, check or export a trained policy without a robot"
+    )
     verbs = policy.add_subparsers(metavar="verb", required=True)
     infer = verbs.add_parser(
         "infer",
-        help="actions of a checkpoint for recorded observations",
+        help="compute a policy's actions for recorded observations",
         description="IN holds image_<camera> uint8 (T, H, W, 3) RGB for each camera, state "
         "(T, n) in dataset units, task (text). OUT gets chunk (C, n), predicted "
         "from the first step, and actions (T, n), the consecutive choices after a reset. SmolVLA "
@@ -44,16 +46,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend",
         choices=("torch", "onnxruntime", "openvino"),
         default="torch",
-        help="what runs the network; an exported DIR needs one of the latter (default: torch)",
+        help="runtime of the network; an exported DIR needs onnxruntime or openvino "
+        "(default: torch)",
     )
     infer.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     infer.add_argument(
         "--optimize",
         action="store_true",
-        help="run the faster network of the live node; results differ from LeRobot's by rounding",
+        help="use the faster network of the policy node; results differ from LeRobot's by rounding",
     )
     infer.set_defaults(run=run_infer)
-    inspect = verbs.add_parser("inspect", help="say what a checkpoint reads, gives and contains")
+    inspect = verbs.add_parser("inspect", help="print a checkpoint's inputs, outputs and contents")
     inspect.add_argument(
         "checkpoint", type=Path, metavar="DIR", help="directory, or hub:owner/name@revision"
     )

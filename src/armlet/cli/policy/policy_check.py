@@ -31,25 +31,28 @@ FIRST_FRAMES_S = 15.0
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "check",
-        help="compare a checkpoint with the data, the calibration and the robot it shall run on",
-        description="Prints a line for every item: cameras, value range, normalization, "
-        "statistics, joints, units, rate, calibration. `open` lines cannot be known from what was "
-        "given. Exit status: 0 nothing is wrong, 1 refused (the policy node refuses with the same "
-        "lines), 2 not checked.",
+        help="compare a checkpoint with the data, the calibration and the robot it will run on",
+        description="Prints one line for every item: cameras, value range, normalization, "
+        "statistics, joints, units, rate, calibration. Lines that begin with `open` "
+        "cannot be decided from what was given. Exit status: 0 nothing is wrong, 1 "
+        "refused (the policy node refuses for the same reasons), 2 the check could not "
+        "be made.",
     )
     parser.add_argument(
         "--checkpoint",
         type=Path,
         required=True,
         metavar="DIR",
-        help="directory, or hub:owner/name@revision",
+        help="checkpoint directory, or hub:owner/name@revision",
     )
     add_choices(parser)
-    parser.add_argument("--dataset", type=Path, metavar="ROOT", help="the training data")
+    parser.add_argument(
+        "--dataset", type=Path, metavar="ROOT", help="dataset the policy was trained on"
+    )
     parser.add_argument(
         "--calibration",
         metavar="FILE",
-        help="of the arm to drive; of two: left_=FILE,right_=FILE",
+        help="calibration file of the arm to drive; two arms: left_=FILE,right_=FILE",
     )
     add_robot(parser, "the follower's calibration")
     parser.add_argument(
@@ -57,34 +60,42 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         type=float,
         default=0.0,
         metavar="DEG",
-        help="accept a calibration by which joints moved up to this much since the recording",
+        help="accept a calibration by which joints moved up to this much since the recording"
+        " (degrees)",
     )
     parser.add_argument(
-        "--joint-units", default="", metavar="U", help="degrees or range_m100_100, if not stated"
+        "--joint-units",
+        default="",
+        metavar="U",
+        help="degrees or range_m100_100, if neither checkpoint nor dataset states them",
     )
     robot = parser.add_mutually_exclusive_group()
     robot.add_argument(
         "--live",
         type=float,
         metavar="SECONDS",
-        help="look at the running aligner's frames, this long from the first one on",
+        help="check the frames of the running aligner for this long, from the first one on",
     )
     robot.add_argument(
         "--bag",
         type=Path,
         metavar="BAG",
-        help="look at a rosbag2 recording (mcap or sqlite3) of the robot's raw topics, as the "
-        "aligner would have emitted them",
+        help="check a rosbag2 recording (mcap or sqlite3) of the robot's raw topics, aligned"
+        " as the aligner would have done it",
     )
     parser.add_argument(
         "--wait",
         type=float,
         default=FIRST_FRAMES_S,
         metavar="SECONDS",
-        help="how long --live waits for the first frame (default: %(default)g): nodes take seconds "
-        "to find each other",
+        help="how long --live waits for the first frame (default: %(default)g); nodes take "
+        "seconds to find each other",
     )
-    parser.add_argument("--namespace", default="", help="of the running graph, or the bag's topics")
+    parser.add_argument(
+        "--namespace",
+        default="",
+        help="namespace of the running graph, or of the topics in the bag",
+    )
     parser.add_argument(
         "--params",
         type=Path,
@@ -92,7 +103,12 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="parameters of the aligner node for --bag (default: those of the record graph, every "
         "camera of the bag, the checkpoint's rate)",
     )
-    parser.add_argument("--picture", type=Path, metavar="OUT.png", help="draw what is fed")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="OUT.png",
+        help="draw what the policy receives, beside training images",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 

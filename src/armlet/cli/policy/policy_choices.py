@@ -23,7 +23,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CAMERA",
-        help="a camera the SmolVLA policy was trained without",
+        help="camera the SmolVLA policy was trained without; may be repeated",
     )
     parser.add_argument(
         "--denoising",
@@ -38,12 +38,13 @@ def add_versions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lerobot",
         metavar="VERSION",
-        help="the LeRobot the policy was trained with, where its files do not say (0.5.1, or 0.5)",
+        help="LeRobot version of the training, if the checkpoint does not state it (0.5.1, or 0.5)",
     )
     parser.add_argument(
         "--transformers",
         metavar="VERSION",
-        help="the transformers a SmolVLA policy was trained with, likewise (4.57.6, or 4.57)",
+        help="transformers version of a SmolVLA training, if the checkpoint does not state "
+        "it (4.57.6, or 4.57)",
     )
 
 
@@ -51,7 +52,7 @@ def add_embodiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embodiment",
         metavar="ROBOT",
-        help="whose statistics to take, where a checkpoint has those of several robots",
+        help="robot whose statistics to use, if the checkpoint has those of several",
     )
 
 

@@ -21,7 +21,7 @@ BAD_INPUT = 2
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export = verbs.add_parser(
         "export",
-        help="write an ACT policy as a graph, preprocessing inside",
+        help="export an ACT policy as a graph that includes its preprocessing",
         description="Writes DIR with policy.onnx, which takes uint8 (H, W, 3) RGB pictures and the "
         "state as float32 (n,) and gives the chunk (C, n). Statistics and /255 are inside. State "
         "and chunk are in dataset units, with a calibration in radians. The graph is run against "
@@ -33,17 +33,20 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--backend",
         choices=("onnxruntime", "openvino"),
         default="onnxruntime",
-        help="what to verify the graph with; both read it (default: onnxruntime)",
+        help="runtime to verify the graph with; both can run it (default: onnxruntime)",
     )
     export.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="to verify it in"
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="floating-point type to verify the graph in",
     )
     radians = export.add_mutually_exclusive_group()
     radians.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="LeRobot calibration JSON of the arm: state and chunk are then radians",
+        help="LeRobot calibration JSON of the arm; state and chunk are in radians then",
     )
     radians.add_argument(
         "--arm", metavar="NAME", help="the same, with the calibration of this arm of the robot file"
@@ -52,7 +55,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     export.add_argument(
         "--joint-units",
         choices=MODES,
-        help="with a calibration, units of the dataset, where the checkpoint does not say",
+        help="with a calibration: units of the dataset, if the checkpoint does not state them",
     )
     add_embodiment(export)
     export.set_defaults(run=run)

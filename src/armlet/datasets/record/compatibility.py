@@ -9,6 +9,7 @@ from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, Info
 from armlet.datasets.format.video import stream_name
+from armlet.findings import Code, Finding, Severity, compared
 from armlet.robots.joints import is_gripper
 from armlet.robots.units import GRIPPER_UNIT
 
@@ -21,8 +22,8 @@ def misfits(
     codec: str,
     adopt: bool = False,
     calibration_tolerance_deg: float = 0.0,
-) -> list[str]:
-    """What does not fit, one line each: expected (the dataset), found (the setup), the fix.
+) -> list[Finding]:
+    """What does not fit: expected (the dataset), found (the setup), the fix.
 
     adopt: a dataset without a contract is compared by what LeRobot tells of it, and by whether
     its joint values can be in the contract's units at all. Another calibration is accepted up to
@@ -42,7 +43,7 @@ def misfits(
     ]
 
 
-def _unit_lines(root: Path, contract: Contract) -> list[str]:
+def _unit_lines(root: Path, contract: Contract) -> list[Finding]:
     """Joint values that the contract's units cannot hold. Percentages end at 100, with rounding."""
     lines = []
     ranges = _ranges(root)
@@ -56,10 +57,16 @@ def _unit_lines(root: Path, contract: Contract) -> list[str]:
                 continue
             least = -0.5 if gripper else -100.5
             if low < least or high > 100.5:
-                told = GRIPPER_UNIT if gripper else contract.joint_units
+                unit = GRIPPER_UNIT if gripper else contract.joint_units
                 lines.append(
-                    f"WRONG units of {key} {name}: expected {low:.1f}..{high:.1f}, which the "
-                    f"dataset holds, found {told}; set joint_units as the dataset was recorded"
+                    Finding(
+                        Code.DATASET_APPEND_UNITS,
+                        Severity.ERROR,
+                        f"units of {key} {name}",
+                        f"{low:.1f}..{high:.1f}, which the dataset holds",
+                        unit,
+                        "set joint_units as the dataset was recorded",
+                    )
                 )
     return lines
 
@@ -74,7 +81,7 @@ def _ranges(root: Path) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> list[str]:
+def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> list[Finding]:
     path = root / layout.CONTRACT
     try:
         stored = load(layout.locate(root, layout.CONTRACT))
@@ -86,18 +93,18 @@ def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> lis
         ) from error
     except ContractError as error:
         raise DatasetError(str(error)) from error
-    return [str(verdict) for verdict in fit(stored, contract, tolerance_deg) if not verdict.ok]
+    return [finding for finding in fit(stored, contract, tolerance_deg) if not finding.ok]
 
 
-def _setting_lines(info: Info, contract: Contract, robot_type: str) -> list[str]:
-    pairs = [("info.json fps", info.fps, contract.fps)]
+def _setting_lines(info: Info, contract: Contract, robot_type: str) -> list[Finding]:
+    fix = "record as the dataset was recorded"
+    settings = [compared(Code.CONTRACT_RATE, "info.json fps", info.fps, contract.fps, fix)]
     if _robot(info.robot_type) != _robot(robot_type):
-        pairs += [("robot_type", info.robot_type, robot_type)]  # type: ignore[list-item]
-    return [
-        f"WRONG {item}: expected {there}, found {here}; record as the dataset was recorded"
-        for item, there, here in pairs
-        if there != here
-    ]
+        code = Code.DATASET_APPEND_ROBOT
+        settings.append(
+            Finding(code, Severity.ERROR, "robot_type", info.robot_type, robot_type, fix)
+        )
+    return [finding for finding in settings if not finding.ok]
 
 
 def _robot(name: str | None) -> str | None:
@@ -105,21 +112,28 @@ def _robot(name: str | None) -> str | None:
     return "so_follower" if name in ("so100_follower", "so101_follower") else name
 
 
-def _feature_lines(info: Info, contract: Contract, foreign: bool) -> list[str]:
+def _feature_lines(info: Info, contract: Contract, foreign: bool) -> list[Finding]:
     wanted = layout.features_of(contract)
     lines = []
     for key in dict.fromkeys([*info.features, *wanted]):
         if foreign and key in (layout.STAMP, layout.SKEW) and key not in info.features:
             continue  # LeRobot does not record them; nor will this episode have them
         there, here = info.features.get(key), wanted.get(key)
-        told = [
+        expected, found = (
             "absent" if f is None else f"{f.dtype} {f.shape} {_names(f)}".strip()
             for f in (there, here)
-        ]
-        if told[0] != told[1]:
+        )
+        if expected != found:
             lines.append(
-                f"WRONG feature {key}: expected {told[0]}, found {told[1]}; "
-                "set up cameras, joints and streams as in the dataset, or record into a new one"
+                Finding(
+                    Code.DATASET_APPEND_FEATURE,
+                    Severity.ERROR,
+                    f"feature {key}",
+                    expected,
+                    found,
+                    "set up cameras, joints and streams as in the dataset, or record into a "
+                    "new one",
+                )
             )
     return lines
 
@@ -129,15 +143,21 @@ def _names(feature: Feature) -> tuple[str, ...] | str:
     return "" if feature.is_picture else feature.names or ""
 
 
-def _codec_lines(info: Info, codec: str) -> list[str]:
+def _codec_lines(info: Info, codec: str) -> list[Finding]:
     known = {
         key: feature.info["video.codec"]
         for key, feature in info.features.items()
         if feature.info and "video.codec" in feature.info
     }
     return [
-        f"WRONG codec of {key}: expected {there}, found {stream_name(codec)}; "
-        "choose the codec the dataset was recorded with"
+        Finding(
+            Code.DATASET_APPEND_CODEC,
+            Severity.ERROR,
+            f"codec of {key}",
+            there,
+            stream_name(codec),
+            "choose the codec the dataset was recorded with",
+        )
         for key, there in known.items()
         if there != stream_name(codec)
     ]

@@ -44,6 +44,7 @@ from armlet.datasets.format.layout import Info
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.format.trash import Trash
 from armlet.files import printable
+from armlet.findings import Finding
 
 from . import leftovers, recovery, removal
 from .compatibility import misfits
@@ -380,7 +381,7 @@ class DatasetWriter:
         )
         leftovers.remove_unfinished(self.root)
 
-    def _misfits(self, info: Info) -> list[str]:
+    def _misfits(self, info: Info) -> list[Finding]:
         return misfits(
             self.root,
             info,
@@ -402,7 +403,7 @@ class DatasetWriter:
         wrong = self._misfits(self._info)
         if wrong:
             raise DatasetError(
-                f"{self.root} cannot be resumed with this setup:\n" + "\n".join(wrong)
+                f"{self.root} cannot be resumed with this setup:\n" + "\n".join(map(str, wrong))
             )
 
     def _known_stats(self) -> dict[str, Stats]:
