@@ -8,6 +8,7 @@ from .codes import Code
 
 _TITLES = {
     "computer": "Computer",
+    "robot": "Robot file",
     "port": "Serial ports",
     "servo": "Servos",
     "calibration": "Calibration",
