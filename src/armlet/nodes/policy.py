@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.align import Arrivals, grid_index
 from armlet.camera import CameraError
 from armlet.contract import Contract
+from armlet.findings import Severity
 from armlet.policies import (
     CheckpointError,
     Choices,
-    Coverage,
     Durations,
     Execution,
     Observation,
@@ -34,6 +35,14 @@ from armlet.policies import (
     load_policy,
     periods,
     warm_up,
+)
+from armlet.policies.execution.session import (
+    Action,
+    ChunkResult,
+    Condition,
+    Now,
+    PolicySession,
+    PolicyState,
 )
 from armlet.policies.fit.check import refusal_report
 from armlet.policies.observation import latest
@@ -182,6 +191,15 @@ SETTINGS = (
 # What a frame made of others' messages may raise; it costs that frame, and not the node.
 _UNUSABLE = (ObservationError, CameraError, ValueError, LookupError, TypeError, ArithmeticError)
 
+_LEVELS = {
+    Severity.OK: DiagnosticStatus.OK,
+    Severity.WARNING: DiagnosticStatus.WARN,
+    Severity.ERROR: DiagnosticStatus.ERROR,
+}
+
+# States that are announced at once; others come and go with each chunk of some strategies.
+_LASTING = (PolicyState.REFUSED, PolicyState.UNRECORDED, PolicyState.HUNG)
+
 # Inference must not delay the control loops it shares a small computer with.
 INFERENCE_NICENESS = 5
 # Of the delays seen: one hiccup must not move all that follows.
@@ -213,22 +231,12 @@ class PolicyNode(ArmletNode):
         self._window: Window[LiveFrame] = Window(1)
         self._arrivals = Arrivals()
         self._computer = ComputerCause(self)
-        # What follows is shared by the threads; chunk and hold are published under the lock.
+        # Under this lock the session is told what happens, and chunk and hold are published.
         self._publishing = threading.Lock()
-        self._accepting = False
-        self._running = False
-        self._held = False
-        self._fits: bool | None = None
-        self._unrecorded = ""
-        self._reset = threading.Event()
-        self._busy_since_s: float | None = None
+        self._session = PolicySession(False, self.value("max_observation_age_s"))
         self._warm_s: float | None = None
-        self._coverage = Coverage()
         self._delays, self._inferences, self._ages = Durations(), Durations(), Durations()
-        self._counts = dict.fromkeys(("chunks", "stale", "late", "refused"), 0)
         self._skipped_points = 0
-        self._seen_ns = 0
-        self._trouble = ""
         self._announced: object = None
         self._fit: PolicyFit | None = None
         self._drift: DriftWatch | None = None
@@ -263,10 +271,12 @@ class PolicyNode(ArmletNode):
                 f"denoising is {self.value('denoising')} by parameter, not as the checkpoint "
                 "states: it acts otherwise than as it was evaluated"
             )
-        self._running = self.value("running")
+        self._session = PolicySession(self.value("running"), self.value("max_observation_age_s"))
+        self._warm_s = None
         if self.value("requires_recorder"):
             self._recorder = RequiredRecorder()
-            self._unrecorded = self._recorder.refusal(self.now_ns())
+            refusal = self._recorder.refusal(self.now_ns())
+            self._session.note_recorder(refusal, heard=False, now=self._now())
             self.create_subscription(
                 DiagnosticArray, "recorder/readiness", self._on_readiness, LATCHED_QOS
             )
@@ -313,8 +323,9 @@ class PolicyNode(ArmletNode):
         if self._worker is not None:
             raise NotReady("an earlier inference has not returned; restart the node")
         assert self._policy is not None
-        self._accepting = True
+        self._session.start()
         self._planner = None
+        self._set_limits(None)
         self._window = Window(self._policy.config.n_obs_steps)
         self._pacer.busy()
         self._worker = Worker("inference", self._infer_loop, self.fail)
@@ -335,8 +346,7 @@ class PolicyNode(ArmletNode):
         self._frames = None
         self.destroy_timer(self._watching)
         with self._publishing:
-            self._accepting = False
-            self._hold()
+            self._act(self._session.stop(self._now()))
         if self._worker is not None and self._worker.stop(STOP_S):
             self._worker = None
         elif self._worker is not None:
@@ -369,17 +379,21 @@ class PolicyNode(ArmletNode):
 
     def _begin_episode(self) -> None:
         """The next frame is the first of a new episode."""
-        self._reset.set()
+        self._session.reset()
         self._window.reset()
         if self._policy is not None and self._policy.config.n_obs_steps > 1:
             self._newest.take()  # a window of the episode before
 
-    def _hold(self) -> None:
-        """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
-        self._coverage.end(self.now_ns())
-        self._send_hold()
+    def _now(self) -> Now:
+        return Now(self.now_ns(), self.clock.seconds())
+
+    def _act(self, action: Action) -> None:
+        """Do what the session answered to an event."""
+        if action is Action.HOLD:
+            self._send_hold()
 
     def _send_hold(self) -> None:
+        """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
         message = JointTrajectory()
         message.header.stamp = to_time(self.now_ns())
         self._chunk.publish(message)
@@ -387,23 +401,20 @@ class PolicyNode(ArmletNode):
     # --- does the policy fit? ---------------------------------------------------------------
 
     def _on_contract(self, live: Contract) -> None:
-        if self._fits is not None:
+        if not self._session.unchecked:
             self.get_logger().warning("the aligner's frames changed; the policy is checked again")
         assert self._fit is not None
         self._arrivals.clear()
         self._window.reset()
         with self._publishing:
-            self._fits, self._trouble = None, ""
-            self._coverage.end(self.now_ns())
+            self._session.frames_changed(self._now())
         report = self._fit.meet(live)
         if not report.ok:
             self._refuse(report.text())
 
     def _refuse(self, reason: str) -> None:
         with self._publishing:
-            self._fits = False
-            self._hold()
-        self._trouble = reason
+            self._act(self._session.refuse(reason, self._now()))
         self.get_logger().fatal(reason)
 
     def _look(self, policy: Policy, frame: LiveFrame) -> None:
@@ -412,7 +423,7 @@ class PolicyNode(ArmletNode):
         try:
             report = self._fit.look(frame)
         except _UNUSABLE as error:
-            self._trouble = f"the frame cannot be used: {error}"
+            self._session.chunk_failed(f"the frame cannot be used: {error}")
             return
         if report is None:
             return
@@ -423,7 +434,8 @@ class PolicyNode(ArmletNode):
         self._drift = DriftWatch(policy.checkpoint, frame.contract)
         self._planner = None
         self.get_logger().info(f"the policy fits:\n{report}")
-        self._fits, self._trouble = True, ""
+        with self._publishing:
+            self._session.accept()
 
     # --- inference, in the worker's thread --------------------------------------------------
 
@@ -435,6 +447,7 @@ class PolicyNode(ArmletNode):
             if self._warm_s is None:
                 self._warm_s = warm_up(policy, self.value("task"))
                 self._delays.add(self._warm_s if self._latency_s is None else self._latency_s)
+                self._session.warmed()
                 self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
             while self._pacer.next(ending):
                 window = self._newest.take()
@@ -447,19 +460,11 @@ class PolicyNode(ArmletNode):
         self, policy: Policy, window: tuple[LiveFrame, ...], ending: threading.Event
     ) -> None:
         frame = window[-1]
-        if self._fits is None:
+        session = self._session
+        if session.unchecked:
             self._look(policy, frame)
-        elif self._fits and self._running and not self._unrecorded and self._is_fresh(frame):
+        elif session.drives and session.note_observation(frame.stamp_ns, self._now()):
             self._attempt_chunk(policy, window, ending)
-
-    def _is_fresh(self, frame: LiveFrame) -> bool:
-        now_ns, limit_s = self.now_ns(), self.value("max_observation_age_s")
-        fresh = bool(abs(now_ns - frame.stamp_ns) * 1e-9 <= limit_s)
-        if fresh:
-            self._seen_ns = now_ns
-        else:
-            self._counts["stale"] += 1
-        return fresh
 
     def _attempt_chunk(
         self, policy: Policy, window: tuple[LiveFrame, ...], ending: threading.Event
@@ -471,7 +476,8 @@ class PolicyNode(ArmletNode):
         delay = periods(self._delays.percentile(DELAY_PERCENT), fps)
         if not planner.wants(index, delay):
             return
-        begun_s = self._busy_since_s = self.clock.seconds()
+        begun_s = self.clock.seconds()
+        self._session.begin_inference(self._now())
         begun_ns = time.monotonic_ns()
         self._ages.add((self.now_ns() - frame.stamp_ns) * 1e-9)
         if self._latency_s is not None:
@@ -483,11 +489,10 @@ class PolicyNode(ArmletNode):
             self._publish(frame, plan.rows)
             self._note_drift(observation, plan.rows)
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
-            self._counts["refused"] += isinstance(error, FloatingPointError)
-            self._trouble = str(error)
+            self._session.chunk_failed(str(error), isinstance(error, FloatingPointError))
             self.log_once("inference", f"no action: {error}")
         finally:
-            self._busy_since_s = None
+            self._session.end_inference()
             self._report(frame, self.clock.seconds() - begun_s)
 
     def _let_pass(self, begun_s: float, measured_s: float, ending: threading.Event) -> None:
@@ -501,13 +506,21 @@ class PolicyNode(ArmletNode):
         return round(1e9 * (begun_s + latency_s))
 
     def _planner_at(self, policy: Policy, fps: int) -> Planner:
+        reset = self._session.take_reset()
         if self._planner is None or self._planner.fps != fps:
-            self._reset.clear()
             self._planner = Planner(policy, self._execution, fps)
-        elif self._reset.is_set():
-            self._reset.clear()
+            self._set_limits(self._planner)
+        elif reset:
             self._planner.reset()
         return self._planner
+
+    def _set_limits(self, planner: Planner | None) -> None:
+        """What the session has to know of how the policy is executed."""
+        assert self._policy is not None
+        fps = 30 if planner is None else planner.fps
+        limit_s = float(self.value("inference_limit_s"))
+        self._session.inference_limit_s = limit_s or self._policy.config.chunk_size / fps
+        self._session.gaps_expected = planner is not None and not planner.strategy.bridges
 
     def _observation(self, frame: LiveFrame) -> Observation:
         try:
@@ -529,34 +542,21 @@ class PolicyNode(ArmletNode):
         chunk = joint_trajectory(convert.joints, frame.stamp_ns, 1 / contract.fps, radians)
         end_ns = frame.stamp_ns + round((len(rows) - 1) / contract.fps * 1e9)
         with self._publishing:
-            now_ns = self.now_ns()
-            self._delays.add((now_ns - frame.stamp_ns) * 1e-9)
+            now = self._now()
+            self._delays.add((now.ns - frame.stamp_ns) * 1e-9)
             # Paused or refused meanwhile: a chunk after the hold would move the arm again.
-            if not (self._accepting and self._running and self._fits) or self._unrecorded:
-                return
-            if end_ns <= now_ns:
-                self._counts["late"] += 1
-                self._trouble = (
-                    f"the chunk was over before it was there: expected within "
-                    f"{(end_ns - frame.stamp_ns) * 1e-9:.2f} s of its observation, found "
-                    f"{self._delays.last:.2f} s; use a faster device or a longer chunk"
-                )
-                return
-            self._chunk.publish(chunk)
-            self._coverage.extend(now_ns, end_ns)
-            self._skipped_points = math.ceil((now_ns - frame.stamp_ns) * 1e-9 * contract.fps)
-            self._counts["chunks"] += 1
-            self._trouble, self._held = "", False
+            if self._session.judge_chunk(frame.stamp_ns, end_ns, now) is ChunkResult.SEND:
+                self._chunk.publish(chunk)
+                self._skipped_points = math.ceil((now.ns - frame.stamp_ns) * 1e-9 * contract.fps)
 
     def _note_drift(self, observation: Observation, rows: NDArray[np.float32]) -> None:
         assert self._drift is not None
         self._drift.note(observation, rows)
         if self.value("stop_on_drift") and (excessive := self._drift.excessive):
+            reason = f"paused, the arm holds: {excessive}; ~/set_running goes on"
             with self._publishing:
-                self._running = False
-                self._hold()
-            self._trouble = f"paused, the arm holds: {excessive}; ~/set_running goes on"
-            self.get_logger().error(self._trouble)
+                self._act(self._session.pause(self._now(), reason))
+            self.get_logger().error(reason)
 
     def _report(self, frame: LiveFrame, inference_s: float) -> None:
         self._inferences.add(inference_s)
@@ -565,8 +565,8 @@ class PolicyNode(ArmletNode):
             "observation_to_chunk": (now_ns - frame.stamp_ns) * 1e-9,
             "inference": inference_s,
             "observation_age": self._ages.last,
-            "chunk_overlap": self._coverage.overlap_s,
-            "starved": self._coverage.starved_s(now_ns),
+            "chunk_overlap": self._session.coverage.overlap_s,
+            "starved": self._session.coverage.starved_s(now_ns),
         }
         self._latency.publish(skew_message(frame.stamp_ns, values))
 
@@ -581,114 +581,56 @@ class PolicyNode(ArmletNode):
         """Hold while what the policy does could not be recorded."""
         if self._recorder is None:
             return
-        before, refusal = self._unrecorded, self._recorder.refusal(self.now_ns())
+        before, refusal = self._session.unrecorded, self._recorder.refusal(self.now_ns())
         with self._publishing:
-            self._unrecorded = refusal
-            if refusal and not before:
-                self._hold()
+            now = self._now()
+            action = self._session.note_recorder(refusal, self._recorder.heard, now)
+            self._act(action)
         if before and not refusal:
             self._begin_episode()
-        if refusal and not before:
+        if action is Action.HOLD:
             self.get_logger().error(f"the arm holds: {refusal}")
 
     def _watch(self) -> None:
         """Hold, and say so, as soon as the plan is over or inference hangs."""
         self._heed_recorder()
-        level, text = self._condition()
-        starving = self._coverage.starving_s(self.now_ns()) > 0
-        if starving and level == DiagnosticStatus.ERROR and not self._held:
-            with self._publishing:
-                # A chunk may have come just now.
-                if self._coverage.starving_s(self.now_ns()) > 0:
-                    self._send_hold()
-                    self._held = True
-        state = (level, self._held, self._is_hung(), bool(self._unrecorded))
-        if state != self._announced:
-            self._announced = state
-            if level == DiagnosticStatus.ERROR and self._fits is not False:
-                self.log_once("policy", text)
+        condition = self._condition()
+        with self._publishing:
+            # A chunk may have come just now; then there is nothing to hold for.
+            self._act(self._session.watch(condition, self._now()))
+        severity, state = condition.severity, condition.state
+        lasting = state if state in _LASTING else None
+        announced = (severity, lasting, self._session.held)
+        if announced != self._announced:
+            self._announced = announced
+            if severity is Severity.ERROR and state is not PolicyState.REFUSED:
+                self.log_once("policy", condition.text)
             self._publish_diagnostics()
 
-    def _condition(self) -> tuple[bytes, str]:
-        """How it does; where it does badly, and the computer may be why, that first."""
-        level, text = self._symptom()
-        late = self._fits is not False and not self._unrecorded
-        if level == DiagnosticStatus.ERROR and late:
-            text = self._computer.before(text)
-        return level, text
-
-    def _symptom(self) -> tuple[bytes, str]:
-        ok, error = DiagnosticStatus.OK, DiagnosticStatus.ERROR
-        now_ns = self.now_ns()
-        if self._fits is False:
-            return error, self._trouble
-        if self._unrecorded:
-            heard = self._recorder is not None and self._recorder.heard
-            level = error if heard else DiagnosticStatus.WARN
-            return level, f"not driving, the arm holds: {self._unrecorded}"
-        off = self._arrivals.trouble(self.value("max_observation_age_s"))
-        if off and self._coverage.starving_s(now_ns) <= 0:
-            return error, off
-        starving_s = self._coverage.starving_s(now_ns)
-        if starving_s > 0:
-            why = self._why_starving(now_ns)
-            planner = self._planner
-            expected = planner is not None and not planner.strategy.bridges
-            level = ok if expected and not (self._trouble or off or self._is_hung()) else error
-            return level, f"no plan for {starving_s:.1f} s, the arm holds: {why}"
-        if self._is_hung():
-            return error, self._why_starving(now_ns)
-        if self._trouble:
-            return error, self._trouble
-        if self._warm_s is None:
-            return ok, "warming up"
-        state = "running" if self._running else "paused"
-        return ok, state if self._fits else f"{state}, waiting for the first frames"
-
-    def _why_starving(self, now_ns: int) -> str:
-        busy_s, limit_s = self._busy_s(), self._limit_s()
-        off = self._arrivals.trouble(self.value("max_observation_age_s"))
-        if off and not self._is_hung():
-            return off
-        if self._trouble and not self._is_hung():
-            return self._trouble
-        if busy_s > 0:
-            hung = "; if it does not return, restart the policy" if self._is_hung() else ""
-            return f"inference has taken {busy_s:.1f} s, expected at most {limit_s:.1f} s{hung}"
-        silent_s = (now_ns - self._seen_ns) * 1e-9
-        if silent_s > self.value("max_observation_age_s"):
-            return f"no fresh observation for {silent_s:.1f} s; look at the aligner"
-        return "the chunk ended before the next was there"
-
-    def _busy_s(self) -> float:
-        since_s = self._busy_since_s
-        return 0.0 if since_s is None else self.clock.seconds() - since_s
-
-    def _limit_s(self) -> float:
-        if self.value("inference_limit_s") > 0:
-            return float(self.value("inference_limit_s"))
-        assert self._policy is not None
-        planner = self._planner
-        return self._policy.config.chunk_size / (30 if planner is None else planner.fps)
-
-    def _is_hung(self) -> bool:
-        return self._busy_s() > self._limit_s()
+    def _condition(self) -> Condition:
+        """How it is doing; where it does badly, and the computer may be why, that first."""
+        late = self._arrivals.trouble(self.value("max_observation_age_s"))
+        found = self._session.condition(self._now(), late)
+        known = found.state in (PolicyState.REFUSED, PolicyState.UNRECORDED)
+        if found.severity is Severity.ERROR and not known:
+            return replace(found, text=self._computer.before(found.text))
+        return found
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         if self._policy is None:
             return []
-        level, text = self._condition()
-        now_ns = self.now_ns()
+        condition, counts, now_ns = self._condition(), self._session.counts, self.now_ns()
         values: dict[str, object] = {
+            "state": condition.state.name.lower(),
             "strategy": self._strategy,
             "backend": self._policy.backend,
             "precision": self._policy.precision,
             "device": self.value("device"),
-            "chunks": self._counts["chunks"],
-            "stale_observations": self._counts["stale"],
+            "chunks": counts.chunks,
+            "stale_observations": counts.stale,
             "frames_passed_over": self._newest.dropped,
-            "late_chunks": self._counts["late"],
-            "refused_chunks": self._counts["refused"],
+            "late_chunks": counts.late,
+            "refused_chunks": counts.refused,
             "skipped_points": self._skipped_points,
             "observation_age_s": f"{self._ages.last:.4f}",
             "observation_to_chunk_s": f"{self._delays.last:.4f}",
@@ -696,14 +638,15 @@ class PolicyNode(ArmletNode):
             "inference_s": f"{self._inferences.last:.4f}",
             "inference_p50_s": f"{self._inferences.percentile(50):.4f}",
             "inference_p99_s": f"{self._inferences.percentile(99):.4f}",
-            "chunk_overlap_s": f"{self._coverage.overlap_s:.3f}",
-            "gaps": self._coverage.gaps,
-            "starved_s": f"{self._coverage.starved_s(now_ns):.3f}",
+            "chunk_overlap_s": f"{self._session.coverage.overlap_s:.3f}",
+            "gaps": self._session.coverage.gaps,
+            "starved_s": f"{self._session.coverage.starved_s(now_ns):.3f}",
             **self._history(),
             **self._verdicts(),
         }
         drift = [] if self._drift is None else [self._drift.status(self.label)]
-        return [diagnostic(f"{self.label}: inference", level, text, values), *drift]
+        level = _LEVELS[condition.severity]
+        return [diagnostic(f"{self.label}: inference", level, condition.text, values), *drift]
 
     def _history(self) -> dict[str, object]:
         """Of a policy that reads more than the newest frame."""
@@ -731,21 +674,19 @@ class PolicyNode(ArmletNode):
     def _on_set_running(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        if request.data and (self._fits is False or self._unrecorded):
-            response.success = False
-            response.message = self._trouble if self._fits is False else self._unrecorded
-            return response
-        if request.data and not self._running:
+        session, refusal = self._session, ""
+        resumes = request.data and not session.running
+        with self._publishing:
+            if request.data:
+                refusal = session.run()
+            else:
+                self._act(session.pause(self._now()))
+        response.success = not refusal
+        if resumes and not refusal:
             self._begin_episode()
-            self._trouble = ""
             if self._drift is not None:
                 self._drift.reset()
-        with self._publishing:
-            self._running = request.data
-            if not request.data:
-                self._hold()
-        response.success = True
-        response.message = "running" if request.data else "paused; the arm holds"
+        response.message = refusal or ("running" if request.data else "paused; the arm holds")
         return response
 
 
