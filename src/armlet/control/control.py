@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from armlet.motors.feetech import BusError, ErrorBit, PortError
+from armlet.motors.protocol import Alarm, BusError, PortError
 from armlet.robots.units import Vector
 
 from .arm import Arm
@@ -549,7 +549,7 @@ class Control:
             errors = self.arm.errors
             if not self.protection.quiet or any(errors.values()):
                 for joint, bits in errors.items():
-                    self.protection.note_errors(joint, bits or ErrorBit.NONE, now_s)
+                    self.protection.note_errors(joint, bits or Alarm.NONE, now_s)
 
     def _release_again(self, now_s: float) -> None:
         """All servos answer again: the stop that they could not prove happens now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from armlet.motors.feetech import ErrorBit
 from armlet.robots.units import Vector
 
 from . import recovery_steps
@@ -15,8 +14,6 @@ from .protection import Protection, Remedy, Treatment
 from .servos import ArmError
 
 _STARVED_S = 1.0
-_CUT_OUT = ErrorBit.OVERLOAD | ErrorBit.CURRENT | ErrorBit.TEMPERATURE
-"""Errors on which a servo may take its own torque off (Unloading_Condition)."""
 
 
 class Maintenance:
@@ -118,7 +115,7 @@ class Maintenance:
         self._protection.note_telemetry(joint, told, now_s)
         if not self._powerless(joint, told, armed):
             return None
-        if told.status & _CUT_OUT:
+        if told.status & self._arm.models[joint].cuts_torque:
             self._protection.cut_out(joint, now_s)
             return None
         return joint
