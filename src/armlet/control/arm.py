@@ -89,6 +89,7 @@ class Arm:
         self._state, self._full = Row(first, STATE), Row(first, READINGS)
         self._health = Row(first, HEALTH)
         self._torque, self._goal = first.torque_enable, first.goal_position
+        self._watchdog = first.watchdog
         self._readings = self._make_readings(chosen)
         self._errors_known = False
 
@@ -207,11 +208,33 @@ class Arm:
             for name, value in values.items()
             if found[joint][name] != value
         ]
+        differing += self._turned_round()
         if differing:
             raise ArmError(
                 "; ".join(differing) + ". Use this arm's own file, or write the file to the servos "
                 "with `armlet calibrate --write FILE` or write_calibration"
             )
+
+    def _turned_round(self) -> list[str]:
+        """Joints whose servo turns the other way than their calibration says, in words."""
+        registers = {j: m.drive_mode for j, m in self.models.items() if m.drive_mode is not None}
+        if not registers:
+            return []
+        found = self.servos.read({register.name for register in registers.values()}, registers)
+        told = []
+        for joint, register in registers.items():
+            mode, turned = self.calibration[joint].drive_mode, found[joint][register.name] & 1
+            if turned != mode:
+                told.append(
+                    f"{self.servos.told([joint])}: the calibration file says drive_mode = {mode}, "
+                    f"the servo {turned}"
+                )
+            elif turned:
+                self.warnings.append(
+                    f"{joint} has drive_mode 1, and its servo turns round by itself: record with "
+                    "joint_units degrees, for range_m100_100 would turn it round a second time"
+                )
+        return told
 
     def _calibrated(self) -> dict[str, dict[str, int]]:
         return {
@@ -229,12 +252,19 @@ class Arm:
         """Store the calibration in the servos' EEPROM, torque off, and prove it."""
         self.bus.open()
         self.torque_off()
-        self.servos.store(self._calibrated())
+        wanted = self._calibrated()
+        registers = {j: m.drive_mode for j, m in self.models.items() if m.drive_mode is not None}
+        if registers:
+            found = self.servos.read({register.name for register in registers.values()}, registers)
+            for joint, register in registers.items():
+                others = found[joint][register.name] & ~1
+                wanted[joint][register.name] = others | self.calibration[joint].drive_mode
+        self.servos.store(wanted)
 
     def configure(self) -> None:
         """Torque off, then the settings that LeRobot gives such an arm, proven."""
         self.torque_off()
-        setups = {joint: self.models[joint].setup(is_gripper(joint)) for joint in self.joints}
+        setups = {j: model.setup(j, is_gripper(j)) for j, model in self.models.items()}
         kept = self.servos.read({name for setup in setups.values() for name in setup.cleared})
         self.servos.store(
             {
@@ -345,6 +375,7 @@ class Arm:
         joints = self.joints if joints is None else tuple(joints)
         try:
             self._reboot(joints)
+            self._unwatch(joints)
             self._restore_ram(joints)
             position = self._settled_position()
             self._require_inside(joints, position)
@@ -354,6 +385,7 @@ class Arm:
                     raise ArmError("torque stays off: a stop was requested meanwhile")
                 self.servos.write(joint, self._torque.name, 1)
             self._require_on(joints)
+            self._watch_host(joints)
         except BaseException:
             self.torque_off(joints)
             raise
@@ -367,6 +399,7 @@ class Arm:
                 self.servos.reboot(joint)
                 deadline = time.monotonic() + _REBOOT_S
                 while self.servos.ask(joint, [model.torque_enable.name]) is None:
+                    self.read()  # which tells the others' watchdogs that somebody is there
                     if time.monotonic() > deadline:
                         raise ArmError(f"{self.servos.told([joint])} did not start up again")
                 if left := self._cut_out(joint):
@@ -433,6 +466,22 @@ class Arm:
         if off:
             raise ArmError(f"{self.servos.told(off)} acknowledged torque on, but it stayed off")
 
+    def _watch_host(self, joints: tuple[str, ...]) -> None:
+        """From now on these servos stop by themselves if no instruction reaches them."""
+        for joint in joints:
+            model = self.models[joint]
+            if model.watchdog is not None:
+                self.servos.write(joint, model.watchdog.name, model.watchdog_counts)
+
+    def _unwatch(self, joints: Iterable[str]) -> None:
+        """These servos take goals again, from whomever."""
+        watched = [joint for joint in joints if self.models[joint].watchdog is not None]
+        found = self.servos.read([self._watchdog.name], watched) if self._watchdog else {}
+        for joint, values in found.items():
+            for name, value in values.items():
+                if value:
+                    self.servos.write(joint, name, 0)
+
     def cut(self) -> None:
         """Tell every servo at once to let go, without proof. Raises PortError.
 
@@ -449,7 +498,10 @@ class Arm:
         """
         on = list(self.joints if joints is None else joints)
         for attempt in range(ATTEMPTS):
-            self.bus.sync_write(self._torque, {self.servos.ids[joint]: 0 for joint in on})
+            released = {self.servos.ids[joint]: 0 for joint in on}
+            self.bus.sync_write(self._torque, released)
+            if self._watchdog is not None:  # or it would refuse the goals of whoever comes next
+                self.bus.sync_write(self._watchdog, released)
             if attempt:
                 # No answer is no proof, so it is asked below; the others are tried meanwhile.
                 for joint in on:

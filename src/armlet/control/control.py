@@ -612,15 +612,13 @@ class Control:
         if setpoint is not None and care and self._upkeep.treat(sample, setpoint.position, now_s):
             return
         slot_s = 1 / (self.settings.telemetry_hz * len(self.arm.joints))
-        powerless = self._upkeep.read_telemetry(setpoint is not None, slot_s, now_s, until)
-        if powerless is not None:
+        goal = None if setpoint is None else setpoint.position
+        reason = self._upkeep.read_telemetry(sample, goal, slot_s, now_s, until)
+        if reason is not None:
             self._forget()
             self.state = State.UNARMED
             self.counts.unpowered += 1
-            self.last_error = (
-                f"{self.arm.servos.told([powerless])} was found without torque: it lost its power "
-                "for a moment, and its settings with it; check supply and cables, then arm it again"
-            )
+            self.last_error = reason
 
 
 def _seconds(duration_ns: int) -> str:

@@ -91,6 +91,8 @@ def _recover(
     if not wanted():
         raise ArmError("torque stays off: a stop was requested")
     yield from _set(servos, joint, torque, 1)
+    if model.watchdog is not None:
+        yield from _set(servos, joint, model.watchdog.name, model.watchdog_counts)
 
 
 def _reboot(servos: Servos, joint: str, protection: Protection) -> Steps:
@@ -108,6 +110,6 @@ def _reboot(servos: Servos, joint: str, protection: Protection) -> Steps:
         raise ArmError(f"{servos.told([joint])} still reports its error after it was rebooted")
     limit = model.measures[Quantity.TORQUE_LIMIT]
     relaxed = limit.count(protection.settings.relaxed_torque)
-    settings = {**model.setup(is_gripper(joint)).ram, limit.register.name: relaxed}
+    settings = {**model.setup(joint, is_gripper(joint)).ram, limit.register.name: relaxed}
     for name, value in settings.items():
         yield from _set(servos, joint, name, value)

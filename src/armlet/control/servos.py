@@ -165,7 +165,7 @@ class Servos:
         found = self.read(set(names.values()), joints)
         return {
             joint: {
-                **self.models[joint].setup(is_gripper(joint)).ram,
+                **self.models[joint].setup(joint, is_gripper(joint)).ram,
                 self.models[joint].torque_limit.name: found[joint][names[joint]],
             }
             for joint in joints

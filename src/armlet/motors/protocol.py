@@ -222,6 +222,7 @@ class MotorModel:
         max_position: what they say. firmware: the parts of the version, highest first.
         torque_limit, max_torque: what bounds the torque until a power cycle, and what it is then.
             Both in TORQUE_LIMIT's counts.
+        drive_mode: its lowest bit turns the servo round; None if it cannot.
         lock: has to be 0 for stored registers to outlive a power cycle; None if there is none.
         alarms: what a value of the STATUS or WATCHDOG register means.
         cuts_torque: alarms on which the servo may take its own torque off.
@@ -230,7 +231,7 @@ class MotorModel:
             None if there is none.
         watchdog_counts: what it is set to while the arm is armed.
         offset_sign: Present_Position = actual + offset_sign x Homing_Offset.
-        body, gripper: the settings of a body joint and of a gripper.
+        body, gripper, joints: the settings of a body joint, a gripper, and of joints by name.
         updated_with: what updates its firmware, for people.
     """
 
@@ -252,6 +253,8 @@ class MotorModel:
     body: Setup
     gripper: Setup
     lock: Register | None = None
+    drive_mode: Register | None = None
+    joints: Mapping[str, Setup] = field(default_factory=dict)
     reboots: bool = False
     watchdog: Register | None = None
     watchdog_counts: int = 0
@@ -263,9 +266,9 @@ class MotorModel:
         """What bounds the torque until a power cycle."""
         return self.measures[Quantity.TORQUE_LIMIT].register
 
-    def setup(self, gripper: bool) -> Setup:
+    def setup(self, joint: str, gripper: bool) -> Setup:
         """The settings of a joint."""
-        return self.gripper if gripper else self.body
+        return self.gripper if gripper else self.joints.get(joint, self.body)
 
 
 @dataclass(frozen=True)

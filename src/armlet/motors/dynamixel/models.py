@@ -38,12 +38,17 @@ _WATCHDOG_UNIT_S = 0.02
 
 _STORED = {
     "Return_Delay_Time": 0,
-    "Drive_Mode": 0,
     "Operating_Mode": EXTENDED_POSITION,
     "PWM_Limit": FULL_PWM,
 }
 """LeRobot's for a Koch arm. Extended position, because plain position mode ignores offsets beyond a
-quarter turn. Drive_Mode 0: turns as it comes, profiles by velocity, none of its own."""
+quarter turn."""
+
+_CLEARED = {"Drive_Mode": 0xFE}
+"""All but the direction, which is the calibration's. One of them turns torque on with a goal."""
+
+_ELBOW = {"Position_P_Gain": 1500, "Position_I_Gain": 0, "Position_D_Gain": 600}
+"""LeRobot's for a Koch arm's elbow."""
 
 _RAM = {"Status_Return_Level": 2, "Profile_Acceleration": 0, "Profile_Velocity": 0}
 """Everything is acknowledged, and no profile delays what the driver has planned."""
@@ -86,6 +91,7 @@ def _model(
     }
     if "Present_Current" in table:
         measures[Quantity.CURRENT] = Measure(table["Present_Current"], per=1000)
+    stored = {**_STORED, "Shutdown": table["Shutdown"].default}
     return MotorModel(
         name=name,
         label=label,
@@ -101,10 +107,11 @@ def _model(
         min_position=table["Min_Position_Limit"],
         max_position=table["Max_Position_Limit"],
         alarms=_alarms,
-        # What of these is in Shutdown; a servo that did not cut out still has its torque.
-        cuts_torque=alarms_of(0xFF),
-        body=Setup(_STORED, _RAM),
-        gripper=Setup({**_STORED, "Operating_Mode": grip_mode}, _RAM),
+        cuts_torque=alarms_of(table["Shutdown"].default),
+        drive_mode=table["Drive_Mode"],
+        body=Setup(stored, _RAM, _CLEARED),
+        gripper=Setup({**stored, "Operating_Mode": grip_mode}, _RAM, _CLEARED),
+        joints={"elbow_flex": Setup(stored, {**_RAM, **_ELBOW}, _CLEARED)},
         reboots=True,
         watchdog=table["Bus_Watchdog"],
         watchdog_counts=math.ceil(_WATCHDOG_S / _WATCHDOG_UNIT_S),
