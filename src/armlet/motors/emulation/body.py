@@ -144,6 +144,11 @@ class ServoBody(ABC):
     def answer_ping(self, id: int) -> bytes:
         """Its status packet to a ping."""
 
+    @property
+    def starting(self) -> bool:
+        """Whether it is just starting up, and neither hears nor answers."""
+        return False
+
     @abstractmethod
     def reboot(self) -> None:
         """Starts up again, if its protocol knows that."""

@@ -79,7 +79,9 @@ class Chain:
         hearing: dict[int, list[ServoBody]] = {}
         for servo in self.servos:
             id = servo.id
-            if id in faults.dead or servo.baudrate != baudrate or faults.misses():
+            if id in faults.dead or servo.starting or servo.baudrate != baudrate:
+                continue
+            if faults.misses():
                 continue
             servo.forced_errors = faults.errors.get(id, Alarm.NONE)
             servo.hear()

@@ -63,7 +63,8 @@ class EmulatedDynamixel(ServoBody):
         noise_ticks: standard deviation of the noise in Present_Position.
         clock: seconds, monotonic; tests give their own.
 
-    Attributes: see `ServoBody`.
+    Attributes: see `ServoBody`, and
+        start_up_s: how long it is silent when it is rebooted; the maker does not say.
     """
 
     goal_position = GOAL_POSITION
@@ -90,6 +91,8 @@ class EmulatedDynamixel(ServoBody):
         memory.burn(registers["ID"], id)
         memory.burn(registers["Baud_Rate"], _baud_code(baudrate))
         self._turns = 0
+        self.start_up_s = 0.0
+        self._started_s = -1.0
         self._latched = Alarm.NONE
         self._heard_s = clock()
         supply = Supply(volts) if supply is None else supply
@@ -157,9 +160,15 @@ class EmulatedDynamixel(ServoBody):
             self._watch_bus(self._clock())
             self._heard_s = self._clock()
 
+    @property
+    def starting(self) -> bool:
+        """Whether it is just starting up, and neither hears nor answers."""
+        return self._clock() < self._started_s
+
     def reboot(self) -> None:
-        """As if its power had been off."""
+        """As if its power had been off; silent for start_up_s."""
         self.power_cycle()
+        self._started_s = self._clock() + self.start_up_s
 
     def power_cycle(self) -> None:
         """Off and on: EEPROM as persisted, RAM at its defaults, torque off, shaft where it is.
