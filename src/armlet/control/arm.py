@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from armlet.motors.protocol import (
+    TICKS_PER_TURN,
     Alarm,
     MotorBus,
     MotorModel,
@@ -103,7 +104,8 @@ class Arm:
         velocities, loads = (
             [model.measures[quantity] for model in models] for quantity in (velocity, load)
         )
-        return JointReadings(self._ids, self._converter, places, velocities, loads)
+        turning = models[0].counts_turns
+        return JointReadings(self._ids, self._converter, places, velocities, loads, turning)
 
     @property
     def implausible(self) -> int:
@@ -302,9 +304,14 @@ class Arm:
             reply = self.bus.sync_read(registers, self._ids, until=until)
             return self._note(reply, feedback), None
         ticks = [round(tick) for tick in self._converter.radians_to_ticks(goal).tolist()]
-        values = dict(zip(self._ids, ticks, strict=True))
+        values = dict(zip(self._ids, self._as_counted(ticks), strict=True))
         reply = self.bus.sync_write_read(self._goal, values, registers, self._ids, until=until)
         return self._note(reply, feedback), self._converter.ticks_to_radians(ticks)
+
+    def _as_counted(self, ticks: list[int]) -> list[int]:
+        """Positions (n,) as the servos count them, which may be in another turn."""
+        turns = self._readings.turns
+        return [tick + turn * TICKS_PER_TURN for tick, turn in zip(ticks, turns, strict=True)]
 
     def read(self, until: float | None = None) -> JointSample | None:
         """All joints in one transaction; None if no joint is any fresher by it."""
@@ -448,7 +455,8 @@ class Arm:
 
     def _send_proven(self, joints: tuple[str, ...], position: Vector) -> Vector:
         ticks = np.rint(self._converter.radians_to_ticks(position))
-        everyone = dict(zip(self.joints, [int(tick) for tick in ticks.tolist()], strict=True))
+        counted = self._as_counted([int(tick) for tick in ticks.tolist()])
+        everyone = dict(zip(self.joints, counted, strict=True))
         wanted = {joint: everyone[joint] for joint in joints}
         for _ in range(ATTEMPTS):
             self.bus.sync_write(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from armlet.motors.protocol import Measure, SyncReply
-from armlet.robots.units import RADIANS_PER_TICK, JointConverter
+from armlet.robots.units import RADIANS_PER_TICK, TICKS_PER_TURN, JointConverter
 
 from .feedback import JointSample
 
@@ -64,8 +64,12 @@ class JointReadings:
         converter: of the joints' ticks.
         places: where in a reply's values position (ticks), velocity and load are.
         velocities, loads: how each joint's are scaled; None: ticks/s, and 0.1 %.
+        counts_turns: whether the servos' positions run on past a turn. Where such a servo begins at
+            power-up depends on its horn, so a joint is first taken to be in the turn that is
+            nearest to its calibrated centre, and then in the one nearest to where it was.
 
     Attributes:
+        turns: by joint, how many turns its servo is ahead of what is told.
         implausible: readings that were held back and not confirmed.
     """
 
@@ -76,7 +80,10 @@ class JointReadings:
         places: Places = _FIRST,
         velocities: Sequence[Measure] | None = None,
         loads: Sequence[Measure] | None = None,
+        counts_turns: bool = False,
     ) -> None:
+        self.turns = [0] * len(ids)
+        self._counts_turns = counts_turns
         self._ids = ids
         self._places = places
         self._velocity_rad = [
@@ -108,7 +115,10 @@ class JointReadings:
                 fresh.append(False)
                 continue
             # Plain floats: for so few joints, arrays would take three times as long.
-            position = (row[position_at] - self._centers[i]) * RADIANS_PER_TICK
+            ticks = row[position_at] - self._centers[i]
+            if self._counts_turns:
+                ticks -= self._turn_of(i, ticks) * TICKS_PER_TURN
+            position = ticks * RADIANS_PER_TICK
             velocity = row[velocity_at] * self._velocity_rad[i]
             fresh.append(self._believe(i, _State(position, velocity, stamp_ns)))
         if not any(fresh):
@@ -129,6 +139,13 @@ class JointReadings:
             np.array(stamps_ns, np.int64),
             load,
         )
+
+    def _turn_of(self, joint: int, ticks: float) -> int:
+        """How many turns the servo is ahead, at so many ticks from the joint's centre."""
+        known = self._known[joint]
+        expected = 0.0 if known is None else known.position / RADIANS_PER_TICK
+        self.turns[joint] = round((ticks - expected) / TICKS_PER_TURN)
+        return self.turns[joint]
 
     def _believe(self, joint: int, state: _State) -> bool:
         """Takes a joint's state for true, or notes it as in doubt."""

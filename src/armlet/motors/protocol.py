@@ -227,6 +227,7 @@ class MotorModel:
         alarms: what a value of the STATUS or WATCHDOG register means.
         cuts_torque: alarms on which the servo may take its own torque off.
         reboots: whether it keeps its torque off after such an alarm until it is rebooted.
+        counts_turns: whether positions run on past a turn, and begin in any one at power-up.
         watchdog: makes the servo itself stop when no instruction comes, until it is written 0;
             None if there is none.
         watchdog_counts: what it is set to while the arm is armed.
@@ -256,6 +257,7 @@ class MotorModel:
     drive_mode: Register | None = None
     joints: Mapping[str, Setup] = field(default_factory=dict)
     reboots: bool = False
+    counts_turns: bool = False
     watchdog: Register | None = None
     watchdog_counts: int = 0
     offset_sign: int = -1

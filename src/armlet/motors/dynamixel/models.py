@@ -113,6 +113,7 @@ def _model(
         gripper=Setup({**stored, "Operating_Mode": grip_mode}, _RAM, _CLEARED),
         joints={"elbow_flex": Setup(stored, {**_RAM, **_ELBOW}, _CLEARED)},
         reboots=True,
+        counts_turns=True,
         watchdog=table["Bus_Watchdog"],
         watchdog_counts=math.ceil(_WATCHDOG_S / _WATCHDOG_UNIT_S),
         offset_sign=1,
