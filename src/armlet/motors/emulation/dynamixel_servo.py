@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from armlet.motors.dynamixel.models import XL330_M288_MODEL, alarms_of, hardware_error_bits
 from armlet.motors.dynamixel.packets import Refusal, StatusPacket, encode
@@ -31,9 +33,34 @@ _FACTORY_P = 400
 _OVERLOAD_DUTY, _OVERLOAD_S = 0.8, 2.0
 """The maker does not say when Overload Error comes, only that the load has to last."""
 
+_TABLE = XL330_M288_MODEL.registers
+_READINGS_AT = _TABLE["Present_PWM"].address
+_READINGS = struct.Struct("<hhii")
+"""Present_PWM to Present_Position: PWM, current or load, velocity, position."""
+
+_SUPPLY_AT = _TABLE["Present_Input_Voltage"].address
+_SUPPLY = struct.Struct("<HB")
+_MOVING = _TABLE["Moving"].address
+_STATUS = _TABLE["Hardware_Error_Status"].address
+_TORQUE = _TABLE["Torque_Enable"].address
+_TRIPPED = 0x80
+"""Bus_Watchdog is signed, and -1 then."""
+
+_WATCHDOG = _TABLE["Bus_Watchdog"].address
+# Addresses by themselves, for what every access looks at: the same of every model.
+
 _ALERT = 0x80
 _RETURN_NOTHING, _RETURN_READS, _RETURN_ALL = range(3)
 _DELAYED_TO_GOALS = ("Goal_Position", "Goal_PWM", "Goal_Current", "Goal_Velocity")
+
+
+class _Bounds(NamedTuple):
+    """When it finds errors, worked out once for each write: 0.1 V, degC, alarms in Shutdown."""
+
+    low_volts: int
+    high_volts: int
+    celsius: int
+    shutdown: Alarm
 
 
 class EmulatedDynamixel(ServoBody):
@@ -94,6 +121,8 @@ class EmulatedDynamixel(ServoBody):
         self.start_up_s = 0.0
         self._started_s = -1.0
         self._latched = Alarm.NONE
+        self._measures_current = "Present_Current" in registers
+        self._bounds = _Bounds(0, 0, 0, Alarm.NONE)
         self._heard_s = clock()
         supply = Supply(volts) if supply is None else supply
         super().__init__(id, memory, position, supply, noise_ticks, clock)
@@ -132,7 +161,7 @@ class EmulatedDynamixel(ServoBody):
     @property
     def torque_on(self) -> bool:
         """Whether the motor is driven."""
-        return self._load("Torque_Enable") == 1
+        return self._memory.bytes[_TORQUE] == 1
 
     @property
     def errors(self) -> Alarm:
@@ -144,7 +173,7 @@ class EmulatedDynamixel(ServoBody):
 
     def reply(self, id: int, params: bytes = b"", refusal: int = 0) -> bytes:
         """Its status packet, with the alert bit if it has found an error."""
-        alert = _ALERT if self._load("Hardware_Error_Status") else 0
+        alert = _ALERT if self._memory.bytes[_STATUS] else 0
         return encode(StatusPacket(id, alert | refusal, params))
 
     def answer_ping(self, id: int) -> bytes:
@@ -187,7 +216,12 @@ class EmulatedDynamixel(ServoBody):
     def read(self, address: int, count: int) -> bytes:
         """Memory as a READ finds it; zeros beyond its end."""
         with self._lock:
-            self._refresh()
+            if address < self.feedback.stop and address + count > self.feedback.start:
+                self._refresh()
+            else:
+                self.advance(self._clock())
+                self._watch_bus(self._clock())
+                self._find_errors()
             return bytes(self._memory.bytes[address : address + count]).ljust(count, b"\0")
 
     def write(self, address: int, data: bytes) -> int:
@@ -195,11 +229,24 @@ class EmulatedDynamixel(ServoBody):
         with self._lock:
             self.advance(self._clock())
             self._watch_bus(self._clock())
+            if self._takes_goal(address, data):
+                return 0
             refusal = self._refusal(address, data)
             if not refusal:
                 self._memory.take(address, data, unlocked=True)
                 self._take_settings()
             return refusal
+
+    def _takes_goal(self, address: int, data: bytes) -> bool:
+        """What comes in every cycle asks for nothing else than a goal."""
+        memory = self._memory.bytes
+        plain = self._settings.multi_turn and memory[_WATCHDOG] < _TRIPPED
+        if address != GOAL_POSITION.address or len(data) != GOAL_POSITION.width or not plain:
+            return False
+        memory[address : address + len(data)] = data
+        self._settings = self._settings._replace(goal=GOAL_POSITION.decode(data))
+        self._find_errors()
+        return True
 
     def _refusal(self, address: int, data: bytes) -> Refusal:
         """Why these bytes cannot be written there."""
@@ -231,8 +278,8 @@ class EmulatedDynamixel(ServoBody):
 
     def _watch_bus(self, now_s: float) -> None:
         """Stops the shaft if no instruction has come for the time of Bus_Watchdog."""
-        wanted = self._load("Bus_Watchdog")
-        if wanted > 0 and now_s - self._heard_s > wanted * _WATCHDOG_UNIT_S:
+        wanted = self._memory.bytes[_WATCHDOG]
+        if 0 < wanted < _TRIPPED and now_s - self._heard_s > wanted * _WATCHDOG_UNIT_S:
             self.advance(self._heard_s + wanted * _WATCHDOG_UNIT_S)
             self._store("Bus_Watchdog", WATCHDOG_TRIPPED)
             self._motion.stand(self._motion.position)
@@ -242,9 +289,9 @@ class EmulatedDynamixel(ServoBody):
     def advance(self, now_s: float) -> None:
         """Lets the time pass up to `now_s` of the clock; earlier times change nothing."""
         with self._lock:
-            wanted = self._load("Bus_Watchdog")
+            wanted = self._memory.bytes[_WATCHDOG]
             due_s = self._heard_s + wanted * _WATCHDOG_UNIT_S
-            if wanted > 0 and self._advanced_s < due_s < now_s:
+            if 0 < wanted < _TRIPPED and self._advanced_s < due_s < now_s:
                 super().advance(due_s)
                 self._watch_bus(now_s)
             super().advance(now_s)
@@ -254,6 +301,12 @@ class EmulatedDynamixel(ServoBody):
         offset = self._load("Homing_Offset")
         if not extended and abs(offset) > _PLAIN_OFFSET:
             offset = 0
+        self._bounds = _Bounds(
+            self._load("Min_Voltage_Limit"),
+            self._load("Max_Voltage_Limit"),
+            self._load("Temperature_Limit"),
+            alarms_of(self._load("Shutdown")),
+        )
         # Actual ticks are those of the shaft; the encoder began in a turn of its own.
         return Settings(
             drive=self._drive(),
@@ -286,19 +339,25 @@ class EmulatedDynamixel(ServoBody):
 
     def _find_errors(self) -> None:
         """Brings the error status up to date; what is in Shutdown takes the torque off for good."""
-        found = self._forced_errors | (self._protection.latched & Alarm.OVERLOAD)
         volts, celsius = round(10 * self.supply.terminal_volts), round(self._heat.celsius)
-        for register, value in self._pinned.items():
-            volts = value if register.name == "Present_Input_Voltage" else volts
-            celsius = value if register.name == "Present_Temperature" else celsius
-        if not self._load("Min_Voltage_Limit") <= volts <= self._load("Max_Voltage_Limit"):
+        if self._pinned:
+            pinned = {register.name: value for register, value in self._pinned.items()}
+            volts = pinned.get("Present_Input_Voltage", volts)
+            celsius = pinned.get("Present_Temperature", celsius)
+        bounds = self._bounds
+        well = bounds.low_volts <= volts <= bounds.high_volts and celsius <= bounds.celsius
+        # Nearly always; flags cost more than all the rest here.
+        if well and not (self._forced_errors or self._protection.latched or self._errors):
+            return
+        found = self._forced_errors | (self._protection.latched & Alarm.OVERLOAD)
+        if not bounds.low_volts <= volts <= bounds.high_volts:
             found |= Alarm.VOLTAGE
-        if celsius > self._load("Temperature_Limit"):
+        if celsius > bounds.celsius:
             found |= Alarm.TEMPERATURE
-        # Both as bits of the register: a current too high is an overload of these servos.
+        # A current too high is an overload of these servos.
         if Alarm.CURRENT in found:
             found = found & ~Alarm.CURRENT | Alarm.OVERLOAD
-        self._latched |= found & alarms_of(self._load("Shutdown"))
+        self._latched |= found & bounds.shutdown
         self._errors = found | self._latched
         self._store("Hardware_Error_Status", hardware_error_bits(self._errors))
         if self._latched and self.torque_on:
@@ -307,24 +366,25 @@ class EmulatedDynamixel(ServoBody):
 
     def _refresh(self) -> None:
         """Brings the readings in memory up to date."""
-        now_s = self._clock()
-        self.advance(now_s)
-        self._watch_bus(now_s)
+        self.advance(self._clock())
         self._find_errors()
-        motion = self._motion
-        position = motion.position
+        motion, memory = self._motion, self._memory.bytes
+        position, velocity = motion.position, motion.velocity
         if self.noise_ticks:
             position += self._noise.gauss(0.0, self.noise_ticks)
-        self._store("Present_Position", self._reading(position))
-        self._store("Present_Velocity", round(motion.velocity / _VELOCITY_TICKS_S))
-        self._store("Present_PWM", round(FULL_PWM * motion.duty))
-        if "Present_Current" in self._registers:
-            self._store("Present_Current", round(1000 * self._amperes()))
-        else:
-            self._store("Present_Load", round(1000 * motion.torque))
-        self._store("Present_Input_Voltage", round(10 * self.volts))
-        self._store("Present_Temperature", min(255, round(self._heat.celsius)))
-        self._store("Moving", int(abs(motion.velocity) > self._settings.moving_threshold))
+        drawn = 1000 * (self._amperes() if self._measures_current else motion.torque)
+        memory[_MOVING] = abs(velocity) > self._settings.moving_threshold
+        _READINGS.pack_into(
+            memory,
+            _READINGS_AT,
+            round(FULL_PWM * motion.duty),
+            round(drawn),
+            round(velocity / _VELOCITY_TICKS_S),
+            self._reading(position),
+        )
+        _SUPPLY.pack_into(
+            memory, _SUPPLY_AT, round(10 * self.volts), min(255, round(self._heat.celsius))
+        )
         for register, value in self._pinned.items():
             self._memory.store(register, value)
 
