@@ -68,23 +68,23 @@ def made_bus(emulated):
     return registry.family(emulated.model.name).make_bus(emulated.port)
 
 
-def made_arm(emulated):
-    return Arm(made_bus(emulated), CALIBRATION, [emulated.model] * len(CALIBRATION))
+def made_arm(emulated, calibration=CALIBRATION):
+    return Arm(made_bus(emulated), calibration, [emulated.model] * len(calibration))
 
 
 class Driven:
     """A configured arm under control, cycled at 100 Hz of the clock it shares with its servos."""
 
-    def __init__(self, emulated, clock, settings=None, **options):
+    def __init__(self, emulated, clock, settings=None, calibration=CALIBRATION, **options):
         self.emulated, self.clock = emulated, clock
-        self.arm = made_arm(emulated)
+        self.arm = made_arm(emulated, calibration)
         self.arm.connect()
         self.arm.configure()
         # Servos have 0.2 s of real time to answer: the emulator shares this machine with others.
         chosen = {"ramp_velocity": RAMP_VELOCITY, "answer_share": 20.0, **(settings or {})}
         self.control = Control(
             self.arm,
-            Guard.from_calibration(CALIBRATION, MAX_VELOCITY),
+            Guard.from_calibration(calibration, MAX_VELOCITY),
             ControlSettings(**chosen),
             clock=clock,
             **options,
