@@ -68,10 +68,15 @@ PARTS = {
         "fit": {"checkpoint", "config", "preprocess", "observation", "errors"},
     },
     "motors": {
-        "feetech": set(),
-        "emulation": {"feetech"},
-        "torque_watchdog": {"feetech"},
-        "watchdog_keeper": {"torque_watchdog", "feetech"},
+        "protocol": set(),
+        "devices": set(),
+        "registry": {"protocol"},
+        "wire": {"protocol"},
+        "feetech": {"wire", "protocol", "devices"},
+        "dynamixel": {"wire", "protocol"},
+        "emulation": {"feetech", "dynamixel", "wire", "protocol"},
+        "torque_watchdog": {"registry", "protocol"},
+        "watchdog_keeper": {"torque_watchdog"},
     },
     "cli": {
         "terminal": set(),
@@ -107,6 +112,13 @@ def test_imports_point_one_way_and_these_rooms_know_no_ros(room):
             other = rest.partition(".")[0]
             if top == "armlet" and other in ROOMS:
                 assert other in MAY_IMPORT[room] | {room}, f"{path.name} imports {name}"
+
+
+def test_control_knows_no_family_of_motors():
+    for path in (PACKAGE / "control").rglob("*.py"):
+        for name in imported(path):
+            if name.startswith("armlet.motors"):
+                assert name.startswith("armlet.motors.protocol."), f"{path.name} imports {name}"
 
 
 def test_no_circle_is_permitted():

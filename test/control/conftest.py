@@ -1,5 +1,5 @@
 import pytest
-from driven_arm import Clock, Driven, emulated_bus
+from driven_arm import FAMILIES, Clock, Driven, emulated_bus
 
 
 @pytest.fixture
@@ -7,9 +7,14 @@ def clock():
     return Clock()
 
 
+@pytest.fixture(params=FAMILIES)
+def motors(request):
+    return request.param
+
+
 @pytest.fixture
-def emulated(clock, tmp_path):
-    with emulated_bus(clock, link=tmp_path / "arm") as emulated:
+def emulated(clock, tmp_path, motors):
+    with emulated_bus(clock, tmp_path / "arm", motors) as emulated:
         yield emulated
 
 

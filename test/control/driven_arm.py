@@ -1,10 +1,12 @@
 """An emulated arm and its control, whose time the test holds."""
 
 import numpy as np
+import pytest
 
 from armlet.control import Arm, Control, ControlSettings, Guard, Trajectory
+from armlet.motors import registry
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import REGISTERS, Bus
+from armlet.motors.protocol import Quantity
 from armlet.robots import JointCalibration
 
 MS = 1_000_000
@@ -28,30 +30,61 @@ class Clock:
         return self.now_s
 
 
-def emulated_bus(clock, link=None):
-    emulated = EmulatedBus(ids=(1, 2), clock=clock, link=link)
+FAMILIES = ("sts3215", "xl330-m288")
+"""A model of each family. Tests with the fixture `motors` are of both, unless they say of which."""
+
+FEETECH = pytest.mark.parametrize("motors", ["sts3215"])
+"""For what is about Feetech's own registers."""
+
+
+def emulated_bus(clock, link=None, motors="sts3215"):
+    emulated = EmulatedBus(ids=(1, 2), clock=clock, link=link, motors=motors)
+    model = emulated.model
     for joint in CALIBRATION.values():
         servo = emulated.servos[joint.id]
-        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
-        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
-        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
+        servo.poke(model.homing_offset, joint.homing_offset)
+        servo.poke(model.min_position, joint.range_min)
+        servo.poke(model.max_position, joint.range_max)
         servo.position = (joint.range_min + joint.range_max) / 2
     return emulated
+
+
+FULL_GRIP = {"sts3215": 0.5, "xl330-m288": 1.0}
+"""Share of full torque that a gripper's settings leave it: LeRobot halves an SO-101's."""
+
+
+def goals(emulated, servo_id):
+    """What was written to a servo's goal, in ticks, oldest first."""
+    register = emulated.model.goal_position
+    return [
+        register.decode(write.data)
+        for write in emulated.writes
+        if write.id == servo_id and write.address == register.address
+    ]
+
+
+def made_bus(emulated):
+    """A bus of the servos' own family, closed."""
+    return registry.family(emulated.model.name).make_bus(emulated.port)
+
+
+def made_arm(emulated, calibration=CALIBRATION):
+    return Arm(made_bus(emulated), calibration, [emulated.model] * len(calibration))
 
 
 class Driven:
     """A configured arm under control, cycled at 100 Hz of the clock it shares with its servos."""
 
-    def __init__(self, emulated, clock, settings=None, **options):
+    def __init__(self, emulated, clock, settings=None, calibration=CALIBRATION, **options):
         self.emulated, self.clock = emulated, clock
-        self.arm = Arm(Bus(emulated.port), CALIBRATION)
+        self.arm = made_arm(emulated, calibration)
         self.arm.connect()
         self.arm.configure()
         # Servos have 0.2 s of real time to answer: the emulator shares this machine with others.
         chosen = {"ramp_velocity": RAMP_VELOCITY, "answer_share": 20.0, **(settings or {})}
         self.control = Control(
             self.arm,
-            Guard.from_calibration(CALIBRATION, MAX_VELOCITY),
+            Guard.from_calibration(calibration, MAX_VELOCITY),
             ControlSettings(**chosen),
             clock=clock,
             **options,
@@ -97,7 +130,17 @@ class Driven:
 
     def register(self, name):
         """What the servos hold, in joint order."""
-        return [self.emulated.servos[j.id].peek(REGISTERS[name]) for j in CALIBRATION.values()]
+        register = self.emulated.model.registers[name]
+        return [self.emulated.servos[j.id].peek(register) for j in CALIBRATION.values()]
+
+    def quantity(self, quantity):
+        """What the servos measure, in its unit, in joint order."""
+        measure = self.emulated.model.measures[quantity]
+        return [measure.value(count) for count in self.register(measure.register.name)]
+
+    def torque_limits(self):
+        """Shares of full torque, in joint order."""
+        return self.quantity(Quantity.TORQUE_LIMIT)
 
     def torque(self):
         return self.register("Torque_Enable")

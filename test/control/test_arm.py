@@ -1,7 +1,15 @@
 """Connecting, configuring and arming on an emulated bus that may lose packets."""
 
 import pytest
-from driven_arm import CALIBRATION, JOINTS, Driven, emulated_bus
+from driven_arm import (
+    CALIBRATION,
+    FEETECH,
+    JOINTS,
+    Driven,
+    emulated_bus,
+    made_arm,
+    made_bus,
+)
 
 from armlet.control import Arm, ArmError, Control, ControlSettings, Guard
 from armlet.motors.feetech import REGISTERS, Bus, ErrorBit, PortError
@@ -9,18 +17,21 @@ from armlet.motors.feetech import REGISTERS, Bus, ErrorBit, PortError
 
 @pytest.fixture
 def arm(emulated):
-    arm = Arm(Bus(emulated.port), CALIBRATION)
+    arm = made_arm(emulated)
     yield arm
     arm.close()
 
 
 def peek(emulated, name):
-    return [emulated.servos[joint.id].peek(REGISTERS[name]) for joint in CALIBRATION.values()]
+    return [
+        emulated.servos[joint.id].peek(emulated.model.registers[name])
+        for joint in CALIBRATION.values()
+    ]
 
 
 def test_another_arms_calibration_is_refused_with_all_that_differs_and_the_fix(emulated, arm):
-    emulated.servos[1].poke(REGISTERS["Min_Position_Limit"], 5)
-    emulated.servos[2].poke(REGISTERS["Homing_Offset"], 7)
+    emulated.servos[1].poke(emulated.model.min_position, 5)
+    emulated.servos[2].poke(emulated.model.homing_offset, 7)
     with pytest.raises(ArmError) as refused:
         arm.connect()
     said = str(refused.value)
@@ -29,11 +40,12 @@ def test_another_arms_calibration_is_refused_with_all_that_differs_and_the_fix(e
     assert "armlet calibrate --write" in said
     arm.write_calibration()
     arm.connect()
-    assert peek(emulated, "Lock") == [1, 1]
+    if emulated.model.lock is not None:
+        assert peek(emulated, "Lock") == [1, 1]
 
 
 def test_another_model_is_refused(emulated, arm):
-    emulated.servos[1].poke(REGISTERS["Model_Number"], 1284)
+    emulated.servos[1].poke(emulated.model.model_number, 1284)
     with pytest.raises(ArmError, match=r"shoulder_pan \(id 1\): found model 1284"):
         arm.connect()
 
@@ -46,14 +58,17 @@ def test_all_servos_that_do_not_answer_are_named(emulated, arm):
 
 def test_firmware_is_read_and_a_mixture_is_told(emulated, arm):
     arm.connect()
-    assert arm.firmware == dict.fromkeys(JOINTS, "3.10")
+    version = ".".join(str(register.default) for register in emulated.model.firmware)
+    assert arm.firmware == dict.fromkeys(JOINTS, version)
     assert arm.warnings == []
-    emulated.servos[2].poke(REGISTERS["Firmware_Minor_Version"], 9)
+    emulated.servos[2].poke(emulated.model.firmware[-1], 9)
     arm.connect()
-    assert arm.firmware["gripper"] == "3.9"
-    assert "shoulder_pan 3.10, gripper 3.9" in arm.warnings[0]
+    other = ".".join([*version.split(".")[:-1], "9"])
+    assert arm.firmware["gripper"] == other
+    assert f"shoulder_pan {version}, gripper {other}" in arm.warnings[0]
 
 
+@FEETECH
 def test_an_overloaded_servo_can_be_connected_configured_and_armed(emulated, arm):
     emulated.faults.errors[1] = ErrorBit.OVERLOAD
     arm.connect()
@@ -62,6 +77,7 @@ def test_an_overloaded_servo_can_be_connected_configured_and_armed(emulated, arm
     assert peek(emulated, "Torque_Enable") == [1, 1]
 
 
+@FEETECH
 def test_configure_writes_lerobots_settings_and_clears_multi_turn(emulated, arm):
     emulated.servos[1].poke(REGISTERS["Phase"], 0x1C)
     arm.connect()
@@ -87,6 +103,7 @@ def test_what_is_stored_already_is_not_written_again(emulated, arm):
     assert [dict(servo.eeprom_writes) for servo in emulated.servos.values()] == wear
 
 
+@FEETECH
 def test_a_broken_off_configure_leaves_eeprom_locked(emulated, arm, monkeypatch):
     arm.connect()
     write = arm.servos.write
@@ -106,8 +123,10 @@ def test_what_a_servo_does_not_store_is_an_error(emulated, arm):
     arm.connect()
     emulated.faults.errors.clear()
     servo, write = emulated.servos[2], emulated.servos[2].write
-    servo.write = lambda address, data: None if address == 21 else write(address, data)
-    with pytest.raises(ArmError, match=r"did not store .* gripper: \{'P_Coefficient': 16\}"):
+    name = {"sts3215": "P_Coefficient", "xl330-m288": "Operating_Mode"}[emulated.model.name]
+    at, value = emulated.model.registers[name].address, emulated.model.gripper.stored[name]
+    servo.write = lambda address, data: 0 if address == at else write(address, data)
+    with pytest.raises(ArmError, match=rf"did not store .* gripper: \{{'{name}': {value}\}}"):
         arm.configure()
 
 
@@ -130,7 +149,8 @@ def test_a_failed_arming_leaves_no_joint_on(emulated, arm):
     arm.connect()
     arm.configure()
     servo, write = emulated.servos[2], emulated.servos[2].write
-    servo.write = lambda address, data: None if address == 40 else write(address, data)
+    at = emulated.model.torque_enable.address
+    servo.write = lambda address, data: 0 if address == at else write(address, data)
     with pytest.raises(ArmError, match=r"gripper \(id 2\) acknowledged torque on, but it stayed"):
         arm.torque_on()
     assert peek(emulated, "Torque_Enable") == [0, 0]
@@ -141,7 +161,8 @@ def test_arming_proves_the_goals_first(emulated, arm):
     arm.configure()
     servo, write = emulated.servos[2], emulated.servos[2].write
     servo.position = 1900
-    servo.write = lambda address, data: None if address == 42 else write(address, data)
+    at = emulated.model.goal_position.address
+    servo.write = lambda address, data: 0 if address == at else write(address, data)
     with pytest.raises(ArmError, match=r"goals .* were sent, the servos hold"):
         arm.torque_on()
     assert 1 not in [on for servo in emulated.servos.values() for _, on in servo.torque_log]
@@ -163,11 +184,12 @@ def test_torque_off_tells_all_servos_with_one_packet_first(emulated, arm):
     emulated.writes.clear()
     sent = arm.bus.counters.packets_sent
     arm.torque_off()
+    model = emulated.model
+    told = [register.address for register in (model.torque_enable, model.watchdog) if register]
     assert [(write.id, write.address, write.data) for write in emulated.writes] == [
-        (1, 40, b"\0"),
-        (2, 40, b"\0"),
+        (servo, address, b"\0") for address in told for servo in (1, 2)
     ]
-    assert arm.bus.counters.packets_sent == sent + 2, "the packet and its proof"
+    assert arm.bus.counters.packets_sent == sent + len(told) + 1, "the packets and the proof"
 
 
 def test_torque_off_tells_a_servo_again_that_missed_it(emulated, arm):
@@ -182,20 +204,20 @@ def test_torque_off_tells_a_servo_again_that_missed_it(emulated, arm):
 def test_an_arm_knows_its_own_bus(emulated, arm, clock):
     arm.bus.open()
     assert arm.matches(arm.bus)
-    with emulated_bus(clock) as other:
-        other.servos[1].poke(REGISTERS["Homing_Offset"], 99)
-        with Bus(other.port) as bus:
+    with emulated_bus(clock, motors=emulated.model.name) as other:
+        other.servos[1].poke(emulated.model.homing_offset, 99)
+        with made_bus(other) as bus:
             assert not arm.matches(bus)
         other.faults.dead.add(1)
-        with Bus(other.port) as bus:
+        with made_bus(other) as bus:
             assert not arm.matches(bus)
 
 
 def test_it_is_found_elsewhere_but_no_other_arm_is_taken_for_it(emulated, clock, tmp_path):
-    with emulated_bus(clock) as other:
-        other.servos[2].poke(REGISTERS["Max_Position_Limit"], 2501)
+    with emulated_bus(clock, motors=emulated.model.name) as other:
+        other.servos[2].poke(emulated.model.max_position, 2501)
         # The own port goes away, another arm and the own one appear on others.
-        arm = Arm(Bus(emulated.port), CALIBRATION)
+        arm = made_arm(emulated)
         control = Control(
             arm,
             Guard.from_calibration(CALIBRATION),

@@ -5,10 +5,21 @@ import time
 
 import numpy as np
 import pytest
-from driven_arm import CALIBRATION, JOINTS, MAX_VELOCITY, MS, RAMP_VELOCITY, TICK, Driven
+from driven_arm import (
+    CALIBRATION,
+    FEETECH,
+    FULL_GRIP,
+    JOINTS,
+    MAX_VELOCITY,
+    MS,
+    RAMP_VELOCITY,
+    TICK,
+    Driven,
+    goals,
+)
 
 from armlet.control import ArmError, CommandRefused, ControlSettings, State
-from armlet.motors.feetech import REGISTERS, ErrorBit
+from armlet.motors.feetech import ErrorBit
 
 
 def test_nothing_is_sent_before_the_arm_is_armed(driven):
@@ -31,7 +42,8 @@ def test_a_cycle_sends_the_command_before_it_reads(armed):
     armed.emulated.writes.clear()
     armed.command(0.1, 0.0)
     armed.cycles(3)
-    goal = [write for write in armed.emulated.writes if write.address == 42]
+    address = armed.emulated.model.goal_position.address
+    goal = [write for write in armed.emulated.writes if write.address == address]
     assert len(goal) == 6, "one goal a servo and cycle"
 
 
@@ -387,6 +399,7 @@ def test_servos_that_fall_silent_are_named_and_must_be_armed_again(emulated, clo
     driven.arm.close()
 
 
+@FEETECH
 def test_a_process_that_stood_still_has_missed_nothing(armed):
     armed.clock.now_s += 30.0
     armed.cycles(3)
@@ -428,7 +441,7 @@ def test_full_feedback_brings_all_readings_in_every_cycle(emulated, clock):
     told = driven.control.telemetry
     assert set(told) == set(JOINTS)
     assert told["shoulder_pan"].stamp_ns == sample.stamp_ns
-    assert told["shoulder_pan"].voltage_v == pytest.approx(7.4)
+    assert told["shoulder_pan"].voltage_v == pytest.approx(emulated.supply.volts)
     assert told["shoulder_pan"].current_a > 0.1
     driven.arm.close()
 
@@ -446,7 +459,7 @@ def test_telemetry_comes_one_servo_at_a_time_at_its_rate(driven):
     assert sum(changes) == pytest.approx(8, abs=1), "2 servos, 2 s, 2 Hz"
     told = driven.control.telemetry["gripper"]
     assert told.torque_enabled is False
-    assert told.torque_limit == 0.5
+    assert told.torque_limit == FULL_GRIP[driven.emulated.model.name]
     assert 4 < told.voltage_v < 15
     assert 0 < told.temperature_c < 80
     assert told.status is ErrorBit.NONE
@@ -462,7 +475,8 @@ def test_a_servo_that_lost_its_power_disarms_the_arm(armed, emulated):
     assert armed.torque() == [1, 0], "the others hold"
     armed.control.torque_on()
     assert armed.torque() == [1, 1]
-    assert armed.register("Acceleration") == [254, 254]
+    for name, value in emulated.model.body.ram.items():
+        assert armed.register(name) == [value, value]
     assert armed.control.summary() == "holding"
 
 
@@ -498,8 +512,10 @@ def test_a_stop_cuts_torque_within_one_cycle_of_a_bad_line(armed, emulated, monk
     cycle.join()
     assert times[0] - asked < period_s
     told = [(write.id, write.address) for write in emulated.writes]
-    assert told[0] == (1, 42), "the cycle's goal"
-    assert set(told[1:]) == {(1, 40)}, "and after it nothing but torque off"
+    model = emulated.model
+    assert told[0] == (1, model.goal_position.address), "the cycle's goal"
+    off = {(1, register.address) for register in (model.torque_enable, model.watchdog) if register}
+    assert set(told[1:]) == off, "and after it nothing but torque off"
     assert armed.torque()[0] == 0
     assert armed.control.state is State.UNPROVEN
     emulated.faults.dead.clear()
@@ -541,13 +557,9 @@ def test_limits_hold_in_what_the_servos_were_told(armed, emulated):
         armed.command(*rng.uniform(-3, 3, 2))
         armed.cycles(2)
     for joint in CALIBRATION.values():
-        goals = [
-            REGISTERS["Goal_Position"].decode(write.data)
-            for write in emulated.writes
-            if write.id == joint.id and write.address == 42
-        ]
-        assert len(goals) == 400
-        assert joint.range_min <= min(goals)
-        assert max(goals) <= joint.range_max
-        assert np.abs(np.diff(goals)).max() <= MAX_VELOCITY * 0.01 / TICK + 1
-        assert np.abs(np.diff(goals, 2)).max() <= 100 * 0.01**2 / TICK + 2
+        sent = goals(emulated, joint.id)
+        assert len(sent) == 400
+        assert joint.range_min <= min(sent)
+        assert max(sent) <= joint.range_max
+        assert np.abs(np.diff(sent)).max() <= MAX_VELOCITY * 0.01 / TICK + 1
+        assert np.abs(np.diff(sent, 2)).max() <= 100 * 0.01**2 / TICK + 2

@@ -8,11 +8,11 @@ import random
 
 import numpy as np
 import pytest
-from driven_arm import CALIBRATION, MAX_VELOCITY, TICK, Driven
+from driven_arm import CALIBRATION, MAX_VELOCITY, TICK, Driven, goals
 
 from armlet.control import ArmError, CommandRefused, State
 from armlet.motors.emulation import Faults
-from armlet.motors.feetech import REGISTERS, BusError
+from armlet.motors.protocol import BusError, Quantity
 
 PROBABILITIES = (
     "drop_probability",
@@ -71,7 +71,7 @@ class Campaign:
         self.fresh += int(sample.fresh.sum())
         true = (np.array(self.driven.register("Present_Position")) - CENTRES) * TICK
         np.testing.assert_allclose(sample.position[sample.fresh], true[sample.fresh], atol=1e-9)
-        velocity = np.array(self.driven.register("Present_Velocity")) * TICK
+        velocity = np.array(self.driven.quantity(Quantity.VELOCITY)) * TICK
         np.testing.assert_allclose(sample.velocity[sample.fresh], velocity[sample.fresh], atol=1e-9)
 
     def check_applied(self, applied):
@@ -113,13 +113,9 @@ def test_nothing_wrong_is_told_or_sent_and_it_recovers(emulated, clock, seed):
         campaign.cycle()
     assert driven.control.state is State.COMMAND
     for joint in CALIBRATION.values():
-        goals = [
-            REGISTERS["Goal_Position"].decode(write.data)
-            for write in emulated.writes
-            if write.id == joint.id and write.address == 42
-        ]
-        assert joint.range_min <= min(goals)
-        assert max(goals) <= joint.range_max
+        sent = goals(emulated, joint.id)
+        assert joint.range_min <= min(sent)
+        assert max(sent) <= joint.range_max
     driven.control.torque_off()
     assert driven.torque() == [0, 0]
     assert campaign.fresh >= 40

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from driven_arm import TICK, Driven
+from driven_arm import FEETECH, FULL_GRIP, TICK, Driven
 
 from armlet.control import JointPolicy, ProtectionSettings, State
-from armlet.motors.feetech import REGISTERS, ErrorBit
+from armlet.motors.feetech import ErrorBit
+from armlet.motors.protocol import Quantity
 
-TEMPERATURE = REGISTERS["Present_Temperature"]
 CENTRE = 2000
 
 
@@ -34,9 +34,19 @@ def gripper(driven):
     return driven.emulated.servos[2]
 
 
+def temperature(driven):
+    """The register."""
+    return driven.emulated.model.measures[Quantity.TEMPERATURE].register
+
+
+def full(driven):
+    """Torque limits of joints that are well, as shares."""
+    return [1.0, FULL_GRIP[driven.emulated.model.name]]
+
+
 def block(driven, beyond_ticks=30):
     """Something stands in the gripper's way; actual ticks."""
-    at = CENTRE - 50 + beyond_ticks
+    at = CENTRE + gripper(driven).offset + beyond_ticks
     gripper(driven).obstacle = (at, at + 1000)
 
 
@@ -61,7 +71,7 @@ def test_a_blocked_gripper_overloads_is_relaxed_and_recovered_and_gets_its_torqu
     assert "gripper relaxed: overload" in relaxing.control.summary()
     assert gripper(relaxing).errors is ErrorBit.NONE, "the latch is gone without a power cycle"
     assert relaxing.torque() == [1, 1]
-    assert relaxing.register("Torque_Limit") == [1000, 200]
+    assert relaxing.torque_limits() == [1.0, 0.2]
     # It goes on squeezing, and the goal stays where the gripper stands: it pushes no more.
     squeeze(relaxing, 400)
     assert care(relaxing).counts.overload == 1
@@ -72,7 +82,7 @@ def test_a_blocked_gripper_overloads_is_relaxed_and_recovered_and_gets_its_torqu
     squeeze(relaxing, 60, target=-0.3)
     assert relaxing.control.goal[1] == pytest.approx(-0.3, abs=0.01)
     squeeze_until(relaxing, lambda: care(relaxing).mode.value == "normal", 300, target=-0.3)
-    assert relaxing.register("Torque_Limit") == [1000, 500]
+    assert relaxing.torque_limits() == full(relaxing)
     assert relaxing.control.summary() == "following joint_commands"
     assert care(relaxing).said == "has its full torque again"
 
@@ -86,7 +96,7 @@ def test_a_gripper_with_the_default_policy_keeps_a_soft_grip(emulated, clock):
     assert care(driven).counts.overload == 1, "it does not overload again"
     assert driven.control.goal[1] - 30 * TICK == pytest.approx(0.1, abs=3 * TICK)
     driven.cycle()
-    assert gripper(driven).peek(REGISTERS["Present_Load"]) == pytest.approx(200, abs=50)
+    assert driven.quantity(Quantity.LOAD)[1] == pytest.approx(0.2, abs=0.05)
     driven.arm.close()
 
 
@@ -102,24 +112,28 @@ def test_the_other_joint_follows_at_full_rate_through_all_of_it(relaxing):
     assert np.abs(np.array(goals)[10:, 0] - due[10:]).max() < 2 * TICK
 
 
+def had_torque(servo, time_s):
+    """By the servo's own notes; some take it off by themselves."""
+    return [switch.on for switch in servo.torque_log if switch.time <= time_s][-1]
+
+
 def test_the_goal_only_ever_jumps_where_the_torque_is_off(relaxing, emulated):
     block(relaxing)
     emulated.writes.clear()
     squeeze(relaxing, 500)
     assert care(relaxing).counts.recovered == 1
-    torque, last, jumps = 1, None, []
+    last, jumps, model = None, [], emulated.model
     for write in emulated.writes:
-        if write.id == 2 and write.address == 40:
-            torque = write.data[0]
-        if write.id == 2 and write.address == 42:
-            goal = REGISTERS["Goal_Position"].decode(write.data)
+        if write.id == 2 and write.address == model.goal_position.address:
+            goal = model.goal_position.decode(write.data)
             if last is not None and abs(goal - last) > 4 * 0.01 / TICK + 1:
-                jumps.append(torque)
+                jumps.append(had_torque(gripper(relaxing), write.time))
             last = goal
-    assert set(jumps) <= {0}
+    assert set(jumps) <= {False}
     assert jumps, "from where it pushed to where it stands"
 
 
+@FEETECH
 def test_an_overload_that_comes_back_ends_in_a_release(relaxing, emulated):
     emulated.faults.errors[2] = ErrorBit.OVERLOAD
     relaxing.cycles_until(lambda: "gripper" in relaxing.control.protection.released, 400)
@@ -145,7 +159,7 @@ def test_an_overload_that_comes_back_ends_in_a_release(relaxing, emulated):
 
 def test_release_is_proven_and_takes_one_joint_only(emulated, clock):
     driven = made(emulated, clock, hot="release")
-    gripper(driven).poke(TEMPERATURE, 66)
+    gripper(driven).poke(temperature(driven), 66)
     driven.cycles_until(lambda: driven.control.protection.released, 200)
     assert driven.torque() == [1, 0]
     assert driven.control.summary() == "holding; gripper released: too hot (66 °C)"
@@ -156,6 +170,7 @@ def test_release_is_proven_and_takes_one_joint_only(emulated, clock):
     driven.arm.close()
 
 
+@FEETECH
 def test_a_release_that_has_begun_is_completed_though_its_reason_is_gone(emulated, clock):
     driven = made(emulated, clock, hot="release")
     emulated.faults.errors[2] = ErrorBit.TEMPERATURE
@@ -168,33 +183,35 @@ def test_a_release_that_has_begun_is_completed_though_its_reason_is_gone(emulate
 
 
 def test_a_hot_joint_is_relaxed_until_it_has_cooled_down(relaxing):
-    gripper(relaxing).poke(TEMPERATURE, 66)
+    gripper(relaxing).poke(temperature(relaxing), 66)
     relaxing.cycles_until(lambda: care(relaxing).mode.value == "relaxed", 200)
     relaxing.cycles(5)
-    assert relaxing.register("Torque_Limit") == [1000, 200]
+    assert relaxing.torque_limits() == [1.0, 0.2]
     assert care(relaxing).counts.recovered == 0, "there is no latch to clear"
-    gripper(relaxing).poke(TEMPERATURE, 50)
+    gripper(relaxing).poke(temperature(relaxing), 50)
     relaxing.cycles_until(lambda: not relaxing.control.protection.summary(), 400)
-    assert relaxing.register("Torque_Limit") == [1000, 500]
+    assert relaxing.torque_limits() == full(relaxing)
 
 
+@FEETECH
 def test_a_servo_that_cut_out_from_heat_is_told_as_that(relaxing):
     """It may take its own torque off: that is no lost power, and the arm goes on without it."""
-    gripper(relaxing).poke(TEMPERATURE, 75)
-    gripper(relaxing).poke(REGISTERS["Torque_Enable"], 0)
+    gripper(relaxing).poke(temperature(relaxing), 75)
+    gripper(relaxing).poke(relaxing.emulated.model.torque_enable, 0)
     relaxing.cycles(150)
     assert relaxing.control.counts.unpowered == 0
     told = "holding; gripper released: cut out by itself, too hot (75 °C)"
     assert relaxing.control.summary() == told
     assert relaxing.torque() == [1, 0], "it is left to cool"
-    gripper(relaxing).unpin(TEMPERATURE)
+    gripper(relaxing).unpin(temperature(relaxing))
     relaxing.cycles(150)
     relaxing.control.torque_on()
     assert relaxing.torque() == [1, 1]
 
 
+@FEETECH
 def test_a_servo_that_cut_out_from_overload_is_recovered(relaxing, emulated):
-    gripper(relaxing).poke(REGISTERS["Torque_Enable"], 0)
+    gripper(relaxing).poke(relaxing.emulated.model.torque_enable, 0)
     emulated.faults.errors[2] = ErrorBit.OVERLOAD
     relaxing.cycles_until(lambda: care(relaxing).counts.recovered == 1, 200)
     emulated.faults.errors.clear()
@@ -203,6 +220,7 @@ def test_a_servo_that_cut_out_from_overload_is_recovered(relaxing, emulated):
     assert not relaxing.control.protection.torque_off.any()
 
 
+@FEETECH
 @pytest.mark.parametrize("bit", [ErrorBit.VOLTAGE, ErrorBit.TEMPERATURE, ErrorBit.OVERLOAD])
 def test_warn_does_nothing_but_tell(emulated, clock, bit):
     driven = made(emulated, clock, overload="warn", hot="warn", voltage="warn")
@@ -220,7 +238,8 @@ def test_warn_does_nothing_but_tell(emulated, clock, bit):
 
 
 def test_low_voltage_is_told_with_the_voltage(relaxing):
-    gripper(relaxing).poke(REGISTERS["Present_Voltage"], 43)
+    measure = relaxing.emulated.model.measures[Quantity.VOLTAGE]
+    gripper(relaxing).poke(measure.register, 43)
     relaxing.cycles(120)
     assert relaxing.control.summary() == "holding; gripper: supply voltage 4.3 V"
 
@@ -235,6 +254,7 @@ def test_a_treatment_goes_on_through_lost_packets(relaxing, emulated):
     assert relaxing.torque() == [1, 1]
 
 
+@FEETECH
 def test_a_recovery_that_fails_is_told_and_tried_again(relaxing, emulated):
     servo, write = gripper(relaxing), gripper(relaxing).write
     emulated.faults.errors[2] = ErrorBit.OVERLOAD
@@ -263,12 +283,12 @@ def test_a_stop_ends_a_treatment_and_torque_stays_off(relaxing, emulated):
 
 
 def test_arming_anew_restores_a_lowered_torque_limit(relaxing):
-    gripper(relaxing).poke(TEMPERATURE, 66)
-    relaxing.cycles_until(lambda: relaxing.register("Torque_Limit") == [1000, 200], 300)
-    gripper(relaxing).poke(TEMPERATURE, 40)
+    gripper(relaxing).poke(temperature(relaxing), 66)
+    relaxing.cycles_until(lambda: relaxing.torque_limits() == [1.0, 0.2], 300)
+    gripper(relaxing).poke(temperature(relaxing), 40)
     relaxing.control.torque_off()
     relaxing.control.torque_on()
-    assert relaxing.register("Torque_Limit") == [1000, 500]
+    assert relaxing.torque_limits() == full(relaxing)
 
 
 def test_policies_are_checked():
@@ -287,11 +307,12 @@ def test_an_unknown_joints_policy_is_refused(emulated, clock):
 def test_one_odd_reading_has_no_consequences(relaxing, emulated):
     """Damage that a checksum of eight bits did not find must not take torque off a joint."""
     servo, read = gripper(relaxing), gripper(relaxing).read
+    model, hot = emulated.model, temperature(relaxing)
 
     def odd_once(address, count):
         data = bytearray(read(address, count))
-        if address == 40:
-            data[0], data[23] = 0, 90
+        if address == model.torque_enable.address:
+            data[0], data[hot.address - address] = 0, 90
             servo.read = read
         return bytes(data)
 

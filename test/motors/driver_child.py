@@ -1,24 +1,27 @@
 """A driver that arms two servos under a watchdog's eyes, says so and waits to be ended.
 
-Arguments: port, and what to do at the end of its input: "forget", "release" or "nothing".
+Arguments: port, what to do at the end of its input ("forget", "release" or "nothing"), motors.
 """
 
 import ctypes
 import signal
 import sys
 
-from armlet.motors.feetech import Bus
-from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.motors.registry import family
 from armlet.motors.torque_watchdog import WatchdogProcess
 
 # As `armlet up` has its nodes end with it.
 PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-port, ending = sys.argv[1:]
-bus = Bus(port, timeout_s=10.0)  # the emulated servos are as slow as this computer is busy
+port, ending, model = sys.argv[1:]
+motors = family(model)
+TORQUE_ENABLE = motors.models[model].torque_enable
+bus = motors.make_bus(
+    port, timeout_s=10.0
+)  # the emulated servos are as slow as this computer is busy
 bus.open()
-watchdog = WatchdogProcess(port, 1_000_000, (1, 2))
+watchdog = WatchdogProcess(port, 1_000_000, (1, 2), motors.origin)
 for servo in (1, 2):
     bus.write(servo, TORQUE_ENABLE, 1)
 print(watchdog.pid, flush=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import Bus, ErrorBit, NoReply, PortError, ServoCounters, ServoError, port
+from armlet.motors.feetech import Bus, ErrorBit, NoReply, PortError, ServoCounters, ServoError
 from armlet.motors.feetech.packets import BROADCAST_ID, Instruction, Packet, Parser, encode
-from armlet.motors.feetech.port import SerialPort
 from armlet.motors.feetech.registers import (
     BAUD_RATE,
     GOAL_POSITION,
@@ -32,6 +31,8 @@ from armlet.motors.feetech.registers import (
     STATUS,
     TORQUE_ENABLE,
 )
+from armlet.motors.wire import port
+from armlet.motors.wire.port import SerialPort
 
 IDS = (1, 2, 3, 4, 5, 6)
 PATIENCE_S = 2.0

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from armlet.motors import devices as d
+from armlet.motors.devices import SerialDevice
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import REGISTERS, Bus, ErrorBit, NoReply
-from armlet.motors.feetech import discovery as d
-from armlet.motors.feetech.discovery import FoundServo, SerialDevice, probe, read_memory
+from armlet.motors.feetech.discovery import BAUDRATES, FoundServo, probe, read_memory
 
 PATIENCE_S = 0.05
 # For servos that do answer, however busy this computer is.
@@ -160,13 +161,13 @@ def test_probing_finds_every_servo_at_every_speed_and_writes_nothing():
     with EmulatedBus((1, 6, 200)) as bus:
         bus.servos[6].poke(REGISTERS["Baud_Rate"], 1)
         tried = []
-        answer = probe(bus.port, None, d.BAUDRATES, patience_s=PATIENCE_S, watch=tried.append)
+        answer = probe(bus.port, None, BAUDRATES, patience_s=PATIENCE_S, watch=tried.append)
         assert answer.servos == (
             FoundServo(1, 1_000_000, 777, "3.10"),
             FoundServo(200, 1_000_000, 777, "3.10"),
             FoundServo(6, 500_000, 777, "3.10"),
         )
-        assert tried == list(d.BAUDRATES) and not answer.problem
+        assert tried == list(BAUDRATES) and not answer.problem
         assert not bus.writes
 
 

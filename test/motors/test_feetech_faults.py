@@ -15,8 +15,14 @@ import pytest
 
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import Bus, CorruptReply, NoReply, PortError, ServoError
-from armlet.motors.feetech.line import Answer, Request
-from armlet.motors.feetech.packets import BROADCAST_ID, ErrorBit, Instruction, Packet, encode
+from armlet.motors.feetech.packets import (
+    BROADCAST_ID,
+    FRAMING,
+    ErrorBit,
+    Instruction,
+    Packet,
+    encode,
+)
 from armlet.motors.feetech.registers import (
     GOAL_POSITION,
     HOMING_OFFSET,
@@ -25,6 +31,7 @@ from armlet.motors.feetech.registers import (
     STATUS,
     TORQUE_ENABLE,
 )
+from armlet.motors.wire.line import Answer, Request
 
 IDS = (1, 2, 3, 4, 5, 6)
 SHORT_S = 0.05
@@ -256,7 +263,7 @@ def test_an_old_reply_of_any_length_is_passed_over_while_settling(wire: Wire) ->
 
 
 def test_a_reply_out_of_turn_is_an_old_one() -> None:
-    request = Request(Packet(BROADCAST_ID, Instruction.SYNC_READ), IDS, 1)
+    request = Request(Packet(BROADCAST_ID, Instruction.SYNC_READ), IDS, 1, FRAMING)
     answer = Answer()
     stale = [
         answer.accept(Packet(id, 0, bytes((value,))), request)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.motors.feetech.errors import ServoError, describe
 from armlet.motors.feetech.packets import ErrorBit, Instruction, Packet, Parser, encode
+from armlet.motors.protocol import ServoError, describe
 
 packets = st.builds(
     Packet, st.integers(0, 254), st.integers(0, 255), st.binary(max_size=244).map(bytes)

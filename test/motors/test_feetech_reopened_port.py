@@ -8,7 +8,7 @@ import pytest
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.emulation.faults import Faults
 from armlet.motors.feetech import REGISTERS, Bus
-from armlet.motors.feetech.errors import BusError
+from armlet.motors.protocol import BusError
 
 POSITION = REGISTERS["Present_Position"]
 IDS = (1, 2, 3)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from armlet.motors.feetech import Bus, bus, line, sync, timeout
+from armlet.motors import protocol
+from armlet.motors.feetech import Bus
 from armlet.motors.feetech.packets import BROADCAST_ID, Instruction, Packet, Parser, encode
 from armlet.motors.feetech.registers import GOAL_POSITION, PRESENT_POSITION, PRESENT_VELOCITY
+from armlet.motors.wire import bus, line, sync, timeout
 
 IDS = (1, 2, 3, 4, 5, 6)
 BYTE_S = 10e-6
@@ -125,7 +127,7 @@ class Servos:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (line, timeout, sync):
+    for module in (line, timeout, sync, protocol):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -305,7 +307,9 @@ def test_the_first_try_gets_its_time_even_after_the_deadline(
     servos.dead.update(IDS)
     start_s = clock.now
     assert opened.sync_read([PRESENT_POSITION], IDS, until=clock.now).missing == IDS
-    assert clock.now - start_s == pytest.approx((14 + 48) * BYTE_S + timeout.SHORTEST_S, abs=1e-4)
+    assert clock.now - start_s == pytest.approx(
+        (14 + 48) * BYTE_S + protocol.SHORTEST_WAIT_S, abs=1e-4
+    )
 
 
 def test_patience_follows_the_line(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

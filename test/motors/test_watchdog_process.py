@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import Bus
-from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.motors.registry import family
 from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 
 CHILD = Path(__file__).with_name("driver_child.py")
 
 
-@pytest.fixture
-def emulated(tmp_path):
-    with EmulatedBus(ids=(1, 2), link=tmp_path / "arm") as emulated:
+@pytest.fixture(params=["sts3215", "xl330-m288"])
+def emulated(tmp_path, request):
+    with EmulatedBus((1, 2), link=tmp_path / "arm", motors=request.param) as emulated:
         yield emulated
 
 
@@ -28,7 +27,7 @@ class Driver:
 
     def __init__(self, emulated, ending="forget"):
         self.process = subprocess.Popen(
-            [sys.executable, CHILD, emulated.port, ending],
+            [sys.executable, CHILD, emulated.port, ending, emulated.model.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -51,8 +50,12 @@ class Driver:
         return self.process.stderr.read()
 
 
+def motors(emulated):
+    return family(emulated.model.name)
+
+
 def torque(emulated):
-    return [servo.peek(TORQUE_ENABLE) for servo in emulated.servos.values()]
+    return [servo.peek(emulated.model.torque_enable) for servo in emulated.servos.values()]
 
 
 def wait_until(ready, timeout_s=30.0):
@@ -116,8 +119,10 @@ def test_it_waits_for_a_port_that_is_gone_or_taken_and_a_line_that_loses_packets
 
 def test_it_knows_when_the_arm_is_armed_and_where_it_is(emulated, tmp_path):
     for servo in emulated.servos.values():
-        servo.poke(TORQUE_ENABLE, 1)
-    with WatchdogProcess(str(tmp_path / "elsewhere"), 1_000_000, (1, 2)) as watchdog:
+        servo.poke(emulated.model.torque_enable, 1)
+    with WatchdogProcess(
+        str(tmp_path / "elsewhere"), 1_000_000, (1, 2), motors(emulated).origin
+    ) as watchdog:
         watchdog.released()
         watchdog.armed()
         watchdog.moved(emulated.port)
@@ -126,7 +131,7 @@ def test_it_knows_when_the_arm_is_armed_and_where_it_is(emulated, tmp_path):
 
 
 def test_a_killed_guardian_is_noticed_and_does_no_harm(emulated):
-    with WatchdogProcess(emulated.port, 1_000_000, (1, 2)) as watchdog:
+    with WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin) as watchdog:
         os.kill(watchdog.pid, signal.SIGKILL)
         wait_until(lambda: not watchdog.alive)
         watchdog.released()
@@ -134,15 +139,17 @@ def test_a_killed_guardian_is_noticed_and_does_no_harm(emulated):
     watchdog.close()
 
 
-def test_servos_that_do_not_answer_are_named(emulated):
-    emulated.servos[1].poke(TORQUE_ENABLE, 1)
-    emulated.faults.dead.add(2)
-    assert cut_torque(emulated.port, 1_000_000, (1, 2), 0.3) == [2]
-    assert torque(emulated)[0] == 0
+@pytest.mark.parametrize("dead", [1, 2])
+def test_servos_that_do_not_answer_are_named(emulated, dead):
+    for servo in emulated.servos.values():
+        servo.poke(emulated.model.torque_enable, 1)
+    emulated.faults.dead.add(dead)
+    assert cut_torque(emulated.port, 1_000_000, (1, 2), 0.3, motors(emulated)) == [dead]
+    assert torque(emulated) == [int(id == dead) for id in (1, 2)]
 
 
 def test_a_locked_port_is_tried_again(emulated, capfd):
-    with Bus(emulated.port):
-        assert cut_torque(emulated.port, 1_000_000, (1, 2), 0.1) == [1, 2]
+    with motors(emulated).make_bus(emulated.port):
+        assert cut_torque(emulated.port, 1_000_000, (1, 2), 0.1, motors(emulated)) == [1, 2]
     assert "trying again" in capfd.readouterr().err
-    assert cut_torque(emulated.port, 1_000_000, (1, 2), 1.0) == []
+    assert cut_torque(emulated.port, 1_000_000, (1, 2), 1.0, motors(emulated)) == []

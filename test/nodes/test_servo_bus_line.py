@@ -12,28 +12,25 @@ import pytest
 from node_processes import follower, running
 
 from armlet.client.graph import DemoError
-from armlet.motors.feetech import REGISTERS
 from armlet.priority import Role, realtime_limit
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 pytestmark = pytest.mark.wall_clock
 
-TORQUE = REGISTERS["Torque_Enable"]
-GOAL = REGISTERS["Goal_Position"]
 
-
-@pytest.fixture
-def bench(tmp_path):
+@pytest.fixture(params=["sts3215", "xl330-m288"])
+def bench(tmp_path, request):
     """A bench by the wall clock, of whose line a test is."""
-    with Bench(paced=False, links=tmp_path) as bench:
+    with Bench(paced=False, links=tmp_path, motors=request.param) as bench:
         yield bench
 
 
 @pytest.fixture
 def bus(bench, tmp_path):
     """A servo_bus on that bench, holding."""
-    with running([follower(tmp_path / "follower")]) as bus:
+    motors = bench.follower.model.name
+    with running([follower(tmp_path / "follower", motors=motors)]) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         topics = ("joint_states", "applied_joint_commands")
         bus.wait("states and commands", lambda: all(bus.seen.count(t) > 3 for t in topics))
@@ -41,16 +38,19 @@ def bus(bench, tmp_path):
 
 
 def torque(bench):
-    return [servo.peek(TORQUE) for servo in bench.follower.servos.values()]
+    torque_enable = bench.follower.model.torque_enable
+    return [servo.peek(torque_enable) for servo in bench.follower.servos.values()]
 
 
 def goals(bench):
-    return [servo.peek(GOAL) for servo in bench.follower.servos.values()]
+    goal = bench.follower.model.goal_position
+    return [servo.peek(goal) for servo in bench.follower.servos.values()]
 
 
 def last_goal_s(bench):
     """When a servo was last sent a goal, by the servos' own record."""
-    return max(w.time for w in tuple(bench.follower.writes) if w.address == GOAL.address)
+    address = bench.follower.model.goal_position.address
+    return max(w.time for w in tuple(bench.follower.writes) if w.address == address)
 
 
 def test_its_control_thread_alone_is_real_time_where_it_may(bus):

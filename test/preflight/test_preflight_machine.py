@@ -9,7 +9,7 @@ import pytest
 
 from armlet.findings import Code, Finding, Severity
 from armlet.lateness import of_turns
-from armlet.motors.feetech.discovery import SerialDevice
+from armlet.motors.devices import SerialDevice
 from armlet.preflight import Check, examine, machine, ports, ros
 
 

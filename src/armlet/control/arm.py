@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from armlet.motors.feetech import MODEL_STS3215, REGISTERS, Bus, ErrorBit, PortError, SyncReply
+from armlet.motors.protocol import (
+    TICKS_PER_TURN,
+    Alarm,
+    MotorBus,
+    MotorModel,
+    PortError,
+    Quantity,
+    SyncReply,
+    describe,
+)
 from armlet.robots.calibration import Calibration
 from armlet.robots.joints import is_gripper
 from armlet.robots.units import Vector, limits_radians, own_converter
 
 from .feedback import Feedback, JointSample, JointTelemetry
-from .plausibility import JointReadings
+from .measured import HEALTH, READINGS, STATE, Row
+from .plausibility import JointReadings, Places
 from .servos import ATTEMPTS, Servos
 from .servos import ArmError as ArmError
 from .servos import TorqueUnproven as TorqueUnproven
-
-GRIPPER_PROTECTION = {
-    "Max_Torque_Limit": 500,
-    "Protection_Current": 250,
-    "Overload_Torque": 25,
-}
-"""LeRobot's SO-101 gripper settings since 0.4.0: half torque, about 1.6 A, 25 %."""
-
-STORED_SETTINGS = {
-    "Return_Delay_Time": 0,
-    "Operating_Mode": 0,
-    "P_Coefficient": 16,
-    "I_Coefficient": 0,
-    "D_Coefficient": 32,
-    "Maximum_Acceleration": 254,
-}
-"""LeRobot's SO-101 settings, so that an arm behaves as it did when the data was recorded."""
-
-RAM_SETTINGS = {"Acceleration": 254, "Lock": 1}
-"""LeRobot's as well; gone whenever a servo loses its power."""
-
-MULTI_TURN = 0x10
-"""Phase bit of positions that run on past a turn; LeRobot clears it since 0.6.0."""
 
 ARM_OUTSIDE_RAD = 0.1
 """How far beyond its calibrated range a joint may stand when the arm is armed."""
@@ -48,36 +35,18 @@ ARM_OUTSIDE_RAD = 0.1
 _FIND_S = 0.1
 _PROOF_S = 0.05
 _CUTS = 3
-_CURRENT_UNIT_A = 6.5e-3
-
-_STATE = tuple(REGISTERS[name] for name in ("Present_Position", "Present_Velocity"))
-_READINGS = (
-    "Present_Position",
-    "Present_Velocity",
-    "Present_Load",
-    "Present_Voltage",
-    "Present_Temperature",
-    "Status",
-    "Moving",
-    "Present_Current",
-)
-_FULL = tuple(REGISTERS[name] for name in _READINGS)
-_HEALTH = ("Torque_Enable", "Torque_Limit", *_READINGS[2:])
-_TORQUE = REGISTERS["Torque_Enable"]
-_GOAL = REGISTERS["Goal_Position"]
+_REBOOT_S = 2.0
+"""A servo that starts up again answers within this."""
 
 
 @dataclass(frozen=True)
 class ArmIdentity:
     """What tells this arm from another: model and calibration, as its servos store them.
 
-    servos: id, Model_Number, Homing_Offset, Min_Position_Limit, Max_Position_Limit of each joint.
+    servos: id, model number, homing offset, lowest and highest position of each joint.
     """
 
     servos: tuple[tuple[int, int, int, int, int], ...]
-
-
-_IDENTITY = ("Model_Number", "Min_Position_Limit", "Max_Position_Limit", "Homing_Offset")
 
 
 class Arm:
@@ -85,27 +54,58 @@ class Arm:
 
     Methods raise PortError for the port and ArmError for the arm; nothing is ever made up.
 
+    Args:
+        bus: where its servos are.
+        calibration: of its joints.
+        models: what each joint's servo is, in the calibration's order; None: the bus's usual one.
+
     Attributes:
         firmware: joint to version, e.g. "3.10"; since `connect`.
         warnings: what was found at `connect` that is odd but no reason to stop.
-        errors: error bits by joint, as each joint's last answer had them.
+        errors: alarms by joint, as each joint's last answer had them.
         telemetry: each joint's other readings, as last read.
     """
 
-    def __init__(self, bus: Bus, calibration: Calibration):
+    def __init__(
+        self,
+        bus: MotorBus,
+        calibration: Calibration,
+        models: Sequence[MotorModel] | None = None,
+    ):
         self.bus = bus
         self.calibration = calibration
         self.joints = tuple(calibration)
-        self.servos = Servos(bus, {joint: entry.id for joint, entry in calibration.items()})
+        chosen = models or [bus.usual_model] * len(self.joints)
+        self.models = dict(zip(self.joints, chosen, strict=True))
+        ids = {joint: entry.id for joint, entry in calibration.items()}
+        self.servos = Servos(bus, ids, self.models)
         self.firmware: dict[str, str] = {}
         self.warnings: list[str] = []
-        self.errors: dict[str, ErrorBit | None] = {}
+        self.errors: dict[str, Alarm | None] = {}
         self.telemetry: dict[str, JointTelemetry] = {}
         self._converter = own_converter(calibration)
         self._own_port = bus.port
         self._ids = [joint.id for joint in calibration.values()]
-        self._readings = JointReadings(self._ids, self._converter)
+        first = chosen[0]
+        self._state, self._full = Row(first, STATE), Row(first, READINGS)
+        self._health = Row(first, HEALTH)
+        self._torque, self._goal = first.torque_enable, first.goal_position
+        self._watchdog = first.watchdog
+        self._readings = self._make_readings(chosen)
         self._errors_known = False
+
+    def _make_readings(self, models: Sequence[MotorModel]) -> JointReadings:
+        state, full = self._state, self._full
+        position, velocity, load = Quantity.POSITION, Quantity.VELOCITY, Quantity.LOAD
+        places = Places(
+            state=(state.at(position), state.at(velocity), -1),
+            full=(full.at(position), full.at(velocity), full.at(load)),
+        )
+        velocities, loads = (
+            [model.measures[quantity] for model in models] for quantity in (velocity, load)
+        )
+        turning = models[0].counts_turns
+        return JointReadings(self._ids, self._converter, places, velocities, loads, turning)
 
     @property
     def implausible(self) -> int:
@@ -119,21 +119,22 @@ class Arm:
         """What this arm's servos must hold to be this arm's."""
         return ArmIdentity(
             tuple(
-                (e.id, MODEL_STS3215, e.homing_offset, e.range_min, e.range_max)
-                for e in self.calibration.values()
+                (e.id, self.models[joint].number, e.homing_offset, e.range_min, e.range_max)
+                for joint, e in self.calibration.items()
             )
         )
 
-    def matches(self, bus: Bus) -> bool:
+    def matches(self, bus: MotorBus) -> bool:
         """Whether an open bus is this arm's, by ids, model and calibration. Raises PortError."""
-        registers = [REGISTERS[name] for name in _IDENTITY]
+        model = self.models[self.joints[0]]
+        wanted = (model.model_number, model.homing_offset, model.min_position, model.max_position)
+        registers = sorted(wanted, key=lambda register: register.address)
         reply = bus.sync_read(registers, self._ids, until=self._until(_FIND_S))
         if reply.missing:
             return False
-        found = ((i, *reply.values[i]) for i in self._ids)
-        return ArmIdentity(
-            tuple((i, model, offset, low, high) for i, model, low, high, offset in found)
-        ) == (self.identity)
+        order = [registers.index(register) for register in wanted]
+        found = [(id, *[reply.values[id][at] for at in order]) for id in self._ids]
+        return found == list(self.identity.servos)
 
     def find(self, elsewhere: Callable[[], Sequence[str]] | None = None) -> None:
         """Open the port that this arm is on: its own, or one of those found elsewhere.
@@ -162,22 +163,22 @@ class Arm:
         )
 
     def connect(self) -> None:
-        """Open the port and prove that every servo is there, is an STS3215 and is calibrated.
+        """Open the port and prove that every servo is there, of its model, and calibrated.
 
         Raises ArmError that names everything that does not fit, and PortError.
         """
         self.bus.open()
-        models = self.servos.models()
-        silent = [joint for joint in self.joints if joint not in models]
+        numbers = self.servos.model_numbers()
+        silent = [joint for joint in self.joints if joint not in numbers]
         if silent:
             raise ArmError(
                 f"no answer from {self.servos.told(silent)} on {self.bus.port}. Check supply, "
                 f"cables and ids, and that they are set to {self.bus.baudrate} baud"
             )
-        wrong = {joint: model for joint, model in models.items() if model != MODEL_STS3215}
+        wrong = {j: found for j, found in numbers.items() if found != self.models[j].number}
         if wrong:
             raise ArmError(
-                f"expected STS3215 servos (model {MODEL_STS3215}); "
+                f"{_expected([self.models[joint] for joint in wrong])}; "
                 + ", ".join(f"{self.servos.told([j])}: found model {m}" for j, m in wrong.items())
                 + ". Check the ids"
             )
@@ -185,7 +186,8 @@ class Arm:
         self._verify_calibration()
 
     def _read_firmware(self) -> None:
-        names = ("Firmware_Major_Version", "Firmware_Minor_Version")
+        first = self.models[self.joints[0]]
+        names = [register.name for register in first.firmware]
         found = self.servos.read(names)
         self.firmware = {
             joint: ".".join(str(values[name]) for name in names) for joint, values in found.items()
@@ -194,8 +196,8 @@ class Arm:
         if len(set(self.firmware.values())) > 1:
             told = ", ".join(f"{joint} {version}" for joint, version in self.firmware.items())
             self.warnings.append(
-                f"the servos' firmware differs ({told}); they may behave differently. Feetech's "
-                "FD software updates it"
+                f"the servos' firmware differs ({told}); they may behave differently. "
+                f"{first.updated_with} updates it"
             )
 
     def _verify_calibration(self) -> None:
@@ -208,18 +210,40 @@ class Arm:
             for name, value in values.items()
             if found[joint][name] != value
         ]
+        differing += self._turned_round()
         if differing:
             raise ArmError(
                 "; ".join(differing) + ". Use this arm's own file, or write the file to the servos "
                 "with `armlet calibrate --write FILE` or write_calibration"
             )
 
+    def _turned_round(self) -> list[str]:
+        """Joints whose servo turns the other way than their calibration says, in words."""
+        registers = {j: m.drive_mode for j, m in self.models.items() if m.drive_mode is not None}
+        if not registers:
+            return []
+        found = self.servos.read({register.name for register in registers.values()}, registers)
+        told = []
+        for joint, register in registers.items():
+            mode, turned = self.calibration[joint].drive_mode, found[joint][register.name] & 1
+            if turned != mode:
+                told.append(
+                    f"{self.servos.told([joint])}: the calibration file says drive_mode = {mode}, "
+                    f"the servo {turned}"
+                )
+            elif turned:
+                self.warnings.append(
+                    f"{joint} has drive_mode 1, and its servo turns round by itself: record with "
+                    "joint_units degrees, for range_m100_100 would turn it round a second time"
+                )
+        return told
+
     def _calibrated(self) -> dict[str, dict[str, int]]:
         return {
             joint: {
-                "Homing_Offset": entry.homing_offset,
-                "Min_Position_Limit": entry.range_min,
-                "Max_Position_Limit": entry.range_max,
+                self.models[joint].homing_offset.name: entry.homing_offset,
+                self.models[joint].min_position.name: entry.range_min,
+                self.models[joint].max_position.name: entry.range_max,
             }
             for joint, entry in self.calibration.items()
         }
@@ -230,33 +254,37 @@ class Arm:
         """Store the calibration in the servos' EEPROM, torque off, and prove it."""
         self.bus.open()
         self.torque_off()
-        self.servos.store(self._calibrated())
+        wanted = self._calibrated()
+        registers = {j: m.drive_mode for j, m in self.models.items() if m.drive_mode is not None}
+        if registers:
+            found = self.servos.read({register.name for register in registers.values()}, registers)
+            for joint, register in registers.items():
+                others = found[joint][register.name] & ~1
+                wanted[joint][register.name] = others | self.calibration[joint].drive_mode
+        self.servos.store(wanted)
 
     def configure(self) -> None:
-        """Torque off, then the settings LeRobot gives an SO-101, proven."""
+        """Torque off, then the settings that LeRobot gives such an arm, proven."""
         self.torque_off()
-        phases = self.servos.read(["Phase"])
-        settings = {
-            joint: {
-                **STORED_SETTINGS,
-                **(GRIPPER_PROTECTION if is_gripper(joint) else {}),
-                "Phase": phases[joint]["Phase"] & ~MULTI_TURN,
+        setups = {j: model.setup(j, is_gripper(j)) for j, model in self.models.items()}
+        kept = self.servos.read({name for setup in setups.values() for name in setup.cleared})
+        self.servos.store(
+            {
+                joint: {
+                    **setup.stored,
+                    **{name: kept[joint][name] & ~bits for name, bits in setup.cleared.items()},
+                }
+                for joint, setup in setups.items()
             }
-            for joint in self.joints
-        }
-        self.servos.store(settings)
+        )
         self._restore_ram(self.joints)
 
     def _restore_ram(self, joints: Iterable[str]) -> None:
         """What a servo forgets without power, or what was lowered to protect it."""
-        limits = self.servos.read(["Max_Torque_Limit"], joints)
-        wanted = {
-            joint: {**RAM_SETTINGS, "Torque_Limit": values["Max_Torque_Limit"]}
-            for joint, values in limits.items()
-        }
-        found = self.servos.read(["Torque_Limit", *RAM_SETTINGS], joints)
-        for joint, values in wanted.items():
-            for name, value in values.items():
+        settings = self.servos.ram_settings(joints)
+        found = self.servos.read({name for wanted in settings.values() for name in wanted}, joints)
+        for joint, wanted in settings.items():
+            for name, value in wanted.items():
                 if found[joint][name] != value:
                     self.servos.write(joint, name, value)
 
@@ -271,14 +299,19 @@ class Arm:
         Returns the reading, None if no joint is any fresher by it, and what was sent, rounded to
         whole ticks. See `JointReadings` for what is not believed at once.
         """
-        registers = _FULL if feedback == "full" else _STATE
+        registers = (self._full if feedback == "full" else self._state).registers
         if goal is None:
             reply = self.bus.sync_read(registers, self._ids, until=until)
             return self._note(reply, feedback), None
         ticks = [round(tick) for tick in self._converter.radians_to_ticks(goal).tolist()]
-        values = dict(zip(self._ids, ticks, strict=True))
-        reply = self.bus.sync_write_read(_GOAL, values, registers, self._ids, until=until)
+        values = dict(zip(self._ids, self._as_counted(ticks), strict=True))
+        reply = self.bus.sync_write_read(self._goal, values, registers, self._ids, until=until)
         return self._note(reply, feedback), self._converter.ticks_to_radians(ticks)
+
+    def _as_counted(self, ticks: list[int]) -> list[int]:
+        """Positions (n,) as the servos count them, which may be in another turn."""
+        turns = self._readings.turns
+        return [tick + turn * TICKS_PER_TURN for tick, turn in zip(ticks, turns, strict=True)]
 
     def read(self, until: float | None = None) -> JointSample | None:
         """All joints in one transaction; None if no joint is any fresher by it."""
@@ -299,29 +332,40 @@ class Arm:
 
     def _note_telemetry(self, reply: SyncReply) -> None:
         for joint, servo_id in zip(self.joints, self._ids, strict=True):
-            values = reply.values.get(servo_id)
-            if values is not None:
+            if servo_id in reply.values:
                 last = self.telemetry.get(joint)
-                self.telemetry[joint] = _telemetry(
-                    reply.stamp_ns,
-                    values[2:],
-                    reply.errors.get(servo_id, ErrorBit.NONE),
-                    None if last is None else last.torque_enabled,
-                    None if last is None else last.torque_limit,
+                found = self._telemetry(joint, reply, self._full)
+                self.telemetry[joint] = replace(
+                    found,
+                    torque_enabled=None if last is None else last.torque_enabled,
+                    torque_limit=None if last is None else last.torque_limit,
                 )
 
     def read_telemetry(self, joint: str, until: float | None = None) -> JointTelemetry | None:
         """One servo's torque, load, voltage, temperature, status, current; None if no answer."""
         servo_id = self.servos.ids[joint]
-        registers = [REGISTERS[name] for name in _HEALTH]
-        reply = self.bus.sync_read(registers, [servo_id], until=until)
-        values = reply.values.get(servo_id)
-        if values is None:
+        reply = self.bus.sync_read(self._health.registers, [servo_id], until=until)
+        if servo_id not in reply.values:
             return None
-        bits = reply.errors.get(servo_id, ErrorBit.NONE)
-        told = _telemetry(reply.stamp_ns, values[2:], bits, values[0] != 0, values[1] / 1000)
-        self.telemetry[joint] = told
+        told = self.telemetry[joint] = self._telemetry(joint, reply, self._health)
         return told
+
+    def _telemetry(self, joint: str, reply: SyncReply, row: Row) -> JointTelemetry:
+        """What a joint's servo replied, which it did."""
+        servo_id, model = self.servos.ids[joint], self.models[joint]
+        values = reply.values[servo_id]
+        torque = row.count(values, Quantity.TORQUE_ENABLED)
+        return JointTelemetry(
+            reply.stamp_ns,
+            load=row.value(model, values, Quantity.LOAD) or 0.0,
+            voltage_v=row.value(model, values, Quantity.VOLTAGE) or 0.0,
+            temperature_c=row.value(model, values, Quantity.TEMPERATURE) or 0.0,
+            current_a=row.value(model, values, Quantity.CURRENT),
+            moving=row.count(values, Quantity.MOVING) != 0,
+            status=reply.errors.get(servo_id, Alarm.NONE) | row.alarms(model, values),
+            torque_enabled=None if torque is None else torque != 0,
+            torque_limit=row.value(model, values, Quantity.TORQUE_LIMIT),
+        )
 
     # --- torque -----------------------------------------------------------------------------
 
@@ -330,13 +374,15 @@ class Arm:
     ) -> Vector:
         """Make every servo, or some, hold where it is; returns all present positions (n,), radians.
 
-        RAM settings are restored, goals are set to the present position and read back, and only
-        then is torque enabled, joint by joint, and proven. On any failure, and when `wanted` says
-        that it is not wanted any more, torque is taken off those joints again, and the error
-        raised.
+        Servos that cut out by themselves and need it are rebooted, RAM settings are restored, goals
+        are set to the present position and read back, and only then is torque enabled, joint by
+        joint, and proven. On any failure, and when `wanted` says that it is not wanted any more,
+        torque is taken off those joints again, and the error raised.
         """
         joints = self.joints if joints is None else tuple(joints)
         try:
+            self._reboot(joints)
+            self._unwatch(joints)
             self._restore_ram(joints)
             position = self._settled_position()
             self._require_inside(joints, position)
@@ -344,12 +390,37 @@ class Arm:
             for joint in joints:
                 if not wanted():
                     raise ArmError("torque stays off: a stop was requested meanwhile")
-                self.servos.write(joint, "Torque_Enable", 1)
+                self.servos.write(joint, self._torque.name, 1)
             self._require_on(joints)
+            self._watch_host(joints)
         except BaseException:
             self.torque_off(joints)
             raise
         return goal
+
+    def _reboot(self, joints: Iterable[str]) -> None:
+        """Start up again those that keep their torque off until then."""
+        for joint in joints:
+            model = self.models[joint]
+            if model.reboots and self._cut_out(joint):
+                self.servos.reboot(joint)
+                deadline = time.monotonic() + _REBOOT_S
+                while self.servos.ask(joint, [model.torque_enable.name]) is None:
+                    self.read()  # which tells the others' watchdogs that somebody is there
+                    if time.monotonic() > deadline:
+                        raise ArmError(f"{self.servos.told([joint])} did not start up again")
+                if left := self._cut_out(joint):
+                    raise ArmError(
+                        f"torque stays off: {self.servos.told([joint])} still reports "
+                        f"{describe(left)} after it was rebooted; let it cool, check its supply"
+                    )
+
+    def _cut_out(self, joint: str) -> Alarm:
+        """The alarms on which a servo keeps its torque off."""
+        model = self.models[joint]
+        name = model.measures[Quantity.STATUS].register.name
+        value = self.servos.read([name], [joint])[joint][name]
+        return model.alarms(Quantity.STATUS, value) & model.cuts_torque
 
     def _settled_position(self) -> Vector:
         """Positions (n,) with every joint read again, and twice."""
@@ -384,21 +455,40 @@ class Arm:
 
     def _send_proven(self, joints: tuple[str, ...], position: Vector) -> Vector:
         ticks = np.rint(self._converter.radians_to_ticks(position))
-        everyone = dict(zip(self.joints, [int(tick) for tick in ticks.tolist()], strict=True))
+        counted = self._as_counted([int(tick) for tick in ticks.tolist()])
+        everyone = dict(zip(self.joints, counted, strict=True))
         wanted = {joint: everyone[joint] for joint in joints}
         for _ in range(ATTEMPTS):
-            self.bus.sync_write(_GOAL, {self.servos.ids[j]: tick for j, tick in wanted.items()})
-            stored = self.servos.read(["Goal_Position"], joints)
-            held = {joint: values["Goal_Position"] for joint, values in stored.items()}
+            self.bus.sync_write(
+                self._goal, {self.servos.ids[j]: tick for j, tick in wanted.items()}
+            )
+            stored = self.servos.read([self._goal.name], joints)
+            held = {joint: values[self._goal.name] for joint, values in stored.items()}
             if held == wanted:
                 return self._converter.ticks_to_radians(ticks)
         raise ArmError(f"torque stays off: goals {wanted} were sent, the servos hold {held}")
 
     def _require_on(self, joints: tuple[str, ...]) -> None:
-        found = self.servos.read(["Torque_Enable"], joints)
-        off = [joint for joint, values in found.items() if not values["Torque_Enable"]]
+        found = self.servos.read([self._torque.name], joints)
+        off = [joint for joint, values in found.items() if not values[self._torque.name]]
         if off:
             raise ArmError(f"{self.servos.told(off)} acknowledged torque on, but it stayed off")
+
+    def _watch_host(self, joints: tuple[str, ...]) -> None:
+        """From now on these servos stop by themselves if no instruction reaches them."""
+        for joint in joints:
+            model = self.models[joint]
+            if model.watchdog is not None:
+                self.servos.write(joint, model.watchdog.name, model.watchdog_counts)
+
+    def _unwatch(self, joints: Iterable[str]) -> None:
+        """These servos take goals again, from whomever."""
+        watched = [joint for joint in joints if self.models[joint].watchdog is not None]
+        found = self.servos.read([self._watchdog.name], watched) if self._watchdog else {}
+        for joint, values in found.items():
+            for name, value in values.items():
+                if value:
+                    self.servos.write(joint, name, 0)
 
     def cut(self) -> None:
         """Tell every servo at once to let go, without proof. Raises PortError.
@@ -406,7 +496,7 @@ class Arm:
         More than once: one packet in ten may be lost, and a quarter of a millisecond is cheap.
         """
         for _ in range(_CUTS):
-            self.bus.sync_write(_TORQUE, dict.fromkeys(self._ids, 0))
+            self.bus.sync_write(self._torque, dict.fromkeys(self._ids, 0))
 
     def torque_off(self, joints: Iterable[str] | None = None) -> None:
         """Release every servo, or some, and prove it by reading back, whatever they answer.
@@ -416,14 +506,17 @@ class Arm:
         """
         on = list(self.joints if joints is None else joints)
         for attempt in range(ATTEMPTS):
-            self.bus.sync_write(_TORQUE, {self.servos.ids[joint]: 0 for joint in on})
+            released = {self.servos.ids[joint]: 0 for joint in on}
+            self.bus.sync_write(self._torque, released)
+            if self._watchdog is not None:  # or it would refuse the goals of whoever comes next
+                self.bus.sync_write(self._watchdog, released)
             if attempt:
                 # No answer is no proof, so it is asked below; the others are tried meanwhile.
                 for joint in on:
-                    self.servos.tell(joint, "Torque_Enable", 0)
+                    self.servos.tell(joint, self._torque.name, 0)
             # sync_read gives the value even of a servo that reports overload with it.
             ids = [self.servos.ids[joint] for joint in on]
-            values = self.bus.sync_read([_TORQUE], ids, until=self._until(_PROOF_S)).values
+            values = self.bus.sync_read([self._torque], ids, until=self._until(_PROOF_S)).values
             on = [joint for joint in on if values.get(self.servos.ids[joint], (1,)) != (0,)]
             if not on:
                 return
@@ -438,22 +531,6 @@ class Arm:
         return time.monotonic() + max(wait_s, self.bus.least_wait_s)
 
 
-def _telemetry(
-    stamp_ns: int,
-    values: Sequence[int],
-    bits: ErrorBit,
-    torque_enabled: bool | None,
-    torque_limit: float | None,
-) -> JointTelemetry:
-    load, decivolts, celsius, status, moving, current = values
-    return JointTelemetry(
-        stamp_ns,
-        load / 1000,
-        decivolts / 10,
-        float(celsius),
-        current * _CURRENT_UNIT_A,
-        moving != 0,
-        bits | ErrorBit(status),
-        torque_enabled,
-        torque_limit,
-    )
+def _expected(models: Sequence[MotorModel]) -> str:
+    kinds = {f"{model.label} servos (model {model.number})" for model in models}
+    return "expected " + " or ".join(sorted(kinds))

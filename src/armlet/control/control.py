@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from armlet.motors.feetech import BusError, ErrorBit, PortError
+from armlet.motors.protocol import Alarm, BusError, PortError
 from armlet.robots.units import Vector
 
 from .arm import Arm
@@ -549,7 +549,7 @@ class Control:
             errors = self.arm.errors
             if not self.protection.quiet or any(errors.values()):
                 for joint, bits in errors.items():
-                    self.protection.note_errors(joint, bits or ErrorBit.NONE, now_s)
+                    self.protection.note_errors(joint, bits or Alarm.NONE, now_s)
 
     def _release_again(self, now_s: float) -> None:
         """All servos answer again: the stop that they could not prove happens now."""
@@ -612,15 +612,13 @@ class Control:
         if setpoint is not None and care and self._upkeep.treat(sample, setpoint.position, now_s):
             return
         slot_s = 1 / (self.settings.telemetry_hz * len(self.arm.joints))
-        powerless = self._upkeep.read_telemetry(setpoint is not None, slot_s, now_s, until)
-        if powerless is not None:
+        goal = None if setpoint is None else setpoint.position
+        reason = self._upkeep.read_telemetry(sample, goal, slot_s, now_s, until)
+        if reason is not None:
             self._forget()
             self.state = State.UNARMED
             self.counts.unpowered += 1
-            self.last_error = (
-                f"{self.arm.servos.told([powerless])} was found without torque: it lost its power "
-                "for a moment, and its settings with it; check supply and cables, then arm it again"
-            )
+            self.last_error = reason
 
 
 def _seconds(duration_ns: int) -> str:

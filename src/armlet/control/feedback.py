@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.motors.feetech import ErrorBit
+from armlet.motors.protocol import Alarm
 from armlet.robots.units import Vector
 
 Feedback = Literal["state", "full"]
@@ -53,9 +53,9 @@ class JointTelemetry:
     Attributes:
         stamp_ns: Unix time.
         load: share of full torque, -1..1.
-        voltage_v, temperature_c, current_a: supply, inside, motor.
+        voltage_v, temperature_c, current_a: supply, inside, motor (None: it does not measure it).
         moving: whether it says that it moves.
-        status: error bits of its Status register and of its reply.
+        status: alarms of its status register and of its reply.
         torque_enabled, torque_limit: as it holds them (limit: share of full torque); None until
             they have been read.
     """
@@ -64,8 +64,8 @@ class JointTelemetry:
     load: float
     voltage_v: float
     temperature_c: float
-    current_a: float
+    current_a: float | None
     moving: bool
-    status: ErrorBit
+    status: Alarm
     torque_enabled: bool | None = None
     torque_limit: float | None = None

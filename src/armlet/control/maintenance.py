@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from armlet.motors.feetech import ErrorBit
+from armlet.motors.protocol import Alarm
 from armlet.robots.units import Vector
 
 from . import recovery_steps
@@ -15,8 +15,6 @@ from .protection import Protection, Remedy, Treatment
 from .servos import ArmError
 
 _STARVED_S = 1.0
-_CUT_OUT = ErrorBit.OVERLOAD | ErrorBit.CURRENT | ErrorBit.TEMPERATURE
-"""Errors on which a servo may take its own torque off (Unloading_Condition)."""
 
 
 class Maintenance:
@@ -86,18 +84,21 @@ class Maintenance:
         """What is due next is due now."""
         self._due_s = now_s
 
-    def read_telemetry(self, armed: bool, slot_s: float, now_s: float, until: float) -> str | None:
+    def read_telemetry(
+        self, sample: JointSample, goal: Vector | None, slot_s: float, now_s: float, until: float
+    ) -> str | None:
         """One servo's other readings, if it is time: every slot_s.
 
-        until is the time.monotonic() by which to return. Returns the joint that was found without
-        the torque it ought to have: it has lost its power. Raises PortError.
+        goal: of an armed arm, else None. until is the time.monotonic() by which to return. Returns
+        what keeps the arm from being armed any longer, in words. Raises PortError.
         """
+        armed = goal is not None
         late_s = now_s - self._due_s
         # A bad line needs its time for what moves the arm, but not for ever.
         if late_s < 0 or (time.monotonic() >= until and late_s <= _STARVED_S):
             return None
         self._due_s = max(self._due_s + slot_s, now_s)
-        joint = self._arm.joints[self._turn % len(self._arm.joints)]
+        joint = self._next()
         told = self._arm.read_telemetry(joint, until)
         if told is not None and joint != self._doubted and self._alarming(joint, told, armed):
             # One reading is no proof: it is taken again in the next cycle.
@@ -105,20 +106,47 @@ class Maintenance:
             return None
         self._doubted = ""
         self._turn += 1
-        return None if told is None else self._take(joint, told, armed, now_s)
+        return None if told is None else self._take(joint, told, sample, goal, now_s)
 
     def _alarming(self, joint: str, told: JointTelemetry, armed: bool) -> bool:
         return self._powerless(joint, told, armed) or self._protection.is_alarming(told)
+
+    def _next(self) -> str:
+        """The joint to read next: its turn, unless another reports an error that it alone knows."""
+        cares = self._protection.joints.items()
+        alerted = [joint for joint, care in cares if care.bits == Alarm.ALERT]
+        if self._doubted:
+            return self._doubted
+        return alerted[0] if alerted else self._arm.joints[self._turn % len(self._arm.joints)]
 
     def _powerless(self, joint: str, told: JointTelemetry, armed: bool) -> bool:
         torque_off = self._protection.torque_off[self._arm.joints.index(joint)]
         return armed and not told.torque_enabled and not torque_off
 
-    def _take(self, joint: str, told: JointTelemetry, armed: bool, now_s: float) -> str | None:
+    def _take(
+        self,
+        joint: str,
+        told: JointTelemetry,
+        sample: JointSample,
+        goal: Vector | None,
+        now_s: float,
+    ) -> str | None:
+        armed = goal is not None
         self._protection.note_telemetry(joint, told, now_s)
+        if armed and Alarm.HOST_SILENT in told.status:
+            return (
+                f"{self._arm.servos.told([joint])} stopped by itself: no instruction reached it in "
+                "a second; look at what else this computer does, then arm it again"
+            )
         if not self._powerless(joint, told, armed):
             return None
-        if told.status & _CUT_OUT:
+        if told.status & self._arm.models[joint].cuts_torque:
+            if goal is not None:
+                i = self._arm.joints.index(joint)
+                self._protection.hold_back(joint, float(sample.position[i]), float(goal[i]))
             self._protection.cut_out(joint, now_s)
             return None
-        return joint
+        return (
+            f"{self._arm.servos.told([joint])} was found without torque: it lost its power "
+            "for a moment, and its settings with it; check supply and cables, then arm it again"
+        )

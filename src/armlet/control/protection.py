@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from armlet.motors.feetech import ErrorBit
+from armlet.motors.protocol import Alarm
 from armlet.robots.joints import GRIPPER
 from armlet.robots.units import RADIANS_PER_TICK, Vector
 
@@ -165,8 +165,8 @@ class JointCare:
     well_since_s: float = 0.0
     not_before_s: float = 0.0
     recoveries: deque[float] = field(default_factory=deque)
-    bits: ErrorBit = ErrorBit.NONE
-    last_bits: ErrorBit = ErrorBit.NONE
+    bits: Alarm = Alarm.NONE
+    last_bits: Alarm = Alarm.NONE
     celsius: float = 0.0
     volts: float | None = None
 
@@ -216,10 +216,12 @@ class Protection:
 
     # --- what is wrong ----------------------------------------------------------------------
 
-    def note_errors(self, joint: str, bits: ErrorBit, now_s: float) -> None:
+    def note_errors(self, joint: str, bits: Alarm, now_s: float) -> None:
         """The error bits of a joint's reply; what two replies in a row tell is believed."""
         care = self.joints[joint]
         believed, care.last_bits = bits & care.last_bits, bits
+        if Alarm.ALERT in believed:  # what it is about is in the servo's telemetry alone
+            believed |= care.bits
         if believed != care.bits:
             care.bits = believed
             self._judge(joint, care, now_s)
@@ -241,12 +243,12 @@ class Protection:
 
     def _judge(self, joint: str, care: JointCare, now_s: float) -> None:
         settings, found = self.settings, set()
-        if care.bits & (ErrorBit.OVERLOAD | ErrorBit.CURRENT):
+        if care.bits & (Alarm.OVERLOAD | Alarm.CURRENT):
             found.add(Condition.OVERLOAD)
-        if ErrorBit.TEMPERATURE in care.bits or care.celsius >= settings.hot_c:
+        if Alarm.TEMPERATURE in care.bits or care.celsius >= settings.hot_c:
             found.add(Condition.HOT)
         low = care.volts is not None and care.volts < settings.low_voltage_v
-        if ErrorBit.VOLTAGE in care.bits or low:
+        if care.bits & (Alarm.VOLTAGE | Alarm.ELECTRICAL_SHOCK) or low:
             found.add(Condition.VOLTAGE)
         for condition in found - care.conditions:
             care.counts.overload += condition is Condition.OVERLOAD

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from armlet.motors.protocol import Quantity
+from armlet.robots.joints import is_gripper
+
 from .protection import Protection, Remedy, Treatment
 from .servos import ArmError, Servos
 
@@ -26,12 +29,13 @@ def treat(
     joint = remedy.joint
     match remedy.treatment:
         case Treatment.RELAX:
-            limit = round(protection.settings.relaxed_torque * 1000)
-            return _set(servos, joint, "Torque_Limit", limit)
+            measure = servos.models[joint].measures[Quantity.TORQUE_LIMIT]
+            limit = measure.count(protection.settings.relaxed_torque)
+            return _set(servos, joint, measure.register.name, limit)
         case Treatment.RECOVER:
             return _recover(servos, joint, protection, wanted)
         case Treatment.RELEASE:
-            return _set(servos, joint, "Torque_Enable", 0)
+            return _set(servos, joint, servos.models[joint].torque_enable.name, 0)
         case Treatment.RESTORE:
             return _restore(servos, joint)
 
@@ -50,11 +54,12 @@ def _set(servos: Servos, joint: str, name: str, value: int) -> Steps:
 
 def _restore(servos: Servos, joint: str) -> Steps:
     """The torque limit the servo's EEPROM asks for."""
+    model = servos.models[joint]
     for _ in range(_TRIES):
-        told = servos.ask(joint, ["Max_Torque_Limit"])
+        told = servos.ask(joint, [model.max_torque.name])
         yield
         if told is not None:
-            yield from _set(servos, joint, "Torque_Limit", told[0][0])
+            yield from _set(servos, joint, model.torque_limit.name, told[0][0])
             return
     raise ArmError(f"{servos.told([joint])} does not answer")
 
@@ -64,14 +69,20 @@ def _recover(
 ) -> Steps:
     """Torque off, goal where the joint stands, torque on: clears a latched overload.
 
-    The control cycle sends the position of a joint without torque as its goal; here that is
-    waited for.
+    A servo that keeps its torque off until then is rebooted, and gets its settings again, with the
+    torque limit of a relaxed joint. The control cycle sends the position of a joint without torque
+    as its goal; here that is waited for.
     """
-    yield from _set(servos, joint, "Torque_Enable", 0)
+    model = servos.models[joint]
+    torque = model.torque_enable.name
+    yield from _set(servos, joint, torque, 0)
     protection.set_torque_off(joint, True)
     yield
+    if model.reboots:
+        yield from _reboot(servos, joint, protection)
+    position = model.measures[Quantity.POSITION].register
     for _ in range(_TRIES):
-        told = servos.ask(joint, ["Goal_Position", "Present_Position"])
+        told = servos.ask(joint, [model.goal_position.name, position.name])
         yield
         if told is not None and abs(told[0][0] - told[0][1]) <= _SAME_TICKS:
             break
@@ -79,4 +90,26 @@ def _recover(
         raise ArmError(f"{servos.told([joint])} does not take its position as its goal")
     if not wanted():
         raise ArmError("torque stays off: a stop was requested")
-    yield from _set(servos, joint, "Torque_Enable", 1)
+    yield from _set(servos, joint, torque, 1)
+    if model.watchdog is not None:
+        yield from _set(servos, joint, model.watchdog.name, model.watchdog_counts)
+
+
+def _reboot(servos: Servos, joint: str, protection: Protection) -> Steps:
+    """Starts the servo up again, relaxed, until it reports nothing that keeps its torque off."""
+    model = servos.models[joint]
+    status = model.measures[Quantity.STATUS].register
+    servos.reboot(joint)
+    yield
+    for _ in range(_TRIES):
+        told = servos.ask(joint, [status.name])
+        yield
+        if told is not None and not model.alarms(Quantity.STATUS, told[0][0]) & model.cuts_torque:
+            break
+    else:
+        raise ArmError(f"{servos.told([joint])} still reports its error after it was rebooted")
+    limit = model.measures[Quantity.TORQUE_LIMIT]
+    relaxed = limit.count(protection.settings.relaxed_torque)
+    settings = {**model.setup(joint, is_gripper(joint)).ram, limit.register.name: relaxed}
+    for name, value in settings.items():
+        yield from _set(servos, joint, name, value)

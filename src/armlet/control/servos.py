@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from armlet.motors.feetech import REGISTERS, Bus, CorruptReply, ErrorBit, NoReply
+from armlet.motors.protocol import (
+    Alarm,
+    CorruptReply,
+    InstructionRefused,
+    MotorBus,
+    MotorModel,
+    NoReply,
+    Register,
+)
+from armlet.robots.joints import is_gripper
 
 ATTEMPTS = 8
 """With one packet in seven lost, a step fails once in a million; a dead servo costs 0.2 s."""
@@ -19,19 +28,28 @@ class TorqueUnproven(ArmError):
 
 
 class Servos:
-    """The servos of an arm, `ids` by joint. Replies that are lost are asked for again.
+    """The servos of an arm, by joint. Replies that are lost are asked for again.
 
-    Error bits that a servo reports do not keep its values from being read or written.
+    Alarms that a servo reports do not keep its values from being read or written.
+
+    Args:
+        bus: where they are.
+        ids: by joint.
+        models: by joint; those of one bus have the registers that are read together at the same
+            addresses.
     """
 
-    def __init__(self, bus: Bus, ids: Mapping[str, int]):
+    def __init__(self, bus: MotorBus, ids: Mapping[str, int], models: Mapping[str, MotorModel]):
         self.bus = bus
         self.ids = dict(ids)
+        self.models = dict(models)
+        self._registers = next(iter(self.models.values())).registers
 
-    def models(self) -> dict[str, int]:
+    def model_numbers(self) -> dict[str, int]:
         """Model numbers by joint of the servos that answer. Raises PortError."""
-        found, _ = self._gather(["Model_Number"], self.ids)
-        return {joint: values["Model_Number"] for joint, values in found.items()}
+        name = next(iter(self.models.values())).model_number.name
+        found, _ = self._gather([name], self.ids)
+        return {joint: values[name] for joint, values in found.items()}
 
     def read(
         self, names: Iterable[str], joints: Iterable[str] | None = None
@@ -42,7 +60,7 @@ class Servos:
         """
         joints = list(self.ids if joints is None else joints)
         found: dict[str, dict[str, int]] = {joint: {} for joint in joints}
-        for registers in _spans(names):
+        for registers in self._spans(names):
             told, missing = self._gather(registers, joints)
             if missing:
                 raise ArmError(
@@ -61,7 +79,7 @@ class Servos:
         found: dict[str, dict[str, int]] = {}
         missing = tuple(names)
         for _ in range(ATTEMPTS):
-            reply = self.bus.sync_read([REGISTERS[name] for name in registers], missing)
+            reply = self.bus.sync_read([self._registers[name] for name in registers], missing)
             for servo_id, values in reply.values.items():
                 found[names[servo_id]] = dict(zip(registers, values, strict=True))
             missing = reply.missing
@@ -69,31 +87,46 @@ class Servos:
                 break
         return found, [names[servo_id] for servo_id in missing]
 
-    def ask(self, joint: str, names: Sequence[str]) -> tuple[tuple[int, ...], ErrorBit] | None:
-        """Values, in the order of their addresses, and error bits of one servo, asked once.
+    def ask(self, joint: str, names: Sequence[str]) -> tuple[tuple[int, ...], Alarm] | None:
+        """Values, in the order of their addresses, and alarms of one servo, asked once.
 
         None if it did not answer. Raises PortError.
         """
         servo_id = self.ids[joint]
-        reply = self.bus.sync_read([REGISTERS[name] for name in names], [servo_id])
+        reply = self.bus.sync_read([self._register(joint, name) for name in names], [servo_id])
         values = reply.values.get(servo_id)
-        return None if values is None else (values, reply.errors.get(servo_id, ErrorBit.NONE))
+        return None if values is None else (values, reply.errors.get(servo_id, Alarm.NONE))
 
     def tell(self, joint: str, name: str, value: int) -> bool:
-        """Write once; whether it was acknowledged. Raises PortError."""
+        """Write once; whether it was acknowledged as done. Raises PortError."""
         try:
-            self.bus.write(self.ids[joint], REGISTERS[name], value, check=False)
-        except (NoReply, CorruptReply):
+            self.bus.write(self.ids[joint], self._register(joint, name), value, check=False)
+        except (NoReply, CorruptReply, InstructionRefused):
             return False
         return True
 
     def write(self, joint: str, name: str, value: int) -> None:
-        """Write until acknowledged. Raises ArmError, PortError."""
-        if not any(self.tell(joint, name, value) for _ in range(ATTEMPTS)):
-            raise ArmError(
-                f"{self.told([joint])} does not acknowledge {name} = {value}; check supply and "
-                "cables"
-            )
+        """Write until acknowledged. Raises ArmError, also if the servo refuses, and PortError."""
+        register = self._register(joint, name)
+        for _ in range(ATTEMPTS):
+            try:
+                self.bus.write(self.ids[joint], register, value, check=False)
+            except (NoReply, CorruptReply):
+                continue
+            except InstructionRefused as error:
+                raise ArmError(f"{self.told([joint])}: {error}") from error
+            return
+        raise ArmError(
+            f"{self.told([joint])} does not acknowledge {name} = {value}; check supply and cables"
+        )
+
+    def reboot(self, joint: str) -> bool:
+        """Start a servo up again, asked once; whether it acknowledged. Raises PortError."""
+        try:
+            self.bus.reboot(self.ids[joint])
+        except (NoReply, CorruptReply, InstructionRefused):
+            return False
+        return True
 
     def store(self, settings: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
         """Make registers of some joints hold values that outlive a power cycle, and prove it.
@@ -104,12 +137,15 @@ class Servos:
         """
         differing = self._differing(settings)
         for joint, values in differing.items():
+            lock = self.models[joint].lock
             try:
-                self.write(joint, "Lock", 0)
+                if lock is not None:
+                    self.write(joint, lock.name, 0)
                 for name, value in values.items():
                     self.write(joint, name, value)
             finally:
-                self.write(joint, "Lock", 1)
+                if lock is not None:
+                    self.write(joint, lock.name, 1)
         left = self._differing({joint: settings[joint] for joint in differing})
         if left:
             told = "; ".join(f"{joint}: {values}" for joint, values in left.items())
@@ -118,6 +154,22 @@ class Servos:
                 "again; a servo that still refuses is broken or has another firmware"
             )
         return differing
+
+    def ram_settings(self, joints: Iterable[str]) -> dict[str, dict[str, int]]:
+        """What each servo has to hold while it is used, its full torque limit included.
+
+        Raises ArmError, PortError.
+        """
+        joints = list(joints)
+        names = {joint: self.models[joint].max_torque.name for joint in joints}
+        found = self.read(set(names.values()), joints)
+        return {
+            joint: {
+                **self.models[joint].setup(joint, is_gripper(joint)).ram,
+                self.models[joint].torque_limit.name: found[joint][names[joint]],
+            }
+            for joint in joints
+        }
 
     def _differing(self, settings: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
         differing: dict[str, dict[str, int]] = {}
@@ -133,10 +185,12 @@ class Servos:
         """Joints with their ids, for messages."""
         return ", ".join(f"{joint} (id {self.ids[joint]})" for joint in joints)
 
+    def _register(self, joint: str, name: str) -> Register:
+        return self.models[joint].registers[name]
 
-def _spans(names: Iterable[str]) -> list[list[str]]:
-    """Register names in order of address, cut where the memory's areas meet."""
-    spans: dict[str, list[str]] = {}
-    for name in sorted(names, key=lambda name: REGISTERS[name].address):
-        spans.setdefault(REGISTERS[name].area, []).append(name)
-    return list(spans.values())
+    def _spans(self, names: Iterable[str]) -> list[list[str]]:
+        """Register names in order of address, cut where the memory's areas meet."""
+        spans: dict[str, list[str]] = {}
+        for name in sorted(names, key=lambda name: self._registers[name].address):
+            spans.setdefault(self._registers[name].area, []).append(name)
+        return list(spans.values())

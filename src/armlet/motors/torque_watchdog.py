@@ -21,9 +21,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from armlet.motors.feetech.bus import Bus
-from armlet.motors.feetech.errors import BusError
-from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.motors.protocol import BusError, MotorFamily
+from armlet.motors.registry import load
 from armlet.priority import Role, raise_process
 
 TRY_FOR_S = 120.0
@@ -31,6 +30,9 @@ TRY_FOR_S = 120.0
 
 CLOSE_S = 3.0
 """How long a driver that ends waits for it; a watchdog that needs longer goes on without it."""
+
+FEETECH = "armlet.motors.feetech.family:FAMILY"
+"""Whose servos they are unless something else is said."""
 
 _START_S = 10.0
 _PAUSE_S = 0.05
@@ -54,12 +56,13 @@ class WatchdogProcess:
         port: serial device of the bus.
         baudrate: bits per second.
         ids: the servos.
+        origin: of their family, see `MotorFamily`.
 
     Raises:
         RuntimeError: the processes did not start.
     """
 
-    def __init__(self, port: str, baudrate: int, ids: Sequence[int]) -> None:
+    def __init__(self, port: str, baudrate: int, ids: Sequence[int], origin: str = FEETECH) -> None:
         reads, self._words = zip(*[os.pipe() for _ in range(2)], strict=True)
         self.alive_fds, alives = zip(*[os.pipe() for _ in range(2)], strict=True)
         self._closed = False
@@ -67,7 +70,10 @@ class WatchdogProcess:
         fds = ",".join(str(fd) for fd in theirs)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, port, str(baudrate), *map(str, ids), "--fds", fds],
+                [
+                    *(sys.executable, "-m", __name__, port, str(baudrate), *map(str, ids)),
+                    *("--fds", fds, "--family", origin),
+                ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=theirs,
                 # Of its own session: a terminal's ^C and a supervisor's kill of a group pass it by.
@@ -187,20 +193,30 @@ class _Watch:
                 self.port = rest
 
 
-def cut_torque(port: str, baudrate: int, ids: Sequence[int], try_for_s: float) -> list[int]:
+def cut_torque(
+    port: str,
+    baudrate: int,
+    ids: Sequence[int],
+    try_for_s: float,
+    family: MotorFamily | None = None,
+) -> list[int]:
     """Cuts torque and proves it, trying for so long. Returns the ids that could not be proven off.
 
     Every try begins with one packet to all of them. It ends sooner if another program keeps the
-    port for seconds: that one has the arm then.
+    port for seconds: that one has the arm then. family: None for Feetech.
     """
     left, begun, free_s = list(ids), time.monotonic(), time.monotonic()
-    bus = Bus(port, baudrate)
+    bus = (family or load(FEETECH)).make_bus(port, baudrate)
+    model = bus.usual_model
+    torque, silencer = model.torque_enable, model.watchdog
     while left:
         taken = False
         try:
             bus.open()
-            bus.sync_write(TORQUE_ENABLE, dict.fromkeys(left, 0))
-            reply = bus.sync_read([TORQUE_ENABLE], left, until=time.monotonic() + _PROOF_S)
+            bus.sync_write(torque, dict.fromkeys(left, 0))
+            if silencer is not None:  # the servos' own, which would refuse the next program's goals
+                bus.sync_write(silencer, dict.fromkeys(left, 0))
+            reply = bus.sync_read([torque], left, until=time.monotonic() + _PROOF_S)
             left = [id for id in left if reply.values.get(id, (1,)) != (0,)]
         except BusError as error:
             taken = _is_taken(error)
@@ -242,7 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("baudrate", type=int)
     parser.add_argument("ids", type=int, nargs="+")
     parser.add_argument("--fds", required=True, help="pipes: words, words, alive, alive")
+    parser.add_argument("--family", default=FEETECH, help="of the servos: package.module:ATTRIBUTE")
     options = parser.parse_args(arguments)
+    options.family = load(options.family)  # now: an import could fail when it is needed
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     raise_process(Role.BUS.value.nice)
@@ -279,7 +297,7 @@ def _guard(
     if first_result is not None and os.read(first_result, len(_DONE)) == _DONE:
         return 0
     _report(f"the driver of {watch.port} ended with torque on; cutting it")
-    left = cut_torque(watch.port, options.baudrate, options.ids, TRY_FOR_S)
+    left = cut_torque(watch.port, options.baudrate, options.ids, TRY_FOR_S, options.family)
     if left:
         _report(f"servos {left} on {watch.port} could not be proven off; cut the power")
         return 1

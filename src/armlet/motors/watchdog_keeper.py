@@ -7,7 +7,7 @@ import select
 import threading
 from collections.abc import Callable, Sequence
 
-from armlet.motors.torque_watchdog import WatchdogProcess
+from armlet.motors.torque_watchdog import FEETECH, WatchdogProcess
 
 _AGAIN_S = 1.0
 
@@ -20,6 +20,7 @@ class TorqueWatchdog:
         baudrate: bits per second.
         ids: the servos.
         report: called with what happened, in words, from a thread of this object's own.
+        origin: of their family, see `MotorFamily`.
 
     Attributes:
         restarts: how often it was started again.
@@ -34,16 +35,17 @@ class TorqueWatchdog:
         baudrate: int,
         ids: Sequence[int],
         report: Callable[[str], None] = lambda text: None,
+        origin: str = FEETECH,
     ) -> None:
         self.restarts = 0
         self._port, self._baudrate, self._ids = port, baudrate, tuple(ids)
-        self._report = report
+        self._report, self._origin = report, origin
         self._armed = True
         self._lock = threading.RLock()
         self._running = threading.Condition(self._lock)
         self._ending = threading.Event()
         self._wake, self._waker = os.pipe()
-        self._guardian = WatchdogProcess(port, baudrate, ids)
+        self._guardian = WatchdogProcess(port, baudrate, ids, origin)
         self._thread = threading.Thread(target=self._keep, name="torque watchdog", daemon=True)
         self._thread.start()
 
@@ -103,7 +105,7 @@ class TorqueWatchdog:
 
     def _replace(self) -> None:
         self._report("the torque watchdog has died and is started again")
-        new = WatchdogProcess(self._port, self._baudrate, self._ids)
+        new = WatchdogProcess(self._port, self._baudrate, self._ids, self._origin)
         with self._running:
             old, self._guardian = self._guardian, new
             new.moved(self._port)

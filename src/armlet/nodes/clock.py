@@ -10,7 +10,7 @@ from rclpy.clock import JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-from armlet.motors.feetech.line import unix_stamp
+from armlet.motors.protocol import unix_stamp
 from armlet.sim.lockstep import Turn
 
 # How often a thread that waits looks whether it is to end.

@@ -33,8 +33,9 @@ from armlet.control import (
 )
 from armlet.control.guard import MAX_ACCELERATION, MAX_VELOCITY
 from armlet.control.protection import SO101_POLICIES
-from armlet.motors.feetech import Bus, BusError
-from armlet.motors.feetech.discovery import same_kind, serial_device, serial_devices
+from armlet.motors.devices import same_kind, serial_device, serial_devices
+from armlet.motors.protocol import BusError, MotorBus, MotorFamily
+from armlet.motors.registry import choose
 from armlet.motors.watchdog_keeper import TorqueWatchdog
 from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
@@ -62,7 +63,8 @@ _ACTIONS = ", ".join(Action)
 
 SETTINGS = (
     Setting("port", "", "serial port of the bus, best its stable path in /dev/serial/by-id"),
-    Setting("baudrate", 1_000_000, "baud rate of the bus", 9600, 1_000_000),
+    Setting("baudrate", 1_000_000, "baud rate of the bus", 9600, 4_000_000),
+    Setting("motors", "sts3215", "model of the servos; or one for each joint, with commas between"),
     Setting("calibration_file", "", "LeRobot calibration JSON of this arm"),
     Setting("write_calibration", False, "write the calibration file to the servos at configure"),
     Setting("mode", "follower", "follower (may be commanded) or leader (torque off, read only)"),
@@ -109,6 +111,7 @@ class ServoBus(ArmletNode):
         for joint in self._named_joints():
             self.declare(_joint_settings(joint))
         self._control: Control | None = None
+        self._motors = ""
         self._watchdog: TorqueWatchdog | None = None
         self._arming, self._arming_lock = 0, threading.Lock()
         self._leaving = False
@@ -169,7 +172,9 @@ class ServoBus(ArmletNode):
         if self.value("feedback") not in ("state", "full"):
             raise ValueError(f"feedback must be state or full, found {self.value('feedback')!r}")
         calibration = calibrations.load(Path(self.value("calibration_file")))
-        arm = Arm(self._make_bus(), calibration)
+        family, models = choose(self.value("motors"), tuple(calibration))
+        arm = Arm(self._make_bus(family), calibration, models)
+        self._motors = family.origin
         guard = Guard.from_calibration(
             calibration,
             self._limits(calibration, "max_velocity_rad_s"),
@@ -180,11 +185,11 @@ class ServoBus(ArmletNode):
         finder = _finder(self.value("port"))
         return Control(arm, guard, settings, protection, finder, self.clock.seconds)
 
-    def _make_bus(self) -> Bus:
-        port, baudrate = self.value("port"), self.value("baudrate")
+    def _make_bus(self, family: MotorFamily) -> MotorBus:
+        port, baudrate, stamp = self.value("port"), self.value("baudrate"), self.clock.stamp
         if self.in_lockstep:
-            return Bus(port, baudrate, LOCKSTEP_WAIT_S, LOCKSTEP_WAIT_S, self.clock.stamp)
-        return Bus(port, baudrate, stamp=self.clock.stamp)
+            return family.make_bus(port, baudrate, LOCKSTEP_WAIT_S, LOCKSTEP_WAIT_S, stamp)
+        return family.make_bus(port, baudrate, stamp=stamp)
 
     def _limits(self, calibration: Calibration, name: str) -> dict[str, float]:
         return {joint: self.value(f"{joint}.{name}") or self.value(name) for joint in calibration}
@@ -224,7 +229,7 @@ class ServoBus(ArmletNode):
         if self._follower:
             ids = [joint.id for joint in arm.calibration.values()]
             self._watchdog = TorqueWatchdog(
-                arm.bus.port, self.value("baudrate"), ids, self._report_watchdog
+                arm.bus.port, self.value("baudrate"), ids, self._report_watchdog, self._motors
             )
             self._watchdog.released()
 

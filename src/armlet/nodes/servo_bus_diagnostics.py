@@ -11,8 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from armlet.control import Control, State
 from armlet.control.protection import Condition, Mode
-from armlet.motors.feetech import Counters
-from armlet.motors.feetech.errors import describe
+from armlet.motors.protocol import Counters, describe
 
 from .messages import diagnostic
 from .status_names import BUS, status_name
@@ -122,7 +121,7 @@ def _joint_status(label: str, control: Control, joint: str) -> DiagnosticStatus:
             "voltage_v": f"{told.voltage_v:.1f}",
             "temperature_c": f"{told.temperature_c:.0f}",
             "load": f"{told.load:.3f}",
-            "current_a": f"{told.current_a:.3f}",
+            "current_a": "" if told.current_a is None else f"{told.current_a:.3f}",
             "moving": told.moving,
             "torque_enabled": told.torque_enabled,
             "torque_limit": told.torque_limit,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from armlet.findings import Code, Finding
-from armlet.motors.feetech.discovery import users
+from armlet.motors.devices import users
 from armlet.preflight import v4l2
 from armlet.preflight.finding import error, note, ok, warning
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from armlet.findings import Code, Finding
-from armlet.motors.feetech.discovery import SerialDevice, same_kind, users
+from armlet.motors.devices import SerialDevice, same_kind, users
 from armlet.preflight.finding import error, note, ok, warning
 
 _SYS = Path("/sys/class/tty")

@@ -9,7 +9,7 @@ from pathlib import Path
 from armlet.findings import Code, Finding
 from armlet.motors.feetech import MODEL_STS3215, Bus
 from armlet.motors.feetech.discovery import MODEL_NAMES, Memory, probe, read_memory
-from armlet.motors.feetech.errors import describe
+from armlet.motors.protocol import describe
 from armlet.preflight.finding import error, note, ok, warning
 from armlet.robots.calibration import Calibration, CalibrationError, load
 from armlet.robots.joints import SO101_JOINTS

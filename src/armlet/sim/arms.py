@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import REGISTERS
+from armlet.motors.protocol import TICKS_PER_TURN
 from armlet.robots.calibration import Calibration
 from armlet.robots.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, ticks_to_radians
 
@@ -93,14 +93,19 @@ class EmulatedArms:
         links: folder in which the serial ports appear as `leader` and `follower`.
         paced: the buses take the time a 1 Mbaud line takes.
         clock: seconds, monotonic, of all motion.
+        motors: model of the servos.
     """
 
     def __init__(
-        self, links: Path | None = None, paced: bool = True, clock: Clock = time.monotonic
+        self,
+        links: Path | None = None,
+        paced: bool = True,
+        clock: Clock = time.monotonic,
+        motors: str = "sts3215",
     ) -> None:
         self.clock = clock
-        self.leader = _bus("leader", links, paced, clock)
-        self.follower = _bus("follower", links, paced, clock)
+        self.leader = _bus("leader", links, paced, clock, motors)
+        self.follower = _bus("follower", links, paced, clock, motors)
         self._buses = {Side.LEADER: self.leader, Side.FOLLOWER: self.follower}
         self._open = ExitStack()
         for side, bus in self._buses.items():
@@ -147,7 +152,8 @@ class EmulatedArms:
         """Have the hand move the leader, from a time of the clock on, until told otherwise."""
         hand = _Hand(motion, LEADER, start_s)
         for index, id in enumerate(_ids(LEADER)):
-            self.leader.servos[id].hand = hand.finger(index)
+            servo = self.leader.servos[id]
+            servo.hand = hand.finger(index, servo.offset)
 
 
 class _Hand:
@@ -158,10 +164,10 @@ class _Hand:
         self._calibration = calibration
         self._start_s = start_s
 
-    def finger(self, index: int) -> Callable[[float], float]:
-        """The encoder's own ticks (before Homing_Offset) of servo `index` at a monotonic time."""
+    def finger(self, index: int, offset: int) -> Callable[[float], float]:
+        """The encoder's own ticks (before its offset) of servo `index` at a monotonic time."""
         joint = list(self._calibration.values())[index]
-        low, high, offset = joint.range_min, joint.range_max, joint.homing_offset
+        low, high = joint.range_min, joint.range_max
         center = float(own_converter(self._calibration).centers[index])
 
         def ticks(now_s: float) -> float:
@@ -183,9 +189,16 @@ class _Hand:
         return float(motion.joints(elapsed_s)[index])
 
 
-def _bus(name: str, links: Path | None, paced: bool, clock: Clock) -> EmulatedBus:
+def _bus(name: str, links: Path | None, paced: bool, clock: Clock, motors: str) -> EmulatedBus:
     link = None if links is None else links / name
-    return EmulatedBus(ids=_ids(FOLLOWER), link=link, baudrate=_BAUDRATE, paced=paced, clock=clock)
+    return EmulatedBus(
+        ids=_ids(FOLLOWER),
+        link=link,
+        baudrate=_BAUDRATE,
+        paced=paced,
+        clock=clock,
+        motors=motors,
+    )
 
 
 def _ids(calibration: Calibration) -> tuple[int, ...]:
@@ -196,9 +209,12 @@ def _calibrate(bus: EmulatedBus, calibration: Calibration) -> None:
     """Write the calibration into the servos' EEPROM, as LeRobot's calibration does."""
     for joint in calibration.values():
         servo = bus.servos[joint.id]
-        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
-        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
-        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
+        model = bus.model
+        if model.counts_turns:
+            servo.poke(model.registers["Operating_Mode"], model.body.stored["Operating_Mode"])
+        servo.poke(model.homing_offset, joint.homing_offset)
+        servo.poke(model.min_position, joint.range_min)
+        servo.poke(model.max_position, joint.range_max)
 
 
 def _stand(bus: EmulatedBus, calibration: Calibration, joints: Vector) -> None:
@@ -211,6 +227,9 @@ def _stand(bus: EmulatedBus, calibration: Calibration, joints: Vector) -> None:
 def _joints(bus: EmulatedBus, calibration: Calibration) -> Vector:
     servos = bus.servos
     ticks = np.array([servos[id].position for id in _ids(calibration)])
+    if bus.model.counts_turns:
+        half, centers = TICKS_PER_TURN / 2, own_converter(calibration).centers
+        ticks = (ticks - centers + half) % TICKS_PER_TURN - half + centers
     joints = ticks_to_radians(ticks, calibration)
     low, high = _gripper_range(calibration)
     share = (ticks[_GRIPPER] - low) / (high - low)

@@ -54,6 +54,7 @@ class Bench:
         noise: float = 0.0,
         clock: Clock = time.monotonic,
         arms: Arms | None = None,
+        motors: str = "sts3215",
     ) -> None:
         self._views = {name: View(name, *size) for name in ("front", "wrist")}
         self._scene = Scene(seed, noise)
@@ -61,7 +62,7 @@ class Bench:
         self._lock = threading.RLock()
         self._target = random_target(self._rng)
         self._open = ExitStack()
-        self._arms: Arms = EmulatedArms(links, paced, clock) if arms is None else arms
+        self._arms: Arms = EmulatedArms(links, paced, clock, motors) if arms is None else arms
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from armlet.cli.arm.scan import Survey
     from armlet.cli.terminal.enter_key import EnterKey
-    from armlet.motors.feetech.discovery import SerialDevice
+    from armlet.motors.devices import SerialDevice
 
 _LOOK_EVERY_S = 0.2
 _LINK_PATIENCE_S = 2.0
@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Finds the port; see the epilog for the exit status."""
     from armlet.cli.terminal.screen import console
-    from armlet.motors.feetech.discovery import serial_devices
+    from armlet.motors.devices import serial_devices
 
     if args.probe:
         return _probe(args.among, args.patience)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from armlet.motors.feetech.discovery import MODEL_NAMES
-from armlet.motors.feetech.errors import describe
 from armlet.motors.feetech.packets import MAX_ID, ErrorBit
 from armlet.motors.feetech.registers import BAUD_CODES, Register
+from armlet.motors.protocol import describe
 
 MEANINGS: Mapping[str, str] = {
     "Firmware_Major_Version": "firmware, first number",

@@ -76,8 +76,8 @@ def _add_bus(parser: argparse.ArgumentParser, ids_required: bool) -> None:
 def _open(args: argparse.Namespace) -> Bus:
     """The bus, opened. Raises ValueError, RegisterError, BusError."""
     from armlet.cli.arm.scan import chosen_device, parse_bauds
+    from armlet.motors.devices import users
     from armlet.motors.feetech import Bus
-    from armlet.motors.feetech.discovery import users
 
     bauds = parse_bauds(args.baud)
     if len(bauds) != 1:

@@ -13,7 +13,8 @@ from armlet.cli.terminal.robot import add_robot, port_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from armlet.motors.feetech.discovery import FoundServo, Probe, SerialDevice
+    from armlet.motors.devices import SerialDevice
+    from armlet.motors.feetech.discovery import FoundServo, Probe
 
 COLUMNS = (
     "id>",
@@ -194,7 +195,7 @@ def read_servo(path: str, found: FoundServo) -> Servo:
     """The servo's readings."""
     from armlet.motors.feetech import REGISTERS, Bus, BusError
     from armlet.motors.feetech.discovery import read_memory
-    from armlet.motors.feetech.errors import describe
+    from armlet.motors.protocol import describe
 
     if found.shared:
         return Servo(found)
@@ -283,7 +284,7 @@ def chosen_devices(port: str | None, among: list[str] | None) -> list[SerialDevi
 
     Raises ValueError if the port is not there, or nothing matches.
     """
-    from armlet.motors.feetech.discovery import serial_devices
+    from armlet.motors.devices import serial_devices
 
     if port is not None:
         return [chosen_device(port)]
@@ -297,7 +298,7 @@ def chosen_device(port: str) -> SerialDevice:
     """The device that --port names. Raises ValueError if it is none."""
     from pathlib import Path
 
-    from armlet.motors.feetech.discovery import serial_device, serial_devices
+    from armlet.motors.devices import serial_device, serial_devices
 
     if not Path(port).is_char_device():
         here = ", ".join(device.address for device in serial_devices()) or "none"

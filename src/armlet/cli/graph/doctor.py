@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from armlet.findings import Finding
-    from armlet.motors.feetech.discovery import SerialDevice
+    from armlet.motors.devices import SerialDevice
     from armlet.preflight import Check
     from armlet.preflight.servos import Chain
     from armlet.robots.calibration import Calibration
@@ -182,7 +182,7 @@ def _absent_arm(robot: RobotFile, name: str) -> Iterator[Finding]:
 def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
     """The arms of --port, of the robot file, or whatever is there. Raises ValueError."""
     from armlet.cli.arm import scan
-    from armlet.motors.feetech.discovery import serial_device
+    from armlet.motors.devices import serial_device
 
     ids = scan.parse_ids(args.ids)
     chosen = None if ids is None else tuple(ids)
@@ -207,7 +207,7 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
 
 def servo_checks(arm: Expected) -> Iterator[Check]:
     """What is asked of the servos of a port that is free."""
-    from armlet.motors.feetech.discovery import users
+    from armlet.motors.devices import users
     from armlet.preflight import Check, servos
     from armlet.robots.calibration import CalibrationError, load
 

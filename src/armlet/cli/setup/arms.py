@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .dialogue import Dialogue, SetupFailed
 
 if TYPE_CHECKING:
-    from armlet.motors.feetech.discovery import SerialDevice
+    from armlet.motors.devices import SerialDevice
 
 CHOICES = {
     "1": ("follower",),
@@ -119,7 +119,7 @@ def _leads(name: str) -> str | None:
 def _found(dialogue: Dialogue, name: str) -> str:
     """The port the person plugs in again. Raises SetupFailed, EOFError."""
     from armlet.cli.arm.find_port import unplug_and_plug
-    from armlet.motors.feetech.discovery import serial_devices
+    from armlet.motors.devices import serial_devices
 
     def look() -> list[SerialDevice]:
         return serial_devices(dialogue.given.among)

@@ -6,8 +6,8 @@ import math
 import random
 from collections.abc import Iterable
 
-from armlet.motors.emulation.servo import EmulatedServo
-from armlet.motors.feetech.registers import HOMING_OFFSET, TICKS_PER_TURN
+from armlet.motors.emulation.body import ServoBody
+from armlet.motors.protocol import TICKS_PER_TURN
 
 _SPANS = {1: 2504, 2: 2272, 3: 2194, 4: 2152, 5: None, 6: 1174}
 """Servo id -> ticks from one mechanical stop of an SO-101's joint to the other; None: no stops."""
@@ -17,13 +17,13 @@ _FREE_SWEEP = 3900
 _SWEEP_S = 8.0
 
 
-def mount(servo: EmulatedServo, middle: float, span: float | None) -> None:
+def mount(servo: ServoBody, middle: float, span: float | None) -> None:
     """Makes the servo a joint: the shaft in its middle (actual ticks), stops half a span away."""
-    servo.position = middle - servo.peek(HOMING_OFFSET)
+    servo.position = middle - servo.offset
     servo.stops = None if span is None else (middle - span / 2, middle + span / 2)
 
 
-def mount_at_random(servos: Iterable[EmulatedServo], seed: int) -> None:
+def mount_at_random(servos: Iterable[ServoBody], seed: int) -> None:
     """Mounts each servo with its horn put on anyhow: any encoder reading may be the middle."""
     dice = random.Random(seed)
     for servo in servos:
@@ -36,7 +36,7 @@ def span_of(id: int) -> int | None:
 
 
 class SweepingHand:
-    """A hand that does an operator's part in a calibration, for `EmulatedServo.hand`.
+    """A hand that does an operator's part in a calibration, for `ServoBody.hand`.
 
     It holds the joint in the middle, or moves it from stop to stop, over and over.
 
@@ -47,10 +47,10 @@ class SweepingHand:
         sweeping: whether it moves.
     """
 
-    def __init__(self, servo: EmulatedServo) -> None:
+    def __init__(self, servo: ServoBody) -> None:
         self.sweeping = False
         if servo.stops is None:
-            self._middle = servo.position + servo.peek(HOMING_OFFSET)
+            self._middle = servo.position + servo.offset
             self._reach = _FREE_SWEEP / 2
         else:
             self._middle = sum(servo.stops) / 2

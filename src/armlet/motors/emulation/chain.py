@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from enum import IntEnum
 from functools import reduce
 from typing import NamedTuple
 
+from armlet.motors.emulation.body import ServoBody
 from armlet.motors.emulation.faults import Faults
-from armlet.motors.emulation.servo import EmulatedServo
-from armlet.motors.feetech.packets import BROADCAST_ID, ErrorBit, Instruction, Packet, encode
+from armlet.motors.protocol import Alarm
+from armlet.motors.wire.framing import BROADCAST_ID, Packet
 
 _WRITES_KEPT = 10_000
 _BITS_PER_BYTE = 10
+
+
+class _Code(IntEnum):
+    """Instructions of Feetech's protocol, which has no reboot, and of Dynamixel's alike."""
+
+    PING = 0x01
+    READ = 0x02
+    WRITE = 0x03
+    REG_WRITE = 0x04
+    ACTION = 0x05
+    REBOOT = 0x08
+    SYNC_READ = 0x82
+    SYNC_WRITE = 0x83
 
 
 class Write(NamedTuple):
@@ -35,6 +50,8 @@ class Chain:
         servos: in the order of the cable.
         faults: which of them hear, and what they report.
         clock: seconds, monotonic, for the times of writes.
+        word: bytes of an address or a count in an instruction: 1 or 2.
+        waits_for_turn: whether servos asked together wait for the reply of the one before.
 
     Attributes:
         servos: those on the line; may be exchanged at any time.
@@ -42,77 +59,105 @@ class Chain:
     """
 
     def __init__(
-        self, servos: Iterable[EmulatedServo], faults: Faults, clock: Callable[[], float]
+        self,
+        servos: Iterable[ServoBody],
+        faults: Faults,
+        clock: Callable[[], float],
+        word: int = 1,
+        waits_for_turn: bool = False,
     ) -> None:
         self.servos = tuple(servos)
         self.writes: deque[Write] = deque(maxlen=_WRITES_KEPT)
         self._faults = faults
         self._clock = clock
+        self._word = word
+        self._waits_for_turn = waits_for_turn
 
     def answer(self, request: Packet, baudrate: int) -> Iterator[Reply]:
         """Carries out one instruction sent at that speed, bits/s."""
         faults = self._faults
-        hearing: dict[int, list[EmulatedServo]] = {}
+        hearing: dict[int, list[ServoBody]] = {}
         for servo in self.servos:
             id = servo.id
-            if id in faults.dead or servo.baudrate != baudrate or faults.misses():
+            if id in faults.dead or servo.starting or servo.baudrate != baudrate:
                 continue
-            servo.forced_errors = faults.errors.get(id, ErrorBit.NONE)
+            if faults.misses():
+                continue
+            servo.forced_errors = faults.errors.get(id, Alarm.NONE)
+            servo.hear()
             hearing.setdefault(id, []).append(servo)
-        if request.code == Instruction.SYNC_READ:
+        if request.code == _Code.SYNC_READ:
             yield from self._sync_read(hearing, request.params)
-        elif request.code == Instruction.SYNC_WRITE:
+        elif request.code == _Code.SYNC_WRITE:
             self._sync_write(hearing, request.params)
         elif request.id == BROADCAST_ID:
             for id in sorted(hearing):
                 replies = [self._carry_out(servo, request) for servo in hearing[id]]
-                if request.code == Instruction.PING:
+                if request.code == _Code.PING:
                     yield from self._merge(replies)
         else:
             twins = hearing.get(request.id, [])
             yield from self._merge([self._carry_out(servo, request) for servo in twins])
 
-    def _carry_out(self, servo: EmulatedServo, request: Packet) -> Reply | None:
+    def _carry_out(self, servo: ServoBody, request: Packet) -> Reply | None:
         """One servo's part; its reply carries the id it had when asked."""
-        id, params = servo.id, request.params
-        acknowledges, pause_s = servo.answers_writes, servo.return_delay_s
+        id, params, word = servo.id, request.params, self._word
+        acknowledges, pause_s, refusal = servo.answers_writes, servo.return_delay_s, 0
         match request.code, len(params):
-            case Instruction.PING, 0:
-                return servo.return_delay_s, encode(Packet(id, servo.errors))
-            case Instruction.READ, 2:
-                return _status(servo, id, servo.read(params[0], params[1]))
-            case Instruction.WRITE, count if count > 1:
-                self._write(servo, params[0], params[1:])
-            case Instruction.REG_WRITE, count if count > 1:
-                servo.stage(params[0], params[1:])
-            case Instruction.ACTION, 0:
+            case _Code.PING, 0:
+                return servo.return_delay_s, servo.answer_ping(id)
+            case _Code.READ, count if count == 2 * word:
+                if not servo.answers_reads:
+                    return None
+                return self._status(servo, id, self._number(params), self._number(params[word:]))
+            case _Code.WRITE, count if count > word:
+                refusal = self._write(servo, self._number(params), params[word:])
+            case _Code.REG_WRITE, count if count > word:
+                servo.stage(self._number(params), params[word:])
+            case _Code.ACTION, 0:
                 staged = servo.act()
                 if staged is not None:
                     self.writes.append(Write(self._clock(), id, *staged))
+            case _Code.REBOOT, 0:
+                reply = servo.reply(id)
+                servo.reboot()
+                return (pause_s, reply) if acknowledges else None
             case _:
                 return None
-        return (pause_s, _status(servo, id, b"")[1]) if acknowledges else None
+        return (pause_s, servo.reply(id, refusal=refusal)) if acknowledges else None
 
-    def _sync_read(self, hearing: dict[int, list[EmulatedServo]], params: bytes) -> Iterator[Reply]:
-        if len(params) < 3:
+    def _number(self, params: bytes) -> int:
+        return int.from_bytes(params[: self._word], "little")
+
+    def _sync_read(self, hearing: dict[int, list[ServoBody]], params: bytes) -> Iterator[Reply]:
+        word = self._word
+        if len(params) <= 2 * word:
             return
-        address, count, *ids = params
-        for id in ids:
-            twins = hearing.get(id, [])
-            yield from self._merge(
-                [_status(servo, id, servo.read(address, count)) for servo in twins]
-            )
+        address, count = self._number(params), self._number(params[word:])
+        for id in params[2 * word :]:
+            twins = [servo for servo in hearing.get(id, []) if servo.answers_reads]
+            if self._waits_for_turn and not twins:
+                return
+            yield from self._merge([self._status(servo, id, address, count) for servo in twins])
 
-    def _sync_write(self, hearing: dict[int, list[EmulatedServo]], params: bytes) -> None:
-        address, count = params[:2] if len(params) > 2 else (0, 0)
-        blocks = range(2, len(params) - count, count + 1) if count else range(0)
+    def _sync_write(self, hearing: dict[int, list[ServoBody]], params: bytes) -> None:
+        word = self._word
+        if len(params) <= 2 * word:
+            return
+        address, count = self._number(params), self._number(params[word:])
+        blocks = range(2 * word, len(params) - count, count + 1) if count else range(0)
         for at in blocks:
             for servo in hearing.get(params[at], []):
                 self._write(servo, address, params[at + 1 : at + 1 + count])
 
-    def _write(self, servo: EmulatedServo, address: int, data: bytes) -> None:
+    def _write(self, servo: ServoBody, address: int, data: bytes) -> int:
         self.writes.append(Write(self._clock(), servo.id, address, data))
-        servo.write(address, data)
+        return servo.write(address, data)
+
+    def _status(self, servo: ServoBody, id: int, address: int, count: int) -> Reply:
+        """The answer to what has just been asked of it."""
+        params = servo.read(address, count)
+        return servo.return_delay_s, servo.reply(id, params)
 
     def _merge(self, replies: Iterable[Reply | None]) -> Iterator[Reply]:
         """What a line carries when servos of one id answer at once."""
@@ -148,8 +193,3 @@ def collide(first: bytes, second: bytes, bits_apart: int) -> bytes:
 
 def _levels(data: bytes) -> list[int]:
     return [level for byte in data for level in (0, *((byte >> n & 1) for n in range(8)), 1)]
-
-
-def _status(servo: EmulatedServo, id: int, params: bytes) -> Reply:
-    """The answer to what has just been asked of it."""
-    return servo.return_delay_s, encode(Packet(id, servo.errors_at_access, params))

@@ -11,9 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from armlet.motors.emulation.body import ServoBody
 from armlet.motors.emulation.chain import Chain
 from armlet.motors.emulation.chain import Write as Write
 from armlet.motors.emulation.faults import Faults as Faults
+from armlet.motors.emulation.kinds import KINDS
 from armlet.motors.emulation.line import Exchange, Pty
 from armlet.motors.emulation.protection import Supply
 from armlet.motors.emulation.servo import EmulatedServo as EmulatedServo
@@ -39,11 +41,14 @@ class EmulatedBus:
         link: symbolic link to make to the pseudo-terminal, so that its path stays the same.
         baudrate: speed the servos are set to.
         paced: bytes take their time on the wire, and servos their Return_Delay_Time.
-        volts: of the supply that all servos share, without a load.
+        volts: of the supply that all servos share, without a load; None: what the servos are made
+            for.
         supply_ohms: its resistance, cables included: its voltage sags with what servos draw.
         clock: seconds, monotonic, of the servos' motion; tests give their own.
+        motors: name of the servos' model, one of `kinds.KINDS`.
 
     Attributes:
+        model: of the servos.
         faults: what goes wrong.
         supply: may be changed.
     """
@@ -55,16 +60,19 @@ class EmulatedBus:
         link: str | Path | None = None,
         baudrate: int = 1_000_000,
         paced: bool = False,
-        volts: float = 7.4,
+        volts: float | None = None,
         supply_ohms: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        motors: str = "sts3215",
     ) -> None:
+        kind = KINDS[motors]
+        self.model = kind.model
+        self._framing = kind.framing
         self.faults = Faults()
-        self.supply = Supply(volts, supply_ohms)
-        servos = [
-            EmulatedServo(id, supply=self.supply, baudrate=baudrate, clock=clock) for id in ids
-        ]
-        self._chain = Chain(servos, self.faults, clock)
+        self.supply = Supply(kind.volts if volts is None else volts, supply_ohms)
+        servos = [kind.make(id, self.supply, baudrate, clock) for id in ids]
+        waits = kind.framing.waits_for_turn
+        self._chain = Chain(servos, self.faults, clock, kind.word, waits)
         self._link = None if link is None else Path(link)
         self._paced = paced
         self._plugging = threading.Lock()
@@ -73,12 +81,12 @@ class EmulatedBus:
         self._failure: BaseException | None = None
 
     @property
-    def chain(self) -> tuple[EmulatedServo, ...]:
+    def chain(self) -> tuple[ServoBody, ...]:
         """The servos on the line, in the order of the cable, those that share an id as well."""
         return self._chain.servos
 
     @property
-    def servos(self) -> dict[int, EmulatedServo]:
+    def servos(self) -> dict[int, ServoBody]:
         """The servos by the id they have now; of those that share an id, the last."""
         return {servo.id: servo for servo in self._chain.servos}
 
@@ -118,7 +126,7 @@ class EmulatedBus:
     ) -> None:
         self.close()
 
-    def connect(self, servos: Iterable[EmulatedServo]) -> None:
+    def connect(self, servos: Iterable[ServoBody]) -> None:
         """Puts these servos on the line in place of those there; new ones start up."""
         connected = tuple(servos)
         for servo in connected:
@@ -190,7 +198,9 @@ class EmulatedBus:
 
     def _serve(self, pty: Pty) -> None:
         try:
-            pulled = Exchange(pty, self._chain.answer, self.faults, self._paced).run()
+            pulled = Exchange(
+                pty, self._chain.answer, self.faults, self._paced, self._framing
+            ).run()
         except Exception as error:
             self._failure = error
             _log.exception("the emulated bus stopped serving %s", pty.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from armlet.motors.feetech.packets import ErrorBit
+from armlet.motors.protocol import Alarm
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Faults:
     Attributes:
         seed: of the dice; the same seed and traffic give the same faults.
         dead: ids of servos without power: they neither hear nor answer.
-        errors: servo id -> error bits it reports in every reply and in its Status register.
+        errors: servo id -> alarms it reports in every reply and in its Status register.
         request_drop_next, request_drop_probability: instructions that no servo hears.
         request_corrupt_next, request_corrupt_probability: instructions with one byte changed.
         miss_next, miss_probability: instructions that one servo does not hear, while others do;
@@ -44,7 +44,7 @@ class Faults:
 
     seed: int = 0
     dead: set[int] = field(default_factory=set)
-    errors: dict[int, ErrorBit] = field(default_factory=dict)
+    errors: dict[int, Alarm] = field(default_factory=dict)
     request_drop_next: int = 0
     request_drop_probability: float = 0.0
     request_corrupt_next: int = 0

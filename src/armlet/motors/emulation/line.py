@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from armlet.motors.emulation.faults import Faults
-from armlet.motors.feetech.packets import Packet, Parser, encode
+from armlet.motors.wire.framing import Framing, Packet
 
 _log = logging.getLogger(__name__)
 
@@ -153,14 +153,18 @@ class Exchange:
         answer: the servos.
         faults: what goes wrong on the way.
         paced: bytes take their time on the wire.
+        framing: the protocol.
     """
 
-    def __init__(self, pty: Pty, answer: Answer, faults: Faults, paced: bool) -> None:
+    def __init__(
+        self, pty: Pty, answer: Answer, faults: Faults, paced: bool, framing: Framing
+    ) -> None:
         self._pty = pty
         self._answer = answer
         self._faults = faults
         self._paced = paced
-        self._parser = Parser()
+        self._framing = framing
+        self._parser = framing.parser()
         self._requests: deque[tuple[Packet, int]] = deque()
         self._replies: Iterator[tuple[float, bytes]] = iter(())
         self._byte_s = 0.0
@@ -229,12 +233,12 @@ class Exchange:
 
     def _hear(self, sent: list[Packet], baudrate: int) -> None:
         for packet in sent:
-            whole = encode(packet)
+            whole = self._framing.encode(packet)
             damaged = self._faults.damage_request(whole)
             if damaged == whole:
                 self._requests.append((packet, baudrate))
             else:
-                ears = Parser()
+                ears = self._framing.parser()
                 left = ears.feed(damaged) + ears.flush()
                 self._requests.extend((packet, baudrate) for packet in left)
         self._making = self._making or bool(self._requests)

@@ -1,12 +1,10 @@
-"""An emulated servo's 256 bytes of memory, and what they ask of it."""
+"""An emulated STS3215's 256 bytes of memory, and what they ask of it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import NamedTuple
-
 from armlet.motors.emulation.dynamics import LAG_TIMES_P, MAX_ACCELERATION, NO_LOAD_SPEED, Drive
 from armlet.motors.emulation.protection import Limits
+from armlet.motors.emulation.table import Settings, Table
 from armlet.motors.feetech.packets import ErrorBit
 from armlet.motors.feetech.registers import (
     GOAL_POSITION,
@@ -25,10 +23,9 @@ from armlet.motors.feetech.registers import (
     REGISTERS,
     TORQUE_ENABLE,
     TORQUE_LIMIT,
-    Register,
 )
+from armlet.motors.protocol import Register
 
-MEMORY_BYTES = 256
 CURRENT_UNIT_A = 0.0065
 _MULTI_TURN = 0x10
 _ACCELERATION_UNIT = 100.0
@@ -36,100 +33,28 @@ _SPEED_LIMIT_UNIT = 50.0
 _WEAKENING = ErrorBit.OVERLOAD | ErrorBit.CURRENT
 """Errors that limit an unloading servo to Protective_Torque; the others release it altogether."""
 
-_PERSISTENT = frozenset(
-    address
-    for register in REGISTERS.values()
-    if register.area != "ram"
-    for address in range(register.address, register.end)
-)
-_WRITABLE = frozenset(
-    address
-    for register in REGISTERS.values()
-    if register.access == "rw"
-    for address in range(register.address, register.end)
-)
 
-
-class Memory:
-    """RAM, and the EEPROM behind part of it. Begins as a servo's fresh from the factory.
-
-    Attributes:
-        bytes: as a servo works with it.
-        wear: address -> how often its EEPROM cell has been programmed by `write`.
-    """
+class Memory(Table):
+    """An STS3215's, see `Table`."""
 
     def __init__(self) -> None:
-        self.bytes = bytearray(MEMORY_BYTES)
-        self.wear: Counter[int] = Counter()
-        for register in REGISTERS.values():
-            self.store(register, register.default)
-        self._persistent = bytes(self.bytes)
+        super().__init__(REGISTERS)
 
     def load(self, register: Register) -> int:
-        """A register's value."""
+        """A register's value. What every access needs, so it is quick."""
         raw, address = self.bytes[register.address], register.address
         if register.width == 2:
             raw |= self.bytes[address + 1] << 8
-        return raw if register.sign_bit is None else register.decode_raw(raw)
-
-    def store(self, register: Register, value: int) -> None:
-        """Sets a register until the next power cycle."""
-        self.bytes[register.address : register.end] = register.encode(value)
-
-    def burn(self, register: Register, value: int) -> None:
-        """Sets a register for good, which does not count as wear."""
-        self.store(register, value)
-        if register.area != "ram":
-            self._persist(range(register.address, register.end))
+        return register.decode_raw(raw) if register.signed else raw
 
     def write(self, address: int, data: bytes) -> None:
         """A WRITE: what is not writable keeps its value, what is EEPROM lasts if Lock is 0."""
-        unlocked = not self.bytes[LOCK.address]
-        addresses = range(address, min(address + len(data), MEMORY_BYTES))
-        written = [at for at in addresses if at in _WRITABLE]
-        for at in written:
-            self.bytes[at] = data[at - address]
-        if unlocked:
-            burnt = [at for at in written if at in _PERSISTENT]
-            self._persist(burnt)
-            self.wear.update(burnt)
+        self.take(address, data, unlocked=not self.bytes[LOCK.address])
 
     def power_cycle(self) -> None:
         """EEPROM as persisted, RAM at its defaults."""
-        self.bytes[:] = self._persistent
-        for register in REGISTERS.values():
-            if register.area == "ram":
-                self.store(register, register.default)
+        super().power_cycle()
         self.store(TORQUE_LIMIT, self.load(MAX_TORQUE_LIMIT))
-
-    def _persist(self, addresses: range | list[int]) -> None:
-        persistent = bytearray(self._persistent)
-        for at in addresses:
-            persistent[at] = self.bytes[at]
-        self._persistent = bytes(persistent)
-
-
-class Settings(NamedTuple):
-    """What the memory asks for, worked out once for each write.
-
-    Attributes:
-        drive, limits: for the motion and for the protection.
-        torque_on: whether the motor is driven.
-        follows: whether it follows goals: Operating_Mode 0.
-        goal: clamped to the limits, ticks after the offset.
-        offset: Homing_Offset.
-        multi_turn: whether readings go beyond one turn.
-        moving_threshold: ticks/s.
-    """
-
-    drive: Drive
-    limits: Limits
-    torque_on: bool
-    follows: bool
-    goal: int
-    offset: int
-    multi_turn: bool
-    moving_threshold: int
 
 
 def read_settings(memory: Memory, errors: ErrorBit) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from armlet.motors.feetech.packets import ErrorBit
+from armlet.motors.protocol import Alarm
 
 AMBIENT_C = 30.0
 _RUNNING_WARMING_C = 35.0
@@ -79,13 +79,13 @@ class Protection:
     """
 
     def __init__(self) -> None:
-        self.latched = ErrorBit.NONE
+        self.latched = Alarm.NONE
         self._overload_s = 0.0
         self._current_s = 0.0
 
     def clear(self) -> None:
         """Leaves both states."""
-        self.latched = ErrorBit.NONE
+        self.latched = Alarm.NONE
         self._overload_s = self._current_s = 0.0
 
     def watch(self, duty: float, amperes: float, limits: Limits, duration_s: float) -> None:
@@ -93,15 +93,15 @@ class Protection:
         self._overload_s = self._overload_s + duration_s if abs(duty) > limits.duty else 0.0
         self._current_s = self._current_s + duration_s if amperes > limits.amperes else 0.0
         if self._overload_s and self._overload_s > limits.duty_s - _ROUNDING_S:
-            self.latched |= ErrorBit.OVERLOAD
+            self.latched |= Alarm.OVERLOAD
         if self._current_s and self._current_s > limits.amperes_s - _ROUNDING_S:
-            self.latched |= ErrorBit.CURRENT
+            self.latched |= Alarm.CURRENT
 
     def time_left_s(self, duty: float, amperes: float, limits: Limits) -> float:
         """How long until a state is entered at that duty and current; infinite if never."""
         left_s = math.inf
-        if abs(duty) > limits.duty and ErrorBit.OVERLOAD not in self.latched:
+        if abs(duty) > limits.duty and Alarm.OVERLOAD not in self.latched:
             left_s = limits.duty_s - self._overload_s
-        if amperes > limits.amperes and ErrorBit.CURRENT not in self.latched:
+        if amperes > limits.amperes and Alarm.CURRENT not in self.latched:
             left_s = min(left_s, limits.amperes_s - self._current_s)
         return max(left_s, 0.0)

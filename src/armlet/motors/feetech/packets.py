@@ -7,12 +7,18 @@ on the way back; nothing else tells the two directions apart. Source: Feetech pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, IntEnum, IntFlag, auto
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum, IntEnum, auto
+
+from armlet.motors.feetech.registers import MODEL_NUMBER
+from armlet.motors.protocol import Alarm, Register
+from armlet.motors.wire.framing import BROADCAST_ID as BROADCAST_ID
+from armlet.motors.wire.framing import MAX_ID as MAX_ID
+from armlet.motors.wire.framing import Packet as Packet
+from armlet.motors.wire.sync import FORMATS
 
 HEADER = b"\xff\xff"
-MAX_ID = 0xFC
-BROADCAST_ID = 0xFE
 MAX_LENGTH = 246
 """Largest LEN field: the vendor's SDK handles packets of 250 bytes, four of them before CODE."""
 OVERHEAD = 6
@@ -31,24 +37,11 @@ class Instruction(IntEnum):
     SYNC_WRITE = 0x83
 
 
-class ErrorBit(IntFlag):
-    """Bits of a status packet's error byte, and of the Status register."""
+ErrorBit = Alarm
+"""Bits of a status packet's error byte, and of the Status register: the alarms' lowest eight."""
 
-    NONE = 0
-    VOLTAGE = 0x01
-    ENCODER = 0x02
-    TEMPERATURE = 0x04
-    CURRENT = 0x08
-    OVERLOAD = 0x20
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """One packet: servo id, instruction or error byte, parameters."""
-
-    id: int
-    code: int
-    params: bytes = b""
+_INSTRUCTIONS = frozenset(Instruction)
+_HEADER_BYTE = HEADER[:1]
 
 
 def encode(packet: Packet) -> bytes:
@@ -163,3 +156,148 @@ class _Verdict(Enum):
     INTACT = auto()
     INCOMPLETE = auto()
     FALSE = auto()
+
+
+_HIGHEST_ERROR_BYTE = 0x7F
+"""The vendor's SDK discards status packets with a larger error byte as misread."""
+
+
+class StatusBlock:
+    """What intact status packets look like, one right behind the other.
+
+    Args:
+        ids: the servos, in order.
+        params: number of parameters of each packet.
+    """
+
+    def __init__(self, ids: tuple[int, ...], params: int) -> None:
+        self._ids = ids
+        self._step = step = params + OVERHEAD
+        self.size = len(ids) * step
+        heads = [HEADER + bytes((id, params + 2)) for id in ids]
+        self._last_head = heads[-1]
+        self._cuts = [(head, at * step, at * step + step) for at, head in enumerate(heads)]
+
+    def intact(self, data: bytes) -> bool:
+        """Whether the data is exactly these packets, with valid checksums and error bytes."""
+        if len(data) != self.size:
+            return False
+        for head, start, end in self._cuts:
+            if not data.startswith(head, start) or sum(data[start + 2 : end]) & 0xFF != 0xFF:
+                return False
+        return max(self.error_bytes(data)) <= _HIGHEST_ERROR_BYTE
+
+    def complete(self, data: bytes) -> bool:
+        """Whether there is nothing more to wait for: all bytes, or what may be the last packet."""
+        if len(data) >= self.size:
+            return True
+        last = data.rfind(self._last_head)
+        return 0 <= last <= len(data) - self._step
+
+    def error_bytes(self, data: bytes) -> bytes:
+        """The error byte of each packet."""
+        return data[4 :: self._step]
+
+    def packets(self, data: bytes) -> dict[int, Packet]:
+        """Servo id -> packet, of intact data."""
+        return {
+            id: Packet(id, data[start + 4], data[start + 5 : end - 1])
+            for id, (_, start, end) in zip(self._ids, self._cuts, strict=True)
+        }
+
+
+class SyncWriter:
+    """Writes of one register to the same servos.
+
+    Raises:
+        ValueError: more than a packet holds.
+    """
+
+    def __init__(self, register: Register, ids: tuple[int, ...]) -> None:
+        params = len(ids) * (register.width + 1) + 2
+        if params > FRAMING.max_params:
+            most = FRAMING.max_params
+            raise ValueError(f"a packet holds {most} parameters, these values need {params}")
+        self.register = register
+        self._head = HEADER, BROADCAST_ID, params + 2, Instruction.SYNC_WRITE
+        self._layout = struct.Struct("<2s5B" + f"B{FORMATS[register.width]}" * len(ids))
+
+    def encode(self, values: Mapping[int, int]) -> bytes:
+        """The packet that writes each servo its value. Raises ValueError: value out of range."""
+        register = self.register
+        minimum, maximum = register.minimum, register.maximum
+        blocks: list[int] = []
+        for id, value in values.items():
+            if not minimum <= value <= maximum:
+                register.encode(value)
+            blocks += id, (value if value >= 0 else register.encode_raw(value))
+        packet = self._layout.pack(*self._head, register.address, register.width, *blocks)
+        return packet + bytes((checksum(packet[2:]),))
+
+
+class FeetechFraming:
+    """The STS/SMS protocol as a line needs it, see `wire.framing.Framing`."""
+
+    max_params = MAX_LENGTH - 2
+    overhead = OVERHEAD
+    code_at = 4
+    ping_params = 0
+    probe: Register = MODEL_NUMBER
+    waits_for_turn = False
+
+    def encode(self, packet: Packet) -> bytes:
+        return encode(packet)
+
+    def flat(self, packet: Packet) -> bytes:
+        return encode(packet)
+
+    def parser(self, max_params: int | None = None) -> Parser:
+        return Parser(MAX_LENGTH if max_params is None else max_params + 2)
+
+    def due(self, ids: tuple[int, ...], params: int) -> StatusBlock:
+        return StatusBlock(ids, params)
+
+    def name(self, code: int) -> str:
+        return Instruction(code).name
+
+    def ping(self, id: int) -> Packet:
+        return Packet(id, Instruction.PING)
+
+    def read(self, id: int, address: int, count: int) -> Packet:
+        return Packet(id, Instruction.READ, bytes((address, count)))
+
+    def write(self, id: int, register: Register, value: int) -> Packet:
+        return Packet(id, Instruction.WRITE, bytes((register.address,)) + register.encode(value))
+
+    def sync_read(self, ids: Sequence[int], address: int, count: int) -> Packet:
+        return Packet(BROADCAST_ID, Instruction.SYNC_READ, bytes((address, count, *ids)))
+
+    def sync_writer(self, register: Register, ids: tuple[int, ...]) -> SyncWriter:
+        return SyncWriter(register, ids)
+
+    def may_be_reply(self, packet: Packet) -> bool:
+        return packet.code <= _HIGHEST_ERROR_BYTE
+
+    def is_echo_like(self, packet: Packet) -> bool:
+        return packet.code in _INSTRUCTIONS
+
+    def hides_another(self, packet: Packet, lengths: Collection[int]) -> bool:
+        """A late reply, shorter by one or two, whose length has one bit changed.
+
+        It ends in the next packet's header then, and each FF takes from the checksum what the
+        length has added. What is left of that next packet shows as damage.
+        """
+        tail = encode(packet)[-2:]
+        return (tail == HEADER and len(packet.params) - 2 in lengths) or (
+            tail.endswith(_HEADER_BYTE) and len(packet.params) - 1 in lengths
+        )
+
+    def alarms(self, error_byte: int) -> Alarm:
+        return Alarm(error_byte)
+
+    def refusal(self, error_byte: int) -> str:
+        """Feetech's error byte has no place for it."""
+        return ""
+
+
+FRAMING = FeetechFraming()

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Access = Literal["r", "rw"]
+from armlet.motors.protocol import TICKS_PER_TURN as TICKS_PER_TURN
+from armlet.motors.protocol import Access
+
 Area = Literal["eeprom", "ram", "factory"]
 
 MODEL_STS3215 = 777
@@ -20,8 +22,6 @@ BAUD_CODES: Mapping[int, int] = MappingProxyType(
     {0: 1_000_000, 1: 500_000, 2: 250_000, 3: 128_000, 4: 115_200}
 )
 """Value of Baud_Rate -> bits per second. Codes 5 to 7 are left out: vendor documents disagree."""
-
-TICKS_PER_TURN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Register:
     default: int
 
     @property
+    def signed(self) -> bool:
+        """Whether its values may be negative."""
+        return self.sign_bit is not None
+
+    @property
     def end(self) -> int:
         """Address of the first byte behind the register."""
         return self.address + self.width
@@ -74,9 +79,13 @@ class Register:
             raise ValueError(
                 f"{self.name} takes {self.minimum}..{self.maximum} {self.unit}, found {value}"
             )
+        return self.encode_raw(value).to_bytes(self.width, "little")
+
+    def encode_raw(self, value: int) -> int:
+        """The stored bytes of a value that fits, as one unsigned number."""
         if value < 0 and self.sign_bit is not None:
-            value = -value | 1 << self.sign_bit
-        return value.to_bytes(self.width, "little")
+            return -value | 1 << self.sign_bit
+        return value
 
     def decode(self, data: bytes) -> int:
         """The value of `width` stored bytes.

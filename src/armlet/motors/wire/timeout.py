@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-SHORTEST_S = 0.0005
-"""Below that, any pause of the scheduler would pass for a lost reply. Twice as much would cost a
-200 Hz loop that loses a tenth of all packets each way 3 % of its cycles."""
+from armlet.motors.protocol import SHORTEST_WAIT_S
 
 _USUALLY_LATE_S = 0.00008
 _AT_MOST_LATE_S = 0.0002
@@ -52,7 +50,7 @@ class ReplyTimeout:
         delay_s: smoothed mean of the delays seen, seconds.
     """
 
-    def __init__(self, longest_s: float, shortest_s: float = SHORTEST_S) -> None:
+    def __init__(self, longest_s: float, shortest_s: float = SHORTEST_WAIT_S) -> None:
         self.wait_s = longest_s
         self.delay_s = 0.0
         self._longest_s = longest_s

@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import Bus
-from armlet.motors.feetech.registers import TORQUE_ENABLE
+from armlet.motors.registry import family
 from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 from armlet.motors.watchdog_keeper import TorqueWatchdog
 
 DRIVER = """
 import sys
 from armlet.motors.watchdog_keeper import TorqueWatchdog
-watchdog = TorqueWatchdog(sys.argv[1], 1_000_000, (1, 2))
+watchdog = TorqueWatchdog(sys.argv[1], 1_000_000, (1, 2), origin=sys.argv[2])
 watchdog.armed()
 print(watchdog.pid, flush=True)
 for line in sys.stdin:
@@ -26,18 +25,18 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture
-def emulated(tmp_path):
-    with EmulatedBus(ids=(1, 2), link=tmp_path / "arm") as emulated:
+@pytest.fixture(params=["sts3215", "xl330-m288"])
+def emulated(tmp_path, request):
+    with EmulatedBus((1, 2), link=tmp_path / "arm", motors=request.param) as emulated:
         for servo in emulated.servos.values():
-            servo.poke(TORQUE_ENABLE, 1)
+            servo.poke(emulated.model.torque_enable, 1)
         yield emulated
 
 
 @pytest.fixture
 def driver(emulated):
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, emulated.port],
+        [sys.executable, "-c", DRIVER, emulated.port, motors(emulated).origin],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -52,8 +51,12 @@ def children(pid):
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def motors(emulated):
+    return family(emulated.model.name)
+
+
 def torque(emulated):
-    return [servo.peek(TORQUE_ENABLE) for servo in emulated.servos.values()]
+    return [servo.peek(emulated.model.torque_enable) for servo in emulated.servos.values()]
 
 
 def wait_until(ready, timeout_s=20.0):
@@ -94,9 +97,11 @@ def test_both_halves_killed_it_is_started_again_and_acts(emulated, driver):
 
 def test_a_restart_keeps_what_it_was_told(emulated):
     said = []
-    with WatchdogProcess(emulated.port, 1_000_000, (1, 2)) as plain:
+    with WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin) as plain:
         plain.released()
-    watchdog = TorqueWatchdog(emulated.port, 1_000_000, (1, 2), said.append)
+    watchdog = TorqueWatchdog(
+        emulated.port, 1_000_000, (1, 2), said.append, motors(emulated).origin
+    )
     watchdog.released()
     kill(watchdog.pid)
     wait_until(lambda: watchdog.restarts == 1 and watchdog.alive)
@@ -107,7 +112,7 @@ def test_a_restart_keeps_what_it_was_told(emulated):
 
 def test_a_driver_that_ends_does_not_wait_for_a_cable_and_the_watchdog_does(emulated):
     """At c8b7d8f it gave up after 10 s, and torque stayed on for good."""
-    watchdog = WatchdogProcess(emulated.port, 1_000_000, (1, 2))
+    watchdog = WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin)
     emulated.hang_up()
     begun_s = time.monotonic()
     watchdog.close()
@@ -117,19 +122,19 @@ def test_a_driver_that_ends_does_not_wait_for_a_cable_and_the_watchdog_does(emul
 
 
 def test_a_port_that_another_driver_keeps_is_left_to_it(emulated):
-    with Bus(emulated.port):
+    with motors(emulated).make_bus(emulated.port):
         begun_s = time.monotonic()
-        assert cut_torque(emulated.port, 1_000_000, (1, 2), 60.0) == [1, 2]
+        assert cut_torque(emulated.port, 1_000_000, (1, 2), 60.0, motors(emulated)) == [1, 2]
         assert time.monotonic() - begun_s < 30.0
     assert torque(emulated) == [1, 1]
 
 
 def test_an_emulated_port_waits_for_its_last_user(emulated):
     """A ^C reaches bench and driver at once; the port went before torque was proven off."""
-    bus = Bus(emulated.port)
+    bus = motors(emulated).make_bus(emulated.port)
     bus.open()
     assert not emulated.wait_until_released(0.2)
-    bus.sync_write(TORQUE_ENABLE, {1: 0, 2: 0})
+    bus.sync_write(emulated.model.torque_enable, {1: 0, 2: 0})
     wait_until(lambda: torque(emulated) == [0, 0])
     bus.close()
     assert emulated.wait_until_released(5.0)

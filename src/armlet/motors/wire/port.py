@@ -12,7 +12,7 @@ from pathlib import Path
 
 import serial
 
-from armlet.motors.feetech.errors import PortError
+from armlet.motors.protocol import PortError
 
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _CHUNK = 4096

@@ -5,54 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from armlet.motors.feetech.packets import HEADER, OVERHEAD, Instruction, Packet, encode
-
-_HIGHEST_ERROR_BYTE = 0x7F
-"""The vendor's SDK discards status packets with a larger error byte as misread."""
-
-
-class StatusBlock:
-    """What intact status packets look like, one right behind the other.
-
-    Args:
-        ids: the servos, in order.
-        params: number of parameters of each packet.
-    """
-
-    def __init__(self, ids: tuple[int, ...], params: int) -> None:
-        self._ids = ids
-        self._step = step = params + OVERHEAD
-        self.size = len(ids) * step
-        heads = [HEADER + bytes((id, params + 2)) for id in ids]
-        self._last_head = heads[-1]
-        self._cuts = [(head, at * step, at * step + step) for at, head in enumerate(heads)]
-
-    def intact(self, data: bytes) -> bool:
-        """Whether the data is exactly these packets, with valid checksums and error bytes."""
-        if len(data) != self.size:
-            return False
-        for head, start, end in self._cuts:
-            if not data.startswith(head, start) or sum(data[start + 2 : end]) & 0xFF != 0xFF:
-                return False
-        return max(self.error_bytes(data)) <= _HIGHEST_ERROR_BYTE
-
-    def complete(self, data: bytes) -> bool:
-        """Whether there is nothing more to wait for: all bytes, or what may be the last packet."""
-        if len(data) >= self.size:
-            return True
-        last = data.rfind(self._last_head)
-        return 0 <= last <= len(data) - self._step
-
-    def error_bytes(self, data: bytes) -> bytes:
-        """The error byte of each packet."""
-        return data[4 :: self._step]
-
-    def packets(self, data: bytes) -> dict[int, Packet]:
-        """Servo id -> packet, of intact data."""
-        return {
-            id: Packet(id, data[start + 4], data[start + 5 : end - 1])
-            for id, (_, start, end) in zip(self._ids, self._cuts, strict=True)
-        }
+from armlet.motors.wire.framing import Framing, Packet, StatusBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +16,7 @@ class Request:
         packet: the instruction packet.
         ids: the servos that answer, in order.
         reply_params: number of parameters of each reply.
+        framing: the protocol.
         subject: what it is about, for error messages.
         must_send: send it even if the line does not answer: its effect matters more than its reply.
         data: the packet's bytes.
@@ -72,17 +26,18 @@ class Request:
     packet: Packet
     ids: tuple[int, ...]
     reply_params: int
+    framing: Framing
     subject: str = ""
     must_send: bool = False
     data: bytes = field(init=False, repr=False, compare=False)
     due: StatusBlock = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", encode(self.packet))
-        object.__setattr__(self, "due", StatusBlock(self.ids, self.reply_params))
+        object.__setattr__(self, "data", self.framing.encode(self.packet))
+        object.__setattr__(self, "due", self.framing.due(self.ids, self.reply_params))
 
     def __str__(self) -> str:
-        return f"{Instruction(self.packet.code).name} {self.subject}".strip()
+        return f"{self.framing.name(self.packet.code)} {self.subject}".strip()
 
 
 @dataclass(slots=True)
@@ -146,5 +101,5 @@ def fits(packet: Packet, request: Request) -> bool:
     return (
         packet.id in request.ids
         and len(packet.params) == request.reply_params
-        and packet.code <= _HIGHEST_ERROR_BYTE
+        and request.framing.may_be_reply(packet)
     )

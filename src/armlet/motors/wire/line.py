@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from armlet.motors.feetech.counters import Counters as Counters
-from armlet.motors.feetech.counters import ServoCounters as ServoCounters
-from armlet.motors.feetech.packets import (
-    HEADER,
-    MAX_LENGTH,
-    OVERHEAD,
-    Instruction,
-    Packet,
-    Parser,
-    encode,
+from armlet.motors.protocol import (
+    SHORTEST_WAIT_S,
+    Counters,
+    ServoCounters,
+    Stamp,
+    unix_stamp,
 )
-from armlet.motors.feetech.port import SerialPort
-from armlet.motors.feetech.registers import MODEL_NUMBER
-from armlet.motors.feetech.timeout import SHORTEST_S, ReplyTimeout
-from armlet.motors.feetech.transaction import Answer as Answer
-from armlet.motors.feetech.transaction import Request as Request
-from armlet.motors.feetech.transaction import Try, fits
+from armlet.motors.wire.framing import Framing, Packet, Parser
+from armlet.motors.wire.port import SerialPort
+from armlet.motors.wire.timeout import ReplyTimeout
+from armlet.motors.wire.transaction import Answer as Answer
+from armlet.motors.wire.transaction import Request as Request
+from armlet.motors.wire.transaction import Try, fits
 
 _BITS_PER_BYTE = 10
 _WRITE_TIMEOUT_S = 0.1
@@ -38,18 +34,8 @@ _OUTSTANDING_S = 1.0
 """A reply that comes later than that is not reckoned with. Adapters and computers have been seen to
 stand still for half of it."""
 
-Stamp = Callable[[int], int]
-
-_INSTRUCTIONS = frozenset(Instruction)
-_HEADER_BYTE = HEADER[:1]
-
 _SHORT_TRY_S = 0.0003
 """About what asking one servo again takes, at 1 Mbaud."""
-
-
-def unix_stamp(monotonic_ns: int) -> int:
-    """Unix time, ns, of a recent instant of time.monotonic_ns()."""
-    return time.time_ns() - (time.monotonic_ns() - monotonic_ns)
 
 
 class Line:
@@ -70,6 +56,7 @@ class Line:
 
     Args:
         device: the open port.
+        framing: the protocol.
         baudrate: bits per second, for the time bytes take.
         timeout_s: longest patience for replies beyond that time.
         counters: counted into.
@@ -84,11 +71,12 @@ class Line:
     def __init__(
         self,
         device: SerialPort,
+        framing: Framing,
         baudrate: int,
         timeout_s: float,
         counters: Counters,
         servos: dict[int, ServoCounters],
-        least_wait_s: float = SHORTEST_S,
+        least_wait_s: float = SHORTEST_WAIT_S,
         stamp: Stamp = unix_stamp,
         suspects: Mapping[int, float] | None = None,
     ) -> None:
@@ -98,6 +86,7 @@ class Line:
         self._settled = not self._suspects
         self._pending: int | None = None
         self._device = device
+        self._framing = framing
         self._byte_s = _BITS_PER_BYTE / baudrate
         self._timeout_s = timeout_s
         self._counters = counters
@@ -226,15 +215,19 @@ class Line:
         free = [length for length in lengths if length not in self._suspects]
         oldest = [length for length in self._suspects if length in lengths]
         # The oldest at once: a scan of silent ids would else have to wait after the first few.
-        probe = _probe(id, (free or oldest)[0])
+        probe = self._probe(id, (free or oldest)[0])
         return bool(self._exchange(probe).answered(probe))
+
+    def _probe(self, id: int, length: int) -> Request:
+        packet = self._framing.read(id, self._framing.probe.address, length)
+        return Request(packet, (id,), length, self._framing)
 
     def _reconsider(self, answer: Answer, request: Request) -> None:
         """Something came that is either the request, heard back, or a reply with error bits.
 
         A probe is no reply to itself. If it is not heard back either, the line does not echo.
         """
-        self._exchange(_probe(request.ids[0], _PROBE_LENGTHS[0]))
+        self._exchange(self._probe(request.ids[0], _PROBE_LENGTHS[0]))
         if self._echoes is None:
             self._echoes = False
         if not self._echoes:
@@ -242,7 +235,7 @@ class Line:
             answer.echoed = False
             answer.block = request.data
             self._recount(request.ids, 1)
-            self._servos[request.ids[0]].count_errors(request.data[4])
+            self._count_errors(request.ids[0], request.data[self._framing.code_at])
 
     def _exchange(
         self,
@@ -315,7 +308,7 @@ class Line:
     ) -> None:
         """Finds the replies in what has been received and goes on receiving."""
         # On a settled line anything longer is damage; else it may be an old reply to pass over.
-        parser = Parser(request.reply_params + 2 if self._settled else MAX_LENGTH)
+        parser = self._framing.parser(request.reply_params if self._settled else None)
         may_echo = self._echoes is not False and not answer.echoed
         due_bytes = request.due.size - len(data)
         doubtful: list[Packet] = []
@@ -361,7 +354,7 @@ class Line:
                 if packet.id in answer.packets or self._is_copy(packet, answer):
                     return False
                 self._recount((packet.id,), 1)
-                self._servos[packet.id].count_errors(packet.code)
+                self._count_errors(packet.id, packet.code)
                 now_ns = time.monotonic_ns()
                 if not answer.packets:
                     answer.last_ns = now_ns
@@ -409,7 +402,9 @@ class Line:
             self.patience.saw_nothing()
             return
         self._final = answered[-1], request.reply_params
-        wire_s = (sent_bytes + len(answered) * (request.reply_params + OVERHEAD)) * self._byte_s
+        wire_s = (
+            sent_bytes + len(answered) * (request.reply_params + self._framing.overhead)
+        ) * self._byte_s
         delay_s = (answer.last_ns - answer.written_ns) / 1e9 - wire_s
         self.patience.saw(delay_s)
         if self._echoes is None:
@@ -420,22 +415,15 @@ class Line:
         self._suspects[length] = time.monotonic()
 
     def _may_have_swallowed(self, packet: Packet) -> bool:
-        """Whether it may be a late reply, shorter by one or two, whose length has one bit changed.
-
-        It ends in the next packet's header then, and each FF takes from the checksum what the
-        length has added. What is left of that next packet shows as damage.
-        """
-        tail = encode(packet)[-2:]
-        return (tail == HEADER and len(packet.params) - 2 in self._suspects) or (
-            tail.endswith(_HEADER_BYTE) and len(packet.params) - 1 in self._suspects
-        )
+        """Whether it may be a late reply with a damaged length; the next packet is in it then."""
+        return self._framing.hides_another(packet, self._suspects)
 
     def _outlive(self, packet: Packet) -> None:
         """What was outstanding when the request for this reply was sent can no longer come.
 
         A request heard back late is no reply, though it may be as long as one.
         """
-        if packet.code not in _INSTRUCTIONS and len(packet.params) in self._suspects:
+        if not self._framing.is_echo_like(packet) and len(packet.params) in self._suspects:
             while next(iter(self._suspects)) != len(packet.params):
                 del self._suspects[next(iter(self._suspects))]
 
@@ -448,7 +436,7 @@ class Line:
         errors = request.due.error_bytes(block)
         if any(errors):
             for id, error in zip(request.ids, errors, strict=True):
-                self._servos[id].count_errors(error)
+                self._count_errors(id, error)
 
     def _count_each(self, answer: Answer, request: Request) -> None:
         self._counters.replies += len(answer.packets)
@@ -458,10 +446,14 @@ class Line:
             servo.requests += 1
             if id in answer.packets:
                 servo.replies += 1
-                servo.count_errors(answer.packets[id].code)
+                self._count_errors(id, answer.packets[id].code)
             else:
                 servo.timeouts += 1
                 servo.damaged += answer.damaged
+
+    def _count_errors(self, id: int, error_byte: int) -> None:
+        if error_byte:
+            self._servos[id].count_errors(self._framing.alarms(error_byte))
 
     def _recount(self, ids: Iterable[int], change: int) -> None:
         """Replies that were counted as missing, or (-1) the other way round."""
@@ -486,7 +478,7 @@ class Line:
     def _discard(self, data: bytes, tries: Sequence[Try] = ()) -> None:
         """Counts what an earlier request left in the input buffer; takes what answers a try."""
         self._counters.bytes_received += len(data)
-        parser = Parser()
+        parser = self._framing.parser()
         for packet in [*parser.feed(data), *parser.flush()]:
             doubtful = self._may_have_swallowed(packet)
             if not doubtful:
@@ -503,11 +495,6 @@ class Line:
 def _recent(suspects: Mapping[int, float]) -> dict[int, float]:
     since = time.monotonic() - _OUTSTANDING_S
     return {length: at for length, at in suspects.items() if at > since}
-
-
-def _probe(id: int, length: int) -> Request:
-    packet = Packet(id, Instruction.READ, bytes((MODEL_NUMBER.address, length)))
-    return Request(packet, (id,), length)
 
 
 def _answered_by_any(ids: Sequence[int], tries: Sequence[Try]) -> bool:

@@ -4,90 +4,64 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
-from armlet.motors.feetech.line import Line
-from armlet.motors.feetech.packets import (
-    BROADCAST_ID,
-    HEADER,
-    MAX_ID,
-    MAX_LENGTH,
-    ErrorBit,
-    Instruction,
-    Packet,
-    checksum,
-    encode,
-)
-from armlet.motors.feetech.registers import Register
-from armlet.motors.feetech.timeout import SHORTEST_S
-from armlet.motors.feetech.transaction import Answer, Request, Try
+from armlet.motors.protocol import SHORTEST_WAIT_S, Alarm, Register, SyncReply
+from armlet.motors.wire.framing import MAX_ID, Framing
+from armlet.motors.wire.line import Line
+from armlet.motors.wire.transaction import Answer, Request, Try
 
-_FORMATS = {1: "B", 2: "H"}
-_MAX_PARAMS = MAX_LENGTH - 2
+FORMATS = {1: "B", 2: "H", 4: "I"}
+"""Of struct, by width."""
+
 _FORMS_KEPT = 64
 _LENGTHS = 24
 """Different lengths tried for one read: so many requests in a row may stay unanswered before the
 next one has to wait for the line to clear (`Line.choose`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncReply:
-    """What one sync_read brought in.
-
-    Attributes:
-        values: servo id -> one value per register, in the order asked. Only servos that answered.
-        missing: ids that did not answer, intact and in time, in the order asked.
-        errors: servo id -> error bits, only for servos that answered with any set.
-        stamp_ns: by the bus's stamps, midway between the request written and the last reply
-            received, in ns, of the first try that brought anything.
-        retried: ids whose values came from a later try than that, hence are younger than the stamp.
-    """
-
-    values: dict[int, tuple[int, ...]]
-    missing: tuple[int, ...]
-    errors: dict[int, ErrorBit]
-    stamp_ns: int
-    retried: tuple[int, ...] = ()
-
-
 class SyncForm:
     """One SYNC_READ packet and the layout of its replies.
 
     Args:
+        framing: the protocol.
         registers: what is wanted of each servo, ascending.
         ids: servos to ask.
         padding: bytes read in excess, which is how replies to different requests are told apart.
     """
 
-    def __init__(self, registers: Sequence[Register], ids: tuple[int, ...], padding: int) -> None:
+    def __init__(
+        self, framing: Framing, registers: Sequence[Register], ids: tuple[int, ...], padding: int
+    ) -> None:
         start, count = registers[0].address, registers[-1].end - registers[0].address
         # Addresses below the registers exist on every servo; what lies above the table may not.
         before = padding if padding <= start else 0
         after = padding - before
         count += padding
-        params = bytes((start - before, count, *ids))
-        self.request = Request(Packet(BROADCAST_ID, Instruction.SYNC_READ, params), ids, count)
-        fields = [f"<4xB{before}x", _FORMATS[registers[0].width]]
+        self._framing = framing
+        packet = framing.sync_read(ids, start - before, count)
+        self.request = Request(packet, ids, count, framing)
+        fields = [f"<{framing.code_at}xB{before}x", FORMATS[registers[0].width]]
         for last, register in pairwise(registers):
-            fields += f"{register.address - last.end}x", _FORMATS[register.width]
-        self._layout = struct.Struct("".join(fields) + f"{after}xx")
+            fields += f"{register.address - last.end}x", FORMATS[register.width]
+        tail = framing.overhead - framing.code_at - 1
+        self._layout = struct.Struct("".join(fields) + f"{after}x{tail}x")
         self._signed = [
             (at, register.maximum, register.decode_raw)
             for at, register in enumerate(registers)
-            if register.sign_bit is not None
+            if register.signed
         ]
 
     def decode(
-        self, answer: Answer, values: dict[int, tuple[int, ...]], errors: dict[int, ErrorBit]
+        self, answer: Answer, values: dict[int, tuple[int, ...]], errors: dict[int, Alarm]
     ) -> None:
         """Adds what the answer brought to `values` and `errors`."""
         ids = self.request.ids
         block = answer.block
         if block is None:
             ids = tuple(answer.packets)
-            block = b"".join([encode(packet) for packet in answer.packets.values()])
+            block = b"".join([self._framing.flat(packet) for packet in answer.packets.values()])
         for id, row in zip(ids, self._layout.iter_unpack(block), strict=True):
             found = row[1:]
             for at, maximum, decode in self._signed:
@@ -95,7 +69,7 @@ class SyncForm:
                     found = (*found[:at], decode(found[at]), *found[at + 1 :])
             values[id] = found
             if row[0]:
-                errors[id] = ErrorBit(row[0])
+                errors[id] = self._framing.alarms(row[0])
             elif errors:
                 errors.pop(id, None)
 
@@ -107,18 +81,28 @@ class SyncRead:
         ValueError: registers or ids that cannot be asked for together.
     """
 
-    def __init__(self, registers: tuple[Register, ...], ids: tuple[int, ...]) -> None:
+    def __init__(
+        self, framing: Framing, registers: tuple[Register, ...], ids: tuple[int, ...]
+    ) -> None:
         check_ids(ids)
+        self._framing = framing
         self.registers = registers
         self.ids = ids
-        self.count = _span(registers)
-        self._plain = SyncForm(registers, ids, 0)
+        self.count = _span(registers, framing.max_params)
+        self._plain = SyncForm(framing, registers, ids, 0)
         self._forms: dict[tuple[tuple[int, ...], int], SyncForm] = {}
 
     @property
     def lengths(self) -> range:
         """Lengths that replies may be given."""
-        return range(self.count, min(self.count + _LENGTHS, _MAX_PARAMS + 1))
+        return range(self.count, min(self.count + _LENGTHS, self._framing.max_params + 1))
+
+    def again(self, missing: tuple[int, ...]) -> tuple[int, ...]:
+        """The order in which to ask again those that did not answer.
+
+        Where servos wait for their turn, the first of them silences the others, so it comes last.
+        """
+        return missing[1:] + missing[:1] if self._framing.waits_for_turn else missing
 
     def form(self, ids: tuple[int, ...], length: int) -> SyncForm:
         """The form that asks these servos for replies of that length."""
@@ -130,39 +114,8 @@ class SyncRead:
         if form is None:
             if len(self._forms) >= _FORMS_KEPT:
                 self._forms.clear()
-            form = self._forms[key] = SyncForm(self.registers, ids, padding)
+            form = self._forms[key] = SyncForm(self._framing, self.registers, ids, padding)
         return form
-
-
-class SyncWrite:
-    """Writes of one register to the same servos.
-
-    Raises:
-        ValueError: ids that cannot be written together, or the register is read only.
-    """
-
-    def __init__(self, register: Register, ids: tuple[int, ...]) -> None:
-        check_ids(ids)
-        check_writable(register)
-        params = len(ids) * (register.width + 1) + 2
-        if params > _MAX_PARAMS:
-            raise ValueError(f"a packet holds {_MAX_PARAMS} parameters, these values need {params}")
-        self.register = register
-        self.ids = ids
-        self._head = HEADER, BROADCAST_ID, params + 2, Instruction.SYNC_WRITE
-        self._layout = struct.Struct("<2s5B" + f"B{_FORMATS[register.width]}" * len(ids))
-
-    def encode(self, values: Mapping[int, int]) -> bytes:
-        """The packet that writes each servo its value. Raises ValueError: value out of range."""
-        register = self.register
-        minimum, maximum = register.minimum, register.maximum
-        blocks: list[int] = []
-        for id, value in values.items():
-            if not minimum <= value <= maximum:
-                register.encode(value)
-            blocks += id, (value if value >= 0 else maximum + 1 - value)
-        packet = self._layout.pack(*self._head, register.address, register.width, *blocks)
-        return packet + bytes((checksum(packet[2:]),))
 
 
 def check_ids(ids: Sequence[int]) -> None:
@@ -177,7 +130,7 @@ def check_writable(register: Register) -> None:
         raise ValueError(f"{register.name} is read only")
 
 
-def _span(registers: Sequence[Register]) -> int:
+def _span(registers: Sequence[Register], most: int) -> int:
     """Number of bytes that cover the registers."""
     if not registers:
         raise ValueError("sync_read needs at least one register")
@@ -188,8 +141,8 @@ def _span(registers: Sequence[Register]) -> int:
                 f"after {before.name} at {before.address}..{before.end - 1}"
             )
     count = registers[-1].end - registers[0].address
-    if count > _MAX_PARAMS:
-        raise ValueError(f"one reply carries {_MAX_PARAMS} bytes, these registers span {count}")
+    if count > most:
+        raise ValueError(f"one reply carries {most} bytes, these registers span {count}")
     return count
 
 
@@ -210,7 +163,7 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
     form = plan.form(plan.ids, length)
     first_until = until
     if until is not None:
-        least_s = line.takes_s(form.request, command) + SHORTEST_S
+        least_s = line.takes_s(form.request, command) + SHORTEST_WAIT_S
         first_until = max(until, time.monotonic() + least_s)
     answer = line.ask(form.request, command, first_until)
     if answer.block is None and until is not None:
@@ -248,12 +201,12 @@ def _retry(
 
 def _missing(plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> tuple[int, ...]:
     found = {id for _, answer in tries for id in answer.packets}
-    return tuple([id for id in plan.ids if id not in found])
+    return plan.again(tuple([id for id in tries[-1][0].request.ids if id not in found]))
 
 
 def _reply(line: Line, plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]]) -> SyncReply:
     values: dict[int, tuple[int, ...]] = {}
-    errors: dict[int, ErrorBit] = {}
+    errors: dict[int, Alarm] = {}
     retried: set[int] = set()
     first = tries[0][1]
     for form, answer in tries:
@@ -269,7 +222,7 @@ def _reply(line: Line, plan: SyncRead, tries: Sequence[tuple[SyncForm, Answer]])
         return SyncReply(values, (), errors, stamp_ns)
     return SyncReply(
         {id: values[id] for id in plan.ids if id in values},
-        tuple([id for id in plan.ids if id not in values]),
+        _missing(plan, tries),
         {id: errors[id] for id in plan.ids if id in errors},
         stamp_ns,
         tuple([id for id in plan.ids if id in retried]),

@@ -1,0 +1,107 @@
+"""Motor families by the names of their models; other packages add theirs by an entry point.
+
+An entry point of the group `armlet.motors` has a model's name and leads to its `MotorFamily`:
+
+    [project.entry-points."armlet.motors"]
+    my-servo = "my_package:FAMILY"
+
+A package that is broken is named when its model is asked for, and stands in nobody else's way.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from armlet.motors.protocol import MotorFamily, MotorModel
+
+GROUP = "armlet.motors"
+
+_DYNAMIXEL = "armlet.motors.dynamixel.family:FAMILY"
+_OWN = {
+    "sts3215": "armlet.motors.feetech.family:FAMILY",
+    "xl330-m077": _DYNAMIXEL,
+    "xl330-m288": _DYNAMIXEL,
+    "xl430-w250": _DYNAMIXEL,
+}
+
+
+class MotorError(ValueError):
+    """A model that is not known, cannot be loaded, or cannot be on one bus with the others."""
+
+
+def models() -> tuple[str, ...]:
+    """Every model's name, armlet's own first. Nothing is loaded."""
+    return (*_OWN, *sorted({point.name for point in _plugins()} - set(_OWN)))
+
+
+def family(model: str) -> MotorFamily:
+    """The family of a model, by name. Raises MotorError naming what is wrong, and where."""
+    if model in _OWN:
+        return load(_OWN[model])
+    points = [point for point in _plugins() if point.name == model]
+    if not points:
+        near = difflib.get_close_matches(model, models(), 1)
+        hint = f"; {near[0]} may be meant" if near else ""
+        raise MotorError(f"motors must be one of {', '.join(models())}, found {model!r}{hint}")
+    if len({point.value for point in points}) > 1:
+        packages = ", ".join(_package(point) for point in points)
+        raise MotorError(f"motors {model!r} comes from several packages ({packages}); remove one")
+    return _loaded(points[0])
+
+
+def load(origin: str) -> MotorFamily:
+    """The family at "package.module:ATTRIBUTE". Raises MotorError."""
+    module, _, attribute = origin.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, MotorFamily):
+        raise MotorError(f"expected {origin} to be a MotorFamily, found {type(found).__name__}")
+    return found
+
+
+def choose(motors: str, joints: Sequence[str]) -> tuple[MotorFamily, tuple[MotorModel, ...]]:
+    """The family, and the model of each joint.
+
+    motors: one model for all joints, or one for each in their order: "xl430-w250,xl330-m288,...".
+    Raises MotorError.
+    """
+    names = [name.strip() for name in motors.split(",")]
+    if len(names) == 1:
+        names *= max(1, len(joints))
+    if len(names) != len(joints):
+        raise MotorError(
+            f"motors must be one model, or one for each of {', '.join(joints)}; found {len(names)} "
+            f"in {motors!r}"
+        )
+    families = {name: family(name) for name in dict.fromkeys(names)}
+    kinds = {one.name: one for one in families.values()}
+    if len(kinds) > 1:
+        raise MotorError(
+            f"servos of {' and '.join(sorted(kinds))} speak different protocols and cannot share a "
+            f"bus, found {motors!r}"
+        )
+    return next(iter(kinds.values())), tuple(families[name].models[name] for name in names)
+
+
+def _plugins() -> Iterable[EntryPoint]:
+    return [point for point in entry_points(group=GROUP) if point.name not in _OWN]
+
+
+def _loaded(point: EntryPoint) -> MotorFamily:
+    """Whatever a package of somebody else's raises is its own fault, and is told as such."""
+    where = f"motors {point.name!r} of {_package(point)} ({point.value})"
+    try:
+        found = point.load()
+    except Exception as error:
+        raise MotorError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, MotorFamily):
+        raise MotorError(f"{where}: expected a MotorFamily, found {type(found).__name__}")
+    if point.name not in found.models:
+        raise MotorError(f"{where} has no model of that name, only {', '.join(found.models)}")
+    return found
+
+
+def _package(point: EntryPoint) -> str:
+    return "an unknown package" if point.dist is None else point.dist.name
