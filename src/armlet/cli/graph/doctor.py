@@ -56,7 +56,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="GLOB",
         help="only serial ports that match; finds emulated ports too",
     )
-    parser.add_argument("--ids", help="servo ids to expect (default: the calibration's, or the model's)")
+    parser.add_argument(
+        "--ids", help="servo ids to expect (default: the calibration's, or the model's)"
+    )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="calibration file of the arm"
     )
