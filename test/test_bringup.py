@@ -19,6 +19,7 @@ from armlet.bringup import (
     parameter_file,
     share_directory,
 )
+from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.sim import FOLLOWER, LEADER
 
@@ -316,3 +317,63 @@ def test_a_parameter_file_is_read_last(tmp_path):
         {"follower_calibration": "f.json", "params_file": str(file)}
     ):
         assert command(spec, tmp_path)[-2:] == ["--params-file", str(file)]
+
+
+PAIRS = """
+arms:
+  left_follower: {port: /dev/lf, calibration: /lf.json}
+  left_leader: {port: /dev/ll, calibration: /ll.json, teleoperates: left_follower}
+  right_follower: {port: /dev/rf, calibration: /rf.json}
+  right_leader: {port: /dev/rl, calibration: /rl.json, teleoperates: right_follower}
+parameters:
+  left/servo_bus: {max_velocity_rad_s: 2.0}
+"""
+
+
+def test_two_pairs_of_one_robot_file_make_one_graph(robot):
+    robot.write_text(PAIRS)
+    specs = graph("record").nodes({"root": "data", "namespace": "cell"})
+    nodes = {spec.label: spec.parameters for spec in specs}
+    for side, ports in (("left", "/dev/l"), ("right", "/dev/r")):
+        follower, leader = nodes[f"cell/{side}/servo_bus"], nodes[f"cell/{side}/leader/servo_bus"]
+        assert (follower["port"], follower["mode"]) == (f"{ports}f", "follower")
+        assert (leader["port"], leader["mode"]) == (f"{ports}l", "leader")
+        teleop = nodes[f"cell/{side}/teleop"]
+        assert teleop["leader_calibration_file"] == f"/{side[0]}l.json"
+        assert teleop["follower_calibration_file"] == f"/{side[0]}f.json"
+    aligner = nodes["cell/aligner"]
+    assert aligner["joints"] == [f"{s}_{j}" for s in ("left", "right") for j in SO101_JOINTS]
+    assert aligner["state.topics"] == ["left/joint_states", "right/joint_states"]
+    assert aligner["action.prefixes"] == ["left_", "right_"]
+    assert nodes["cell/recorder"]["calibration_file"] == "left_=/lf.json,right_=/rf.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("teleop", {"follower_port": "/dev/x"}, "follower_port is of one follower"),
+        ("policy", {"checkpoint": "c"}, "a policy drives one follower"),
+    ],
+)
+def test_what_is_of_one_pair_is_refused_of_two(robot, name, given, message):
+    robot.write_text(PAIRS)
+    with pytest.raises(BringupError, match=message):
+        graph(name).nodes(given)
+
+
+def test_a_follower_without_a_leader_is_said(robot):
+    robot.write_text(PAIRS.replace("  right_leader", "  # right_leader"))
+    assert {spec.label for spec in graph("follower").nodes({})} >= {"left/servo_bus"}
+    with pytest.raises(BringupError, match="no arm teleoperates the right follower"):
+        graph("teleop").nodes({})
+
+
+def test_another_kind_of_arm_gives_the_aligner_its_joints(robot):
+    (robot.parent / "small.yaml").write_text(
+        "joints: {lift: {id: 3}, gripper: {id: 4, role: gripper}}"
+    )
+    robot.write_text("arms: {a: {port: /dev/a, calibration: /a.json, model: small.yaml}}")
+    nodes = graph("policy").nodes({"checkpoint": "c", "root": "r"})
+    named = {spec.label: spec.parameters for spec in nodes}
+    assert named["aligner"]["joints"] == ["lift", "gripper"]
+    assert named["recorder"]["robot_type"] == "small_follower"

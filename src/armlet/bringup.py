@@ -18,8 +18,10 @@ from typing import Any
 import yaml
 
 from armlet.files import FileError
+from armlet.robots import SO101_JOINTS
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
-from armlet.robots.robot_file import ArmEntry, RobotFile, find
+from armlet.robots.robot_file import ArmEntry, Pair, RobotFile, find
+from armlet.robots.robot_model import DEFAULT_MODEL
 from armlet.robots.unit_modes import MODES as UNIT_MODES
 from armlet.suggestions import did_you_mean
 
@@ -98,7 +100,10 @@ class Graph:
                 raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
         values = Values({name: arg.default for name, arg in known.items()} | dict(given))
         values.robot = _robot_file(values)
-        nodes = _in_time(self.describe(values), values)
+        try:
+            nodes = _in_time(self.describe(values), values)
+        except FileError as error:
+            raise BringupError(str(error)) from error
         if not _simulated(values):
             # Simulated time goes at whatever pace the computer keeps.
             nodes.append(dataclasses.replace(_spec("computer", values), required=False))
@@ -160,6 +165,8 @@ def _calibration(arm: str) -> str:
 
 
 BOOLEAN = ("true", "false")
+# What is of one arm, where a robot file may have more.
+_OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_calibration")
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
@@ -314,39 +321,77 @@ def _spec(executable: str, values: Values, namespace: str = "", **parameters: An
     return NodeSpec(executable, executable, parameters, "/".join(part for part in parts if part))
 
 
-def _arm(which: str, mode: str, values: Values, namespace: str = "") -> NodeSpec:
+def _pairs(values: Values) -> tuple[Pair, ...]:
+    """The followers with their leaders; arguments of ports and calibrations go before the file."""
     if _emulated(values):
-        port = str(Path(values["bench_directory"]) / which)
-        calibration = _calibration(which)
-    else:
-        port, calibration = _port_and_calibration(which, values)
-    if not calibration:
-        raise BringupError(
-            f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
+        folder = Path(values["bench_directory"])
+        follower, leader = (
+            ArmEntry(str(folder / which), _calibration(which)) for which in ("follower", "leader")
         )
-    return _spec("servo_bus", values, namespace, port=port, mode=mode, calibration_file=calibration)
-
-
-def _port_and_calibration(which: str, values: Values) -> tuple[str, str]:
-    try:
-        entry = _entry(which, values.robot)
-    except FileError as error:
-        raise BringupError(str(error)) from error
-    port = FOLLOWER_PORT if which == "follower" else LEADER_PORT
+        return (Pair(follower, leader),)
+    pairs = values.robot.pairs if values.robot else ()
+    given = [name for name in _OF_ONE_PAIR if values.get(name)]
+    if len(pairs) > 1:
+        if given:
+            raise BringupError(f"{given[0]} is of one follower, the robot file has {len(pairs)}")
+        return pairs
+    pair = pairs[0] if pairs else Pair(ArmEntry(FOLLOWER_PORT, ""))
     return (
-        values[f"{which}_port"] or (entry.port if entry else port),
-        values[f"{which}_calibration"] or (entry.calibration if entry else ""),
+        Pair(
+            _as_given("follower", pair.follower, values),
+            _as_given("leader", pair.leader or ArmEntry(LEADER_PORT, ""), values),
+        ),
     )
 
 
-def _entry(which: str, robot: RobotFile | None) -> ArmEntry | None:
-    if robot is None:
-        return None
-    return robot.follower if which == "follower" else robot.leader
+def _as_given(which: str, entry: ArmEntry, values: Values) -> ArmEntry:
+    return dataclasses.replace(
+        entry,
+        port=values.get(f"{which}_port") or entry.port,
+        calibration=values.get(f"{which}_calibration") or entry.calibration,
+    )
+
+
+def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpec:
+    if not entry.calibration:
+        raise BringupError(
+            f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
+        )
+    parameters = {"port": entry.port, "mode": which, "calibration_file": entry.calibration}
+    return _spec("servo_bus", values, namespace, **parameters)
 
 
 def _follower_calibration(values: Values) -> str:
-    return str(_arm("follower", "follower", values).parameters["calibration_file"])
+    """The follower's, of several left_=FILE,right_=FILE."""
+    files = {
+        pair.prefix: str(_arm("follower", pair.follower, values, "").parameters["calibration_file"])
+        for pair in _pairs(values)
+    }
+    if len(files) == 1:
+        return next(iter(files.values()))
+    return ",".join(f"{prefix}={file}" for prefix, file in files.items())
+
+
+def _joints(values: Values) -> dict[str, Any]:
+    """The aligner's parameters of joints: nothing where they are one SO-101's."""
+    pairs = _pairs(values)
+    joints = [pair.prefix + joint for pair in pairs for joint in pair.follower.kind.joints]
+    if len(pairs) == 1:
+        return {} if joints == list(SO101_JOINTS) else {"joints": joints}
+    given: dict[str, Any] = {"joints": joints}
+    for stream, topic in (("state", "joint_states"), ("action", "applied_joint_commands")):
+        given[f"{stream}.topics"] = [f"{pair.side}/{topic}" for pair in pairs]
+        given[f"{stream}.prefixes"] = [pair.prefix for pair in pairs]
+    return given
+
+
+def _robot_type(values: Values) -> dict[str, Any]:
+    """The recorder's parameter of it: nothing where it is one SO-101."""
+    pairs = _pairs(values)
+    name = pairs[0].follower.kind.name
+    if len(pairs) == 1 and name == DEFAULT_MODEL:
+        return {}
+    return {"robot_type": f"{'bi_' if len(pairs) == 2 else ''}{name}_follower"}
 
 
 def _data_units(values: Values) -> str:
@@ -356,16 +401,24 @@ def _data_units(values: Values) -> str:
 
 
 def _follower(values: Values) -> list[NodeSpec]:
-    return [_arm("follower", "follower", values)]
+    return [_arm("follower", pair.follower, values, pair.side) for pair in _pairs(values)]
 
 
 def _teleop(values: Values) -> list[NodeSpec]:
-    leader = _arm("leader", "leader", values, "leader")
+    return [spec for pair in _pairs(values) for spec in _pair_teleop(pair, values)]
+
+
+def _pair_teleop(pair: Pair, values: Values) -> list[NodeSpec]:
+    if pair.leader is None:
+        raise BringupError(f"robot file: no arm teleoperates the {pair.side} follower")
+    leader = _arm("leader", pair.leader, values, f"{pair.side}/leader")
+    follower = _arm("follower", pair.follower, values, pair.side)
     teleop = _spec(
         "teleop",
         values,
+        pair.side,
         leader_calibration_file=leader.parameters["calibration_file"],
-        follower_calibration_file=_follower_calibration(values),
+        follower_calibration_file=follower.parameters["calibration_file"],
         joint_units=_data_units(values),
     )
     return [leader, teleop]
@@ -442,7 +495,8 @@ def _aligner(values: Values) -> list[NodeSpec]:
             # The bench's pictures have no noise: while nothing moves they are the same bytes.
             f"{name}.frozen_s": 0.0 if _emulated(values) else 1.0,
         }
-    return [_spec("aligner", values, fps=fps, streams=["state", "action", *sources], **pictures)]
+    streams = ["state", "action", *sources]
+    return [_spec("aligner", values, fps=fps, streams=streams, **_joints(values), **pictures)]
 
 
 def _recorder(values: Values) -> list[NodeSpec]:
@@ -460,6 +514,7 @@ def _recorder(values: Values) -> list[NodeSpec]:
             min_episode_s=_number(values, "min_episode_s"),
             calibration_file=_follower_calibration(values),
             joint_units=_data_units(values),
+            **_robot_type(values),
         )
     ]
 
@@ -474,6 +529,10 @@ def _policy(values: Values) -> list[NodeSpec]:
         raise BringupError(
             "give checkpoint:=DIR, a LeRobot checkpoint directory, or "
             "checkpoint:=hub:owner/name@revision"
+        )
+    if len(_pairs(values)) > 1:
+        raise BringupError(
+            "a policy drives one follower, the robot file has several; robot:=FILE names another"
         )
     passed = (
         "joint_units",

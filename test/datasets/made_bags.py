@@ -11,7 +11,7 @@ from made_episodes import START_NS, counted, jpeg
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from armlet.robots.joints import SO101_JOINTS
+from armlet.robots import SO101_JOINTS
 
 TYPES = get_typestore(Stores.ROS2_KILTED)
 STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

@@ -89,3 +89,48 @@ def test_two_pairs_are_not_guessed_at(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "robot.yaml")
+
+
+PAIRS = """
+arms:
+  left_follower: {port: /dev/lf, calibration: lf.json}
+  right_follower: {port: /dev/rf, calibration: rf.json}
+  right_leader: {port: /dev/rl, calibration: rl.json, teleoperates: right_follower}
+  left_leader: {port: /dev/ll, calibration: ll.json, teleoperates: left_follower}
+"""
+
+
+def test_two_pairs_have_sides(tmp_path):
+    robot = read(written(tmp_path, PAIRS))
+    found = [(p.side, p.prefix, p.follower.port, p.leader.port) for p in robot.pairs]
+    assert found == [
+        ("left", "left_", "/dev/lf", "/dev/ll"),
+        ("right", "right_", "/dev/rf", "/dev/rl"),
+    ]
+    assert robot.calibration == f"left_={tmp_path}/lf.json,right_={tmp_path}/rf.json"
+
+
+def test_one_pair_has_none_whatever_its_name(tmp_path):
+    (pair,) = read(written(tmp_path, "arms: {left_follower: {port: p, calibration: c}}")).pairs
+    assert (pair.side, pair.prefix, pair.leader) == ("", "", None)
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ("follower: {X}, left_follower: {X}", "each is called SIDE_follower"),
+        ("left: {X}, left_follower: {X}", "two followers are of one side"),
+        ("f: {X}, a: {X, teleoperates: f}, b: {X, teleoperates: f}", "2 arms teleoperate f"),
+        ("f: {X}, a: {X, teleoperates: f}, b: {X, teleoperates: a}", "found a leader: a"),
+    ],
+)
+def test_pairs_that_are_not_clear(tmp_path, arms, message):
+    text = f"arms: {{{arms}}}".replace("X", "port: p, calibration: c")
+    with pytest.raises(FileError, match=message):
+        _ = read(written(tmp_path, text)).pairs
+
+
+def test_a_model_of_a_persons_own_is_found_beside_the_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("joints: {lift: {id: 3}, gripper: {id: 4, role: gripper}}")
+    robot = read(written(tmp_path, "arms: {f: {port: p, calibration: c, model: mine.yaml}}"))
+    assert robot.follower.kind.ids == {"lift": 3, "gripper": 4}

@@ -8,13 +8,15 @@ from .errors import CameraError as CameraError
 from .errors import ControlError as ControlError
 from .errors import EndOfVideo as EndOfVideo
 from .errors import NoPicture as NoPicture
+from .errors import SchemeError as SchemeError
 from .errors import TornPicture as TornPicture
 from .intrinsics import Intrinsics as Intrinsics
 from .intrinsics import read_intrinsics as read_intrinsics
-from .opening import open_source as open_source
-from .opening import source_of as source_of
 from .pattern import PatternSource as PatternSource
 from .pattern import read_counter as read_counter
+from .registry import Request as Request
+from .registry import open_source as open_source
+from .registry import source_of as source_of
 from .source import CameraSource as CameraSource
 from .source import Picture as Picture
 from .source import StampedBy as StampedBy

@@ -17,5 +17,9 @@ class ControlError(CameraError):
     """A camera lacks a control, or does not take the value asked for; trying again won't help."""
 
 
+class SchemeError(CameraError):
+    """A source's scheme is not known, or its plug-in is broken; trying again won't help."""
+
+
 class TornPicture(CameraError):
     """A JPEG picture is cut off or is no JPEG; the next one may be whole."""

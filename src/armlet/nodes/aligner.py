@@ -39,7 +39,8 @@ from armlet.align import (
 from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
 from armlet.priority import Role, raise_process
-from armlet.robots.joints import SO101_JOINTS, feature_names
+from armlet.robots import SO101_JOINTS
+from armlet.robots.joints import feature_names
 
 from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning

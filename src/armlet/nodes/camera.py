@@ -18,6 +18,7 @@ from armlet.camera import (
     FileSource,
     Intrinsics,
     NoPicture,
+    SchemeError,
     TornPicture,
     V4l2Device,
     Watch,
@@ -40,7 +41,7 @@ SETTINGS = (
         "source",
         "",
         "Device (/dev/v4l/by-id/..., /dev/video0), video file (file:clip.mp4, with "
-        "?loop, ?fast) or pattern.",
+        "?loop, ?fast), pattern, or scheme:address of a plug-in.",
     ),
     Setting("width", 640, "Image width (pixels).", 1, 8192),
     Setting("height", 480, "Image height (pixels).", 1, 8192),
@@ -118,7 +119,7 @@ class CameraNode(ArmletNode):
             self._controls = CameraControls(self, device, self._v4l2)
             self._watch = Watch(self._limits(device))
             self._open_source()
-        except ControlError as error:
+        except (ControlError, SchemeError) as error:
             self.teardown()
             raise SetupError(str(error)) from error
         except CameraError as error:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from armlet.camera.errors import SchemeError
+from armlet.camera.registry import opener, split
 from armlet.findings import Code, Finding
 from armlet.motors.devices import users
 from armlet.preflight import v4l2
@@ -41,11 +43,12 @@ def present() -> Iterator[Finding]:
 
 
 def named(source: str) -> Iterator[Finding]:
-    """A camera as the camera node names it: 0, /dev/video0, a video file, or pattern."""
-    if source == "pattern":
+    """A camera as the camera node names it: 0, /dev/video0, a video file, pattern, a plug-in's."""
+    scheme, address = split(source)
+    if scheme == "pattern":
         yield ok(Code.CAMERA_MISSING, source, "the numbered test picture")
-    elif source.isdecimal() or source.startswith("/dev/"):
-        path = _DEV / f"video{source}" if source.isdecimal() else Path(source)
+    elif scheme == "v4l2":
+        path = _DEV / f"video{address}" if address.isdecimal() else Path(address)
         if not path.exists():
             here = ", ".join(map(str, devices())) or "none"
             fix = "plug it in; ls -l /dev/v4l/by-id shows names that stay"
@@ -63,8 +66,19 @@ def named(source: str) -> Iterator[Finding]:
                 f"{path} gives no pictures (metadata or output device)",
                 fix,
             )
+    elif scheme == "file":
+        yield _file(Path(address.removeprefix("file:").partition("?")[0]))
     else:
-        yield _file(Path(source.removeprefix("file:").partition("?")[0]))
+        yield _plugged_in(source, scheme)
+
+
+def _plugged_in(source: str, scheme: str) -> Finding:
+    try:
+        opener(scheme)
+    except SchemeError as trouble:
+        fix = "install the package that has it, or name another source"
+        return error(Code.CAMERA_OPEN_FAILED, source, str(trouble), fix)
+    return ok(Code.CAMERA_MISSING, source, f"a camera of the plug-in {scheme}")
 
 
 def _file(path: Path) -> Finding:

@@ -12,7 +12,7 @@ from armlet.motors.feetech.discovery import MODEL_NAMES, Memory, probe, read_mem
 from armlet.motors.protocol import describe
 from armlet.preflight.finding import error, note, ok, warning
 from armlet.robots.calibration import Calibration, CalibrationError, load
-from armlet.robots.joints import SO101_JOINTS
+from armlet.robots.robot_model import SO101, RobotModel
 
 MULTI_TURN = 0x10
 HOT_BELOW_LIMIT_C = 10
@@ -262,8 +262,8 @@ QUESTIONS: tuple[Question, ...] = (
 """What is asked of every chain; all but the first need a servo that answers."""
 
 
-def calibration_file(path: Path) -> Iterator[Finding]:
-    """Whether it can be read."""
+def calibration_file(path: Path, kind: RobotModel = SO101) -> Iterator[Finding]:
+    """Whether it can be read, and has every joint of the kind of arm."""
     try:
         joints = load(path)
     except CalibrationError as trouble:
@@ -274,7 +274,7 @@ def calibration_file(path: Path) -> Iterator[Finding]:
             f"armlet calibrate --port PORT --output {path}",
         )
         return
-    absent = [joint for joint in SO101_JOINTS if joint not in joints]
+    absent = [joint for joint in kind.joints if joint not in joints]
     if absent:
         found = f"{path} lacks {', '.join(absent)}"
         yield error(

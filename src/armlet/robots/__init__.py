@@ -3,4 +3,4 @@
 from .calibration import Calibration as Calibration
 from .calibration import CalibrationError as CalibrationError
 from .calibration import JointCalibration as JointCalibration
-from .joints import SO101_JOINTS as SO101_JOINTS
+from .robot_model import SO101_JOINTS as SO101_JOINTS

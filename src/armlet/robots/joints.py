@@ -1,15 +1,6 @@
-"""Joint names, LeRobot's, in servo order, and what a joint is by its name."""
+"""What a joint is by its name, and the names LeRobot gives the components of a vector."""
 
 from collections.abc import Iterable
-
-SO101_JOINTS = (
-    "shoulder_pan",
-    "shoulder_lift",
-    "elbow_flex",
-    "wrist_flex",
-    "wrist_roll",
-    "gripper",
-)
 
 GRIPPER = "gripper"
 

@@ -1,7 +1,7 @@
 """A person's robot in one file: its arms, its cameras, and parameters of its nodes.
 
     arms:
-      follower: {port: /dev/ttyACM0, calibration: follower.json}
+      follower: {port: /dev/ttyACM0, calibration: follower.json}    # model: so101
       leader: {port: /dev/ttyACM1, calibration: leader.json, teleoperates: follower}
     cameras:
       front: {source: /dev/video0, width: 640, height: 480, fps: 30}
@@ -24,12 +24,15 @@ from typing import Any
 
 from armlet.files import FileError, printable, read_yaml, shown, typed
 
+from .robot_model import DEFAULT_MODEL, RobotModel
+from .robot_model import find as find_model
 from .unit_modes import MODES as UNITS
 
 DEFAULT = Path("~/.config/armlet/robot.yaml")
 NO_FILE = "none"
 """Given in place of a file: no robot file, not even the default one."""
-MODELS = ("so101",)
+
+FOLLOWER = "follower"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SCALARS = (bool, int, float, str)
@@ -37,12 +40,34 @@ _SCALARS = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class ArmEntry:
-    """One arm. port: serial device. calibration: LeRobot's JSON. teleoperates: whom it leads."""
+    """One arm. port: serial device. calibration: LeRobot's JSON. teleoperates: whom it leads.
+
+    model: name of a kind of arm, or the path of its file, see robot_model.
+    """
 
     port: str
     calibration: str
-    model: str = MODELS[0]
+    model: str = DEFAULT_MODEL
     teleoperates: str | None = None
+
+    @property
+    def kind(self) -> RobotModel:
+        """What the model says. Raises FileError."""
+        return find_model(self.model)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A follower, and the leader that leads it. side: "" where there is no other pair."""
+
+    follower: ArmEntry
+    leader: ArmEntry | None = None
+    side: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What the pair's joints have before their own names in a vector of several arms."""
+        return f"{self.side}_" if self.side else ""
 
 
 @dataclass(frozen=True)
@@ -60,14 +85,37 @@ class RobotFile:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def follower(self) -> ArmEntry | None:
-        """The arm that leads no other. Raises FileError if there are several."""
-        return self._only([arm for arm in self.arms.values() if not arm.teleoperates], "follow")
+    def pairs(self) -> tuple[Pair, ...]:
+        """The followers with their leaders, in the file's order.
+
+        Of several, each is of a side, which the follower's name begins with: left_follower, or left
+        alone. Raises FileError where that is not so, or an arm has two leaders.
+        """
+        followers = {name: arm for name, arm in self.arms.items() if not arm.teleoperates}
+        pairs = []
+        for name, follower in followers.items():
+            leaders = [arm for arm in self.arms.values() if arm.teleoperates == name]
+            if len(leaders) > 1:
+                raise self._wrong(f"{len(leaders)} arms teleoperate {name}, expected one")
+            side = name.removesuffix(FOLLOWER).rstrip("_") if len(followers) > 1 else ""
+            if len(followers) > 1 and not side:
+                raise self._wrong(
+                    f"of {len(followers)} followers each is called SIDE_{FOLLOWER}, as left_"
+                    f"{FOLLOWER}; found {', '.join(followers)}"
+                )
+            pairs.append(Pair(follower, leaders[0] if leaders else None, side))
+        sides = [pair.side for pair in pairs]
+        if len(set(sides)) < len(sides):
+            raise self._wrong(f"two followers are of one side, found {', '.join(followers)}")
+        return tuple(pairs)
 
     @property
-    def leader(self) -> ArmEntry | None:
-        """The arm that leads another. Raises FileError if there are several."""
-        return self._only([arm for arm in self.arms.values() if arm.teleoperates], "lead")
+    def calibration(self) -> str | None:
+        """The followers' calibration, of several left_=FILE,right_=FILE. Raises FileError."""
+        pairs = self.pairs
+        if len(pairs) < 2:
+            return pairs[0].follower.calibration if pairs else None
+        return ",".join(f"{pair.prefix}={pair.follower.calibration}" for pair in pairs)
 
     def arm(self, name: str) -> ArmEntry:
         """An arm by name. Raises FileError naming those there are."""
@@ -78,13 +126,26 @@ class RobotFile:
             )
         return self.arms[name]
 
-    def _only(self, arms: list[ArmEntry], do: str) -> ArmEntry | None:
-        if len(arms) > 1:
-            raise FileError(
-                f"{printable(self.path)}: {len(arms)} arms {do}, and a graph drives one pair; give "
-                "each pair a file of its own, and robot:=FILE"
-            )
-        return arms[0] if arms else None
+    @property
+    def follower(self) -> ArmEntry | None:
+        """The only follower, if there is one. Raises FileError if there are several."""
+        pair = self._only()
+        return pair.follower if pair else None
+
+    @property
+    def leader(self) -> ArmEntry | None:
+        """The only leader, if there is one. Raises FileError if there are several followers."""
+        pair = self._only()
+        return pair.leader if pair else None
+
+    def _only(self) -> Pair | None:
+        pairs = self.pairs
+        if len(pairs) > 1:
+            raise self._wrong(f"{len(pairs)} arms follow, expected one")
+        return pairs[0] if pairs else None
+
+    def _wrong(self, why: str) -> FileError:
+        return FileError(f"{printable(self.path)}: arms: {why}")
 
 
 def default_path() -> Path:
@@ -132,6 +193,11 @@ def read(path: Path) -> RobotFile:
                 f"{where}: arms.{name}.teleoperates: expected another arm of the file, found "
                 f"{shown(arm.teleoperates)}"
             )
+        if arm.teleoperates is not None and arms[arm.teleoperates].teleoperates is not None:
+            raise FileError(
+                f"{where}: arms.{name}.teleoperates: expected a follower, found a leader: "
+                f"{arm.teleoperates}"
+            )
     units = document.get("joint_units")
     if units is not None and units not in UNITS:
         raise FileError(
@@ -150,12 +216,17 @@ def read(path: Path) -> RobotFile:
 
 def _arm(entry: Any, where: str, folder: Path) -> ArmEntry:
     arm: ArmEntry = typed(ArmEntry, entry, where)
-    if arm.model not in MODELS:
-        raise FileError(f"{where}.model: expected {' or '.join(MODELS)}, found {shown(arm.model)}")
+    model = arm.model
+    try:
+        find_model(model, folder)
+    except FileError as error:
+        raise FileError(f"{where}.model: {error}") from error
+    if model.endswith((".yaml", ".yml")):
+        model = str(folder / Path(model).expanduser())
     if not arm.port or not arm.calibration:
         raise FileError(f"{where}: expected a port and a calibration file, found an empty one")
     calibration = str(folder / Path(arm.calibration).expanduser())
-    return ArmEntry(arm.port, calibration, arm.model, arm.teleoperates)
+    return ArmEntry(arm.port, calibration, model, arm.teleoperates)
 
 
 def _camera(entry: Any, where: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.robot import add_arm, add_robot, arm_of, port_of
+from armlet.cli.terminal.robot import add_arm, add_model, add_robot, arm_of, kind_of, port_of
 from armlet.files import FileError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from armlet.cli.terminal.screen import Keyboard
     from armlet.motors.feetech import Bus
     from armlet.robots import Calibration
+    from armlet.robots.robot_model import RobotModel
 
     _Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
@@ -65,6 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--port", help="serial port of the arm (default: of --arm)")
     add_arm(parser)
     add_robot(parser, "the arms' ports and calibrations")
+    add_model(parser)
     what = parser.add_mutually_exclusive_group()
     file: Any = {"type": Path, "metavar": "FILE", "nargs": "?", "const": Path()}
     what.add_argument("--output", **file, help="calibrate, by hand, into FILE; the default")
@@ -76,17 +78,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--joints",
         metavar="NAMES",
-        help="only these joints, joined by commas (default: the SO-101's six); "
+        help="only these joints, joined by commas (default: all of the model); "
         "FILE's other joints stay as they are",
     )
-    parser.add_argument(
-        "--ids", help="their servo ids (default: the SO-101's, 1 to 6 in joint order)"
-    )
+    parser.add_argument("--ids", help="their servo ids (default: the model's)")
     parser.add_argument(
         "--full-turn",
         metavar="NAMES",
         help="joints that turn all the way round and need no sweep "
-        "(default wrist_roll; none: sweep them all)",
+        "(default: the model's; none: sweep them all)",
     )
     parser.add_argument("--baud", type=int, default=1_000_000, help="default %(default)s")
     parser.set_defaults(run=run)
@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     work = _WORK[name]
     try:
         setattr(args, name, _file(args, getattr(args, name) or Path()))
+        args.kind = kind_of(args)
         args.port = port_of(args)
         return work(args)
     except FileError as error:
@@ -439,9 +440,8 @@ def _chosen_entries(args: argparse.Namespace, path: Path) -> Calibration:
 
 def _chosen_ids(args: argparse.Namespace) -> dict[str, int]:
     """Servo ids by joint. Raises _Refusal."""
-    from armlet.robots import SO101_JOINTS
-
-    standard = {joint: number for number, joint in enumerate(SO101_JOINTS, 1)}
+    kind: RobotModel = args.kind
+    standard = kind.ids
     joints, ids = _names(args.joints), _numbers(args.ids)
     if not joints and not ids:
         return standard
@@ -449,10 +449,14 @@ def _chosen_ids(args: argparse.Namespace) -> dict[str, int]:
         by_id = {number: joint for joint, number in standard.items()}
         joints = [by_id.get(id, "") for id in ids]
         if not all(joints):
-            raise _Refusal(f"--ids {args.ids}: ids beyond 1..6 need names, give --joints as well")
+            raise _Refusal(
+                f"--ids {args.ids}: ids beyond the {kind.title}'s need names, give --joints as well"
+            )
     if not ids:
         if unknown := [joint for joint in joints if joint not in standard]:
-            raise _Refusal(f"--joints: not an SO-101's: {', '.join(unknown)}; give --ids as well")
+            raise _Refusal(
+                f"--joints: not an {kind.title}'s: {', '.join(unknown)}; give --ids as well"
+            )
         ids = [standard[joint] for joint in joints]
     if len(set(joints)) != len(joints) or len(set(ids)) != len(ids) or len(joints) != len(ids):
         raise _Refusal(
@@ -463,7 +467,8 @@ def _chosen_ids(args: argparse.Namespace) -> dict[str, int]:
 
 def _full_turn(args: argparse.Namespace, ids: dict[str, int]) -> list[str]:
     if args.full_turn is None:
-        return [joint for joint in ids if joint == "wrist_roll"]
+        turning = args.kind.full_turn
+        return [joint for joint in ids if joint in turning]
     joints = [] if args.full_turn == "none" else _names(args.full_turn)
     if unknown := [joint for joint in joints if joint not in ids]:
         raise _Refusal(f"--full-turn: expected some of {', '.join(ids)}, found {unknown}")

@@ -6,25 +6,21 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.robot import add_arm, add_robot, port_of
+from armlet.cli.terminal.robot import add_arm, add_model, add_robot, kind_of, port_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from armlet.cli.terminal.enter_key import EnterKey
     from armlet.motors.feetech.discovery import FoundServo
+    from armlet.robots.robot_model import RobotModel
+
+_COUNTS = {4: "four", 5: "five", 6: "six", 7: "seven"}
 
 
-def order() -> tuple[str, ...]:
+def order(kind: RobotModel) -> tuple[str, ...]:
     """LeRobot's order: from the gripper down, so that the chain grows towards the controller."""
-    from armlet.robots.joints import SO101_JOINTS
-
-    return tuple(reversed(SO101_JOINTS))
-
-
-def joint_id(joint: str) -> int:
-    """The id of a joint's servo on every SO-101: its place in the chain, from 1."""
-    return len(order()) - order().index(joint)
+    return tuple(reversed(tuple(kind.joints)))
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,10 +30,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "setup-motors",
         help="give new servos their ids",
-        description="Give the six servos of a new SO-101 their ids and speed, in LeRobot's order "
-        "(gripper first). Connect one servo at a time when asked to; nothing is written while "
+        description="Give the servos of a new arm their ids and speed, in LeRobot's order (gripper "
+        "first). Connect one servo at a time when asked to; nothing is written while "
         "several answer.",
-        epilog="Exit status: 0 all six set, 2 something is in the way, 130 stopped by Ctrl-C. To "
+        epilog="Exit status: 0 all set, 2 something is in the way, 130 stopped by Ctrl-C. To "
         "go on later: --from JOINT.",
     )
     parser.add_argument("--port", metavar="PATH", help="serial port (default: of --arm)")
@@ -49,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="JOINT",
         help="joint to begin with, where an earlier run ended (default: gripper)",
     )
+    add_model(parser)
     add_patience(parser)
     parser.set_defaults(run=run)
 
@@ -60,14 +57,16 @@ def run(args: argparse.Namespace) -> int:
     from armlet.cli.terminal.screen import console
     from armlet.motors.feetech import BusError
 
+    kind = kind_of(args)
     args.port = port_of(args)
-    joint = args.first or order()[0]
+    joints = order(kind)
+    joint = args.first or joints[0]
     try:
-        if joint not in order():
-            raise ValueError(f"--from: expected one of {', '.join(order())}, found {joint!r}")
+        if joint not in joints:
+            raise ValueError(f"--from: expected one of {', '.join(joints)}, found {joint!r}")
         chosen_device(args.port)
-        done, left = order()[: order().index(joint)], order()[order().index(joint) :]
-        walk = Walk(console(), args.port, args.patience, done)
+        done, left = joints[: joints.index(joint)], joints[joints.index(joint) :]
+        walk = Walk(console(), args.port, args.patience, kind, done)
         for joint in left:
             walk.set_up(joint)
         walk.verify()
@@ -102,11 +101,17 @@ class Walk:
         screen: where to talk.
         port: serial port.
         patience_s: how long to wait for answers when all servos are called.
+        kind: whose joints.
         done: joints that an earlier run has set up.
     """
 
     def __init__(
-        self, screen: Console, port: str, patience_s: float, done: tuple[str, ...] = ()
+        self,
+        screen: Console,
+        port: str,
+        patience_s: float,
+        kind: RobotModel,
+        done: tuple[str, ...] = (),
     ) -> None:
         from armlet.cli.terminal.enter_key import EnterKey
 
@@ -114,15 +119,18 @@ class Walk:
         self._port = port
         self._patience_s = patience_s
         self._key: EnterKey = EnterKey()
-        self._given = {joint_id(joint): joint for joint in done}
+        self._kind = kind
+        self._ids = kind.ids
+        self._given = {self._ids[joint]: joint for joint in done}
 
     def set_up(self, joint: str) -> None:
         """Until the joint's servo is set: asks for it, finds it, gives it its id.
 
         Raises PortUnusable, WriteRefused, BusError, EOFError.
         """
-        id = joint_id(joint)
-        step = f"{order().index(joint) + 1}/{len(order())}"
+        id = self._ids[joint]
+        joints = order(self._kind)
+        step = f"{joints.index(joint) + 1}/{len(joints)}"
         self._say(f"\n{step}  Connect the {joint}'s motor ALONE to the board, with power.", "name")
         while True:
             self._ask("     Press Enter when it is connected.")
@@ -136,17 +144,19 @@ class Walk:
         self._given[id] = joint
 
     def verify(self) -> None:
-        """Until all six answer on one chain. Raises PortUnusable, EOFError."""
+        """Until all answer on one chain. Raises PortUnusable, EOFError."""
         from armlet.motors.feetech.discovery import FACTORY_BAUDRATE
 
-        self._say("\nNow connect all six in a chain, board - shoulder_pan ... gripper.", "name")
-        joints = order()[::-1]
-        ids = [joint_id(joint) for joint in joints]
+        joints = tuple(self._ids)
+        count = _COUNTS.get(len(joints), str(len(joints)))
+        ends = f"board - {joints[0]} ... {joints[-1]}"
+        self._say(f"\nNow connect all {count} in a chain, {ends}.", "name")
+        ids = list(self._ids.values())
         while True:
             self._ask("     Press Enter when they are connected.")
             found = {servo.id: servo for servo in self._search(ids, (FACTORY_BAUDRATE,))}
             self._show(found)
-            absent = [joint for joint in joints if joint_id(joint) not in found]
+            absent = [joint for joint in joints if self._ids[joint] not in found]
             shared = [servo.id for servo in found.values() if servo.shared]
             if not absent and not shared:
                 break
@@ -154,9 +164,8 @@ class Walk:
             if shared:
                 trouble = f"answers of id {shared} are garbled: two servos have it, or a loose plug"
             self._say(f"     {trouble}", "attention")
-        self._say(
-            f"     All six answer. Next: armlet calibrate --port {self._port} --output FILE", "good"
-        )
+        next_step = f"armlet calibrate --port {self._port} --output FILE"
+        self._say(f"     All {count} answer. Next: {next_step}", "good")
 
     def _objection(self, joint: str, found: tuple[FoundServo, ...]) -> str | None:
         """Why nothing may be written, and what to do; None if it may."""
@@ -227,8 +236,7 @@ class Walk:
         from armlet.cli.terminal.listing import show_table
 
         rows = []
-        for joint in order()[::-1]:
-            id = joint_id(joint)
+        for joint, id in self._ids.items():
             servo = found.get(id)
             cells = (joint, str(id), "missing", "")
             if servo is not None:

@@ -232,7 +232,7 @@ def _ns(text: str, bag: Bag, whole: str) -> int | None:
 def aligner_plan(args: argparse.Namespace, topics: Mapping[str, str]) -> Plan:
     """The aligner's parameters: of a file, or those the record graph would give it."""
     from armlet.datasets.bags.streams import parameters, plan
-    from armlet.robots.joints import SO101_JOINTS
+    from armlet.robots import SO101_JOINTS
 
     told = (
         parameters(args.params, args.namespace or None)

@@ -184,14 +184,18 @@ def best_mode(
 def other(source: str, wanted: tuple[int, int]) -> Sighting:
     """A source given by hand."""
     from armlet.camera import CameraError
-    from armlet.camera.opening import file_source
+    from armlet.camera.registry import file_source, opener, split
 
-    if source == "pattern":
+    scheme, address = split(source)
+    if scheme == "pattern":
         return Sighting(source, "numbered test picture", mode=(*wanted, 30.0, ""))
-    if source.isdecimal() or source.startswith("/dev/"):
+    if scheme == "v4l2":
         return Sighting(source, source, mode=(*wanted, 30.0, "MJPG"))
     try:
-        video = file_source(source)
+        if scheme != "file":
+            opener(scheme)
+            return Sighting(source, source, mode=(*wanted, 30.0, ""))
+        video = file_source(address)
     except CameraError as error:
         return Sighting(source, source, trouble=str(error))
     return Sighting(source, video.file.name, mode=(video.width, video.height, video.fps, ""))

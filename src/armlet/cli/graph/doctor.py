@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from armlet.preflight.servos import Chain
     from armlet.robots.calibration import Calibration
     from armlet.robots.robot_file import RobotFile
+    from armlet.robots.robot_model import RobotModel
 
 Report = list[tuple["Check", "Finding"]]
 
 _MARKS = {"ok": ("✓", "good"), "note": ("·", "quiet"), "warning": ("!", "attention")}
-_IDS = tuple(range(1, 7))
 _ERROR_MARK = ("✗", "bad")
 
 
@@ -56,7 +56,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="GLOB",
         help="only serial ports that match; finds emulated ports too",
     )
-    parser.add_argument("--ids", help="servo ids to expect (default: the calibration's, or 1-6)")
+    parser.add_argument(
+        "--ids", help="servo ids to expect (default: the calibration's, or the model's)"
+    )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="calibration file of the arm"
     )
@@ -109,6 +111,7 @@ class Expected:
     ids: tuple[int, ...] | None
     calibration: Path | None
     expected: bool
+    kind: RobotModel
 
 
 def all_checks(args: argparse.Namespace) -> Iterator[Check]:
@@ -183,6 +186,7 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
     """The arms of --port, of the robot file, or whatever is there. Raises ValueError."""
     from armlet.cli.arm import scan
     from armlet.motors.devices import serial_device
+    from armlet.robots.robot_model import SO101
 
     ids = scan.parse_ids(args.ids)
     chosen = None if ids is None else tuple(ids)
@@ -193,7 +197,7 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
         for name, entry in robot.arms.items():
             if name not in absent:
                 device, file = serial_device(entry.port), Path(entry.calibration)
-                yield Expected(f"Servos of {name}", device, chosen, file, True)
+                yield Expected(f"Servos of {name}", device, chosen, file, True, entry.kind)
         return
     devices = scan.chosen_devices(args.port, args.among)
     if args.calibration is not None and len(devices) > 1:
@@ -202,7 +206,7 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
         alone = len(devices) == 1
         group = "Servos" if alone else f"Servos on {device.address}"
         asked = alone or args.port is not None
-        yield Expected(group, device, chosen, args.calibration, asked)
+        yield Expected(group, device, chosen, args.calibration, asked, SO101)
 
 
 def servo_checks(arm: Expected) -> Iterator[Check]:
@@ -213,7 +217,7 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
 
     calibration: Calibration | None = None
     if arm.calibration is not None:
-        file = partial(servos.calibration_file, arm.calibration)
+        file = partial(servos.calibration_file, arm.calibration, arm.kind)
         yield Check(arm.group, "calibration file", file)
         try:
             calibration = load(arm.calibration)
@@ -225,7 +229,7 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     ids = arm.ids
     if ids is None and calibration is not None:
         ids = tuple(entry.id for entry in calibration.values())
-    chain = cache(partial(servos.read_chain, device.address, ids or _IDS))
+    chain = cache(partial(servos.read_chain, device.address, ids or tuple(arm.kind.ids.values())))
     for question in servos.QUESTIONS:
         asked = partial(_ask, chain, question, arm.expected)
         yield Check(arm.group, question.__name__, asked)

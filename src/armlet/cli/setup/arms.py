@@ -12,6 +12,7 @@ from .dialogue import Dialogue, SetupFailed
 
 if TYPE_CHECKING:
     from armlet.motors.devices import SerialDevice
+    from armlet.robots.robot_file import ArmEntry
 
 CHOICES = {
     "1": ("follower",),
@@ -45,13 +46,13 @@ def ids(dialogue: Dialogue) -> None:
     dialogue.heading(2, "Servo ids")
     for name, arm in dialogue.writer.robot.arms.items():
         there = _answering(arm.port)
-        wanted = [setup_motors.joint_id(joint) for joint in setup_motors.order()]
+        wanted = list(arm.kind.ids.values())
         if sorted(there) == sorted(wanted):
             dialogue.say(f"   {name}: servos {_list(there)} answer", "good")
             continue
         dialogue.say(f"   {name}: of servos {_list(wanted)}, {_list(there)} answer", "attention")
         if dialogue.agrees("   Are they new, and to get their ids now?", not there):
-            _run(setup_motors, f"ids of the {name}", port=arm.port, first=None)
+            _run(setup_motors, f"ids of the {name}", port=arm.port, model=arm.model)
         else:
             raise SetupFailed(
                 f"{name}: expected servos {_list(wanted)}, found {_list(there)}; check its power "
@@ -78,9 +79,9 @@ def calibrate(dialogue: Dialogue) -> None:
             )
         file.parent.mkdir(parents=True, exist_ok=True)
         if given:
-            _take(dialogue, name, arm.port, Path(given).expanduser(), file)
+            _take(dialogue, name, arm, Path(given).expanduser())
         else:
-            _calibrate(f"calibration of the {name}", output=file, port=arm.port)
+            _calibrate(f"calibration of the {name}", arm, output=file)
 
 
 def _names(dialogue: Dialogue) -> tuple[str, ...]:
@@ -152,11 +153,12 @@ def _answering(port: str) -> list[int]:
     return [] if shared else [servo.id for servo in answer.servos]
 
 
-def _take(dialogue: Dialogue, name: str, port: str, source: Path, file: Path) -> None:
+def _take(dialogue: Dialogue, name: str, arm: ArmEntry, source: Path) -> None:
     """A calibration that exists: copied to its place, and in the servos. Raises SetupFailed."""
     from armlet.files import keep_previous
     from armlet.robots.calibration import CalibrationError, load, save
 
+    file = Path(arm.calibration)
     try:
         found = load(source)
     except CalibrationError as error:
@@ -165,21 +167,21 @@ def _take(dialogue: Dialogue, name: str, port: str, source: Path, file: Path) ->
         keep_previous(file)
         save(found, file)
         dialogue.say(f"   {name}: {source} copied to {file}", "good")
-    if _calibrate("", check=file, port=port) == 0:
+    if _calibrate("", arm, check=file) == 0:
         return
     question = f"   Write {file.name} into the {name}'s servos? Its torque goes off."
     if name in dialogue.given.calibrations or dialogue.agrees(question, False):
-        _calibrate(f"calibration of the {name}", write=file, port=port)
+        _calibrate(f"calibration of the {name}", arm, write=file)
     else:
         dialogue.say("   Left as they are; armlet doctor will say so.", "attention")
 
 
-def _calibrate(what: str, **answers: Any) -> int:
+def _calibrate(what: str, arm: ArmEntry, **answers: Any) -> int:
     """`armlet calibrate`. what: of a step that must succeed. Raises SetupFailed."""
     from armlet.cli.arm import calibrate
 
     choices = dict.fromkeys(("output", "check", "write", "read"))
-    return _run(calibrate, what, **{**choices, **answers})
+    return _run(calibrate, what, port=arm.port, model=arm.model, **{**choices, **answers})
 
 
 def _run(command: Any, what: str, **answers: Any) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from armlet.files import FileError
 from armlet.robots.robot_file import DEFAULT, ArmEntry, RobotFile, find
+from armlet.robots.robot_model import DEFAULT_MODEL, RobotModel
+from armlet.robots.robot_model import find as find_model
 from armlet.suggestions import did_you_mean
 
 
@@ -28,6 +29,23 @@ def add_arm(parser: argparse._ActionsContainer) -> None:
         metavar="NAME",
         help="arm of the robot file, e.g. follower (default: its only one)",
     )
+
+
+def add_model(parser: argparse._ActionsContainer) -> None:
+    """Adds --model."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"kind of arm, or its .yaml file (default: the arm's, without one {DEFAULT_MODEL})",
+    )
+
+
+def kind_of(args: argparse.Namespace) -> RobotModel:
+    """The kind of arm: --model, or else the arm's. Raises FileError."""
+    if args.model is not None:
+        return find_model(args.model)
+    arm = arm_of(args) if args.port is None else None
+    return find_model(DEFAULT_MODEL) if arm is None else arm.kind
 
 
 def robot_of(args: argparse.Namespace) -> RobotFile | None:
@@ -77,10 +95,7 @@ def calibration_of(args: argparse.Namespace) -> str | None:
     if args.calibration is not None:
         return str(args.calibration)
     robot = robot_of(args)
-    if robot is None or not robot.arms:
-        return None
-    follower = robot.follower
-    return None if follower is None else str(Path(follower.calibration))
+    return None if robot is None else robot.calibration
 
 
 _MAKE = f"describe the robot in {DEFAULT}, armlet setup writes it"

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.errors import CheckpointError
+from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration
-from armlet.robots.joints import SO101_JOINTS, feature_names, joint_names
+from armlet.robots.joints import feature_names, joint_names
 from armlet.robots.units import JointConverter, JointUnits, converter, joint_units
 
 from .graph import JointMap, Line

@@ -1,0 +1,91 @@
+"""Two leaders and two followers from one robot file: the record graph records one vector of both.
+
+The graph is the one `armlet up record robot:=FILE` starts, in simulated time and without cameras.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from simulated_bench import SimulatedBench
+
+from armlet.bringup import graph, share_directory
+from armlet.datasets import Dataset, check
+from armlet.robots import SO101_JOINTS
+from armlet.robots import calibration as calibrations
+from armlet.sim import Bench
+
+SIDES = ("left", "right")
+CALIBRATION = share_directory() / "config" / "calibration"
+
+
+def robot_file(folder):
+    lines = ["arms:"]
+    for side in SIDES:
+        for which, leads in (("follower", ""), ("leader", f", teleoperates: {side}_follower")):
+            lines.append(
+                f"  {side}_{which}: {{port: {folder / side / which}, calibration: "
+                f"{CALIBRATION}/emulated_{which}.json{leads}}}"
+            )
+    path = folder / "robot.yaml"
+    path.write_text("\n".join([*lines, "joint_units: degrees"]))
+    return path
+
+
+def nodes(folder, root):
+    given = {"robot": str(robot_file(folder)), "root": str(root), "task": "fold"}
+    specs = [
+        spec
+        for spec in graph("record").nodes(given)
+        if spec.executable not in ("camera", "computer")
+    ]
+    return [without_camera(spec) if spec.executable == "aligner" else spec for spec in specs]
+
+
+def without_camera(spec):
+    kept = {name: value for name, value in spec.parameters.items() if name[:6] != "front."}
+    return dataclasses.replace(spec, parameters={**kept, "streams": ["state", "action"]})
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, private_domain):
+    folder, root = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("set") / "data"
+    for side in SIDES:
+        (folder / side).mkdir()
+    with (
+        SimulatedBench(folder / "left", seed=1) as left,
+        Bench(seed=2, paced=False, links=folder / "right", clock=left._elapsed_s) as right,
+        left.graph(nodes(folder, root)) as running,
+    ):
+        running.let_pass(3.0)
+        running.director.trigger("recorder/start_recording")
+        running.let_pass(max(left.demonstrate(), right.demonstrate()))
+        running.director.trigger("recorder/stop_recording")
+    return root
+
+
+def test_one_vector_of_both_arms(recorded):
+    assert check(recorded) == []
+    dataset = Dataset(recorded)
+    assert len(dataset.episodes) == 1, "no row is lost"
+    names = tuple(f"{side}_{joint}.pos" for side in SIDES for joint in SO101_JOINTS)
+    assert dataset.contract.action_names == dataset.contract.state_names == names
+    units = dataset.contract.units_by_name()
+    assert units["left_gripper.pos"] == units["right_gripper.pos"] == "range_0_100"
+    both = calibrations.load_arms(
+        ",".join(f"{side}_={CALIBRATION}/emulated_follower.json" for side in SIDES)
+    )
+    assert dataset.contract.calibration == calibrations.fingerprint(both)
+    assert dataset.info.robot_type == "bi_so101_follower"
+
+
+def test_each_follower_went_where_its_own_leader_led(recorded):
+    episode = Dataset(recorded).episode(0)
+    assert episode.state.shape[1] == 12
+    for half in (slice(0, 5), slice(6, 11)):
+        action, state = episode.action[:, half], episode.state[:, half]
+        moved = np.ptp(action, axis=0)
+        assert moved.max() > 10, "the leader led"
+        far = int(moved.argmax())
+        assert np.corrcoef(action[:, far], state[:, far])[0, 1] > 0.9
+    assert np.abs(episode.action[:, :6] - episode.action[:, 6:]).max() > 5, "two motions"
