@@ -96,6 +96,14 @@ def test_it_drives_by_the_chunks_of_its_checkpoint(bench, checkpoint):
         assert "camera wrist divergence" in drift
 
 
+def test_another_scheduler_is_announced_at_the_start_and_when_it_fits(bench, checkpoint):
+    with bench[0].policy("other", checkpoint, denoising="DDPM:4") as policy:
+        policy.wait_for_chunks(2)
+        said = policy.said()
+        assert "denoising is DDPM:4 by parameter, not as the checkpoint states" in said
+        assert "4 DDPM steps, as asked, where config.json states 2 DDIM steps" in said
+
+
 def test_windows_are_consecutive_frames_and_a_gap_begins_them_again(bench, tmp_path):
     graph, spec = bench[0].graph, bench[1]
     graph.director.set("servo_bus/set_torque", True)
@@ -122,7 +130,7 @@ def test_windows_are_consecutive_frames_and_a_gap_begins_them_again(bench, tmp_p
         for row in spacings:
             assert list(row) == sorted(row), "what is repeated is the first"
         assert int(policy.values()["window_restarts"]) > 5
-        assert "1 frames are missing: the policy reads 3 observations" in policy.said()
+        assert "frames are missing: the policy reads 3 observations" in policy.said()
 
         orders.write_text("")
         count = len(read(tmp_path))

@@ -29,7 +29,7 @@ from armlet.policies import (
 )
 from armlet.policies.config.diffusion import DiffusionConfig
 from armlet.policies.networks.denoising import Denoising
-from armlet.policies.networks.diffusion import centre
+from armlet.policies.networks.diffusion import TimeConv, TimeGrowth, centre
 from armlet.policies.observation import latest
 
 # Seed and reset of test_diffusion_parity, which made the golden numbers.
@@ -144,6 +144,18 @@ def test_denoising_ends_where_the_network_says():
         for index in range(5):
             x = denoising.step(index, x, goal, None)
         torch.testing.assert_close(x, goal)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 16])
+def test_convolutions_as_products_are_the_same(length):
+    torch.manual_seed(0)
+    layers = [TimeConv(8, 12, 5), TimeConv(8, 8, 3, stride=2), TimeGrowth(8)]
+    x = torch.randn(2, 8, length)
+    with torch.inference_mode():
+        for layer in layers:
+            exact = layer(x)
+            layer.as_product = True
+            torch.testing.assert_close(layer(x), exact, atol=1e-5, rtol=1e-5)
 
 
 def test_the_centre_of_an_odd_margin():

@@ -369,7 +369,7 @@ class PolicyNode(ArmletNode):
         self._pacer.signal()
 
     def _report_gap(self, missed: int) -> None:
-        what = f"{missed} frames are missing" if missed > 0 else "frames went back in time"
+        what = "frames are missing" if missed > 0 else "frames went back in time"
         count = self._policy.config.n_obs_steps if self._policy is not None else 1
         self.log_once(
             "window",
