@@ -61,6 +61,6 @@ def _same(source: FileSource, width: int, height: int, fps: float) -> FileSource
     if not same_size or abs(source.fps - fps) > 0.01 * fps:
         raise CameraError(
             f"{source.file} is {source.width}x{source.height} at {source.fps:g} fps, requested "
-            f"{width}x{height} at {fps:g} fps: request what it is, or convert the file"
+            f"{width}x{height} at {fps:g} fps: request its size and rate, or convert the file"
         )
     return source

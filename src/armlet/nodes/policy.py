@@ -255,8 +255,8 @@ class PolicyNode(ArmletNode):
             raise SetupError(self._fit.report.text())
         if self._policy.checkpoint.language is not None and not self.value("task"):
             self.get_logger().warning(
-                "this policy needs a task text and has none: set the parameter task, or publish "
-                "it on ~/task, in the words of the training data"
+                "this policy needs a task text: set the parameter task or publish it on "
+                "~/task, worded as in the training data"
             )
         if self.value("denoising"):
             self.get_logger().warning(
@@ -340,7 +340,9 @@ class PolicyNode(ArmletNode):
         if self._worker is not None and self._worker.stop(STOP_S):
             self._worker = None
         elif self._worker is not None:
-            self.get_logger().error(f"inference has not returned within {STOP_S} s; left behind")
+            self.get_logger().error(
+                f"inference has not returned within {STOP_S} s; it is abandoned"
+            )
 
     def teardown(self) -> None:
         self.stop()
@@ -435,7 +437,7 @@ class PolicyNode(ArmletNode):
             if self._warm_s is None:
                 self._warm_s = warm_up(policy, self.value("task"))
                 self._delays.add(self._warm_s if self._latency_s is None else self._latency_s)
-                self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
+                self.get_logger().info(f"warmed up: inference takes {1000 * self._warm_s:.0f} ms")
             while self._pacer.next(ending):
                 window = self._newest.take()
                 if window is not None:
@@ -537,8 +539,8 @@ class PolicyNode(ArmletNode):
             if end_ns <= now_ns:
                 self._counts["late"] += 1
                 self._trouble = (
-                    f"the chunk was over before it was there: expected within "
-                    f"{(end_ns - frame.stamp_ns) * 1e-9:.2f} s of its observation, found "
+                    "the action chunk arrived too late: it covers "
+                    f"{(end_ns - frame.stamp_ns) * 1e-9:.2f} s but took "
                     f"{self._delays.last:.2f} s; use a faster device or a longer chunk"
                 )
                 return
@@ -555,7 +557,7 @@ class PolicyNode(ArmletNode):
             with self._publishing:
                 self._running = False
                 self._hold()
-            self._trouble = f"paused, the arm holds: {excessive}; ~/set_running goes on"
+            self._trouble = f"paused, the arm holds: {excessive}; ~/set_running resumes"
             self.get_logger().error(self._trouble)
 
     def _report(self, frame: LiveFrame, inference_s: float) -> None:
@@ -658,7 +660,7 @@ class PolicyNode(ArmletNode):
         silent_s = (now_ns - self._seen_ns) * 1e-9
         if silent_s > self.value("max_observation_age_s"):
             return f"no fresh observation for {silent_s:.1f} s; look at the aligner"
-        return "the chunk ended before the next was there"
+        return "the action chunk ended before the next one arrived"
 
     def _busy_s(self) -> float:
         since_s = self._busy_since_s

@@ -480,7 +480,7 @@ def _order_lines(
             item,
             f"{_name(names, joint)} around {frozen.mean[joint]:.4g} ± {frozen.spread()[joint]:.3g}",
             f"{mean[joint]:.4g} ± {std[joint]:.3g}",
-            "this is no data the policy knows: another task, other units or another calibration",
+            "the policy was not trained on such data: check task, units and calibration",
             how,
         )
         return
@@ -491,7 +491,7 @@ def _order_lines(
             item,
             "values like the training data's",
             "shifted",
-            "another task or another arm? expect worse actions",
+            "check task and arm: expect worse actions",
             how,
         )
         return
