@@ -105,7 +105,7 @@ class Supervisor:
             if process.poll() is None or label in self._reported:
                 continue
             self._reported.add(label)
-            consequence = "stopping the graph" if spec.required else "the rest goes on"
+            consequence = "stopping the graph" if spec.required else "the other nodes keep running"
             self._say(
                 "supervisor", f"{label} ended with status {process.returncode}; {consequence}"
             )

@@ -57,4 +57,4 @@ def test_a_frozen_picture_is_named():
     camera.run(10, 30)
     seen, health = camera.run(2, 30, frozen=True)
     assert seen == [Condition.FROZEN]
-    assert "same picture" in str(health)
+    assert "repeats the same image" in str(health)

@@ -306,7 +306,7 @@ def test_configuration_errors():
         StreamConfig("state", Policy.LINEAR, 0.1, frozen_s=-1.0)
     with pytest.raises(ValueError, match="depth"):
         StreamConfig("state", Policy.LINEAR, 0.1, depth=1)
-    with pytest.raises(ValueError, match="wait in vain"):
+    with pytest.raises(ValueError, match="no frame would be complete in time"):
         Aligner([StreamConfig("a", Policy.NEAREST, 0.1, reorder_s=0.5)], 30, 0.1)
     with pytest.raises(ValueError, match="max_wait_s"):
         Aligner([StreamConfig("a", Policy.NEAREST, 0.1)], 30, -0.1)

@@ -157,7 +157,7 @@ def test_compact_and_convert(root, tmp_path, capsys):
     assert run("convert", tmp_path / "old", tmp_path / "new") == 0
     assert check(tmp_path / "new") == []
     assert run("compact", root, tmp_path / "small") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert run("convert", root, tmp_path / "x", "--to", "v3.0") == 1
     assert "is v3.0 already" in capsys.readouterr().err
 

@@ -115,7 +115,7 @@ def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, caps
     page.mkdir()
     (page / "index.html").write_text("<p>mine</p>")
     assert main(["dataset", "view", str(root), "--output", str(page)]) == 1
-    assert "is no page of" in capsys.readouterr().err
+    assert "is not a page of" in capsys.readouterr().err
     assert (page / "index.html").read_text() == "<p>mine</p>"
     shutil.rmtree(page)
     for _ in range(2):

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 import check_world as w  # noqa: E402
 
 from armlet.cli.main import main  # noqa: E402
-from armlet.cli.policy.policy_check import dataset_evidence  # noqa: E402
+from armlet.cli.policy.policy_check import dataset_samples  # noqa: E402
 from armlet.datasets import DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
 from armlet.robots import calibration as calibrations  # noqa: E402
@@ -58,10 +58,10 @@ def recorded(tmp_path_factory):
 
 
 def test_a_dataset_shows_itself(recorded):
-    evidence = dataset_evidence(recorded / "data")
-    assert evidence.states["degrees"].shape == (48, 6)
-    assert evidence.images["wrist"].shape == (8, w.HEIGHT, w.WIDTH, 3)
-    assert evidence.contract == w.CONTRACT
+    samples = dataset_samples(recorded / "data")
+    assert samples.states["degrees"].shape == (48, 6)
+    assert samples.images["wrist"].shape == (8, w.HEIGHT, w.WIDTH, 3)
+    assert samples.contract == w.CONTRACT
 
 
 def test_what_fits_is_said_item_by_item_and_drawn(recorded, tmp_path, capsys):
@@ -98,7 +98,7 @@ def test_the_picture_holds_the_frames_it_is_about(recorded, tmp_path):
         *("--picture", tmp_path / "fed.png"),
     )
     page = cv2.imread(str(tmp_path / "fed.png"))[..., ::-1]
-    frame = dataset_evidence(recorded / "data").images["front"][0]
+    frame = dataset_samples(recorded / "data").images["front"][0]
     reds = np.argwhere((page[..., 0] > 200) & (page[..., 1] < 80) & (page[..., 2] < 90))
     assert (frame[..., 0].astype(int) - frame[..., 1] > 90).any()  # the red target
     # Twice: as the camera gave it, and as the network's input de-normalized.

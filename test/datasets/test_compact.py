@@ -103,7 +103,7 @@ def test_what_is_not_whole_is_refused_and_leaves_nothing(source, tmp_path):
     root = made(tmp_path / "set", version="v2.1")
     with pytest.raises(DatasetError, match=r"convert it to v3.0 first"):
         compact(root, tmp_path / "out")
-    with pytest.raises(DatasetError, match="is there already"):
+    with pytest.raises(DatasetError, match="exists already"):
         compact(source, root)
     root = made(tmp_path / "short")
     (root / FRONT / "file-001.mp4").unlink()

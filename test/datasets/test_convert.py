@@ -106,4 +106,4 @@ def test_stock_lerobot_loads_it_and_we_convert_its_own(
     assert same_rows(stock, tmp_path / "back")
     for name in ("there", "back"):
         assert numbers(tmp_path / name, "front") == list(range(15))
-        assert not [line for line in check(tmp_path / name) if "fault of LeRobot" not in line]
+        assert not [line for line in check(tmp_path / name) if "bug of LeRobot" not in line]

@@ -43,7 +43,7 @@ def test_absent_videos_are_said_to_be_absent():
         dataset.images(0, camera)
     problems = check(REAL)
     assert any("mp4 is absent" in problem for problem in problems)
-    assert any("the fault of LeRobot 0.4.0" in problem for problem in problems)
+    assert any("a bug of LeRobot 0.4.0" in problem for problem in problems)
 
 
 def test_pictures_kept_in_the_data_file(tmp_path):

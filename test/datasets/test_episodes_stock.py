@@ -35,7 +35,7 @@ pytestmark = [
 ]
 
 LENGTHS = (6, 4, 7)
-STOCK_FAULT = "the fault of LeRobot"
+STOCK_FAULT = "a bug of LeRobot"
 # One picture is large enough for LeRobot's spatial sampling to set in.
 LARGE = dataclasses.replace(CONTRACT, cameras=(Camera("front", 240, 320), Camera("wrist", 32, 48)))
 

@@ -494,7 +494,7 @@ def test_case_31_a_git_lfs_pointer_is_called_one(tmp_path, name):
 
 def test_case_35_absent_counts_are_unknown_and_a_bad_cell_is_named(tmp_path):
     root = case("35-*/info_missing_optional", tmp_path)
-    assert not [line for line in check(root) if "the fault of LeRobot" not in line]
+    assert not [line for line in check(root) if "a bug of LeRobot" not in line]
     assert Dataset(root).info.total_tasks is None
     assert repair(root, yes=False) == []
     shutil.rmtree(root)

@@ -80,7 +80,7 @@ DAMAGE = {
             root / layout.STATS,
             lambda d: d["observation.images.front"].update(std=[[[5e-4]]] * 3),
         ),
-        "the fault of LeRobot",
+        "a bug of LeRobot",
     ),
     "altered contract": (
         lambda root: edit_json(root / layout.CONTRACT, lambda d: d.update(fps=31)),

@@ -84,7 +84,7 @@ class Running:
                 passing.result()
 
     def wait_until_active(self, node, process, said):
-        """Wait until a node's process is active, while simulated time stands still."""
+        """Wait until a node's process is active, while simulated time is paused."""
         end_s = time.monotonic() + STANDSTILL_S
         while True:
             with suppress(DemoError):

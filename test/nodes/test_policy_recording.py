@@ -81,8 +81,8 @@ def test_a_recorder_that_dies_while_it_drives_stops_the_arm(policy_graph, tmp_pa
         graph.director._trouble = lambda: ""
         recorder.send_signal(signal.SIGKILL)
         recorder.wait()
-        graph.wait_for_status("policy: inference", "the recorder has said nothing for")
-        assert "does it still run?" in graph.seen.messages()["policy: inference"]
+        graph.wait_for_status("policy: inference", "no message from the recorder for")
+        assert "is it still running?" in graph.seen.messages()["policy: inference"]
         holds(graph)
 
 

@@ -112,7 +112,7 @@ def test_what_does_not_fit_this_arm_is_refused(tmp_path):
     (tmp_path / "set/meta/armlet_contract.json").unlink()
     with pytest.raises(replay.ReplayError, match="does not state its joint units"):
         replay.motion_of(Dataset(tmp_path / "set"), 0, CALIBRATION, None)
-    with pytest.raises(replay.ReplayError, match="does not tell the calibration"):
+    with pytest.raises(replay.ReplayError, match="does not state the calibration"):
         replay.motion_of(Dataset(tmp_path / "set"), 0, CALIBRATION, "degrees")
 
 
@@ -259,7 +259,7 @@ def test_without_torque_it_gives_up(bench, tmp_path):
         process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 3)
         out, err = process.communicate(timeout=GUARD_S)
         assert process.returncode == 1, out
-        assert "did not come to the start" in err
+        assert "did not reach the start" in err
         assert "is torque on" in err
     finally:
         bench.director.set("servo_bus/set_torque", True)

@@ -76,7 +76,7 @@ def stays(progress):
 def wait_until(what, ready):
     end_s = time.monotonic() + GUARD_S
     while not ready():
-        assert time.monotonic() < end_s, f"{what} did not come within {GUARD_S:.0f} s"
+        assert time.monotonic() < end_s, f"{what} did not arrive within {GUARD_S:.0f} s"
         time.sleep(0.01)
 
 

@@ -27,7 +27,7 @@ from armlet.policies import (
 )
 from armlet.policies.checkpoint.checkpoint import with_preprocessing
 from armlet.policies.fit.check import Report, check, refusal_report
-from armlet.policies.fit.samples import Evidence, LiveSample
+from armlet.policies.fit.samples import LiveSample, Samples
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.robots.joints import feature_names
@@ -64,7 +64,7 @@ class World:
     robot: Contract | None = CONTRACT
     joint_units: str = ""
     calibration: calibrations.Calibration | None = field(default_factory=lambda: dict(FOLLOWER))
-    data: Evidence | None = None
+    data: Samples | None = None
     radians: np.ndarray | None = None
     pictures: dict[str, np.ndarray] | None = None
 
@@ -75,22 +75,22 @@ class World:
             load_network(checkpoint)
         except CheckpointError as error:
             return refusal_report(error)
-        evidence = [] if self.data is None else [self.data]
+        samples = [] if self.data is None else [self.data]
         if self.radians is not None:
-            evidence.append(self.live())
+            samples.append(self.live())
         return check(
             checkpoint,
             robot=self.robot,
             joint_units=self.joint_units,
             calibration=self.calibration,
-            evidence=evidence,
+            samples=samples,
         )
 
-    def live(self) -> Evidence:
+    def live(self) -> Samples:
         sample = LiveSample(self.robot, frames=len(self.radians))
         for row, radians in enumerate(self.radians):
             sample.add(radians, {name: taken[row] for name, taken in self.pictures.items()})
-        return sample.evidence(self.calibration)
+        return sample.samples(self.calibration)
 
 
 @lru_cache(maxsize=8)
@@ -121,12 +121,12 @@ def seen(seed: int, demos: int = 6, frames: int = 8) -> dict[str, np.ndarray]:
     }
 
 
-def dataset(units: str = "degrees") -> Evidence:
+def dataset(units: str = "degrees") -> Samples:
     """The training data, as `policy check --dataset` gathers it."""
     radians = motion(0)[:, :6]
     states = own_converter(FOLLOWER).radians_to_dataset(radians, units)
     actions = own_converter(FOLLOWER).radians_to_dataset(np.roll(radians, -1, axis=0), units)
-    return Evidence(
+    return Samples(
         source="dataset",
         live=False,
         contract=dataclasses.replace(CONTRACT, joint_units=units),

@@ -67,7 +67,7 @@ def live(contract, radians, images):
     for row, angles in enumerate(radians):
         sample.add(angles, {name: taken[row] for name, taken in images.items()})
     assert sample.full
-    return sample.evidence(FOLLOWER)
+    return sample.samples(FOLLOWER)
 
 
 def judged(checkpoint, radians, images):
@@ -76,7 +76,7 @@ def judged(checkpoint, radians, images):
         checkpoint,
         robot=robot,
         calibration=FOLLOWER,
-        evidence=[live(robot, radians, images)],
+        samples=[live(robot, radians, images)],
     )
 
 
@@ -140,8 +140,8 @@ def test_a_policy_that_reads_an_environment_state_is_judged_by_its_joints(tmp_pa
     config = act_config(cameras=())
     statistics = {**make_statistics(config), w.STATE: w.dataset().statistics[w.STATE]}
     save_checkpoint(tmp_path / "c", make_act(config), config, statistics)
-    evidence = live(w.CONTRACT, w.motion(1, 2, 5)[:, :6], {})
-    report = check(read_checkpoint(tmp_path / "c"), joint_units="degrees", evidence=[evidence])
+    samples = live(w.CONTRACT, w.motion(1, 2, 5)[:, :6], {})
+    report = check(read_checkpoint(tmp_path / "c"), joint_units="degrees", samples=[samples])
     assert report.ok, report.text()
     assert "joint units by the pose, live robot" in str(report)
 
@@ -152,7 +152,7 @@ def test_a_plain_dataset_tells_names_rate_and_camera_sizes(tmp_path):
     bare = dataclasses.replace(data.contract, joint_units=None, calibration=None)
     report = check(
         checkpoint,
-        evidence=[dataclasses.replace(data, contract=bare, states={"": data.states["degrees"]})],
+        samples=[dataclasses.replace(data, contract=bare, states={"": data.states["degrees"]})],
     )
     assert report.ok, report.text()
     said = str(report)
@@ -168,20 +168,20 @@ def real(tmp_path_factory):
     root = ROOT.parent / "shared" / "data" / "so101_real"
     if not root.is_dir():
         pytest.skip("the real dataset is not here")
-    from armlet.cli.policy.policy_check import dataset_evidence
+    from armlet.cli.policy.policy_check import dataset_samples
 
-    evidence = dataset_evidence(root)
-    cameras = tuple(camera.name for camera in evidence.contract.cameras)
+    samples = dataset_samples(root)
+    cameras = tuple(camera.name for camera in samples.contract.cameras)
     config = w.small_config(size=(480, 640), cameras=cameras)
     path = tmp_path_factory.mktemp("real") / "checkpoint"
-    save_checkpoint(path, make_act(config), config, evidence.statistics, dtype=torch.float16)
-    return read_checkpoint(path), evidence
+    save_checkpoint(path, make_act(config), config, samples.statistics, dtype=torch.float16)
+    return read_checkpoint(path), samples
 
 
 def test_real_data_is_accepted_with_its_known_fault_said(real):
     """Its videos are not there, and its picture std is LeRobot 0.4's overflowed one."""
-    checkpoint, evidence = real
-    report = check(checkpoint, evidence=[evidence])
+    checkpoint, samples = real
+    report = check(checkpoint, samples=[samples])
     assert report.ok, report.text()
     said = str(report)
     assert "open  pictures of camera front" in said and "absent" in said
@@ -190,15 +190,15 @@ def test_real_data_is_accepted_with_its_known_fault_said(real):
 
 
 def test_real_data_in_another_order_or_scale_is_refused(real):
-    checkpoint, evidence = real
-    states = evidence.states[""]
+    checkpoint, samples = real
+    states = samples.states[""]
     exchanged = states[:, [0, 2, 1, 3, 4, 5]]
     for changed, said in (
         (exchanged, "shoulder_lift is like elbow_flex"),
         (states / 57.3, "radians"),
     ):
-        other = dataclasses.replace(evidence, states={"": changed}, statistics={})
-        report = check(checkpoint, evidence=[other])
+        other = dataclasses.replace(samples, states={"": changed}, statistics={})
+        report = check(checkpoint, samples=[other])
         assert said in report.text()
 
 
@@ -212,7 +212,7 @@ def test_imagenet_moments_leave_the_quantiles_to_speak(tmp_path):
     assert (replaced.origin, replaced.imagenet) == ("quantiles", True)
     for name in ("q10", "q50", "q90"):
         del stored[name]
-    assert not describe(w.FRONT, "VISUAL", "MEAN_STD", stored).told
+    assert not describe(w.FRONT, "VISUAL", "MEAN_STD", stored).is_known
 
 
 def test_divergence_is_the_integral_of_its_definition():

@@ -738,9 +738,9 @@ def flip_order(world):
     CATALOGUE["cameras in other order in one file"][1](world)
 
 
-def actions_of(world, evidence):
+def actions_of(world, samples):
     from armlet.policies import Observation, load_policy
 
-    state = evidence.states["degrees"][0].astype(np.float32)
-    images = {name: taken[0] for name, taken in evidence.images.items()}
+    state = samples.states["degrees"][0].astype(np.float32)
+    images = {name: taken[0] for name, taken in samples.images.items()}
     return load_policy(world.checkpoint).predict_chunk(Observation(state, images))

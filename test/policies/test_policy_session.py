@@ -163,7 +163,7 @@ def test_a_chunk_that_is_over_when_it_comes_is_not_sent():
     stamp_ns = at(1).ns
     late = made.judge_chunk(stamp_ns, stamp_ns + 10**9, at(2.5))
     assert late is ChunkResult.LATE and made.counts.late == 1
-    assert "it covers 1.00 s" in made.trouble and "ready after 1.50 s" in made.trouble
+    assert "it covers 1.00 s" in made.trouble and "took 1.50 s" in made.trouble
     assert send(made, 3) is ChunkResult.SEND and made.trouble == ""
 
 

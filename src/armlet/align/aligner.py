@@ -106,7 +106,7 @@ class Aligner:
             if stream.config.reorder_s > max_wait_s:
                 raise ValueError(
                     f"stream {stream.config.name}: reorder_s {stream.config.reorder_s} is more "
-                    f"than max_wait_s {max_wait_s}, so every frame would wait in vain"
+                    f"than max_wait_s {max_wait_s}, so no frame would be complete in time"
                 )
         self._punctuality = {
             name: Punctuality(max_wait_s, stream.config.reorder_s)

@@ -74,8 +74,9 @@ def _old(arrival: _Arrival, limit_s: float) -> str:
         )
     about = "that" if sent_age_s < 0.1 * arrival.age_s else f"{on_the_way_s:.2f} s"
     return (
-        f"{said}the clock of this computer is ahead of the robot's by about {about}; {fix}; if the "
-        "clocks agree, messages take so long: look at the load of this computer and the network"
+        f"{said}the clock of this computer is ahead of the robot's by about {about}; {fix}; "
+        "if the clocks agree, messages take that long: look at the load of this computer and "
+        "the network"
     )
 
 

@@ -38,7 +38,10 @@ class Backlog:
         return self._pauses.behind_ns
 
     def __str__(self) -> str:
-        return f"this node is {self.behind_s:.1f} s behind: that long messages wait for it"
+        return (
+            f"this node is {self.behind_s:.1f} s behind: messages wait that long before it "
+            "reads them"
+        )
 
     def take(self, received_ns: int, now_ns: int) -> bool:
         """A message that came at a time is taken now; whether it is worth reading."""

@@ -57,7 +57,7 @@ class Health:
         if self.condition in (Condition.STALLED, Condition.NEVER_SEEN):
             return f"{self.condition.text} for {self.silent_s:.1f} s"
         if self.condition is Condition.FROZEN:
-            return f"{self.condition.text}: the same picture again and again"
+            return f"{self.condition.text}: it repeats the same image"
         return self.condition.text
 
 

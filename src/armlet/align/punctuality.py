@@ -32,7 +32,7 @@ class Timing(enum.StrEnum):
     LATE = "late"
     OFFSET = "never in time"
     OLD = "too old"
-    SKIPPED = "old because this program was not run"
+    SKIPPED = "old because this program was not scheduled"
     FUTURE = "from the future"
 
 

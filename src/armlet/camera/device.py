@@ -173,9 +173,9 @@ class DeviceSource(Opened):
             if self._failure is not None:
                 raise self._failure
             raise NoPicture(
-                f"camera {self.path} gave no picture within {timeout_s:.3f} s "
-                f"(set to {self._requested}): check its cable, and that no other camera takes "
-                "the USB bandwidth"
+                f"camera {self.path} gave no picture within {timeout_s:.3f} s (set to "
+                f"{self._requested}): check its cable, and that other cameras leave enough "
+                "USB bandwidth"
             )
 
     def close(self) -> None:

@@ -93,7 +93,7 @@ def unfit(data: JpegBytes, stated: str) -> str:
     kind = _kind(data)
     states = f"its format states {stated[:80]!r}" if stated else "its format is empty"
     if "compressedDepth" in stated or kind == "compressedDepth":
-        fix = "subscribe a colour camera's topic: depth is no picture in RGB"
+        fix = "subscribe a colour camera's topic: a depth image is not RGB"
     else:
         fix = (
             "have the publisher compress as JPEG (image_transport: parameter "
@@ -141,7 +141,9 @@ def size(data: JpegBytes) -> tuple[int, int]:
         if data[at + 1] in _FRAME_HEADERS:
             height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
             if not 0 < width * height <= _MOST_PIXELS:
-                raise TornPicture(f"JPEG picture states {width}x{height} pixels: no camera's")
+                raise TornPicture(
+                    f"JPEG picture states {width}x{height} pixels, which no camera sends"
+                )
             return width, height
         at += 2 + (data[at + 2] << 8 | data[at + 3])
     raise TornPicture(f"JPEG picture of {len(data)} bytes states no size: its header is torn")

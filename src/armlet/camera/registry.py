@@ -159,8 +159,8 @@ def _file(request: Request) -> CameraSource:
     if not same_size or abs(source.fps - request.fps) > 0.01 * request.fps:
         raise CameraError(
             f"{source.file} is {source.width}x{source.height} at {source.fps:g} fps, requested "
-            f"{request.width}x{request.height} at {request.fps:g} fps: request what it is, or "
-            "convert the file"
+            f"{request.width}x{request.height} at {request.fps:g} fps: request its size "
+            "and rate, or convert the file"
         )
     return source
 

@@ -163,7 +163,7 @@ class V4l2Device:
             self._fd = -1
 
     def capability(self) -> Capability:
-        """Name, driver, port. CameraError if it is no video device."""
+        """Name, driver, port. CameraError if it is not a video device."""
         answer = self._ask(QUERYCAP, bytearray(_CAPABILITY.size))
         if answer is None:
             raise CameraError(f"{self.path} is not a video device: it does not answer as V4L2 does")
@@ -268,7 +268,7 @@ class V4l2Device:
         """A control's present value."""
         answer = self._ask(G_CTRL, bytearray(_CONTROL.pack(id, 0)))
         if answer is None:
-            raise CameraError(f"camera {self.path} does not tell the value of control {id:#x}")
+            raise CameraError(f"camera {self.path} does not report the value of control {id:#x}")
         return int(_CONTROL.unpack(answer)[1])
 
     def set_value(self, id: int, value: int) -> None:

@@ -82,7 +82,7 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
         destroy(node)
         rclpy.try_shutdown()
     if watcher.trouble and not watcher.seeing:
-        raise RuntimeError(f"frames came and could not be read: {watcher.trouble}")
+        raise RuntimeError(f"frames arrived that could not be read: {watcher.trouble}")
     return watcher.sample
 
 

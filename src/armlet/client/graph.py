@@ -247,7 +247,7 @@ class Director:
             while not (came := ready()) and self.now_ns < end_ns:
                 self.let_pass(LOOK_S)
         if not came:
-            raise DemoError(f"{what} did not come within {timeout_s:.0f} s")
+            raise DemoError(f"{what} did not arrive within {timeout_s:.0f} s")
 
     def command(self, joints: Sequence[str], goal: Any) -> None:
         """Publish one joint command, radians, stamped now."""
@@ -277,7 +277,7 @@ class Director:
         """Call a service of any kind; its response. Raises DemoError if there is none."""
         client = self._client(kind, service)
         if not client.wait_for_service(timeout_s):
-            raise DemoError(f"service {service} is not there")
+            raise DemoError(f"service {service} is not available")
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())

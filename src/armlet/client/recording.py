@@ -180,7 +180,7 @@ class RecordGraph:
         for line, stamp_ns in self._statuses.values():
             silent_s = (self._newest_ns - stamp_ns) * 1e-9
             if silent_s > DIAGNOSTICS_SILENCE_S:
-                said = f"silent for {silent_s:.0f} s; it said last: {line.said}"
+                said = f"silent for {silent_s:.0f} s; last message: {line.said}"
                 lines.append(Line(line.subject, said, "bad"))
             elif line.level != "good" and not _is_computer(line):
                 lines.append(line)
@@ -268,7 +268,7 @@ class RecordGraph:
 
     def _start_or_stop(self) -> None:
         if not self._wait(lambda: bool(self._view.recorder), _PATIENCE_S):
-            self._answer(Line("recorder", "is not there; is that node running?", "bad"))
+            self._answer(Line("recorder", "is not available; is that node running?", "bad"))
             return
         # A recording that has failed meanwhile: the key was to stop it, and must not start another.
         start = self.view().recorder.get("state") == "idle"
@@ -291,7 +291,7 @@ class RecordGraph:
         """Call a service and show its answer; whether it succeeded."""
         node = service.partition("/")[0]
         if not self._clients[service].wait_for_service(timeout_sec=_PATIENCE_S):
-            self._answer(Line(service, "is not there; is that node running?", "bad"))
+            self._answer(Line(service, "is not available; is that node running?", "bad"))
             return False
         response = self._ask(service, request, _ANSWER_S, lambda: self._is_silent(node))
         if response is None:

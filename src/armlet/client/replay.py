@@ -82,7 +82,8 @@ class Client:
         self._until(lambda: bool(self._positions), f"no {topic}: is servo_bus running and active")
         self._until(
             lambda: self._commands.get_subscription_count() > 0,
-            f"nobody takes {self._node.resolve_topic_name('joint_trajectory')}: is it a follower",
+            f"nobody subscribes to {self._node.resolve_topic_name('joint_trajectory')}: is the "
+            "servo_bus a follower",
         )
         self._follow_clock()
         return dict(self._positions)
@@ -100,7 +101,7 @@ class Client:
         self._node.set_parameters([Parameter("use_sim_time", value=True)])
         self._until(
             lambda: self._clock.simulated and self._clock.now_ns() > 0,
-            "servo_bus lives in simulated time, but nobody publishes /clock: is the bench running",
+            "servo_bus uses simulated time, but nobody publishes /clock: is the bench running",
         )
 
     def _parameter(self, name: str) -> ParameterValue | None:
@@ -151,8 +152,9 @@ class Client:
             if self._clock.seconds() > ending_s:
                 said = f"; servo_bus says: {self._status}" if self._status else ""
                 raise ReplayError(
-                    f"the arm did not come to the start, it is {worst(joints, off())} off{said}: "
-                    "is torque on, is nobody else commanding, is the way free?"
+                    "the arm did not reach the start of the episode, it is "
+                    f"{worst(joints, off())} off{said}: "
+                    "is torque on, does another program command it, is the way free?"
                 )
 
     def stop(self) -> None:

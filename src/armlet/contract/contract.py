@@ -171,7 +171,7 @@ def load(path: Path) -> Contract:
         raise ContractError(f"{path}: {error}") from error
     if signature is None:
         raise ContractError(
-            f"{path}: no signature, so nothing says that it is unaltered; restore the file as "
+            f"{path}: no signature, so there is no proof that it is unaltered; restore the file as "
             "armlet wrote it, or record or train again"
         )
     return contract

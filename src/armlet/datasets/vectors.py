@@ -35,7 +35,7 @@ class Vectors:
         unknown = [j for j in calibration if j not in joint_names(frames.vector_names)]
         if unknown:
             raise CalibrationError(
-                f"the calibration is also of {', '.join(unknown)}, which are not among the joints "
+                f"the calibration also has {', '.join(unknown)}, which are not among the joints "
                 f"{', '.join(joint_names(frames.vector_names))}; give the calibration file of this "
                 "arm, or name all its joints to the aligner"
             )

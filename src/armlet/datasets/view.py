@@ -74,8 +74,8 @@ def _require_own(output: Path) -> None:
         if not strange:
             return
     raise DatasetError(
-        f"{output} is there already and is no page of `armlet dataset view`; give --output a "
-        "folder that is not there"
+        f"{output} exists already and is not a page of `armlet dataset view`; choose a new "
+        "folder with --output"
     )
 
 

@@ -112,8 +112,8 @@ def prepare(plan: DemoPlan) -> None:
     taken = [made for made in made_here if os.path.lexists(made)]
     if taken and not plan.mark.is_file():
         raise DemoError(
-            f"{taken[0]} is there already and was not made by `armlet demo`: give --output a "
-            "folder of its own, or move it away"
+            f"{taken[0]} exists already and was not made by `armlet demo`; choose another "
+            "folder with --output, or move it away"
         )
     for made in made_here:
         shutil.rmtree(made, ignore_errors=True)

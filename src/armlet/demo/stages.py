@@ -23,8 +23,8 @@ def _say_factor(director: Director, plan: DemoPlan, terminal: Terminal) -> None:
     if plan.simulated:
         elapsed_s, wall_s = director.elapsed_s, director.wall_s
         terminal.say(
-            f"{elapsed_s:.0f} simulated seconds in {wall_s:.0f}: {elapsed_s / wall_s:.2f} times "
-            "real time on this computer as busy as it is; the result does not depend on it"
+            f"{elapsed_s:.0f} simulated seconds took {wall_s:.0f} s: {elapsed_s / wall_s:.2f} "
+            "times real time; the result does not depend on the speed of this computer"
         )
 
 
@@ -35,7 +35,7 @@ def whole_demo(plan: DemoPlan, checkpoint: str | None, picture: Path, terminal: 
         wait_until_live(director, "recorder")
         record_demonstrations(director, plan, terminal)
         _say_factor(director, plan, terminal)
-    terminal.say("starting again with the policy in the leader's place")
+    terminal.say("starting again with the policy instead of the leader")
     given = {} if checkpoint is None else {"checkpoint": checkpoint}
     with running_graph(plan, plan.evaluation, running="false", **given) as director:
         wait_until_live(director, "policy")

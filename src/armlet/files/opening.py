@@ -65,7 +65,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         except OSError as error:
             raise FileError(f"{_name(path)} cannot be read: {_reason(error)}") from error
     if len(content) > limit:  # a file that states no size, as those of /proc
-        raise FileError(f"{_name(path)} is longer than {limit:,} bytes, which nothing here needs")
+        raise FileError(f"{_name(path)} is longer than {limit:,} bytes, more than armlet reads")
     return content
 
 
@@ -90,8 +90,8 @@ def _check_content(file: BufferedReader, path: Path, limit: int | None) -> None:
     size = os.fstat(file.fileno()).st_size
     if limit is not None and size > limit:
         raise FileError(
-            f"{_name(path)} has {size:,} bytes, expected at most {limit:,}: it is not the file it "
-            "is named as"
+            f"{_name(path)} has {size:,} bytes, expected at most {limit:,}: it cannot be the "
+            "file its name says"
         )
     if 0 < size <= _LONGEST_POINTER:
         if file.read(len(_LFS)) == _LFS:

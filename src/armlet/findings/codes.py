@@ -527,7 +527,7 @@ class Code(StrEnum):
     )
     POLICY_CHANNELS_SWAPPED = (
         "policy.channels-swapped",
-        "Red and blue are exchanged, or cannot be told apart.",
+        "Red and blue are exchanged, or cannot be distinguished.",
         "A camera or a republisher sends BGR as RGB.",
         "Set its encoding to rgb8, or convert once.",
     )
@@ -539,7 +539,7 @@ class Code(StrEnum):
     )
     POLICY_CAMERA_SWAPPED = (
         "policy.camera-swapped",
-        "Two cameras are exchanged, or cannot be told apart.",
+        "Two cameras are exchanged, or cannot be distinguished.",
         "Cables or names were exchanged.",
         "Exchange the cables or the names of these cameras.",
     )
@@ -629,7 +629,7 @@ class Code(StrEnum):
     )
     POLICY_STATISTICS_CAMERAS_ALIKE = (
         "policy.statistics-cameras-alike",
-        "The statistics cannot tell exchanged cameras.",
+        "The statistics cannot show whether cameras are exchanged.",
         "They are too alike, or ImageNet's.",
         "Pass `--dataset` to compare with training images.",
     )

@@ -353,7 +353,7 @@ class AlignerNode(ArmletNode):
         skipped = self._backlog.skipped_s()
         if skipped:
             self.get_logger().error(
-                f"this node was {skipped:.1f} s behind: what had come in that time is dropped. "
+                f"this node was {skipped:.1f} s behind: messages from that time are dropped. "
                 f"{TOO_SLOW}"
             )
         if self._backlog.behind is self._behind:
@@ -379,7 +379,7 @@ class AlignerNode(ArmletNode):
             return ""
         refused_s, refusal = self._refusals.get(source.config.name, (-1e9, ""))
         if self.clock.seconds() - refused_s < max(1.0, health.silent_s):
-            return f"; what comes is refused: {refusal}"
+            return f"; its messages are refused: {refusal}"
         why = why_silent(self, source.topic, source.kind, source.qos)
         fix = _fix(source) if "best effort" in why else ""
         return f"; {why}; {fix}".rstrip("; ")

@@ -225,14 +225,15 @@ class CameraNode(ArmletNode):
         given = self.value("source")
         if known is not None and given in known.shared_paths:
             self.get_logger().warning(
-                f"source {given} is one name for two cameras of one product and serial number, "
-                f"and may be the other one after the next start; give {known.best_path} instead",
+                f"source {given} is the name of two cameras with the same product and serial "
+                "number, and may mean the other one after the next start; use "
+                f"{known.best_path} instead",
                 once=True,
             )
         elif known is not None and known.stable_paths and not given.startswith("/dev/v4l/"):
             self.get_logger().info(
-                f"source {given} is {known.name}; give {known.best_path} instead: the number may "
-                "be another camera's tomorrow",
+                f"source {given} is {known.name}; give {known.best_path} instead: the number "
+                "may belong to another camera after a restart",
                 once=True,
             )
 
@@ -270,7 +271,7 @@ class CameraNode(ArmletNode):
             self._frozen_retry_s = frozen_s + min(frozen_s, LAST_FROZEN_RETRY_S)
             raise CameraError(
                 f"frozen: the same picture for {frozen_s:.1f} s; the camera is opened again "
-                "(a picture that really never changes: set frozen_s to 0)"
+                "(if the image is meant to stay the same, set frozen_s to 0)"
             )
 
     def _tell(self, text: str) -> None:

@@ -59,8 +59,8 @@ class CameraControls:
         if not device and (self._lock.wishes or self._settles):
             asked = [*self._lock.wishes, *(["lock_auto"] if self._settles else [])]
             raise ControlError(
-                f"{', '.join(asked)} set, but source {node.value('source')!r} is no camera device "
-                "and has no controls: leave them at their defaults"
+                f"{', '.join(asked)} set, but source {node.value('source')!r} is not a camera "
+                "device and has no controls; leave them at their defaults"
             )
 
     def opened(self, path: str, now_s: float) -> None:
@@ -125,7 +125,7 @@ class CameraControls:
                 said.append(f"settling: {names} automatic")
             else:
                 said.append(
-                    f"automatic: {names}; pictures drift from what a policy was trained on: "
-                    "set values, or lock_auto"
+                    f"automatic: {names}; images will differ from those a policy was trained "
+                    "on; set fixed values, or lock_auto"
                 )
         return said

@@ -61,7 +61,7 @@ class _Reader:
         (count,) = self._count.unpack_from(self._body, self._align(4))
         self._at += 4
         if count > most:
-            raise CdrError(f"{count} {what}, at most {most} are taken")
+            raise CdrError(f"{count} {what}, at most {most} are accepted")
         return int(count)
 
     def text(self) -> str:

@@ -184,7 +184,7 @@ class FrameSubscriber:
                     self._skews[key] = message
                 else:
                     if not valid(message.header.stamp):
-                        raise MessageError(f"its stamp is no time: {message.header.stamp}")
+                        raise MessageError(f"its stamp is not a valid time: {message.header.stamp}")
                     stamp_ns = to_ns(message.header.stamp)
             except MessageError as error:
                 self._on_refused(key, f"{key}: {error}")
@@ -209,7 +209,8 @@ def _require_frames(contract: Contract) -> None:
     for camera in contract.cameras:
         if not _CAMERA_NAME.fullmatch(camera.name) or "__" in camera.name or camera.name == _ACTION:
             raise ContractError(
-                f"a camera's name must do for a topic: letters, digits and single underscores, "
+                "a camera's name must be usable in a topic: letters, digits and single "
+                "underscores, "
                 f"found {camera.name!r}"
             )
         if not (0 < camera.height <= _LARGEST_SIDE and 0 < camera.width <= _LARGEST_SIDE):

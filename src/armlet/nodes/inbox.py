@@ -110,5 +110,5 @@ class GuardedInbox(_Node):  # type: ignore[misc]
 
 def _parsed(data: bytes, limit: Limit) -> Any:
     if len(data) > limit.size:
-        raise TooLong(f"{len(data)} bytes, at most {limit.size} are taken")
+        raise TooLong(f"{len(data)} bytes, at most {limit.size} are accepted")
     return limit.parse(data)

@@ -263,8 +263,8 @@ class PolicyNode(ArmletNode):
             raise SetupError(self._fit.report.text())
         if self._policy.checkpoint.language is not None and not self.value("task"):
             self.get_logger().warning(
-                "this policy needs a task text and has none: set the parameter task, or publish "
-                "it on ~/task, in the words of the training data"
+                "this policy needs a task text: set the parameter task or publish it on "
+                "~/task, worded as in the training data"
             )
         if self.value("denoising"):
             self.get_logger().warning(
@@ -350,7 +350,9 @@ class PolicyNode(ArmletNode):
         if self._worker is not None and self._worker.stop(STOP_S):
             self._worker = None
         elif self._worker is not None:
-            self.get_logger().error(f"inference has not returned within {STOP_S} s; left behind")
+            self.get_logger().error(
+                f"inference has not returned within {STOP_S} s; it is abandoned"
+            )
 
     def teardown(self) -> None:
         self.stop()
@@ -448,7 +450,7 @@ class PolicyNode(ArmletNode):
                 self._warm_s = warm_up(policy, self.value("task"))
                 self._delays.add(self._warm_s if self._latency_s is None else self._latency_s)
                 self._session.warmed()
-                self.get_logger().info(f"warm: a chunk takes {1000 * self._warm_s:.0f} ms")
+                self.get_logger().info(f"warmed up: inference takes {1000 * self._warm_s:.0f} ms")
             while self._pacer.next(ending):
                 window = self._newest.take()
                 if window is not None:
@@ -553,7 +555,7 @@ class PolicyNode(ArmletNode):
         assert self._drift is not None
         self._drift.note(observation, rows)
         if self.value("stop_on_drift") and (excessive := self._drift.excessive):
-            reason = f"paused, the arm holds: {excessive}; ~/set_running goes on"
+            reason = f"paused, the arm holds: {excessive}; ~/set_running resumes"
             with self._publishing:
                 self._act(self._session.pause(self._now(), reason))
             self.get_logger().error(reason)

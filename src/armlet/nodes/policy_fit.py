@@ -72,7 +72,7 @@ class PolicyFit:
             joint_units=self._joint_units,
             calibration=self._calibration,
             calibration_tolerance_deg=self._tolerance_deg,
-            evidence=[sample.evidence(self._calibration)],
+            samples=[sample.samples(self._calibration)],
         )
         return self.report
 

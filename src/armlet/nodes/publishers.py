@@ -47,7 +47,7 @@ def _misfit(info: TopicEndpointInfo, wanted: str, qos: QoSProfile) -> str:
     if compatibility != QoSCompatibility.ERROR:
         return ""
     if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT:
-        return "publishes best effort, which this reliable subscription cannot hear"
+        return "publishes best effort, which a reliable subscription does not receive"
     return f"publishes with another quality of service: {reason.strip()}"
 
 

@@ -228,7 +228,7 @@ class Recorder(ArmletNode):
         try:
             self._vectors, self._unusable = Vectors(live, self._calibration, self._units), ""
         except CalibrationError as error:
-            self._unusable = f"nothing can be recorded of the joints of these frames: {error}"
+            self._unusable = f"these joints cannot be recorded: {error}"
             self.get_logger().error(self._unusable)
             self._announce()
             return
@@ -318,7 +318,7 @@ class Recorder(ArmletNode):
 
     def _why_silent(self) -> str:
         named = "; ".join(f"{name}: {said}" for name, said in self._stale.items())
-        why = named or "is the aligner running? see it on /diagnostics"
+        why = named or "is the aligner running? see its status on /diagnostics"
         return f"no whole frame for {self._silent_s():.1f} s; {why}"
 
     # --- the writer's thread ----------------------------------------------------------------

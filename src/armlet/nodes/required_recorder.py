@@ -32,5 +32,5 @@ class RequiredRecorder:
             return "waiting for the recorder"
         silent_s = (now_ns - self._heard_ns) * 1e-9
         if silent_s > SILENCE_S:
-            return f"the recorder has said nothing for {silent_s:.1f} s: does it still run?"
+            return f"no message from the recorder for {silent_s:.1f} s: is it still running?"
         return f"the recorder cannot record: {self._refusal}" if self._refusal else ""

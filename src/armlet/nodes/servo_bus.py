@@ -70,7 +70,7 @@ SETTINGS = (
     Setting("mode", "follower", "follower (may be commanded) or leader (torque off, read only)"),
     Setting("rate_hz", 100.0, "rate of the control cycle and of joint_states", 1.0, 400.0),
     Setting("feedback", "state", "read in every cycle: state (position, velocity) or full"),
-    Setting("telemetry_hz", 2.0, "how often each servo's other readings are taken", 0.1, 20.0),
+    Setting("telemetry_hz", 2.0, "how often each servo's other readings are accepted", 0.1, 20.0),
     Setting("torque_on_activate", True, "hold the arm when the node is activated"),
     Setting("max_velocity_rad_s", MAX_VELOCITY, "limit of a commanded velocity", 0.01, 10.0),
     Setting(
@@ -405,7 +405,9 @@ class ServoBus(ArmletNode):
         assert self._control is not None
         try:
             if not valid(message.header.stamp):
-                raise self._control.guard.refuse(f"the stamp is no time: {message.header.stamp}")
+                raise self._control.guard.refuse(
+                    f"the stamp is not a valid time: {message.header.stamp}"
+                )
             self._control.command(
                 message.name, message.position, to_ns(message.header.stamp), self.now_ns()
             )

@@ -84,7 +84,9 @@ class SimBench(ArmletNode):
 
     def setup(self) -> None:
         if not self.value("directory"):
-            raise SetupError("parameter directory is empty; it is where the ports appear")
+            raise SetupError(
+                "parameter directory is empty; set it to the directory for the emulated ports"
+            )
         directory = Path(self.value("directory"))
         directory.mkdir(parents=True, exist_ok=True)
         self._time = SharedTime()
@@ -177,7 +179,7 @@ class SimBench(ArmletNode):
     ) -> SetBool.Response:
         self._paused = request.data
         response.success = True
-        response.message = "simulated time stands still" if self._paused else "time goes on"
+        response.message = "simulated time is paused" if self._paused else "time goes on"
         return response
 
     def start(self) -> None:

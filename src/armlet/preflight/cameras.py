@@ -38,7 +38,7 @@ def present() -> Iterator[Finding]:
         yield note(
             Code.CAMERA_MISSING,
             "cameras",
-            "no /dev/video*: none plugged in, or none passed to this container",
+            "no /dev/video*; plug a camera in, or pass it to this container",
         )
 
 
@@ -136,7 +136,10 @@ def _unopened(subject: str, trouble: OSError) -> Finding:
         return warning(Code.CAMERA_IN_USE, subject, f"in use by {who}", "stop it")
     if trouble.errno == errno.ENOTTY:
         return error(
-            Code.CAMERA_DEVICE_WITHOUT_IMAGES, subject, "is no video device", "ls -l /dev/v4l/by-id"
+            Code.CAMERA_DEVICE_WITHOUT_IMAGES,
+            subject,
+            "is not a video device",
+            "ls -l /dev/v4l/by-id",
         )
     return error(Code.CAMERA_OPEN_FAILED, subject, reason, "unplug it and plug it in again")
 

@@ -54,7 +54,7 @@ def query(path: str | Path) -> Device:
     """Asks a device.
 
     Raises:
-        OSError: it cannot be opened, or is no video device (ENOTTY).
+        OSError: it cannot be opened, or is not a video device (ENOTTY).
         ImportError: OpenCV, which the camera package needs, does not load.
     """
     # Here, not above: the other checks must run where OpenCV does not.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from armlet.datasets import Dataset
     from armlet.policies.checkpoint.checkpoint import Checkpoint
     from armlet.policies.fit.check import Report
-    from armlet.policies.fit.samples import Evidence
+    from armlet.policies.fit.samples import Samples
     from armlet.robots import Calibration
 
 REFUSED, UNUSABLE = 1, 2
@@ -166,28 +166,28 @@ def _report(args: argparse.Namespace) -> Report:
     checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
     load_network(checkpoint)
     calibration = calibrations.load_arms(args.calibration) if args.calibration else None
-    evidence: list[Evidence] = []
+    samples: list[Samples] = []
     if args.dataset is not None:
-        evidence.append(dataset_evidence(args.dataset))
+        samples.append(dataset_samples(args.dataset))
     robot = None
     if args.live is not None:
         robot, live = _live(args, calibration)
-        evidence.append(live)
+        samples.append(live)
     elif args.bag is not None:
-        from .policy_check_bag import bag_evidence
+        from .policy_check_bag import bag_samples
 
-        evidence.append(bag_evidence(args, checkpoint, calibration))
-        robot = evidence[-1].contract
+        samples.append(bag_samples(args, checkpoint, calibration))
+        robot = samples[-1].contract
     report = check(
         checkpoint,
         robot=robot,
         joint_units=args.joint_units,
         calibration=calibration,
-        evidence=evidence,
+        samples=samples,
         calibration_tolerance_deg=args.calibration_tolerance_deg,
     )
     if args.picture is not None:
-        _draw(args.picture, checkpoint, evidence, report)
+        _draw(args.picture, checkpoint, samples, report)
     return report
 
 
@@ -207,21 +207,21 @@ def _located(checkpoint: Path) -> Path:
     return path
 
 
-def _draw(path: Path, checkpoint: Checkpoint, evidence: list[Evidence], report: Report) -> None:
+def _draw(path: Path, checkpoint: Checkpoint, samples: list[Samples], report: Report) -> None:
     from armlet.policies.errors import ObservationError
     from armlet.policies.fit.check_picture import draw
 
-    if not evidence:
+    if not samples:
         raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")
     names = () if report.contract is None else report.contract.state_names
     try:
-        draw(checkpoint, evidence, report.joint_units, names, path)
+        draw(checkpoint, samples, report.joint_units, names, path)
     except ObservationError as error:
         # The report says it too; without an input there is nothing to draw.
         show(f"no picture: {error}", error=True)
 
 
-def dataset_evidence(root: Path) -> Evidence:
+def dataset_samples(root: Path) -> Samples:
     """What a dataset shows: all states and actions of some episodes, and a few of their pictures.
 
     Raises DatasetError.
@@ -229,7 +229,7 @@ def dataset_evidence(root: Path) -> Evidence:
     import numpy as np
 
     from armlet.datasets import Dataset, DatasetError
-    from armlet.policies.fit.samples import Evidence
+    from armlet.policies.fit.samples import Samples
 
     dataset = Dataset(root)
     if not dataset.episodes:
@@ -246,7 +246,7 @@ def dataset_evidence(root: Path) -> Evidence:
             )
         except DatasetError as error:
             unseen[camera.name] = str(error)
-    return Evidence(
+    return Samples(
         source="dataset",
         live=False,
         contract=contract,
@@ -294,8 +294,8 @@ def _statistics(dataset: Dataset) -> Mapping[str, Mapping[str, Any]]:
     return {key: dict(value) for key, value in dataset.statistics.items()}
 
 
-def _live(args: argparse.Namespace, calibration: Calibration | None) -> tuple[Contract, Evidence]:
-    """Contract and evidence of the running graph. Raises _NothingLive."""
+def _live(args: argparse.Namespace, calibration: Calibration | None) -> tuple[Contract, Samples]:
+    """Contract and samples of the running graph. Raises _NothingLive."""
     try:
         from armlet.client.frames import watch
     except ImportError as error:
@@ -309,4 +309,4 @@ def _live(args: argparse.Namespace, calibration: Calibration | None) -> tuple[Co
             f"--live: expected frames of the aligner within {args.wait:g} s, found {came}; start "
             "the graph (armlet up), and give its --namespace"
         )
-    return sample.contract, sample.evidence(calibration)
+    return sample.contract, sample.samples(calibration)

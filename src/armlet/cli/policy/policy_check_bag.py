@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from armlet.datasets.bags.streams import Plan
     from armlet.policies.checkpoint.checkpoint import Checkpoint
-    from armlet.policies.fit.samples import Evidence
+    from armlet.policies.fit.samples import Samples
     from armlet.robots import Calibration
 
 # Frames looked at, spread over the whole bag.
@@ -18,9 +18,9 @@ _FRAMES = 40
 _USUAL_FPS = 30
 
 
-def bag_evidence(
+def bag_samples(
     args: argparse.Namespace, checkpoint: Checkpoint, calibration: Calibration | None
-) -> Evidence:
+) -> Samples:
     """States and pictures of a bag's frames, as a live robot's.
 
     Raises DatasetError for a bag that cannot be read or lacks a topic, ObservationError for a
@@ -39,7 +39,7 @@ def bag_evidence(
             if frame.stamp_ns >= next_ns:
                 sample.add(frame.radians, frame.images())
                 next_ns = frame.stamp_ns + gap_ns
-        seen = sample.evidence(calibration)
+        seen = sample.samples(calibration)
         return dataclasses.replace(seen, source="bag", contract=view.contract())
 
 
@@ -53,7 +53,7 @@ def _rate(checkpoint: Checkpoint) -> int:
 
 
 def _plan(args: argparse.Namespace, topics: Mapping[str, str], fps: int) -> Plan:
-    """The streams that the policy reads: all but what the arm was told."""
+    """The streams that the policy reads: all but the commands to the arm."""
     from armlet.align import ACTION
     from armlet.cli.data.dataset_convert import aligner_plan, found_cameras
 

@@ -61,23 +61,28 @@ def find(path: Path) -> BagFiles:
         if not path.is_dir():
             check_file(path)
             return BagFiles([path])
-        note = f"{printable(path)} has no {METADATA}: its files are taken as they lie there"
+        note = f"{printable(path)} has no {METADATA}: the files in it are read without"
         return BagFiles(_lying(folder), notes=[note])
     try:
         names, storage = _named(folder)
     except (FileError, OSError) as error:
-        note = f"{METADATA} cannot be used ({printable(error)}): the files are taken as they lie"
+        note = (
+            f"{METADATA} cannot be used ({printable(error)}): the files in the folder are "
+            "read instead"
+        )
         return BagFiles(_lying(folder), notes=[note])
     paths = [inside(folder, name) for name in names]
     missing = [each for each in paths if not os.path.lexists(each)]
     if missing or not paths:
         lost = ", ".join(printable(each.name) for each in missing) or "no file"
-        note = f"{METADATA} names {lost}, which is not there: the files are taken as they lie"
+        note = (
+            f"{METADATA} names {lost}, which is not there: the files in the folder are read instead"
+        )
         return BagFiles(_lying(folder), notes=[note])
     for each in paths:
         check_file(each)
     if storage not in ("mcap", "sqlite3"):
-        note = f"{METADATA} states the storage {storage!r}: it is taken from the files' endings"
+        note = f"{METADATA} states the storage {storage!r}: the files' endings decide"
         return BagFiles(paths, notes=[note])
     return BagFiles(paths, folder)
 
@@ -187,8 +192,8 @@ class Recording:
                 self.notes.append(f"{name}: {error}")
                 return
             self.notes.append(
-                f"{name} is cut off after {size:,} bytes: what is whole of it is read; for a whole "
-                "file, copy it again, or run `mcap recover` and `ros2 bag reindex`"
+                f"{name} is cut off after {size:,} bytes: its complete part is read; for the "
+                "rest, copy it again, or run `mcap recover` and `ros2 bag reindex`"
             )
 
     def _add(self, paths: list[Path]) -> None:
@@ -207,7 +212,7 @@ class Recording:
             try:
                 shutil.copyfileobj(zstd().open(file, "rb"), output)
             except (EOFError, zstd().ZstdError) as error:
-                self.notes.append(f"{printable(path.name)} cannot be unpacked whole: {error}")
+                self.notes.append(f"{printable(path.name)} cannot be unpacked completely: {error}")
         return target
 
 

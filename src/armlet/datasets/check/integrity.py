@@ -29,7 +29,7 @@ _BRIGHTEST = 1.01
 # What helps, by what is wrong.
 _REPAIR = "run `armlet dataset repair`"
 RESTORE = "restore it from a copy, or record the episode again"
-_CORRECT = "correct the file as said, or restore it from a copy"
+_CORRECT = "correct what the message names, or restore it from a copy"
 FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
 
@@ -140,7 +140,7 @@ def _orphans(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding
                 yield _problem(
                     Code.DATASET_FILE_ORPHANED,
                     f"{printable(path.relative_to(root))} belongs to no episode",
-                    "restore the metadata that names it, or take the file away yourself",
+                    "restore the metadata that names it, or remove the file yourself",
                 )
 
 
@@ -273,7 +273,7 @@ def _picture_problems(
                 f"{said}: {behind} pictures follow the last row of episode {row.episode}, which "
                 "training does not look at",
                 f"nothing needs to be done; `armlet dataset {verb} ROOT OUTPUT` writes a copy "
-                "without them where episodes begin with a picture that stands for itself",
+                "without them where episodes begin with a keyframe",
                 Severity.WARNING,
             )
     last = members[-1].videos[key].to_s
@@ -349,7 +349,7 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
             yield _problem(
                 Code.DATASET_IMAGE_STD_WRONG,
                 f"{layout.STATS}: std of {key} is {statistics[key]['std'].max():.4f}, far below "
-                "the spread of its quantiles: the fault of LeRobot 0.4.0–0.5.1",
+                "the spread of its quantiles: a bug of LeRobot 0.4.0–0.5.1",
                 "train with ImageNet statistics or compute the statistics again",
             )
 

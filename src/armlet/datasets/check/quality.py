@@ -289,7 +289,10 @@ def _skews(
                 Code.DATASET_CAMERA_LATE,
                 Severity.WARNING,
                 name,
-                found=f"its pictures lie {1000 * middle:+.0f} ms from their frames as a rule",
+                found=(
+                    f"its pictures lie {1000 * middle:+.0f} ms from their frames' times in "
+                    "most frames"
+                ),
                 fix="its clock or its rate is off: look at the camera node's diagnostics",
             )
 
@@ -345,7 +348,7 @@ def _statistics(
                     Severity.WARNING,
                     key,
                     found=f"std of its pictures is stored as {float(np.max(found['std'])):.4f}, "
-                    "far below the spread of their values: the fault of LeRobot 0.4.0–0.5.1",
+                    "far below the spread of their values: a bug of LeRobot 0.4.0–0.5.1",
                     fix=f"train with ImageNet statistics, or {fix}",
                 )
             continue

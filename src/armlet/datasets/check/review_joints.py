@@ -60,8 +60,10 @@ def unit_findings(
                 Severity.ERROR,
                 key,
                 found=found,
-                fix="set the recorder's joint_units and calibration right, and convert or record "
-                "again",
+                fix=(
+                    "correct the recorder's joint_units and calibration, then convert or "
+                    "record again"
+                ),
             )
     yield from _two_units(episodes, names)
 
@@ -172,7 +174,7 @@ def _still(episodes: list[Rows], names: Mapping[str, list[str]]) -> Iterator[Fin
                 Severity.WARNING,
                 name,
                 found=f"its state spans {span:.2f} in the whole dataset",
-                fix="is it meant to stay? a policy will not learn to move it",
+                fix="if it should move, record again: a policy will not learn to move it",
             )
 
 
@@ -290,7 +292,10 @@ def lag_findings(
                 Severity.WARNING,
                 "",
                 found=f"states follow actions by {1000 * typical:.0f} ms, but an arm takes time",
-                fix="are actions states of the next frame, or are stamps those of arrival?",
+                fix=(
+                    "check whether actions are states of the next frame, and stamps times of "
+                    "arrival"
+                ),
             )
         )
     findings += [

@@ -45,9 +45,15 @@ def picture_findings(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
             said, code = "", Code.DATASET_IMAGE_UNIFORM
             if mean < DARK:
                 code = Code.DATASET_IMAGE_DARK
-                said, fix = f"pictures are dark, mean {mean:.3f} of 1", "is the lens covered?"
+                said, fix = (
+                    f"pictures are dark, mean {mean:.3f} of 1",
+                    "uncover the lens, and remove the episode",
+                )
             elif not overflown(found) and float(np.max(found["std"])) < FLAT:
-                said, fix = "pictures show next to nothing", "is the lens covered?"
+                said, fix = (
+                    "pictures show next to nothing",
+                    "uncover the lens, and remove the episode",
+                )
             elif abs(mean - usual) > DRIFT:
                 code = Code.DATASET_BRIGHTNESS_CHANGED
                 said = f"brightness {mean:.2f} of 1, in the other episodes {usual:.2f}"
@@ -117,7 +123,7 @@ def _frozen(
                 Severity.WARNING,
                 where,
                 found=f"{text}; the arm did not move either",
-                fix="cut such waiting, or see whether the camera froze",
+                fix="cut the pause, or check the camera",
             )
 
 

@@ -68,7 +68,7 @@ def look(path: Path, first: int, count: int, fps: int) -> VideoActivity:
             found = list(_blocks(container, stream, first, count, fps))
             blocks = np.stack([block for block, _ in found])
     except (OSError, IndexError, ValueError, TypeError) as error:
-        raise VideoError(f"video {path} cannot be looked at: {error}") from error
+        raise VideoError(f"video {path} cannot be decoded: {error}") from error
     if len(blocks) != count:
         raise VideoError(f"{path} has {len(blocks)} pictures of {count} from number {first} on")
     return VideoActivity(blocks, max(off_s for _, off_s in found))

@@ -34,7 +34,7 @@ def open_mp4(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise VideoError(f"{path} holds no video stream")
             stream: Any = container.streams.video[0]
             if stream.codec_context is None:
-                raise VideoError(f"video {path} is coded in no way that is known here")
+                raise VideoError(f"video {path} has an unknown codec")
             if not 0 < stream.width * stream.height <= _MOST_PIXELS:
                 raise VideoError(
                     f"video {path} states pictures of {stream.width}x{stream.height}: no camera's"

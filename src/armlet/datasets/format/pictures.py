@@ -68,7 +68,9 @@ def decoded(content: bytes, where: str) -> NDArray[np.uint8]:
             return jpeg.decode(content)
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         if not 0 < width * height <= _MOST_PIXELS:
-            raise DatasetError(f"{where}: a picture of {width}x{height} pixels is no camera's")
+            raise DatasetError(
+                f"{where}: a picture of {width}x{height} pixels is not from a camera"
+            )
         return jpeg.decode_loosely(content)
     except CameraError as error:
         raise DatasetError(f"{where}: the picture cannot be decoded: {error}") from error

@@ -148,7 +148,7 @@ def _orphan_steps(
             atomic_files.move([(layout.place(root, path), layout.place(root, back))])
 
         if keep:
-            yield Step(f"take {path} of unfinished episode {episode} back", take_back, (back, path))
+            yield Step(f"move {path} of unfinished episode {episode} back", take_back, (back, path))
         else:
             yield _orphan_step(root, path, episode, trash)
     for path in (info.data_path(number), layout.ledger_path(episode)):

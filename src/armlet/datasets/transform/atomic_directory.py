@@ -26,7 +26,7 @@ def new_dataset(output: Path) -> Iterator[Path]:
     """
     output = Path(output).absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DatasetError(f"{output} is there already; give a folder that is not, or remove it")
+        raise DatasetError(f"{output} exists already; choose another folder, or remove it")
     atomic_files.make_folder(output.parent)
     folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:

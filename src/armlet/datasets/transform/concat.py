@@ -124,8 +124,8 @@ def _packets(source: Any, piece: Piece, fps: int) -> Iterator[tuple[Any, int, in
         if not taken and not (packet.is_keyframe and number == piece.first):
             raise VideoError(
                 f"{piece.path}: picture {piece.first} needs those before it, so the episode "
-                "cannot be cut out without encoding it again; encode it with a GOP that begins "
-                "with the episode"
+                "cannot be cut out without encoding it again; encode it with a keyframe at "
+                "its first frame"
             )
         yield packet, number, round(packet.dts * unit)
         taken += 1

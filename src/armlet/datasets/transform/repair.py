@@ -312,8 +312,8 @@ def _line(
     unknown = [index for index in found.tasks if index not in tasks]
     if unknown:
         raise DatasetError(
-            f"episode {episode}: its rows speak of task {unknown[0]}, which {layout.TASK_LINES} "
-            "does not have; add it there in words"
+            f"episode {episode}: its rows refer to task {unknown[0]}, which {layout.TASK_LINES} "
+            "lacks; add its text there"
         )
     texts = [tasks[index] for index in found.tasks]
     return {"episode_index": episode, "tasks": texts, "length": found.rows}

@@ -193,8 +193,10 @@ def _choose(
             expected="the name of one of these robots as embodiment, or statistics without one",
             found=f"{', '.join(sorted(robots))} (as in {some(sorted(robots[min(robots)]), 2)}), "
             f"embodiment {embodiment or 'not given'}",
-            fix="LeRobot would pass values on unnormalized, in silence: say which robot's "
-            "statistics fit your arm (--embodiment), or train on your own data",
+            fix=(
+                "LeRobot would pass unnormalized values on without a message: name the robot "
+                "whose statistics fit your arm (--embodiment), or train on your own data"
+            ),
         )
     asked = {start + name.partition(infix)[2]: name for name in robots[embodiment]}
     return {**own, **asked}

@@ -204,6 +204,8 @@ def _pickled(path: Path) -> CheckpointError:
         "file not readable",
         expected="a whole safetensors file",
         found="a pickled one",
-        fix="unpickling runs whatever the file says, so armlet never does: load it where you "
-        "trust it and save the weights with safetensors",
+        fix=(
+            "unpickling executes code from the file, so armlet never does it: load the file "
+            "where you trust it, and save the weights with safetensors"
+        ),
     )

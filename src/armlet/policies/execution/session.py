@@ -236,9 +236,9 @@ class PolicySession:
         if end_ns <= now.ns:
             self.counts.late += 1
             self.trouble = (
-                f"action chunk arrived too late: it covers {(end_ns - stamp_ns) * 1e-9:.2f} s from "
-                f"its observation on and was ready after {(now.ns - stamp_ns) * 1e-9:.2f} s; use a "
-                "faster device or a longer chunk"
+                f"the action chunk arrived too late: it covers {(end_ns - stamp_ns) * 1e-9:.2f} s "
+                f"from its observation on and took {(now.ns - stamp_ns) * 1e-9:.2f} s; use a faster "
+                "device or a longer chunk"
             )
             return ChunkResult.LATE
         self.coverage.extend(now.ns, end_ns)
@@ -332,7 +332,7 @@ class PolicySession:
         silent_s = (now.ns - self._seen_ns) * 1e-9
         if silent_s > self._max_age_s:
             return f"no fresh observation for {silent_s:.1f} s; look at the aligner"
-        return "the chunk ended before the next one was ready"
+        return "the action chunk ended before the next one arrived"
 
     def _slow(self, hung: bool, now: Now) -> str:
         advice = "; if it does not return, restart the policy" if hung else ""

@@ -3,7 +3,7 @@
 `armlet policy check` and the policy node call `check`, so both refuse the same things in the same
 words. Files first: what a checkpoint says of itself and whether its statistics can be those of such
 data. Then what is given beside it, by name, size, rate and units; then what is seen, pictures and
-poses, against the frozen statistics (see witness).
+poses, against the frozen statistics (see comparisons).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter, unit_of
 from armlet.robots.units import joint_units as unit_mode
 
-from .comparisons import witness_lines
+from .comparisons import distribution_findings
 from .feature_stats import Floats, frozen_statistics
-from .samples import Evidence
+from .samples import Samples
 from .statistics import statistics_lines
 
 # Beyond the calibrated range by this share of it, training poses are out of this arm's reach.
 _REACH = 0.15
 _UNITS = get_args(JointUnits)
 _NAMES = (Code.CONTRACT_STATE_NAMES, Code.CONTRACT_ACTION_NAMES)
-_MEND_UNITS = (
+_FIX_UNITS = (
     f"give joint_units:={' or joint_units:='.join(_UNITS)} (to this check: --joint-units), the "
     "mode the data was recorded in (LeRobot's use_degrees)"
 )
@@ -111,7 +111,7 @@ def check(
     robot: Contract | None = None,
     joint_units: str = "",
     calibration: Calibration | None = None,
-    evidence: Sequence[Evidence] = (),
+    samples: Sequence[Samples] = (),
     driving: bool = False,
     calibration_tolerance_deg: float = 0.0,
 ) -> Report:
@@ -120,10 +120,10 @@ def check(
     robot is the live contract, as the aligner states it. joint_units is the parameter, "" if not
     given: with a robot, or one to come (driving), it is required where neither checkpoint nor
     dataset states the units. Another calibration than the training data's is accepted up to
-    calibration_tolerance_deg. evidence are a dataset's observations, a live robot's, or both.
+    calibration_tolerance_deg. samples are a dataset's observations, a live robot's, or both.
     Weights are not looked at: load_network refuses bad ones.
     """
-    training = next((e for e in evidence if not e.live), None)
+    training = next((e for e in samples if not e.live), None)
     expected, unstated = _expected(checkpoint, robot, training)
     units_line, units = _units(expected, joint_units, driving or robot is not None, checkpoint)
     names = {STATE: expected.state_names, ACTION: expected.action_names}
@@ -143,10 +143,10 @@ def check(
         if calibration is not None:
             robot = _calibrated(robot, calibration)
         findings += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
-    for source in evidence:
+    for source in samples:
         if not source.live:
             findings += _dataset_lines(checkpoint, expected, source)
-        findings += witness_lines(checkpoint, source, units, expected.state_names, training)
+        findings += distribution_findings(checkpoint, source, units, expected.state_names, training)
     return Report(tuple(findings), units, expected, tuple(checkpoint.notes))
 
 
@@ -154,7 +154,7 @@ def check(
 
 
 def _expected(
-    checkpoint: Checkpoint, robot: Contract | None, training: Evidence | None
+    checkpoint: Checkpoint, robot: Contract | None, training: Samples | None
 ) -> tuple[Contract, frozenset[Code]]:
     """The contract to hold everything to, and the codes of what its checkpoint does not state.
 
@@ -223,7 +223,7 @@ def _units(
             item,
             f"one of {', '.join(_UNITS)}",
             given,
-            _MEND_UNITS,
+            _FIX_UNITS,
         ), ""
     if stated is not None and given and stated != given:
         fix = "set joint_units to the mode the data was recorded in, or leave it out"
@@ -235,7 +235,7 @@ def _units(
         return Finding(Code.POLICY_JOINT_UNITS, Severity.OK, item, None, given, "", why), given
     if STATE not in checkpoint.config.input_features and not driving:
         return Finding(
-            Code.POLICY_JOINT_UNITS, Severity.OPEN, item, None, "unknown", _MEND_UNITS
+            Code.POLICY_JOINT_UNITS, Severity.OPEN, item, None, "unknown", _FIX_UNITS
         ), ""
     severity = Severity.ERROR if driving else Severity.OPEN
     hint = "; ".join(_unit_hints(checkpoint)) or "the statistics allow either"
@@ -245,7 +245,7 @@ def _units(
         item,
         "units the checkpoint states, or given",
         "neither",
-        _MEND_UNITS,
+        _FIX_UNITS,
         hint,
     ), ""
 
@@ -476,7 +476,7 @@ def _sized(checkpoint: Checkpoint, expected: Contract, found: Contract) -> Contr
 
 
 def _dataset_lines(
-    checkpoint: Checkpoint, expected: Contract, source: Evidence
+    checkpoint: Checkpoint, expected: Contract, source: Samples
 ) -> Iterator[Finding]:
     """The dataset's own description against what is expected; what it leaves out is open."""
     own = {

@@ -15,7 +15,7 @@ from armlet.policies.observation import Observation
 
 from .comparisons import reading
 from .feature_stats import Floats, frozen_statistics
-from .samples import Evidence
+from .samples import Samples
 
 _COLOURS = ("#c0392b", "#27ae60", "#2471a3")
 _BINS = 48
@@ -24,7 +24,7 @@ _DPI = 110
 
 def draw(
     checkpoint: Checkpoint,
-    evidence: Sequence[Evidence],
+    samples: Sequence[Samples],
     joint_units: str,
     names: Sequence[str],
     path: Path,
@@ -39,7 +39,7 @@ def draw(
     """
     pyplot = _plotting()
     cameras = [camera_name(key) for key in checkpoint.config.image_features]
-    shown = [source for source in evidence if all(name in source.images for name in cameras)]
+    shown = [source for source in samples if all(name in source.images for name in cameras)]
     columns, rows = 2 * len(shown) + 1, len(cameras) + 1
     figure = pyplot.figure(figsize=(3.2 * columns + 1.6, 2.7 * rows), layout="constrained")
     grid = figure.add_gridspec(rows, columns, width_ratios=[*[1.0] * (columns - 1), 1.5])
@@ -53,13 +53,13 @@ def draw(
                 axes.set_title(title, fontsize=8)
                 axes.set_axis_off()
         _histograms(figure.add_subplot(grid[row, columns - 1]), checkpoint, shown, name)
-    _joints(figure.add_subplot(grid[rows - 1, :]), checkpoint, evidence, joint_units, names)
+    _joints(figure.add_subplot(grid[rows - 1, :]), checkpoint, samples, joint_units, names)
     figure.savefig(path, dpi=_DPI)
     pyplot.close(figure)
 
 
 def seen_by_network(
-    checkpoint: Checkpoint, source: Evidence, camera: str, joint_units: str
+    checkpoint: Checkpoint, source: Samples, camera: str, joint_units: str
 ) -> NDArray[np.uint8]:
     """A source's first picture through the policy's Preprocessor and back: uint8 (H, W, 3).
 
@@ -93,9 +93,7 @@ def _unnormalized(checkpoint: Checkpoint, key: str, values: Floats) -> Floats:
     return (values + 1) / 2 * (stored[high] - stored[low]) + stored[low]
 
 
-def _histograms(
-    axes: Any, checkpoint: Checkpoint, sources: Sequence[Evidence], camera: str
-) -> None:
+def _histograms(axes: Any, checkpoint: Checkpoint, sources: Sequence[Samples], camera: str) -> None:
     frozen = {camera_name(k): f for k, f in frozen_statistics(checkpoint).items()}[camera]
     edges = np.linspace(0, 1, _BINS + 1)
     for source in sources:
@@ -126,7 +124,7 @@ def _histograms(
 def _joints(
     axes: Any,
     checkpoint: Checkpoint,
-    evidence: Sequence[Evidence],
+    samples: Sequence[Samples],
     joint_units: str,
     names: Sequence[str],
 ) -> None:
@@ -140,12 +138,12 @@ def _joints(
     if frozen.low is not None and frozen.high is not None:
         low, high = (frozen.low - frozen.mean) / spread, (frozen.high - frozen.mean) / spread
         axes.bar(at, high - low, 0.8, bottom=low, color="#d5dbdb", label="training range")
-    for order, source in enumerate(evidence):
+    for order, source in enumerate(samples):
         states = reading(source, joint_units)
         if states is None or states.ndim != 2 or states.shape[1] != len(at) or not len(states):
             continue
         sigma = (states - frozen.mean) / spread
-        place = at + 0.25 * (order - (len(evidence) - 1) / 2)
+        place = at + 0.25 * (order - (len(samples) - 1) / 2)
         median = np.median(sigma, axis=0)
         reach = np.abs(np.quantile(sigma, [0.05, 0.95], axis=0) - median)
         axes.errorbar(place, median, reach, fmt="o", capsize=3, label=source.source)

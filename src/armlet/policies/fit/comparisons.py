@@ -1,4 +1,4 @@
-"""Evidence heard against frozen statistics: which explanation of what is seen fits best?
+"""Samples compared with frozen statistics: which explanation of what is seen fits best?
 
 Nothing here is certain: scenes change, arms rest. An explanation is believed when what is seen fits
 the statistics badly as it is, and several times better with cameras, channels, joints or units
@@ -20,7 +20,7 @@ from armlet.policies.errors import ObservationError
 from armlet.policies.observation import Observation
 
 from .feature_stats import Floats, Frozen, divergence, frozen_statistics
-from .samples import Evidence, Look, look, nearest
+from .samples import Look, Samples, look, nearest
 from .statistics import best_order
 
 # Pictures of the same scene on another day stay below 0.02 here, exchanged ones of two cameras of
@@ -38,34 +38,34 @@ _FARTHER = 8.0
 _SAME_PLACE = 0.03
 
 
-def witness_lines(
+def distribution_findings(
     checkpoint: Checkpoint,
-    evidence: Evidence,
+    samples: Samples,
     joint_units: str | None,
     names: Sequence[str],
-    training: Evidence | None = None,
+    training: Samples | None = None,
 ) -> Iterator[Finding]:
     """Lines of one source. training: a dataset, whose pictures a live robot's are held beside."""
     frozen = frozen_statistics(checkpoint)
-    yield from _input_lines(checkpoint, evidence, joint_units)
+    yield from _input_lines(checkpoint, samples, joint_units)
     pictures = {
         camera_name(key): feature for key, feature in frozen.items() if feature.kind == "VISUAL"
     }
     looks = {
-        name: look(evidence.images[name])
+        name: look(samples.images[name])
         for name in pictures
-        if name in evidence.images and _is_pictures(evidence.images[name])
+        if name in samples.images and _is_pictures(samples.images[name])
     }
-    yield from _level_lines(evidence, looks)
-    yield from _picture_lines(evidence, pictures, looks)
-    if training is not None and training is not evidence:
-        yield from _place_lines(evidence, looks, training)
+    yield from _level_lines(samples, looks)
+    yield from _picture_lines(samples, pictures, looks)
+    if training is not None and training is not samples:
+        yield from _place_lines(samples, looks, training)
     if STATE in frozen:
         stated = checkpoint.contract is not None and checkpoint.contract.joint_units is not None
-        yield from _state_lines(frozen[STATE], evidence, joint_units, names, stated)
-    if evidence.actions is not None:
-        yield from _order_lines(frozen[ACTION], evidence.actions, evidence, names)
-    yield from _source_lines(checkpoint, evidence)
+        yield from _state_lines(frozen[STATE], samples, joint_units, names, stated)
+    if samples.actions is not None:
+        yield from _order_lines(frozen[ACTION], samples.actions, samples, names)
+    yield from _source_lines(checkpoint, samples)
 
 
 def _is_pictures(images: NDArray[np.generic]) -> bool:
@@ -76,27 +76,27 @@ def _is_pictures(images: NDArray[np.generic]) -> bool:
 
 
 def _input_lines(
-    checkpoint: Checkpoint, evidence: Evidence, joint_units: str | None
+    checkpoint: Checkpoint, samples: Samples, joint_units: str | None
 ) -> Iterator[Finding]:
     """One observation through the very Preprocessor the policy runs with."""
-    for camera, why in evidence.unseen.items():
+    for camera, why in samples.unseen.items():
         yield Finding(
             Code.POLICY_IMAGES_MISSING,
             Severity.OPEN,
-            f"pictures of camera {camera}, {evidence.source}",
+            f"pictures of camera {camera}, {samples.source}",
             "some to compare with",
             why,
             "fetch them: without pictures neither channels nor cameras can be compared",
         )
-    states = reading(evidence, joint_units)
+    states = reading(samples, joint_units)
     # Neither datasets nor robots here show what only a simulator knows.
     unknowable = ENVIRONMENT in checkpoint.config.used_features
-    if states is None or not len(states) or evidence.unseen or unknowable:
+    if states is None or not len(states) or samples.unseen or unknowable:
         return
-    item = f"input from the {evidence.source}"
+    item = f"input from the {samples.source}"
     # A vector that is not finite, if there is one: the policy would refuse it when it comes.
     row = int(np.argmin(np.isfinite(states).all(axis=1)))
-    images = {name: pictures[row % len(pictures)] for name, pictures in evidence.images.items()}
+    images = {name: pictures[row % len(pictures)] for name, pictures in samples.images.items()}
     observation = Observation(states[row].astype(np.float32), images)
     try:
         checkpoint.preprocessor(observation)
@@ -115,19 +115,19 @@ def _input_lines(
     )
 
 
-def reading(evidence: Evidence, joint_units: str | None) -> Floats | None:
+def reading(samples: Samples, joint_units: str | None) -> Floats | None:
     """States (N, n) in the policy's units; a dataset has only one reading."""
-    if not evidence.live:
-        return next(iter(evidence.states.values()), None)
-    return evidence.states.get(joint_units or "")
+    if not samples.live:
+        return next(iter(samples.states.values()), None)
+    return samples.states.get(joint_units or "")
 
 
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _level_lines(evidence: Evidence, looks: Mapping[str, Look]) -> Iterator[Finding]:
+def _level_lines(samples: Samples, looks: Mapping[str, Look]) -> Iterator[Finding]:
     for name, seen in looks.items():
-        item = f"value range of camera {name}, {evidence.source}"
+        item = f"value range of camera {name}, {samples.source}"
         if seen.brightest <= 1:
             yield Finding(
                 Code.POLICY_IMAGE_BLACK,
@@ -152,26 +152,26 @@ def _level_lines(evidence: Evidence, looks: Mapping[str, Look]) -> Iterator[Find
 
 
 def _picture_lines(
-    evidence: Evidence, pictures: Mapping[str, Frozen], looks: Mapping[str, Look]
+    samples: Samples, pictures: Mapping[str, Frozen], looks: Mapping[str, Look]
 ) -> Iterator[Finding]:
-    told = [name for name in looks if pictures[name].told and looks[name].brightest > 1]
+    known = [name for name in looks if pictures[name].is_known and looks[name].brightest > 1]
     for name in looks:
-        if not pictures[name].told:
+        if not pictures[name].is_known:
             yield Finding(
                 Code.POLICY_IMAGE_STATISTICS_UNKNOWN,
                 Severity.OPEN,
-                f"colours of camera {name}, {evidence.source}",
+                f"colours of camera {name}, {samples.source}",
                 None,
                 f"mean {_three(looks[name].mean)}",
                 "give --dataset to compare with training pictures",
                 "the checkpoint holds no statistics of this camera's own pictures, so neither "
                 "exchanged channels nor exchanged cameras can be noticed by them",
             )
-    costs = np.array([[_cost(looks[a], pictures[b]) for b in told] for a in told])
-    if not len(told):
+    costs = np.array([[_cost(looks[a], pictures[b]) for b in known] for a in known])
+    if not len(known):
         return
-    yield from _channel_lines(evidence, pictures, looks, told, costs)
-    yield from _exchange_lines(evidence, told, costs)
+    yield from _channel_lines(samples, pictures, looks, known, costs)
+    yield from _exchange_lines(samples, known, costs)
 
 
 def _cost(seen: Look, frozen: Frozen) -> float:
@@ -182,16 +182,16 @@ def _cost(seen: Look, frozen: Frozen) -> float:
 
 
 def _channel_lines(
-    evidence: Evidence,
+    samples: Samples,
     pictures: Mapping[str, Frozen],
     looks: Mapping[str, Look],
-    told: Sequence[str],
+    known: Sequence[str],
     costs: Floats,
 ) -> Iterator[Finding]:
-    for index, name in enumerate(told):
+    for index, name in enumerate(known):
         as_is = float(costs[index, index])
         reversed_ = _cost(looks[name].with_channels_reversed(), pictures[name])
-        item = f"colours of camera {name}, {evidence.source}"
+        item = f"colours of camera {name}, {samples.source}"
         how = f"divergence {as_is:.2g} as RGB, {reversed_:.2g} with red and blue exchanged"
         expected = f"mean {_three(pictures[name].mean)}"
         found = f"mean {_three(looks[name].normal(pictures[name].origin)[0])}"
@@ -242,13 +242,13 @@ def _channel_lines(
             )
 
 
-def _exchange_lines(evidence: Evidence, told: Sequence[str], costs: Floats) -> Iterator[Finding]:
-    if len(told) < 2:
+def _exchange_lines(samples: Samples, known: Sequence[str], costs: Floats) -> Iterator[Finding]:
+    if len(known) < 2:
         return
-    item = f"which camera is which, {evidence.source}"
-    as_is = float(np.trace(costs)) / len(told)
+    item = f"which camera is which, {samples.source}"
+    as_is = float(np.trace(costs)) / len(known)
     order, best = best_order(costs)
-    yield _exchange(item, told, as_is, order, best, costs, (_FITS, "divergence"))
+    yield _exchange(item, known, as_is, order, best, costs, (_FITS, "divergence"))
 
 
 def _exchange(
@@ -294,7 +294,7 @@ def _exchange(
 
 
 def _place_lines(
-    evidence: Evidence, looks: Mapping[str, Look], training: Evidence
+    samples: Samples, looks: Mapping[str, Look], training: Samples
 ) -> Iterator[Finding]:
     """Fields of the pictures against the nearest training pictures: needs no statistics."""
     shown = {
@@ -323,7 +323,7 @@ def _place_lines(
     costs = gaps**2
     order, best = best_order(costs)
     as_is = float(np.trace(costs)) / len(names)
-    item = f"which camera is which, {evidence.source} beside training pictures"
+    item = f"which camera is which, {samples.source} beside training pictures"
     measure = (_SAME_PLACE**2, "mean squared difference")
     yield _exchange(item, names, as_is, order, best, costs, measure)
 
@@ -333,22 +333,22 @@ def _place_lines(
 
 def _state_lines(
     frozen: Frozen,
-    evidence: Evidence,
+    samples: Samples,
     joint_units: str | None,
     names: Sequence[str],
     stated: bool,
 ) -> Iterator[Finding]:
-    readings = {u: v for u, v in evidence.states.items() if v.ndim == 2 and len(v)}
-    if not frozen.told or not readings:
+    readings = {u: v for u, v in samples.states.items() if v.ndim == 2 and len(v)}
+    if not frozen.is_known or not readings:
         return
     assert frozen.mean is not None
     if any(values.shape[1] != len(frozen.mean) for values in readings.values()):
         return
-    if evidence.live:
-        yield _unit_line(frozen, evidence.source, readings, joint_units, names, stated)
+    if samples.live:
+        yield _unit_line(frozen, samples.source, readings, joint_units, names, stated)
         return
     states = next(iter(readings.values()))
-    yield from _order_lines(frozen, states, evidence, names)
+    yield from _order_lines(frozen, states, samples, names)
 
 
 def _unit_line(
@@ -379,14 +379,14 @@ def _unit_line(
     given = float(sigmas[joint_units].max())
     rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
     best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
-    told = _in_units(sigmas, names, joint_units)
+    poses = _in_units(sigmas, names, joint_units)
     if given > _FAR and rivals and rivals[best] < given / 3 and rivals[best] < _FAR:
         return Finding(
             Code.POLICY_POSE_UNITS,
             Severity.ERROR,
             item,
             f"{joint_units}, within {_FAR:g} sigma of the training mean",
-            told,
+            poses,
             _fix_units(best, readings[best]),
             f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
         )
@@ -396,7 +396,7 @@ def _unit_line(
             Severity.ERROR,
             item,
             f"{joint_units}, within {_FARTHER:g} sigma of the training mean",
-            told,
+            poses,
             "move the arm to where the training data begins; if it is there, calibration, joint "
             "order or joint_units are not the training data's",
         )
@@ -408,11 +408,11 @@ def _unit_line(
             Severity.OPEN,
             item,
             joint_units,
-            told,
+            poses,
             "move the arm to a training pose, away from the middle of its range, and check again",
             why,
         )
-    return Finding(Code.POLICY_POSE_UNITS, Severity.OK, item, joint_units, told)
+    return Finding(Code.POLICY_POSE_UNITS, Severity.OK, item, joint_units, poses)
 
 
 def _fix_units(best: str, values: Floats) -> str:
@@ -437,7 +437,7 @@ def _in_units(sigmas: Mapping[str, Floats], names: Sequence[str], first: str | N
 
 
 def _order_lines(
-    frozen: Frozen, values: Floats, evidence: Evidence, names: Sequence[str]
+    frozen: Frozen, values: Floats, samples: Samples, names: Sequence[str]
 ) -> Iterator[Finding]:
     """Rows of a dataset against frozen statistics: same joints, order and scale?"""
     if frozen.mean is None or values.ndim != 2 or len(values) < 2:
@@ -451,7 +451,7 @@ def _order_lines(
     )
     as_is = float(np.trace(costs)) / len(costs)
     order, best = best_order(costs)
-    item = f"values of {frozen.key}, {evidence.source}"
+    item = f"values of {frozen.key}, {samples.source}"
     how = f"divergence {as_is:.2g}"
     if as_is > _CHANGED and best * _TIMES < as_is and order != list(range(len(order))):
         moved = [
@@ -480,7 +480,7 @@ def _order_lines(
             item,
             f"{_name(names, joint)} around {frozen.mean[joint]:.4g} ± {frozen.spread()[joint]:.3g}",
             f"{mean[joint]:.4g} ± {std[joint]:.3g}",
-            "this is no data the policy knows: another task, other units or another calibration",
+            "the policy was not trained on such data: check task, units and calibration",
             how,
         )
         return
@@ -491,7 +491,7 @@ def _order_lines(
             item,
             "values like the training data's",
             "shifted",
-            "another task or another arm? expect worse actions",
+            "check task and arm: expect worse actions",
             how,
         )
         return
@@ -505,13 +505,13 @@ def _scaled(mean: Floats, std: Floats, frozen: Frozen) -> tuple[str, str] | None
     spread = frozen.spread()
     ratios = spread / np.maximum(std, 1e-9)
     factor = float(np.median(ratios))
-    for name, told in (
+    for name, ratio in (
         ("radians", 180 / np.pi),
         ("degrees where radians were trained", np.pi / 180),
     ):
-        if 0.5 < factor / told < 2 and (np.abs(np.log(ratios / told)) < 1).all():
+        if 0.5 < factor / ratio < 2 and (np.abs(np.log(ratios / ratio)) < 1).all():
             return (
-                f"values {told:.3g} times {'smaller' if told > 1 else 'larger'}: {name}",
+                f"values {ratio:.3g} times {'smaller' if ratio > 1 else 'larger'}: {name}",
                 "convert the values to the units of the training data",
             )
     return None
@@ -524,13 +524,13 @@ def _name(names: Sequence[str], index: int) -> str:
 # --- is it the training data? ---------------------------------------------------------------------
 
 
-def _source_lines(checkpoint: Checkpoint, evidence: Evidence) -> Iterator[Finding]:
+def _source_lines(checkpoint: Checkpoint, samples: Samples) -> Iterator[Finding]:
     """Whether the frozen statistics are this dataset's own, number by number."""
-    shared = [key for key in checkpoint.statistics if key in evidence.statistics]
+    shared = [key for key in checkpoint.statistics if key in samples.statistics]
     if not shared:
         return
-    others = [key for key in shared if not _same(checkpoint, evidence, key)]
-    item = f"frozen statistics beside those of the {evidence.source}"
+    others = [key for key in shared if not _same(checkpoint, samples, key)]
+    item = f"frozen statistics beside those of the {samples.source}"
     if not others:
         yield Finding(
             Code.POLICY_OTHER_DATASET,
@@ -550,8 +550,8 @@ def _source_lines(checkpoint: Checkpoint, evidence: Evidence) -> Iterator[Findin
     )
 
 
-def _same(checkpoint: Checkpoint, evidence: Evidence, key: str) -> bool:
-    frozen, own = checkpoint.statistics[key], evidence.statistics[key]
+def _same(checkpoint: Checkpoint, samples: Samples, key: str) -> bool:
+    frozen, own = checkpoint.statistics[key], samples.statistics[key]
     names = [n for n in ("mean", "std", "min", "max") if n in frozen and n in own]
     pairs = [(np.ravel(frozen[n]), np.ravel(np.asarray(own[n], np.float64))) for n in names]
     return all(len(a) == len(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in pairs)

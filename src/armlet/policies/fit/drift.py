@@ -77,7 +77,7 @@ class Drift:
         self._lock = threading.Lock()
         self._vectors: dict[str, _Vectors] = {}
         for key, names in ((STATE, state_names), (ACTION, action_names)):
-            if key in frozen and frozen[key].told:
+            if key in frozen and frozen[key].is_known:
                 self._vectors[key] = _Vectors(frozen[key], names, self.settings)
         self._cameras = {
             camera_name(key): _Pictures(feature, self.settings)

@@ -1,7 +1,7 @@
 """What a checkpoint's frozen statistics say of each feature, as one normal distribution per entry.
 
 Pictures are described per channel in 0..1, vectors per joint in dataset units. LeRobot replaces the
-mean and standard deviation of pictures by ImageNet's unless told otherwise, but stores the
+mean and standard deviation of pictures by ImageNet's unless configured otherwise, but stores the
 dataset's quantiles beside them; then the quantiles describe the pictures, and where they are
 ImageNet's too, nothing does. The same goes for LeRobot 0.4.0 to 0.5.1, whose standard deviation of
 pictures is hundreds of times too small.
@@ -55,7 +55,7 @@ class Frozen:
     overflowed: bool = False
 
     @property
-    def told(self) -> bool:
+    def is_known(self) -> bool:
         """Whether the statistics describe the data."""
         return self.mean is not None
 

@@ -25,7 +25,7 @@ _THUMB = (12, 16)
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Samples:
     """Observations of one source.
 
     images are uint8 (N, H, W, 3) RGB by camera name; states (N, n) by the unit they are given in: a
@@ -145,8 +145,8 @@ class LiveSample:
             taken.append(image)
         self._states.append(np.asarray(radians, np.float64))
 
-    def evidence(self, calibration: Calibration | None) -> Evidence:
-        """What was seen; the units are told apart by the calibration of the arm that is driven."""
+    def samples(self, calibration: Calibration | None) -> Samples:
+        """What was seen; the arm's calibration distinguishes the units."""
         radians = np.stack(self._states) if self._states else np.zeros((0, 0))
         states = {"radians": radians}
         names = joint_names(self.contract.state_names)
@@ -159,7 +159,7 @@ class LiveSample:
             convert = converter(names, calibration)
             for units in get_args(JointUnits):
                 states[units] = convert.radians_to_dataset(radians, units)
-        return Evidence(
+        return Samples(
             source="live robot",
             live=True,
             contract=self.contract,

@@ -85,7 +85,9 @@ def _line(feature: Frozen, faults: list[Fault]) -> Finding:
             "the spread of pictures, 0.1 and more",
             "a std too small for pictures, as LeRobot 0.4.0 to 0.5.1 computed it",
             "the policy was trained with it and runs; train again with true statistics",
-            "pictures are judged by the stored quantiles" if feature.told else "no measure of them",
+            "pictures are judged by the stored quantiles"
+            if feature.is_known
+            else "no measure of them",
         )
     if feature.imagenet:
         how = "ImageNet's, shared by every camera; they are no measure of this camera's pictures"
@@ -243,7 +245,11 @@ def _quantile_lines(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _same_joints(state: Frozen, action: Frozen) -> Iterator[Finding]:
     """State follows action: joint by joint their distributions agree, unless one is permuted."""
-    if not (state.told and action.told) or state.mode == "IDENTITY" or action.mode == "IDENTITY":
+    if (
+        not (state.is_known and action.is_known)
+        or state.mode == "IDENTITY"
+        or action.mode == "IDENTITY"
+    ):
         return
     assert state.mean is not None and action.mean is not None
     if len(state.mean) != len(action.mean) or len(state.mean) < 2:
@@ -280,7 +286,7 @@ def _cameras_apart(frozen: Mapping[str, Frozen]) -> Iterator[Finding]:
         return
     names = ", ".join(camera_name(feature.key) for feature in cameras)
     item = f"telling {names} apart"
-    mute = [camera_name(feature.key) for feature in cameras if not feature.told]
+    mute = [camera_name(feature.key) for feature in cameras if not feature.is_known]
     compare = "compare with training pictures: give --dataset"
     if mute:
         yield Finding(
