@@ -237,8 +237,8 @@ class PolicySession:
             self.counts.late += 1
             self.trouble = (
                 f"the action chunk arrived too late: it covers {(end_ns - stamp_ns) * 1e-9:.2f} s "
-                f"from its observation on and took {(now.ns - stamp_ns) * 1e-9:.2f} s; use a faster "
-                "device or a longer chunk"
+                f"from its observation on and took {(now.ns - stamp_ns) * 1e-9:.2f} s; use a "
+                "faster device or a longer chunk"
             )
             return ChunkResult.LATE
         self.coverage.extend(now.ns, end_ns)
