@@ -102,7 +102,7 @@ def test_another_packages_policy_is_found_run_and_checked(installed, checkpoint)
     main = ("-m", "armlet.cli.main")
     checked = ask(installed, *main, "policy", "check", "--checkpoint", path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "WRONG" not in checked.stdout and "statistics of action" in checked.stdout
+    assert "ERROR" not in checked.stdout and "statistics of action" in checked.stdout
     inspected = ask(installed, *main, "policy", "inspect", path)
     assert "policy         Stay, 0.0 M parameters, Stay" in inspected.stdout
     exported = ask(installed, *main, "policy", "export", path, "--output", path.parent / "graph")
