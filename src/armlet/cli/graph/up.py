@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from armlet.missing import require
 
 if TYPE_CHECKING:
-    from armlet.bringup import Graph
+    from armlet.bringup import Graph, NodeSpec
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,7 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from armlet.bringup import DISCOVERY_VARIABLE, GRAPHS, BringupError, discovery, graph
+    from armlet import one_graph
+    from armlet.bringup import GRAPHS, BringupError, graph
 
     if args.list:
         for each in GRAPHS.values():
@@ -48,13 +49,26 @@ def run(args: argparse.Namespace) -> int:
         if args.show_args:
             _show_arguments(chosen)
             return 0
-        nodes = chosen.nodes(parse_arguments(args.arguments))
+        given = parse_arguments(args.arguments)
+        nodes = chosen.nodes(given)
     except BringupError as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2
     require("rclpy")
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
+    try:
+        mark = one_graph.mark(given.get("namespace", ""), os.environ)
+    except one_graph.AnotherGraph as error:
+        print(f"armlet up: {error}", file=sys.stderr)
+        return 2
+    with mark:
+        return _run(nodes, given.get("namespace", ""), args.duration)
+
+
+def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int:
+    from armlet.bringup import DISCOVERY_VARIABLE, discovery
+    from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
 
     if local := discovery(os.environ):
@@ -64,7 +78,15 @@ def run(args: argparse.Namespace) -> int:
             f"export {DISCOVERY_VARIABLE}=SUBNET",
             flush=True,
         )
-    return Supervisor(nodes).run(args.duration)
+    if not is_watched():
+        return Supervisor(nodes).run(duration_s)
+    followers = [
+        spec.label
+        for spec in nodes
+        if spec.executable == "servo_bus" and spec.parameters.get("mode", "follower") == "follower"
+    ]
+    with status_line(namespace, followers) as output:
+        return Supervisor(nodes, output).run(duration_s)
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, str]:
