@@ -237,7 +237,7 @@ def _check_link(link: Path) -> None:
     """Raises OSError for a link that cannot be made; a dead one, or another's, is replaced."""
     if link.exists() and not link.is_symlink():
         raise FileExistsError(f"{link} exists and is no symbolic link; choose another path")
-    os.stat(f"{link.parent}/")  # noqa: PTH116: a path that ends so must be a folder
+    next(link.parent.iterdir(), None)  # of what is there and a folder, OSError of anything else
     if not os.access(link.parent, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from armlet.bringup import Graph, NodeSpec
 
 
+# What argcomplete asks for the words that may stand here.
+_COMPLETER = "completer"
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "up",
@@ -20,18 +24,40 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Start a node graph and stop it cleanly on SIGINT or SIGTERM. "
         "The same graphs and arguments as `ros2 launch armlet NAME.launch.py`.",
     )
-    parser.add_argument("name", nargs="?", help="graph to start; see --list")
-    parser.add_argument(
+    name = parser.add_argument("name", nargs="?", help="graph to start; see --list")
+    setattr(name, _COMPLETER, _graphs)
+    arguments = parser.add_argument(
         "arguments",
         nargs="*",
         metavar="arg:=value",
         help="arguments of the graph, e.g. checkpoint:=hub:owner/name@revision strategy:=rtc "
         "device:=cuda; NAME --show-args lists them",
     )
+    setattr(arguments, _COMPLETER, _arguments)
     parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--list", action="store_true", help="list the graphs")
     parser.add_argument("--show-args", action="store_true", help="list a graph's arguments")
     parser.set_defaults(run=run)
+
+
+def _graphs(**_: object) -> list[str]:
+    from armlet.bringup import GRAPHS
+
+    return list(GRAPHS)
+
+
+def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """Arguments of the graph that is named already, with their choices where there are any."""
+    from armlet.bringup import GRAPHS
+
+    graph = GRAPHS.get(parsed_args.name or "")
+    if graph is None:
+        return []
+    return [
+        f"{argument.name}:={choice}"
+        for argument in graph.arguments
+        for choice in (argument.choices or ("",))
+    ]
 
 
 def run(args: argparse.Namespace) -> int:
