@@ -6,7 +6,9 @@ A namespace pushed by an including launch file (launch_ros's PushRosNamespace) i
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -35,6 +37,8 @@ def _processes(context: LaunchContext, described: Graph) -> list[ExecuteProcess]
     given = context.launch_configurations
     values = {argument.name: given[argument.name] for argument in described.arguments}
     directory = Path(tempfile.mkdtemp(prefix="armlet-"))
+    # The nodes read their files at their start; launch itself has ended after all of them.
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     pushed = given.get("ros_namespace", "").strip("/")
     return [_process(_within(spec, pushed), directory) for spec in described.nodes(values)]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Protocol
 
 from armlet.bringup import NodeSpec, command
 from armlet.motors.torque_watchdog import cut_torque
@@ -27,12 +27,20 @@ _CUT_FOR_S = 2.0
 _BAUDRATE = 1_000_000
 
 
+class Output(Protocol):
+    """Where the nodes' lines go."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
 class Supervisor:
     """A graph's processes. A required node that ends stops the graph; another is reported."""
 
-    def __init__(self, nodes: Sequence[NodeSpec], output: IO[str] | None = None):
+    def __init__(self, nodes: Sequence[NodeSpec], output: Output | None = None):
         self._nodes = nodes
-        self._output = output or sys.stdout
+        self._output: Output = output or sys.stdout
         self.processes: dict[str, subprocess.Popen[str]] = {}
         """Started processes by label."""
         self._relays: list[threading.Thread] = []
@@ -72,7 +80,7 @@ class Supervisor:
             self._relays.append(relay)
 
     def stop(self) -> bool:
-        """Interrupt what still runs, the last started first; True if all ended well.
+        """End what still runs, the last started first; True if all ended well.
 
         A node is gone before what it builds on goes: the arm is released while its bus is there.
         """
@@ -145,9 +153,11 @@ class Supervisor:
 
 
 def _end(process: subprocess.Popen[str]) -> bool:
-    process.send_signal(signal.SIGINT)
+    # SIGINT would have Python print a traceback of whatever a node is still importing; SIGTERM ends
+    # it there without a word, and a node that runs takes both alike.
+    process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(STOP_GRACE_S) == 0
+        return process.wait(STOP_GRACE_S) in (0, -signal.SIGTERM)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,5 +1,6 @@
 """The command line itself."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -125,3 +126,25 @@ def test_a_missing_module_of_armlets_own_is_no_install_problem(monkeypatch):
     monkeypatch.setattr("armlet.cli.graph.up.run", broken)
     with pytest.raises(ModuleNotFoundError):
         main(["up", "--list"])
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("armlet ca", {"calibrate"}),
+        ("armlet dataset ch", {"check"}),
+        ("armlet up fol", {"follower"}),
+        ("armlet up teleop emul", {"emulated:=true", "emulated:=false"}),
+        ("armlet doctor --rob", {"--robot"}),
+    ],
+)
+def test_tab_completes_commands_graphs_and_arguments(tmp_path, line, offered):
+    pytest.importorskip("argcomplete", reason="the completion extra is not installed")
+    told = tmp_path / "told"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m armlet.cli.main 8>"{told}" 9>/dev/null'],
+        env={**os.environ, **asked, "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n", "IFS": "\013"},
+        check=False,
+    )
+    assert {word.strip() for word in told.read_text().split("\013")} == offered

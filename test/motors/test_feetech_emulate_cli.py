@@ -209,9 +209,8 @@ def test_what_cannot_be_served_is_one_line_and_status_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The priority would stay with the process, which is that of the tests here.
-    monkeypatch.setattr(emulate, "raise_process", lambda nice: None)
-    monkeypatch.setattr(emulate, "raise_thread", lambda realtime, inherited: None)
+    for name in ("raise_process", "raise_thread"):
+        monkeypatch.setattr(emulate, name, lambda *_, **__: pytest.fail("raised, then refused"))
     (tmp_path / "file").write_text("precious")
     parser = argparse.ArgumentParser()
     emulate.add_parser(parser.add_subparsers())
@@ -221,3 +220,19 @@ def test_what_cannot_be_served_is_one_line_and_status_2(
     said = capsys.readouterr()
     assert message in said.err and said.err.count("\n") == 1 and not said.out
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "arm"
+    with running("--link", str(link), "--ids", "1") as process:
+        said(process)
+        process.kill()
+        process.wait()
+    assert link.is_symlink(), "nobody could remove it"
+    with running("--link", str(link), "--ids", "3") as process:
+        said(process)
+        with Bus(str(link)) as bus:
+            assert bus.ping(3) == 777
+        process.terminate()
+        assert process.wait() == 0
+    assert not link.is_symlink()

@@ -1,7 +1,9 @@
 """`armlet`: one command, a noun a file."""
+# PYTHON_ARGCOMPLETE_OK: by this line argcomplete's global completion knows its programs.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from armlet import __version__
@@ -35,6 +37,9 @@ COMMANDS = (
     emulate,
 )
 
+# Set by the shell while it asks for completions.
+_COMPLETING = "_ARGCOMPLETE"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
@@ -46,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
+    if _COMPLETING in os.environ:
+        _complete(parser)
     parsed, rest = parser.parse_known_args(arguments)
     # argparse takes positionals in one run; ROS users put arg:=value behind options as well.
     if rest and (not hasattr(parsed, "arguments") or any(":=" not in word for word in rest)):
@@ -70,6 +77,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"armlet {parsed.command}: {advice}", file=sys.stderr)
         return 1
     return status
+
+
+def _complete(parser: Parser) -> None:
+    """Answer a shell's Tab key, and end; without argcomplete nothing is offered."""
+    try:
+        import argcomplete
+    except ImportError:
+        sys.exit(1)
+    argcomplete.autocomplete(parser)
 
 
 if __name__ == "__main__":

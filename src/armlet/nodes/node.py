@@ -20,6 +20,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.context import Context
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -394,7 +395,7 @@ def _spin(node_class: Callable[[], ArmletNode], signals: Signals) -> int:
     return status
 
 
-def make_executor() -> Executor:
+def make_executor(context: Context | None = None) -> Executor:
     """The executor that costs least: a third of SingleThreadedExecutor's time for each message.
 
     Only its spin_once works in rclpy 9.1: its spin does nothing at full load.
@@ -402,5 +403,5 @@ def make_executor() -> Executor:
     try:
         from rclpy.experimental import EventsExecutor  # type: ignore[attr-defined]
     except ImportError:  # before Kilted
-        return SingleThreadedExecutor()
-    return EventsExecutor()
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)

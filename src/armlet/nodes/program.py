@@ -5,10 +5,25 @@ A package it needs may be missing: then it ends with one line, and no traceback.
 
 from __future__ import annotations
 
-import importlib
+import os
+import signal
 import sys
+from types import FrameType
 
-from armlet.missing import how_to_install
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    # Nothing is open and no arm is touched yet; a traceback of an import helps nobody.
+    os._exit(0)
+
+
+# Before anything slow is loaded; the node has handlers of its own as soon as it runs.
+for _number in (signal.SIGINT, signal.SIGTERM):
+    if __name__ == "__main__" and signal.getsignal(_number) is not signal.SIG_IGN:
+        signal.signal(_number, _leave)
+
+import importlib  # noqa: E402
+
+from armlet.missing import how_to_install  # noqa: E402
 
 
 def run_node(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import select
 import signal
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Serves until told to stop; 0, or 2 with one line on stderr for what cannot be served."""
     try:
         bus, what = _make_bus(args)
+        _check_link(Path(args.link))
         # Servos answer whatever the computer does: what stands in for them goes before its load.
         raise_process(Role.EMULATOR.value.nice)
         raise_thread(Role.EMULATOR.value.realtime, inherited=True)
@@ -229,6 +231,15 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
         signal.set_wakeup_fd(-1)
         os.close(woken)
         os.close(wake)
+
+
+def _check_link(link: Path) -> None:
+    """Raises OSError for a link that cannot be made; a dead one, or another's, is replaced."""
+    if link.exists() and not link.is_symlink():
+        raise FileExistsError(f"{link} exists and is no symbolic link; choose another path")
+    next(link.parent.iterdir(), None)  # of what is there and a folder, OSError of anything else
+    if not os.access(link.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _refuse(why: str) -> int:

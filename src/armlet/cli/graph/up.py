@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from armlet.missing import require
 
 if TYPE_CHECKING:
-    from armlet.bringup import Graph
+    from armlet.bringup import Graph, NodeSpec
+
+
+# What argcomplete asks for the words that may stand here.
+_COMPLETER = "completer"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,22 +24,45 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Start a node graph and stop it cleanly on SIGINT or SIGTERM. "
         "The same graphs and arguments as `ros2 launch armlet NAME.launch.py`.",
     )
-    parser.add_argument("name", nargs="?", help="graph to start; see --list")
-    parser.add_argument(
+    name = parser.add_argument("name", nargs="?", help="graph to start; see --list")
+    setattr(name, _COMPLETER, _graphs)
+    arguments = parser.add_argument(
         "arguments",
         nargs="*",
         metavar="arg:=value",
         help="arguments of the graph, e.g. checkpoint:=hub:owner/name@revision strategy:=rtc "
         "device:=cuda; NAME --show-args lists them",
     )
+    setattr(arguments, _COMPLETER, _arguments)
     parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--list", action="store_true", help="list the graphs")
     parser.add_argument("--show-args", action="store_true", help="list a graph's arguments")
     parser.set_defaults(run=run)
 
 
+def _graphs(**_: object) -> list[str]:
+    from armlet.bringup import GRAPHS
+
+    return list(GRAPHS)
+
+
+def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """Arguments of the graph that is named already, with their choices where there are any."""
+    from armlet.bringup import GRAPHS
+
+    graph = GRAPHS.get(parsed_args.name or "")
+    if graph is None:
+        return []
+    return [
+        f"{argument.name}:={choice}"
+        for argument in graph.arguments
+        for choice in (argument.choices or ("",))
+    ]
+
+
 def run(args: argparse.Namespace) -> int:
-    from armlet.bringup import DISCOVERY_VARIABLE, GRAPHS, BringupError, discovery, graph
+    from armlet import one_graph
+    from armlet.bringup import GRAPHS, BringupError, graph
 
     if args.list:
         for each in GRAPHS.values():
@@ -48,13 +75,26 @@ def run(args: argparse.Namespace) -> int:
         if args.show_args:
             _show_arguments(chosen)
             return 0
-        nodes = chosen.nodes(parse_arguments(args.arguments))
+        given = parse_arguments(args.arguments)
+        nodes = chosen.nodes(given)
     except BringupError as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2
     require("rclpy")
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
+    try:
+        mark = one_graph.mark(given.get("namespace", ""), os.environ)
+    except one_graph.AnotherGraph as error:
+        print(f"armlet up: {error}", file=sys.stderr)
+        return 2
+    with mark:
+        return _run(nodes, given.get("namespace", ""), args.duration)
+
+
+def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int:
+    from armlet.bringup import DISCOVERY_VARIABLE, discovery
+    from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
 
     if local := discovery(os.environ):
@@ -64,7 +104,15 @@ def run(args: argparse.Namespace) -> int:
             f"export {DISCOVERY_VARIABLE}=SUBNET",
             flush=True,
         )
-    return Supervisor(nodes).run(args.duration)
+    if not is_watched():
+        return Supervisor(nodes).run(duration_s)
+    followers = [
+        spec.label
+        for spec in nodes
+        if spec.executable == "servo_bus" and spec.parameters.get("mode", "follower") == "follower"
+    ]
+    with status_line(namespace, followers) as output:
+        return Supervisor(nodes, output).run(duration_s)
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, str]:

@@ -1,0 +1,164 @@
+"""What a running graph says of itself, in short, and its stop: for the screen of `armlet up`."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from armlet.nodes.node import SPIN_S, STATE_QOS, make_executor
+from armlet.nodes.teardown import destroy
+
+_STOP_TRY_S = 0.5
+_NUMBERS = re.compile(r"[0-9.]+")
+_WANTED = ("wanted_hz", "nominal_hz")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something comes, and how often it should. Hz."""
+
+    subject: str
+    rate_hz: float
+    wanted_hz: float
+
+
+class LiveGraph:
+    """Listens to /diagnostics and stops followers. Context manager.
+
+    namespace: of the graph. followers: labels of the servo_bus nodes that may move an arm.
+    stopping: set by whoever wants torque off, before this was made or later; it is tried at every
+    follower until that has confirmed it.
+    """
+
+    def __init__(self, namespace: str, followers: Sequence[str], stopping: threading.Event) -> None:
+        self._context = Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("armlet_up", context=self._context, use_global_arguments=False)
+        self._own = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
+        self._followers, self._stopping = followers, stopping
+        self._stops: dict[str, Any] = {
+            label: self._node.create_client(Trigger, f"/{label}/stop") for label in followers
+        }
+        self._lock = threading.Lock()
+        self._rates: dict[str, Rate] = {}
+        self._arms: dict[str, str] = {}
+        self._new: list[str] = []
+        self._shown: set[tuple[str, str]] = set()
+        self._stop_note = ""
+        self._node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS
+        )
+        self._executor = make_executor(self._context)
+        self._executor.add_node(self._node)
+        self._ending = threading.Event()
+        self._threads = [
+            threading.Thread(target=work, name=f"live {work.__name__}", daemon=True)
+            for work in (self._spin, self._serve_stop)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+        self._executor.shutdown()
+        destroy(self._node)
+        rclpy.try_shutdown(context=self._context)
+
+    def line(self) -> str:
+        """Who moves the arm, and the rates, worst first."""
+        with self._lock:
+            if self._stop_note:
+                return self._stop_note
+            arms = [f"{name}: {said}" for name, said in sorted(self._arms.items())]
+            rates = sorted(self._rates.values(), key=lambda each: each.rate_hz / each.wanted_hz)
+        return " · ".join(
+            [*arms, *(f"{r.subject} {r.rate_hz:.0f}/{r.wanted_hz:.0f} Hz" for r in rates)]
+        )
+
+    def warnings(self) -> list[str]:
+        """What is wrong and has not been given out before; numbers alone make nothing new."""
+        with self._lock:
+            new, self._new = self._new, []
+        return new
+
+    def _spin(self) -> None:
+        while not self._ending.is_set():
+            self._executor.spin_once(timeout_sec=SPIN_S)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._lock:
+            for status in message.status:
+                if status.name.startswith(self._own):
+                    self._hear(status)
+
+    def _hear(self, status: DiagnosticStatus) -> None:
+        subject = status.name.removeprefix(self._own)
+        values = {value.key: value.value for value in status.values}
+        wanted = next((values[key] for key in _WANTED if key in values), "")
+        if "rate_hz" in values and wanted and float(wanted) > 0:
+            short = subject.removesuffix(": bus").replace(": ", " ")
+            self._rates[subject] = Rate(short, float(values["rate_hz"]), float(wanted))
+        label = status.name.removesuffix(": bus")
+        if label in self._followers and label != status.name:
+            self._arms[subject.removesuffix(": bus")] = status.message
+        if status.level != DiagnosticStatus.OK:
+            kind = subject, _NUMBERS.sub("", status.message)
+            if kind not in self._shown:
+                self._shown.add(kind)
+                self._new.append(f"{subject}: {status.message}")
+
+    def _serve_stop(self) -> None:
+        tries = 0
+        while not self._ending.is_set():
+            if not self._stopping.wait(SPIN_S):
+                continue
+            left = list(self._stops)
+            while left and not self._ending.is_set():
+                tries += 1
+                self._note(f"STOP is being sent ({tries}); cut the power if the arm still moves")
+                answers = {label: self._ask(self._stops[label]) for label in left}
+                left = [label for label in left if not answers[label]]
+            if not left:
+                self._stopping.clear()
+                self._note("")
+                with self._lock:
+                    self._new.append(f"STOP: torque is off on {', '.join(self._stops)}")
+                tries = 0
+
+    def _ask(self, client: Any) -> bool:
+        """Whether a follower has confirmed that its torque is off."""
+        if not client.wait_for_service(timeout_sec=_STOP_TRY_S):
+            return False
+        done = threading.Event()
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(_STOP_TRY_S):
+            client.remove_pending_request(future)
+            return False
+        response = future.result()
+        return bool(response is not None and response.success)
+
+    def _note(self, text: str) -> None:
+        with self._lock:
+            self._stop_note = text

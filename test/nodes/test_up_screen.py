@@ -1,0 +1,167 @@
+"""`armlet up` at a terminal: its last line, its stop key, one graph a domain, its early end."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+
+from terminal_session import TerminalSession
+
+from armlet import one_graph
+from armlet.bringup import share_directory
+from armlet.cli.graph.up_screen import StatusLine
+from armlet.motors.feetech import REGISTERS
+from armlet.sim import Bench
+
+GUARD_S = 180
+PATIENCE_S = 90.0
+CALIBRATION = share_directory() / "config" / "calibration"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with Bench(paced=False, links=tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+def robot(tmp_path):
+    path = tmp_path / "robot.yaml"
+    path.write_text(
+        f"arms: {{follower: {{port: {tmp_path}/follower, "
+        f"calibration: {CALIBRATION}/emulated_follower.json}}}}"
+    )
+    return path
+
+
+def torque(bench):
+    return [s.peek(REGISTERS["Torque_Enable"]) for s in bench.follower.servos.values()]
+
+
+def test_rates_who_moves_the_arm_and_the_stop_key(bench, robot):
+    with TerminalSession("up", "follower", f"robot:={robot}", columns=150) as session:
+        session.wait_for("x: STOP, torque off", patience_s=PATIENCE_S)
+        session.wait_for("follower on", patience_s=PATIENCE_S)
+        session.wait_for(
+            r"^servo_bus: holding.* · servo_bus \d+/100 Hz", regex=True, patience_s=PATIENCE_S
+        )
+        assert torque(bench) == [1] * 6
+        session.send("x")
+        session.wait_for("STOP: torque is off on servo_bus", patience_s=PATIENCE_S)
+        assert torque(bench) == [0] * 6
+        assert session.interrupt() == 0
+        assert "Traceback" not in "\n".join(session.screen())
+        assert session.echoes(), "the terminal is as it was"
+
+
+def test_the_stop_key_counts_before_anything_runs(bench, robot):
+    """The arm is let go as soon as its bus can be asked, whatever was loaded when."""
+    with TerminalSession("up", "follower", f"robot:={robot}", columns=150) as session:
+        session.send("x")
+        session.wait_for("STOP: torque is off on servo_bus", patience_s=PATIENCE_S)
+        assert torque(bench) == [0] * 6
+        assert session.interrupt() == 0
+
+
+def up(*words, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "armlet.cli.main", "up", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def read_until(process, text):
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if text in line:
+            return "".join(said)
+    raise AssertionError(f"{text!r} was never said:\n{''.join(said)}")
+
+
+def test_a_second_graph_is_refused_until_the_first_is_gone(tmp_path, private_domain):
+    words = ("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
+    first = up(*words)
+    read_until(first, "supervisor] started")
+    second = up("sim", "policy:=false")
+    said, _ = second.communicate(timeout=GUARD_S)
+    assert second.returncode == 2 and said.count("\n") == 1
+    assert f"armlet up {' '.join(words)} (process {first.pid})" in said
+    assert f"runs in ROS domain {private_domain} already" in said
+    first.kill()  # not even a killed one leaves its mark
+    first.communicate()
+    with one_graph.mark("", os.environ):
+        pass
+
+
+def test_another_namespace_or_domain_is_another_place():
+    here = {"ROS_DOMAIN_ID": "77"}
+    with (
+        one_graph.mark("", here),
+        one_graph.mark("left", here),
+        one_graph.mark("", {"ROS_DOMAIN_ID": "78"}),
+        pytest.raises(one_graph.AnotherGraph, match="namespace left already"),
+    ):
+        one_graph.mark("/left/", here)
+
+
+def test_stopped_while_nodes_load_it_shows_no_traceback(tmp_path):
+    process = up("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
+    said = read_until(process, "supervisor] started")
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=GUARD_S)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in said + rest and "KeyboardInterrupt" not in said + rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_told_to_end_while_it_loads_ends_quietly(number):
+    loading = "import signal, sys\nprint('loading', flush=True)\nsignal.pause()\n"
+    code = (
+        "import runpy, sys, types\n"
+        "import importlib\n"
+        f"def slow(name, package=None): exec({loading!r})\n"
+        "importlib.import_module = slow\n"
+        "sys.argv = ['program', 'camera']\n"
+        "runpy.run_module('armlet.nodes.program', run_name='__main__')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert select.select([process.stdout], [], [], GUARD_S)[0]
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=GUARD_S)
+    assert (process.returncode, errors) == (0, "")
+
+
+class Screen:
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_lines_appear_above_the_last_one():
+    screen = Screen()
+    line = StatusLine(screen)
+    line.show("100/100 Hz")
+    print("[aligner] flowing", file=line)
+    line.show("")
+    shown = re.sub(r"[^\n]*\r\x1b\[K", "", screen.text)
+    assert shown == "[aligner] flowing\n"
+    assert screen.text.startswith("\r\x1b[K100/100 Hz\r\x1b[K[aligner] flowing\n100/100 Hz")
