@@ -34,12 +34,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "(/dev/serial/by-id/...) into launch arguments: /dev/ttyACM0 may be another arm tomorrow.",
         epilog="Exit status: 0 found, 1 not found, 2 wrong arguments or nobody there to ask.",
     )
-    parser.add_argument("--probe", action="store_true", help="ask every port, unplug nothing")
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="ask every port which servos answer, instead of unplugging the cable",
+    )
     parser.add_argument(
         "--among",
         action="append",
         metavar="GLOB",
-        help="look at ports that match only, emulated ones too; may be given several times",
+        help="only serial ports that match; finds emulated ports too; may be repeated",
     )
     parser.add_argument(
         "--wait",

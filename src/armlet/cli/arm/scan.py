@@ -47,11 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--baud",
         default="1000000",
         metavar="B",
-        help="speed of the servos, several joined by commas, or all (default %(default)s)",
+        help="baud rate of the servos, several joined by commas, or all (default %(default)s)",
     )
-    parser.add_argument(
-        "--ids", metavar="IDS", help="ask these only: 1-6 or 1,2,9 (default: whoever answers)"
-    )
+    parser.add_argument("--ids", metavar="IDS", help="ids to ask: 1-6 or 1,2,9 (default: all ids)")
     add_patience(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -65,7 +63,7 @@ def add_port_choice(parser: argparse.ArgumentParser) -> argparse._MutuallyExclus
         "--among",
         action="append",
         metavar="GLOB",
-        help="serial ports that match, emulated ones too; may be given several times",
+        help="only serial ports that match; finds emulated ports too; may be repeated",
     )
     return choice
 
