@@ -25,7 +25,7 @@ servo bus can be tried on it:
   an arm to calibrate         armlet emulate --link /tmp/arm --horn-offsets 1 --hand sweep
   new servos, to be given ids armlet emulate --link /tmp/arm --factory
 """
-_PATIENCE_S = 1.0
+_TIMEOUT_S = 1.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -215,7 +215,7 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
     watched = [woken, sys.stdin.fileno()] if watch else [woken]
     try:
         while True:
-            ready, _, _ = select.select(watched, [], [], _PATIENCE_S)
+            ready, _, _ = select.select(watched, [], [], _TIMEOUT_S)
             bus.check()
             came = [fd for fd in ready if fd != woken]
             numbers = os.read(woken, 100) if woken in ready else b""

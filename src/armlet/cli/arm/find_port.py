@@ -24,7 +24,7 @@ List = Callable[[], list["SerialDevice"]]
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the `find-port` command."""
-    from armlet.cli.arm.scan import add_patience
+    from armlet.cli.arm.scan import add_timeout
 
     parser = subparsers.add_parser(
         "find-port",
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="S",
         help="how long to wait for the port to come back (default %(default)s)",
     )
-    add_patience(parser)
+    add_timeout(parser)
     parser.set_defaults(run=run)
 
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from armlet.motors.devices import serial_devices
 
     if args.probe:
-        return _probe(args.among, args.patience)
+        return _probe(args.among, args.timeout)
     try:
         return _watch(console(), lambda: serial_devices(args.among), args.wait)
     except EOFError:

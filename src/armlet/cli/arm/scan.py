@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="baud rate of the servos, several joined by commas, or all (default %(default)s)",
     )
     parser.add_argument("--ids", metavar="IDS", help="ids to ask: 1-6 or 1,2,9 (default: all ids)")
-    add_patience(parser)
+    add_timeout(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -68,9 +68,10 @@ def add_port_choice(parser: argparse.ArgumentParser) -> argparse._MutuallyExclus
     return choice
 
 
-def add_patience(parser: argparse.ArgumentParser) -> None:
-    """Adds --patience."""
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Adds --timeout, which was called --patience."""
     parser.add_argument(
+        "--timeout",
         "--patience",
         type=float,
         default=0.8,
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"armlet scan: {error}", file=sys.stderr)
         return 2
-    surveys = survey(devices, ids, bauds, args.patience, console(sys.stderr))
+    surveys = survey(devices, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
         print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
     else:
