@@ -173,32 +173,35 @@ LOCKSTEP_SOCKET = "lockstep"
 # Begins the name of a repository, where a directory could be given; as in policies.checkpoint.hub.
 HUB = "hub:"
 
-NAMESPACE = Argument("namespace", "", "namespace of the whole graph, e.g. left_arm")
-EMULATED = Argument("emulated", "false", "run the emulated bench instead of hardware", BOOLEAN)
+NAMESPACE = Argument("namespace", "", "Namespace of the whole graph, e.g. left_arm.")
+EMULATED = Argument("emulated", "false", "Use the emulated bench instead of hardware.", BOOLEAN)
 RAW = Argument(
     "raw",
     "false",
-    "raw pictures between nodes instead of JPEG, which takes more CPU",
+    "Send raw images between nodes instead of JPEG; takes more CPU.",
     BOOLEAN,
 )
 ROBOT = Argument(
     "robot",
     "",
-    f"robot file: arms, cameras, parameters; {ROBOT_FILE} if it is there; none: no file",
+    f"Robot file with arms, cameras and parameters. Default: {ROBOT_FILE}, if it exists. "
+    "none: use no file.",
 )
-PARAMETERS = Argument("params_file", "", "ROS parameter file for the graph's nodes, read last")
+PARAMETERS = Argument(
+    "params_file", "", "ROS parameter file for the graph's nodes. Overrides all others."
+)
 DATA_UNITS = UNIT_MODES[0]
 UNITS = Argument(
     "joint_units",
     "",
-    f"LeRobot units of datasets and policies; without a robot file {DATA_UNITS}; LeRobot before "
-    "0.4.4 used range_m100_100",
+    f"Joint units of datasets and policies. Without a robot file {DATA_UNITS}; LeRobot before "
+    "0.4.4 used range_m100_100.",
     ("", *UNIT_MODES),
 )
 POLICY_UNITS = Argument(
     "joint_units",
     "",
-    "LeRobot units the policy was trained in, where its checkpoint does not say; required then",
+    "Joint units the policy was trained in. Required if the checkpoint does not state them.",
     UNITS.choices,
 )
 FOLLOWER_PORT, LEADER_PORT = "/dev/ttyACM0", "/dev/ttyACM1"
@@ -206,41 +209,46 @@ CAMERAS = "front=/dev/video0"
 FOLLOWER = (
     ROBOT,
     Argument(
-        "follower_port", "", f"serial port of the follower, without a robot file {FOLLOWER_PORT}"
+        "follower_port", "", f"Serial port of the follower. Without a robot file {FOLLOWER_PORT}."
     ),
-    Argument("follower_calibration", "", "LeRobot calibration JSON of the follower"),
+    Argument("follower_calibration", "", "LeRobot calibration JSON of the follower."),
 )
 LEADER = (
-    Argument("leader_port", "", f"serial port of the leader, without a robot file {LEADER_PORT}"),
-    Argument("leader_calibration", "", "LeRobot calibration JSON of the leader"),
+    Argument("leader_port", "", f"Serial port of the leader. Without a robot file {LEADER_PORT}."),
+    Argument("leader_calibration", "", "LeRobot calibration JSON of the leader."),
 )
 PICTURES = (
     Argument(
         "cameras",
         "",
-        f"name=source of each camera, comma separated; without a robot file {CAMERAS}",
+        f"name=source of each camera, comma separated. Without a robot file {CAMERAS}.",
     ),
-    Argument("width", "640", "picture width, of cameras whose robot file has none"),
-    Argument("height", "480", "picture height, likewise"),
-    Argument("fps", "30", "frames per second of cameras, frames and dataset"),
+    Argument("width", "640", "Image width (pixels), for cameras without one in the robot file."),
+    Argument("height", "480", "Image height (pixels), for cameras without one in the robot file."),
+    Argument("fps", "30", "Rate of cameras, frames and dataset (Hz)."),
     RAW,
 )
 RECORDER = (
-    Argument("root", "", "dataset directory to record into"),
-    Argument("task", "", "what the episodes show, and a policy that reads is to do, in words"),
-    Argument("episode_s", "0", "an episode ends by itself after this many seconds; 0: never"),
-    Argument("episodes", "0", "record no more than this many; 0: any number"),
+    Argument("root", "", "Directory of the dataset to record into."),
+    Argument(
+        "task",
+        "",
+        "What the episodes show, and what a language-conditioned policy shall do, in words.",
+    ),
+    Argument("episode_s", "0", "End an episode by itself after this long (s). 0: never."),
+    Argument("episodes", "0", "Record no more than this many episodes. 0: no limit."),
     Argument(
         "on_gap",
         "refuse",
-        "an episode with a missing frame is refused, with a sound, or split at it",
+        "What to do with an episode when a frame is missing: refuse it, with a sound, "
+        "or split it there.",
         ("refuse", "split"),
     ),
-    Argument("min_episode_s", "1", "no episode shorter than this many seconds is saved"),
+    Argument("min_episode_s", "1", "Do not save episodes shorter than this (s)."),
 )
 # Old names of arguments.
 RENAMED = {"on_hole": "on_gap"}
-CHECKPOINT = "directory of a LeRobot checkpoint, or hub:owner/name@revision, that drives"
+CHECKPOINT = "Directory of the LeRobot checkpoint that drives, or hub:owner/name@revision."
 STRATEGIES = (
     "auto",
     "latest_only",
@@ -252,49 +260,67 @@ STRATEGIES = (
 LATENCY = Argument(
     "inference_latency_s",
     "measured",
-    "what inference takes of simulated time: measured, or seconds, so that runs are repeated",
+    "Simulated time an inference takes: measured, or a number of seconds for repeatable runs.",
 )
 INFERENCE = (
     POLICY_UNITS,
-    Argument("embodiment", "", "whose statistics to take, where they are stored by robot"),
-    Argument("vlm", "", "folder of SmolVLA's language model, where the checkpoint lacks it"),
-    Argument("without", "", "cameras a SmolVLA policy was trained without, comma separated"),
-    Argument("lerobot_version", "", "the LeRobot it was trained with, where its files do not say"),
-    Argument("transformers_version", "", "the transformers a SmolVLA was trained with, likewise"),
     Argument(
-        "strategy", "auto", "how chunks become a plan; auto: as the checkpoint suggests", STRATEGIES
+        "embodiment", "", "Robot whose statistics to use, if the checkpoint has those of several."
     ),
-    Argument("device", "cpu", "torch device of inference, e.g. cuda"),
-    Argument("backend", "torch", "what runs the network", ("torch", "onnxruntime", "openvino")),
-    Argument("precision", "float32", "what it computes in", ("float32", "bfloat16")),
-    Argument("running", "true", "let the policy drive from the start", BOOLEAN),
+    Argument(
+        "vlm", "", "Directory of SmolVLA's language model, if the checkpoint does not contain it."
+    ),
+    Argument("without", "", "Cameras a SmolVLA policy was trained without, comma separated."),
+    Argument(
+        "lerobot_version",
+        "",
+        "LeRobot version of the training, if the checkpoint does not state it.",
+    ),
+    Argument(
+        "transformers_version",
+        "",
+        "transformers version of a SmolVLA training, if the checkpoint does not state it.",
+    ),
+    Argument(
+        "strategy",
+        "auto",
+        "How action chunks are combined. auto: as the checkpoint suggests.",
+        STRATEGIES,
+    ),
+    Argument("device", "cpu", "torch device for inference, e.g. cuda."),
+    Argument("backend", "torch", "Runtime of the network.", ("torch", "onnxruntime", "openvino")),
+    Argument(
+        "precision", "float32", "Floating-point type of the network.", ("float32", "bfloat16")
+    ),
+    Argument("running", "true", "Let the policy drive from the start.", BOOLEAN),
     LATENCY,
 )
 POLICY = (
     Argument("checkpoint", "", CHECKPOINT),
-    Argument("threads", "0", "CPU threads of inference; 0: torch's default"),
+    Argument("threads", "0", "CPU threads for inference. 0: torch's default."),
     *INFERENCE,
 )
 TIME = (
     Argument(
         "use_sim_time",
         "auto",
-        "simulated time, which the bench owns and moves in lockstep; auto: with the bench",
+        "Use simulated time, which the bench advances in lockstep with the nodes. "
+        "auto: with the bench.",
         ("auto", *BOOLEAN),
     ),
     Argument(
         "real_time_factor",
         "1",
-        "simulated seconds in a second, at most; 0: as fast as this computer can",
+        "Upper limit of simulated seconds per second. 0: as fast as this computer can.",
     ),
-    Argument("start_s", "0", "Unix time at which simulated time begins; 0: now"),
-    Argument("participants", "", "more programs that simulated time waits for, comma separated"),
+    Argument("start_s", "0", "Unix time at which simulated time starts (s). 0: now."),
+    Argument("participants", "", "More programs that simulated time waits for, comma separated."),
 )
 BENCH = (
     *TIME,
-    Argument("bench_directory", _bench_directory(), "where the emulated serial ports appear"),
-    Argument("seed", "0", "seed of targets and motions on the emulated bench"),
-    Argument("paced", "true", "emulated bytes take their time on the wire", BOOLEAN),
+    Argument("bench_directory", _bench_directory(), "Directory of the emulated serial ports."),
+    Argument("seed", "0", "Seed of targets and motions on the emulated bench."),
+    Argument("paced", "true", "Send emulated bytes at the speed of the wire.", BOOLEAN),
 )
 
 
@@ -659,14 +685,16 @@ def _sim_arguments() -> tuple[Argument, ...]:
     shipped = str(share_directory() / "checkpoints" / "reach")
     return (
         NAMESPACE,
-        Argument("policy", "true", "run the policy", BOOLEAN),
-        Argument("teleop", "false", "run the leader and teleop", BOOLEAN),
+        Argument("policy", "true", "Run the policy.", BOOLEAN),
+        Argument("teleop", "false", "Run the leader and teleoperation.", BOOLEAN),
         Argument("checkpoint", shipped, CHECKPOINT),
-        Argument("threads", "1", "CPU threads of inference; 0: torch's default"),
+        Argument("threads", "1", "CPU threads for inference. 0: torch's default."),
         *INFERENCE,
-        Argument("width", "128", "picture width; must be what the checkpoint was trained on"),
-        Argument("height", "96", "picture height"),
-        Argument("fps", "30", "frames per second of cameras, frames and dataset"),
+        Argument(
+            "width", "128", "Image width (pixels); must be that of the checkpoint's training data."
+        ),
+        Argument("height", "96", "Image height (pixels)."),
+        Argument("fps", "30", "Rate of cameras, frames and dataset (Hz)."),
         RAW,
         *RECORDER,
         PARAMETERS,

@@ -42,7 +42,7 @@ _SWITCHES = ("servo_bus/set_torque", "teleop/set_engaged")
 SILENCE_S = 0.9
 # Of the graph's own time: every node reports once a second.
 DIAGNOSTICS_SILENCE_S = 3.5
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _ANSWER_S = 60.0
 _STOP_TRY_S = 0.5
 _LOOK_S = 0.05
@@ -267,7 +267,7 @@ class RecordGraph:
             self._view = replace(self._view, stopping=said)
 
     def _start_or_stop(self) -> None:
-        if not self._wait(lambda: bool(self._view.recorder), _PATIENCE_S):
+        if not self._wait(lambda: bool(self._view.recorder), _TIMEOUT_S):
             self._answer(Line("recorder", "is not available; is that node running?", "bad"))
             return
         # A recording that has failed meanwhile: the key was to stop it, and must not start another.
@@ -290,7 +290,7 @@ class RecordGraph:
     def _call(self, service: str, request: Any) -> bool:
         """Call a service and show its answer; whether it succeeded."""
         node = service.partition("/")[0]
-        if not self._clients[service].wait_for_service(timeout_sec=_PATIENCE_S):
+        if not self._clients[service].wait_for_service(timeout_sec=_TIMEOUT_S):
             self._answer(Line(service, "is not available; is that node running?", "bad"))
             return False
         response = self._ask(service, request, _ANSWER_S, lambda: self._is_silent(node))
@@ -323,7 +323,7 @@ class RecordGraph:
 
     def _is_silent(self, node: str) -> bool:
         heard_s = self._arm_s if node == "servo_bus" else self._recorder_s
-        return time.monotonic() - heard_s > _PATIENCE_S
+        return time.monotonic() - heard_s > _TIMEOUT_S
 
     def _wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
         end_s = time.monotonic() + timeout_s

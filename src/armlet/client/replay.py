@@ -28,7 +28,7 @@ from armlet.nodes.teardown import destroy
 from .interrupts import Interrupts
 from .motion import ReplayError, worst
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 # The driver plays a trajectory by its stamp; this is for the message to arrive. In simulated time,
 # which may go several times as fast, more of it passes meanwhile.
 LEAD_S = 0.2
@@ -170,8 +170,8 @@ class Client:
         self._interrupts.check()
 
     def _spun_until(self, ready: Callable[[], bool]) -> bool:
-        """Whether something came true within the patience."""
-        ending_s = time.monotonic() + PATIENCE_S
+        """Whether something came true in time."""
+        ending_s = time.monotonic() + TIMEOUT_S
         while not ready():
             self._spin()
             if time.monotonic() > ending_s:
@@ -180,7 +180,7 @@ class Client:
 
     def _until(self, ready: Callable[[], bool], otherwise: str) -> None:
         if not self._spun_until(ready):
-            raise ReplayError(f"{otherwise}? (waited {PATIENCE_S:.0f} s)")
+            raise ReplayError(f"{otherwise}? (waited {TIMEOUT_S:.0f} s)")
 
     def _check_alive(self) -> None:
         if not self._silent():

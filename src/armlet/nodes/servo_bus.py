@@ -62,34 +62,103 @@ from .worker import Sender, Worker
 _ACTIONS = ", ".join(Action)
 
 SETTINGS = (
-    Setting("port", "", "serial port of the bus, best its stable path in /dev/serial/by-id"),
-    Setting("baudrate", 1_000_000, "baud rate of the bus", 9600, 4_000_000),
-    Setting("motors", "sts3215", "model of the servos; or one for each joint, with commas between"),
-    Setting("calibration_file", "", "LeRobot calibration JSON of this arm"),
-    Setting("write_calibration", False, "write the calibration file to the servos at configure"),
-    Setting("mode", "follower", "follower (may be commanded) or leader (torque off, read only)"),
-    Setting("rate_hz", 100.0, "rate of the control cycle and of joint_states", 1.0, 400.0),
-    Setting("feedback", "state", "read in every cycle: state (position, velocity) or full"),
-    Setting("telemetry_hz", 2.0, "how often each servo's other readings are accepted", 0.1, 20.0),
-    Setting("torque_on_activate", True, "hold the arm when the node is activated"),
-    Setting("max_velocity_rad_s", MAX_VELOCITY, "limit of a commanded velocity", 0.01, 10.0),
+    Setting("port", "", "Serial port of the bus; best its stable path in /dev/serial/by-id."),
+    Setting("baudrate", 1_000_000, "Baud rate of the bus.", 9600, 4_000_000),
     Setting(
-        "max_acceleration_rad_s2", MAX_ACCELERATION, "limit of a commanded acceleration", 0.1, 1e3
+        "motors", "sts3215", "Model of the servos, or one model for each joint, comma separated."
     ),
-    Setting("beyond_limits", "clamp", "a command outside the calibrated range: clamp or refuse"),
+    Setting("calibration_file", "", "LeRobot calibration JSON of this arm."),
     Setting(
-        "ramp_velocity_rad_s", 1.0, "velocity at which a new command source is joined", 0.01, 10.0
+        "write_calibration",
+        False,
+        "Write the calibration to the servos when the node is configured.",
     ),
-    Setting("command_timeout_s", 0.5, "hold when no command has come for this long", 0.02, 10.0),
-    Setting("command_delay_s", 0.02, "commands are played this long after their stamp", 0.0, 0.2),
-    Setting("blend_s", 0.1, "a newer trajectory takes over from the one in play in", 0.0, 2.0),
-    Setting("on_overload", "relax", f"a joint that overloads: {_ACTIONS}"),
-    Setting("on_hot", "relax", f"a joint at hot_c or above: {_ACTIONS}"),
-    Setting("on_voltage", "warn", f"a supply outside its limits: {_ACTIONS}"),
-    Setting("hot_c", 65.0, "too hot from here on; servos cut out at 70 by themselves", 30.0, 90.0),
-    Setting("low_voltage_v", 4.5, "too low below this, V", 0.0, 24.0),
-    Setting("relaxed_torque", 0.2, "torque limit of a relaxed joint, share of full", 0.05, 1.0),
-    Setting("nice", -10, "the process's niceness, where the system permits it", -20, 0),
+    Setting("mode", "follower", "follower (accepts commands) or leader (torque off, only reads)."),
+    Setting("rate_hz", 100.0, "Rate of the control cycle and of joint_states (Hz).", 1.0, 400.0),
+    Setting(
+        "feedback",
+        "state",
+        "What each cycle reads: state (position and velocity) or full (also voltage, "
+        "temperature, load, current and errors).",
+    ),
+    Setting(
+        "telemetry_hz",
+        2.0,
+        "How often each servo's voltage, temperature and load are read (Hz).",
+        0.1,
+        20.0,
+    ),
+    Setting(
+        "torque_on_activate", True, "Switch torque on and hold the arm when the node is activated."
+    ),
+    Setting(
+        "max_velocity_rad_s",
+        MAX_VELOCITY,
+        "Upper limit of commanded velocities (rad/s).",
+        0.01,
+        10.0,
+    ),
+    Setting(
+        "max_acceleration_rad_s2",
+        MAX_ACCELERATION,
+        "Upper limit of commanded accelerations (rad/s^2).",
+        0.1,
+        1e3,
+    ),
+    Setting(
+        "beyond_limits",
+        "clamp",
+        "What to do with commands outside the calibrated range: clamp or refuse them.",
+    ),
+    Setting(
+        "ramp_velocity_rad_s",
+        1.0,
+        "When a new source takes over, the arm approaches it at no more than this (rad/s).",
+        0.01,
+        10.0,
+    ),
+    Setting(
+        "command_timeout_s",
+        0.5,
+        "Hold the arm when no command has arrived for this long (s).",
+        0.02,
+        10.0,
+    ),
+    Setting(
+        "command_delay_s",
+        0.02,
+        "Execute commands this long after their stamp (s), so that they can be interpolated.",
+        0.0,
+        0.2,
+    ),
+    Setting(
+        "blend_s",
+        0.1,
+        "Duration of the transition from the current trajectory to a newer one (s).",
+        0.0,
+        2.0,
+    ),
+    Setting("on_overload", "relax", f"Reaction to an overloaded joint: {_ACTIONS}."),
+    Setting("on_hot", "relax", f"Reaction to a joint at hot_c or above: {_ACTIONS}."),
+    Setting("on_voltage", "warn", f"Reaction to a supply voltage outside its limits: {_ACTIONS}."),
+    Setting(
+        "hot_c",
+        65.0,
+        "Temperature from which a joint counts as hot (°C). Servos switch off by themselves at 70.",
+        30.0,
+        90.0,
+    ),
+    Setting(
+        "low_voltage_v", 4.5, "Supply voltage below which it counts as too low (V).", 0.0, 24.0
+    ),
+    Setting(
+        "relaxed_torque",
+        0.2,
+        "Torque limit of a relaxed joint, as a share of full torque.",
+        0.05,
+        1.0,
+    ),
+    Setting("nice", -10, "Niceness of the process, where the system permits it.", -20, 0),
 )
 
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
@@ -486,10 +555,18 @@ def _joint_settings(joint: str) -> tuple[Setting, ...]:
     common = "; empty: as the common parameter"
     return (
         Setting(
-            f"{joint}.max_velocity_rad_s", 0.0, f"limit of {joint}; 0: the common one", 0.0, 10.0
+            f"{joint}.max_velocity_rad_s",
+            0.0,
+            f"Velocity limit of {joint} (rad/s). 0: the common limit.",
+            0.0,
+            10.0,
         ),
         Setting(
-            f"{joint}.max_acceleration_rad_s2", 0.0, f"limit of {joint}; 0: the common", 0.0, 1e3
+            f"{joint}.max_acceleration_rad_s2",
+            0.0,
+            f"Acceleration limit of {joint} (rad/s^2). 0: the common limit.",
+            0.0,
+            1e3,
         ),
         Setting(f"{joint}.on_overload", "", f"{_ACTIONS}{common}"),
         Setting(f"{joint}.on_hot", "", f"{_ACTIONS}{common}"),
@@ -497,7 +574,8 @@ def _joint_settings(joint: str) -> tuple[Setting, ...]:
         Setting(
             f"{joint}.relaxed_push_rad",
             push_rad,
-            f"how far {joint} may still push when relaxed; a gripper holds on with it",
+            f"How far beyond its position {joint} may still push when relaxed (rad), so that "
+            "a gripper holds on.",
             0.0,
             1.0,
         ),

@@ -20,7 +20,7 @@ OLDEST_PYTHON = (3, 11)
 LATE_MS = 2.0
 LOW_DISK_BYTES = 5e9
 NO_DISK_BYTES = 0.5e9
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _PROC = Path("/proc")
 
 # A ROS distribution's apt has neither, or one too old.
@@ -108,7 +108,7 @@ def clock() -> Iterator[Finding]:
         ["timedatectl", "show", "--property=NTPSynchronized", "--value"],
         capture_output=True,
         text=True,
-        timeout=_PATIENCE_S,
+        timeout=_TIMEOUT_S,
         check=False,
     )
     said = answer.stdout.strip()

@@ -15,7 +15,7 @@ from armlet.preflight.finding import error, note, ok, warning
 
 _SHM = Path("/dev/shm")
 _PROC = Path("/proc")
-_PATIENCE_S = 20.0
+_TIMEOUT_S = 20.0
 _STALE_S = 86_400.0
 _LOW_SHM_BYTES = 64e6
 """Two nodes with raw images take a few segments of 32 MB at most."""
@@ -47,7 +47,7 @@ def client() -> Iterator[Finding]:
         [sys.executable, "-c", _PROGRAM],
         capture_output=True,
         text=True,
-        timeout=_PATIENCE_S,
+        timeout=_TIMEOUT_S,
         check=False,
     )
     if answer.returncode == 0:

@@ -69,12 +69,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_model(parser)
     what = parser.add_mutually_exclusive_group()
     file: Any = {"type": Path, "metavar": "FILE", "nargs": "?", "const": Path()}
-    what.add_argument("--output", **file, help="calibrate, by hand, into FILE; the default")
+    what.add_argument("--output", **file, help="calibrate by hand and write FILE")
     what.add_argument("--check", **file, help="compare FILE with the servos' EEPROM")
     what.add_argument(
-        "--write", **file, help="write FILE (LeRobot's, say) to the servos' EEPROM; torque goes off"
+        "--write",
+        **file,
+        help="write FILE (e.g. LeRobot's) to the servos' EEPROM; switches torque off",
     )
-    what.add_argument("--read", **file, help="make FILE of the servos' EEPROM")
+    what.add_argument("--read", **file, help="create FILE from the servos' EEPROM")
     parser.add_argument(
         "--joints",
         metavar="NAMES",

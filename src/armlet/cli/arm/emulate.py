@@ -26,7 +26,7 @@ servo bus can be tried on it:
   an arm to calibrate         armlet emulate --link /tmp/arm --horn-offsets 1 --hand sweep
   new servos, to be given ids armlet emulate --link /tmp/arm --factory
 """
-_PATIENCE_S = 1.0
+_TIMEOUT_S = 1.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,19 +40,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--link", required=True, metavar="PATH", help="symbolic link to the port")
     parser.add_argument("--ids", help=f"servo ids (default {_IDS}, or those of --calibration)")
     parser.add_argument("--baud", default="1000000", help="line speed (default %(default)s)")
-    parser.add_argument("--paced", action="store_true", help="bytes take their time on the wire")
+    parser.add_argument("--paced", action="store_true", help="send bytes at the speed of the wire")
     arm = parser.add_argument_group("the arm").add_mutually_exclusive_group()
     arm.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="LeRobot's calibration JSON: EEPROM and mechanical ranges are as it says",
+        help="LeRobot calibration JSON whose EEPROM values and mechanical ranges the servos have",
     )
     arm.add_argument(
         "--horn-offsets",
         type=int,
         metavar="SEED",
-        help="horns put on at random angles: an arm to calibrate",
+        help="mount the horns at random angles, so that the arm has to be calibrated",
     )
     arm.add_argument(
         "--factory",
@@ -67,14 +67,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "SIGUSR1, has it move them from stop to stop, and stop again",
     )
     parser.add_argument(
-        "--voltage", type=float, default=7.4, metavar="V", help="supply (default %(default)s)"
+        "--voltage",
+        type=float,
+        default=7.4,
+        metavar="V",
+        help="supply voltage (default %(default)s)",
     )
     parser.add_argument(
         "--loss",
         type=float,
         default=0.0,
         metavar="PROBABILITY",
-        help="of each packet, either way, to get lost (default %(default)s)",
+        help="share of packets lost in each direction (default %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -213,7 +217,7 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
     watched = [woken, sys.stdin.fileno()] if watch else [woken]
     try:
         while True:
-            ready, _, _ = select.select(watched, [], [], _PATIENCE_S)
+            ready, _, _ = select.select(watched, [], [], _TIMEOUT_S)
             bus.check()
             came = [fd for fd in ready if fd != woken]
             numbers = os.read(woken, 100) if woken in ready else b""

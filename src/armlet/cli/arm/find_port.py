@@ -24,7 +24,7 @@ List = Callable[[], list["SerialDevice"]]
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the `find-port` command."""
-    from armlet.cli.arm.scan import add_patience
+    from armlet.cli.arm.scan import add_timeout
 
     parser = subparsers.add_parser(
         "find-port",
@@ -34,12 +34,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "(/dev/serial/by-id/...) into launch arguments: /dev/ttyACM0 may be another arm tomorrow.",
         epilog="Exit status: 0 found, 1 not found, 2 wrong arguments or nobody there to ask.",
     )
-    parser.add_argument("--probe", action="store_true", help="ask every port, unplug nothing")
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="ask every port which servos answer, instead of unplugging the cable",
+    )
     parser.add_argument(
         "--among",
         action="append",
         metavar="GLOB",
-        help="look at ports that match only, emulated ones too; may be given several times",
+        help="only serial ports that match; finds emulated ports too; may be repeated",
     )
     parser.add_argument(
         "--wait",
@@ -48,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="S",
         help="how long to wait for the port to come back (default %(default)s)",
     )
-    add_patience(parser)
+    add_timeout(parser)
     parser.set_defaults(run=run)
 
 
@@ -58,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from armlet.motors.devices import serial_devices
 
     if args.probe:
-        return _probe(args.among, args.patience)
+        return _probe(args.among, args.timeout)
     try:
         return _watch(console(), lambda: serial_devices(args.among), args.wait)
     except EOFError:

@@ -47,12 +47,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--baud",
         default="1000000",
         metavar="B",
-        help="speed of the servos, several joined by commas, or all (default %(default)s)",
+        help="baud rate of the servos, several joined by commas, or all (default %(default)s)",
     )
-    parser.add_argument(
-        "--ids", metavar="IDS", help="ask these only: 1-6 or 1,2,9 (default: whoever answers)"
-    )
-    add_patience(parser)
+    parser.add_argument("--ids", metavar="IDS", help="ids to ask: 1-6 or 1,2,9 (default: all ids)")
+    add_timeout(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -65,14 +63,15 @@ def add_port_choice(parser: argparse.ArgumentParser) -> argparse._MutuallyExclus
         "--among",
         action="append",
         metavar="GLOB",
-        help="serial ports that match, emulated ones too; may be given several times",
+        help="only serial ports that match; finds emulated ports too; may be repeated",
     )
     return choice
 
 
-def add_patience(parser: argparse.ArgumentParser) -> None:
-    """Adds --patience."""
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Adds --timeout, which was called --patience."""
     parser.add_argument(
+        "--timeout",
         "--patience",
         type=float,
         default=0.8,
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"armlet scan: {error}", file=sys.stderr)
         return 2
-    surveys = survey(devices, ids, bauds, args.patience, console(sys.stderr))
+    surveys = survey(devices, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
         print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
     else:

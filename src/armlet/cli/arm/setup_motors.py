@@ -25,7 +25,7 @@ def order(kind: RobotModel) -> tuple[str, ...]:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the `setup-motors` command."""
-    from armlet.cli.arm.scan import add_patience
+    from armlet.cli.arm.scan import add_timeout
 
     parser = subparsers.add_parser(
         "setup-motors",
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="joint to begin with, where an earlier run ended (default: gripper)",
     )
     add_model(parser)
-    add_patience(parser)
+    add_timeout(parser)
     parser.set_defaults(run=run)
 
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--from: expected one of {', '.join(joints)}, found {joint!r}")
         chosen_device(args.port)
         done, left = joints[: joints.index(joint)], joints[joints.index(joint) :]
-        walk = Walk(console(), args.port, args.patience, kind, done)
+        walk = Walk(console(), args.port, args.timeout, kind, done)
         for joint in left:
             walk.set_up(joint)
         walk.verify()

@@ -21,7 +21,7 @@ CHOICES = {
 }
 _LED_BY = {"leader": "follower"}
 _WAIT_S = 120.0
-_PATIENCE_S = 0.8
+_TIMEOUT_S = 0.8
 
 
 def ports(dialogue: Dialogue) -> None:
@@ -146,7 +146,7 @@ def _answering(port: str) -> list[int]:
 
     if not Path(port).is_char_device():
         raise SetupFailed(f"{port} is not there; plug the arm in, or find it: armlet setup ports")
-    answer = probe(port, None, (FACTORY_BAUDRATE,), patience_s=_PATIENCE_S)
+    answer = probe(port, None, (FACTORY_BAUDRATE,), patience_s=_TIMEOUT_S)
     if answer.problem:
         raise SetupFailed(f"{port}: {answer.problem}; stop what uses it, or replug it")
     shared = [servo.id for servo in answer.servos if servo.shared]
