@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS := .venv-docs
 READY := $(VENV)/.ready
-CODE := src test launch executables benchmarks tools .ci setup.py
+CODE := src test launch executables benchmarks examples tools .ci setup.py
 TESTS ?=
 # A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other. Five
 # at a time are quicker, and tests that look at real time then fail now and then.
