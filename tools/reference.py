@@ -140,7 +140,7 @@ def commands_page() -> str:
         "are on [a page of their own](graphs.md).",
     ]
     for title, parser in _parsers("armlet", make_parser(), ""):
-        lines += ["", f"## {title}", "", sentence(parser.description or "")]
+        lines += ["", f"## {title}", "", *_description(parser.description or "")]
         rows = [_option(each) for each in parser._actions if each.dest != "help"]
         rows = [row for row in rows if row is not None]
         if rows:
@@ -160,6 +160,19 @@ def _parsers(
         texts = {each.dest: each.help or "" for each in verb._choices_actions}
         for name, below in verb.choices.items():
             yield from _parsers(f"{title} {name}", below, texts.get(name, ""))
+
+
+def _description(text: str) -> list[str]:
+    """Sentences as a paragraph, and lines that are indented as they are."""
+    text = portable(text % {"prog": "armlet"}) if "%" in text else portable(text)
+    paragraph = [line for line in text.splitlines() if not line.startswith("  ")]
+    indented = [line[2:] for line in text.splitlines() if line.startswith("  ")]
+    lines = [_capital(sentence(" ".join(paragraph)))]
+    return [*lines, "", "```text", *indented, "```"] if indented else lines
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _option(action: argparse.Action) -> tuple[str, str, str] | None:
@@ -205,7 +218,7 @@ def graphs_page() -> str:
         "prints the same.",
     ]
     for graph in GRAPHS.values():
-        lines += ["", f"## {graph.name}", "", sentence(graph.description.capitalize()) + ".", ""]
+        lines += ["", f"## {graph.name}", "", _capital(sentence(graph.description)) + ".", ""]
         lines += table(
             ("argument", "default", "choices", "description"), map(_row, graph.arguments)
         )
