@@ -4,8 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS := .venv-docs
 READY := $(VENV)/.ready
-CODE := src test launch executables benchmarks .ci setup.py
+CODE := src test launch executables benchmarks examples tools .ci setup.py
 TESTS ?=
 # A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other. Five
 # at a time are quicker, and tests that look at real time then fail now and then.
@@ -26,7 +27,7 @@ COMMA := ,
 # Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-oldest lint format checkpoint oracle clean
+.PHONY: demo test test-newest test-oldest lint format checkpoint oracle reference docs clean
 
 demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
@@ -65,6 +66,16 @@ checkpoint: $(READY)
 	rm -rf checkpoints/reach
 	$(BIN)/armlet train --dataset training-output/dataset --output checkpoints/reach --half
 
+# docs/reference, from what nodes, commands and graphs declare; a test says when it is out of date.
+reference: $(READY)
+	$(BIN)/python tools/reference.py
+
+# The site, in site/, in an environment that has the generator and nothing of armlet; a broken link fails it.
+docs:
+	test -x $(DOCS)/bin/mkdocs || { $(PYTHON) -m venv $(DOCS) && $(DOCS)/bin/python -m pip install --quiet \
+	  --disable-pip-version-check $$($(PYTHON) tools/extra.py docs); }
+	$(DOCS)/bin/mkdocs build --strict
+
 # Stock LeRobot in an environment of its own, to compare with; never a dependency.
 oracle:
 	bash ../shared/oracle/setup.sh .oracle v04
@@ -81,4 +92,4 @@ $(READY): pyproject.toml setup.py constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest-* .venv-oldest-* build install log demo-output demo-report.png
+	rm -rf $(VENV) $(DOCS) site .venv-newest-* .venv-oldest-* build install log demo-output demo-report.png

@@ -26,7 +26,7 @@ import numpy as np
 from policy_side import spread_of
 
 from armlet.bringup import graph
-from armlet.client.graph import DemoError, Director
+from armlet.client.graph import Director, GraphError
 from armlet.supervisor import Supervisor
 
 APPLIED = "applied_joint_commands"
@@ -104,10 +104,10 @@ def running(
 
 
 def is_ready(director: Director, directory: Path) -> bool:
-    """Whether the policy is warm and has accepted the frames. Raises DemoError if it refuses."""
+    """Whether the policy is warm and has accepted the frames. Raises GraphError if it refuses."""
     messages = director.seen.messages()
     if "[policy] [ERROR]" in (directory / "nodes.log").read_text():
-        raise DemoError("the policy node refuses")
+        raise GraphError("the policy node refuses")
     return any("policy" in name and text == "paused" for name, text in messages.items())
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from policy import save_act
 
 from armlet.bringup import LOCKSTEP_SOCKET, graph, share_directory
-from armlet.client.graph import Director
+from armlet.client.graph import CLIENT, Director
 from armlet.supervisor import Supervisor
 
 READY_S = 60.0
@@ -39,7 +39,7 @@ def speed(size: tuple[int, int], checkpoint: Path, latency_s: float, seconds: fl
             "task": "reach",
             "real_time_factor": "0",
             "inference_latency_s": str(latency_s),
-            "participants": "demo",
+            "participants": CLIENT,
         }
         with (directory / "nodes.log").open("w") as log:
             supervisor = Supervisor(graph("policy").nodes(given), log)

@@ -207,8 +207,8 @@ def test_the_emulated_arms_calibrations_are_the_shipped_files():
     assert calibrations.load(directory / "emulated_leader.json") == LEADER
 
 
-def test_four_graphs():
-    assert sorted(GRAPHS) == ["follower", "policy", "record", "sim", "teleop"]
+def test_the_graphs():
+    assert sorted(GRAPHS) == ["follower", "policy", "record", "robot", "sim", "teleop"]
 
 
 def test_a_policy_that_is_to_be_recorded_requires_the_recorder(tmp_path):
@@ -377,3 +377,11 @@ def test_another_kind_of_arm_gives_the_aligner_its_joints(robot):
     named = {spec.label: spec.parameters for spec in nodes}
     assert named["aligner"]["joints"] == ["lift", "gripper"]
     assert named["recorder"]["robot_type"] == "small_follower"
+
+
+def test_a_robot_is_the_graph_of_a_policy_without_the_policy():
+    given = {"root": "data", "emulated": "true", "use_sim_time": "false"}
+    robot = GRAPHS["robot"].nodes(given)
+    policy = GRAPHS["policy"].nodes({**given, "checkpoint": "checkpoint"})
+    assert robot == [spec for spec in policy if spec.executable != "policy"]
+    assert {"servo_bus", "aligner", "recorder"} < {spec.executable for spec in robot}

@@ -24,7 +24,7 @@ PHRASES = (
 PLAIN = re.compile(rf"\b({'|'.join(WORDS)})\b|{'|'.join(PHRASES)}", re.IGNORECASE)
 # In the program a document is a file or a message; the word says neither which nor of what kind.
 PLAIN_TEXT = re.compile(rf"{PLAIN.pattern}|\bdocuments?\b", re.IGNORECASE)
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Names: code in fences and between backquotes.
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 

@@ -676,9 +676,13 @@ def _describe_record(values: Values) -> list[NodeSpec]:
     return _describe_teleop(values) + data_path
 
 
-def _describe_policy(values: Values) -> list[NodeSpec]:
+def _describe_robot(values: Values) -> list[NodeSpec]:
     data_path = _cameras(values) + _aligner(values) + _recorder(values)
-    return _bench(values) + _follower(values) + data_path + _policy(values)
+    return _bench(values) + _follower(values) + data_path
+
+
+def _describe_policy(values: Values) -> list[NodeSpec]:
+    return _describe_robot(values) + _policy(values)
 
 
 def _sim_arguments() -> tuple[Argument, ...]:
@@ -738,6 +742,12 @@ GRAPHS = {
                 *BENCH,
             ),
             _describe_record,
+        ),
+        Graph(
+            "robot",
+            "follower, cameras and frames, for a policy on another computer",
+            (NAMESPACE, EMULATED, *FOLLOWER, UNITS, *PICTURES, *RECORDER, PARAMETERS, *BENCH),
+            _describe_robot,
         ),
         Graph(
             "policy",

@@ -128,13 +128,13 @@ def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, caps
 
 def test_the_demo_removes_no_dataset_that_it_did_not_make(root, tmp_path):
     pytest.importorskip("rclpy")
-    from armlet.client.graph import DemoError
+    from armlet.client.graph import GraphError
     from armlet.demo.demo import DemoPlan, prepare
 
     output = tmp_path / "mine"
     shutil.copytree(root, output / "dataset")
     plan = DemoPlan(output=output, demonstrations=1, reaches=1, seed=0, simulated=True)
-    with pytest.raises(DemoError, match="was not made by"):
+    with pytest.raises(GraphError, match="was not made by"):
         prepare(plan)
     assert (output / "dataset" / layout.INFO).exists()
     shutil.rmtree(output)

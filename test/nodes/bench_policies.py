@@ -16,7 +16,7 @@ import torch
 from node_processes import STANDSTILL_S, running, simulated_nodes
 
 from armlet.bringup import NodeSpec, command
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.contract import Camera, Contract, Stream
 from armlet.policies import Act, ActConfig, Feature, Observation, load_policy, save_checkpoint
 from armlet.robots import SO101_JOINTS
@@ -174,7 +174,7 @@ class Started:
     def wait(self, what, ready):
         try:
             self.graph.director.wait_for(what, ready, 60.0)
-        except DemoError as error:
+        except GraphError as error:
             raise AssertionError(f"{error}; the policy said:\n{self.said()}") from error
 
     def wait_for_status(self, text, item="inference"):

@@ -36,7 +36,7 @@ from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiAr
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.bringup import graph
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.control.guard import MAX_VELOCITY
 from armlet.motors.feetech import REGISTERS
 from armlet.robots import SO101_JOINTS
@@ -259,13 +259,13 @@ def _stop(run, started, arms):
     servos = arms.follower.servos.values()
     if not all(servo.torque_on for servo in servos):
         # On a busy computer the emulated servos may be silent; then it is armed the next time.
-        with contextlib.suppress(DemoError):
+        with contextlib.suppress(GraphError):
             started.director.set("servo_bus/set_torque", True)
         return
     begun_s = time.monotonic()
     try:
         started.director.stop()
-    except DemoError as error:
+    except GraphError as error:
         run.violations.append(f"stop: {error}")
         return
     offs = [servo.torque_log[-1] for servo in servos if servo.torque_log]

@@ -30,7 +30,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
@@ -200,7 +200,7 @@ class NodeRun:
         self.seen.note(f"{service} ...")
         try:
             told = director.trigger(name) if service == "stop" else director.set(name, True)
-        except DemoError as error:
+        except GraphError as error:
             told = f"failed: {error}"
         self.seen.calls.append((service, begun_s, time.monotonic()))
         self.seen.note(f"{service}: {told}")

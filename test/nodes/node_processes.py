@@ -19,7 +19,7 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
 from armlet.bringup import LOCKSTEP_SOCKET, NodeSpec, command, graph, share_directory
-from armlet.client.graph import DemoError, Director
+from armlet.client.graph import Director, GraphError
 from armlet.supervisor import Supervisor
 
 CALIBRATION = share_directory() / "config" / "calibration"
@@ -87,7 +87,7 @@ class Running:
         """Wait until a node's process is active, while simulated time is paused."""
         end_s = time.monotonic() + STANDSTILL_S
         while True:
-            with suppress(DemoError):
+            with suppress(GraphError):
                 state = self.director.call(GetState, f"{node}/get_state", GetState.Request(), 5.0)
                 if state.current_state.id == State.PRIMARY_STATE_ACTIVE:
                     return

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from test_joints_and_clocks import CLOCKS, FILE, RADIANS, STATUS, contract, recorder
 
 from armlet.bringup import NodeSpec
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.demo import demo
 from armlet.load import Times, Watcher
 from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause
@@ -167,7 +167,7 @@ def test_a_recorder_that_refuses_says_the_cause_first(tmp_path):
     ):
         Announcer(announcer)
         assert frames.wait(STATUS, f"{SENTENCE}; so observations are") == ERROR
-        with pytest.raises(DemoError, match="load 13 on 2 cores; so observations are"):
+        with pytest.raises(GraphError, match="load 13 on 2 cores; so observations are"):
             graph.director.trigger("recorder/start_recording")
 
 
@@ -200,10 +200,10 @@ def test_a_demo_that_fails_says_the_cause_first(tmp_path):
     plan.output.mkdir()
     with (
         other("announcer") as announcer,
-        pytest.raises(DemoError) as failed,
+        pytest.raises(GraphError) as failed,
         demo.running_graph(plan, plan.dataset, policy="false", width="64", height="48") as director,
     ):
         Announcer(announcer)
         director.wait_for("it", lambda: director.computer.before("x") != "x", 60.0)
-        raise DemoError("the arm did not reach its start")
+        raise GraphError("the arm did not reach its start")
     assert str(failed.value) == f"{SENTENCE}; so the arm did not reach its start"

@@ -23,7 +23,7 @@ from painted_streams import PaintedStreams
 from armlet.bringup import NodeSpec
 from armlet.camera import jpeg
 from armlet.camera.pattern import paint
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.contract import Camera, Contract
 from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame, check
 from armlet.robots import SO101_JOINTS
@@ -144,7 +144,7 @@ class Bench:
         while True:
             try:
                 return self.director.trigger(f"{recorder}/start_recording")
-            except DemoError as error:
+            except GraphError as error:
                 if time.monotonic() > until:
                     raise AssertionError(
                         f"{error}; the nodes said:\n{self.graph.said()}"
@@ -271,7 +271,7 @@ def test_a_camera_pulled_out_and_put_back(bench):
     with bench.episode() as numbers:
         bench.front("plug.pull()")
         bench.says(camera="not plugged in", front="stalled", recorder="no whole frame came")
-        with pytest.raises(DemoError, match="already recording"):
+        with pytest.raises(GraphError, match="already recording"):
             bench.director.trigger("recorder/start_recording")
         bench.front("plug.put_back(3)")
         bench.frames(5)
@@ -291,7 +291,7 @@ def test_a_camera_that_comes_and_goes_ends_the_recording(bench):
         bench.streams.fix()
         bench.frames(8)
     bench.says(strict=r"gap 2 in one recording, more than max_gaps")
-    with pytest.raises(DemoError, match="gap 2 in one recording"):
+    with pytest.raises(GraphError, match="gap 2 in one recording"):
         bench.stop("strict")
 
 
@@ -301,7 +301,7 @@ def test_a_camera_that_stays_away_marks_the_episode_it_ended(bench):
         bench.says(wrist="stalled", recorder="no whole frame came")
     assert bench.ledger(numbers, "wrist")["stale"] > 5
     assert bench.ledger(numbers, "recorder")["missing"] > 5
-    with pytest.raises(DemoError, match=r"aligner: wrist: stalled for .* nothing"):
+    with pytest.raises(GraphError, match=r"aligner: wrist: stalled for .* nothing"):
         bench.director.trigger("recorder/start_recording")
 
 
@@ -382,7 +382,7 @@ def test_a_slow_camera(bench):
 
 
 def test_another_contract_is_refused_line_by_line(bench):
-    with pytest.raises(DemoError) as refused:
+    with pytest.raises(GraphError) as refused:
         bench.director.trigger("other/start_recording")
     for line in ("fps: expected 15", "expected (48, 64", "images.wrist", "calibration: expected"):
         assert line in str(refused.value), str(refused.value)
@@ -410,7 +410,7 @@ def test_a_disk_that_fills(bench, small_disk):
     fill(small_disk, 100 * MB)
     bench.streams.fix()
     bench.frames(5)
-    with pytest.raises(DemoError, match=r"disk short: 10\d MB free at .*, \d+ MB needed"):
+    with pytest.raises(GraphError, match=r"disk short: 10\d MB free at .*, \d+ MB needed"):
         bench.start_once("small")
     ballast.unlink()
 
@@ -421,7 +421,7 @@ def test_a_disk_that_fills(bench, small_disk):
     fill(small_disk, 40 * MB)
     bench.says(small="recording ended.*disk short")
     assert len(Dataset(root).episodes) >= 1
-    with pytest.raises(DemoError, match=r"disk short"):
+    with pytest.raises(GraphError, match=r"disk short"):
         bench.stop("small")
     ballast.unlink()
 
@@ -435,7 +435,7 @@ def test_a_disk_that_fills(bench, small_disk):
     bench.says(small="recording ended.*(No space left on device|disk short)")
     finished = len(Dataset(root).episodes)
     assert finished >= before, "what was finished loads on a full disk"
-    with pytest.raises(DemoError, match=r"No space left|disk short"):
+    with pytest.raises(GraphError, match=r"No space left|disk short"):
         bench.start_once("small")
     ballast.unlink()
     bench.start("small")

@@ -8,7 +8,7 @@ from node_processes import CALIBRATION, running
 from published_frames import ERROR, PublishedFrames
 
 from armlet.bringup import NodeSpec
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.contract import Camera, Contract, Stream
 from armlet.datasets import Dataset, check
 from armlet.robots import SO101_JOINTS
@@ -84,7 +84,7 @@ def test_two_arms_are_refused_with_one_calibration_and_recorded_with_two(tmp_pat
     with PublishedFrames(contract(BOTH), radians) as frames:
         with running([recorder(tmp_path / "one", FILE)]) as graph:
             assert frames.wait(STATUS, "lacks left_shoulder_pan") == ERROR
-            with pytest.raises(DemoError, match=r"left_=FILE,right_=FILE"):
+            with pytest.raises(GraphError, match=r"left_=FILE,right_=FILE"):
                 graph.director.trigger("recorder/start_recording")
         assert not (tmp_path / "one").exists()
         root = tmp_path / "two"
@@ -114,7 +114,7 @@ def test_a_recorder_by_another_clock_says_so_and_does_not_start(case, tmp_path):
         running([recorder(tmp_path / "set", FILE)]) as graph,
     ):
         assert frames.wait(STATUS, words) == ERROR
-        with pytest.raises(DemoError, match=words):
+        with pytest.raises(GraphError, match=words):
             graph.director.trigger("recorder/start_recording")
         frames.robot_s = frames.late_s = 0.0
         frames.forget()

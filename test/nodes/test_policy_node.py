@@ -15,7 +15,7 @@ import rclpy
 from node_processes import CALIBRATION, STANDSTILL_S
 from std_msgs.msg import String
 
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.contract import FILE_NAME, load
 from armlet.nodes.teardown import destroy
 
@@ -86,7 +86,7 @@ def test_a_policy_that_does_not_fit_the_frames_sends_nothing(bench, tmp_path):
     checkpoint = save_random(tmp_path / "checkpoint", contract, width=80)
     with bench.policy("wide", checkpoint) as policy:
         policy.wait_for_status("ERROR camera front")
-        with pytest.raises(DemoError, match="does not fit"):
+        with pytest.raises(GraphError, match="does not fit"):
             bench.graph.director.set("wide/set_running", True)
         assert policy.chunks() == []
         assert "ERROR" in policy.said()

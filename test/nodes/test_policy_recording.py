@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
 
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.datasets import Dataset
 
 
@@ -52,7 +52,7 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(policy_gr
         assert "file" in graph.seen.messages()["policy: inference"]
         graph.let_pass(1.0)
         assert chunks(graph) == []
-        with pytest.raises(DemoError, match="cannot record"):
+        with pytest.raises(GraphError, match="cannot record"):
             graph.director.set("policy/set_running", True)
         file.unlink()
         graph.director.trigger("recorder/start_recording")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from node_processes import running, simulated_nodes
 
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.datasets import Dataset, check
 
 
@@ -80,7 +80,7 @@ def test_episodes_end_by_themselves_and_are_counted(bench, tmp_path):
         ready(graph)
         graph.director.trigger("recorder/start_recording")
         graph.wait("an episode", lambda: Dataset(root).episodes if root.exists() else False)
-        with pytest.raises(DemoError, match="has its 1 episodes"):
+        with pytest.raises(GraphError, match="has its 1 episodes"):
             graph.director.trigger("recorder/start_recording")
     assert Dataset(root).episodes[0].length == 15
 
@@ -104,10 +104,10 @@ def test_an_episode_is_what_the_topics_said(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root) as graph:
         ready(graph)
-        with pytest.raises(DemoError, match="not recording"):
+        with pytest.raises(GraphError, match="not recording"):
             graph.director.trigger("recorder/stop_recording")
         record_frames(graph, 20)
-        with pytest.raises(DemoError, match="already recording"):
+        with pytest.raises(GraphError, match="already recording"):
             graph.director.trigger("recorder/start_recording")
         graph.director.trigger("recorder/discard_episode")
         record_frames(graph, 20)
@@ -146,7 +146,7 @@ def test_a_root_that_cannot_be_written_is_reported_and_ends_nothing(bench, tmp_p
     file.touch()
     with bench.record(file / "dataset") as graph:
         graph.wait_for_status("recorder: dataset", "file")
-        with pytest.raises(DemoError, match="file"):
+        with pytest.raises(GraphError, match="file"):
             graph.director.trigger("recorder/start_recording")
         assert graph.recorder.poll() is None
 
@@ -154,7 +154,7 @@ def test_a_root_that_cannot_be_written_is_reported_and_ends_nothing(bench, tmp_p
 def test_without_frames_it_does_not_start(bench, tmp_path):
     with bench.record(tmp_path / "dataset", "apart") as graph:
         graph.wait_for_status("apart/recorder: dataset", "waiting for frames")
-        with pytest.raises(DemoError, match="no frames yet"):
+        with pytest.raises(GraphError, match="no frames yet"):
             graph.director.trigger("apart/recorder/start_recording")
     assert not (tmp_path / "dataset").exists()
 
@@ -167,6 +167,6 @@ def test_a_dataset_of_another_contract_is_refused(bench, tmp_path):
         graph.director.trigger("recorder/stop_recording")
     with bench.record(root, joint_units="range_m100_100") as graph:
         graph.wait_for_status("recorder: dataset", "joint units")
-        with pytest.raises(DemoError, match=r"expected degrees, found range_m100_100"):
+        with pytest.raises(GraphError, match=r"expected degrees, found range_m100_100"):
             graph.director.trigger("recorder/start_recording")
     assert len(Dataset(root).episodes) == 1

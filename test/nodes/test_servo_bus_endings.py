@@ -10,7 +10,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import follower, running, running_graph
 
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.motors.feetech import REGISTERS
 from armlet.nodes.servo_bus_diagnostics import CycleTimes, bus_status
 from armlet.sim import Bench
@@ -89,7 +89,7 @@ def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
     """At c8b7d8f the node ended with status 1, also long after its start."""
     bus.director.change_state("servo_bus", "deactivate")
     bench.follower.faults.dead.add(3)
-    with pytest.raises(DemoError):
+    with pytest.raises(GraphError):
         bus.director.change_state("servo_bus", "activate")
     assert bus.processes["servo_bus"].poll() is None
     assert torque(bench) == [0] * 6

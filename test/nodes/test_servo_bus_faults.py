@@ -11,7 +11,7 @@ from node_processes import follower, running
 from simulated_bench import SimulatedBench
 
 from armlet.bringup import command
-from armlet.client.graph import DemoError, Director
+from armlet.client.graph import Director, GraphError
 from armlet.motors.protocol import Alarm, Quantity
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
@@ -269,7 +269,7 @@ def test_its_lifecycle_means_something(bench, tmp_path):
             states = bus.seen.count("joint_states")
             bus.wait("states", lambda states=states: bus.seen.count("joint_states") > states + 3)
             assert torque(bench) == [0] * 6, "configured is not armed"
-            with pytest.raises(DemoError, match="not active"):
+            with pytest.raises(GraphError, match="not active"):
                 bus.director.set("servo_bus/set_torque", True)
             bus.director.change_state("servo_bus", "activate")
             assert torque(bench) == [1] * 6

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from node_processes import follower, running
 
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.priority import Role, realtime_limit
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
@@ -68,7 +68,7 @@ def test_unplugged_and_plugged_back_it_reports_and_does_not_move_until_armed(ben
     bus.wait_for_status("servo_bus: bus", "holding")
     bench.follower.hang_up()
     bus.wait_for_status("servo_bus: bus", "bus lost")
-    with pytest.raises(DemoError, match="lost"):
+    with pytest.raises(GraphError, match="lost"):
         bus.director.set("servo_bus/set_torque", True)
     states, before = bus.seen.count("joint_states"), goals(bench)
     bench.follower.plug()
@@ -111,7 +111,7 @@ def test_a_dead_servo_stops_commands_and_is_reported(bench, bus):
 def test_a_stop_asked_for_while_the_bus_is_lost_happens_on_its_return(bench, bus):
     bench.follower.hang_up()
     bus.wait_for_status("servo_bus: bus", "bus lost")
-    with pytest.raises(DemoError, match="lost"):
+    with pytest.raises(GraphError, match="lost"):
         bus.director.stop()
     bench.follower.plug()
     bus.wait_for_status("servo_bus: bus", "not armed")

@@ -15,7 +15,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
 from armlet.bringup import NodeSpec
-from armlet.client.graph import DemoError
+from armlet.client.graph import GraphError
 from armlet.datasets import Dataset, check
 from armlet.motors.feetech import REGISTERS
 from armlet.nodes.messages import joint_state, to_time
@@ -169,7 +169,7 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
         graph.wait_for_status("recorder: dataset", "set back", GUARD_S)
         saved = len(Dataset(root).episodes)
         assert saved >= 1, "what was recorded is saved"
-        with pytest.raises(DemoError, match="set back"):
+        with pytest.raises(GraphError, match="set back"):
             graph.director.trigger("recorder/stop_recording")
         wait_for_frames(graph, 10)
         status = graph.seen.status()

@@ -41,8 +41,8 @@ COMMANDS = (
 _COMPLETING = "_ARGCOMPLETE"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
+def make_parser() -> Parser:
+    """The parser of the whole command line; the reference pages are made from it."""
     parser = Parser(prog="armlet", description="ROS 2 control and inference for small servo arms.")
     version = f"%(prog)s {__version__}"
     parser.add_argument(
@@ -51,6 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
+    parser = make_parser()
     if _COMPLETING in os.environ:
         _complete(parser)
     parsed, rest = parser.parse_known_args(arguments)

@@ -55,15 +55,18 @@ STOP_TRY_S = 5.0
 
 COMMAND_S = 0.02
 
+CLIENT = "client"
+"""The name of a director's node, for which simulated time waits."""
+
 Progress = Callable[[float], None]
 """Is given the share of a wait that is over, 0..1."""
 
 
-class DemoError(Exception):
-    """The demo cannot go on; the message says which part did not answer."""
+class GraphError(Exception):
+    """The graph does not go on; the message says which part did not answer."""
 
 
-class NoAnswerError(DemoError):
+class NoAnswerError(GraphError):
     """A service is there and has not answered."""
 
 
@@ -95,7 +98,7 @@ class Director:
         self,
         simulated: bool = False,
         lockstep: Path | None = None,
-        name: str = "demo",
+        name: str = CLIENT,
         trouble: Callable[[], str] = lambda: "",
     ) -> None:
         rclpy.init()
@@ -122,7 +125,7 @@ class Director:
         if self._turn is not None:
             try:
                 self._wait_for_the_clock()
-            except DemoError:
+            except GraphError:
                 self.close()
                 raise
         self._begun_ns, self._begun_s = self.now_ns, time.monotonic()
@@ -132,9 +135,9 @@ class Director:
         end_s = time.monotonic() + ANSWER_S
         while not self.now_ns:
             if trouble := self._trouble():
-                raise DemoError(trouble)
+                raise GraphError(trouble)
             if time.monotonic() > end_s:
-                raise DemoError(f"the bench did not start within {ANSWER_S:.0f} s")
+                raise GraphError(f"the bench did not start within {ANSWER_S:.0f} s")
             time.sleep(LOOK_S)
 
     def close(self) -> None:
@@ -192,14 +195,14 @@ class Director:
         return time.monotonic() - self._begun_s
 
     def let_pass(self, duration_s: float, progress: Progress = lambda share: None) -> None:
-        """Let time pass: the graph's. Raises DemoError if there is trouble meanwhile."""
+        """Let time pass: the graph's. Raises GraphError if there is trouble meanwhile."""
         begun_ns = self.now_ns
         due_ns = begun_ns + round(1e9 * duration_s)
         if self._turn is not None:
             self._turn.ask(due_ns)
         while not self._is_due(due_ns):
             if trouble := self._trouble():
-                raise DemoError(trouble)
+                raise GraphError(trouble)
             progress(min(1.0, (self.now_ns - begun_ns) * 1e-9 / duration_s))
 
     def _is_due(self, due_ns: int) -> bool:
@@ -210,11 +213,11 @@ class Director:
         return self.now_ns >= due_ns
 
     def trigger(self, service: str, timeout_s: float = ANSWER_S) -> str:
-        """Call a Trigger service; its message. Raises DemoError if it fails or does not answer."""
+        """Call a Trigger service; its message. Raises GraphError if it fails or does not answer."""
         return self._answer(service, self.call(Trigger, service, Trigger.Request(), timeout_s))
 
     def stop(self, timeout_s: float = ANSWER_S) -> str:
-        """Have the arm stop; the driver's message. Raises DemoError if it fails or does not answer.
+        """Stop the arm; the driver's message. Raises GraphError if it fails or does not answer.
 
         DDS may lose an answer; a second request changes nothing, so it is asked for again.
         """
@@ -225,18 +228,18 @@ class Director:
         return self.trigger("servo_bus/stop", STOP_TRY_S)
 
     def set(self, service: str, value: bool) -> str:
-        """Call a SetBool service; its message. Raises DemoError likewise."""
+        """Call a SetBool service; its message. Raises GraphError likewise."""
         return self._answer(service, self.call(SetBool, service, SetBool.Request(data=value)))
 
     def change_state(self, node: str, transition: str) -> None:
-        """Put a lifecycle node through a transition by its name. Raises DemoError if it fails."""
+        """Put a lifecycle node through a transition by its name. Raises GraphError if it fails."""
         number = getattr(Transition, f"TRANSITION_{transition.upper()}")
         request = ChangeState.Request(transition=Transition(id=number))
         if not self.call(ChangeState, f"{node}/change_state", request).success:
-            raise DemoError(f"{node} could not {transition}")
+            raise GraphError(f"{node} could not {transition}")
 
     def wait_for(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until something has been seen. Raises DemoError naming what did not come.
+        """Wait until something has been seen. Raises GraphError naming what did not come.
 
         timeout_s: of the graph's time in lockstep, else of the wall clock.
         """
@@ -247,7 +250,7 @@ class Director:
             while not (came := ready()) and self.now_ns < end_ns:
                 self.let_pass(LOOK_S)
         if not came:
-            raise DemoError(f"{what} did not arrive within {timeout_s:.0f} s")
+            raise GraphError(f"{what} did not arrive within {timeout_s:.0f} s")
 
     def command(self, joints: Sequence[str], goal: Any) -> None:
         """Publish one joint command, radians, stamped now."""
@@ -263,21 +266,21 @@ class Director:
         self._chunks.publish(JointTrajectory())
 
     def drive_to(self, joints: Sequence[str], goal: Any, tolerance_rad: float = 0.05) -> None:
-        """Command the arm to a pose (radians) until it is there. Raises DemoError after 10 s."""
+        """Command the arm to a pose (radians) until it is there. Raises GraphError after 10 s."""
         end_ns = self.now_ns + round(1e9 * DRIVE_S)
         while self.seen.distance(goal) > tolerance_rad:
             if self.now_ns > end_ns:
-                raise DemoError(
+                raise GraphError(
                     f"the arm did not reach its start; {self.seen.distance(goal):.2f} rad off"
                 )
             self.command(joints, goal)
             self.let_pass(COMMAND_S)
 
     def call(self, kind: Any, service: str, request: Any, timeout_s: float = ANSWER_S) -> Any:
-        """Call a service of any kind; its response. Raises DemoError if there is none."""
+        """Call a service of any kind; its response. Raises GraphError if there is none."""
         client = self._client(kind, service)
         if not client.wait_for_service(timeout_s):
-            raise DemoError(f"service {service} is not available")
+            raise GraphError(f"service {service} is not available")
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
@@ -295,5 +298,5 @@ class Director:
     @staticmethod
     def _answer(service: str, response: Any) -> str:
         if not response.success:
-            raise DemoError(f"{service}: {response.message}")
+            raise GraphError(f"{service}: {response.message}")
         return str(response.message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from armlet.bringup import LOCKSTEP_SOCKET, graph
-from armlet.client.graph import DemoError, Director
+from armlet.client.graph import Director, GraphError
+from armlet.client.start import start
 from armlet.nodes.status_names import split
 from armlet.robots import SO101_JOINTS
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
-from armlet.supervisor import Supervisor
 
 from .terminal import Terminal
 
@@ -29,7 +27,6 @@ REPEATABLE = {
     "real_time_factor": "0",
     "start_s": "1735689600",
     "inference_latency_s": "0.05",
-    "participants": "demo",
 }
 SETTLE_S = 0.6
 POLICY_S = 4.0
@@ -79,39 +76,19 @@ def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Dire
     """The sim graph, recording into root, and a director for it."""
     given = {"root": str(root), "task": "touch the red target", "seed": str(plan.seed)}
     given |= REPEATABLE if plan.simulated else {"use_sim_time": "false"}
-    with (
-        tempfile.TemporaryDirectory(prefix="armlet-demo-") as directory,
-        plan.log.open("a") as log,
-    ):
-        nodes = graph("sim").nodes({**given, "bench_directory": directory, **arguments})
-        supervisor = Supervisor(nodes, log)
-        director = None
-        lockstep = Path(directory) / LOCKSTEP_SOCKET if plan.simulated else None
-        try:
-            supervisor.start(Path(directory))
-            director = Director(lockstep=lockstep, trouble=supervisor.trouble)
-            yield director
-        except DemoError as error:
-            if director is None:
-                raise
-            raise DemoError(director.computer.before(str(error))) from error
-        finally:
-            # First the nodes: without the director simulated time would run on meanwhile, as fast
-            # as the computer can.
-            supervisor.stop()
-            if director is not None:
-                director.close()
+    with start("sim", plan.log, **{**given, **arguments}) as director:
+        yield director
 
 
 def prepare(plan: DemoPlan) -> None:
     """Remove what an earlier run left and keep this run's topics to itself.
 
-    Raises DemoError for a dataset in the output folder that no demo made.
+    Raises GraphError for a dataset in the output folder that no demo made.
     """
     made_here = (plan.dataset, plan.evaluation)
     taken = [made for made in made_here if os.path.lexists(made)]
     if taken and not plan.mark.is_file():
-        raise DemoError(
+        raise GraphError(
             f"{taken[0]} exists already and was not made by `armlet demo`; choose another "
             "folder with --output, or move it away"
         )
@@ -182,7 +159,7 @@ def drive_by_policy(director: Director, plan: DemoPlan, terminal: Terminal) -> l
 def _measure(director: Director, since_ns: int, until_ns: int) -> Reach:
     last = director.seen.reach_rows(until_ns - 500_000_000, until_ns)[1]
     if not len(last):
-        raise DemoError("the bench reported no reach error")
+        raise GraphError("the bench reported no reach error")
     target = director.seen.target_xy()
     return Reach(target, float(last.mean()), blind_error_m(target), since_ns, until_ns)
 

@@ -178,7 +178,7 @@ class ServoBus(ArmletNode):
     def __init__(self) -> None:
         super().__init__("servo_bus", SETTINGS)
         for joint in self._named_joints():
-            self.declare(_joint_settings(joint))
+            self.declare(joint_settings(joint))
         self._control: Control | None = None
         self._motors = ""
         self._watchdog: TorqueWatchdog | None = None
@@ -550,7 +550,8 @@ class ServoBus(ArmletNode):
         ]
 
 
-def _joint_settings(joint: str) -> tuple[Setting, ...]:
+def joint_settings(joint: str) -> tuple[Setting, ...]:
+    """The parameters that one joint has of its own."""
     push_rad = SO101_POLICIES[joint].relaxed_push_rad if joint in SO101_POLICIES else 0.0
     common = "; empty: as the common parameter"
     return (

@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from armlet.client.graph import DemoError
+    from armlet.client.graph import GraphError
     from armlet.demo.demo import DemoPlan, prepare
     from armlet.demo.stages import record_only, whole_demo
     from armlet.demo.terminal import Terminal
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         prepare(plan)
-    except DemoError as error:
+    except GraphError as error:
         print(f"armlet demo: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             record_only(plan, terminal)
         else:
             print(whole_demo(plan, args.checkpoint, args.report, terminal))
-    except DemoError as error:
+    except GraphError as error:
         print(f"armlet demo: {error}; what the nodes said is in {plan.log}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,0 +1,56 @@
+"""Starts a graph from a program, and stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from armlet.bringup import NodeSpec, discovery, graph
+from armlet.supervisor import Supervisor
+
+from .graph import CLIENT, Director, GraphError
+
+
+@contextlib.contextmanager
+def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Director]:
+    """Start a graph as `armlet up` does; yields a `Director` of it, and stops it at the end.
+
+    name and arguments are those of `armlet up NAME argument:=value`. An emulated graph lives in
+    simulated time, which goes on only while the director waits; real_time_factor="0" makes it as
+    fast as the computer can. log: the file for what the nodes say; None: this program's output.
+
+    Raises BringupError for arguments that do not fit, GraphError when a node ends or does not
+    answer.
+    """
+    os.environ.update(discovery(os.environ))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="armlet-")))
+        output = stack.enter_context(log.open("a")) if log is not None else None
+        participants = ",".join(filter(None, (CLIENT, arguments.pop("participants", ""))))
+        values = {"bench_directory": str(folder), "participants": participants, **arguments}
+        nodes = graph(name).nodes(values)
+        supervisor = Supervisor(nodes, output)
+        director = None
+        try:
+            supervisor.start(folder)
+            director = Director(lockstep=_lockstep(nodes), trouble=supervisor.trouble)
+            yield director
+        except GraphError as error:
+            if director is None:
+                raise
+            raise GraphError(director.computer.before(str(error))) from error
+        finally:
+            # First the nodes: without the director simulated time would run on meanwhile, as fast
+            # as the computer can.
+            supervisor.stop()
+            if director is not None:
+                director.close()
+
+
+def _lockstep(nodes: Sequence[NodeSpec]) -> Path | None:
+    """The socket of the bench that owns the nodes' time; None where none does."""
+    sockets = (spec.parameters.get("lockstep") for spec in nodes)
+    return next((Path(socket) for socket in sockets if socket), None)

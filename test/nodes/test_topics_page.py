@@ -1,0 +1,79 @@
+"""docs/reference/topics.md names what the nodes of a running graph publish, subscribe and serve."""
+
+import re
+from pathlib import Path
+
+import pytest
+from node_processes import running_graph
+
+from armlet.bringup import NodeSpec
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "topics.md"
+NODES = (
+    *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer"),
+    "sim_bench",
+)
+# What every node has: ROS's own, and what the page says once.
+COMMON = re.compile(
+    r"/(rosout|parameter_events|clock|diagnostics)$"
+    r"|/transition_event$"
+    r"|/(\w+_parameters|\w+_parameters_atomically|get_parameter_types|get_type_description)$"
+    r"|/(get_state|change_state|get_available_states|get_available_transitions|get_transition_graph)$"
+)
+CAMERAS = ("front", "wrist")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory, private_domain):
+    root = tmp_path_factory.mktemp("topics") / "dataset"
+    camera = NodeSpec("camera", "camera", {"source": "pattern"})
+    computer = NodeSpec("computer", "computer", {})
+    with (
+        running_graph("sim", root=str(root), task="reach", teleop="true") as graph,
+        graph.start(camera),
+        graph.start(computer),
+    ):
+        graph.wait_for_status("policy: inference", "")
+        graph.wait("frames", lambda: graph.seen.count("observation/state") > 5)
+        yield graph
+
+
+def generic(name, node):
+    """A full name as the page has it: relative, ~ for the node's own, a placeholder for cameras."""
+    name = re.sub(rf"^/(leader/)?{node}/", "~/", name)
+    return re.sub(rf"\b({'|'.join(CAMERAS)})\b", "<camera>", name.removeprefix("/"))
+
+
+def running(graph, node):
+    """{(kind, name, type)} of a node of the graph."""
+    ros = graph.director._node
+    asked = {
+        "publishes": ros.get_publisher_names_and_types_by_node,
+        "subscribes": ros.get_subscriber_names_and_types_by_node,
+        "serves": ros.get_service_names_and_types_by_node,
+    }
+    # Services that are served at once belong to a node of their own.
+    parts = {name for name in ros.get_node_names() if name in (node, f"{node}_urgent")}
+    assert node in parts
+    return {
+        (kind, generic(name, node), types[0])
+        for kind, ask in asked.items()
+        for part in parts
+        for name, types in ask(part, "/")
+        if not COMMON.search(name)
+    }
+
+
+def written(node):
+    """The same from the page's section of that node."""
+    text = PAGE.read_text()
+    (section,) = re.findall(rf"^## {node}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `(\S+)` \| (\w+) \| `(\S+)` \|", section, re.MULTILINE)
+    return {(kind, name, type_name) for name, kind, type_name in rows}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_the_page_names_all_of_a_running_node(graph, node):
+    assert written(node) == running(graph, node)
