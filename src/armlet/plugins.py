@@ -27,7 +27,7 @@ def load(group: str, name: str) -> Any:
     if not points:
         return None
     if len({point.value for point in points}) > 1:
-        packages = ", ".join(_package(point) for point in points)
+        packages = " and ".join(_package(point) for point in points)
         raise PluginError(f"{group}: {name!r} comes from several packages ({packages}); remove one")
     point = points[0]
     try:
@@ -53,4 +53,4 @@ def _points(group: str) -> Iterable[EntryPoint]:
 
 
 def _package(point: EntryPoint) -> str:
-    return "an unknown package" if point.dist is None else point.dist.name
+    return "an unknown package" if point.dist is None else f"{point.dist.name} {point.dist.version}"

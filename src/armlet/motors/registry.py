@@ -10,12 +10,12 @@ A package that is broken is named when its model is asked for, and stands in nob
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Sequence
 
+from armlet import plugins
 from armlet.motors.protocol import MotorFamily, MotorModel
+from armlet.suggestions import did_you_mean
 
 GROUP = "armlet.motors"
 
@@ -34,22 +34,30 @@ class MotorError(ValueError):
 
 def models() -> tuple[str, ...]:
     """Every model's name, armlet's own first. Nothing is loaded."""
-    return (*_OWN, *sorted({point.name for point in _plugins()} - set(_OWN)))
+    return (*_OWN, *(name for name in plugins.names(GROUP) if name not in _OWN))
 
 
 def family(model: str) -> MotorFamily:
     """The family of a model, by name. Raises MotorError naming what is wrong, and where."""
     if model in _OWN:
         return load(_OWN[model])
-    points = [point for point in _plugins() if point.name == model]
-    if not points:
-        near = difflib.get_close_matches(model, models(), 1)
-        hint = f"; {near[0]} may be meant" if near else ""
-        raise MotorError(f"motors must be one of {', '.join(models())}, found {model!r}{hint}")
-    if len({point.value for point in points}) > 1:
-        packages = ", ".join(_package(point) for point in points)
-        raise MotorError(f"motors {model!r} comes from several packages ({packages}); remove one")
-    return _loaded(points[0])
+    try:
+        found = plugins.load(GROUP, model)
+    except plugins.PluginError as error:
+        raise MotorError(str(error)) from error
+    if found is None:
+        hint = did_you_mean([model], models())
+        raise MotorError(f"{hint}motors must be one of {', '.join(models())}, found {model!r}")
+    if not isinstance(found, MotorFamily):
+        raise MotorError(
+            f"{plugins.where(GROUP, model)}: expected a MotorFamily, found {type(found).__name__}"
+        )
+    if model not in found.models:
+        raise MotorError(
+            f"{plugins.where(GROUP, model)} has no model of that name, only "
+            f"{', '.join(found.models)}"
+        )
+    return found
 
 
 def load(origin: str) -> MotorFamily:
@@ -83,25 +91,3 @@ def choose(motors: str, joints: Sequence[str]) -> tuple[MotorFamily, tuple[Motor
             f"bus, found {motors!r}"
         )
     return next(iter(kinds.values())), tuple(families[name].models[name] for name in names)
-
-
-def _plugins() -> Iterable[EntryPoint]:
-    return [point for point in entry_points(group=GROUP) if point.name not in _OWN]
-
-
-def _loaded(point: EntryPoint) -> MotorFamily:
-    """Whatever a package of somebody else's raises is its own fault, and is told as such."""
-    where = f"motors {point.name!r} of {_package(point)} ({point.value})"
-    try:
-        found = point.load()
-    except Exception as error:
-        raise MotorError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(found, MotorFamily):
-        raise MotorError(f"{where}: expected a MotorFamily, found {type(found).__name__}")
-    if point.name not in found.models:
-        raise MotorError(f"{where} has no model of that name, only {', '.join(found.models)}")
-    return found
-
-
-def _package(point: EntryPoint) -> str:
-    return "an unknown package" if point.dist is None else point.dist.name

@@ -8,7 +8,7 @@ so a package that cannot be imported costs no other policy anything.
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from armlet import plugins
 from armlet.suggestions import did_you_mean
 
 from .config.base import PolicyConfig
@@ -218,7 +219,7 @@ class PolicyFamily(Generic[Config]):
 
 def known_types() -> tuple[str, ...]:
     """Every type of policy that is installed here, sorted; none of their modules is imported."""
-    return tuple(sorted({*_BUILT_IN, *(point.name for point in _plug_ins())}))
+    return tuple(sorted({*_BUILT_IN, *plugins.names(GROUP)}))
 
 
 def family(name: object, where: object) -> PolicyFamily[Any]:
@@ -228,10 +229,14 @@ def family(name: object, where: object) -> PolicyFamily[Any]:
     whose package cannot be used.
     """
     if isinstance(name, str) and name in _BUILT_IN:
-        point = importlib.metadata.EntryPoint(name, _BUILT_IN[name], GROUP)
-        return _loaded(point, where)
-    found = [point for point in _plug_ins() if point.name == name]
-    if not found:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        own: PolicyFamily[Any] = getattr(importlib.import_module(module), attribute)
+        return own
+    try:
+        found = plugins.load(GROUP, str(name))
+    except plugins.PluginError as error:
+        raise _unusable(name, where, str(error)) from error
+    if found is None:
         known = known_types()
         raise CheckpointError.found(
             where,
@@ -241,15 +246,10 @@ def family(name: object, where: object) -> PolicyFamily[Any]:
             fix=f"{did_you_mean([str(name)], known)}armlet runs these policies only: train one of "
             "them, use a newer armlet, or install a package that adds this one",
         )
-    if len({point.value for point in found}) > 1:
-        raise CheckpointError.found(
-            where,
-            f"policy type {name!r}",
-            expected="one package that adds it",
-            found=" and ".join(map(_origin, found)),
-            fix="uninstall all but one of them",
-        )
-    return _loaded(found[0], where)
+    if not isinstance(found, PolicyFamily) or found.name != name:
+        named = f"one of type {found.name!r}" if isinstance(found, PolicyFamily) else repr(found)
+        raise _unusable(name, where, f"{named} in {plugins.where(GROUP, str(name))}")
+    return found
 
 
 def family_of(config: PolicyConfig) -> PolicyFamily[Any]:
@@ -257,33 +257,11 @@ def family_of(config: PolicyConfig) -> PolicyFamily[Any]:
     return family(config.TYPE, type(config).__name__)
 
 
-def _plug_ins() -> list[importlib.metadata.EntryPoint]:
-    """What other packages add; armlet's own types cannot be replaced."""
-    points = importlib.metadata.entry_points(group=GROUP)
-    return [point for point in points if point.name not in _BUILT_IN]
-
-
-def _loaded(point: importlib.metadata.EntryPoint, where: object) -> PolicyFamily[Any]:
-    try:
-        loaded = point.load()
-    except Exception as error:  # another's module may raise anything
-        raise _broken(point, where, f"{type(error).__name__}: {error}") from error
-    if not isinstance(loaded, PolicyFamily) or loaded.name != point.name:
-        named = f"one of type {loaded.name!r}" if isinstance(loaded, PolicyFamily) else repr(loaded)
-        raise _broken(point, where, named)
-    return loaded
-
-
-def _broken(point: importlib.metadata.EntryPoint, where: object, found: str) -> CheckpointError:
+def _unusable(name: object, where: object, found: str) -> CheckpointError:
     return CheckpointError.found(
         where,
-        f"policy type {point.name!r}",
-        expected=f"a PolicyFamily of this type in {_origin(point)}",
+        f"policy type {name!r}",
+        expected="a PolicyFamily of this type in one installed package",
         found=" ".join(found.split()),
-        fix="repair or update that package; other policies run without it",
+        fix="repair, update or remove that package; other policies run without it",
     )
-
-
-def _origin(point: importlib.metadata.EntryPoint) -> str:
-    package = "armlet" if point.dist is None else f"{point.dist.name} {point.dist.version}"
-    return f"{package} ({point.value})"

@@ -44,7 +44,7 @@ def test_joints_of_several_models_share_a_bus():
 @pytest.mark.parametrize(
     ("motors", "said"),
     [
-        ("sts3125", "found 'sts3125'; sts3215 may be meant"),
+        ("sts3125", "did you mean sts3215.*motors must be one of"),
         ("sts3215,xl330-m288", "dynamixel and feetech speak different protocols"),
         ("sts3215,sts3215,sts3215", "one for each of shoulder_pan, gripper; found 3"),
     ],
@@ -70,7 +70,7 @@ def test_what_cannot_be_is_refused(motors, said):
 def test_a_broken_package_is_named_and_blocks_nothing(tmp_path, monkeypatch, code, said):
     plugin(tmp_path, "broken_motors", "hopeless", code, monkeypatch)
     monkeypatch.delitem(sys.modules, "broken_motors", raising=False)
-    with pytest.raises(MotorError, match=r"'hopeless' of broken_motors.*") as error:
+    with pytest.raises(MotorError, match=r"'hopeless' of the package broken_motors.*") as error:
         registry.family("hopeless")
     assert said in str(error.value)
     assert "hopeless" in registry.models()
