@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from armlet.motors.feetech.discovery import FoundServo
     from armlet.robots.robot_model import RobotModel
 
+# A computer that is busy may miss an answer.
+_SEARCHES = 3
+
 _COUNTS = {4: "four", 5: "five", 6: "six", 7: "seven"}
 
 
@@ -221,13 +224,16 @@ class Walk:
             def watch(baud: int) -> None:
                 status.update(f"looking for motors at {baud} baud")
 
-            answer = probe(
-                self._port,
-                ids,
-                baudrates or BAUDRATES,
-                patience_s=self._patience_s,
-                watch=watch if self._screen.is_terminal else None,
-            )
+            for _ in range(_SEARCHES):
+                answer = probe(
+                    self._port,
+                    ids,
+                    baudrates or BAUDRATES,
+                    patience_s=self._patience_s,
+                    watch=watch if self._screen.is_terminal else None,
+                )
+                if answer.servos or answer.problem:
+                    break
         if answer.problem:
             raise PortUnusable(f"{self._port}: {answer.problem}; stop what uses it, or replug it")
         return answer.servos
