@@ -23,6 +23,7 @@ from armlet.motors.feetech.registers import (
     PRESENT_POSITION,
     PRESENT_VOLTAGE,
 )
+from armlet.motors.registry import family
 from armlet.priority import Role, realtime_limit
 
 COMMAND = """
@@ -236,3 +237,23 @@ def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait() == 0
     assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("model", ["xl330-m288", "xl430-w250"])
+def test_dynamixels_with_a_calibration(tmp_path: Path, model: str) -> None:
+    file, link = tmp_path / "arm.json", tmp_path / "arm"
+    file.write_text(json.dumps(CALIBRATION))
+    options = ("--link", str(link), "--calibration", str(file), "--motors", model)
+    with running(*options) as process:
+        assert said(process).startswith("serving servos 2,5 on")
+        motors = family(model)
+        kind = motors.models[model]
+        with motors.make_bus(str(link), timeout_s=5.0) as bus:
+            assert bus.scan([2, 5]) == {2: kind.number, 5: kind.number}
+            assert bus.read(2, kind.homing_offset) == -1083
+            assert bus.read(5, kind.max_position) == 4095
+
+
+def test_another_model_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with running("--link", str(tmp_path / "arm"), "--motors", "xl320") as process:
+        assert process.wait(60) == 2

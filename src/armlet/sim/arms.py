@@ -208,13 +208,7 @@ def _ids(calibration: Calibration) -> tuple[int, ...]:
 def _calibrate(bus: EmulatedBus, calibration: Calibration) -> None:
     """Write the calibration into the servos' EEPROM, as LeRobot's calibration does."""
     for joint in calibration.values():
-        servo = bus.servos[joint.id]
-        model = bus.model
-        if model.counts_turns:
-            servo.poke(model.registers["Operating_Mode"], model.body.stored["Operating_Mode"])
-        servo.poke(model.homing_offset, joint.homing_offset)
-        servo.poke(model.min_position, joint.range_min)
-        servo.poke(model.max_position, joint.range_max)
+        bus.calibrate(joint.id, joint.homing_offset, joint.range_min, joint.range_max)
 
 
 def _stand(bus: EmulatedBus, calibration: Calibration, joints: Vector) -> None:

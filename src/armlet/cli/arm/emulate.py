@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _IDS = "1,2,3,4,5,6"
 _DESCRIPTION = """\
-Serve emulated STS3215 servos on a pseudo-terminal until SIGINT or SIGTERM. Every tool that opens a
+Serve emulated servos on a pseudo-terminal until SIGINT or SIGTERM. Every tool that opens a
 servo bus can be tried on it:
 
   an arm that is set up       armlet emulate --link /tmp/arm --calibration my_arm.json
@@ -39,6 +39,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--link", required=True, metavar="PATH", help="symbolic link to the port")
     parser.add_argument("--ids", help=f"servo ids (default {_IDS}, or those of --calibration)")
+    parser.add_argument(
+        "--motors",
+        default="sts3215",
+        metavar="MODEL",
+        help="their model: sts3215, xl330-m077, xl330-m288 or xl430-w250 (default %(default)s)",
+    )
     parser.add_argument("--baud", default="1000000", help="line speed (default %(default)s)")
     parser.add_argument("--paced", action="store_true", help="send bytes at the speed of the wire")
     arm = parser.add_argument_group("the arm").add_mutually_exclusive_group()
@@ -69,9 +75,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--voltage",
         type=float,
-        default=7.4,
         metavar="V",
-        help="supply voltage (default %(default)s)",
+        help="supply voltage (default: what the servos are made for)",
     )
     parser.add_argument(
         "--loss",
@@ -118,11 +123,7 @@ def _make_bus(args: argparse.Namespace) -> tuple[EmulatedBus, str]:
     """The bus, and words for it. Raises ValueError for options that make no sense."""
     from armlet.motors.emulation.arm import SweepingHand, mount, mount_at_random, span_of
     from armlet.motors.emulation.emulator import EmulatedBus
-    from armlet.motors.feetech.registers import (
-        HOMING_OFFSET,
-        MAX_POSITION_LIMIT,
-        MIN_POSITION_LIMIT,
-    )
+    from armlet.motors.emulation.kinds import KINDS
     from armlet.robots import calibration
 
     joints = calibration.load(args.calibration) if args.calibration else {}
@@ -131,21 +132,22 @@ def _make_bus(args: argparse.Namespace) -> tuple[EmulatedBus, str]:
     if by_id and set(ids) != set(by_id):
         raise ValueError(f"--ids: {args.calibration} is of the servos {sorted(by_id)}, found {ids}")
     _check(args)
+    if args.motors not in KINDS:
+        raise ValueError(f"--motors: expected {', '.join(KINDS)}, found {args.motors}")
     bus = EmulatedBus(
         [1] * len(ids) if args.factory else ids,
         link=args.link,
         baudrate=_parse_baud(args.baud),
         paced=args.paced,
         volts=args.voltage,
+        motors=args.motors,
     )
     bus.faults.drop_probability = bus.faults.request_drop_probability = args.loss
     for id, joint in by_id.items():
         servo = bus.servos[id]
-        servo.poke(HOMING_OFFSET, joint.homing_offset)
-        servo.poke(MIN_POSITION_LIMIT, joint.range_min)
-        servo.poke(MAX_POSITION_LIMIT, joint.range_max)
+        bus.calibrate(id, joint.homing_offset, joint.range_min, joint.range_max)
         span = None if span_of(id) is None else joint.range_max - joint.range_min
-        mount(servo, (joint.range_min + joint.range_max) / 2 + joint.homing_offset, span)
+        mount(servo, (joint.range_min + joint.range_max) / 2 + servo.offset, span)
         servo.power_cycle()
     if args.horn_offsets is not None:
         mount_at_random(bus.chain, args.horn_offsets)
@@ -252,7 +254,7 @@ def _refuse(why: str) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if not 0 < args.voltage <= 25.5:
+    if args.voltage is not None and not 0 < args.voltage <= 25.5:
         raise ValueError(f"--voltage: expected volts above 0, 25.5 at most, found {args.voltage:g}")
     if not 0 <= args.loss <= 1:
         raise ValueError(f"--loss: expected a probability, 0..1, found {args.loss:g}")

@@ -95,6 +95,15 @@ class EmulatedBus:
         """What was written to servos, oldest first, the last 10000."""
         return self._chain.writes
 
+    def calibrate(self, id: int, homing_offset: int, range_min: int, range_max: int) -> None:
+        """Stores a calibration in a servo's EEPROM, as LeRobot's does."""
+        servo, model = self.servos[id], self.model
+        if model.counts_turns:  # else it ignores large offsets
+            servo.poke(model.registers["Operating_Mode"], model.body.stored["Operating_Mode"])
+        servo.poke(model.homing_offset, homing_offset)
+        servo.poke(model.min_position, range_min)
+        servo.poke(model.max_position, range_max)
+
     @property
     def plugged(self) -> bool:
         """Whether the port is there; once a program has seen the hang-up, it is not."""
