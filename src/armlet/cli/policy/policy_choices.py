@@ -28,8 +28,8 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--denoising",
         metavar="KIND:STEPS",
-        help="run a Diffusion Policy with another scheduler than its config.json states (DDIM:10); "
-        "its actions are then other ones",
+        help="scheduler and steps for a Diffusion Policy in place of its config.json's (DDIM:10); "
+        "its actions differ then",
     )
     add_versions(parser)
 
