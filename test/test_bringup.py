@@ -379,6 +379,18 @@ def test_another_kind_of_arm_gives_the_aligner_its_joints(robot):
     assert named["recorder"]["robot_type"] == "small_follower"
 
 
+def test_servos_of_another_family_are_named_by_joint(robot):
+    robot.write_text(
+        "arms: {a: {port: /dev/a, calibration: /a.json, model: koch}, "
+        "b: {port: /dev/b, calibration: /b.json, model: koch_leader, teleoperates: a}}"
+    )
+    named = {spec.label: spec.parameters for spec in graph("teleop").nodes({})}
+    motors = dict(word.split("=") for word in named["servo_bus"]["motors"].split(","))
+    assert motors["shoulder_lift"] == "xl430-w250" and motors["gripper"] == "xl330-m288"
+    assert set(motors) == set(SO101_JOINTS)
+    assert "xl330-m077" in named["leader/servo_bus"]["motors"]
+
+
 def test_a_robot_is_the_graph_of_a_policy_without_the_policy():
     given = {"root": "data", "emulated": "true", "use_sim_time": "false"}
     robot = GRAPHS["robot"].nodes(given)

@@ -21,7 +21,7 @@ from armlet.files import FileError
 from armlet.robots import SO101_JOINTS
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
 from armlet.robots.robot_file import ArmEntry, Pair, RobotFile, find
-from armlet.robots.robot_model import DEFAULT_MODEL
+from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO
 from armlet.robots.unit_modes import MODES as UNIT_MODES
 from armlet.suggestions import did_you_mean
 
@@ -384,6 +384,13 @@ def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpe
             f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
         )
     parameters = {"port": entry.port, "mode": which, "calibration_file": entry.calibration}
+    try:
+        joints = entry.kind.joints
+    except FileError as error:
+        raise BringupError(str(error)) from error
+    if {joint.servo for joint in joints.values()} != {DEFAULT_SERVO}:
+        # By name: a calibration file may have its joints in another order.
+        parameters["motors"] = ",".join(f"{name}={joint.servo}" for name, joint in joints.items())
     return _spec("servo_bus", values, namespace, **parameters)
 
 

@@ -37,6 +37,8 @@ def test_armlets_own_models_are_there(model):
 def test_joints_of_several_models_share_a_bus():
     family, models = registry.choose("xl430-w250, xl330-m288", JOINTS)
     assert (family.name, [model.number for model in models]) == ("dynamixel", [1060, 1200])
+    by_name = "gripper = xl330-m288, shoulder_pan=xl430-w250"
+    assert [model.number for model in registry.choose(by_name, JOINTS)[1]] == [1060, 1200]
     _, models = registry.choose("sts3215", JOINTS)
     assert [model.name for model in models] == ["sts3215"] * 2
 
@@ -46,6 +48,8 @@ def test_joints_of_several_models_share_a_bus():
     [
         ("sts3125", "did you mean sts3215.*motors must be one of"),
         ("sts3215,xl330-m288", "dynamixel and feetech speak different protocols"),
+        ("shoulder_pan=sts3215", "name each of shoulder_pan, gripper once"),
+        ("shoulder_pan=sts3215,jaw=sts3215", "name each of shoulder_pan, gripper once"),
         ("sts3215,sts3215,sts3215", "one for each of shoulder_pan, gripper; found 3"),
     ],
 )

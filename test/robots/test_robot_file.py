@@ -58,7 +58,10 @@ def test_every_entry_may_be_absent(tmp_path):
         ("arms: {f: {port: 1, calibration: b}}", "arms.f.port: expected a text, found 1"),
         ("arms: {f: {port: '', calibration: b}}", "found an empty one"),
         ("arms: {f: {port: a, calibration: b, baud: 1}}", "found baud"),
-        ("arms: {f: {port: a, calibration: b, model: koch}}", "expected so101, found 'koch'"),
+        (
+            "arms: {f: {port: a, calibration: b, model: coch}}",
+            "did you mean koch? expected so101 or koch",
+        ),
         ("arms: {f: {port: a, calibration: b, teleoperates: f}}", "another arm of the file"),
         ("cameras: {front: /dev/video0}", "cameras.front: expected entries by name"),
         ("cameras: {front: {width: 640}}", "cameras.front.source: expected a device"),

@@ -22,6 +22,21 @@ def test_the_so101_is_lerobots():
     assert names()[0] == "so101"
 
 
+@pytest.mark.parametrize(
+    ("name", "servos"),
+    [
+        ("koch", ("xl430-w250",) * 2 + ("xl330-m288",) * 4),
+        ("koch_leader", ("xl330-m077",) * 6),
+    ],
+)
+def test_the_koch_is_lerobots(name, servos):
+    kind = find(name)
+    assert tuple(kind.joints) == SO101_JOINTS and kind.servos == servos
+    assert tuple(kind.ids.values()) == (1, 2, 3, 4, 5, 6)
+    assert kind.full_turn == ("shoulder_pan", "wrist_roll")
+    assert name in names()
+
+
 def test_an_unknown_name_is_answered_with_what_may_be_meant():
     with pytest.raises(FileError, match=r"did you mean so101\? .*found 'so11'"):
         find("so11")

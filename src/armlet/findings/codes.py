@@ -124,6 +124,12 @@ class Code(StrEnum):
     )
 
     # Servos
+    SERVO_FAMILY_NOT_CHECKED = (
+        "servo.family-not-checked",
+        "`armlet doctor` reads Feetech servos only, and this arm has others.",
+        "The robot file names a model with Dynamixel servos, or with a plug-in's.",
+        "Start the arm and look at /diagnostics: the servo_bus node reads every family.",
+    )
     SERVO_BUS_SILENT = (
         "servo.bus-silent",
         "No servo answers on the port.",

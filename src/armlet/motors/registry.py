@@ -72,17 +72,10 @@ def load(origin: str) -> MotorFamily:
 def choose(motors: str, joints: Sequence[str]) -> tuple[MotorFamily, tuple[MotorModel, ...]]:
     """The family, and the model of each joint.
 
-    motors: one model for all joints, or one for each in their order: "xl430-w250,xl330-m288,...".
-    Raises MotorError.
+    motors: one model for all joints; or one for each, by name: "shoulder_pan=xl430-w250,...", or
+    in their order: "xl430-w250,xl330-m288,...". Raises MotorError.
     """
-    names = [name.strip() for name in motors.split(",")]
-    if len(names) == 1:
-        names *= max(1, len(joints))
-    if len(names) != len(joints):
-        raise MotorError(
-            f"motors must be one model, or one for each of {', '.join(joints)}; found {len(names)} "
-            f"in {motors!r}"
-        )
+    names = _models_of(motors, joints)
     families = {name: family(name) for name in dict.fromkeys(names)}
     kinds = {one.name: one for one in families.values()}
     if len(kinds) > 1:
@@ -91,3 +84,24 @@ def choose(motors: str, joints: Sequence[str]) -> tuple[MotorFamily, tuple[Motor
             f"bus, found {motors!r}"
         )
     return next(iter(kinds.values())), tuple(families[name].models[name] for name in names)
+
+
+def _models_of(motors: str, joints: Sequence[str]) -> list[str]:
+    """The model of each joint, in the joints' order."""
+    words = [word.strip() for word in motors.split(",")]
+    if all("=" in word for word in words):
+        named = {}
+        for word in words:
+            joint, _, model = word.partition("=")
+            named[joint.strip()] = model.strip()
+        if set(named) != set(joints) or len(named) < len(words):
+            raise MotorError(f"motors must name each of {', '.join(joints)} once, found {motors!r}")
+        return [named[joint] for joint in joints]
+    if len(words) == 1:
+        return words * max(1, len(joints))
+    if len(words) != len(joints):
+        raise MotorError(
+            f"motors must be one model, or one for each of {', '.join(joints)}; found {len(words)} "
+            f"in {motors!r}"
+        )
+    return words

@@ -25,6 +25,7 @@ from .joints import is_gripper
 GROUP = "armlet.robots"
 ROLES = ("body", "gripper")
 DEFAULT_MODEL = "so101"
+DEFAULT_SERVO = "sts3215"
 
 _OWN = Path(__file__).parent / "models"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -40,7 +41,7 @@ class JointModel:
     """
 
     id: int
-    servo: str = "sts3215"
+    servo: str = DEFAULT_SERVO
     role: str = ROLES[0]
     full_turn: bool = False
 
@@ -70,8 +71,9 @@ class RobotModel:
 
 
 def names() -> tuple[str, ...]:
-    """The models that have a name: armlet's own, then those of other packages."""
+    """The models that have a name: the default, armlet's others, then those of other packages."""
     own = sorted(path.stem for path in _OWN.glob("*.yaml"))
+    own.sort(key=lambda name: name != DEFAULT_MODEL)
     return (*own, *(name for name in plugins.names(GROUP) if name not in own))
 
 

@@ -174,6 +174,16 @@ def _absent(args: argparse.Namespace, robot: RobotFile) -> list[str]:
     return [name for name, arm in robot.arms.items() if not Path(arm.port).is_char_device()]
 
 
+def _other_family(kind: RobotModel) -> Iterator[Finding]:
+    from armlet.findings import Code, Finding, Severity
+
+    names = ", ".join(dict.fromkeys(kind.servos))
+    fix = "see the servo_bus node on /diagnostics, which reads them"
+    yield Finding(
+        Code.SERVO_FAMILY_NOT_CHECKED, Severity.NOTE, kind.title, found=f"{names} servos", fix=fix
+    )
+
+
 def _absent_arm(robot: RobotFile, name: str) -> Iterator[Finding]:
     from armlet.findings import Code, Finding, Severity
 
@@ -214,6 +224,7 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     from armlet.motors.devices import users
     from armlet.preflight import Check, servos
     from armlet.robots.calibration import CalibrationError, load
+    from armlet.robots.robot_model import DEFAULT_SERVO
 
     calibration: Calibration | None = None
     if arm.calibration is not None:
@@ -229,6 +240,9 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     ids = arm.ids
     if ids is None and calibration is not None:
         ids = tuple(entry.id for entry in calibration.values())
+    if set(arm.kind.servos) != {DEFAULT_SERVO}:
+        yield Check(arm.group, "servos", partial(_other_family, arm.kind))
+        return
     chain = cache(partial(servos.read_chain, device.address, ids or tuple(arm.kind.ids.values())))
     for question in servos.QUESTIONS:
         asked = partial(_ask, chain, question, arm.expected)

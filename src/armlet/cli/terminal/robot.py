@@ -6,7 +6,7 @@ import argparse
 
 from armlet.files import FileError
 from armlet.robots.robot_file import DEFAULT, ArmEntry, RobotFile, find
-from armlet.robots.robot_model import DEFAULT_MODEL, RobotModel
+from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO, RobotModel
 from armlet.robots.robot_model import find as find_model
 from armlet.suggestions import did_you_mean
 
@@ -41,11 +41,22 @@ def add_model(parser: argparse._ActionsContainer) -> None:
 
 
 def kind_of(args: argparse.Namespace) -> RobotModel:
-    """The kind of arm: --model, or else the arm's. Raises FileError."""
+    """The kind of arm: --model, or else the arm's.
+
+    Raises FileError, also for one whose servos these commands cannot write.
+    """
     if args.model is not None:
-        return find_model(args.model)
-    arm = arm_of(args) if args.port is None else None
-    return find_model(DEFAULT_MODEL) if arm is None else arm.kind
+        kind = find_model(args.model)
+    else:
+        arm = arm_of(args) if args.port is None else None
+        kind = find_model(DEFAULT_MODEL) if arm is None else arm.kind
+    if others := sorted(set(kind.servos) - {DEFAULT_SERVO}):
+        raise FileError(
+            f"armlet {args.command} writes {DEFAULT_SERVO} servos only, and a {kind.title} has "
+            f"{', '.join(others)}; set its ids and calibrate it with LeRobot, then name its "
+            "calibration file in the robot file (docs/motors.md)"
+        )
+    return kind
 
 
 def robot_of(args: argparse.Namespace) -> RobotFile | None:
