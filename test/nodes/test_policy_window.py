@@ -36,11 +36,13 @@ class Losing(PolicyNode):
         super()._on_frame(frame)
 
     def _attempt_chunk(self, policy, window, ending):
-        chunks = self._counts["chunks"]
+        self.window = window
         super()._attempt_chunk(policy, window, ending)
-        if self._counts["chunks"] > chunks:
-            with ORDERS.with_name("windows").open("a") as file:
-                print(json.dumps([frame.stamp_ns for frame in window]), file=file)
+
+    def _publish(self, frame, rows):
+        super()._publish(frame, rows)
+        with ORDERS.with_name("windows").open("a") as file:
+            print(json.dumps([each.stamp_ns for each in self.window]), file=file)
 
 run(Losing)
 """
