@@ -21,6 +21,8 @@ settings.load_profile("armlet")
 
 # As many tests run as keep the cores busy: a library's own threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A thread that waits for another sleeps: spinning takes a core from the other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell without job control has what it starts in the background ignore Ctrl-C, and so would the
 # programs that tests start and interrupt.
