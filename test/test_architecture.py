@@ -163,18 +163,15 @@ def test_nothing_needs_lerobot_at_run_time(forbidden):
 @pytest.mark.parametrize(
     "node", ["servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "sim_bench"]
 )
-def test_the_readme_names_every_parameter(node):
+def test_the_reference_names_every_parameter(node):
     import importlib
 
     if node == "policy":
         pytest.importorskip("torch", reason="the policy extra is not installed")
     module = importlib.import_module(f"armlet.nodes.{node}")
-    (row,) = re.findall(
-        rf"^\| `{node}` \| (.*) \|$",
-        (ROOT / "README.md").read_text().partition("## Parameters")[2],
-        flags=re.MULTILINE,
-    )
-    named = set(re.findall(r"`([a-z0-9_]+)`", row))
+    page = (ROOT / "docs" / "reference" / "parameters.md").read_text()
+    section = page.partition(f"\n## {node}\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `([a-z0-9_]+)` \|", section, flags=re.MULTILINE))
     assert named == {setting.name for setting in module.SETTINGS}
 
 
