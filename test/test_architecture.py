@@ -178,7 +178,9 @@ def test_the_readme_names_every_parameter(node):
     assert named == {setting.name for setting in module.SETTINGS}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/servo_bus.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architecture.md", "docs/servo_bus.md", "docs/robot.md"]
+)
 def test_links_and_pictures_are_there(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

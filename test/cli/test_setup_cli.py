@@ -74,7 +74,17 @@ def calibrated(session, hands, name, tables):
     session.send(ENTER)
     session.wait_for("Done: 1 of 6")
     hands.sweep(*SO101_JOINTS)
-    session.wait_until(lambda lines: whole_ranges(lines) == tables, "the whole sweep")
+    was_lost = False
+
+    def done(lines):
+        nonlocal was_lost
+        lost = any("track lost" in line for line in lines)
+        if lost and not was_lost:  # the machine stood still for too long
+            session.send("r")
+        was_lost = lost
+        return not lost and whole_ranges(lines) == tables
+
+    session.wait_until(done, "the whole sweep")
     session.send(ENTER)
     session.wait_for(f"{name}.json")
 
