@@ -45,6 +45,13 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="LeRobot version to write (default: the other one of a dataset, v3.0 for a bag)",
     )
     bag = parser.add_argument_group("from a bag")
+    _add_frames(bag)
+    _add_dataset(bag)
+    parser.set_defaults(run=run)
+
+
+def _add_dataset(bag: argparse._ArgumentGroup) -> None:
+    """What the dataset is to be."""
     bag.add_argument("--task", metavar="TEXT", help="what the episodes show, in words")
     bag.add_argument(
         "--calibration",
@@ -64,6 +71,19 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="one episode, in seconds from the start of the bag or in Unix time; either side"
         " may be empty; may be repeated (default: the whole bag as one episode)",
     )
+    bag.add_argument("--robot-type", default="so101_follower", help="LeRobot's name of the robot")
+    bag.add_argument("--codec", default="h264", choices=("h264", "hevc", "libsvtav1"))
+    bag.add_argument(
+        "--on-gap",
+        choices=("split", "refuse"),
+        default="split",
+        help="what to do with an episode that lacks a frame: split it there, or refuse it "
+        "(default: split)",
+    )
+
+
+def _add_frames(bag: argparse._ArgumentGroup) -> None:
+    """Which messages frames are made of, and how."""
     bag.add_argument("--namespace", default="", metavar="NS", help="namespace of the topics")
     bag.add_argument(
         "--cameras",
@@ -95,16 +115,6 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "messages without a stamp; that is later by the transport delay (default: "
         "header)",
     )
-    bag.add_argument("--robot-type", default="so101_follower", help="LeRobot's name of the robot")
-    bag.add_argument("--codec", default="h264", choices=("h264", "hevc", "libsvtav1"))
-    bag.add_argument(
-        "--on-gap",
-        choices=("split", "refuse"),
-        default="split",
-        help="what to do with an episode that lacks a frame: split it there, or refuse it "
-        "(default: split)",
-    )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

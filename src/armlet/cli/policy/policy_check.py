@@ -69,6 +69,19 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="U",
         help="degrees or range_m100_100, if neither checkpoint nor dataset states them",
     )
+    _add_frames(parser)
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="OUT.png",
+        help="draw what the policy receives, beside training images",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    """Where frames of the robot come from."""
     robot = parser.add_mutually_exclusive_group()
     robot.add_argument(
         "--live",
@@ -103,14 +116,6 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="parameters of the aligner node for --bag (default: those of the record graph, every "
         "camera of the bag, the checkpoint's rate)",
     )
-    parser.add_argument(
-        "--picture",
-        type=Path,
-        metavar="OUT.png",
-        help="draw what the policy receives, beside training images",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

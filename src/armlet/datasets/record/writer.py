@@ -122,7 +122,7 @@ class DatasetWriter:
         memory_bytes: int = 64 << 20,
         reserve_bytes: int = 256 << 20,
     ):
-        """Take the dataset for writing, mending first what a crash left (see `repaired`).
+        """Open the dataset for writing; repairs first what a crash left (see `repaired`).
 
         version: of a dataset that is created, "v3.0" or "v2.1". unfinished: whether to "recover"
         or to "remove" an episode whose recorder was killed. adopt: a dataset of LeRobot's own,
@@ -151,15 +151,9 @@ class DatasetWriter:
         self._broken = ""
         atomic_files.make_folder(self.root)
         self._lock: int | None = atomic_files.lock(self.root)
+        self.repaired: list[str] = []
         try:
-            self.repaired: list[str] = []
-            if leftovers.is_fresh(self.root):
-                self._tell(leftovers.repair(self.root))
-                self._create(robot_type, version)
-            elif leftovers.is_empty(self.root) and self._is_misfit(version):
-                # What a first try left, with other cameras or joints; there is nothing to lose.
-                self._tell(leftovers.put_empty_away(self.root))
-                self._create(robot_type, version)
+            self._create_if_new(robot_type, version)
             self._info = layout.load_info(self.root)
             self._check_fit()
             self._tell(leftovers.repair(self.root, keep=unfinished == "recover"))
@@ -171,6 +165,15 @@ class DatasetWriter:
         except BaseException:
             self.close()
             raise
+
+    def _create_if_new(self, robot_type: str, version: str) -> None:
+        if leftovers.is_fresh(self.root):
+            self._tell(leftovers.repair(self.root))
+            self._create(robot_type, version)
+        elif leftovers.is_empty(self.root) and self._is_misfit(version):
+            # What a first try left, with other cameras or joints; there is nothing to lose.
+            self._tell(leftovers.put_empty_away(self.root))
+            self._create(robot_type, version)
 
     @property
     def episodes(self) -> int:

@@ -403,15 +403,9 @@ def _unit_line(
     near = [u for u, s in rivals.items() if s < _FAR and u != "radians"]
     if given > _FAR or (near and not stated):
         why = "outside the training poses" if given > _FAR else "this pose fits both"
-        return Finding(
-            Code.POLICY_POSE_UNITS,
-            Severity.OPEN,
-            item,
-            joint_units,
-            poses,
-            "move the arm to a training pose, away from the middle of its range, and check again",
-            why,
-        )
+        fix = "move the arm to a training pose, away from the middle of its range, and check again"
+        code = Code.POLICY_POSE_UNITS
+        return Finding(code, Severity.OPEN, item, joint_units, poses, fix, why)
     return Finding(Code.POLICY_POSE_UNITS, Severity.OK, item, joint_units, poses)
 
 
@@ -484,20 +478,15 @@ def _order_lines(
             how,
         )
         return
+    code = Code.POLICY_VALUES_SHIFTED
     if as_is > _CHANGED:
-        yield Finding(
-            Code.POLICY_VALUES_SHIFTED,
-            Severity.OPEN,
-            item,
+        expected, fix = (
             "values like the training data's",
-            "shifted",
             "check task and arm: expect worse actions",
-            how,
         )
+        yield Finding(code, Severity.OPEN, item, expected, "shifted", fix, how)
         return
-    yield Finding(
-        Code.POLICY_VALUES_SHIFTED, Severity.OK, item, found="as in training", because=how
-    )
+    yield Finding(code, Severity.OK, item, found="as in training", because=how)
 
 
 def _scaled(mean: Floats, std: Floats, frozen: Frozen) -> tuple[str, str] | None:
