@@ -255,7 +255,7 @@ def test_a_frozen_camera(bench):
     with bench.episode() as numbers:
         bench.front("plug.capture.number = 7")
         bench.says(
-            front="frozen: the same picture",
+            front="frozen: it repeats the same image",
             recorder="trouble with .*aligner: front",
             camera="frozen: the same picture",
         )
