@@ -671,6 +671,12 @@ class Code(StrEnum):
         "The recorder was killed.",
         "`armlet dataset repair` finishes it up to its last complete frame.",
     )
+    DATASET_EDIT_INTERRUPTED = (
+        "dataset.edit-interrupted",
+        "An edit was interrupted before it changed a file.",
+        "The computer or the program was stopped while new files were prepared.",
+        "Run `armlet dataset repair` or the edit again; what was prepared goes to the trash.",
+    )
     DATASET_UNFINISHED_NOT_OURS = (
         "dataset.unfinished-not-ours",
         "The unfinished episode's folder is not one armlet wrote.",

@@ -69,6 +69,13 @@ def problems(root: Path) -> list[Finding]:
 
 
 def _leftovers(root: Path, episodes: int) -> Iterator[Finding]:
+    if os.path.lexists(root / layout.EDIT) and not atomic_files.is_locked(root):
+        yield _problem(
+            Code.DATASET_EDIT_INTERRUPTED,
+            f"{layout.EDIT}: an edit was interrupted before it changed anything; repairing the "
+            f"dataset, or the next edit, moves it to {TRASH}",
+            _REPAIR,
+        )
     if not os.path.lexists(root / layout.UNFINISHED) or atomic_files.is_locked(root):
         return
     try:
