@@ -74,11 +74,11 @@ def is_half(root: Path) -> bool:
 CASES = [
     ("own files", "delete", 1),
     ("shared files", "delete", 2),
-    ("v2.1", "delete", 4),
-    ("own files", "trim", 7),
-    ("own files", "relabel", 3),
+    ("v2.1", "delete", 2),
+    ("own files", "trim", 4),
+    ("own files", "relabel", 2),
     ("shared files", "label", 2),
-    ("own files", "undo", 3),
+    ("own files", "undo", 2),
 ]
 
 
