@@ -354,6 +354,21 @@ def test_a_link_is_not_followed(sources, tmp_path):
         edits.delete(root, [0])
 
 
+@pytest.mark.parametrize("place", [".trash/0001/edit.json", ".edit/journal.json"])
+def test_a_journal_that_leads_out_of_the_dataset_is_refused(sources, tmp_path, place):
+    """A downloaded dataset may hold anything."""
+    root = copied(sources["own files"], tmp_path / "set")
+    edits.relabel(root, "lift", [0])
+    (tmp_path / "other").write_text("keep")
+    journal = json.loads((root / ".trash/0001/edit.json").read_text())
+    journal["removes"], journal["moved"] = ["../other"], {"meta/x": "../other"}
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).write_text(json.dumps(journal))
+    with pytest.raises(DatasetError, match="other"):
+        edits.undo(root)
+    assert (tmp_path / "other").read_text() == "keep"
+
+
 # --- merge and split ----------------------------------------------------------------------------
 
 

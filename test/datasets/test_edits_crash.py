@@ -77,7 +77,7 @@ CASES = [
     ("v2.1", "delete", 2),
     ("own files", "trim", 4),
     ("own files", "relabel", 2),
-    ("shared files", "label", 2),
+    ("shared files", "label", 1),
     ("own files", "undo", 2),
 ]
 

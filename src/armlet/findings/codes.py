@@ -673,9 +673,9 @@ class Code(StrEnum):
     )
     DATASET_EDIT_INTERRUPTED = (
         "dataset.edit-interrupted",
-        "An edit was interrupted before it changed a file.",
-        "The computer or the program was stopped while new files were prepared.",
-        "Run `armlet dataset repair` or the edit again; what was prepared goes to the trash.",
+        "An edit of the dataset was interrupted, before it changed a file or while it did.",
+        "The computer or the program was stopped meanwhile.",
+        "Run `armlet dataset repair`: it finishes the edit, or removes what was prepared.",
     )
     DATASET_UNFINISHED_NOT_OURS = (
         "dataset.unfinished-not-ours",

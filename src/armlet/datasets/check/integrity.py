@@ -53,6 +53,8 @@ def problems(root: Path) -> list[Finding]:
         rows = tables.read_episodes(root)
         tasks = tables.read_tasks(root)
     except DatasetError as error:
+        if os.path.lexists(root / layout.EDIT_JOURNAL):
+            return [_problem(Code.DATASET_EDIT_INTERRUPTED, str(error), _REPAIR)]
         return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), _CORRECT)]
     found = [
         *_leftovers(root, len(rows)),

@@ -57,6 +57,12 @@ class Journal:
     undoes: str = ""
     marks: Mapping[str, str] = field(default_factory=dict)
 
+    def paths(self) -> Iterator[str]:
+        """Every path that it names."""
+        yield from (*self.writes, *self.removes, *self.marks)
+        for names in (self.moved, self.restored):
+            yield from (*names, *names.values())
+
 
 def prepare(root: Path) -> Path:
     """The folder for new files, empty. Raises DatasetError if another edit left something."""
@@ -161,7 +167,7 @@ def finish(root: Path) -> list[str]:
 
 
 def load(root: Path, relative: Path) -> Journal:
-    """A journal. Raises DatasetError if it is none."""
+    """A journal. Raises DatasetError if it is none, or names what is outside of the dataset."""
     path = layout.locate(root, relative)
     try:
         journal: Journal = typed(Journal, read_json(path, _JOURNAL_SHAPE), relative.name)
@@ -171,6 +177,8 @@ def load(root: Path, relative: Path) -> Journal:
         raise DatasetError(f"{path} is not the journal of an edit: {error}") from error
     if not journal.trash.isdecimal() or str(layout.INFO) not in journal.writes:
         raise DatasetError(f"{path} is not the journal of an edit: {printable(journal.trash, 40)}")
+    for name in journal.paths():
+        layout.place(root, Path(name))
     return journal
 
 
