@@ -424,7 +424,7 @@ def test_a_dataset_is_split_by_episodes(sources, tmp_path, form):
         assert Dataset(tmp_path / "out" / name).info.document["splits"] == {
             "train": f"0:{done[name].episodes}"
         }
-    with pytest.raises(DatasetError, match="is there already"):
+    with pytest.raises(DatasetError, match="exists already"):
         split(sources[form], tmp_path / "out", {"train": "0"})
 
 
