@@ -18,10 +18,11 @@ from made_episodes import CONTRACT, record
 
 from armlet.datasets import DatasetWriter, recover, sweep
 from armlet.datasets.format import atomic_files
+from armlet.datasets.transform import edits
 
 KILLED = 9
 # The others change nothing on disk that one of these does not show as well.
-_COUNTED = {"write", "pwrite", "mkdir", "replace", "unlink", "ftruncate"}
+_COUNTED = {"write", "pwrite", "mkdir", "replace", "unlink", "ftruncate", "link", "rmdir"}
 
 
 class FatalOs:
@@ -35,13 +36,13 @@ class FatalOs:
         if name not in _COUNTED:
             return real
 
-        def counted(*args: Any) -> Any:
+        def counted(*args: Any, **options: Any) -> Any:
             self._left -= 1
             if self._left == 0:
                 if name == "write":
                     real(args[0], args[1][: len(args[1]) // 2])
                 os._exit(KILLED)
-            return real(*args)
+            return real(*args, **options)
 
         return counted
 
@@ -61,12 +62,33 @@ def remove_one(root: Path) -> None:
         writer.remove_last(1)
 
 
+def delete_one(root: Path) -> None:
+    edits.delete(root, [1])
+
+
+def trim_some(root: Path) -> None:
+    edits.trim(root, [0, 2], 1, 1)  # one first frame: their videos are encoded again
+
+
+def relabel_one(root: Path) -> None:
+    edits.relabel(root, "lift", [1])
+
+
+def label_all(root: Path) -> None:
+    edits.label(root, {1: True}, False)
+
+
 ACTIONS = {
     "record": record_one,
     "record v2.1": record_old,
     "sweep": sweep,
     "recover": recover,
     "remove": remove_one,
+    "delete": delete_one,
+    "trim": trim_some,
+    "relabel": relabel_one,
+    "label": label_all,
+    "undo": edits.undo,
 }
 
 

@@ -671,6 +671,12 @@ class Code(StrEnum):
         "The recorder was killed.",
         "`armlet dataset repair` finishes it up to its last complete frame.",
     )
+    DATASET_EDIT_INTERRUPTED = (
+        "dataset.edit-interrupted",
+        "An edit of the dataset was interrupted, before it changed a file or while it did.",
+        "The computer or the program was stopped meanwhile.",
+        "Run `armlet dataset repair`: it finishes the edit, or removes what was prepared.",
+    )
     DATASET_UNFINISHED_NOT_OURS = (
         "dataset.unfinished-not-ours",
         "The unfinished episode's folder is not one armlet wrote.",

@@ -1,18 +1,27 @@
-"""`armlet dataset`: look at a recorded dataset, check it, fix it, write it in another form."""
+"""`armlet dataset`: look at a recorded dataset, check it, fix it, edit it, write it otherwise."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.output import show, show_json
+from armlet.cli.terminal.progress import progress
 from armlet.files import printable
 
-from . import dataset_convert
+from . import (
+    dataset_convert,
+    dataset_delete,
+    dataset_label,
+    dataset_merge,
+    dataset_relabel,
+    dataset_split,
+    dataset_trim,
+    dataset_undo,
+)
 
 if TYPE_CHECKING:
     from armlet.datasets import Dataset
@@ -24,7 +33,9 @@ _TASKS, _LONGEST = 100, 50_000
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("dataset", help="show, check, repair and convert a dataset")
+    parser = subparsers.add_parser(
+        "dataset", help="show, check, repair, convert and edit a dataset"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     info = _verb(verbs, "info", run_info, "what is in a dataset")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -48,6 +59,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="remove an unfinished episode instead of recovering it",
     )
     dataset_convert.add_verb(verbs)
+    for verb in (
+        dataset_delete,
+        dataset_trim,
+        dataset_relabel,
+        dataset_label,
+        dataset_undo,
+        dataset_merge,
+        dataset_split,
+    ):
+        verb.add_verb(verbs)
 
 
 def _verb(
@@ -130,8 +151,8 @@ def run_check(args: argparse.Namespace) -> int:
     from armlet.datasets.check.quality import review
     from armlet.findings import exit_status
 
-    with _progress("episodes looked at") as progress:
-        found = review(args.root, not args.no_video, args.frozen_s, progress)
+    with progress("episodes looked at") as step:
+        found = review(args.root, not args.no_video, args.frozen_s, step)
     if args.json:
         show_json(found.to_json())
     else:
@@ -164,8 +185,8 @@ def run_stats(args: argparse.Namespace) -> int:
     from armlet.datasets.check.recompute_stats import recount, write
 
     try:
-        with _progress("episodes counted") as progress:
-            found = recount(args.root, not args.no_video, progress)
+        with progress("episodes counted") as step:
+            found = recount(args.root, not args.no_video, step)
         for difference in (*found.differences, *found.combined):
             show(difference)
         if found.combined:
@@ -200,8 +221,8 @@ def run_view(args: argparse.Namespace) -> int:
             return 0
         root = args.root.absolute()
         output = args.output or root.with_name(f"{root.name}-view")
-        with _progress("episodes drawn") as progress:
-            page = draw(dataset, chosen, output, progress)
+        with progress("episodes drawn") as step:
+            page = draw(dataset, chosen, output, step)
     except DatasetError as error:
         return _fail(error)
     show(page.index)
@@ -254,22 +275,6 @@ def run_repair(args: argparse.Namespace) -> int:
     elif not args.yes:
         show("nothing was changed; --yes does it")
     return 0
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Any:
-    """A function that shows how many of how many are done, on a terminal's stderr."""
-    shown = sys.stderr.isatty()
-
-    def show(done: int, count: int) -> None:
-        if shown:
-            print(f"\r{done} of {count} {what}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        if shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _fail(error: Exception) -> int:

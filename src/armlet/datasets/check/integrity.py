@@ -53,6 +53,8 @@ def problems(root: Path) -> list[Finding]:
         rows = tables.read_episodes(root)
         tasks = tables.read_tasks(root)
     except DatasetError as error:
+        if os.path.lexists(root / layout.EDIT_JOURNAL):
+            return [_problem(Code.DATASET_EDIT_INTERRUPTED, str(error), _REPAIR)]
         return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), _CORRECT)]
     found = [
         *_leftovers(root, len(rows)),
@@ -69,6 +71,13 @@ def problems(root: Path) -> list[Finding]:
 
 
 def _leftovers(root: Path, episodes: int) -> Iterator[Finding]:
+    if os.path.lexists(root / layout.EDIT) and not atomic_files.is_locked(root):
+        yield _problem(
+            Code.DATASET_EDIT_INTERRUPTED,
+            f"{layout.EDIT}: an edit was interrupted before it changed anything; repairing the "
+            f"dataset, or the next edit, moves it to {TRASH}",
+            _REPAIR,
+        )
     if not os.path.lexists(root / layout.UNFINISHED) or atomic_files.is_locked(root):
         return
     try:

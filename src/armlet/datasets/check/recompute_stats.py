@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def episode_stats(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) 
 
 def _material(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) -> dict[str, Material]:
     asked = set(keys)
-    wanted = [key for key in info.features if key in asked and _is_counted(info, key)]
+    wanted = [key for key in info.features if key in asked and is_counted(info, key)]
     columns = [key for key in wanted if info.features[key].dtype != "video"]
     found: dict[str, Material] = {}
     if columns:
@@ -91,17 +91,29 @@ def _material(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) -> d
         table = tables.read(path, columns, [("episode_index", "=", row.episode)])
         if table.num_rows != row.length:
             raise DatasetError(f"{path}: {table.num_rows} rows of episode {row.episode}")
-        for key in columns:
-            values = tables.column(table, key, info.features[key])
-            stored = info.features[key].dtype == "image"
-            found[key] = _of_stored(values) if stored else Material(False, [values])
+        found |= _of_table(table, info, columns)
     for key in wanted:
         if info.features[key].dtype == "video":
             found[key] = _of_video(root, info, row, key)
     return {key: found[key] for key in wanted}
 
 
-def _is_counted(info: Info, key: str) -> bool:
+def table_stats(table: pa.Table, info: Info, keys: Iterable[str]) -> dict[str, Stats]:
+    """Statistics of features by an episode's rows; those that have no column are left out."""
+    there = [k for k in keys if k in table.column_names and is_counted(info, k)]
+    return {key: found.stats() for key, found in _of_table(table, info, there).items()}
+
+
+def _of_table(table: pa.Table, info: Info, keys: Iterable[str]) -> dict[str, Material]:
+    found = {}
+    for key in keys:
+        values = tables.column(table, key, info.features[key])
+        stored = info.features[key].dtype == "image"
+        found[key] = _of_stored(values) if stored else Material(False, [values])
+    return found
+
+
+def is_counted(info: Info, key: str) -> bool:
     """Whether armlet computes a feature's statistics; those of the others are kept as they are."""
     feature = info.features[key]
     return feature.dtype not in ("string", "language") and not feature.is_depth
@@ -142,7 +154,7 @@ def recount(
     names = [
         key
         for key, feature in info.features.items()
-        if _is_counted(info, key) and (pictures or not feature.is_picture)
+        if is_counted(info, key) and (pictures or not feature.is_picture)
     ]
     corrected: list[dict[str, Stats]] = []
     differences: list[Finding] = []
@@ -289,7 +301,7 @@ def write(root: Path, recounted: Recount) -> None:
             replace_file(root, layout.STATS_LINES, _lines(recounted.episodes), trash)
             return
         for path in tables.episode_files(root):
-            table = _with_stats(tables.read(path), recounted.episodes)
+            table = with_stats(tables.read(path), recounted.episodes)
             replace_file(root, path.relative_to(root), tables.encode(table), trash)
         replace_file(root, layout.STATS, stats.dumps(recounted.whole), trash)
     finally:
@@ -310,7 +322,8 @@ def _lines(episodes: list[dict[str, Stats]]) -> bytes:
     return "".join(text + "\n" for text in texts).encode()
 
 
-def _with_stats(table: pa.Table, episodes: list[dict[str, Stats]]) -> pa.Table:
+def with_stats(table: pa.Table, episodes: Sequence[Mapping[str, Stats]]) -> pa.Table:
+    """The episodes metadata with these statistics, found by episode_index."""
     numbers = table["episode_index"].to_pylist()
     kept = [name for name in table.column_names if not name.startswith("stats/")]
     place = next(

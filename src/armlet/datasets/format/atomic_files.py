@@ -112,6 +112,11 @@ def remove(path: Path) -> None:
     os.unlink(path)  # noqa: PTH108
 
 
+def remove_folder(path: Path) -> None:
+    """Remove an empty folder."""
+    os.rmdir(path)  # noqa: PTH106
+
+
 def lock(root: Path) -> int:
     """Take the dataset for writing; the kernel gives it back when the process ends, however.
 

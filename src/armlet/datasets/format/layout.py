@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,9 @@ TASKS = Path("meta/tasks.parquet")
 CONTRACT = Path("meta") / FILE_NAME
 EPISODES = Path("meta/episodes")
 UNFINISHED = Path(".unfinished")
+# An edit in preparation, and its journal once it is decided on (edit_journal).
+EDIT = Path(".edit")
+EDIT_JOURNAL = EDIT / "journal.json"
 # v2.1 only.
 TASK_LINES = Path("meta/tasks.jsonl")
 EPISODE_LINES = Path("meta/episodes.jsonl")
@@ -343,8 +347,16 @@ def new_info(contract: Contract, robot_type: str, version: str = VERSION) -> Inf
 
 
 def load_info(root: Path) -> Info:
-    """info.json of the dataset at root. Raises DatasetError naming what is wrong."""
+    """info.json of the dataset at root. Raises DatasetError naming what is wrong.
+
+    Also for a dataset whose edit was interrupted: some of its files are the old ones, some the new.
+    """
     path = locate(root, INFO)
+    if os.path.lexists(root / EDIT_JOURNAL):
+        raise DatasetError(
+            f"an edit of {root} was interrupted while files were replaced; "
+            f"`armlet dataset repair {root} --yes` finishes it"
+        )
     try:
         return parse_info(read_json(path, _INFO_SHAPE))
     except FileNotFoundError as error:

@@ -43,11 +43,24 @@ class Step:
 
 
 class Trash:
-    """One operation's folder `.trash/NNNN`, made when the first thing goes into it."""
+    """One operation's folder `.trash/NNNN`, made when the first thing goes into it.
 
-    def __init__(self, root: Path):
+    name: of a folder that was made before, for an operation that goes on.
+    """
+
+    def __init__(self, root: Path, name: str | None = None):
         self._root = root
-        self._folder: Path | None = None
+        self._folder = None if name is None else layout.place(root, TRASH / name)
+
+    def name(self) -> str:
+        """The folder's name; it is made if it is not there yet."""
+        if self._folder is None:
+            self._folder = self._new_folder()
+        return self._folder.name
+
+    def has(self, relative: Path) -> bool:
+        """Whether something of this name was put there."""
+        return self._folder is not None and os.path.lexists(self._folder / relative)
 
     def put(self, relative: Path) -> None:
         """Move a file, link or folder there by one rename. Raises DatasetError, OSError."""

@@ -265,6 +265,21 @@ def decode(
         return decoded
 
 
+def frames(path: Path, first: int, count: int, fps: int) -> Iterator[Any]:
+    """`count` 4:2:0 frames of a video from picture `first` on, to be encoded again.
+
+    Raises VideoError if one is not in the file.
+    """
+    found = 0
+    with open_mp4(path) as (container, stream):
+        for _, frame in _seek(container, stream, range(first, first + count), Fraction(fps)):
+            found += 1
+            # A new frame: the old one's picture type and times are orders to an encoder.
+            yield av.VideoFrame.from_ndarray(frame.to_ndarray(format="yuv420p"), format="yuv420p")
+    if found != count:
+        raise VideoError(f"{path}: expected {count} pictures from number {first} on, found {found}")
+
+
 def _empty(count: int, stream: Any) -> NDArray[np.uint8]:
     return np.empty((count, stream.height, stream.width, 3), np.uint8)
 

@@ -99,7 +99,7 @@ def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> lis
 def _setting_lines(info: Info, contract: Contract, robot_type: str) -> list[Finding]:
     fix = "record as the dataset was recorded"
     settings = [compared(Code.CONTRACT_RATE, "info.json fps", info.fps, contract.fps, fix)]
-    if _robot(info.robot_type) != _robot(robot_type):
+    if robot_family(info.robot_type) != robot_family(robot_type):
         code = Code.DATASET_APPEND_ROBOT
         settings.append(
             Finding(code, Severity.ERROR, "robot_type", info.robot_type, robot_type, fix)
@@ -107,7 +107,7 @@ def _setting_lines(info: Info, contract: Contract, robot_type: str) -> list[Find
     return [finding for finding in settings if not finding.ok]
 
 
-def _robot(name: str | None) -> str | None:
+def robot_family(name: str | None) -> str | None:
     """LeRobot from 0.4.3 on says so_follower for both models that differ in their gears only."""
     return "so_follower" if name in ("so100_follower", "so101_follower") else name
 

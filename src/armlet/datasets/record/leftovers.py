@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from armlet.datasets.format import atomic_files, layout, stats, tables, video
+from armlet.datasets.format import atomic_files, edit_journal, layout, stats, tables, video
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.tables import EpisodeRow
@@ -31,11 +31,11 @@ def sweep(root: Path) -> list[str]:
 
 
 def repair(root: Path, keep: bool = False) -> list[str]:
-    """`sweep` for a caller that holds the dataset's lock.
+    """`sweep` for a caller that holds the dataset's lock; finishes an interrupted edit first.
 
     keep: an unfinished episode stays, with every file it needs back in `.unfinished`.
     """
-    done = []
+    done = edit_journal.finish(root)
     for step in plan(root, keep):
         step.do()
         done.append(step.done_line())

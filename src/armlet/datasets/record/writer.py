@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Contract
-from armlet.datasets.format import atomic_files, jsonl, layout, stats, tables, video
+from armlet.datasets.format import atomic_files, edit_journal, jsonl, layout, stats, tables, video
 from armlet.datasets.format.errors import DatasetError, DiskError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.stats import Stats
@@ -153,6 +153,7 @@ class DatasetWriter:
         self._lock: int | None = atomic_files.lock(self.root)
         self.repaired: list[str] = []
         try:
+            self._tell(edit_journal.finish(self.root))
             self._create_if_new(robot_type, version)
             self._info = layout.load_info(self.root)
             self._check_fit()

@@ -23,6 +23,10 @@ from armlet.datasets.format.rationals import time_base
 _REORDERED = 16
 
 
+class CutError(VideoError):
+    """A piece needs pictures outside of it: it cannot be cut out without encoding it again."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """`count` pictures of a video from number `first` on."""
@@ -89,6 +93,17 @@ def join(target: Path, pieces: Sequence[Piece], fps: int) -> None:
         raise VideoError(f"{target} cannot be written: {error}") from error
 
 
+def is_cuttable(piece: Piece, fps: int) -> bool:
+    """Whether a piece's packets can be decoded without those around it. Raises VideoError."""
+    try:
+        with open_mp4(piece.path) as (source, _):
+            for _ in _packets(source, piece, fps):
+                pass
+    except CutError:
+        return False
+    return True
+
+
 def _write(output: Any, pieces: Sequence[Piece], fps: int) -> None:
     stream: Any = None
     start = 0
@@ -114,25 +129,31 @@ def _packets(source: Any, piece: Piece, fps: int) -> Iterator[tuple[Any, int, in
     if piece.first:
         begin = max(0, piece.first - _REORDERED)
         source.seek(int(begin / unit), stream=stream, backward=True, any_frame=False)
-    taken = 0
+    taken, other = 0, None
     for packet in source.demux(stream):
         if packet.pts is None or not packet.size:
             continue
         number = _number(packet.pts * unit, piece)
         if not piece.first <= number < piece.first + piece.count:
+            other = number if taken else None
             continue
+        if other is not None:  # decoded between the piece's own, which may need it
+            raise CutError(_needs(piece, f"picture {other}, outside of it"))
         if not taken and not (packet.is_keyframe and number == piece.first):
-            raise VideoError(
-                f"{piece.path}: picture {piece.first} needs those before it, so the episode "
-                "cannot be cut out without encoding it again; encode it with a keyframe at "
-                "its first frame"
-            )
+            raise CutError(_needs(piece, "those before it"))
         yield packet, number, round(packet.dts * unit)
         taken += 1
         if taken == piece.count:
             return
     raise VideoError(
         f"{piece.path}: expected {piece.count} pictures from number {piece.first} on, found {taken}"
+    )
+
+
+def _needs(piece: Piece, what: str) -> str:
+    return (
+        f"{piece.path}: picture {piece.first} needs {what}, so the episode cannot be cut out "
+        "without encoding it again; encode it with a keyframe at its first frame"
     )
 
 

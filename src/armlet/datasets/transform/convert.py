@@ -25,7 +25,7 @@ from .compact import episode_tables, piece_of
 Progress = Callable[[int, int], None]
 
 # Files of meta/ that the other version has in another form.
-_REWRITTEN = (
+REWRITTEN = (
     "info.json",
     "stats.json",
     "tasks.parquet",
@@ -63,7 +63,7 @@ def convert(root: Path, output: Path, version: str, progress: Progress | None = 
             _write_episode(root, folder, (info, target), row, table)
             for row, table in _counted(episode_tables(root, info, rows), len(rows), progress)
         ]
-        copy_extras(root, folder, _REWRITTEN)
+        copy_extras(root, folder, REWRITTEN)
         _write_metadata(folder, target, placed, tasks)
 
 
@@ -108,7 +108,7 @@ def _write_episode(
     number = target.number_of(row.episode)
     path = layout.place(folder, target.data_path(number))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tables.encode(_described(table, target)))
+    path.write_bytes(tables.encode(described(table, target)))
     for key in info.video_keys:
         place = layout.place(folder, target.video_path(key, number))
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _lacks(stored: Stats | None, is_v2: bool) -> bool:
     return stored is None or (is_v2 and not set(QUANTILES) <= set(stored))
 
 
-def _described(table: pa.Table, target: Info) -> pa.Table:
+def described(table: pa.Table, target: Info) -> pa.Table:
     """With the schema metadata that LeRobot 0.3's `datasets` reads; v3.0 goes by info.json."""
     if not target.is_v2:
         return table.replace_schema_metadata(None)

@@ -20,22 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from armlet.datasets.check import recompute_stats
-from armlet.datasets.format import atomic_files, jsonl, layout, tables, video
+from armlet.datasets.format import atomic_files, edit_journal, jsonl, layout, tables, video
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.pictures import Developer, decoded
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 from armlet.datasets.format.trash import Step, Trash, entries, replace_file
-from armlet.datasets.format.video import Encoder, Format
 from armlet.datasets.record import leftovers, recovery
-from armlet.datasets.record.appendable_mp4 import AppendableMp4, index_path
 from armlet.datasets.record.writer import recover
 from armlet.files import FileError, read_bytes, whole_number
+
+from . import encode
 
 IMAGES = Path("images")
 _MOST_EPISODES, _MOST_DIGITS = 1_000_000, 6
 _LARGEST_PICTURE = 64 << 20
-_CODECS = {"av1": "libsvtav1", "h264": "h264", "hevc": "hevc"}
 
 
 @dataclass(frozen=True)
@@ -186,23 +185,22 @@ def _encode_steps(root: Path, info: Info, kept: list[_Found], trash: Trash) -> I
             path = info.video_path(key, info.number_of(episode))
             pictures = _pictures(root, key, episode)
 
-            def encode(path: Path = path, pictures: list[Path] = pictures, key: str = key) -> None:
+            def run(path: Path = path, pictures: list[Path] = pictures, key: str = key) -> None:
                 trash.keep(path)
                 _encode(layout.place(root, path), pictures, info, key)
 
             said = f"encode {path} from the {len(pictures)} pictures in {IMAGES}/"
-            yield Step(said, encode, writes=(path,))
+            yield Step(said, run, writes=(path,))
 
 
 def _encode(target: Path, pictures: list[Path], info: Info, key: str) -> None:
     height, width = info.features[key].shape[:2]
-    codec = _CODECS.get(str((info.features[key].info or {}).get("video.codec")), "h264")
-    form = Format(height, width, info.fps, codec, video.default_crf(codec))
-    atomic_files.make_folder(target.parent)
-    staged = target.with_name(f".{target.name}.new")
-    encoder, developer, film = Encoder(form), Developer(height, width), AppendableMp4(staged, form)
-    try:
-        film.begin(encoder.description)
+    form = encode.form(
+        str((info.features[key].info or {}).get("video.codec")), height, width, info.fps
+    )
+    developer = Developer(height, width)
+
+    def frames() -> Iterator[Any]:
         for path in pictures:
             try:
                 pixels = decoded(read_bytes(path, _LARGEST_PICTURE), str(path))
@@ -210,14 +208,9 @@ def _encode(target: Path, pictures: list[Path], info: Info, key: str) -> None:
                 raise DatasetError(str(error)) from error
             if pixels.shape[:2] != (height, width):
                 raise DatasetError(f"{path} is not a picture of {width}x{height}")
-            film.add(encoder.encode(developer.rgb(pixels).frame))
-        film.add(encoder.encode(None))
-        film.close()
-    finally:
-        film.abandon()
-    atomic_files.sync([staged])
-    atomic_files.move([(staged, target)])
-    atomic_files.remove(index_path(staged))
+            yield developer.rgb(pixels).frame
+
+    encode.write_video(target, frames(), form)
 
 
 def _torn_steps(root: Path, found: _Lists, trash: Trash) -> Iterator[Step]:
@@ -383,6 +376,24 @@ def repair(root: Path, yes: bool, remove: bool = False) -> list[str]:
         raise DatasetError(f"{root} is not a folder")
     if atomic_files.is_locked(root):
         raise DatasetError(f"{root} is being written by a recorder; stop that one first")
+    finished = _finish_edit(root, yes)
+    if finished and not yes:
+        return finished
+    return [*finished, *_repair(root, yes, remove)]
+
+
+def _finish_edit(root: Path, yes: bool) -> list[str]:
+    """What an edit left goes first: nothing else can be said before it is finished."""
+    if not yes:
+        return [line for step in edit_journal.plan(root) for line in step.lines()]
+    handle = atomic_files.lock(root)
+    try:
+        return edit_journal.finish(root)
+    finally:
+        atomic_files.unlock(handle)
+
+
+def _repair(root: Path, yes: bool, remove: bool) -> list[str]:
     stock = _is_stock_v2(root)
     if not yes:
         steps = plan(root) if stock else _foreseen(root, remove)

@@ -1,0 +1,56 @@
+"""`armlet dataset label`: whether an episode succeeded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import dataset_edits
+from .dataset_edits import EPISODES, Verbs
+
+
+def add_verb(verbs: Verbs) -> None:
+    parser = dataset_edits.add_verb(
+        verbs,
+        "label",
+        run,
+        "say of episodes whether they succeeded",
+        "Say of episodes whether they succeeded: in LeRobot's bool column next.success, in every "
+        "row of the episode. The first time every episode needs a label; afterwards the dataset is "
+        "recorded into no more, since new rows would lack one.",
+    )
+    parser.add_argument("--success", metavar="EPISODES", help=EPISODES)
+    parser.add_argument("--failure", metavar="EPISODES", help=EPISODES)
+    parser.add_argument(
+        "--others", choices=("success", "failure"), help="of all episodes that are not named"
+    )
+    dataset_edits.add_dry_run(parser)
+    parser.set_defaults(parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Label; 0, or 1 and why not."""
+    from armlet.datasets.transform import edits
+
+    if not (args.success or args.failure):
+        args.parser.error("say which episodes: --success, --failure")
+    others = None if args.others is None else args.others == "success"
+    return dataset_edits.run_edit(
+        args.root,
+        lambda: edits.label(
+            args.root, _labels(args.root, args.success, args.failure), others, args.dry_run
+        ),
+    )
+
+
+def _labels(root: Path, success: str | None, failure: str | None) -> dict[int, bool]:
+    from armlet.datasets import DatasetError
+    from armlet.datasets.transform.cuts import said_episodes
+
+    good, bad = (
+        dataset_edits.episodes_of(root, text) if text else [] for text in (success, failure)
+    )
+    both = sorted(set(good) & set(bad))
+    if both:
+        raise DatasetError(f"episodes {said_episodes(both)} are named as success and as failure")
+    return dict.fromkeys(good, True) | dict.fromkeys(bad, False)

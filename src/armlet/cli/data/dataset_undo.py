@@ -1,0 +1,27 @@
+"""`armlet dataset undo`: the last edit, taken back."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import dataset_edits
+from .dataset_edits import Verbs
+
+
+def add_verb(verbs: Verbs) -> None:
+    parser = dataset_edits.add_verb(
+        verbs,
+        "undo",
+        run,
+        "take the last delete, trim, relabel or label back",
+        "Take the last delete, trim, relabel or label back: every file is again what it was. Once "
+        "more takes the edit before that back. Refused if something was recorded since.",
+    )
+    dataset_edits.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Undo; 0, or 1 and why not."""
+    from armlet.datasets.transform import edits
+
+    return dataset_edits.run_edit(args.root, lambda: edits.undo(args.root, args.dry_run))
