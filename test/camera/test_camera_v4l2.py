@@ -133,7 +133,7 @@ def test_values_are_read_and_written():
         assert device.value(GAIN) == 77
         with pytest.raises(CameraError, match=f"refuses control {EXPOSURE:#x} = 5: Input/output"):
             device.set_value(EXPOSURE, 5)
-        with pytest.raises(CameraError, match="does not tell the value of control 0x1"):
+        with pytest.raises(CameraError, match="does not report the value of control 0x1"):
             device.value(1)
     assert kernel.written == [(GAIN, 77)]
 

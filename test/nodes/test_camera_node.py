@@ -332,7 +332,10 @@ def test_what_is_automatic_settles_and_is_held():
     [
         ({"exposure": 5000}, "takes exposure from 3 to 2047"),
         ({"exposure": "bright"}, "exposure must be a whole number"),
-        ({"source": "pattern", "focus": 3}, "focus set, but source 'pattern' is no camera device"),
+        (
+            {"source": "pattern", "focus": 3},
+            "focus set, but source 'pattern' is not a camera device",
+        ),
     ],
 )
 def test_controls_that_cannot_be_set_end_the_node(parameters, message):

@@ -257,7 +257,7 @@ def header(content, size=None):
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 FILES = {
-    "pickle": (b"\x80\x04\x95junk", "a pickled one; unpickling runs"),
+    "pickle": (b"\x80\x04\x95junk", "a pickled one; unpickling executes"),
     "torch archive": (b"PK\x03\x04junkjunk", "a pickled one"),
     "short": (b"abc", "3 bytes"),
     "header beyond the file": (header({}, 2**60), "which the header claims"),

@@ -38,9 +38,9 @@ def test_a_finger_s_ticks_are_the_hand_s(calibration):
             return poses[int(t_s)]
 
     hand = arms._Hand(Poses(), calibration, 10.0)
-    fingers = [hand.finger(index) for index in range(6)]
+    offsets = [joint.homing_offset for joint in calibration.values()]
+    fingers = [hand.finger(index, offsets[index]) for index in range(6)]
     for number, pose in enumerate(poses):
-        offsets = [joint.homing_offset for joint in calibration.values()]
         wanted = arms._to_ticks(pose, calibration) + offsets
         assert [finger(10.0 + number) for finger in fingers] == wanted.tolist()
 
