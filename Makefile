@@ -8,8 +8,7 @@ DOCS := .venv-docs
 READY := $(VENV)/.ready
 CODE := src test launch executables benchmarks examples tools .ci setup.py
 TESTS ?=
-# A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other. Five
-# at a time are quicker, and tests that look at real time then fail now and then.
+# A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other.
 PYTEST := -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # constraints.txt holds one set of versions; these two are the ends of the ranges in pyproject.toml,

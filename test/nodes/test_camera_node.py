@@ -332,7 +332,7 @@ def test_what_is_automatic_settles_and_is_held():
     [
         ({"exposure": 5000}, "takes exposure from 3 to 2047"),
         ({"exposure": "bright"}, "exposure must be a whole number"),
-        ({"source": "pattern", "focus": 3}, "source 'pattern' is not a camera device"),
+        (
             {"source": "pattern", "focus": 3},
             "focus set, but source 'pattern' is not a camera device",
         ),
