@@ -47,13 +47,13 @@ def here(installed, monkeypatch):
     robot_model.find.cache_clear()
 
 
-def broken(folder, group, name):
+def broken(folder, group, name, raised="RuntimeError('no driver')"):
     """A package whose entry point leads to a module that raises."""
     info = folder / "broken_thing-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-thing\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = broken_thing:source\n")
-    (folder / "broken_thing.py").write_text("raise RuntimeError('no driver')\n")
+    (folder / "broken_thing.py").write_text(f"raise {raised}\n")
 
 
 def test_a_camera_of_another_package(here):
@@ -82,6 +82,13 @@ def test_a_broken_plug_in_is_named_and_blocks_nothing(here, tmp_path, monkeypatc
     for uri in ("pattern", "plain:1,2,3"):
         with open_source(uri, 128, 96, 30) as camera:
             assert camera.read(1.0).rgb is not None
+
+
+def test_a_plug_in_that_ends_the_program_is_named(tmp_path, monkeypatch):
+    broken(tmp_path, "armlet.robots", "crane", "SystemExit(0)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(FileError, match=r"'crane' of the package broken-thing .*SystemExit"):
+        robot_model.find("crane")
 
 
 def test_a_broken_kind_of_arm_is_named_and_blocks_nothing(here, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def load(group: str, name: str) -> Any:
     try:
         return point.load()
     # Whatever somebody else's package raises is its own fault, and is reported as such.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise PluginError(
             f"{where(group, name)} cannot be loaded: {what}; repair or remove that package"

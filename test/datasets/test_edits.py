@@ -24,6 +24,7 @@ from armlet.datasets.transform import edits
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.cuts import parse_episodes, said_episodes
 from armlet.datasets.transform.merge import merge
+from armlet.datasets.transform.repair import repair
 from armlet.datasets.transform.split import choose, split
 
 LENGTHS = (7, 4, 9, 1, 12)
@@ -367,6 +368,53 @@ def test_a_journal_that_leads_out_of_the_dataset_is_refused(sources, tmp_path, p
     with pytest.raises(DatasetError, match="other"):
         edits.undo(root)
     assert (tmp_path / "other").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"restored": {"data/chunk-000/file-000.parquet": "data/chunk-000/file-000.parquet"}},
+        {"restored": {"meta/x.json": "meta/stats.json"}},
+        {"moved": {"meta/stats.json": "meta//stats.json"}, "removes": ["meta/stats.json"]},
+    ],
+    ids=["restored from itself", "restored from no trash", "moved to itself"],
+)
+def test_a_journal_that_would_lose_a_file_is_refused(sources, tmp_path, wrong):
+    root = copied(sources["shared files"], tmp_path / "set")
+    edits.relabel(root, "lift", [0])
+    journal = json.loads((root / ".trash/0001/edit.json").read_text())
+    journal |= {"writes": ["meta/info.json"], "trash": "0002", "marks": {}, **wrong}
+    (root / ".edit").mkdir()
+    (root / ".edit/journal.json").write_text(json.dumps(journal))
+    before = tree(root)
+    with pytest.raises(DatasetError, match="is not the journal of an edit"):
+        repair(root, yes=True)
+    with pytest.raises(DatasetError, match="is not the journal of an edit"):
+        edits.label(root, True)
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("task", ["a\x1b[31m", "two\nlines", "half \udcff"])
+def test_a_task_is_printable_text(sources, tmp_path, task):
+    root = copied(sources["own files"], tmp_path / "set")
+    before = tree(root)
+    with pytest.raises(DatasetError, match="printable text"):
+        edits.relabel(root, task)
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("inside", ["in", "data/in", "meta/episodes/in"])
+def test_no_dataset_is_written_into_its_source(sources, tmp_path, inside):
+    root = copied(sources["own files"], tmp_path / "set")
+    before = tree(root)
+    for write in (
+        lambda: split(root, root / inside, {"a": "0"}),
+        lambda: merge([sources["own files"], root], root / inside),
+        lambda: compact(root, root / inside),
+    ):
+        with pytest.raises(DatasetError, match="lies inside of"):
+            write()
+    assert tree(root) == before
 
 
 # --- merge and split ----------------------------------------------------------------------------

@@ -72,6 +72,19 @@ def test_every_entry_may_be_absent(tmp_path):
         ("joint_units: radians", "expected degrees or range_m100_100"),
         ("parameters: {servo_bus: 1}", "parameters.servo_bus: expected entries"),
         ("a: &x 1\nb: *x", "is not YAML"),
+        ("arms: {f: {port: a, calibration: ~nosuchuser/f.json}}", "calibration: ~nosuchuser"),
+        ("arms: {f: {port: a, calibration: b, model: ~nosuchuser/f.yaml}}", "no such user"),
+        ('arms: {f: {port: "\\ud800", calibration: b}}', "half a character"),
+        pytest.param(
+            f"cameras: {{front: {{source: a, fps: {'9' * 400}}}}}",
+            "fps: expected a finite number",
+            id="more than any float",
+        ),
+        pytest.param(
+            f"cameras: {{front: {{source: 1{':59' * 3000}}}}}",
+            "source: expected a whole number",
+            id="a number of thousands of digits",
+        ),
         ("parameters: {servo_bus: {rate_hz: .nan}}", "expected a value, found nan"),
     ],
 )

@@ -58,6 +58,16 @@ def test_other_sections_stay_byte_for_byte_and_the_old_file_beside_it(mine):
     assert writer.backup == mine.with_name("robot.yaml.bak")
 
 
+def test_a_linked_file_is_changed_where_it_is_and_keeps_its_permissions(mine, tmp_path):
+    mine.chmod(0o600)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(mine)
+    RobotWriter(link).set_units("range_m100_100")
+    assert link.is_symlink() and read(mine).joint_units == "range_m100_100"
+    assert mine.stat().st_mode & 0o777 == 0o600
+    assert mine.with_name("robot.yaml.bak").read_text() == MINE
+
+
 def test_what_a_camera_has_of_its_own_stays(mine):
     RobotWriter(mine).set_camera("front", {"source": "/dev/video2", "width": 320})
     camera = read(mine).cameras["front"]

@@ -15,10 +15,12 @@ from .opening import read_bytes as read_bytes
 from .opening import read_text as read_text
 from .places import PathTemplate as PathTemplate
 from .places import check_name as check_name
+from .places import expanded as expanded
 from .places import inside as inside
 from .places import writable as writable
 from .replacing import keep_previous as keep_previous
 from .replacing import replace_file as replace_file
+from .replacing import umask as umask
 from .text import printable as printable
 from .text import printable_json as printable_json
 from .typed import shown as shown

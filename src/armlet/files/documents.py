@@ -95,6 +95,7 @@ def read_yaml(path: Path, shape: Shape = YAML) -> Any:
         raise FileError(f"{printable(path)} is not YAML: {printable(reason)}") from error
     try:
         _check_depth(found, shape.depth)
+        _check_text(found)
     except FileError as error:
         raise FileError(f"{printable(path)}: {error}") from error
     return found
@@ -118,6 +119,22 @@ class _StrictLoader(yaml.SafeLoader):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise yaml.YAMLError(f"the key {printable(twice, 80)} occurs twice in one mapping")
         return super().construct_mapping(node, deep)
+
+
+def _check_text(value: Any) -> None:
+    """An escape such as \\ud800 is half a character, which no file or message can have."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item)
+    elif isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise FileError(f"{printable(value, 80)}: half a character is no text") from error
 
 
 def _check_depth(value: Any, depth: int) -> None:

@@ -119,3 +119,14 @@ def _is_encodable(text: str) -> bool:
 def _filled(part: re.Match[str], values: dict[str, int | str]) -> str:
     value = values[part[1]]
     return f"{value:0{part[2]}d}" if part[2] else str(value)
+
+
+def expanded(text: str, folder: Path, where: str) -> Path:
+    """A path that a person's file names, from that file's folder; ~ is the home directory.
+
+    Raises FileError naming `where` for the home directory of nobody.
+    """
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError as error:
+        raise FileError(f"{where}: {printable(text, 120)}: there is no such user") from error

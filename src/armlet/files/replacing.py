@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file: it is replaced in one step, or stays as it was. Raises OSError."""
-    temporary = path.with_name(path.name + ".new")
+    """Write a file: it is replaced in one step, or stays as it was. Raises OSError.
+
+    Of a symbolic link the file that it leads to is replaced. Permissions are kept.
+    """
+    path = path.resolve()
+    mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
+    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(number, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        temporary.chmod(mode)
         temporary.replace(path)
-    except OSError:
-        if temporary.is_file():
-            temporary.unlink()
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def keep_previous(path: Path) -> Path | None:
     """Copy a file that is about to be replaced to FILE.bak, and return that path if there was one.
 
-    Raises OSError.
+    The copy is beside the file itself, where `path` is a link. Raises OSError.
     """
     if not path.exists():
         return None
+    path = path.resolve()
     kept = path.with_name(path.name + ".bak")
+    if kept.is_symlink():
+        kept.unlink()  # the link was somebody's; what it leads to stays as it is
     replace_file(kept, path.read_bytes())
     return kept
+
+
+def umask() -> int:
+    """The process's mask for the permissions of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -29,11 +29,18 @@ def typed(kind: Any, value: Any, where: str) -> Any:
         return tuple(typed(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
         return {key: typed(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
+    if kind is float and type(value) in (int, float) and _is_finite(value):
         return value
     if kind in (bool, int, str) and type(value) is kind:
         return value
     raise FileError(f"{printable(where)}: expected {_named(kind)}, found {shown(value)}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def whole_number(value: Any, where: str, low: int = 0, high: int = 2**53) -> int:
@@ -52,7 +59,11 @@ def whole_number(value: Any, where: str, low: int = 0, high: int = 2**53) -> int
 
 def shown(value: object) -> str:
     """A value in an error message."""
-    return printable(repr(value), _SHOWN)
+    try:
+        text = repr(value)
+    except ValueError:  # it has a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} with a number of thousands of digits"
+    return printable(text, _SHOWN)
 
 
 def _fields(kind: Any, document: dict[str, Any], where: str) -> Any:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError, printable, read_yaml, shown, typed
+from armlet.files import FileError, expanded, printable, read_yaml, shown, typed, whole_number
 
 from .robot_model import DEFAULT_MODEL, RobotModel
 from .robot_model import find as find_model
@@ -214,6 +214,10 @@ def read(path: Path) -> RobotFile:
     return RobotFile(path, arms, cameras, units, parameters)
 
 
+# Linux numbers no more video devices.
+_LAST_CAMERA = 255
+
+
 def _arm(entry: Any, where: str, folder: Path) -> ArmEntry:
     arm: ArmEntry = typed(ArmEntry, entry, where)
     model = arm.model
@@ -222,10 +226,10 @@ def _arm(entry: Any, where: str, folder: Path) -> ArmEntry:
     except FileError as error:
         raise FileError(f"{where}.model: {error}") from error
     if model.endswith((".yaml", ".yml")):
-        model = str(folder / Path(model).expanduser())
+        model = str(expanded(model, folder, f"{where}.model"))
     if not arm.port or not arm.calibration:
         raise FileError(f"{where}: expected a port and a calibration file, found an empty one")
-    calibration = str(folder / Path(arm.calibration).expanduser())
+    calibration = str(expanded(arm.calibration, folder, f"{where}.calibration"))
     return ArmEntry(arm.port, calibration, model, arm.teleoperates)
 
 
@@ -233,7 +237,8 @@ def _camera(entry: Any, where: str) -> dict[str, Any]:
     parameters = _parameters(entry, where)
     source = parameters.get("source")
     if isinstance(source, int) and not isinstance(source, bool):
-        parameters["source"] = source = str(source)
+        number = whole_number(source, f"{where}.source", 0, _LAST_CAMERA)
+        parameters["source"] = source = str(number)
     if not isinstance(source, str) or not source:
         raise FileError(f"{where}.source: expected a device, found {shown(source)}")
     if "fps" in parameters:

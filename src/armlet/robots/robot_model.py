@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from armlet import plugins
-from armlet.files import FileError, printable, read_yaml, shown, typed, whole_number
+from armlet.files import FileError, expanded, printable, read_yaml, shown, typed, whole_number
 from armlet.suggestions import did_you_mean
 
 from .joints import is_gripper
@@ -84,7 +84,7 @@ def find(model: str, folder: Path = Path()) -> RobotModel:
     Raises FileError for an unknown name, a plug-in that cannot be loaded, or a wrong file.
     """
     if model.endswith((".yaml", ".yml")):
-        path = folder / Path(model).expanduser()
+        path = expanded(model, folder, "model")
         return _read(path, path.stem)
     own = _OWN / f"{model}.yaml"
     if _NAME.fullmatch(model) and own.is_file():

@@ -179,7 +179,22 @@ def load(root: Path, relative: Path) -> Journal:
         raise DatasetError(f"{path} is not the journal of an edit: {printable(journal.trash, 40)}")
     for name in journal.paths():
         layout.place(root, Path(name))
+    if wrong := _not_an_edits(journal):
+        raise DatasetError(f"{path} is not the journal of an edit: {printable(wrong, 80)}")
     return journal
+
+
+def _not_an_edits(journal: Journal) -> str:
+    """A path that no edit would name, as doing what it says would lose a file; else empty.
+
+    A file is removed only where it has another name: what moves has two, what is restored had one
+    in the trash.
+    """
+    pairs = [*journal.moved.items(), *journal.restored.items()]
+    for new, old in pairs:
+        if Path(new) == Path(old):
+            return old
+    return next((old for old in journal.restored.values() if Path(old).parts[0] != str(TRASH)), "")
 
 
 def history(root: Path) -> Iterator[Journal]:
@@ -235,6 +250,8 @@ def _take_away(root: Path, path: Path, trash: Trash, journal: Journal) -> None:
 def _is_same_file(root: Path, one: str, other: str) -> bool:
     """Whether these are two names of one file."""
     paths = [layout.place(root, Path(text)) for text in (one, other)]
+    if paths[0] == paths[1]:
+        return False
     return all(path.is_file() for path in paths) and paths[0].samefile(paths[1])
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from armlet.datasets.format import atomic_files, layout
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.trash import entries
-from armlet.files import FileError, check_file
+from armlet.files import FileError, check_file, umask
 
 _LARGEST_EXTRA = 256 << 20
+
+
+def require_outside(output: Path, sources: Iterable[Path]) -> None:
+    """Raises DatasetError if an output lies inside of a dataset, which is to stay as it is."""
+    for source in sources:
+        if output.resolve().is_relative_to(source.resolve()):
+            raise DatasetError(f"{output} lies inside of {source}; choose a folder outside of it")
 
 
 @contextlib.contextmanager
@@ -32,7 +38,7 @@ def new_dataset(output: Path) -> Iterator[Path]:
     try:
         yield folder
         atomic_files.sync(path for path in folder.rglob("*") if path.is_file() or path.is_dir())
-        folder.chmod(0o777 & ~_umask())
+        folder.chmod(0o777 & ~umask())
         atomic_files.move([(folder, output)])
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -56,9 +62,3 @@ def copy_extras(root: Path, folder: Path, rewritten: Sequence[str]) -> None:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -18,7 +18,7 @@ from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 from armlet.files import FileError, printable, typed
 
 from . import concat
-from .atomic_directory import copy_extras, new_dataset
+from .atomic_directory import copy_extras, new_dataset, require_outside
 from .concat import Piece
 
 Progress = Callable[[str], None]
@@ -60,6 +60,7 @@ def compact(
     if not rows:
         raise DatasetError(f"{root} has no episodes, so there is nothing to merge")
     info = _sized(info, data_mb, video_mb)
+    require_outside(output, [root])
     with new_dataset(output) as folder:
         rows = list(_write_data(root, folder, info, rows))
         for key in info.video_keys:

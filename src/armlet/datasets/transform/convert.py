@@ -19,7 +19,7 @@ from armlet.datasets.format.stats import QUANTILES, Stats
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 
 from . import concat
-from .atomic_directory import copy_extras, new_dataset
+from .atomic_directory import copy_extras, new_dataset, require_outside
 from .compact import episode_tables, piece_of
 
 Progress = Callable[[int, int], None]
@@ -58,6 +58,7 @@ def convert(root: Path, output: Path, version: str, progress: Progress | None = 
             f"{len(rows)}; run `armlet dataset repair` first"
         )
     target = _info(info, version, len(rows), rows[-1].dataset_to if rows else 0, len(tasks))
+    require_outside(output, [root])
     with new_dataset(output) as folder:
         placed = [
             _write_episode(root, folder, (info, target), row, table)

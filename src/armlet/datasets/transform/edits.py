@@ -121,6 +121,8 @@ def relabel(
     def choose(source: Source) -> tuple[str, Info, list[Cut]]:
         if not task.strip():
             raise DatasetError("a task needs words: say what the arm is to do")
+        if not task.isprintable():
+            raise DatasetError(f"expected a task of printable text, found {printable(task, 80)}")
         chosen = _known(source, range(len(source.rows)) if episodes is None else episodes)
         if replaced is not None and replaced not in source.tasks:
             known = ", ".join(printable(repr(one), 80) for one in source.tasks)

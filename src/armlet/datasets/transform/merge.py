@@ -16,7 +16,7 @@ from armlet.datasets.record.compatibility import robot_family
 from armlet.files import FileError, printable, read_bytes
 
 from .assembly import Assembly
-from .atomic_directory import new_dataset
+from .atomic_directory import new_dataset, require_outside
 from .convert import REWRITTEN
 from .cuts import Cut, Source
 
@@ -46,6 +46,7 @@ def merge(
     """
     if len(roots) < 2:
         raise DatasetError("name at least two datasets to merge")
+    require_outside(output, roots)
     with locked(roots):
         sources: list[Source] = []
         for root in roots:

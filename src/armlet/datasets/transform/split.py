@@ -12,7 +12,7 @@ from armlet.datasets.format.errors import DatasetError
 from armlet.files import printable
 
 from .assembly import Assembly
-from .atomic_directory import new_dataset
+from .atomic_directory import new_dataset, require_outside
 from .cuts import Cut, Source, parse_episodes, said_episodes
 from .merge import Made, Progress, locked, made, write
 
@@ -33,6 +33,7 @@ def split(
     parts: by name, either episodes as in "3,7-9" or shares as in "80%", which make 100 % together
     and are drawn with the seed. Episodes keep their order. Raises DatasetError, OSError.
     """
+    require_outside(output, [root])
     with locked([root]):
         source = Source.open(root)
         chosen = choose(parts, len(source.rows), seed)
