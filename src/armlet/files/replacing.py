@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -14,8 +13,8 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     path = path.resolve()
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    temporary = path.with_name(path.name + ".new")
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)

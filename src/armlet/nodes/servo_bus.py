@@ -186,6 +186,7 @@ class ServoBus(ArmletNode):
         self._leaving = False
         self._worker: Worker | None = None
         self._sender: Sender | None = None
+        self._stopped_early = False
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
         self._times = CycleTimes(self.clock.seconds, self.value("rate_hz"))
         self._states = JointStatePublisher(
@@ -320,11 +321,22 @@ class ServoBus(ArmletNode):
     def start(self) -> None:
         if self._follower and self.value("torque_on_activate"):
             try:
-                self._arm()
+                self._arm_unless_stopped()
             except (BusError, ArmError) as error:
                 # A servo that does not answer now may do so later, an arm may be moved inside.
                 raise NotReady(f"the arm cannot be armed: {error}") from error
+        self._stopped_early = False
         self.get_logger().info(f"{self.value('mode')} on {self.value('port')} is active")
+
+    def _arm_unless_stopped(self) -> None:
+        """A stop that came before the node was active, or while it armed, counts."""
+        if not self._stopped_early:
+            self._arm()
+        if self._stopped_early:
+            self._release_arm()
+            self.get_logger().warning(
+                "stopped before it was active: torque stays off until ~/set_torque"
+            )
 
     def stop(self) -> None:
         if self._control is None:
@@ -521,6 +533,7 @@ class ServoBus(ArmletNode):
         return response
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._stopped_early = not self._active
         self._answer(response, self._release_arm)
         return response
 
