@@ -145,7 +145,7 @@ def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
         )
         told = bus.seen.status()["servo_bus: bus"]
         share = (int(told["unread"]) - unread) / (int(told["cycles"]) - cycles)
-        # 47 % would if nothing was asked again, with a standard deviation of 2 %: how many are asked
+        # 47 % would if nothing was asked again (standard deviation 2 %); how many are asked
         # again in time is the computer's affair. How close to none it comes is measured where
         # nothing else runs: test/control/fault_campaign.py.
         assert share < 0.38, f"{share:.1%} of the cycles lack a joint"
