@@ -12,13 +12,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
+from enum import IntEnum
 
 from armlet.motors.dynamixel.registers import MODEL_NUMBER
 from armlet.motors.protocol import Alarm, Register
 from armlet.motors.wire.framing import BROADCAST_ID as BROADCAST_ID
 from armlet.motors.wire.framing import MAX_ID as MAX_ID
 from armlet.motors.wire.framing import Packet as Packet
+from armlet.motors.wire.scanner import PacketScanner, Verdict
 from armlet.motors.wire.sync import FORMATS
 
 HEADER = b"\xff\xff\xfd\x00"
@@ -141,7 +142,7 @@ def _framed(id: int, body: bytes) -> bytes:
     return head + crc16(head).to_bytes(2, "little")
 
 
-class Parser:
+class Parser(PacketScanner):
     """Finds packets in a byte stream, however it is cut into pieces and whatever lies between them.
 
     A header that turns out to be false (impossible id or length, wrong CRC) costs its first byte
@@ -157,66 +158,27 @@ class Parser:
     """
 
     def __init__(self, max_params: int | None = None) -> None:
-        self.checksum_errors = 0
-        self.dropped_bytes = 0
+        super().__init__(HEADER)
         # Each three parameters may bring a stuffed byte; INST, error byte and CRC come on top.
         self._max_length = _MAX_LENGTH if max_params is None else max_params * 4 // 3 + 5
-        self._pending = bytearray()
 
-    @property
-    def pending(self) -> int:
-        """Number of bytes held back because a packet may be incomplete."""
-        return len(self._pending)
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """Takes the next bytes of the stream, returns the packets they complete, oldest first."""
-        self._pending += data
-        return self._take_all(silent=False)
-
-    def flush(self) -> list[Packet]:
-        """The line is silent: gives up incomplete packets, returns good ones held back by them."""
-        return self._take_all(silent=True)
-
-    def _take_all(self, silent: bool) -> list[Packet]:
-        packets: list[Packet] = []
-        while self._seek_header(silent):
-            verdict = self._judge()
-            if verdict is _Verdict.INTACT:
-                packets.append(self._take())
-            elif verdict is _Verdict.FALSE or silent:
-                self._drop(1)
-            else:
-                break
-        return packets
-
-    def _seek_header(self, silent: bool) -> bool:
-        start = self._pending.find(HEADER)
-        if start >= 0:
-            self._drop(start)
-            return True
-        kept = 0
-        if not silent:
-            kept = next((n for n in (3, 2, 1) if self._pending.endswith(HEADER[:n])), 0)
-        self._drop(len(self._pending) - kept)
-        return False
-
-    def _judge(self) -> _Verdict:
+    def _judge(self) -> Verdict:
         """What the header at the front of the pending bytes leads."""
         front = self._pending
         if len(front) > 4 and MAX_ID < front[4] != BROADCAST_ID:
-            return _Verdict.FALSE
+            return Verdict.FALSE
         if len(front) < _BODY:
-            return _Verdict.INCOMPLETE
+            return Verdict.INCOMPLETE
         length = front[5] | front[6] << 8
         if not 3 <= length <= self._max_length:
-            return _Verdict.FALSE
+            return Verdict.FALSE
         end = _BODY + length
         if len(front) < end:
-            return _Verdict.INCOMPLETE
+            return Verdict.INCOMPLETE
         if crc16(front[: end - 2]) != front[end - 2] | front[end - 1] << 8:
             self.checksum_errors += 1
-            return _Verdict.FALSE
-        return _Verdict.FALSE if front[_BODY] == STATUS and length < 4 else _Verdict.INTACT
+            return Verdict.FALSE
+        return Verdict.FALSE if front[_BODY] == STATUS and length < 4 else Verdict.INTACT
 
     def _take(self) -> Packet:
         front = self._pending
@@ -227,16 +189,6 @@ class Parser:
         if body[0] == STATUS:
             return StatusPacket(id, body[1], body[2:])
         return Packet(id, body[0], body[1:])
-
-    def _drop(self, count: int) -> None:
-        self.dropped_bytes += count
-        del self._pending[:count]
-
-
-class _Verdict(Enum):
-    INTACT = auto()
-    INCOMPLETE = auto()
-    FALSE = auto()
 
 
 class StatusBlock:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from enum import Enum, IntEnum, auto
+from enum import IntEnum
 
 from armlet.motors.feetech.registers import MODEL_NUMBER
 from armlet.motors.protocol import Alarm, Register
 from armlet.motors.wire.framing import BROADCAST_ID as BROADCAST_ID
 from armlet.motors.wire.framing import MAX_ID as MAX_ID
 from armlet.motors.wire.framing import Packet as Packet
+from armlet.motors.wire.scanner import PacketScanner, Verdict
 from armlet.motors.wire.sync import FORMATS
 
 HEADER = b"\xff\xff"
@@ -66,7 +67,7 @@ def checksum(body: bytes | bytearray) -> int:
     return ~sum(body) & 0xFF
 
 
-class Parser:
+class Parser(PacketScanner):
     """Finds packets in a byte stream, however it is cut into pieces and whatever lies between them.
 
     A header that turns out to be false (impossible id or length, wrong checksum) costs its first
@@ -83,62 +84,25 @@ class Parser:
     """
 
     def __init__(self, max_length: int = MAX_LENGTH) -> None:
-        self.checksum_errors = 0
-        self.dropped_bytes = 0
+        super().__init__(HEADER)
         self._max_length = max_length
-        self._pending = bytearray()
 
-    @property
-    def pending(self) -> int:
-        """Number of bytes held back because a packet may be incomplete."""
-        return len(self._pending)
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """Takes the next bytes of the stream, returns the packets they complete, oldest first."""
-        self._pending += data
-        return self._take_all(silent=False)
-
-    def flush(self) -> list[Packet]:
-        """The line is silent: gives up incomplete packets, returns good ones held back by them."""
-        return self._take_all(silent=True)
-
-    def _take_all(self, silent: bool) -> list[Packet]:
-        packets: list[Packet] = []
-        while self._seek_header(silent):
-            verdict = self._judge()
-            if verdict is _Verdict.INTACT:
-                packets.append(self._take())
-            elif verdict is _Verdict.FALSE or silent:
-                self._drop(1)
-            else:
-                break
-        return packets
-
-    def _seek_header(self, silent: bool) -> bool:
-        start = self._pending.find(HEADER)
-        if start >= 0:
-            self._drop(start)
-            return True
-        half_header = not silent and self._pending.endswith(b"\xff")
-        self._drop(len(self._pending) - half_header)
-        return False
-
-    def _judge(self) -> _Verdict:
+    def _judge(self) -> Verdict:
         """What the header at the front of the pending bytes leads."""
         front = self._pending
         if len(front) > 2 and front[2] == 0xFF:
-            return _Verdict.FALSE
+            return Verdict.FALSE
         if len(front) < 4:
-            return _Verdict.INCOMPLETE
+            return Verdict.INCOMPLETE
         if not 2 <= front[3] <= self._max_length:
-            return _Verdict.FALSE
+            return Verdict.FALSE
         last = front[3] + 3
         if len(front) <= last:
-            return _Verdict.INCOMPLETE
+            return Verdict.INCOMPLETE
         if front[last] == checksum(front[2:last]):
-            return _Verdict.INTACT
+            return Verdict.INTACT
         self.checksum_errors += 1
-        return _Verdict.FALSE
+        return Verdict.FALSE
 
     def _take(self) -> Packet:
         front = self._pending
@@ -146,16 +110,6 @@ class Parser:
         packet = Packet(front[2], front[4], bytes(front[5:last]))
         del front[: last + 1]
         return packet
-
-    def _drop(self, count: int) -> None:
-        self.dropped_bytes += count
-        del self._pending[:count]
-
-
-class _Verdict(Enum):
-    INTACT = auto()
-    INCOMPLETE = auto()
-    FALSE = auto()
 
 
 _HIGHEST_ERROR_BYTE = 0x7F
