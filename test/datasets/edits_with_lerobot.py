@@ -4,7 +4,7 @@ usage: edits_with_lerobot.py SHARED_ORACLE FOLDER make|load ROOT...
 
 make: FOLDER/stock, three episodes of noise in AV1, three to a file, and two more of a resumed
 session. load: of each ROOT every item into FOLDER/<its name>.npz; then two episodes are appended
-to a copy of it, which is loaded too (not of a labelled one: LeRobot asks for the label then).
+to a copy of some, which are loaded too (not of a labelled one: LeRobot asks for the label then).
 FOLDER/report.json says what LeRobot lets a policy see, and refuses of half an edit.
 """
 
@@ -20,10 +20,11 @@ import numpy as np
 # ruff: noqa: I001 — it patches LeRobot's decoding, and comes before LeRobot
 from stock_datasets import load_all, opened, recorded_frame
 
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.datasets.utils import dataset_to_policy_features
 
 LENGTHS = (9, 6, 11)
+APPENDED = ("delete", "trim", "merged", "relabel")
 FEATURES = {
     "action": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},
     "observation.state": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},
@@ -60,9 +61,8 @@ def make(root: Path) -> None:
 
 
 def append(root: Path) -> None:
-    dataset = opened(
-        root, vcodec="h264" if "armlet.stamp_ns" in opened(root).features else "libsvtav1"
-    )
+    features = json.loads((root / "meta/info.json").read_text())["features"]
+    dataset = opened(root, vcodec="h264" if "armlet.stamp_ns" in features else "libsvtav1")
     for length in (3, 2):
         for seed in range(length):
             frame = recorded_frame(seed, dataset.meta.features)
@@ -89,9 +89,9 @@ def main(folder: Path, verb: str, roots: list[Path]) -> None:
             report[root.name] = refusal(root)
             continue
         np.savez(folder / f"{root.name}.npz", **load_all(root))
-        features = opened(root).meta.features
+        features = LeRobotDatasetMetadata("local/test", root=root).features
         report[root.name] = sorted(dataset_to_policy_features(features))
-        if "next.success" not in features:
+        if root.name.endswith(APPENDED):
             copy = root.with_name(f"{root.name}-appended")
             shutil.copytree(root, copy, ignore=shutil.ignore_patterns(".trash"))
             append(copy)
