@@ -23,7 +23,7 @@ class Arrivals:
 
     A frame's stamp is of the robot's clock. What is old or from the future on arrival is due to
     clocks that differ, or to an aligner that sends late: the age at which it sent, by its own
-    clock, tells which.
+    clock, says which.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which topics make up a stream and how it is aligned, as the aligner's parameters tell.
+"""Which topics make up a stream and how it is aligned, as the aligner's parameters say.
 
 Live and from a bag, streams are described by the same names with the same meanings.
 """
@@ -48,7 +48,7 @@ class StreamDescription:
 def describe_stream(
     name: str, joints: Sequence[str], value: Callable[[str], Any]
 ) -> StreamDescription:
-    """A stream as its parameters, by their full names, tell. Raises ValueError."""
+    """A stream as its parameters, by their full names, say. Raises ValueError."""
     kind = value(f"{name}.type")
     if kind not in DEPTHS:
         raise ValueError(f"{name}.type must be one of {sorted(DEPTHS)}, found {kind!r}")
@@ -96,12 +96,12 @@ def _topics(name: str, joint_state: bool, value: Callable[[str], Any]) -> list[s
 
 
 def _prefixes(name: str, topics: list[str], value: Callable[[str], Any]) -> list[str]:
-    """The prefixes told; else nothing for one topic, and the namespace of each of several."""
-    told = list(value(f"{name}.prefixes"))
-    if told != NONE:
-        if len(told) != len(topics):
-            raise ValueError(f"{name}.prefixes: {len(topics)} topics, but {len(told)} prefixes")
-        return told
+    """The prefixes stated; else nothing for one topic, and the namespace of each of several."""
+    stated = list(value(f"{name}.prefixes"))
+    if stated != NONE:
+        if len(stated) != len(topics):
+            raise ValueError(f"{name}.prefixes: {len(topics)} topics, but {len(stated)} prefixes")
+        return stated
     if len(topics) == 1:
         return [""]
     return [f"{topic.strip('/').split('/')[0]}_" if "/" in topic else "" for topic in topics]

@@ -93,7 +93,7 @@ class Evaluated:
     """A stream's value at a frame's time.
 
     skew_ns is the stamp of the sample nearest to that time, minus that time; source_ns the stamp
-    of that sample, which tells a reused sample from a new one. Where joints were sampled at
+    of that sample, which distinguishes a reused sample from a new one. Where joints were sampled at
     different times, both are of the joint whose sample is furthest.
     """
 

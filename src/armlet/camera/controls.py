@@ -74,7 +74,7 @@ class State:
 
 
 class ControlLock:
-    """Sets a camera's controls as wished and tells what of it is automatic.
+    """Sets a camera's controls as wished and reports what of it is automatic.
 
     After `freeze()` the values found are wishes too: a camera that was unplugged gets the same
     ones again. Every value is read back; one that is not taken is a ControlError.
@@ -106,8 +106,8 @@ class ControlLock:
     def freeze(self, path: str) -> dict[str, int]:
         """Make manual, at its present value, what is automatic now; the values by name.
 
-        What was asked to be automatic stays so. A camera that does not tell the value its
-        automatism chose keeps the value it tells.
+        What was asked to be automatic stays so. A camera that does not report the value its
+        automatism chose keeps the value it reports.
         """
         with self._open(path) as device:
             frozen: dict[str, int] = {}

@@ -128,7 +128,7 @@ class DeviceSource(Opened):
 
     @property
     def known(self) -> VideoNode | None:
-        """The camera that was opened; None before, and where the machine cannot tell."""
+        """The camera that was opened; None before, and where the machine cannot say."""
         return self._known
 
     def open(self) -> None:
@@ -246,7 +246,7 @@ class DeviceSource(Opened):
         driver_ns, unix_ns = round(driver_ms * 1e6), time.time_ns()
         if _is_recent(driver_ns, time.monotonic_ns()):
             return self._clock.to_unix_ns(driver_ns), StampedBy.DRIVER
-        # uvcvideo can be told to stamp in Unix time (its parameter clock=CLOCK_REALTIME).
+        # uvcvideo can be set to stamp in Unix time (its parameter clock=CLOCK_REALTIME).
         if _is_recent(driver_ns, unix_ns):
             return driver_ns, StampedBy.DRIVER
         return unix_ns, StampedBy.ARRIVAL

@@ -43,7 +43,7 @@ class VideoNode:
         """Whether this is the other's camera: by serial number, without one by port."""
         if (self.product, self.serial, self.index) != (other.product, other.serial, other.index):
             return False
-        # Makers print one serial number on a whole batch, too: the port then tells them apart.
+        # Makers print one serial number on a whole batch, too: the port then distinguishes them.
         return bool(self.serial) or self.port == other.port
 
 

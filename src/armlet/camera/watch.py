@@ -14,13 +14,13 @@ from . import jpeg
 from .errors import TornPicture
 from .source import Picture, StampedBy
 
-# A rate is judged over this long, refusals are told for this long after the last one.
+# A rate is judged over this long, refusals are reported for this long after the last one.
 _RATE_WINDOW_S = 2.0
 _TELL_S = 10.0
 # Without an acceptable picture for this long, though some come, the camera must be set up again.
 _UNUSABLE_S = 2.0
 _FROZEN_COUNT = 5
-# A few bytes spread over a picture tell most pictures apart.
+# A few bytes spread over a picture distinguish most pictures.
 _PROBE_STEP = 997
 
 
@@ -42,7 +42,7 @@ class Limits:
 
 
 class Watch:
-    """Counts what comes, refuses what is torn, tells what is frozen or slow.
+    """Counts what comes, refuses what is torn, reports what is frozen or slow.
 
     One thread admits pictures, others may ask. Times are seconds on any monotonic clock.
     """

@@ -89,7 +89,7 @@ class Client:
         return dict(self._positions)
 
     def calibration_file(self) -> str:
-        """The driver's own calibration file; empty if it does not tell."""
+        """The driver's own calibration file; empty if it does not say."""
         value = self._parameter("calibration_file")
         return "" if value is None else str(value.string_value)
 
@@ -105,7 +105,7 @@ class Client:
         )
 
     def _parameter(self, name: str) -> ParameterValue | None:
-        """A parameter of the driver; None if it does not tell."""
+        """A parameter of the driver; None if it does not say."""
         client: Any = self._node.create_client(GetParameters, "servo_bus/get_parameters")
         try:
             if not self._spun_until(client.service_is_ready):

@@ -130,15 +130,15 @@ class Dataset:
         return EpisodeData(self.episodes[k], columns, tasks)
 
     def ledger(self, k: int) -> dict[str, Any] | None:
-        """What the aligner told of episode k, by stream; None if nothing was stored."""
+        """What the aligner noted of episode k, by stream; None if nothing was stored."""
         self._row(k)
-        found: dict[str, Any] | None = layout.load_told(self.root, k).get("ledger")
+        found: dict[str, Any] | None = layout.load_notes(self.root, k).get("ledger")
         return found
 
     def damaged(self, k: int) -> dict[str, list[int]]:
         """By camera, the frames of episode k whose JPEG was damaged when it was recorded."""
         self._row(k)
-        return dict(layout.load_told(self.root, k).get("damaged", {}))
+        return dict(layout.load_notes(self.root, k).get("damaged", {}))
 
     def images(
         self, k: int, camera: str, indices: Sequence[int] | None = None

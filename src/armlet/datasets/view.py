@@ -241,7 +241,7 @@ def _plot_overview(dataset: Dataset, path: Path) -> None:
     try:
         statistics = dataset.statistics
     except DatasetError:
-        statistics = {}  # `armlet dataset check` tells
+        statistics = {}  # `armlet dataset check` reports it
     names = list(dataset.info.features[layout.STATE].names or ()) if _plain(dataset) else []
     for key, shift, colour in (
         (layout.ACTION, 0.17, ACTION_COLOUR),

@@ -252,7 +252,7 @@ class AlignerNode(ArmletNode):
             self.log_once(name, f"{name}: {why}")
 
     def _check_size(self, name: str, message: Any) -> None:
-        """MessageError for a picture that is not of the size that the contract tells."""
+        """MessageError for a picture that is not of the size that the contract states."""
         camera = self._cameras.get(name)
         if camera is None:
             return

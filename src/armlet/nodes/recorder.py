@@ -272,15 +272,15 @@ class Recorder(ArmletNode):
             for name in troubled.keys() - before.keys():
                 self.get_logger().warning(f"while recording: {name}: {troubled[name]}")
             self._announce()
-        told = {s.name: {item.key: item.value for item in s.values} for s in message.status}
+        values_of = {s.name: {item.key: item.value for item in s.values} for s in message.status}
         self._stale = {
             status.name: status.message
             for status in message.status
-            if told[status.name].get("condition") in _STALE
+            if values_of[status.name].get("condition") in _STALE
         }
         self._counts = {
             split(name)[1]: {what: int(count) for what, count in values.items() if _is_count(count)}
-            for name, values in told.items()
+            for name, values in values_of.items()
         }
 
     def _on_frame(self, frame: LiveFrame) -> None:
@@ -389,8 +389,8 @@ class Recorder(ArmletNode):
         if age_s <= self.value("max_frame_age_s"):
             return ""
         seen = f"is {age_s:.1f} s old" if self._last_frame_ns else "never came"
-        told = "; ".join(f"{name}: {said}" for name, said in self._streams.items())
-        return f"the newest whole frame {seen}; {told or 'see the aligner on /diagnostics'}"
+        streams = "; ".join(f"{name}: {said}" for name, said in self._streams.items())
+        return f"the newest whole frame {seen}; {streams or 'see the aligner on /diagnostics'}"
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         missing, silence, counts = 0, "", self._counts

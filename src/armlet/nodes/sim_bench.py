@@ -280,7 +280,7 @@ def _nothing() -> None:
 
 
 class Throttle:
-    """Lets simulated time pass no faster than a factor, and tells how fast it passes.
+    """Lets simulated time pass no faster than a factor, and reports how fast it passes.
 
     factor_wanted: 0 for as fast as may be. now_ns: simulated time at the beginning.
     """

@@ -1,4 +1,4 @@
-"""What a video device offers, as the checks of cameras tell it. Changes nothing."""
+"""What a video device offers, as the checks of cameras report it. Changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A picture size and the rates it comes at, pictures/s, fastest first; none if not told."""
+    """A picture size and the rates it comes at, pictures/s, fastest first; none if not stated."""
 
     width: int
     height: int
@@ -81,7 +81,7 @@ def query(path: str | Path) -> Device:
 
 
 def _largest(size: FrameSize) -> Size:
-    """A range of sizes or rates is told by its largest and fastest."""
+    """A range of sizes or rates is reported by its largest and fastest."""
     ranged = (size.width, size.height) != (size.max_width, size.max_height)
     rates = size.rates[:1] if ranged else size.rates
     return Size(size.max_width, size.max_height, tuple(round(rate, 2) for rate in rates))

@@ -82,7 +82,7 @@ class Arms(Protocol):
         ...
 
     def move_leader(self, motion: Motion, start_s: float) -> None:
-        """Have the hand move the leader, from a time of the clock on, until told otherwise."""
+        """Have the hand move the leader, from a time of the clock on, until another call."""
         ...
 
 
@@ -149,7 +149,7 @@ class EmulatedArms:
         return _joints(bus, calibration)
 
     def move_leader(self, motion: Motion, start_s: float) -> None:
-        """Have the hand move the leader, from a time of the clock on, until told otherwise."""
+        """Have the hand move the leader, from a time of the clock on, until another call."""
         hand = _Hand(motion, LEADER, start_s)
         for index, id in enumerate(_ids(LEADER)):
             servo = self.leader.servos[id]

@@ -157,7 +157,7 @@ class Bench:
         return move.duration_s
 
     def play(self, joints_fn: JointsFn) -> None:
-        """Let the hand move the leader by `joints_fn` from now on, until told otherwise."""
+        """Let the hand move the leader by `joints_fn` from now on, until another call."""
         first = np.asarray(joints_fn(0.0))
         if first.shape != (6,) or not np.all(np.isfinite(first)):
             raise ValueError(f"a motion gives six finite joint angles in radians; found {first}")

@@ -516,7 +516,7 @@ class Timekeeper:
                 self._give_up_messages()
 
     def _look_again(self) -> None:
-        """Ask everybody how things stand; who listens to the clock alone is told again."""
+        """Ask everybody how things stand; who listens to the clock alone gets it again."""
         self._tell(self.now_ns)
         for peer in self._peers.values():
             peer.send(_ASK, 0)

@@ -221,10 +221,10 @@ def _spans(args: argparse.Namespace, bag: Bag) -> list[Span]:
     return spans
 
 
-def _task(told: str | None, what: str) -> str:
-    if not told or not told.strip():
+def _task(given: str | None, what: str) -> str:
+    if not given or not given.strip():
         raise ConvertError(f"give --task TEXT: say in words what {what} shows")
-    return told
+    return given
 
 
 def _ns(text: str, bag: Bag, whole: str) -> int | None:
@@ -244,12 +244,12 @@ def aligner_plan(args: argparse.Namespace, topics: Mapping[str, str]) -> Plan:
     from armlet.datasets.bags.streams import parameters, plan
     from armlet.robots import SO101_JOINTS
 
-    told = (
+    given = (
         parameters(args.params, args.namespace or None)
         if args.params
         else _graph_parameters(args, topics)
     )
-    return plan(told | _given(args.param), SO101_JOINTS, args.namespace)
+    return plan(given | _given(args.param), SO101_JOINTS, args.namespace)
 
 
 def _given(arguments: list[str]) -> dict[str, Any]:

@@ -197,19 +197,19 @@ def motion_of(
     return Motion(joints, rows, dataset.info.fps)
 
 
-def _units(dataset: Dataset, told: str | None) -> JointUnits:
+def _units(dataset: Dataset, given: str | None) -> JointUnits:
     from armlet.robots.units import joint_units
 
     contract = dataset.contract
     stated = None if contract is None else contract.joint_units
-    if stated is None and told is None:
+    if stated is None and given is None:
         raise ReplayError(
             f"{dataset.root} does not state its joint units; give --joint-units (LeRobot before "
             "0.4.4 recorded range_m100_100)"
         )
-    if stated is not None and told is not None and stated != told:
-        raise ReplayError(f"the dataset is in {stated}, not {told}; leave --joint-units out")
-    return joint_units(str(stated or told))
+    if stated is not None and given is not None and stated != given:
+        raise ReplayError(f"the dataset is in {stated}, not {given}; leave --joint-units out")
+    return joint_units(str(stated or given))
 
 
 def _check_calibration(dataset: Dataset, calibration: Calibration, other_arm: bool) -> None:

@@ -27,7 +27,7 @@ THEME = Theme(
 
 
 def console(stream: IO[str] | None = None) -> Console:
-    """The console of a tool, on stdout unless told otherwise. Numbers and paths stay uncoloured."""
+    """The console of a tool, on stdout by default. Numbers and paths stay uncoloured."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal without UTF-8 shows ? for what it lacks; that is no reason to stop.
         sys.stdout.reconfigure(errors="replace")

@@ -41,7 +41,7 @@ class BagFrame:
 
 
 class BagView:
-    """A bag looked at through the aligner. What the arm was told is not looked at.
+    """A bag looked at through the aligner. What the arm was commanded is not looked at.
 
     Raises DatasetError for a topic that is absent or of another type, and for a camera of which no
     picture can be read.

@@ -134,7 +134,7 @@ def parameters(path: Path, namespace: str | None = None) -> dict[str, Any]:
 
     Blocks apply as ROS 2 has it: by the node's full name, with * for one part of it and ** for any
     number; of two that name a parameter the later counts. namespace: the aligner's; None: a bag
-    does not tell, so an aligner in any one namespace is meant.
+    does not say, so an aligner in any one namespace is meant.
     """
     try:
         blocks = list(_blocks(read_yaml(path)))
@@ -208,18 +208,18 @@ def _flat(block: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str = "") -> Plan:
+def plan(stated: Mapping[str, Any], default_joints: Sequence[str], namespace: str = "") -> Plan:
     """The streams that an aligner with these parameters has.
 
     Relative topics are looked for in the namespace. Raises DatasetError for a parameter that the
     aligner does not have, or a value that it would refuse.
     """
-    names = _names(told, "streams", (STATE, ACTION))
-    joints = _names(told, "joints", default_joints)
+    names = _names(stated, "streams", (STATE, ACTION))
+    joints = _names(stated, "joints", default_joints)
     known = {*_SETTINGS, *(f"{name}.{item}" for name in names for item in _DEFAULTS)}
     # The shipped file describes state and action also where they are not used.
     known |= {f"{name}.{item}" for name in (STATE, ACTION) for item in _DEFAULTS}
-    unknown = sorted(set(told) - known)
+    unknown = sorted(set(stated) - known)
     if unknown:
         raise DatasetError(
             f"the aligner has no parameters {printable(unknown)}; it has {sorted(known)}"
@@ -227,20 +227,20 @@ def plan(told: Mapping[str, Any], default_joints: Sequence[str], namespace: str 
 
     def value(name: str) -> Any:
         default = _DEFAULTS[name.rpartition(".")[2]]
-        return _as_kind_of(default, told.get(name, default), name)
+        return _as_kind_of(default, stated.get(name, default), name)
 
     try:
-        fps = whole_number(told.get("fps", 30), "fps", 1, _MOST_FPS)
-        max_wait_s = _as_kind_of(0.3, told.get("max_wait_s", 0.3), "max_wait_s")
+        fps = whole_number(stated.get("fps", 30), "fps", 1, _MOST_FPS)
+        max_wait_s = _as_kind_of(0.3, stated.get("max_wait_s", 0.3), "max_wait_s")
         streams = tuple(_stream(name, joints, value, namespace) for name in names)
-        give_up_s = _as_kind_of(GIVE_UP_S, told.get("give_up_s", GIVE_UP_S), "give_up_s")
+        give_up_s = _as_kind_of(GIVE_UP_S, stated.get("give_up_s", GIVE_UP_S), "give_up_s")
         return Plan(fps, max_wait_s, give_up_s, joints, streams)
     except (ValueError, TypeError) as error:
         raise DatasetError(f"aligner parameters: {error}") from error
 
 
-def _names(told: Mapping[str, Any], name: str, default: Sequence[str]) -> tuple[str, ...]:
-    found = told.get(name, list(default))
+def _names(stated: Mapping[str, Any], name: str, default: Sequence[str]) -> tuple[str, ...]:
+    found = stated.get(name, list(default))
     if not isinstance(found, list | tuple) or not all(isinstance(item, str) for item in found):
         raise DatasetError(f"aligner parameters: {name}: expected texts, found {printable(found)}")
     return tuple(found)

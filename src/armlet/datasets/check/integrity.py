@@ -296,7 +296,7 @@ def _picture_problems(
 def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
     for row in rows:
         try:
-            damaged = layout.load_told(root, row.episode).get("damaged", {})
+            damaged = layout.load_notes(root, row.episode).get("damaged", {})
         except DatasetError as error:
             yield _problem(Code.DATASET_NOTES_UNREADABLE, str(error))
             continue

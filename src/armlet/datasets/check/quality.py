@@ -131,8 +131,8 @@ def review(
 ) -> Review:
     """Judge a dataset; changes nothing. videos: decode every picture to find frozen ones.
 
-    frozen_s: pictures that stay the same for longer while the arm moves are frozen. progress is
-    told episodes looked at, of how many. Raises nothing for a broken dataset: it says so.
+    frozen_s: pictures that stay the same for longer while the arm moves are frozen. progress
+    gets episodes looked at, of how many. Raises nothing for a broken dataset: it says so.
     """
     found = integrity.problems(root)
     # The std of images is judged below, by every episode's statistics.
@@ -176,7 +176,7 @@ def review(
 def _contract(root: Path) -> Contract | None:
     try:
         return load(layout.locate(root, layout.CONTRACT))
-    except (FileNotFoundError, ContractError):  # the latter is told by integrity.check
+    except (FileNotFoundError, ContractError):  # the latter is reported by integrity.check
         return None
 
 
@@ -242,7 +242,7 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
     try:
         tasks = tables.read_tasks(root)
     except DatasetError:
-        return  # told by integrity.check
+        return  # reported by integrity.check
     for index, task in enumerate(tasks):
         if not task.strip():
             yield Finding(
@@ -316,9 +316,9 @@ def _beyond(episode: Rows, column: int, name: str, tolerance_s: float) -> Iterat
 def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
     for row in rows:
         try:
-            ledger = layout.load_told(root, row.episode).get("ledger") or {}
+            ledger = layout.load_notes(root, row.episode).get("ledger") or {}
         except DatasetError:
-            continue  # told by integrity.check
+            continue  # reported by integrity.check
         for stream, counts in ledger.items():
             used, reused = counts.get("used", 0), counts.get("reused", 0)
             if used and reused > REUSED * used:
@@ -371,7 +371,7 @@ def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stat
         if info.is_v2:
             return stats.aggregate([row.stats for row in rows]) if rows else {}
         found = stats.load(layout.locate(root, layout.STATS))
-    except (FileNotFoundError, DatasetError):  # told by integrity.check
+    except (FileNotFoundError, DatasetError):  # reported by integrity.check
         return {}
     return {key: known for key, known in found.items() if not stats.problem(known)}
 

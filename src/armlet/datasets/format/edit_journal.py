@@ -113,7 +113,7 @@ def commit(
 
 
 def mark(path: Path) -> str:
-    """What tells a file from another one: its hash, of a video its size."""
+    """What distinguishes a file from another one: its hash, of a video its size."""
     if path.suffix == ".mp4":
         return f"{path.stat().st_size} bytes"
     digest = hashlib.sha256()

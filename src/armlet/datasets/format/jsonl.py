@@ -24,7 +24,7 @@ _MOST = 2**40
 
 @dataclass(frozen=True)
 class EpisodeLine:
-    """An episode as episodes.jsonl tells it."""
+    """An episode as episodes.jsonl states it."""
 
     episode: int
     tasks: tuple[str, ...]

@@ -14,7 +14,7 @@ Stock LeRobot loads a column only if info.json declares it, makes a policy input
 starting with `observation` or `action`, and demands (3, 1, 1) statistics of every key containing
 `image`; hence these two names, and one vector instead of a column per stream.
 
-`meta/armlet/episode-XXXXXX.json` is what the recorder tells of an episode: the aligner's ledger,
+`meta/armlet/episode-XXXXXX.json` is what the recorder notes of an episode: the aligner's ledger,
 and which pictures were damaged. LeRobot ignores the folder; columns of the episodes metadata would
 not do, since LeRobot demands the same columns in every file.
 """
@@ -265,14 +265,14 @@ def place(root: Path, relative: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Told:
-    """The file that `load_told` reads."""
+    """The file that `load_notes` reads."""
 
     ledger: Mapping[str, Mapping[str, float]] | None = None
     damaged: Mapping[str, tuple[int, ...]] | None = None
 
 
-def load_told(root: Path, episode: int) -> dict[str, Any]:
-    """What the recorder told of an episode: "ledger" and "damaged"; nothing if it told nothing.
+def load_notes(root: Path, episode: int) -> dict[str, Any]:
+    """What the recorder noted of an episode: "ledger" and "damaged"; nothing if it noted nothing.
 
     Raises DatasetError.
     """

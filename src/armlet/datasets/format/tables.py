@@ -182,7 +182,7 @@ def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
 
 
 def tasks_table(tasks: Sequence[str]) -> pa.Table:
-    """tasks.parquet: a pandas frame with the task as its index, which pandas must be told."""
+    """tasks.parquet: a pandas frame with the task as its index, which pandas has to be given."""
     column_names: dict[str, Any] = {"name": None, "field_name": None, "metadata": None}
     metadata = {
         "index_columns": [_TASK_COLUMN],

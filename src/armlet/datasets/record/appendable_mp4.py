@@ -28,7 +28,7 @@ _KEY, _DAMAGED = 1 << 31, 1 << 30
 
 @dataclass(frozen=True)
 class Index:
-    """What an index file tells. sizes and keys as `mp4.trailer` wants them.
+    """What an index file holds. sizes and keys as `mp4.trailer` wants them.
 
     damaged: numbers of pictures that came from a damaged JPEG.
     """

@@ -25,9 +25,9 @@ def misfits(
 ) -> list[Finding]:
     """What does not fit: expected (the dataset), found (the setup), the fix.
 
-    adopt: a dataset without a contract is compared by what LeRobot tells of it, and by whether
-    its joint values can be in the contract's units at all. Another calibration is accepted up to
-    calibration_tolerance_deg. Raises DatasetError if the dataset has
+    adopt: a dataset without a contract is compared by what LeRobot's files say of it, and by
+    whether its joint values can be in the contract's units at all. Another calibration is accepted
+    up to calibration_tolerance_deg. Raises DatasetError if the dataset has
     no contract and is not to be adopted, or one that cannot be read.
     """
     foreign = adopt and not (root / layout.CONTRACT).exists()

@@ -65,8 +65,8 @@ def plan(root: Path, keep: bool = False) -> list[Step]:
 
 def unfinished(root: Path, episodes: int) -> bool:
     """Whether the episode that would come next was begun, and says what it was to be."""
-    told = recovery.read_header(root / layout.UNFINISHED)
-    return told is not None and told[0].episode == episodes
+    found = recovery.read_header(root / layout.UNFINISHED)
+    return found is not None and found[0].episode == episodes
 
 
 def is_fresh(root: Path) -> bool:

@@ -29,7 +29,7 @@ Cause = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person who asked for something is told."""
+    """What a person who asked for something is answered."""
 
     success: bool
     message: str
@@ -58,7 +58,7 @@ class EpisodeRecorder:
 
     Args:
         open_dataset: gives the writer; may raise DatasetError or OSError.
-        say: is told what happens.
+        say: is called with what happens.
         cause: is asked about every gap, and whenever no frames come.
     """
 

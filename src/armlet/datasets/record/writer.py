@@ -235,7 +235,7 @@ class DatasetWriter:
         )
 
     def begin_episode(self, task: str) -> None:
-        """Open an episode. task is what the policy is told, in words; it must not be blank.
+        """Open an episode. task is what the policy is asked to do, in words; it must not be blank.
 
         Raises DiskError if there is room for less than a few seconds.
         """
@@ -307,8 +307,8 @@ class DatasetWriter:
 
         Raises DatasetError if a ledger cannot be read.
         """
-        told = [layout.load_told(self.root, k) for k in range(self.episodes)]
-        parts = [(t.get("ledger") or {}).get(RECORDER, {}).get(PART, 0) for t in told]
+        notes = [layout.load_notes(self.root, k) for k in range(self.episodes)]
+        parts = [(t.get("ledger") or {}).get(RECORDER, {}).get(PART, 0) for t in notes]
         return sum(not part for part in parts)
 
     def close(self, keep: bool = False) -> None:
@@ -437,10 +437,10 @@ class DatasetWriter:
 
     def _recover(self) -> None:
         """Finish the episode that a killed recorder left, if one is there."""
-        told = recovery.read_header(self._unfinished)
-        if told is None:
+        unfinished = recovery.read_header(self._unfinished)
+        if unfinished is None:
             return
-        header, contract = told
+        header, contract = unfinished
         found = Salvage(self._unfinished, header, contract)
         # Before anything is cut or added, and again after: a picture may not be decodable.
         pictures = found.finish()
@@ -596,8 +596,8 @@ class _Ready:
     @property
     def new(self) -> list[Path]:
         """Targets that nothing should be at: what is there nevertheless is not this recorder's."""
-        told = (layout.INFO, layout.STATS, layout.STATS_LINES, layout.EPISODE_LINES)
-        return [t for t in self.staged if t not in (*told, _tasks_path(self.info))]
+        replaced = (layout.INFO, layout.STATS, layout.STATS_LINES, layout.EPISODE_LINES)
+        return [t for t in self.staged if t not in (*replaced, _tasks_path(self.info))]
 
     @property
     def own(self) -> list[Path]:
@@ -620,11 +620,11 @@ def recover(root: Path) -> list[Recovered]:
     root = Path(root)
     if root.is_dir():
         recovery.require_own(root)
-    told = recovery.read_header(root / layout.UNFINISHED) if root.is_dir() else None
-    if told is None:
+    unfinished = recovery.read_header(root / layout.UNFINISHED) if root.is_dir() else None
+    if unfinished is None:
         leftovers.sweep(root)
         return []
-    header, contract = told
+    header, contract = unfinished
     with DatasetWriter(
         root,
         contract,

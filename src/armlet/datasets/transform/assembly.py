@@ -268,15 +268,15 @@ class Assembly:
 
     def _ledgers(self) -> Iterator[Product]:
         for k, cut in enumerate(self.cuts):
-            told = layout.load_told(cut.source.root, cut.row.episode)
-            if not told:
+            notes = layout.load_notes(cut.source.root, cut.row.episode)
+            if not notes:
                 continue
             path = layout.locate(cut.source.root, layout.ledger_path(cut.row.episode))
             target = layout.ledger_path(k)
             if not cut.is_trimmed:
                 yield Product(target, partial(_copy, path), path)
                 continue
-            content = json.dumps(_trimmed_ledger(told, cut), indent=1).encode()
+            content = json.dumps(_trimmed_ledger(notes, cut), indent=1).encode()
             yield Product(target, partial(_write, content=content))
 
     # --- metadata ---------------------------------------------------------------------------
@@ -529,13 +529,13 @@ def _part(cut: Cut) -> EpisodeRow:
     return replace(cut.row, length=cut.count, videos=spans)
 
 
-def _trimmed_ledger(told: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
+def _trimmed_ledger(notes: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
     """What the recorder said, with damaged pictures by their new row."""
     damaged = {
         camera: [n - cut.first for n in frames if cut.first <= n < cut.first + cut.count]
-        for camera, frames in told.get("damaged", {}).items()
+        for camera, frames in notes.get("damaged", {}).items()
     }
-    return {**told, "damaged": damaged} if "damaged" in told else dict(told)
+    return {**notes, "damaged": damaged} if "damaged" in notes else dict(notes)
 
 
 def _with_column(table: pa.Table, name: str, values: NDArray[Any]) -> pa.Table:

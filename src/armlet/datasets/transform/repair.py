@@ -424,10 +424,10 @@ def _stock(root: Path) -> list[str]:
 def _foreseen(root: Path, remove: bool) -> list[Step]:
     """What would be done to a v3.0 dataset, or one of armlet's."""
     steps = leftovers.plan(root, keep=not remove)
-    told = None if remove else recovery.read_header(root / layout.UNFINISHED)
-    if told is None or leftovers.is_fresh(root):
+    unfinished = None if remove else recovery.read_header(root / layout.UNFINISHED)
+    if unfinished is None or leftovers.is_fresh(root):
         return steps
-    header, contract = told
+    header, contract = unfinished
     info = layout.load_info(root)
     if not leftovers.unfinished(root, len(tables.read_episodes(root))):
         return steps
