@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -237,6 +238,15 @@ class Director:
         request = ChangeState.Request(transition=Transition(id=number))
         if not self.call(ChangeState, f"{node}/change_state", request).success:
             raise GraphError(f"{node} could not {transition}")
+
+    def set_parameters(self, node: str, **values: Any) -> None:
+        """Change parameters of a running node: all, or none. Raises GraphError with the reason."""
+        parameters = [Parameter(name, value=to).to_parameter_msg() for name, to in values.items()]
+        service = f"{node}/set_parameters_atomically"
+        request = SetParametersAtomically.Request(parameters=parameters)
+        result = self.call(SetParametersAtomically, service, request).result
+        if not result.successful:
+            raise GraphError(f"{node}: {result.reason}")
 
     def wait_for(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
         """Wait until something has been seen. Raises GraphError naming what did not come.
