@@ -217,6 +217,13 @@ LEADER = (
     Argument("leader_port", "", f"Serial port of the leader. Without a robot file {LEADER_PORT}."),
     Argument("leader_calibration", "", "LeRobot calibration JSON of the leader."),
 )
+TAKE_OVER = Argument(
+    "teleop",
+    "false",
+    "Run the leader too, disengaged: `e` in `armlet session`, or ~/set_engaged of teleop, lets a "
+    "person take over from the policy, and hands back.",
+    BOOLEAN,
+)
 PICTURES = (
     Argument(
         "cameras",
@@ -453,8 +460,15 @@ def _pair_teleop(pair: Pair, values: Values) -> list[NodeSpec]:
         leader_calibration_file=leader.parameters["calibration_file"],
         follower_calibration_file=follower.parameters["calibration_file"],
         joint_units=_data_units(values),
+        # Beside a policy the leader waits until a person takes over: its commands come first.
+        engaged=not _policy_drives(values),
     )
     return [leader, teleop]
+
+
+def _policy_drives(values: Values) -> bool:
+    runs = "checkpoint" in values and values.get("policy", "true") == "true"
+    return runs and values["running"] == "true"
 
 
 def _bench(values: Values) -> list[NodeSpec]:
@@ -689,7 +703,8 @@ def _describe_robot(values: Values) -> list[NodeSpec]:
 
 
 def _describe_policy(values: Values) -> list[NodeSpec]:
-    return _describe_robot(values) + _policy(values)
+    leader = _teleop(values) if values["teleop"] == "true" else []
+    return _describe_robot(values) + leader + _policy(values)
 
 
 def _sim_arguments() -> tuple[Argument, ...]:
@@ -697,7 +712,12 @@ def _sim_arguments() -> tuple[Argument, ...]:
     return (
         NAMESPACE,
         Argument("policy", "true", "Run the policy.", BOOLEAN),
-        Argument("teleop", "false", "Run the leader and teleoperation.", BOOLEAN),
+        Argument(
+            "teleop",
+            "false",
+            "Run the leader and teleoperation; beside the policy disengaged at first.",
+            BOOLEAN,
+        ),
         Argument("checkpoint", shipped, CHECKPOINT),
         Argument("threads", "1", "CPU threads for inference. 0: torch's default."),
         *INFERENCE,
@@ -759,7 +779,18 @@ GRAPHS = {
         Graph(
             "policy",
             "a policy drives the follower; give root to record it",
-            (NAMESPACE, EMULATED, *FOLLOWER, *PICTURES, *POLICY, *RECORDER, PARAMETERS, *BENCH),
+            (
+                NAMESPACE,
+                EMULATED,
+                *FOLLOWER,
+                TAKE_OVER,
+                *LEADER,
+                *PICTURES,
+                *POLICY,
+                *RECORDER,
+                PARAMETERS,
+                *BENCH,
+            ),
             _describe_policy,
         ),
     )

@@ -20,7 +20,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, SPIN_S, STATE_QOS, make_executor
-from armlet.nodes.status_names import COMPUTER, DATASET, split, status_name
+from armlet.nodes.status_names import COMPUTER, DATASET, LEADER, split, status_name
 from armlet.nodes.teardown import destroy
 
 _LEVELS = {
@@ -232,9 +232,12 @@ class RecordGraph:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = self._node.get_namespace().strip("/")
         dataset = status_name(f"{own}/recorder".lstrip("/"), DATASET)
+        leader = status_name(f"{own}/teleop".lstrip("/"), LEADER)
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             for status in message.status:
+                if status.name == leader:
+                    self._engaged = ("engaged", "True") in [(v.key, v.value) for v in status.values]
                 if status.name.startswith(own) and status.name != dataset:
                     level = _LEVELS.get(status.level, "bad")
                     line = Line(status.name, status.message, level)

@@ -21,6 +21,7 @@ from .joint_states import JointStatePublisher
 from .messages import diagnostic, to_ns
 from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, SetupError, run
 from .stamps import valid
+from .status_names import LEADER, status_name
 
 
 class Teleop(ArmletNode):
@@ -99,7 +100,7 @@ class Teleop(ArmletNode):
         seen = f"the leader is silent for {age_s:.1f} s" if self._last_ns else "no leader yet"
         return [
             diagnostic(
-                f"{self.label}: leader",
+                status_name(self.label, LEADER),
                 DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
                 f"{seen}: the follower holds" if silent else self._standing(),
                 {"engaged": self._engaged, "refused": self._refused},
