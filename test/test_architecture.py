@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "calibrate": {"control", "motors", "robots"},
     "datasets": {"contract", "align", "camera", "robots", "files", "findings"},
     "policies": {"contract", "robots", "files", "findings", "plugins", "suggestions"},
-    "settings": {"align", "camera", "control", "robots"},
+    "settings": {"robots"},
     "sim": {"motors", "robots", "priority"},
     "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
     "training": {"datasets", "policies", "contract"},

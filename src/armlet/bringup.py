@@ -10,7 +10,7 @@ import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class NodeSpec:
     """One node to run. required: the graph is pointless, or unsafe, without it.
 
     environment: variables its process needs, beyond those it inherits. parameter_files: read last.
+    sources: where a person set a parameter, by its name, if that was in a robot file.
     """
 
     executable: str
@@ -65,6 +66,7 @@ class NodeSpec:
     required: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     parameter_files: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -512,7 +514,7 @@ def _camera_sources(values: Values) -> dict[str, str]:
 
 def _camera_parameters(name: str, source: str, values: Values) -> dict[str, Any]:
     """A camera's: the robot file's before the graph's, but the source as it was chosen."""
-    own = values.robot.cameras.get(name, {}) if values.robot else {}
+    own = _own_camera(name, values)
     frame = {"frame_id": f"{name}_optical_frame"}
     return {**frame, **_picture_parameters(values), **own, "source": source}
 
@@ -521,9 +523,21 @@ def _cameras(values: Values) -> list[NodeSpec]:
     if _emulated(values):
         return []
     return [
-        _spec("camera", values, name, **_camera_parameters(name, source, values))
+        dataclasses.replace(
+            _spec("camera", values, name, **_camera_parameters(name, source, values)),
+            sources=_sources(values.robot, f"cameras.{name}", _own_camera(name, values)),
+        )
         for name, source in _camera_sources(values).items()
     ]
+
+
+def _own_camera(name: str, values: Values) -> Mapping[str, Any]:
+    return values.robot.cameras.get(name, {}) if values.robot else {}
+
+
+def _sources(robot: RobotFile | None, entry: str, names: Iterable[str]) -> dict[str, str]:
+    """Where in a robot file parameters are set."""
+    return {} if robot is None else dict.fromkeys(names, f"{robot.path}: {entry}")
 
 
 def _aligner(values: Values) -> list[NodeSpec]:
@@ -660,10 +674,16 @@ def _with_persons_parameters(nodes: list[NodeSpec], values: Values) -> list[Node
         raise BringupError(
             f"robot file: parameters: no node {unknown[0]!r}; {meant}there are {list(NODES)}"
         )
-    nodes = [
-        _with(spec, {**given.get(spec.executable, {}), **given.get(spec.label, {})})
-        for spec in nodes
-    ]
+    for key in sorted(given, key=lambda key: "/" in key):  # of one node before of its kind
+        nodes = [
+            dataclasses.replace(
+                _with(spec, given[key]),
+                sources={**spec.sources, **_sources(values.robot, f"parameters.{key}", given[key])},
+            )
+            if key in (spec.executable, spec.label)
+            else spec
+            for spec in nodes
+        ]
     path = values.get("params_file", "")
     if not path:
         return nodes

@@ -93,6 +93,15 @@ def test_an_arm_that_is_not_clear_is_not_guessed_at(robot, capsys, words, messag
     assert message in said and said.count("\n") == 1
 
 
+def test_an_arm_without_a_robot_file_is_told_which_option_to_leave_out(capsys):
+    assert main(["scan", "--robot", "none", "--arm", "x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "armlet scan: --arm x names an arm of a robot file, and --robot none reads none; leave one "
+        "of them out, and give --port PATH without a file"
+    )
+
+
 def test_the_only_arm_need_not_be_named(arms, robot, tmp_path, capsys):
     robot.write_text(
         f"arms: {{follower: {{port: {tmp_path}/follower, calibration: follower.json}}}}"

@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
+from armlet import align
+from armlet.camera import controls
+from armlet.control import guard, protection
 from armlet.settings import Change, Fixed, Setting, declared
+from armlet.settings import aligner as settings_aligner
+from armlet.settings import camera as settings_camera
+from armlet.settings import servo_bus as settings_servo_bus
 
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 EVERY = [setting for node in NODES for setting in declared(node, ["elbow_flex"]).values()]
@@ -75,11 +81,24 @@ def test_whether_it_changes_while_running_must_be_declared():
         Setting("speed", 1.0, "rad/s")
 
 
-def test_no_declaration_needs_ros():
+def test_what_declarations_repeat_is_what_the_code_has():
+    bus, eye, grid = settings_servo_bus, settings_camera, settings_aligner
+    assert (bus.MAX_VELOCITY, bus.MAX_ACCELERATION) == (guard.MAX_VELOCITY, guard.MAX_ACCELERATION)
+    assert ", ".join(protection.Action) == bus._ACTIONS
+    assert {
+        joint: policy.relaxed_push_rad for joint, policy in protection.SO101_POLICIES.items()
+    } == {"gripper": bus.GRIPPER_PUSH_RAD}
+    assert (controls.AS_IS, controls.AUTO) == (eye.AS_IS, eye.AUTO)
+    assert tuple(eye._UNITS) == controls.NAMES
+    assert (align.STATE, align.ACTION, align.GIVE_UP_S) == (grid.STATE, grid.ACTION, grid.GIVE_UP_S)
+    assert align.NONE == grid.NONE
+
+
+def test_declarations_need_no_ros_and_load_next_to_nothing():
     script = (
         "import sys\n"
         "from armlet.settings import declared\n"
         f"for node in {NODES}: declared(node)\n"
-        "assert not {'rclpy', 'torch'} & set(sys.modules)\n"
+        "assert not {'rclpy', 'torch', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

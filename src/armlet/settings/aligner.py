@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from armlet.align import ACTION, GIVE_UP_S, NONE, STATE
 from armlet.robots import SO101_JOINTS
 
 from .setting import Fixed, Setting
+
+# As armlet.align has them.
+STATE, ACTION, GIVE_UP_S = "state", "action", 5.0
+NONE = [""]
 
 FRAMES = Fixed(
     "it decides what a frame is: frames of one recording, or one policy, are all made alike"

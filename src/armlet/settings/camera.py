@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from armlet.camera.controls import AS_IS, AUTO, NAMES
-
 from .setting import Change, Fixed, Setting
 
 DEVICE = Fixed("the camera is opened with it, and frames are announced with it")
 PUBLISHED = Fixed("listeners take what is published with it to stay the same")
 LOCK = Fixed("controls are locked once, after the camera was opened; set exposure, gain, ... now")
+
+# As armlet.camera.controls has them, which needs more than whoever starts nodes should load.
+AS_IS, AUTO = "as_is", "auto"
 
 _UNITS = {
     "exposure": "Exposure time (0.1 ms)",
@@ -28,7 +29,7 @@ CONTROL_SETTINGS = (
             words=(AS_IS, AUTO),
             change=Change.FREE,
         )
-        for name in NAMES
+        for name in _UNITS
     ),
     Setting(
         "lock_auto",

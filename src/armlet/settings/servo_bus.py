@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from armlet.control import Action
-from armlet.control.guard import MAX_ACCELERATION, MAX_VELOCITY
-from armlet.control.protection import SO101_POLICIES
+from armlet.robots.joints import GRIPPER
 
 from .setting import Change, Fixed, Setting
 
@@ -14,7 +12,10 @@ PROTECTION = Fixed("what protects the servos is not changed while they may need 
 ACTIVATION = Fixed("it is about activation only; ~/set_torque switches torque now")
 BEYOND = Fixed("programs that command the arm count on it")
 
-_ACTIONS = ", ".join(Action)
+# As armlet.control has them, which needs numpy: whoever starts nodes reads this first.
+_ACTIONS = "warn, relax, release"
+MAX_VELOCITY, MAX_ACCELERATION = 5.0, 100.0
+GRIPPER_PUSH_RAD = 0.1
 
 
 SETTINGS = (
@@ -168,7 +169,7 @@ SETTINGS = (
 
 def joint_settings(joint: str) -> tuple[Setting, ...]:
     """The parameters that one joint has of its own."""
-    push_rad = SO101_POLICIES[joint].relaxed_push_rad if joint in SO101_POLICIES else 0.0
+    push_rad = GRIPPER_PUSH_RAD if joint == GRIPPER else 0.0
     common = "; empty: as the common parameter"
     return (
         Setting(
