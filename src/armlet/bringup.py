@@ -392,7 +392,13 @@ def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpe
         raise BringupError(
             f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
         )
-    parameters = {"port": entry.port, "mode": which, "calibration_file": entry.calibration}
+    parameters: dict[str, Any] = {
+        "port": entry.port,
+        "mode": which,
+        "calibration_file": entry.calibration,
+    }
+    if others := _other_calibrations(entry, values):
+        parameters["other_calibrations"] = others
     try:
         joints = entry.kind.joints
     except FileError as error:
@@ -401,6 +407,15 @@ def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpe
         # By name: a calibration file may have its joints in another order.
         parameters["motors"] = ",".join(f"{name}={joint.servo}" for name, joint in joints.items())
     return _spec("servo_bus", values, namespace, **parameters)
+
+
+def _other_calibrations(entry: ArmEntry, values: Values) -> list[str]:
+    """NAME=FILE of the other arms: of all in the robot file, or of this graph."""
+    arms = dict(values.robot.arms) if values.robot else {}
+    given = {f"{which}_calibration": which for which in ("follower", "leader")}
+    files = {name: arm.calibration for name, arm in arms.items()}
+    files |= {which: values[name] for name, which in given.items() if values.get(name)}
+    return [f"{name}={file}" for name, file in files.items() if file != entry.calibration]
 
 
 def _follower_calibration(values: Values) -> str:

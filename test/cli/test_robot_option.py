@@ -168,6 +168,27 @@ def test_doctor_looks_at_the_whole_robot(arms, robot, quick, capsys):
     assert wrong["group"] == "Servos of leader" and "elbow_flex" in wrong["found"]
 
 
+def test_doctor_names_the_arm_whose_calibration_file_was_given(
+    arms, robot, quick, tmp_path, capsys
+):
+    files = [tmp_path / f"{name}.json" for name in ("follower", "leader")]
+    texts = [file.read_text() for file in files]
+    for file, text in zip(files, reversed(texts), strict=True):
+        file.write_text(text)
+    assert main(["doctor", "--json", "--robot", str(robot)]) == 1
+    found = {
+        each["group"]: each["found"]
+        for each in json.loads(capsys.readouterr().out)
+        if each["subject"] == "calibration"
+    }
+    for name, other, file in (
+        ("follower", "leader", files[1]),
+        ("leader", "follower", files[0]),
+    ):
+        said = f"these servos hold the calibration of the {other} ({file}): the calibration files"
+        assert found[f"Servos of {name}"].startswith(said)
+
+
 def test_doctor_names_an_arm_that_is_not_plugged_in(arms, robot, quick, tmp_path, capsys):
     arms[1].close()
     assert main(["doctor", "--json", "--robot", str(robot)]) == 1

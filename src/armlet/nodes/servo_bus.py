@@ -21,6 +21,7 @@ from armlet.control import (
     Arm,
     ArmError,
     BeyondLimits,
+    CalibrationDiffers,
     CommandRefused,
     Control,
     ControlSettings,
@@ -38,6 +39,7 @@ from armlet.motors.watchdog_keeper import TorqueWatchdog
 from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
+from armlet.robots.whose import owner
 from armlet.settings.servo_bus import SETTINGS, joint_settings
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
@@ -211,7 +213,11 @@ class ServoBus(ArmletNode):
     def _connect(self, arm: Arm) -> None:
         if self.value("write_calibration"):
             arm.write_calibration()
-        arm.connect()
+        try:
+            arm.connect()
+        except CalibrationDiffers as error:
+            whose = owner(error.held, Path(self.value("calibration_file")), self._other_files())
+            raise ArmError(f"{whose}; {error}" if whose else str(error)) from error
         arm.configure()
         if self._follower:
             ids = [joint.id for joint in arm.calibration.values()]
@@ -219,6 +225,10 @@ class ServoBus(ArmletNode):
                 arm.bus.port, self.value("baudrate"), ids, self._report_watchdog, self._motors
             )
             self._watchdog.released()
+
+    def _other_files(self) -> dict[str, Path]:
+        given = (text.partition("=") for text in self.value("other_calibrations"))
+        return {name: Path(file) for name, _, file in given if file}
 
     def _report_watchdog(self, text: str) -> None:
         self.get_logger().error(text)

@@ -31,6 +31,12 @@ SETTINGS = (
     ),
     Setting("calibration_file", "", "LeRobot calibration JSON of this arm.", change=BUS),
     Setting(
+        "other_calibrations",
+        [""],
+        "NAME=FILE of the robot's other arms, to name the arm whose calibration these servos hold.",
+        change=BUS,
+    ),
+    Setting(
         "write_calibration",
         False,
         "Write the calibration to the servos when the node is configured.",
