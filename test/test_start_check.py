@@ -115,9 +115,12 @@ def test_a_calibration_file_that_is_not_there_is_refused_with_what_to_do(tmp_pat
     assert "`armlet calibrate`" in line
 
 
-def test_a_torn_calibration_file_is_refused(nodes, follower_file):
+def test_a_calibration_file_that_cannot_be_read_is_refused(nodes, follower_file):
     made = nodes()
     follower_file.write_bytes(follower_file.read_bytes()[:100])
+    assert "follower.json" in said_of(made)
+    follower_file.unlink()
+    follower_file.mkdir()
     assert "follower.json" in said_of(made)
 
 

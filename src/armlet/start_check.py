@@ -72,7 +72,7 @@ def _calibration(spec: NodeSpec, name: str, file: str) -> Calibration:
         if spec.executable in _OF_ARMS:
             return calibrations.load_arms(file)
         return calibrations.load(Path(file))
-    except CalibrationError as error:
+    except (CalibrationError, OSError) as error:
         raise BringupError(f"{spec.label}: {name}: {error}") from error
 
 
@@ -93,7 +93,7 @@ def _parameter_sets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Patterns of node names, and the parameters for them, by their full names."""
     try:
         document = read_yaml(path)
-    except FileError as error:
+    except (FileError, OSError) as error:
         raise BringupError(f"params_file: {error}") from error
     if not isinstance(document, dict):
         raise BringupError(

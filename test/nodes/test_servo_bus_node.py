@@ -169,7 +169,7 @@ def test_a_limit_that_is_lowered_holds_at_once_and_is_raised_back_to_what_was_co
         ({"relaxed_torque": 0.3}, "the configured 0.2"),
         ({"hot_c": 70.0}, "the configured 65.0"),
         ({"low_voltage_v": 4.0}, "lowered back down to the configured 4.5"),
-        ({"elbow_flex.max_velocity_rad_s": 5.5}, "elbow_flex would have a limit of 5.5, but"),
+        ({"elbow_flex.max_velocity_rad_s": 5.5}, "the configured 5.0, found 5.5"),
         ({"max_velocity_rad_s": 0.0}, "must be 0.01 to 10, found 0.0"),
         ({"max_velocity_rad_s": float("nan")}, "must be a finite number"),
         ({"max_velocity_rad_s": 1}, "must be a number, found 1; write 1.0"),

@@ -71,6 +71,16 @@ def test_a_limit_goes_down_and_back_up_to_what_was_configured_and_no_further():
     assert "lowered back down to the configured 4.5, found 4.0" in least.refusal(4.0, 4.5)
 
 
+def test_a_limit_of_one_joint_is_bound_by_the_common_one_where_it_has_none_itself():
+    own = Setting("a.speed", 0.0, "", 0.0, 10.0, change=Change.LOWER, common="speed")
+    assert (
+        own.refusal(4.0, 0.0, 5.0) == own.refusal(5.0, 0.0, 5.0) == own.refusal(0.0, 0.0, 5.0) == ""
+    )
+    assert "the configured 5.0, found 5.5" in own.refusal(5.5, 0.0, 5.0)
+    assert own.refusal(0.0, 8.0, 5.0) == own.refusal(8.0, 8.0, 5.0) == ""
+    assert "the configured 2.0, found 0.0 (speed: 5.0)" in own.refusal(0.0, 2.0, 5.0)
+
+
 def test_a_read_only_parameter_answers_with_its_reason_whatever_the_value():
     port = Setting("port", "", "", change=Fixed("the bus is open"))
     assert port.refusal("/dev/x", "") == port.refusal(3, "") == "read-only: the bus is open"

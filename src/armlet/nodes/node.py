@@ -179,7 +179,9 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         name = parameter.name
         setting = self._settings.get(name)
         if setting is not None:
-            return setting.refusal(_plain(parameter), self._configured_values[name])
+            configured = self._configured_values
+            common = configured[setting.common] if setting.common else 0.0
+            return setting.refusal(_plain(parameter), configured[name], common)
         if self.has_parameter(name):  # rclpy's own: the clock's, QoS
             return f"read-only: {AT_START.why}"
         known = sorted(self._settings)
@@ -203,10 +205,6 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
     def value(self, name: str) -> Any:
         """The present value of a parameter."""
         return self.get_parameter(name).value
-
-    def configured(self, name: str) -> Any:
-        """The value of a parameter that the node was started with."""
-        return self._configured_values[name]
 
     @property
     def label(self) -> str:

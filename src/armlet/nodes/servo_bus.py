@@ -175,15 +175,11 @@ class ServoBus(ArmletNode):
         control = self._control
         assert control is not None
         calibration = control.arm.calibration
-        limits = self._limits(calibration, value)
-        for wanted, most in zip(limits, self._limits(calibration, self.configured), strict=True):
-            for joint, limit in wanted.items():
-                if limit > most[joint]:
-                    raise ValueError(
-                        f"{', '.join(changed)}: {joint} would have a limit of {limit:g}, but it "
-                        f"was started with {most[joint]:g} and can go no higher"
-                    )
-        control.tune(*limits, self._control_settings(value), self._protection(calibration, value))
+        control.tune(
+            *self._limits(calibration, value),
+            self._control_settings(value),
+            self._protection(calibration, value),
+        )
 
     def _control_settings(self, value: Value) -> ControlSettings:
         return ControlSettings(

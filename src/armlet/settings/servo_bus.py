@@ -185,6 +185,7 @@ def joint_settings(joint: str) -> tuple[Setting, ...]:
             0.0,
             10.0,
             change=Change.LOWER,
+            common="max_velocity_rad_s",
         ),
         Setting(
             f"{joint}.max_acceleration_rad_s2",
@@ -193,6 +194,7 @@ def joint_settings(joint: str) -> tuple[Setting, ...]:
             0.0,
             1e3,
             change=Change.LOWER,
+            common="max_acceleration_rad_s2",
         ),
         Setting(f"{joint}.on_overload", "", f"{_ACTIONS}{common}", change=PROTECTION),
         Setting(f"{joint}.on_hot", "", f"{_ACTIONS}{common}", change=PROTECTION),

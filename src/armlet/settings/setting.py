@@ -34,7 +34,7 @@ class Setting:
     """A parameter: name, default, what it means; numbers may have a range.
 
     change: how it may be changed while the node runs, or why not. LOWER and HIGHER: no further
-    than the value the node was started with; a configured 0 of LOWER stands for another parameter.
+    than the value the node was started with. common: the parameter whose value 0 stands for.
     words: a whole number is a value, and so are these words. formerly: a name it had.
     """
 
@@ -46,6 +46,7 @@ class Setting:
     _: KW_ONLY
     change: Change | Fixed
     words: tuple[str, ...] = ()
+    common: str = ""
     formerly: str = ""
 
     @property
@@ -80,16 +81,21 @@ class Setting:
             return ""
         return f"must be a list of texts, found {value!r}"
 
-    def refusal(self, value: Any, configured: Any) -> str:
-        """Why the running node refuses a value, in words; empty if the declaration permits it."""
+    def refusal(self, value: Any, configured: Any, common: float = 0.0) -> str:
+        """Why the running node refuses a value, in words; empty if the declaration permits it.
+
+        configured: the value it was started with; common: that of the parameter 0 stands for.
+        """
         if why := self.why_fixed:
             return f"read-only: {why}"
         if misfit := self.misfit(value):
             return f"{self.name} {misfit}"
-        if self.change is Change.LOWER and configured and value > configured:
+        if self.change is Change.LOWER and (value or common) > (configured or common):
+            meant = f" ({self.common}: {common})" if self.common and not value else ""
             return (
-                f"{self.name} can be lowered and raised back up to the configured {configured}, "
-                f"found {value}; to go further start the node with another value"
+                f"{self.name} can be lowered and raised back up to the configured "
+                f"{configured or common}, found {value}{meant}; to go further start the node with "
+                "another value"
             )
         if self.change is Change.HIGHER and value < configured:
             return (
