@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import armlet
+from armlet.settings.catalogue import settings_of
 
 PACKAGE = Path(armlet.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,7 @@ MAY_IMPORT = {
     "calibrate": {"control", "motors", "robots"},
     "datasets": {"contract", "align", "camera", "robots", "files", "findings"},
     "policies": {"contract", "robots", "files", "findings", "plugins", "suggestions"},
+    "settings": {"robots"},
     "sim": {"motors", "robots", "priority"},
     "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
     "training": {"datasets", "policies", "contract"},
@@ -164,15 +166,10 @@ def test_nothing_needs_lerobot_at_run_time(forbidden):
     "node", ["servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "sim_bench"]
 )
 def test_the_reference_names_every_parameter(node):
-    import importlib
-
-    if node == "policy":
-        pytest.importorskip("torch", reason="the policy extra is not installed")
-    module = importlib.import_module(f"armlet.nodes.{node}")
     page = (ROOT / "docs" / "reference" / "parameters.md").read_text()
     section = page.partition(f"\n## {node}\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `([a-z0-9_]+)` \|", section, flags=re.MULTILINE))
-    assert named == {setting.name for setting in module.SETTINGS}
+    assert named == {setting.name for setting in settings_of(node)}
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,36 @@ def test_units_of_a_policy_are_not_guessed_but_data_has_its_usual_ones():
     assert others["teleop"]["joint_units"] == "degrees"
 
 
+def test_beside_a_policy_the_leader_waits_until_a_person_takes_over(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "arms:\n"
+        "  follower: {port: /dev/f, calibration: /f.json}\n"
+        "  leader: {port: /dev/l, calibration: /l.json, teleoperates: follower}\n"
+    )
+    given = {"robot": str(file), "checkpoint": "c"}
+    alone, both = (
+        {spec.label: spec for spec in graph("policy").nodes({**given, **more})}
+        for more in ({}, {"teleop": "true"})
+    )
+    assert set(both) - set(alone) == {"leader/servo_bus", "teleop"}
+    assert all(both[label] == spec for label, spec in alone.items()), "the rest is as without it"
+    assert both["leader/servo_bus"].parameters["port"] == "/dev/l"
+    assert both["leader/servo_bus"].parameters["mode"] == "leader"
+    assert both["teleop"].parameters["engaged"] is False
+    engaged = {
+        name: {spec.executable: spec.parameters for spec in graph(name).nodes(more)}["teleop"]
+        for name, more in (
+            ("teleop", {"robot": str(file)}),
+            ("sim", {"teleop": "true", "policy": "false"}),
+            ("policy", {**given, "teleop": "true", "running": "false"}),
+        )
+    }
+    assert [each["engaged"] for each in engaged.values()] == [True, True, True]
+    with pytest.raises(BringupError, match="leader_calibration:=FILE"):
+        graph("policy").nodes({"follower_calibration": "f", "checkpoint": "c", "teleop": "true"})
+
+
 def test_a_repository_is_no_path():
     name = "hub:owner/name@v1/2"
     assert policy(checkpoint=name)[0]["checkpoint"] == name

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from armlet.settings import Change, Fixed
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,9 +32,15 @@ def test_there_is_no_other_page(reference):
 
 
 def test_a_parameter_is_written_with_all_that_is_declared_of_it(reference):
-    setting = reference.Setting("rate_hz", 100.0, "rate | of <it>", 1.0, 400.0, read_only=False)
+    setting = reference.Setting("rate_hz", 100.0, "rate | of <it>", 1.0, 400.0, change=Change.FREE)
     (row,) = reference._settings([setting])[2:]
-    assert row == r"| `rate_hz` | double | `100.0` | 1 … 400 | no | rate \| of &lt;it&gt; |"
+    assert row == r"| `rate_hz` | double | `100.0` | 1 … 400 | yes | rate \| of &lt;it&gt; |"
+
+
+def test_why_a_parameter_is_read_only_is_written_with_it(reference):
+    setting = reference.Setting("port", "", "port", change=Fixed("it is open"))
+    (row,) = reference._settings([setting])[2:]
+    assert row == '| `port` | string | `""` |  | read-only: it is open | port |'
 
 
 def test_what_is_not_up_to_date_is_said_and_not_written(reference, tmp_path, monkeypatch, capsys):

@@ -7,7 +7,6 @@ python tools/reference.py --check    write nothing; status 1 where a page is not
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 import sys
 import tempfile
@@ -17,9 +16,8 @@ from typing import Any
 
 from armlet.bringup import GRAPHS, Argument, share_directory
 from armlet.cli.main import make_parser
-from armlet.nodes.aligner import stream_settings
-from armlet.nodes.node import AUTOSTART, LOCKSTEP, Setting
-from armlet.nodes.servo_bus import joint_settings
+from armlet.settings import Fixed, Setting
+from armlet.settings.catalogue import EVERY_NODE, repeated, settings_of
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- Made by tools/reference.py from the code (make reference). Do not edit. -->"
@@ -28,11 +26,6 @@ NODES = (
     *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer"),
     "sim_bench",
 )
-# What a node declares once for each of something, with a placeholder for its name.
-REPEATED: dict[str, tuple[str, Callable[[str], tuple[Setting, ...]]]] = {
-    "servo_bus": ("joint", joint_settings),
-    "aligner": ("stream", stream_settings),
-}
 TYPES = {bool: "bool", int: "integer", float: "double", str: "string", list: "string array"}
 
 
@@ -73,28 +66,31 @@ def parameters_page() -> str:
         MADE,
         "",
         "`ros2 param describe /servo_bus max_velocity_rad_s` shows the same of a running node. A "
-        "parameter that a node does not know is an error at start. A *read-only* parameter is set "
-        "when the node starts; the others can be changed with `ros2 param set` while it runs.",
+        "parameter that a node does not know, a value out of its range or of another type is "
+        "refused before anything starts.",
+        "",
+        "Where *changes while running* says yes, `ros2 param set` changes a value at once; it is "
+        "judged by the same range and type, and logged. Limits that protect the arm can be lowered "
+        "while it runs, and raised back, but never above the value the node was started with. What "
+        "is read-only is set when the node starts, and answers a change with the reason below.",
         "",
         "Set them in a robot file (`parameters:`), in a ROS parameter file (`params_file:=FILE`), "
         "or with `--ros-args -p NAME:=VALUE` of a single node.",
         "",
         "## Every node",
         "",
-        *_settings((AUTOSTART, LOCKSTEP)),
+        *_settings(EVERY_NODE),
     ]
     for node in NODES:
-        module = importlib.import_module(f"armlet.nodes.{node}")
-        settings = list(module.SETTINGS)
-        lines += ["", f"## {node}", "", *_settings(settings)]
-        if node in REPEATED:
-            what, make = REPEATED[node]
+        lines += ["", f"## {node}", "", *_settings(settings_of(node))]
+        if (each := repeated(node)) is not None:
+            what, make = each
             lines += ["", f"And for each {what}:", "", *_settings(make(f"<{what}>"))]
     return "\n".join(lines) + "\n"
 
 
 def _settings(settings: Iterable[Setting]) -> list[str]:
-    head = ("parameter", "type", "default", "range", "read-only", "description")
+    head = ("parameter", "type", "default", "range", "changes while running", "description")
     return table(head, (_setting(each) for each in settings))
 
 
@@ -105,12 +101,18 @@ def _setting(setting: Setting) -> tuple[str, ...]:
     kind = TYPES[list if isinstance(setting.default, (list, tuple)) else type(setting.default)]
     return (
         code(setting.name),
-        "any" if setting.dynamic else kind,
+        "integer or string" if setting.words else kind,
         code(_default(setting.default)),
         limits,
-        "yes" if setting.read_only else "no",
+        _change(setting),
         sentence(setting.description),
     )
+
+
+def _change(setting: Setting) -> str:
+    if isinstance(setting.change, Fixed):
+        return f"read-only: {sentence(setting.change.why)}"
+    return setting.change.value
 
 
 def _number(value: float) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class NodeSpec:
     """One node to run. required: the graph is pointless, or unsafe, without it.
 
     environment: variables its process needs, beyond those it inherits. parameter_files: read last.
+    sources: where a person set a parameter, by its name, if that was in a robot file.
     """
 
     executable: str
@@ -65,6 +66,7 @@ class NodeSpec:
     required: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     parameter_files: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -216,6 +218,13 @@ FOLLOWER = (
 LEADER = (
     Argument("leader_port", "", f"Serial port of the leader. Without a robot file {LEADER_PORT}."),
     Argument("leader_calibration", "", "LeRobot calibration JSON of the leader."),
+)
+TAKE_OVER = Argument(
+    "teleop",
+    "false",
+    "Run the leader too, disengaged: `e` in `armlet session`, or ~/set_engaged of teleop, lets a "
+    "person take over from the policy, and hands back.",
+    BOOLEAN,
 )
 PICTURES = (
     Argument(
@@ -383,7 +392,13 @@ def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpe
         raise BringupError(
             f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
         )
-    parameters = {"port": entry.port, "mode": which, "calibration_file": entry.calibration}
+    parameters: dict[str, Any] = {
+        "port": entry.port,
+        "mode": which,
+        "calibration_file": entry.calibration,
+    }
+    if others := _other_calibrations(entry, values):
+        parameters["other_calibrations"] = others
     try:
         joints = entry.kind.joints
     except FileError as error:
@@ -392,6 +407,15 @@ def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpe
         # By name: a calibration file may have its joints in another order.
         parameters["motors"] = ",".join(f"{name}={joint.servo}" for name, joint in joints.items())
     return _spec("servo_bus", values, namespace, **parameters)
+
+
+def _other_calibrations(entry: ArmEntry, values: Values) -> list[str]:
+    """NAME=FILE of the other arms: of all in the robot file, or of this graph."""
+    arms = dict(values.robot.arms) if values.robot else {}
+    given = {f"{which}_calibration": which for which in ("follower", "leader")}
+    files = {name: arm.calibration for name, arm in arms.items()}
+    files |= {which: values[name] for name, which in given.items() if values.get(name)}
+    return [f"{name}={file}" for name, file in files.items() if file != entry.calibration]
 
 
 def _follower_calibration(values: Values) -> str:
@@ -453,8 +477,15 @@ def _pair_teleop(pair: Pair, values: Values) -> list[NodeSpec]:
         leader_calibration_file=leader.parameters["calibration_file"],
         follower_calibration_file=follower.parameters["calibration_file"],
         joint_units=_data_units(values),
+        # Beside a policy the leader waits until a person takes over: its commands come first.
+        engaged=not _policy_drives(values),
     )
     return [leader, teleop]
+
+
+def _policy_drives(values: Values) -> bool:
+    runs = "checkpoint" in values and values.get("policy", "true") == "true"
+    return runs and values["running"] == "true"
 
 
 def _bench(values: Values) -> list[NodeSpec]:
@@ -498,7 +529,7 @@ def _camera_sources(values: Values) -> dict[str, str]:
 
 def _camera_parameters(name: str, source: str, values: Values) -> dict[str, Any]:
     """A camera's: the robot file's before the graph's, but the source as it was chosen."""
-    own = values.robot.cameras.get(name, {}) if values.robot else {}
+    own = _own_camera(name, values)
     frame = {"frame_id": f"{name}_optical_frame"}
     return {**frame, **_picture_parameters(values), **own, "source": source}
 
@@ -507,9 +538,21 @@ def _cameras(values: Values) -> list[NodeSpec]:
     if _emulated(values):
         return []
     return [
-        _spec("camera", values, name, **_camera_parameters(name, source, values))
+        dataclasses.replace(
+            _spec("camera", values, name, **_camera_parameters(name, source, values)),
+            sources=_sources(values.robot, f"cameras.{name}", _own_camera(name, values)),
+        )
         for name, source in _camera_sources(values).items()
     ]
+
+
+def _own_camera(name: str, values: Values) -> Mapping[str, Any]:
+    return values.robot.cameras.get(name, {}) if values.robot else {}
+
+
+def _sources(robot: RobotFile | None, entry: str, names: Iterable[str]) -> dict[str, str]:
+    """Where in a robot file parameters are set."""
+    return {} if robot is None else dict.fromkeys(names, f"{robot.path}: {entry}")
 
 
 def _aligner(values: Values) -> list[NodeSpec]:
@@ -646,10 +689,16 @@ def _with_persons_parameters(nodes: list[NodeSpec], values: Values) -> list[Node
         raise BringupError(
             f"robot file: parameters: no node {unknown[0]!r}; {meant}there are {list(NODES)}"
         )
-    nodes = [
-        _with(spec, {**given.get(spec.executable, {}), **given.get(spec.label, {})})
-        for spec in nodes
-    ]
+    for key in sorted(given, key=lambda key: "/" in key):  # of one node before of its kind
+        nodes = [
+            dataclasses.replace(
+                _with(spec, given[key]),
+                sources={**spec.sources, **_sources(values.robot, f"parameters.{key}", given[key])},
+            )
+            if key in (spec.executable, spec.label)
+            else spec
+            for spec in nodes
+        ]
     path = values.get("params_file", "")
     if not path:
         return nodes
@@ -689,7 +738,8 @@ def _describe_robot(values: Values) -> list[NodeSpec]:
 
 
 def _describe_policy(values: Values) -> list[NodeSpec]:
-    return _describe_robot(values) + _policy(values)
+    leader = _teleop(values) if values["teleop"] == "true" else []
+    return _describe_robot(values) + leader + _policy(values)
 
 
 def _sim_arguments() -> tuple[Argument, ...]:
@@ -697,7 +747,12 @@ def _sim_arguments() -> tuple[Argument, ...]:
     return (
         NAMESPACE,
         Argument("policy", "true", "Run the policy.", BOOLEAN),
-        Argument("teleop", "false", "Run the leader and teleoperation.", BOOLEAN),
+        Argument(
+            "teleop",
+            "false",
+            "Run the leader and teleoperation; beside the policy disengaged at first.",
+            BOOLEAN,
+        ),
         Argument("checkpoint", shipped, CHECKPOINT),
         Argument("threads", "1", "CPU threads for inference. 0: torch's default."),
         *INFERENCE,
@@ -759,7 +814,18 @@ GRAPHS = {
         Graph(
             "policy",
             "a policy drives the follower; give root to record it",
-            (NAMESPACE, EMULATED, *FOLLOWER, *PICTURES, *POLICY, *RECORDER, PARAMETERS, *BENCH),
+            (
+                NAMESPACE,
+                EMULATED,
+                *FOLLOWER,
+                TAKE_OVER,
+                *LEADER,
+                *PICTURES,
+                *POLICY,
+                *RECORDER,
+                PARAMETERS,
+                *BENCH,
+            ),
             _describe_policy,
         ),
     )

@@ -16,6 +16,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 
 from armlet.bringup import Graph, NodeSpec, command, graph
+from armlet.start_check import check
 
 
 def launch_description(name: str) -> LaunchDescription:
@@ -40,7 +41,9 @@ def _processes(context: LaunchContext, described: Graph) -> list[ExecuteProcess]
     # The nodes read their files at their start; launch itself has ended after all of them.
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     pushed = given.get("ros_namespace", "").strip("/")
-    return [_process(_within(spec, pushed), directory) for spec in described.nodes(values)]
+    nodes = [_within(spec, pushed) for spec in described.nodes(values)]
+    check(nodes)
+    return [_process(spec, directory) for spec in nodes]
 
 
 def _within(spec: NodeSpec, namespace: str) -> NodeSpec:

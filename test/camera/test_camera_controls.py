@@ -50,6 +50,41 @@ def test_values_are_held_with_their_automatism_off():
     assert state.changed == ()
 
 
+def test_a_change_is_set_at_once_and_again_after_an_opening():
+    kernel = FakeKernel()
+    lock = lock_on(kernel, gain=9)
+    lock.apply("/dev/video0")
+    lock.change("/dev/video0", {"exposure": 156, "power_line_hz": 60})
+    assert lock.wishes == {"gain": 9, "exposure": 156, "power_line_hz": 60}
+    kernel.knobs[EXPOSURE].value = 300
+    lock.apply("/dev/video0")
+    found = values(kernel)
+    assert (found[EXPOSURE_AUTO], found[EXPOSURE], found[POWER_LINE], found[GAIN]) == (1, 156, 2, 9)
+    lock.change("/dev/video0", {"exposure": "as_is", "gain": "as_is"})
+    assert lock.wishes == {"power_line_hz": 60}
+    assert values(kernel)[EXPOSURE] == 156, "left at what it is"
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"exposure": 156, "gain": 256},
+        {"white_balance_k": 4600, "exposure": 5000},
+        {"exposure": 200, "brightness": 3},
+        {"focus": 30, "gain": "bright"},
+    ],
+)
+def test_a_change_that_a_camera_does_not_take_is_undone(wishes):
+    kernel = FakeKernel()
+    lock = lock_on(kernel, power_line_hz=50)
+    lock.apply("/dev/video0")
+    before = values(kernel)
+    with pytest.raises(ControlError):
+        lock.change("/dev/video0", wishes)
+    assert values(kernel) == before
+    assert lock.wishes == {"power_line_hz": 50}
+
+
 def test_what_is_automatic_is_told():
     kernel = FakeKernel()
     state = lock_on(kernel).state("/dev/video0")

@@ -93,6 +93,15 @@ def test_an_arm_that_is_not_clear_is_not_guessed_at(robot, capsys, words, messag
     assert message in said and said.count("\n") == 1
 
 
+def test_an_arm_without_a_robot_file_is_told_which_option_to_leave_out(capsys):
+    assert main(["scan", "--robot", "none", "--arm", "x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "armlet scan: --arm x names an arm of a robot file, and --robot none reads none; leave one "
+        "of them out, and give --port PATH without a file"
+    )
+
+
 def test_the_only_arm_need_not_be_named(arms, robot, tmp_path, capsys):
     robot.write_text(
         f"arms: {{follower: {{port: {tmp_path}/follower, calibration: follower.json}}}}"
@@ -157,6 +166,27 @@ def test_doctor_looks_at_the_whole_robot(arms, robot, quick, capsys):
     assert main(["doctor", "--json", "--robot", str(robot)]) == 1
     (wrong,) = [each for each in findings(capsys) if each["level"] == "error"]
     assert wrong["group"] == "Servos of leader" and "elbow_flex" in wrong["found"]
+
+
+def test_doctor_names_the_arm_whose_calibration_file_was_given(
+    arms, robot, quick, tmp_path, capsys
+):
+    files = [tmp_path / f"{name}.json" for name in ("follower", "leader")]
+    texts = [file.read_text() for file in files]
+    for file, text in zip(files, reversed(texts), strict=True):
+        file.write_text(text)
+    assert main(["doctor", "--json", "--robot", str(robot)]) == 1
+    found = {
+        each["group"]: each["found"]
+        for each in json.loads(capsys.readouterr().out)
+        if each["subject"] == "calibration"
+    }
+    for name, other, file in (
+        ("follower", "leader", files[1]),
+        ("leader", "follower", files[0]),
+    ):
+        said = f"these servos hold the calibration of the {other} ({file}): the calibration files"
+        assert found[f"Servos of {name}"].startswith(said)
 
 
 def test_doctor_names_an_arm_that_is_not_plugged_in(arms, robot, quick, tmp_path, capsys):

@@ -8,8 +8,9 @@ import pytest
 from terminal_session import ENTER, TerminalSession
 from test_calibrate_cli import RANGES, HandClock, Hands, entry, stored
 
-from armlet.bringup import graph
+from armlet.bringup import graph, share_directory
 from armlet.motors.emulation import EmulatedBus
+from armlet.motors.feetech import REGISTERS
 from armlet.robots import SO101_JOINTS
 from armlet.robots.calibration import load
 from armlet.robots.robot_file import read
@@ -200,6 +201,29 @@ def test_scripts_answer_by_options(arms, tmp_path):
     for found in load(made).values():
         assert stored(bus, found.id) == entry(found)
     assert robot.cameras["front"]["source"] == "pattern"
+
+
+def test_a_file_that_is_the_leaders_is_not_written_into_the_follower(arms, tmp_path):
+    (bus, _), path = arms["follower"], tmp_path / "robot.yaml"
+    folder = share_directory() / "config" / "calibration"
+    files = [folder / f"emulated_{arm}.json" for arm in ("follower", "leader")]
+    registers = ("Homing_Offset", "Min_Position_Limit", "Max_Position_Limit")
+    for found in load(files[0]).values():
+        for register, value in zip(registers, entry(found), strict=True):
+            bus.servos[found.id].poke(REGISTERS[register], value)
+    path.write_text(
+        f"arms:\n  follower: {{port: {bus.port}, calibration: mine.json}}\n"
+        f"  leader: {{port: /dev/l, calibration: {files[0]}, teleoperates: follower}}\n"
+    )
+    before = [stored(bus, id) for id in bus.servos]
+    answers = ("--robot", str(path), "--calibration", f"follower={files[1]}")
+    done = armlet("setup", "calibrate", *answers)
+    assert done.returncode == 1
+    assert f"{files[1]} is not its calibration: these servos hold the calibration of the" in (
+        done.stdout + done.stderr
+    )
+    assert [stored(bus, id) for id in bus.servos] == before
+    assert not (tmp_path / "mine.json").exists()
 
 
 @pytest.mark.parametrize(

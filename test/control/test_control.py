@@ -563,3 +563,41 @@ def test_limits_hold_in_what_the_servos_were_told(armed, emulated):
         assert max(sent) <= joint.range_max
         assert np.abs(np.diff(sent)).max() <= MAX_VELOCITY * 0.01 / TICK + 1
         assert np.abs(np.diff(sent, 2)).max() <= 100 * 0.01**2 / TICK + 2
+
+
+def tuned(driven, velocity, acceleration=100.0):
+    """Other limits for all joints, or by joint."""
+    limits = [
+        limit if isinstance(limit, dict) else dict.fromkeys(JOINTS, limit)
+        for limit in (velocity, acceleration)
+    ]
+    control = driven.control
+    control.tune(*limits, control.settings, control.protection.settings)
+
+
+def test_a_lower_limit_of_velocity_slows_down_what_moves_within_its_acceleration(armed):
+    armed.commanded(100, 0.0, 0.0)
+    fast = armed.commanded(60, 1.5, 0.0)[:, 0]
+    assert np.diff(fast).max() / 0.01 > RAMP_VELOCITY / 2
+    tuned(armed, 0.2, 20.0)
+    slow = np.concatenate([fast[-2:], armed.commanded(60, -1.5, 0.0)[:, 0]])
+    speed = np.diff(slow) / 0.01
+    assert np.abs(np.diff(speed)).max() / 0.01 <= 20.0 + 3 * TICK / 0.01**2
+    assert np.abs(speed[-20:]).max() <= 0.2 + TICK / 0.01
+
+
+def test_a_limit_that_is_none_changes_nothing(armed):
+    before = armed.control.guard.velocity, armed.control.guard.acceleration
+    for velocity, acceleration in ((1.0, 0.0), (float("nan"), 1.0), ({JOINTS[0]: 1.0}, 1.0)):
+        with pytest.raises(ValueError, match="must be"):
+            tuned(armed, velocity, acceleration)
+    assert armed.control.guard.velocity is before[0]
+    assert armed.control.guard.acceleration is before[1]
+
+
+def test_a_slow_joint_does_not_have_the_others_join_faster_than_the_ramp(armed):
+    tuned(armed, {JOINTS[0]: MAX_VELOCITY, JOINTS[1]: RAMP_VELOCITY / 2})
+    goals = armed.commanded(20, 0.8, 0.8)
+    speed = np.diff(goals, axis=0) / 0.01
+    assert speed[:, 0].max() <= RAMP_VELOCITY + TICK / 0.01
+    assert speed[:, 1].max() <= RAMP_VELOCITY / 2 + TICK / 0.01

@@ -10,8 +10,10 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import running
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from armlet.bringup import NodeSpec
@@ -22,7 +24,7 @@ from armlet.nodes.messages import rgb, to_ns
 from armlet.nodes.teardown import destroy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "camera"))
-from fake_camera import EXPOSURE, EXPOSURE_AUTO, FakeKernel, Plug
+from fake_camera import EXPOSURE, EXPOSURE_AUTO, GAIN, FakeKernel, Plug
 
 # A camera delivers, stalls and is looked for by the computer's own time.
 pytestmark = pytest.mark.wall_clock
@@ -316,6 +318,46 @@ def test_controls_are_locked_by_parameter_and_again_after_an_unplug():
         plug.put_back(1)
         bench.wait_for_status("streaming", OK)
         assert (kernel.knobs[EXPOSURE_AUTO].value, kernel.knobs[EXPOSURE].value) == (1, 156)
+
+
+def change(bench, **values):
+    """Ask for other parameters over DDS; the answer."""
+    client = bench.listener.create_client(
+        SetParametersAtomically, "camera/set_parameters_atomically"
+    )
+    bench.wait(client.service_is_ready, "the service")
+    parameters = [Parameter(name, value=to).to_parameter_msg() for name, to in values.items()]
+    future = client.call_async(SetParametersAtomically.Request(parameters=parameters))
+    bench.wait(future.done, "an answer")
+    return future.result().result
+
+
+def test_controls_change_on_the_device_while_it_streams_and_stay_after_an_unplug():
+    kernel = FakeKernel()
+    with plugged(kernel=kernel) as (plug, bench):
+        bench.wait_for_status("streaming", OK)
+        assert change(bench, exposure=156, gain=9).successful
+        assert (kernel.knobs[EXPOSURE_AUTO].value, kernel.knobs[EXPOSURE].value) == (1, 156)
+        for values, reason in (
+            ({"gain": 20, "exposure": 5000}, "takes exposure from 3 to 2047"),
+            ({"exposure": "bright"}, "exposure must be a whole number"),
+            ({"width": 640}, "read-only: the camera is opened with it"),
+            ({"jpeg_quality": 0}, "jpeg_quality must be 1 to 100, found 0"),
+        ):
+            answer = change(bench, **values)
+            assert not answer.successful
+            assert reason in answer.reason
+        assert kernel.knobs[GAIN].value == 9, "all of a change, or nothing"
+        assert kernel.knobs[EXPOSURE].value == 156
+        plug.pull()
+        bench.wait_for_status("not plugged in", ERROR)
+        assert "the camera is not open" in change(bench, exposure=200).reason
+        kernel.knobs[EXPOSURE].value = 999
+        plug.put_back(1)
+        bench.wait_for_status("streaming", OK)
+        assert kernel.knobs[EXPOSURE].value == 156
+        assert change(bench, exposure="auto").successful
+        assert kernel.knobs[EXPOSURE_AUTO].value == 3
 
 
 def test_what_is_automatic_settles_and_is_held():

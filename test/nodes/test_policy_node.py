@@ -65,6 +65,22 @@ def test_a_policy_that_fits_drives_and_pauses(bench, saved):
             "latest_only",
         ]
         director = bench.graph.director
+        director.set_parameters("chunks", strategy="n_action_steps", n_action_steps=10)
+        # 10 periods of 30 Hz lie between two observations from now on.
+        count = len(policy.chunks())
+        policy.wait_for_chunks(count + 4)
+        begins = [chunk.times_s[0] for chunk in policy.chunks()[-3:]]
+        assert np.diff(begins) == pytest.approx(10 / 30, abs=1e-3)
+        for values, reason in (
+            ({"n_action_steps": 21}, "action_steps must be 1 to 20"),
+            ({"strategy": "rtc"}, "expected a flow policy"),
+            ({"max_observation_age_s": 0.5}, "the configured 0.3"),
+            ({"checkpoint": "other"}, "read-only: the policy is loaded with it"),
+            ({"running": False}, "read-only: ~/set_running switches it"),
+        ):
+            with pytest.raises(GraphError, match=reason):
+                director.set_parameters("chunks", **values)
+        policy.wait("the strategy", lambda: policy.values()["strategy"] == "n_action_steps")
         director.trigger("chunks/reset")
         director.set("chunks/set_running", False)
         bench.graph.wait_for_status("servo_bus: bus", "holding")

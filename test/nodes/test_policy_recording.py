@@ -17,9 +17,13 @@ from armlet.datasets import Dataset
 
 
 @pytest.fixture(scope="module")
-def policy_graph(tmp_path_factory):
+def checkpoint(tmp_path_factory):
+    return save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
+
+
+@pytest.fixture(scope="module")
+def policy_graph(checkpoint):
     """Starts a graph with a small policy: which way it drives is nobody's affair here."""
-    checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
     size = {"width": str(WIDTH), "height": str(HEIGHT)}
     return partial(running_graph, "sim", checkpoint=str(checkpoint), **size)
 
@@ -69,6 +73,23 @@ def test_it_waits_for_a_task(policy_graph, tmp_path):
         tell = graph.director._node.create_publisher(String, "recorder/task", 1)
         graph.wait("a listener", lambda: tell.get_subscription_count() > 0)
         tell.publish(String(data="reach"))
+        drives(graph)
+
+
+def test_a_person_takes_over_with_the_leader_and_hands_back(checkpoint, tmp_path):
+    given = {"checkpoint": str(checkpoint), "width": str(WIDTH), "height": str(HEIGHT)}
+    with running_graph("policy", emulated="true", teleop="true", **given) as graph:
+        drives(graph)
+        graph.director.set("teleop/set_engaged", True)
+        graph.wait_for_status("servo_bus: bus", "took over from joint_trajectory")
+        before = graph.seen.status()["servo_bus: bus"]["preempted"]
+        leads = graph.director.trigger("sim_bench/demonstrate")
+        graph.wait(
+            "the policy's chunks being refused",
+            lambda: int(graph.seen.status()["servo_bus: bus"]["preempted"]) > int(before),
+        )
+        assert leads
+        graph.director.set("teleop/set_engaged", False)
         drives(graph)
 
 

@@ -82,7 +82,14 @@ def test_episodes_end_by_themselves_and_are_counted(bench, tmp_path):
         graph.wait("an episode", lambda: Dataset(root).episodes if root.exists() else False)
         with pytest.raises(GraphError, match="has its 1 episodes"):
             graph.director.trigger("recorder/start_recording")
-    assert Dataset(root).episodes[0].length == 15
+        graph.director.set_parameters("recorder", episodes=2, episode_s=1.0)
+        graph.director.trigger("recorder/start_recording")
+        with pytest.raises(GraphError, match="rules of a recording do not change"):
+            graph.director.set_parameters("recorder", episode_s=0.2)
+        with pytest.raises(GraphError, match="read-only: the dataset is opened with it"):
+            graph.director.set_parameters("recorder", root="elsewhere")
+        graph.wait("another", lambda: len(Dataset(root).episodes) == 2)
+    assert [episode.length for episode in Dataset(root).episodes] == [15, 30]
 
 
 def test_recording_again_discards_what_was_begun(bench, tmp_path):

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from node_processes import follower, running
+from node_processes import CALIBRATION, follower, running
 from simulated_bench import SimulatedBench
 
 from armlet.bringup import command
@@ -256,8 +256,11 @@ def test_a_wrong_parameter_name_is_an_error_at_start(line, tmp_path):
 
 
 def test_another_arms_calibration_is_refused_before_torque(line, tmp_path):
-    with running([follower(tmp_path / "leader", motors=line.follower.model.name)]) as bus:
+    leaders = CALIBRATION / "emulated_leader.json"
+    given = {"motors": line.follower.model.name, "other_calibrations": [f"leader={leaders}"]}
+    with running([follower(tmp_path / "leader", **given)]) as bus:
         bus.wait("the refusal", lambda: "the calibration file says" in bus.said(), 120)
+        assert f"these servos hold the calibration of the leader ({leaders}): the" in bus.said()
     assert [
         servo.peek(line.leader.model.torque_enable) for servo in line.leader.servos.values()
     ] == [0] * 6

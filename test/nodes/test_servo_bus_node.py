@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from node_processes import follower
+from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import parameter_value_to_python
 from simulated_bench import SimulatedBench
 
+from armlet.client.graph import GraphError
 from armlet.motors.feetech import REGISTERS
 from armlet.priority import autogroup_enabled
 from armlet.robots import SO101_JOINTS
@@ -133,3 +136,61 @@ def test_stop_cuts_torque_and_set_torque_arms_again(bench, bus):
     assert bus.seen.count("applied_joint_commands") == count, "nothing is sent while torque_off"
     bus.director.set("servo_bus/set_torque", True)
     assert torque(bench) == [1] * 6
+
+
+def applied_speed(bus, since_ns):
+    """The fastest joint of what was sent since then, rad/s, over 0.1 s: goals are whole ticks."""
+    times, rows = bus.seen.joint_rows("applied_joint_commands", since_ns, 2**62)
+    return float((np.abs(rows[10:] - rows[:-10]).max(axis=1) / (times[10:] - times[:-10])).max())
+
+
+def test_a_limit_that_is_lowered_holds_at_once_and_is_raised_back_to_what_was_configured(bus):
+    start = bus.seen.latest("joint_states")
+    there = start + np.array([0.6, 0, 0, 0, 0, 0])
+    speeds = []
+    for limit in (0.4, 5.0):
+        bus.director.set_parameters("servo_bus", max_velocity_rad_s=limit)
+        since_ns = bus.director.now_ns
+        bus.director.drive_to(SO101_JOINTS, there)
+        speeds.append(applied_speed(bus, since_ns))
+        there = start
+    assert speeds[0] == pytest.approx(0.4, rel=0.05)
+    assert 2.0 < speeds[1] <= 5.0 * 1.01
+    said = bus.said()
+    assert said.count("parameter max_velocity_rad_s: 5.0 -> 0.4") == 1
+    assert said.count("parameter max_velocity_rad_s: 0.4 -> 5.0") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"max_velocity_rad_s": 6.0}, "raised back up to the configured 5.0, found 6.0"),
+        ({"max_acceleration_rad_s2": 101.0}, "the configured 100.0"),
+        ({"relaxed_torque": 0.3}, "the configured 0.2"),
+        ({"hot_c": 70.0}, "the configured 65.0"),
+        ({"low_voltage_v": 4.0}, "lowered back down to the configured 4.5"),
+        ({"elbow_flex.max_velocity_rad_s": 5.5}, "the configured 5.0, found 5.5"),
+        ({"max_velocity_rad_s": 0.0}, "must be 0.01 to 10, found 0.0"),
+        ({"max_velocity_rad_s": float("nan")}, "must be a finite number"),
+        ({"max_velocity_rad_s": 1}, "must be a number, found 1; write 1.0"),
+        ({"port": "/dev/other"}, "read-only: the bus is opened"),
+        ({"on_hot": "warn"}, "read-only: what protects the servos"),
+        ({"use_sim_time": False}, "read-only: the node reads it when it starts"),
+        ({"max_velocity": 1.0}, "has no parameter max_velocity; did you mean max_velocity_rad_s?"),
+        ({"telemetry_hz": 4.0, "max_velocity_rad_s": 6.0}, "found 6.0"),
+    ],
+)
+def test_a_change_that_is_refused_says_why_and_changes_nothing(bus, values, reason):
+    known = {name: value for name, value in asked(bus).items() if name in values}
+    with pytest.raises(GraphError) as refused:
+        bus.director.set_parameters("servo_bus", **values)
+    assert reason in str(refused.value)
+    assert {name: value for name, value in asked(bus).items() if name in values} == known
+
+
+def asked(bus):
+    """Some of the parameters as the node has them now."""
+    names = ["max_velocity_rad_s", "telemetry_hz", "hot_c", "elbow_flex.max_velocity_rad_s", "port"]
+    request = GetParameters.Request(names=names)
+    answer = bus.director.call(GetParameters, "servo_bus/get_parameters", request)
+    return dict(zip(names, map(parameter_value_to_python, answer.values), strict=True))

@@ -97,6 +97,14 @@ def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     assert episodes(root) == saved + 1
 
 
+def test_the_first_press_engages_a_leader_that_is_disengaged(graph):
+    graph.director.set("teleop/set_engaged", False)
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for(r"^leader +disengaged", regex=True)
+        session.send("e")
+        session.wait_for(r"^leader +following the leader", regex=True)
+
+
 def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, root, saved):
     with TerminalSession("session", columns=100, rows=30) as session:
         session.wait_for(f"idle · {saved} episodes")

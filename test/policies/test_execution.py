@@ -55,6 +55,39 @@ def test_latest_only_replaces_the_plan_at_its_interval():
     assert planner.plan.first == 109 and planner.plan.rows[0, 0] == 4
 
 
+def test_it_is_executed_otherwise_from_the_next_frame_on_and_the_plan_goes_on():
+    policy = Counting()
+    planner = Planner(policy, Execution("latest_only", replan_interval_s=0.1, seed=1), FPS)
+    assert run(planner, range(100, 104)) == [100, 103]
+    planner.follow(Execution("weighted_blend", replan_interval_s=0, new_weight=0.25, seed=2))
+    assert planner.name == "weighted_blend"
+    old = planner.plan.rows[1:, 0].copy()
+    assert run(planner, [104]) == [104]
+    np.testing.assert_allclose(
+        planner.plan.rows[:9, 0], 0.75 * old + 0.25 * (3 + np.arange(9) / 100)
+    )
+    assert policy.seeds == [1], "a seed is the next episode's"
+    planner.reset()
+    assert policy.seeds == [1, 2]
+
+
+def test_what_cannot_be_followed_changes_nothing():
+    planner = Planner(Counting(), Execution("latest_only"), FPS)
+    before = planner.execution, planner.strategy, planner.name
+    for wrong in (Execution("rtc"), Execution("n_action_steps", action_steps=11), Execution("?")):
+        with pytest.raises(ValueError, match=r"strategy|action_steps"):
+            planner.follow(wrong)
+    assert (planner.execution, planner.strategy, planner.name) == before
+
+
+def test_ensembling_begins_again_where_it_is_chosen_on_the_way():
+    planner = Planner(Counting(), Execution("latest_only", replan_interval_s=0), FPS)
+    run(planner, range(100, 103))
+    planner.follow(Execution("temporal_ensembling", ensemble_coefficient=0.0))
+    run(planner, [103, 104])
+    assert planner.plan.rows[0, 0] == pytest.approx((4 + 0.01 + 5) / 2)
+
+
 def test_replanning_waits_until_little_is_left_when_the_chunk_will_be_there():
     few = Execution("latest_only", replan_interval_s=0, replan_horizon_s=4 / FPS)
     assert run(Planner(Counting(), few, FPS), range(20)) == [0, 6, 12, 18]

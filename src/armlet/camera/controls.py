@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .errors import ControlError
+from .errors import CameraError, ControlError
 from .v4l2 import Cid, Control, V4l2Device
 
 AS_IS = "as_is"
@@ -96,12 +96,27 @@ class ControlLock:
             return
         with self._open(path) as device:
             for name, wish in self._wishes.items():
-                if name == POWER_LINE:
-                    _set(device, name, Cid.POWER_LINE_FREQUENCY, _POWER_LINE_CHOICES[wish])
-                elif isinstance(wish, int):
-                    _hold(device, KNOBS[name], wish)
-                else:
-                    _automate(device, KNOBS[name])
+                _fulfil(device, name, wish)
+
+    def change(self, path: str, wishes: Mapping[str, Wish]) -> None:
+        """Wish something else, and set it on the device at `path`; as_is: leave what is set.
+
+        Raises ControlError, CameraError; then wishes and device are as they were.
+        """
+        check_wishes(wishes)
+        wanted = {name: wish for name, wish in wishes.items() if wish != AS_IS}
+        with self._open(path) as device:
+            ids = [id for name in wanted for id in _ids(name) if device.control(id) is not None]
+            before = [(id, device.value(id)) for id in ids]
+            try:
+                for name, wish in wanted.items():
+                    _fulfil(device, name, wish)
+            except CameraError:
+                for id, value in before:
+                    device.set_value(id, value)
+                raise
+        kept = {name: wish for name, wish in self._wishes.items() if name not in wishes}
+        self._wishes = kept | wanted
 
     def freeze(self, path: str) -> dict[str, int]:
         """Make manual, at its present value, what is automatic now; the values by name.
@@ -133,6 +148,23 @@ class ControlLock:
                 if name in values and isinstance(wish, int) and _differ(device, name, wish, values)
             )
         return State(values, automatic, changed)
+
+
+def _fulfil(device: V4l2Device, name: str, wish: Wish) -> None:
+    if name == POWER_LINE:
+        _set(device, name, Cid.POWER_LINE_FREQUENCY, _POWER_LINE_CHOICES[wish])
+    elif isinstance(wish, int):
+        _hold(device, KNOBS[name], wish)
+    else:
+        _automate(device, KNOBS[name])
+
+
+def _ids(name: str) -> list[Cid]:
+    """The controls that a name sets, in the order in which old values can be set again."""
+    if name == POWER_LINE:
+        return [Cid.POWER_LINE_FREQUENCY]
+    knob = KNOBS[name]
+    return [knob.value] if knob.automatism is None else [knob.value, knob.automatism]
 
 
 def _differ(device: V4l2Device, name: str, wish: int, values: Mapping[str, int]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.executors import ExternalShutdownException
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
@@ -27,11 +26,11 @@ from armlet.nodes.clock import RosClock
 from armlet.nodes.computer import ComputerCause
 from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import joint_state, joint_trajectory, to_ns, trajectory
-from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS, make_executor
-from armlet.nodes.teardown import destroy
+from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS
 from armlet.sim.lockstep import DIRECTOR, Turn
 
 from .measurements import Measurements
+from .spinning import Spinning
 
 # Answers are waited for by the wall clock: a busy computer may take long to give them.
 ANSWER_S = 120.0
@@ -116,11 +115,8 @@ class Director:
         self._chunks = self._node.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
         self.computer = ComputerCause(self._node)
         self._listen()
-        self._executor = make_executor()
-        self._executor.add_node(self._node)
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name="director", daemon=True)
-        self._thread.start()
+        self._spinning = Spinning(self._node)
+        self._spinning.start()
         self._node.ready()
         if self._turn is not None:
             try:
@@ -142,17 +138,7 @@ class Director:
 
     def close(self) -> None:
         self._node.leave_lockstep()
-        self._ending.set()
-        self._thread.join()
-        self._executor.shutdown()
-        destroy(self._node)
-        rclpy.try_shutdown()
-
-    def _spin(self) -> None:
-        # Ctrl-C shuts rclpy down; the main thread ends the demo.
-        with contextlib.suppress(ExternalShutdownException):
-            while not self._ending.is_set():
-                self._executor.spin_once(timeout_sec=SPIN_S)
+        self._spinning.close()
 
     @property
     def now_ns(self) -> int:
@@ -238,6 +224,15 @@ class Director:
         if not self.call(ChangeState, f"{node}/change_state", request).success:
             raise GraphError(f"{node} could not {transition}")
 
+    def set_parameters(self, node: str, **values: Any) -> None:
+        """Change parameters of a running node: all, or none. Raises GraphError with the reason."""
+        parameters = [Parameter(name, value=to).to_parameter_msg() for name, to in values.items()]
+        service = f"{node}/set_parameters_atomically"
+        request = SetParametersAtomically.Request(parameters=parameters)
+        result = self.call(SetParametersAtomically, service, request).result
+        if not result.successful:
+            raise GraphError(f"{node}: {result.reason}")
+
     def wait_for(self, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
         """Wait until something has been seen. Raises GraphError naming what did not come.
 
@@ -281,13 +276,10 @@ class Director:
         client = self._client(kind, service)
         if not client.wait_for_service(timeout_s):
             raise GraphError(f"service {service} is not available")
-        done = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(timeout_s):
-            client.remove_pending_request(future)
+        response = self._spinning.answer(client, request, timeout_s)
+        if response is None:
             raise NoAnswerError(f"service {service} did not answer within {timeout_s:.0f} s")
-        return future.result()
+        return response
 
     def _client(self, kind: Any, service: str) -> Any:
         """A service's client, kept: an answer is lost if the server has not found it yet."""

@@ -16,8 +16,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
-from armlet.nodes.node import SPIN_S, STATE_QOS, make_executor
-from armlet.nodes.teardown import destroy
+from armlet.nodes.node import SPIN_S, STATE_QOS
+
+from .spinning import Spinning
 
 _STOP_TRY_S = 0.5
 _NUMBERS = re.compile(r"[0-9.]+")
@@ -42,13 +43,13 @@ class LiveGraph:
     """
 
     def __init__(self, namespace: str, followers: Sequence[str], stopping: threading.Event) -> None:
-        self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("armlet_up", context=self._context, use_global_arguments=False)
+        context = Context()
+        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        node = Node("armlet_up", context=context, use_global_arguments=False)
         self._own = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
         self._followers, self._stopping = followers, stopping
         self._stops: dict[str, Any] = {
-            label: self._node.create_client(Trigger, f"/{label}/stop") for label in followers
+            label: node.create_client(Trigger, f"/{label}/stop") for label in followers
         }
         self._lock = threading.Lock()
         self._rates: dict[str, Rate] = {}
@@ -56,18 +57,9 @@ class LiveGraph:
         self._new: list[str] = []
         self._shown: set[tuple[str, str]] = set()
         self._stop_note = ""
-        self._node.create_subscription(
-            DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS
-        )
-        self._executor = make_executor(self._context)
-        self._executor.add_node(self._node)
-        self._ending = threading.Event()
-        self._threads = [
-            threading.Thread(target=work, name=f"live {work.__name__}", daemon=True)
-            for work in (self._spin, self._serve_stop)
-        ]
-        for thread in self._threads:
-            thread.start()
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS)
+        self._spinning = Spinning(node, context)
+        self._spinning.start(self._serve_stop)
 
     def __enter__(self) -> Self:
         return self
@@ -78,12 +70,7 @@ class LiveGraph:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join()
-        self._executor.shutdown()
-        destroy(self._node)
-        rclpy.try_shutdown(context=self._context)
+        self._spinning.close()
 
     def line(self) -> str:
         """Who moves the arm, and the rates, worst first."""
@@ -101,10 +88,6 @@ class LiveGraph:
         with self._lock:
             new, self._new = self._new, []
         return new
-
-    def _spin(self) -> None:
-        while not self._ending.is_set():
-            self._executor.spin_once(timeout_sec=SPIN_S)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:
@@ -129,12 +112,12 @@ class LiveGraph:
                 self._new.append(f"{subject}: {status.message}")
 
     def _serve_stop(self) -> None:
-        tries = 0
-        while not self._ending.is_set():
+        tries, ending = 0, self._spinning.ending
+        while not ending.is_set():
             if not self._stopping.wait(SPIN_S):
                 continue
             left = list(self._stops)
-            while left and not self._ending.is_set():
+            while left and not ending.is_set():
                 tries += 1
                 self._note(f"STOP is being sent ({tries}); cut the power if the arm still moves")
                 answers = {label: self._ask(self._stops[label]) for label in left}
@@ -148,15 +131,7 @@ class LiveGraph:
 
     def _ask(self, client: Any) -> bool:
         """Whether a follower has confirmed that its torque is off."""
-        if not client.wait_for_service(timeout_sec=_STOP_TRY_S):
-            return False
-        done = threading.Event()
-        future = client.call_async(Trigger.Request())
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(_STOP_TRY_S):
-            client.remove_pending_request(future)
-            return False
-        response = future.result()
+        response = self._spinning.answer(client, Trigger.Request(), _STOP_TRY_S)
         return bool(response is not None and response.success)
 
     def _note(self, text: str) -> None:

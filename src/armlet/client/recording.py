@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,9 +20,10 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from armlet.nodes.messages import to_ns
-from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, SPIN_S, STATE_QOS, make_executor
-from armlet.nodes.status_names import COMPUTER, DATASET, split, status_name
-from armlet.nodes.teardown import destroy
+from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, STATE_QOS
+from armlet.nodes.status_names import COMPUTER, DATASET, LEADER, split, status_name
+
+from .spinning import Spinning
 
 _LEVELS = {
     DiagnosticStatus.OK: "good",
@@ -69,7 +71,8 @@ class View:
     recorder: values of the recorder's status; empty until it has been heard. recorder_silent_s,
     arm_silent_s: how long nothing has been heard of them, 0 while they are alive. stopping: what
     has become of the stop key, until the arm has confirmed it. computer: whether the computer keeps
-    up, where something watches that. alarms: how often a sound was due.
+    up, where something watches that. leader: what teleop says, where it runs. alarms: how often a
+    sound was due.
     """
 
     arm: str = ""
@@ -78,6 +81,7 @@ class View:
     recorder_silent_s: float = 0.0
     recorder_says: Line | None = None
     computer: Line | None = None
+    leader: Line | None = None
     stopping: str = ""
     troubles: tuple[Line, ...] = ()
     answers: tuple[Line, ...] = ()
@@ -129,15 +133,10 @@ class RecordGraph:
             "e": self._engage,
         }
         self._pressed: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._stop_wanted, self._ending = threading.Event(), threading.Event()
-        self._executor = make_executor()
-        self._executor.add_node(self._node)
-        self._threads = [
-            threading.Thread(target=work, name=f"session {work.__name__}", daemon=True)
-            for work in (self._spin, self._serve_keys, self._serve_stop)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._stop_wanted = threading.Event()
+        self._spinning = Spinning(self._node)
+        self._ending = self._spinning.ending
+        self._spinning.start(self._serve_keys, self._serve_stop)
 
     def __enter__(self) -> Self:
         return self
@@ -151,11 +150,7 @@ class RecordGraph:
         self._ending.set()
         self._stop_wanted.set()
         self._pressed.put("")
-        for thread in self._threads:
-            thread.join()
-        self._executor.shutdown()
-        destroy(self._node)
-        rclpy.try_shutdown()
+        self._spinning.close()
 
     def view(self) -> View:
         """What is known now."""
@@ -165,7 +160,8 @@ class RecordGraph:
                 self._view,
                 recorder_silent_s=_silent_s(self._recorder_s, now_s),
                 arm_silent_s=_silent_s(self._arm_s, now_s),
-                computer=next((s for s, _ in self._statuses.values() if _is_computer(s)), None),
+                computer=self._of_part(COMPUTER),
+                leader=self._of_part(LEADER),
                 troubles=tuple(self._troubles()),
                 answers=self._view.answers[-4:],
             )
@@ -174,6 +170,10 @@ class RecordGraph:
                 self._silence_rung = True
                 self._view = replace(self._view, alarms=self._view.alarms + 1)
             return replace(view, alarms=self._view.alarms)
+
+    def _of_part(self, part: str) -> Line | None:
+        lines = (line for line, _ in self._statuses.values())
+        return next((line for line in lines if split(line.subject)[1] == part), None)
 
     def _troubles(self) -> list[Line]:
         lines = []
@@ -202,10 +202,6 @@ class RecordGraph:
         listen(DiagnosticStatus, "recorder/status", self._on_recorder, LATCHED_QOS)
         listen(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS)
 
-    def _spin(self) -> None:
-        while not self._ending.is_set():
-            self._executor.spin_once(timeout_sec=SPIN_S)
-
     def _on_arm(self, message: String) -> None:
         with self._lock:
             self._view = replace(self._view, arm=message.data)
@@ -232,9 +228,12 @@ class RecordGraph:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = self._node.get_namespace().strip("/")
         dataset = status_name(f"{own}/recorder".lstrip("/"), DATASET)
+        leader = status_name(f"{own}/teleop".lstrip("/"), LEADER)
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             for status in message.status:
+                if status.name == leader:
+                    self._engaged = ("engaged", "True") in [(v.key, v.value) for v in status.values]
                 if status.name.startswith(own) and status.name != dataset:
                     level = _LEVELS.get(status.level, "bad")
                     line = Line(status.name, status.message, level)
@@ -255,7 +254,8 @@ class RecordGraph:
         while self._stop_wanted.wait() and not self._ending.is_set():
             tries += 1
             self._note_stop(f"STOP is being sent ({tries}); cut the power if the arm still moves")
-            response = self._ask("servo_bus/stop", Trigger.Request(), _STOP_TRY_S)
+            client = self._clients["servo_bus/stop"]
+            response = self._spinning.answer(client, Trigger.Request(), _STOP_TRY_S)
             if response is not None and response.success:
                 self._stop_wanted.clear()
                 tries = 0
@@ -290,36 +290,18 @@ class RecordGraph:
     def _call(self, service: str, request: Any) -> bool:
         """Call a service and show its answer; whether it succeeded."""
         node = service.partition("/")[0]
-        if not self._clients[service].wait_for_service(timeout_sec=_TIMEOUT_S):
+        client = self._clients[service]
+        if not client.wait_for_service(timeout_sec=_TIMEOUT_S):
             self._answer(Line(service, "is not available; is that node running?", "bad"))
             return False
-        response = self._ask(service, request, _ANSWER_S, lambda: self._is_silent(node))
+        silent = partial(self._is_silent, node)
+        response = self._spinning.answer(client, request, _ANSWER_S, silent)
         if response is None:
             said = "has not answered and is silent; is that node running?"
             self._answer(Line(service, said, "bad"))
             return False
         self._answer(Line(service, response.message, "good" if response.success else "bad"))
         return bool(response.success)
-
-    def _ask(
-        self,
-        service: str,
-        request: Any,
-        timeout_s: float,
-        hopeless: Callable[[], bool] = lambda: False,
-    ) -> Any:
-        """A service's response; None if it did not answer in time, or is not there."""
-        client = self._clients[service]
-        if not client.wait_for_service(timeout_sec=timeout_s):
-            return None
-        done = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        self._wait(lambda: done.is_set() or hopeless(), timeout_s)
-        if done.is_set():
-            return future.result()
-        client.remove_pending_request(future)
-        return None
 
     def _is_silent(self, node: str) -> bool:
         heard_s = self._arm_s if node == "servo_bus" else self._recorder_s

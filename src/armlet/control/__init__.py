@@ -16,6 +16,7 @@ from .protection import Action as Action
 from .protection import JointPolicy as JointPolicy
 from .protection import ProtectionSettings as ProtectionSettings
 from .servos import ArmError as ArmError
+from .servos import CalibrationDiffers as CalibrationDiffers
 from .setpoint import Setpoint as Setpoint
 from .teleoperation import Teleoperation as Teleoperation
 from .trajectory import Trajectory as Trajectory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from armlet.robots.units import Vector, limits_radians, own_converter
 from .feedback import Feedback, JointSample, JointTelemetry
 from .measured import HEALTH, READINGS, STATE, Row
 from .plausibility import JointReadings, Places
-from .servos import ATTEMPTS, Servos
+from .servos import ATTEMPTS, CalibrationDiffers, Servos
 from .servos import ArmError as ArmError
 from .servos import TorqueUnproven as TorqueUnproven
 
@@ -212,10 +212,21 @@ class Arm:
         ]
         differing += self._turned_round()
         if differing:
-            raise ArmError(
+            raise CalibrationDiffers(
                 "; ".join(differing) + ". Use this arm's own file, or write the file to the servos "
-                "with `armlet calibrate --write FILE` or write_calibration"
+                "with `armlet calibrate --write FILE` or write_calibration",
+                self._held(found),
             )
+
+    def _held(self, found: Mapping[str, Mapping[str, int]]) -> dict[int, tuple[int, int, int]]:
+        """What the servos store of a calibration, by id."""
+        held = {}
+        for joint, entry in self.calibration.items():
+            model, values = self.models[joint], found[joint]
+            registers = (model.homing_offset, model.min_position, model.max_position)
+            offset, low, high = (values[register.name] for register in registers)
+            held[entry.id] = offset, low, high
+        return held
 
     def _turned_round(self) -> list[str]:
         """Joints whose servo turns the other way than their calibration says, in words."""

@@ -11,7 +11,7 @@ import contextlib
 import enum
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -314,6 +314,25 @@ class Control:
             self._release_at_s = self._clock()
             self._upkeep.clock_was_set_back(self._clock())
 
+    def tune(
+        self,
+        max_velocity: Mapping[str, float],
+        max_acceleration: Mapping[str, float],
+        settings: ControlSettings,
+        protection: ProtectionSettings,
+    ) -> None:
+        """Other limits (rad/s, rad/s^2, for every joint by name) and settings from the next cycle.
+
+        Raises ValueError for limits that are none; nothing has changed then. A joint that is
+        relaxed now keeps its torque limit until it is relaxed again.
+        """
+        with self._lock:
+            self.guard.limit(max_velocity, max_acceleration)
+            if self._setpoint is not None:
+                self._setpoint.limits_changed()
+            self.settings = settings
+            self.protection.settings = protection
+
     # --- commands ---------------------------------------------------------------------------
 
     def hold(self) -> None:
@@ -462,9 +481,10 @@ class Control:
         quiet = self.protection.quiet
         if not quiet:
             target = self._restrained(target)
-        share = 1.0
+        share: float | Vector = 1.0
         if self._ramping:
-            share = min(1.0, self.settings.ramp_velocity / float(self.guard.velocity.min()))
+            # Of each joint's own limit: a slow joint must not speed up the others.
+            share = np.minimum(1.0, self.settings.ramp_velocity / self.guard.velocity)
         goal = setpoint.step(target, elapsed, share)
         if not quiet and self._sample is not None and self.protection.torque_off.any():
             setpoint.stand(self._sample.position, self.protection.torque_off)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -102,6 +102,20 @@ class Guard:
             _per_joint("max_acceleration", joints, max_acceleration),
             BeyondLimits(beyond_limits),
         )
+
+    def limit(
+        self, max_velocity: Mapping[str, float], max_acceleration: Mapping[str, float]
+    ) -> None:
+        """Other limits from now on, rad/s and rad/s^2, one for every joint by name.
+
+        Raises ValueError as `from_calibration` does; nothing has changed then.
+        """
+        changed = replace(
+            self,
+            velocity=_per_joint("max_velocity", self.joints, max_velocity),
+            acceleration=_per_joint("max_acceleration", self.joints, max_acceleration),
+        )
+        self.velocity, self.acceleration = changed.velocity, changed.acceleration
 
     def order(self, names: Sequence[str], positions: Sequence[float]) -> Vector:
         """Named positions as a vector (n,) in joint order, NaN where a joint is not named.

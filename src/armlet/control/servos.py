@@ -23,6 +23,14 @@ class ArmError(Exception):
     """The arm is not in a state to be used; the message says what to do."""
 
 
+class CalibrationDiffers(ArmError):
+    """The servos hold another calibration: homing offset, lowest and highest position by id."""
+
+    def __init__(self, text: str, held: Mapping[int, tuple[int, int, int]]):
+        super().__init__(text)
+        self.held = held
+
+
 class TorqueUnproven(ArmError):
     """Servos may have torque though they were told to let go."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -42,12 +43,17 @@ class Setpoint:
 
     def __init__(self, guard: Guard, position: Vector):
         self._guard = guard
-        vectors = (guard.lower, guard.upper, guard.velocity, guard.acceleration)
-        rows = zip(*[vector.tolist() for vector in vectors], strict=True)
-        self._limits = [_Limits(*row) for row in rows]
+        self._limits = _limits_of(guard)
         self.position = np.array(position, np.float64)
         self.velocity = np.zeros_like(self.position)
         self._target = self.position.copy()
+
+    def limits_changed(self) -> None:
+        """The guard has other limits of velocity and acceleration: keep to them from now on.
+
+        A goal that is faster than that slows down within its acceleration.
+        """
+        self._limits = _limits_of(self._guard)
 
     def stand(self, position: Vector, joints: NDArray[np.bool_]) -> None:
         """Put some joints (n,) at a position (n,), at rest: they are known to stand there."""
@@ -74,11 +80,11 @@ class Setpoint:
         self._target = np.minimum(np.maximum(stop, low), high)
         return self._target
 
-    def step(self, target: Vector, dt_s: float, share: float = 1.0) -> Vector:
+    def step(self, target: Vector, dt_s: float, share: float | Vector = 1.0) -> Vector:
         """The next goal (n,), dt_s after the last, towards a target (n,), radians.
 
-        share scales the limit of velocity (ramp-in). Raises CommandRefused if the target is not
-        finite or time runs backwards.
+        share, one for all or (n,), scales the limits of velocity (ramp-in). Raises CommandRefused
+        if the target is not finite or time runs backwards.
         """
         guard = self._guard
         if dt_s < 0:
@@ -87,9 +93,11 @@ class Setpoint:
         if dt_s < _INSTANT_S:
             return self.position
         # Joint by joint in plain floats: for so few, that takes a quarter of the time of arrays.
+        shares = repeat(share, len(self._limits)) if isinstance(share, float) else share.tolist()
         moved = [
-            _step(*joint, dt_s, share)
-            for joint in zip(
+            _step(limits, position, velocity, last, aim, dt_s, part)
+            for part, limits, position, velocity, last, aim in zip(
+                shares,
                 self._limits,
                 self.position.tolist(),
                 self.velocity.tolist(),
@@ -104,6 +112,12 @@ class Setpoint:
         if max([left for _, _, left in moved]) > _SLOWED_RAD:
             guard.counts.slowed += 1
         return self.position
+
+
+def _limits_of(guard: Guard) -> list[_Limits]:
+    vectors = (guard.lower, guard.upper, guard.velocity, guard.acceleration)
+    rows = zip(*[vector.tolist() for vector in vectors], strict=True)
+    return [_Limits(*row) for row in rows]
 
 
 def _step(

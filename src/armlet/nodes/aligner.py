@@ -20,7 +20,6 @@ from std_msgs.msg import Float64MultiArray, String
 
 from armlet.align import (
     ACTION,
-    GIVE_UP_S,
     STATE,
     WAITING,
     Aligner,
@@ -39,42 +38,18 @@ from armlet.align import (
 from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
 from armlet.priority import Role, raise_process
-from armlet.robots import SO101_JOINTS
 from armlet.robots.joints import feature_names
+from armlet.settings.aligner import SETTINGS, stream_settings
 
 from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning
 from .joint_states import JointStatePublisher
 from .messages import MessageError, diagnostic, picture_size, rgb, skew_message, to_time
-from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
+from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, run
 from .publishers import misfits, why_silent
-from .raw_streams import RawStream, Source, raw_stream, stream_settings
+from .raw_streams import RawStream, Source, raw_stream
 from .reception import with_reception
 from .status_names import frames_of, status_name
-
-SETTINGS = (
-    Setting("fps", 30, "Rate of the frames (Hz).", 1, 1000),
-    Setting(
-        "max_wait_s",
-        0.3,
-        "How long a complete frame waits for samples closer to its time (s).",
-        0.0,
-        5.0,
-    ),
-    Setting(
-        "give_up_s",
-        GIVE_UP_S,
-        "How long an incomplete frame waits for late messages before it is dropped (s).",
-        0.0,
-        60.0,
-    ),
-    Setting(
-        "joints", list(SO101_JOINTS), "Joints of state and action, in the order of the dataset."
-    ),
-    Setting(
-        "streams", [STATE, ACTION], "Streams to align: state, action, and one name for each camera."
-    ),
-)
 
 # Frames go out as their last sample comes; this is for those whose last sample does not come.
 EMIT_PERIOD_S = 0.02

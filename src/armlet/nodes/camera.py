@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -25,55 +25,17 @@ from armlet.camera import (
     read_intrinsics,
     source_of,
 )
+from armlet.camera.controls import NAMES
 from armlet.camera.watch import Limits, camera_finding
 from armlet.findings import Code, Finding, Severity
 from armlet.priority import Role, raise_process
+from armlet.settings.camera import SETTINGS
 
-from .camera_controls import SETTINGS as CONTROL_SETTINGS
 from .camera_controls import CameraControls
 from .camera_publisher import CameraPublisher
 from .messages import findings_status
-from .node import ArmletNode, NotReady, Setting, SetupError, run
+from .node import ArmletNode, NotReady, SetupError, Value, run
 from .worker import Worker
-
-SETTINGS = (
-    Setting(
-        "source",
-        "",
-        "Device (/dev/v4l/by-id/..., /dev/video0), video file (file:clip.mp4, with "
-        "?loop, ?fast), pattern, or scheme:address of a plug-in.",
-    ),
-    Setting("width", 640, "Image width (pixels).", 1, 8192),
-    Setting("height", 480, "Image height (pixels).", 1, 8192),
-    Setting("fps", 30.0, "Frame rate requested from the camera (Hz).", 1.0, 240.0),
-    Setting(
-        "fourcc",
-        "MJPG",
-        "Pixel format requested from the device. MJPG frames are published without decoding.",
-    ),
-    Setting("frame_id", "camera_optical_frame", "Optical frame of the images (REP-103)."),
-    Setting(
-        "jpeg_quality",
-        90,
-        "JPEG quality where this node encodes: pattern, video files and raw formats.",
-        1,
-        100,
-    ),
-    Setting(
-        "camera_info_file",
-        "",
-        "Calibration YAML of ROS's camera_calibration. Empty: publish no camera_info.",
-    ),
-    Setting(
-        "frozen_s",
-        2.0,
-        "Report an error when the device has sent the same image for this long (s). 0 "
-        "disables the check.",
-    ),
-    Setting("reopen_frozen", True, "Open a device again when it is frozen."),
-    Setting("slow_share", 0.9, "Warn when the frame rate is below this share of fps.", 0.0, 1.0),
-    *CONTROL_SETTINGS,
-)
 
 READ_TIMEOUT_S = 1.0
 # Back within a second of being plugged in, whatever number the device has then.
@@ -117,7 +79,7 @@ class CameraNode(ArmletNode):
             self._source = self._make_source()
             device = bool(self._source.path)
             self._controls = CameraControls(self, device, self._v4l2)
-            self._watch = Watch(self._limits(device))
+            self._watch = Watch(self._limits(self.value, device))
             self._open_source()
         except (ControlError, SchemeError) as error:
             self.teardown()
@@ -148,15 +110,23 @@ class CameraNode(ArmletNode):
             self.value("fourcc"),
         )
 
-    def _limits(self, device: bool) -> Limits:
-        return Limits(
-            self.value("width"),
-            self.value("height"),
-            self.value("fps"),
-            self.value("frozen_s"),
-            self.value("slow_share"),
-            device,
-        )
+    @staticmethod
+    def _limits(value: Value, device: bool) -> Limits:
+        names = ("width", "height", "fps", "frozen_s", "slow_share")
+        return Limits(**{name: value(name) for name in names}, device=device)
+
+    def tune(self, value: Value, changed: Collection[str]) -> None:
+        controls, watch, publisher = self._controls, self._watch, self._publisher
+        assert controls is not None
+        assert watch is not None
+        assert publisher is not None
+        if wishes := {name: value(name) for name in NAMES if name in changed}:
+            try:
+                controls.change(wishes, self._open)
+            except CameraError as error:
+                raise ValueError(str(error)) from error
+        watch.limits = self._limits(value, watch.limits.device)
+        publisher.jpeg_quality = value("jpeg_quality")
 
     def start(self) -> None:
         self._worker = Worker("camera", self._loop, self.fail)

@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection, Mapping
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from armlet.camera import CameraError, ControlError, ControlLock, V4l2Device
-from armlet.camera.controls import AS_IS, NAMES, State
+from armlet.camera.controls import NAMES, State, Wish
 
 from .messages import diagnostic
-from .node import ArmletNode, Setting
-
-_UNITS = {
-    "exposure": "Exposure time (0.1 ms)",
-    "gain": "Gain (the camera's units)",
-    "white_balance_k": "White balance (K)",
-    "focus": "Focus (the camera's units)",
-    "power_line_hz": "Mains frequency for flicker reduction: 50, 60 or 0 (off)",
-}
-
-SETTINGS = (
-    *(
-        Setting(name, AS_IS, f"{_UNITS[name]}, auto, or as_is to leave it unchanged.", dynamic=True)
-        for name in NAMES
-    ),
-    Setting(
-        "lock_auto",
-        False,
-        "Let automatic controls settle, then fix them at the values they have reached.",
-    ),
-    Setting(
-        "settle_s",
-        2.0,
-        "How long automatic controls may settle before they are fixed (s).",
-        0.1,
-        60.0,
-    ),
-)
+from .node import ArmletNode
 
 # Asking for values is traffic on the camera's USB cable.
 _LOOK_S = 5.0
 
 
 class CameraControls:
-    """Applies the node's control parameters at every opening; one thread opens and ticks."""
+    """Applies the node's control parameters: one thread opens and ticks, another may change."""
 
     def __init__(self, node: ArmletNode, device: bool, opener: Callable[[str], V4l2Device]) -> None:
         wishes = {name: node.value(name) for name in NAMES}
         self._node = node
         self._lock = ControlLock(wishes, opener)
+        self._setting = threading.Lock()
         self._settles: bool = node.value("lock_auto")
         self._device = device
         self._path = ""
@@ -58,15 +33,35 @@ class CameraControls:
         self._status: tuple[bytes, str, dict[str, object]] | None = None
         if not device and (self._lock.wishes or self._settles):
             asked = [*self._lock.wishes, *(["lock_auto"] if self._settles else [])]
+            raise self._no_device(asked)
+
+    def _no_device(self, asked: Collection[str]) -> ControlError:
+        return ControlError(
+            f"{', '.join(asked)} set, but source {self._node.value('source')!r} is not a camera "
+            "device and has no controls; leave them at their defaults"
+        )
+
+    def change(self, wishes: Mapping[str, Wish], there: bool) -> None:
+        """Set other values now. there: whether the device is open.
+
+        Raises ControlError, CameraError; then nothing has changed.
+        """
+        if not self._device:
+            raise self._no_device(list(wishes))
+        if not there:
             raise ControlError(
-                f"{', '.join(asked)} set, but source {node.value('source')!r} is not a camera "
-                "device and has no controls; leave them at their defaults"
+                f"{', '.join(wishes)} not changed: the camera is not open, and it decides which "
+                "values it takes; set them again when it is back"
             )
+        with self._setting:
+            self._lock.change(self._path, wishes)
+            self._looked_at_s = None
 
     def opened(self, path: str, now_s: float) -> None:
         """The device was opened: set what is wished. CameraError, ControlError."""
-        self._path = path
-        self._lock.apply(path)
+        with self._setting:
+            self._path = path
+            self._lock.apply(path)
         self._looked_at_s = None
         # A camera that comes back gets the values it was frozen at, it does not settle again.
         if self._settles:
@@ -76,7 +71,8 @@ class CameraControls:
         """A picture came; automatisms work only while they do. CameraError, ControlError."""
         if self._freeze_at_s is None or now_s < self._freeze_at_s:
             return
-        frozen = self._lock.freeze(self._path)
+        with self._setting:
+            frozen = self._lock.freeze(self._path)
         self._settles, self._freeze_at_s, self._looked_at_s = False, None, None
         values = ", ".join(f"{name} {value}" for name, value in frozen.items())
         self._node.get_logger().info(f"held: {values or 'nothing was automatic'}")

@@ -37,7 +37,7 @@ class CameraPublisher:
         intrinsics: Intrinsics | None = None,
     ):
         self._frame_id = frame_id
-        self._jpeg_quality = jpeg_quality
+        self.jpeg_quality = jpeg_quality
         self._intrinsics = intrinsics
         self._raw = node.create_publisher(Image, f"{prefix}image_raw", picture_qos(Image))
         self._jpeg = node.create_publisher(
@@ -69,7 +69,7 @@ class CameraPublisher:
             self._info.publish(self._info_of(picture, width, height))
         if self._jpeg.get_subscription_count():
             self.encoded += picture.jpeg is None
-            data = picture.as_jpeg(self._jpeg_quality)
+            data = picture.as_jpeg(self.jpeg_quality)
             self._jpeg.publish(compressed_image(data, picture.stamp_ns, self._frame_id))
         if self._raw.get_subscription_count():
             self.decoded += picture.rgb is None

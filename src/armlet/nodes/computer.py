@@ -14,25 +14,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from armlet.load import Rate, Watcher, nodes_beside
+from armlet.settings.computer import SETTINGS
 
 from .messages import diagnostic
-from .node import LATCHED_QOS, STATE_QOS, ArmletNode, Setting, run
+from .node import LATCHED_QOS, STATE_QOS, ArmletNode, run
 from .status_names import COMPUTER, split, status_name
 
 LOOK_S = 1.0
 # Of the node that says it: one that is silent for longer knows nothing of now.
 SILENCE_S = 5.0
 
-SETTINGS = (
-    Setting(
-        "grace_s",
-        15.0,
-        "Report nothing for this long after the start (s): starting a graph keeps any "
-        "computer busy.",
-        0.0,
-        600.0,
-    ),
-)
 
 _QUIET = "this computer keeps up"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import inspect
 import logging
@@ -10,23 +11,30 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.context import Context
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 
+from armlet.settings import AT_START, Change, Fixed, Setting
+from armlet.settings.catalogue import BUILT_IN, EVERY_NODE
 from armlet.suggestions import did_you_mean
 
 from .clock import ClockPacer, Pacer, RosClock, TurnPacer
@@ -52,55 +60,25 @@ _PR_SET_PDEATHSIG = 1
 
 _NO_ARGUMENTS = inspect.Signature()
 
-# Parameters rclpy gives every node.
-_BUILT_IN = ("use_sim_time", "start_type_description_service")
-
 
 class SetupError(Exception):
     """A node cannot be configured as it is told to; trying again will not help."""
+
+
+class Misfit(ParameterException):
+    """A node was started with a value that its declaration does not permit."""
+
+    def __init__(self, text: str):
+        Exception.__init__(self, text)
 
 
 class NotReady(Exception):
     """What a node needs is not there yet; trying again may help."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A parameter: name, default, what it means; numbers may have a range.
+Value = Callable[[str], Any]
+"""Gives the value of a parameter by its name."""
 
-    dynamic: may be set to a value of another type than its default's. formerly: a name it had.
-    """
-
-    name: str
-    default: Any
-    description: str
-    low: float | None = None
-    high: float | None = None
-    read_only: bool = True
-    dynamic: bool = False
-    formerly: str = ""
-
-    def descriptor(self) -> ParameterDescriptor:
-        descriptor = ParameterDescriptor(
-            description=self.description, read_only=self.read_only, dynamic_typing=self.dynamic
-        )
-        if self.low is None or self.high is None:
-            return descriptor
-        if isinstance(self.default, int):
-            limits = IntegerRange(from_value=int(self.low), to_value=int(self.high))
-            descriptor.integer_range = [limits]
-        else:
-            limits = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
-            descriptor.floating_point_range = [limits]
-        return descriptor
-
-
-AUTOSTART = Setting(
-    "autostart", True, "Configure and activate at start, without a lifecycle manager."
-)
-LOCKSTEP = Setting(
-    "lockstep", "", "Socket of the bench that advances simulated time in lockstep with this node."
-)
 SPIN_S = 0.1
 STARTING_LOOK_S = 0.01
 
@@ -122,12 +100,14 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         self.failure: BaseException | None = None
         self._active = False
         self._configured = False
-        self._known: set[str] = set(_BUILT_IN)
-        self._renamed: dict[str, str] = {}
+        self._is_set_up = False
+        self._settings: dict[str, Setting] = {}
+        self._configured_values: dict[str, Any] = {}
         self._permanent: dict[Any, Any] = {}
         self._urgent: UrgentServices | None = None
         self._repeats = Repeats()
-        self.declare([AUTOSTART, LOCKSTEP, *settings])
+        self.add_on_set_parameters_callback(self._tune)
+        self.declare([*EVERY_NODE, *settings])
         if self.value("lockstep") and self.clock.simulated:
             self.join_lockstep(Path(self.value("lockstep")))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
@@ -151,25 +131,76 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             self.get_logger().error(text)
 
     def declare(self, settings: Iterable[Setting]) -> None:
-        """Declare parameters, with their ranges and descriptions."""
+        """Declare parameters, with their ranges and descriptions. ParameterException."""
         for setting in settings:
-            self.declare_parameter(setting.name, setting.default, setting.descriptor())
-            self._known.add(setting.name)
-            if setting.formerly:
-                self._renamed[setting.formerly] = setting.name
+            given = self._parameter_overrides.get(setting.name)
+            # What words and numbers a device takes, it says itself.
+            misfit = "" if given is None or setting.words else setting.misfit(_plain(given))
+            if misfit:
+                raise Misfit(f"parameter {setting.name} {misfit}")
+            self._configured_values[setting.name] = _plain(
+                self.declare_parameter(setting.name, setting.default, _descriptor(setting))
+            )
+            self._settings[setting.name] = setting
 
     def refuse_unknown_parameters(self) -> None:
         """Raise SetupError if something was set that no parameter of this node is named."""
-        given = set(self._parameter_overrides)
+        given = set(self._parameter_overrides) - set(BUILT_IN)
         unknown = sorted(
-            name for name in given - self._known if not name.startswith("qos_overrides.")
+            name for name in given - set(self._settings) if not name.startswith("qos_overrides.")
         )
         if unknown:
-            known = sorted(self._known - set(_BUILT_IN))
+            known = sorted(self._settings)
+            renamed = {each.formerly: name for name, each in self._settings.items()}
             raise SetupError(
                 f"unknown parameters {unknown} for /{self.label}; "
-                f"{did_you_mean(unknown, known, self._renamed)}it has {known}"
+                f"{did_you_mean(unknown, known, renamed)}it has {known}"
             )
+
+    # --- parameters that change while the node runs -----------------------------------------
+
+    def tune(self, value: Value, changed: Collection[str]) -> None:
+        """Apply what changes while the node is configured.
+
+        value: parameters as they are to be. Raises ValueError to refuse it: nothing may have
+        changed then. Parameters whose `value` is asked for at each use need nothing here.
+        """
+
+    def set_parameters_atomically(
+        self, parameter_list: list[Parameter[Any]]
+    ) -> SetParametersResult:
+        """As rclpy's, judged by the declarations first: all are changed, or none."""
+        for parameter in parameter_list:
+            if refusal := self._refuses(parameter):
+                return SetParametersResult(successful=False, reason=refusal)
+        return super().set_parameters_atomically(parameter_list)
+
+    def _refuses(self, parameter: Parameter[Any]) -> str:
+        name = parameter.name
+        setting = self._settings.get(name)
+        if setting is not None:
+            configured = self._configured_values
+            common = configured[setting.common] if setting.common else 0.0
+            return setting.refusal(_plain(parameter), configured[name], common)
+        if self.has_parameter(name):  # rclpy's own: the clock's, QoS
+            return f"read-only: {AT_START.why}"
+        known = sorted(self._settings)
+        return f"/{self.label} has no parameter {name}; {did_you_mean([name], known)}".rstrip("; ")
+
+    def _tune(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        """What rclpy calls between judging values and storing them, also at a declaration."""
+        wanted = {each.name: _plain(each) for each in parameters if each.name in self._settings}
+        changed = {name: to for name, to in wanted.items() if to != self.value(name)}
+        if changed and self._is_set_up:
+            try:
+                self.tune(
+                    lambda name: wanted[name] if name in wanted else self.value(name), changed
+                )
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        for name, to in changed.items():
+            self.get_logger().info(f"parameter {name}: {self.value(name)} -> {to}")
+        return SetParametersResult(successful=True)
 
     def value(self, name: str) -> Any:
         """The present value of a parameter."""
@@ -267,9 +298,11 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         self.refuse_unknown_parameters()
         self._permanent = self._faces()
         self.setup()
+        self._is_set_up = True
 
     def _release(self) -> None:
         """Teardown, and an end to what setup published, subscribed and served."""
+        self._is_set_up = False
         self.teardown()
         for face, remove in self._faces().items():
             if face not in self._permanent:
@@ -324,6 +357,36 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             message = DiagnosticArray(status=status)
             message.header.stamp = to_time(self.now_ns())
             self._diagnostics.publish(message)
+
+
+def _plain(parameter: Parameter[Any]) -> Any:
+    """A parameter's value without rclpy's array types."""
+    value = parameter.value
+    return list(value) if isinstance(value, (list, tuple, array.array)) else value
+
+
+def _descriptor(setting: Setting) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        description=setting.description,
+        read_only=bool(setting.why_fixed),
+        dynamic_typing=bool(setting.words),
+        additional_constraints=_constraints(setting),
+    )
+    if setting.low is None or setting.high is None:
+        return descriptor
+    if isinstance(setting.default, int):
+        limits = IntegerRange(from_value=int(setting.low), to_value=int(setting.high))
+        descriptor.integer_range = [limits]
+    else:
+        span = FloatingPointRange(from_value=float(setting.low), to_value=float(setting.high))
+        descriptor.floating_point_range = [span]
+    return descriptor
+
+
+def _constraints(setting: Setting) -> str:
+    if isinstance(setting.change, Fixed):
+        return f"read-only: {setting.change.why}"
+    return "" if setting.change is Change.FREE else f"can be changed {setting.change.value}"
 
 
 def _without_arguments(callback: Callable[[], None]) -> Callable[[], None]:

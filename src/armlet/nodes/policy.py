@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from armlet.policies import (
     Policy,
     Window,
     load_policy,
+    make_strategy,
     periods,
     warm_up,
 )
@@ -50,6 +52,7 @@ from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 from armlet.robots.unit_check import Reach
 from armlet.robots.units import converter, joint_units
+from armlet.settings.policy import SETTINGS
 from armlet.sim.lockstep import POLICY
 
 from .computer import ComputerCause
@@ -62,131 +65,13 @@ from .node import (
     STATE_QOS,
     ArmletNode,
     NotReady,
-    Setting,
     SetupError,
+    Value,
     run,
 )
 from .policy_fit import DriftWatch, PolicyFit
 from .required_recorder import RequiredRecorder
 from .worker import Newest, Worker
-
-SETTINGS = (
-    Setting(
-        "checkpoint",
-        "",
-        "Directory of a LeRobot checkpoint (ACT, Diffusion, SmolVLA), or hub:OWNER/NAME@REV.",
-    ),
-    Setting(
-        "vlm", "", "Directory of SmolVLA's language model, if the checkpoint does not contain it."
-    ),
-    Setting(
-        "embodiment", "", "Robot whose statistics to use, if the checkpoint has those of several."
-    ),
-    Setting("without", "", "Cameras a SmolVLA policy was trained without, comma separated."),
-    Setting(
-        "lerobot_version",
-        "",
-        "LeRobot version of the training, if the checkpoint does not state it.",
-    ),
-    Setting(
-        "transformers_version",
-        "",
-        "transformers version of a SmolVLA training, if the checkpoint does not state it.",
-    ),
-    Setting(
-        "denoising",
-        "",
-        "Scheduler and steps in place of the checkpoint's (DDIM:10); its actions differ then.",
-    ),
-    Setting(
-        "calibration_file",
-        "",
-        "LeRobot calibration JSON of the arm to drive. Two arms: left_=FILE,right_=FILE.",
-    ),
-    Setting(
-        "calibration_tolerance_deg",
-        0.0,
-        "Accept a calibration by which joints moved up to this much since the recording (degrees).",
-        0.0,
-        10.0,
-    ),
-    Setting(
-        "joint_units",
-        "",
-        "Units the policy was trained in, if the checkpoint does not state them: "
-        "degrees or range_m100_100.",
-    ),
-    Setting("device", "cpu", "torch device for inference."),
-    Setting("backend", "torch", "Runtime of the network: torch, onnxruntime or openvino."),
-    Setting("precision", "float32", "Floating-point type of the network: float32 or bfloat16."),
-    Setting("threads", 0, "CPU threads for inference. 0: torch's default.", 0, 256),
-    Setting("running", True, "Drive the arm from the start. ~/set_running switches it."),
-    Setting(
-        "task", "", "Instruction, for policies that read one. ~/task changes it.", read_only=False
-    ),
-    Setting(
-        "strategy",
-        "auto",
-        "How action chunks are combined: latest_only, n_action_steps, "
-        "temporal_ensembling, weighted_blend or rtc. auto: as the checkpoint suggests.",
-    ),
-    Setting(
-        "replan_interval_s",
-        0.1,
-        "Shortest time between the observations of two inferences (s).",
-        0.0,
-        10.0,
-    ),
-    Setting(
-        "replan_horizon_s",
-        0.0,
-        "Run inference only when less than this is left of the plan (s). 0: at any time.",
-        0.0,
-        60.0,
-    ),
-    Setting(
-        "replan_share",
-        1.0,
-        "Run inference only when less than this share of a chunk is left.",
-        0.0,
-        1.0,
-    ),
-    Setting(
-        "n_action_steps",
-        0,
-        "Actions executed of each chunk by the strategy n_action_steps. 0: as the "
-        "checkpoint states.",
-        0,
-        10_000,
-    ),
-    Setting("new_weight", 0.7, "Weight of the newer chunk in weighted_blend.", 0.0, 1.0),
-    Setting(
-        "seed",
-        -1,
-        "Seed of the policy's noise, set again at the start of each episode. -1: random.",
-        -1,
-        2**31 - 1,
-    ),
-    Setting(
-        "max_observation_age_s", 0.3, "Do not use observations older than this (s).", 0.01, 10.0
-    ),
-    Setting(
-        "stop_on_drift", False, "Pause when observations or actions are far from the training data."
-    ),
-    Setting(
-        "inference_latency_s",
-        "measured",
-        "Simulated time an inference takes: measured, or a number of seconds for repeatable runs.",
-    ),
-    Setting(
-        "inference_limit_s",
-        0.0,
-        "Consider inference hung after this long (s). 0: the duration of a chunk.",
-        0.0,
-        600.0,
-    ),
-    Setting("requires_recorder", False, "Hold the arm while the recorder cannot record."),
-)
 
 # What a frame made of others' messages may raise; it costs that frame, and not the node.
 _UNUSABLE = (ObservationError, CameraError, ValueError, LookupError, TypeError, ArithmeticError)
@@ -224,6 +109,7 @@ class PolicyNode(ArmletNode):
         self._worker: Worker | None = None
         self._pacer = self.pacer("inference", POLICY)
         self._latency_s: float | None = None
+        self._limit_s = 0.0
         self._watching: Any = None
         # The newest frame, and before it as many as the policy reads. The executor's thread fills
         # the window: it sees every frame, also those that come while inference is busy.
@@ -249,9 +135,10 @@ class PolicyNode(ArmletNode):
             self._latency_s = _declared_latency_s(self.value("inference_latency_s"))
             self._calibration = calibrations.load_arms(self.value("calibration_file"))
             self._policy = self.load()
-            self._execution = self._make_execution()
+            self._execution = self._make_execution(self.value)
             # To see that the policy can be executed so; the frames' rate is not known yet.
-            self._strategy = Planner(self._policy, self._execution, fps=30).name
+            self._strategy, _ = make_strategy(self._policy, self._execution, fps=30)
+            self._limit_s = float(self.value("inference_limit_s"))
             given = self.value("joint_units")
             tolerance_deg = self.value("calibration_tolerance_deg")
             self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration, tolerance_deg)
@@ -307,17 +194,29 @@ class PolicyNode(ArmletNode):
             threads=self.value("threads") or None,
         )
 
-    def _make_execution(self) -> Execution:
-        seed = self.value("seed")
+    @staticmethod
+    def _make_execution(value: Value) -> Execution:
+        seed = value("seed")
         return Execution(
-            strategy=self.value("strategy"),
-            replan_interval_s=self.value("replan_interval_s"),
-            replan_horizon_s=self.value("replan_horizon_s"),
-            replan_share=self.value("replan_share"),
-            action_steps=self.value("n_action_steps"),
-            new_weight=self.value("new_weight"),
+            strategy=value("strategy"),
+            replan_interval_s=value("replan_interval_s"),
+            replan_horizon_s=value("replan_horizon_s"),
+            replan_share=value("replan_share"),
+            action_steps=value("n_action_steps"),
+            new_weight=value("new_weight"),
             seed=None if seed < 0 else seed,
         )
+
+    def tune(self, value: Value, changed: Collection[str]) -> None:
+        assert self._policy is not None
+        execution = self._make_execution(value)
+        if execution != self._execution:
+            fps = 30 if self._planner is None else self._planner.fps
+            self._strategy, _ = make_strategy(self._policy, execution, fps)
+            self._execution = execution  # the inference thread takes it with the next frame
+        self._session.max_observation_age_s = value("max_observation_age_s")
+        self._limit_s = float(value("inference_limit_s"))
+        self._set_limits(self._planner)
 
     def start(self) -> None:
         if self._worker is not None:
@@ -509,19 +408,23 @@ class PolicyNode(ArmletNode):
 
     def _planner_at(self, policy: Policy, fps: int) -> Planner:
         reset = self._session.take_reset()
-        if self._planner is None or self._planner.fps != fps:
-            self._planner = Planner(policy, self._execution, fps)
-            self._set_limits(self._planner)
-        elif reset:
-            self._planner.reset()
-        return self._planner
+        planner, execution = self._planner, self._execution
+        if planner is None or planner.fps != fps:
+            planner = self._planner = Planner(policy, execution, fps)
+            self._set_limits(planner)
+            return planner
+        if planner.execution is not execution:
+            planner.follow(execution)
+            self._set_limits(planner)
+        if reset:
+            planner.reset()
+        return planner
 
     def _set_limits(self, planner: Planner | None) -> None:
         """What the session has to know of how the policy is executed."""
         assert self._policy is not None
         fps = 30 if planner is None else planner.fps
-        limit_s = float(self.value("inference_limit_s"))
-        self._session.inference_limit_s = limit_s or self._policy.config.chunk_size / fps
+        self._session.inference_limit_s = self._limit_s or self._policy.config.chunk_size / fps
         self._session.gaps_expected = planner is not None and not planner.strategy.bridges
 
     def _observation(self, frame: LiveFrame) -> Observation:

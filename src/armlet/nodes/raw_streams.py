@@ -10,7 +10,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from armlet.align import (
-    NONE,
     JointError,
     JointPart,
     Policy,
@@ -24,7 +23,6 @@ from armlet.camera import jpeg, raw
 from armlet.robots.unit_check import implausible
 
 from .messages import MessageError, to_ns
-from .node import Setting
 
 KINDS = {"joint_state": JointState, "compressed": CompressedImage, "raw": Image}
 
@@ -84,45 +82,6 @@ class RawStream:
     @property
     def parts(self) -> tuple[JointPart, ...]:
         return tuple(source.part for source in self.sources if source.part is not None)
-
-
-def stream_settings(name: str) -> tuple[Setting, ...]:
-    """The parameters of one stream."""
-    return (
-        Setting(f"{name}.topic", "", f"Topic of stream {name}."),
-        Setting(
-            f"{name}.topics", NONE, "Instead of topic, for joint_state: one topic for each arm."
-        ),
-        Setting(
-            f"{name}.prefixes",
-            NONE,
-            "Prefix of each topic's joint names in joints. Empty: the topic's namespace and _.",
-        ),
-        Setting(f"{name}.type", "", "Type of the messages: joint_state, compressed or raw."),
-        Setting(
-            f"{name}.policy",
-            "",
-            "Sampling at a frame's time: linear, nearest or previous. Has no default.",
-        ),
-        Setting(
-            f"{name}.tolerance_s", 0.0, "Largest distance of a sample from the frame's time (s)."
-        ),
-        Setting(
-            f"{name}.reorder_s",
-            0.0,
-            "Accept messages out of order by up to this (s). Adds as much delay.",
-        ),
-        Setting(
-            f"{name}.frozen_s",
-            1.0,
-            "Drop images that have been byte-identical for this long (s). 0 disables the check.",
-        ),
-        Setting(
-            f"{name}.reliable",
-            True,
-            "Subscribe reliably. Set to false for a publisher that is best effort.",
-        ),
-    )
 
 
 def raw_stream(name: str, joints: Sequence[str], value: Callable[[str], Any]) -> RawStream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,81 +32,14 @@ from armlet.priority import Role, raise_process
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 from armlet.robots.units import joint_units
+from armlet.settings.recorder import SETTINGS
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, instruction, to_time
-from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, Setting, SetupError, run
+from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, Value, run
 from .status_names import DATASET, READINESS, split, status_name
 from .worker import Worker
-
-SETTINGS = (
-    Setting(
-        "root", "", "Directory of the dataset. Created if missing; continued if the setup fits."
-    ),
-    Setting("task", "", "What the episodes show, in words.", read_only=False),
-    Setting("robot_type", "so101_follower", "LeRobot's name of the robot."),
-    Setting(
-        "calibration_file",
-        "",
-        "LeRobot calibration JSON of the follower. Two arms: left_=FILE,right_=FILE.",
-    ),
-    Setting(
-        "calibration_tolerance_deg",
-        0.0,
-        "Continue a dataset although joints moved up to this much by calibration (degrees).",
-        0.0,
-        10.0,
-    ),
-    Setting("joint_units", "degrees", "Units of the dataset: degrees or range_m100_100."),
-    Setting("codec", "h264", "Video codec: h264, hevc or libsvtav1."),
-    Setting(
-        "on_gap",
-        "refuse",
-        "What to do with an episode when a frame is missing: refuse it, or split it there.",
-        formerly="on_hole",
-    ),
-    Setting(
-        "max_gaps",
-        5,
-        "End a recording at the next gap after it was split this often. 0: no limit.",
-        0,
-        10_000,
-        formerly="max_holes",
-    ),
-    Setting("min_episode_s", 1.0, "Do not save episodes shorter than this (s).", 0.0, 60.0),
-    Setting(
-        "max_frame_age_s",
-        0.5,
-        "Refuse to start a recording when the newest frame is older than this (s).",
-        0.05,
-        5.0,
-    ),
-    Setting("max_silence_s", 6.0, "Treat this long without frames as a gap (s).", 0.2, 60.0),
-    Setting(
-        "episode_s", 0.0, "End an episode by itself after this long (s). 0: never.", 0.0, 3600.0
-    ),
-    Setting(
-        "episodes",
-        0,
-        "Stop at this many episodes in the dataset. Parts of split ones do not count. 0: no limit.",
-        0,
-        1_000_000,
-    ),
-    Setting(
-        "dataset_version", "v3.0", "Format of a new dataset: v3.0, or v2.1 for LeRobot before 0.4."
-    ),
-    Setting(
-        "unfinished",
-        "recover",
-        "What to do with the episode of a recorder that was killed: recover or remove it.",
-    ),
-    Setting(
-        "adopt",
-        False,
-        "Continue a dataset that LeRobot recorded. Only if its units and calibration are the same.",
-    ),
-)
 
 # Frames in memory on their way to the disk; 4 s at 30 fps, a few megabytes of JPEG.
 QUEUE_FRAMES = 120
@@ -158,7 +91,7 @@ class Recorder(ArmletNode):
         if not self.value("root"):
             raise SetupError("parameter root is empty; set it to the dataset's directory")
         try:
-            self._rules(30)
+            self._rules(30, self.value)
             self._units = joint_units(self.value("joint_units"))
             self._calibration = calibrations.load_arms(self.value("calibration_file"))
         except (CalibrationError, ValueError) as error:
@@ -206,13 +139,22 @@ class Recorder(ArmletNode):
             self._work.shutdown(wait=True)
             self._work = None
 
-    def _rules(self, fps: int) -> Rules:
+    def tune(self, value: Value, changed: Collection[str]) -> None:
+        fps = 30 if self._contract is None else self._contract.fps
+        rules = self._rules(fps, value)
+        if self._contract is None or rules == self._rules(fps, self.value):
+            return  # those of the first frames, or none of them
+        if refusal := self._in_thread(lambda: self._recorder.change_rules(rules)):
+            raise ValueError(refusal)
+
+    @staticmethod
+    def _rules(fps: int, value: Value) -> Rules:
         """What makes an episode, by the parameters. Raises ValueError."""
-        on_gap = self.value("on_gap")
+        on_gap = value("on_gap")
         if on_gap not in (known := [each.value for each in OnGap]):
             raise ValueError(f"on_gap must be {' or '.join(known)}, found {on_gap!r}")
         names = ("max_gaps", "min_episode_s", "episode_s", "episodes")
-        return Rules(fps, OnGap(on_gap), **{name: self.value(name) for name in names})
+        return Rules(fps, OnGap(on_gap), **{name: value(name) for name in names})
 
     def _end_dataset(self) -> None:
         if self._work is not None:
@@ -233,7 +175,7 @@ class Recorder(ArmletNode):
             self._announce()
             return
         self._contract = self._vectors.contract
-        rules = self._rules(live.fps)
+        rules = self._rules(live.fps, self.value)
         self._in_thread(lambda: self._recorder.open(rules))
         self._announce()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -21,6 +21,7 @@ from armlet.control import (
     Arm,
     ArmError,
     BeyondLimits,
+    CalibrationDiffers,
     CommandRefused,
     Control,
     ControlSettings,
@@ -31,8 +32,6 @@ from armlet.control import (
     State,
     Trajectory,
 )
-from armlet.control.guard import MAX_ACCELERATION, MAX_VELOCITY
-from armlet.control.protection import SO101_POLICIES
 from armlet.motors.devices import same_kind, serial_device, serial_devices
 from armlet.motors.protocol import BusError, MotorBus, MotorFamily
 from armlet.motors.registry import choose
@@ -40,6 +39,8 @@ from armlet.motors.watchdog_keeper import TorqueWatchdog
 from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
+from armlet.robots.whose import owner
+from armlet.settings.servo_bus import SETTINGS, joint_settings
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
@@ -51,115 +52,13 @@ from .node import (
     RECORDING_QOS,
     ArmletNode,
     NotReady,
-    Setting,
     SetupError,
+    Value,
     run,
 )
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .stamps import valid
 from .worker import Sender, Worker
-
-_ACTIONS = ", ".join(Action)
-
-SETTINGS = (
-    Setting("port", "", "Serial port of the bus; best its stable path in /dev/serial/by-id."),
-    Setting("baudrate", 1_000_000, "Baud rate of the bus.", 9600, 4_000_000),
-    Setting(
-        "motors", "sts3215", "Model of the servos, or one model for each joint, comma separated."
-    ),
-    Setting("calibration_file", "", "LeRobot calibration JSON of this arm."),
-    Setting(
-        "write_calibration",
-        False,
-        "Write the calibration to the servos when the node is configured.",
-    ),
-    Setting("mode", "follower", "follower (accepts commands) or leader (torque off, only reads)."),
-    Setting("rate_hz", 100.0, "Rate of the control cycle and of joint_states (Hz).", 1.0, 400.0),
-    Setting(
-        "feedback",
-        "state",
-        "What each cycle reads: state (position and velocity) or full (also voltage, "
-        "temperature, load, current and errors).",
-    ),
-    Setting(
-        "telemetry_hz",
-        2.0,
-        "How often each servo's voltage, temperature and load are read (Hz).",
-        0.1,
-        20.0,
-    ),
-    Setting(
-        "torque_on_activate", True, "Switch torque on and hold the arm when the node is activated."
-    ),
-    Setting(
-        "max_velocity_rad_s",
-        MAX_VELOCITY,
-        "Upper limit of commanded velocities (rad/s).",
-        0.01,
-        10.0,
-    ),
-    Setting(
-        "max_acceleration_rad_s2",
-        MAX_ACCELERATION,
-        "Upper limit of commanded accelerations (rad/s^2).",
-        0.1,
-        1e3,
-    ),
-    Setting(
-        "beyond_limits",
-        "clamp",
-        "What to do with commands outside the calibrated range: clamp or refuse them.",
-    ),
-    Setting(
-        "ramp_velocity_rad_s",
-        1.0,
-        "When a new source takes over, the arm approaches it at no more than this (rad/s).",
-        0.01,
-        10.0,
-    ),
-    Setting(
-        "command_timeout_s",
-        0.5,
-        "Hold the arm when no command has arrived for this long (s).",
-        0.02,
-        10.0,
-    ),
-    Setting(
-        "command_delay_s",
-        0.02,
-        "Execute commands this long after their stamp (s), so that they can be interpolated.",
-        0.0,
-        0.2,
-    ),
-    Setting(
-        "blend_s",
-        0.1,
-        "Duration of the transition from the current trajectory to a newer one (s).",
-        0.0,
-        2.0,
-    ),
-    Setting("on_overload", "relax", f"Reaction to an overloaded joint: {_ACTIONS}."),
-    Setting("on_hot", "relax", f"Reaction to a joint at hot_c or above: {_ACTIONS}."),
-    Setting("on_voltage", "warn", f"Reaction to a supply voltage outside its limits: {_ACTIONS}."),
-    Setting(
-        "hot_c",
-        65.0,
-        "Temperature from which a joint counts as hot (°C). Servos switch off by themselves at 70.",
-        30.0,
-        90.0,
-    ),
-    Setting(
-        "low_voltage_v", 4.5, "Supply voltage below which it counts as too low (V).", 0.0, 24.0
-    ),
-    Setting(
-        "relaxed_torque",
-        0.2,
-        "Torque limit of a relaxed joint, as a share of full torque.",
-        0.05,
-        1.0,
-    ),
-    Setting("nice", -10, "Niceness of the process, where the system permits it.", -20, 0),
-)
 
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.
 RECONNECT_S = (0.1, 0.2, 0.5)
@@ -247,11 +146,11 @@ class ServoBus(ArmletNode):
         self._motors = family.origin
         guard = Guard.from_calibration(
             calibration,
-            self._limits(calibration, "max_velocity_rad_s"),
-            self._limits(calibration, "max_acceleration_rad_s2"),
+            *self._limits(calibration, self.value),
             BeyondLimits(self.value("beyond_limits")),
         )
-        settings, protection = self._control_settings(), self._protection(calibration)
+        settings = self._control_settings(self.value)
+        protection = self._protection(calibration, self.value)
         finder = _finder(self.value("port"))
         return Control(arm, guard, settings, protection, finder, self.clock.seconds)
 
@@ -261,40 +160,60 @@ class ServoBus(ArmletNode):
             return family.make_bus(port, baudrate, LOCKSTEP_WAIT_S, LOCKSTEP_WAIT_S, stamp)
         return family.make_bus(port, baudrate, stamp=stamp)
 
-    def _limits(self, calibration: Calibration, name: str) -> dict[str, float]:
-        return {joint: self.value(f"{joint}.{name}") or self.value(name) for joint in calibration}
+    @staticmethod
+    def _limits(
+        calibration: Calibration, value: Value
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The limits of velocity and of acceleration by joint."""
+        velocity, acceleration = (
+            {joint: value(f"{joint}.{name}") or value(name) for joint in calibration}
+            for name in ("max_velocity_rad_s", "max_acceleration_rad_s2")
+        )
+        return velocity, acceleration
 
-    def _control_settings(self) -> ControlSettings:
+    def tune(self, value: Value, changed: Collection[str]) -> None:
+        control = self._control
+        assert control is not None
+        calibration = control.arm.calibration
+        control.tune(
+            *self._limits(calibration, value),
+            self._control_settings(value),
+            self._protection(calibration, value),
+        )
+
+    def _control_settings(self, value: Value) -> ControlSettings:
         return ControlSettings(
-            period_s=1 / self.value("rate_hz"),
-            feedback=self.value("feedback"),
-            telemetry_hz=self.value("telemetry_hz"),
-            command_timeout_s=self.value("command_timeout_s"),
-            command_delay_s=self.value("command_delay_s"),
-            ramp_velocity=self.value("ramp_velocity_rad_s"),
-            blend_s=self.value("blend_s"),
+            period_s=1 / value("rate_hz"),
+            feedback=value("feedback"),
+            telemetry_hz=value("telemetry_hz"),
+            command_timeout_s=value("command_timeout_s"),
+            command_delay_s=value("command_delay_s"),
+            ramp_velocity=value("ramp_velocity_rad_s"),
+            blend_s=value("blend_s"),
             answer_wait_s=LOCKSTEP_WAIT_S if self.in_lockstep else 0.0,
         )
 
-    def _protection(self, calibration: Calibration) -> ProtectionSettings:
+    def _protection(self, calibration: Calibration, value: Value) -> ProtectionSettings:
         return ProtectionSettings(
-            policies={joint: self._policy(joint) for joint in calibration},
-            hot_c=self.value("hot_c"),
-            low_voltage_v=self.value("low_voltage_v"),
-            relaxed_torque=self.value("relaxed_torque"),
+            policies={joint: self._policy(joint, value) for joint in calibration},
+            hot_c=value("hot_c"),
+            low_voltage_v=value("low_voltage_v"),
+            relaxed_torque=value("relaxed_torque"),
         )
 
-    def _policy(self, joint: str) -> JointPolicy:
+    def _policy(self, joint: str, value: Value) -> JointPolicy:
         names = ("on_overload", "on_hot", "on_voltage")
-        overload, hot, voltage = (
-            Action(self.value(f"{joint}.{name}") or self.value(name)) for name in names
-        )
-        return JointPolicy(overload, hot, voltage, self.value(f"{joint}.relaxed_push_rad"))
+        overload, hot, voltage = (Action(value(f"{joint}.{name}") or value(name)) for name in names)
+        return JointPolicy(overload, hot, voltage, value(f"{joint}.relaxed_push_rad"))
 
     def _connect(self, arm: Arm) -> None:
         if self.value("write_calibration"):
             arm.write_calibration()
-        arm.connect()
+        try:
+            arm.connect()
+        except CalibrationDiffers as error:
+            whose = owner(error.held, Path(self.value("calibration_file")), self._other_files())
+            raise ArmError(f"{whose}; {error}" if whose else str(error)) from error
         arm.configure()
         if self._follower:
             ids = [joint.id for joint in arm.calibration.values()]
@@ -302,6 +221,10 @@ class ServoBus(ArmletNode):
                 arm.bus.port, self.value("baudrate"), ids, self._report_watchdog, self._motors
             )
             self._watchdog.released()
+
+    def _other_files(self) -> dict[str, Path]:
+        given = (text.partition("=") for text in self.value("other_calibrations"))
+        return {name: Path(file) for name, _, file in given if file}
 
     def _report_watchdog(self, text: str) -> None:
         self.get_logger().error(text)
@@ -561,39 +484,6 @@ class ServoBus(ArmletNode):
             bus_status(self.label, control, times, unguarded, restarts, follower, unsent),
             *joint_statuses(self.label, control),
         ]
-
-
-def joint_settings(joint: str) -> tuple[Setting, ...]:
-    """The parameters that one joint has of its own."""
-    push_rad = SO101_POLICIES[joint].relaxed_push_rad if joint in SO101_POLICIES else 0.0
-    common = "; empty: as the common parameter"
-    return (
-        Setting(
-            f"{joint}.max_velocity_rad_s",
-            0.0,
-            f"Velocity limit of {joint} (rad/s). 0: the common limit.",
-            0.0,
-            10.0,
-        ),
-        Setting(
-            f"{joint}.max_acceleration_rad_s2",
-            0.0,
-            f"Acceleration limit of {joint} (rad/s^2). 0: the common limit.",
-            0.0,
-            1e3,
-        ),
-        Setting(f"{joint}.on_overload", "", f"{_ACTIONS}{common}"),
-        Setting(f"{joint}.on_hot", "", f"{_ACTIONS}{common}"),
-        Setting(f"{joint}.on_voltage", "", f"{_ACTIONS}{common}"),
-        Setting(
-            f"{joint}.relaxed_push_rad",
-            push_rad,
-            f"How far beyond its position {joint} may still push when relaxed (rad), so that "
-            "a gripper holds on.",
-            0.0,
-            1.0,
-        ),
-    )
 
 
 def _next_cycle_ns(due_ns: int, now_ns: int, period_ns: int, simulated: bool) -> int:

@@ -23,37 +23,15 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
 from armlet.priority import Role, raise_process
+from armlet.settings.sim_bench import SETTINGS
 from armlet.sim import ArmsProcess, Bench
 from armlet.sim.lockstep import Mark, Timekeeper
 from armlet.sim.shared_time import SharedTime
 
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
-from .node import ArmletNode, Setting, SetupError, run
+from .node import ArmletNode, SetupError, run
 from .worker import Worker
-
-SETTINGS = (
-    Setting("directory", "", "Directory of the emulated serial ports `leader` and `follower`."),
-    Setting("seed", 0, "Seed of targets and motions.", 0, 2**31 - 1),
-    Setting("paced", True, "Send bytes at the speed of 1 Mbaud. Ignored with keeps_time."),
-    Setting("cameras", True, "Render and publish camera images."),
-    Setting("width", 128, "Image width (pixels).", 16, 4096),
-    Setting("height", 96, "Image height (pixels).", 16, 4096),
-    Setting("fps", 30.0, "Frame rate of the cameras (Hz).", 1.0, 240.0),
-    Setting("jpeg_quality", 90, "JPEG quality of the images.", 1, 100),
-    Setting(
-        "keeps_time", False, "Publish /clock and advance it in lockstep with the participants."
-    ),
-    Setting("participants", [""], "Nodes that must be there before simulated time starts."),
-    Setting(
-        "real_time_factor",
-        1.0,
-        "Upper limit of simulated seconds per second. 0: as fast as this computer can.",
-        0.0,
-        1000.0,
-    ),
-    Setting("start_s", 0.0, "Unix time at which simulated time starts (s). 0: now.", 0.0, 4e9),
-)
 
 VIEWS = ("front", "wrist")
 

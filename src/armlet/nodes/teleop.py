@@ -15,37 +15,13 @@ from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 from armlet.robots.unit_check import IMPLAUSIBLE_RAD
 from armlet.robots.units import joint_units
+from armlet.settings.teleop import SETTINGS
 
 from .joint_states import JointStatePublisher
 from .messages import diagnostic, to_ns
-from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, Setting, SetupError, run
+from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, SetupError, run
 from .stamps import valid
-
-SETTINGS = (
-    Setting("leader_calibration_file", "", "LeRobot calibration JSON of the leader."),
-    Setting("follower_calibration_file", "", "LeRobot calibration JSON of the follower."),
-    Setting(
-        "joint_units",
-        "degrees",
-        "Units in which leader and follower have equal values: degrees or "
-        "range_m100_100 (as in LeRobot).",
-    ),
-    Setting(
-        "scale",
-        1.0,
-        "Motion of the follower divided by that of the leader. Grippers are not scaled.",
-        0.05,
-        2.0,
-    ),
-    Setting("engaged", True, "Follow the leader from the start. ~/set_engaged switches it."),
-    Setting(
-        "max_leader_age_s",
-        0.5,
-        "Report a leader whose last message is older than this (s).",
-        0.02,
-        10.0,
-    ),
-)
+from .status_names import LEADER, status_name
 
 
 class Teleop(ArmletNode):
@@ -124,7 +100,7 @@ class Teleop(ArmletNode):
         seen = f"the leader is silent for {age_s:.1f} s" if self._last_ns else "no leader yet"
         return [
             diagnostic(
-                f"{self.label}: leader",
+                status_name(self.label, LEADER),
                 DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
                 f"{seen}: the follower holds" if silent else self._standing(),
                 {"engaged": self._engaged, "refused": self._refused},

@@ -16,6 +16,7 @@ from .execution.pacing import Coverage as Coverage
 from .execution.pacing import Durations as Durations
 from .execution.planner import Execution as Execution
 from .execution.planner import Planner as Planner
+from .execution.planner import make_strategy as make_strategy
 from .execution.planner import periods as periods
 from .execution.planner import strategy_name as strategy_name
 from .execution.planner import warm_up as warm_up

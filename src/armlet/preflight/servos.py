@@ -13,6 +13,7 @@ from armlet.motors.protocol import describe
 from armlet.preflight.finding import error, note, ok, warning
 from armlet.robots.calibration import Calibration, CalibrationError, load
 from armlet.robots.robot_model import SO101, RobotModel
+from armlet.robots.whose import owner
 
 MULTI_TURN = 0x10
 HOT_BELOW_LIMIT_C = 10
@@ -289,8 +290,13 @@ def calibration_file(path: Path, kind: RobotModel = SO101) -> Iterator[Finding]:
         )
 
 
-def calibrated(chain: Chain, calibration: Calibration, path: Path) -> Iterator[Finding]:
-    """Whether the servos hold what the file says, and stand inside their ranges."""
+def calibrated(
+    chain: Chain, calibration: Calibration, path: Path, others: Mapping[str, Path] | None = None
+) -> Iterator[Finding]:
+    """Whether the servos hold what the file says, and stand inside their ranges.
+
+    others: calibration files of the robot's other arms by name, one of which they may hold.
+    """
     different = []
     for joint, entry in calibration.items():
         memory = chain.servos.get(entry.id)
@@ -303,6 +309,8 @@ def calibrated(chain: Chain, calibration: Calibration, path: Path) -> Iterator[F
     if different:
         more = f" and {len(different) - 2} more" if len(different) > 2 else ""
         found = f"servos and file differ: {'; '.join(different[:2])}{more}"
+        if whose := owner(held(chain), path, others or {}):
+            found = f"{whose}; {found}"
         fix = f"armlet calibrate --port {chain.port} --check {path}"
         yield error(
             Code.CALIBRATION_DIFFERS_FROM_SERVOS,
@@ -318,6 +326,15 @@ def calibrated(chain: Chain, calibration: Calibration, path: Path) -> Iterator[F
         )
     ranges = {entry.id: (entry.range_min, entry.range_max) for entry in calibration.values()}
     yield from inside(chain, ranges, {entry.id: joint for joint, entry in calibration.items()})
+
+
+def held(chain: Chain) -> dict[int, tuple[int, int, int]]:
+    """What the servos store of a calibration, by id."""
+    stored = {}
+    for id, memory in chain.servos.items():
+        offset, low, high = (memory.values[register] for register in _EEPROM)
+        stored[id] = offset, low, high
+    return stored
 
 
 def limits(chain: Chain) -> Iterator[Finding]:

@@ -73,8 +73,8 @@ def load(path: Path) -> Calibration:
         document = read_json(path)
     except FileNotFoundError as error:
         raise CalibrationError(
-            f"no calibration file {path} ({error.strerror}); calibrate the arm, or copy LeRobot's "
-            "calibration/robots/<robot>/<id>.json"
+            f"no calibration file {path} ({error.strerror}); calibrate the arm "
+            "(`armlet calibrate`), or copy LeRobot's calibration/robots/<robot>/<id>.json"
         ) from error
     except FileError as error:
         raise CalibrationError(f"{error}; restore or calibrate again") from error

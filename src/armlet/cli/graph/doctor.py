@@ -7,8 +7,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ class Expected:
     """An arm to look at.
 
     group: where its findings stand. ids: None: those of the calibration. expected: that no servo
-    answers is an error.
+    answers is an error. others: calibration files of the robot's other arms, by name.
     """
 
     group: str
@@ -112,6 +112,7 @@ class Expected:
     calibration: Path | None
     expected: bool
     kind: RobotModel
+    others: Mapping[str, Path] = field(default_factory=dict)
 
 
 def all_checks(args: argparse.Namespace) -> Iterator[Check]:
@@ -204,10 +205,13 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
         if args.calibration is not None:
             raise ValueError("--calibration is one arm's: say which with --port")
         absent = _absent(args, robot)
+        files = {name: Path(entry.calibration) for name, entry in robot.arms.items()}
         for name, entry in robot.arms.items():
             if name not in absent:
                 device, file = serial_device(entry.port), Path(entry.calibration)
-                yield Expected(f"Servos of {name}", device, chosen, file, True, entry.kind)
+                group, others = f"Servos of {name}", {**files}
+                del others[name]
+                yield Expected(group, device, chosen, file, True, entry.kind, others)
         return
     devices = scan.chosen_devices(args.port, args.among)
     if args.calibration is not None and len(devices) > 1:
@@ -250,7 +254,12 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     if calibration is None or arm.calibration is None:
         yield Check(arm.group, "position", partial(_ask, chain, servos.limits, arm.expected))
     else:
-        compare = partial(servos.calibrated, calibration=calibration, path=arm.calibration)
+        compare = partial(
+            servos.calibrated,
+            calibration=calibration,
+            path=arm.calibration,
+            others=arm.others,
+        )
         yield Check(arm.group, "calibration", partial(_ask, chain, compare, arm.expected))
 
 

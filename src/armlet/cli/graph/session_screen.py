@@ -90,6 +90,8 @@ def _facts(view: View) -> Table:
         said = f"said last: {says.said}" if view.recorder_silent_s else says.said
         table.add_row("recorder", Text(said, "bad" if view.recorder_silent_s else says.level))
     table.add_row("arm", _arm(view))
+    if view.leader is not None:
+        table.add_row("leader", Text(view.leader.said, view.leader.level))
     if recorder:
         waiting = f"{recorder.get('queued', '?')} queued, {recorder.get('spilled', '?')} on disk"
         table.add_row("task", recorder.get("task") or Text("empty: set it first", "bad"))

@@ -63,6 +63,7 @@ def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     from armlet import one_graph
     from armlet.bringup import GRAPHS, BringupError, graph
+    from armlet.start_check import check
 
     if args.list:
         for each in GRAPHS.values():
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         given = parse_arguments(args.arguments)
         nodes = chosen.nodes(given)
+        check(nodes)
     except BringupError as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2

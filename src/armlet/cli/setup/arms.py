@@ -163,6 +163,7 @@ def _take(dialogue: Dialogue, name: str, arm: ArmEntry, source: Path) -> None:
         found = load(source)
     except CalibrationError as error:
         raise SetupFailed(str(error)) from error
+    _refuse_another_arms(dialogue, name, arm, source)
     if source.absolute() != file.absolute():
         keep_previous(file)
         save(found, file)
@@ -174,6 +175,27 @@ def _take(dialogue: Dialogue, name: str, arm: ArmEntry, source: Path) -> None:
         _calibrate(f"calibration of the {name}", arm, write=file)
     else:
         dialogue.say("   Left as they are; armlet doctor will say so.", "attention")
+
+
+def _refuse_another_arms(dialogue: Dialogue, name: str, arm: ArmEntry, source: Path) -> None:
+    """A file that is not this arm's, as far as its servos tell. Raises SetupFailed, EOFError."""
+    from armlet.motors.protocol import BusError
+    from armlet.preflight.servos import held, read_chain
+    from armlet.robots.whose import owner
+
+    try:
+        stored = held(read_chain(arm.port, tuple(arm.kind.ids.values())))
+    except BusError:
+        return  # the check that follows says it
+    arms = {other: Path(each.calibration) for other, each in dialogue.writer.robot.arms.items()}
+    given = {other: Path(path).expanduser() for other, path in dialogue.given.calibrations.items()}
+    others = {other: path for other, path in {**arms, **given}.items() if other != name}
+    whose = owner(stored, source, others)
+    if whose is None:
+        return
+    if whose.name:
+        raise SetupFailed(f"{name}: {source} is not its calibration: {whose}")
+    dialogue.say(f"   {name}: {whose}", "attention")
 
 
 def _calibrate(what: str, arm: ArmEntry, **answers: Any) -> int:

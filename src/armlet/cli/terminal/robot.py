@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from armlet.files import FileError
-from armlet.robots.robot_file import DEFAULT, ArmEntry, RobotFile, find
+from armlet.robots.robot_file import DEFAULT, NO_FILE, ArmEntry, RobotFile, find
 from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO, RobotModel
 from armlet.robots.robot_model import find as find_model
 from armlet.suggestions import did_you_mean
@@ -75,6 +75,11 @@ def arm_of(args: argparse.Namespace) -> ArmEntry | None:
     robot = robot_of(args)
     if args.arm is None:
         return next(iter(robot.arms.values())) if robot and len(robot.arms) == 1 else None
+    if robot is None and args.robot == NO_FILE:
+        raise FileError(
+            f"--arm {args.arm} names an arm of a robot file, and --robot {NO_FILE} reads none; "
+            "leave one of them out, and give --port PATH without a file"
+        )
     if robot is None:
         raise FileError(f"--arm {args.arm}: there is no robot file; {_MAKE}")
     if args.arm not in robot.arms:

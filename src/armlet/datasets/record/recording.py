@@ -94,6 +94,15 @@ class EpisodeRecorder:
         self._session.set_rules(rules)
         self._open()
 
+    def change_rules(self, rules: Rules) -> str:
+        """Other rules for the next recording; why not, while there is one."""
+        try:
+            self._session.set_rules(rules)
+        except SessionError as error:
+            return f"the rules of a recording do not change: {error}"
+        self._count_whole()
+        return ""
+
     def _open(self) -> None:
         try:
             self.writer = self._open_dataset()

@@ -91,10 +91,9 @@ class Planner:
     """
 
     def __init__(self, policy: Predictor, execution: Execution, fps: int) -> None:
-        self._policy, self._seed = policy, execution.seed
-        self.fps = fps
-        self.name = strategy_name(policy, execution)
-        self.strategy = _strategy(self.name, policy.config, execution, fps)
+        self._policy, self.fps = policy, fps
+        self.execution = execution
+        self.name, self.strategy = make_strategy(policy, execution, fps)
         self._plan: Plan | None = None
         self.reset()
 
@@ -107,7 +106,15 @@ class Planner:
         """A new episode begins: nothing is planned."""
         self._plan = None
         self.strategy.reset()
-        self._policy.reset(self._seed)
+        self._policy.reset(self.execution.seed)
+
+    def follow(self, execution: Execution) -> None:
+        """Execute otherwise from the next frame on; the plan goes on, a seed is the next episode's.
+
+        Raises ValueError as at the start; nothing has changed then.
+        """
+        self.name, self.strategy = make_strategy(self._policy, execution, self.fps)
+        self.execution = execution
 
     def wants(self, index: int, delay: int) -> bool:
         """Whether the frame at a grid index is to be inferred; its chunk takes `delay` periods."""
@@ -154,6 +161,12 @@ def strategy_name(policy: Predictor, execution: Execution) -> str:
             "one gives its chunk in one pass: take latest_only or temporal_ensembling"
         )
     return name
+
+
+def make_strategy(policy: Predictor, execution: Execution, fps: int) -> tuple[str, Strategy]:
+    """The strategy that is meant, and its name. Raises ValueError for one that cannot be."""
+    name = strategy_name(policy, execution)
+    return name, _strategy(name, policy.config, execution, fps)
 
 
 def warm_up(policy: Predictor, task: str, rounds: int = 2) -> float:

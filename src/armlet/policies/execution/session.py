@@ -95,6 +95,7 @@ class PolicySession:
         trouble: why the last inference, or the frames, gave no action; empty if they did.
         unrecorded: why the recorder cannot record; empty if it can, or is not needed.
         inference_limit_s: an inference that takes longer is hung.
+        max_observation_age_s: older observations are not used.
         gaps_expected: whether the strategy lets a chunk end before it infers the next.
     """
 
@@ -105,7 +106,7 @@ class PolicySession:
         self.unrecorded = ""
         self.inference_limit_s = 0.0
         self.gaps_expected = False
-        self._max_age_s = max_observation_age_s
+        self.max_observation_age_s = max_observation_age_s
         self._active = False
         self._running = running
         self._fit = _Fit.UNKNOWN
@@ -211,7 +212,7 @@ class PolicySession:
 
     def note_observation(self, stamp_ns: int, now: Now) -> bool:
         """Whether an observation is fresh enough to be used."""
-        fresh = abs(now.ns - stamp_ns) * 1e-9 <= self._max_age_s
+        fresh = abs(now.ns - stamp_ns) * 1e-9 <= self.max_observation_age_s
         if fresh:
             self._seen_ns = now.ns
         else:
@@ -330,7 +331,7 @@ class PolicySession:
         if self.busy_s(now) > 0:
             return self._slow(hung, now)
         silent_s = (now.ns - self._seen_ns) * 1e-9
-        if silent_s > self._max_age_s:
+        if silent_s > self.max_observation_age_s:
             return f"no fresh observation for {silent_s:.1f} s; look at the aligner"
         return "the action chunk ended before the next one arrived"
 

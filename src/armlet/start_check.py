@@ -1,0 +1,126 @@
+"""What can be known of a graph before any of its processes starts: parameters and calibrations.
+
+The nodes judge the same again when they start; here it is said first, in one line, with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from armlet.bringup import BringupError, NodeSpec
+from armlet.files import FileError, printable, read_yaml
+from armlet.robots import Calibration, CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.settings import Setting, declared
+from armlet.settings.aligner import ACTION, STATE
+from armlet.settings.catalogue import BUILT_IN, repeated
+from armlet.suggestions import did_you_mean
+
+_CALIBRATIONS = ("calibration_file", "leader_calibration_file", "follower_calibration_file")
+# Their files may be of several arms: left_=FILE,right_=FILE.
+_OF_ARMS = ("policy", "recorder")
+_PARAMETERS = "ros__parameters"
+
+
+def check(nodes: Sequence[NodeSpec]) -> None:
+    """Raise BringupError for the first thing that a node would refuse at its start."""
+    files = {
+        path: list(_parameter_sets(Path(path))) for spec in nodes for path in spec.parameter_files
+    }
+    for spec in nodes:
+        given = {name: (value, "") for name, value in spec.parameters.items()}
+        for path in spec.parameter_files:
+            for pattern, parameters in files[path]:
+                if _matches(pattern, spec):
+                    where = f"{path}: {pattern}"
+                    given |= {name: (value, where) for name, value in parameters.items()}
+        _check_node(spec, given)
+
+
+def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
+    arms = {
+        name: _calibration(spec, name, str(value))
+        for name, (value, _) in given.items()
+        if name in _CALIBRATIONS
+    }
+    streams = given["streams"][0] if "streams" in given else ()
+    each = [STATE, ACTION, *streams, *arms.get("calibration_file", ())]
+    known = declared(spec.executable, each)
+    for name, (value, where) in given.items():
+        place = f"{where or spec.sources.get(name) or spec.label}: {name}"
+        setting = known.get(name)
+        if setting is None and not (name in BUILT_IN or name.startswith("qos_overrides.")):
+            raise BringupError(f"{place}: {_unknown(spec.executable, name, known)}")
+        if setting is not None and (misfit := setting.misfit(_as_ros_reads(setting, value, where))):
+            raise BringupError(f"{place} {misfit}")
+
+
+def _unknown(executable: str, name: str, known: Mapping[str, Setting]) -> str:
+    renamed = {setting.formerly: new for new, setting in known.items()}
+    meant = did_you_mean([name], sorted(known), renamed).rstrip()
+    each = repeated(executable)
+    one = f", nor of its {each[0]}s" if each is not None and "." in name else ""
+    said = f"no parameter of {executable}{one}"
+    return f"{said}; {meant}" if meant else f"{said}; docs/reference/parameters.md has them all"
+
+
+def _calibration(spec: NodeSpec, name: str, file: str) -> Calibration:
+    try:
+        if spec.executable in _OF_ARMS:
+            return calibrations.load_arms(file)
+        return calibrations.load(Path(file))
+    except (CalibrationError, OSError) as error:
+        raise BringupError(f"{spec.label}: {name}: {error}") from error
+
+
+def _as_ros_reads(setting: Setting, value: Any, where: str) -> Any:
+    """YAML 1.1, as Python reads it, has text where ROS's own reader has a number: 1e3."""
+    if where and isinstance(value, str) and isinstance(setting.default, float):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+# --- ROS parameter files ------------------------------------------------------------------------
+
+
+def _parameter_sets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Patterns of node names, and the parameters for them, by their full names."""
+    try:
+        document = read_yaml(path)
+    except (FileError, OSError) as error:
+        raise BringupError(f"params_file: {error}") from error
+    if not isinstance(document, dict):
+        raise BringupError(
+            f"params_file: {printable(path)}: expected node names with {_PARAMETERS} below them"
+        )
+    yield from _sets(document, "")
+
+
+def _sets(document: Mapping[Any, Any], pattern: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, below in document.items():
+        if key == _PARAMETERS:
+            yield pattern, dict(_flat(below or {}, ""))
+        elif isinstance(below, dict):
+            yield from _sets(below, f"{pattern}/{str(key).strip('/')}")
+
+
+def _flat(parameters: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(parameters, dict):
+        yield prefix.rstrip("."), parameters
+        return
+    for name, value in parameters.items():
+        yield from _flat(value, f"{prefix}{name}.")
+
+
+def _matches(pattern: str, spec: NodeSpec) -> bool:
+    """Whether a node is meant: `/**` is any number of names, `/*` one, as ROS has it."""
+    tokens = [token for token in pattern.split("/") if token]
+    words = {"**": r"(?:/[^/]+)*", "*": r"/[^/]+"}
+    expression = "".join(words.get(token, "/" + re.escape(token)) for token in tokens)
+    return bool(re.fullmatch(expression, f"/{spec.label}"))

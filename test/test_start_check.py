@@ -1,0 +1,174 @@
+"""What `armlet up` refuses before any process starts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from armlet.bringup import BringupError, graph, share_directory
+from armlet.robots import calibration as calibrations
+from armlet.sim import FOLLOWER
+from armlet.start_check import check
+
+ROBOT = """
+arms:
+  follower: {{port: /dev/f, calibration: {file}}}
+cameras:
+  front: {{source: /dev/v0, {camera}}}
+parameters:
+  {parameters}
+"""
+
+
+@pytest.fixture
+def follower_file(tmp_path):
+    path = tmp_path / "follower.json"
+    calibrations.save(FOLLOWER, path)
+    return path
+
+
+@pytest.fixture
+def nodes(tmp_path, follower_file):
+    """The nodes of a graph by a robot file."""
+
+    def made(parameters="{}", camera="fps: 30", file=follower_file, name="robot", **given):
+        robot = tmp_path / "robot.yaml"
+        robot.write_text(ROBOT.format(file=file, camera=camera, parameters=parameters))
+        return graph(name).nodes({"robot": str(robot), "root": str(tmp_path / "set"), **given})
+
+    return made
+
+
+def said_of(nodes):
+    with pytest.raises(BringupError) as refused:
+        check(nodes)
+    (line,) = str(refused.value).splitlines()
+    return line
+
+
+def test_shipped_and_usual_graphs_are_fine(nodes):
+    check(nodes("servo_bus: {max_velocity_rad_s: 2.0, elbow_flex.on_hot: release}"))
+    check(nodes("aligner: {front.frozen_s: 3.0, action.reorder_s: 0.01}", "exposure: 156"))
+    emulated = {"emulated": "true"}
+    for name, given in (
+        ("sim", {"teleop": "true", "root": "x"}),
+        ("teleop", emulated),
+        ("record", {**emulated, "root": "x"}),
+        ("policy", {**emulated, "checkpoint": "c", "teleop": "true"}),
+    ):
+        check(graph(name).nodes(given))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        (
+            "servo_bus: {max_velocity_rad_s: 12.0}",
+            "parameters.servo_bus: max_velocity_rad_s must be 0.01 to 10, found 12.0",
+        ),
+        (
+            "servo_bus: {max_velocity_rad_s: 2}",
+            "max_velocity_rad_s must be a number, found 2; write 2.0",
+        ),
+        ("recorder: {episodes: many}", "parameters.recorder: episodes must be a whole number"),
+        (
+            "servo_bus: {elbow_flex.max_velocity_rad_s: -1.0}",
+            "elbow_flex.max_velocity_rad_s must be 0 to 10, found -1.0",
+        ),
+        (
+            "servo_bus: {elbow.max_velocity_rad_s: 1.0}",
+            "elbow.max_velocity_rad_s: no parameter of servo_bus, nor of its joints; "
+            "did you mean elbow_flex.max_velocity_rad_s?",
+        ),
+        ("recorder: {on_hole: split}", "no parameter of recorder; did you mean on_gap?"),
+        ("computer: {zzz: 1}", "no parameter of computer; docs/reference/parameters.md"),
+    ],
+)
+def test_a_parameter_of_the_robot_file_is_refused_with_its_place(nodes, tmp_path, parameters, said):
+    line = said_of(nodes(parameters))
+    assert line.startswith(f"{tmp_path}/robot.yaml: parameters.")
+    assert said in line
+
+
+def test_a_parameter_of_one_node_goes_before_that_of_its_kind(nodes):
+    both = "servo_bus: {rate_hz: 50.0}\n  left/servo_bus: {rate_hz: 500.0}"
+    check(nodes(both))
+    line = said_of(nodes(both, namespace="left"))
+    assert "parameters.left/servo_bus: rate_hz must be 1 to 400, found 500.0" in line
+
+
+def test_a_camera_of_the_robot_file_is_refused_with_its_place(nodes):
+    line = said_of(nodes(camera="width: wide"))
+    assert "robot.yaml: cameras.front: width must be a whole number, found 'wide'" in line
+    assert "exposure must be a whole number or" in said_of(nodes(camera="exposure: bright"))
+    line = said_of(nodes(width="9000"))
+    assert line == "front/camera: width must be 1 to 8192, found 9000"
+
+
+@pytest.mark.parametrize("name", ["follower", "robot"])
+def test_a_calibration_file_that_is_not_there_is_refused_with_what_to_do(tmp_path, name):
+    robot = tmp_path / "robot.yaml"
+    robot.write_text(ROBOT.format(file="gone.json", camera="fps: 30", parameters="{}"))
+    chosen = {"robot": str(robot)} | ({"root": "x"} if name == "robot" else {})
+    line = said_of(graph(name).nodes(chosen))
+    assert line.startswith(f"servo_bus: calibration_file: no calibration file {tmp_path}/gone.json")
+    assert "`armlet calibrate`" in line
+
+
+def test_a_calibration_file_that_cannot_be_read_is_refused(nodes, follower_file):
+    made = nodes()
+    follower_file.write_bytes(follower_file.read_bytes()[:100])
+    assert "follower.json" in said_of(made)
+    follower_file.unlink()
+    follower_file.mkdir()
+    assert "follower.json" in said_of(made)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/**: {ros__parameters: {rate_hz: 500.0}}", "/**: rate_hz must be 1 to 400"),
+        ("servo_bus: {ros__parameters: {rate_hz: 50}}", "write 50.0"),
+        (
+            "left: {servo_bus: {ros__parameters: {elbow_flex: {relaxed_push_rad: 2.0}}}}",
+            "/left/servo_bus: elbow_flex.relaxed_push_rad must be 0 to 1",
+        ),
+        ("/*/servo_bus: {ros__parameters: {rate: 1.0}}", "did you mean rate_hz?"),
+        ("[1, 2]", "expected node names with ros__parameters below"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_parameter_file_is_judged_as_ros_reads_it(tmp_path, follower_file, text, said):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    given = {"follower_calibration": str(follower_file), "params_file": str(file)}
+    nodes = graph("follower").nodes({**given, "robot": "none", "namespace": "left"})
+    if text.startswith("servo_bus"):  # of a node without a namespace
+        check(nodes)
+        nodes = graph("follower").nodes({**given, "robot": "none"})
+    assert said in said_of([spec for spec in nodes if spec.executable == "servo_bus"])
+
+
+def test_a_parameter_file_may_be_written_as_ros_writes_numbers(tmp_path, follower_file):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/servo_bus: {ros__parameters: {max_acceleration_rad_s2: 1e2}}")
+    given = {"follower_calibration": str(follower_file), "params_file": str(file)}
+    check(graph("follower").nodes({**given, "robot": "none"}))
+
+
+def test_up_says_it_in_one_line_and_starts_nothing(tmp_path):
+    calibration = share_directory() / "config" / "calibration" / "emulated_follower.json"
+    robot = tmp_path / "robot.yaml"
+    robot.write_text(
+        ROBOT.format(file=calibration, camera="fps: 30", parameters="servo_bus: {rate_hz: 0.5}")
+    )
+    words = ["armlet.cli.main", "up", "follower", f"robot:={robot}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line == (
+        f"armlet up: {robot}: parameters.servo_bus: rate_hz must be 1 to 400, found 0.5"
+    )
