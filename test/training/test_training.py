@@ -104,7 +104,9 @@ def test_a_trained_checkpoint_is_run_with_what_it_was_trained_with(root, tmp_pat
     policy = load_policy(tmp_path / "new" / "checkpoint")
     described = policy.preprocessor.describe()
     assert used == {described.statistics}
-    assert policy.contract == dataclasses.replace(CONTRACT, preprocessing=described)
+    assert policy.contract == dataclasses.replace(
+        CONTRACT, preprocessing=described, tasks=("pick",)
+    )
     assert policy.config.chunk_size == TINY.chunk_size
     assert [(report.step, report.steps) for report in reports] == [(2, 2)]
     assert np.isfinite(reports[0].error) and np.isfinite(reports[0].validation)

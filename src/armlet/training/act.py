@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def _contract(dataset: Dataset) -> Contract:
         raise DatasetError(f"{dataset.root} has no contract: it was not recorded by armlet")
     if not dataset.info.cameras:
         raise DatasetError(f"{dataset.root} has no camera: ACT is trained on pictures; record some")
-    return dataset.contract
+    return dataclasses.replace(dataset.contract, tasks=tuple(dataset.tasks))
 
 
 def load_samples(dataset: Dataset, episodes: list[int]) -> Samples:
