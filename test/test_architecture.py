@@ -40,7 +40,7 @@ PARTS = {
         "record": {"format"},
         "reader": {"format"},
         "check": {"format", "record", "reader"},
-        "transform": {"format", "record", "check", "reader"},
+        "transform": {"format", "record", "check", "reader", "vectors"},
         "bags": {"format", "record", "transform", "vectors"},
         "view": {"format", "reader", "check"},
     },

@@ -857,6 +857,12 @@ class Code(StrEnum):
         "One of the two was replaced.",
         "Restore it from a copy.",
     )
+    DATASET_CALIBRATION_WRONG = (
+        "dataset.calibration-wrong",
+        "Positions in the data lie where an arm of this calibration cannot be.",
+        "The calibration file is of another arm, or of another time.",
+        "Give the calibration that the arm had while it was recorded.",
+    )
     DATASET_EMPTY = (
         "dataset.empty",
         "The dataset has no episodes.",

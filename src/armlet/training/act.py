@@ -120,7 +120,10 @@ def train_act(
 
 def _contract(dataset: Dataset) -> Contract:
     if dataset.contract is None:
-        raise DatasetError(f"{dataset.root} has no contract: it was not recorded by armlet")
+        raise DatasetError(
+            f"{dataset.root} has no contract: it was not recorded by armlet, or another tool wrote "
+            "it again; `armlet dataset bind` writes one"
+        )
     if not dataset.info.cameras:
         raise DatasetError(f"{dataset.root} has no camera: ACT is trained on pictures; record some")
     return dataclasses.replace(dataset.contract, tasks=tuple(dataset.tasks))
