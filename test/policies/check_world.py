@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from small_policies import make_act
 
 from armlet.contract import Camera, Contract, Stream
-from armlet.datasets import DatasetWriter, EpisodeFrame
 from armlet.policies import (
     ActConfig,
     CheckpointError,
@@ -152,27 +151,6 @@ def statistics_of(states, actions, images) -> dict[str, dict[str, np.ndarray]]:
         for name, taken in images.items()
     }
     return {STATE: of(states, (6,)), ACTION: of(actions, (6,)), **pictures}
-
-
-def record(root: Path, contract: Contract = CONTRACT, episodes: int = 2, length: int = 24) -> Path:
-    """The training data as a dataset on disk."""
-    data, images = dataset(contract.joint_units or "degrees"), seen(0)
-    with DatasetWriter(root, contract) as writer:
-        for episode in range(episodes):
-            writer.begin_episode("reach")
-            for index in range(length):
-                row = length * episode + index
-                writer.add_frame(
-                    EpisodeFrame(
-                        state=next(iter(data.states.values()))[row],
-                        action=data.actions[row],
-                        images={name: taken[row] for name, taken in images.items()},
-                        stamp_ns=10**18 + episode * 10**12 + index * 10**9 // 30,
-                        skew_s={stream.name: 0.0 for stream in contract.alignment},
-                    )
-                )
-            writer.finish_episode()
-    return root
 
 
 def small_config(mode: str = "MEAN_STD", size=(HEIGHT, WIDTH), cameras=CAMERAS) -> ActConfig:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.output import show, show_error
 
-from . import policy_bind, policy_check, policy_export
+from . import policy_bind, policy_check, policy_evaluate, policy_export
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.set_defaults(run=run_inspect)
     policy_check.add_verb(verbs)
     policy_bind.add_verb(verbs)
+    policy_evaluate.add_verb(verbs)
     policy_export.add_verb(verbs)
 
 
