@@ -240,31 +240,49 @@ def copied(checkpoint, target):
     return target
 
 
-def test_what_armlet_trained_on_is_recorded_and_left_out(constant, root):
-    checkpoint = read_checkpoint(constant("recorded", 1.0, episodes=[5, 0, 1, 2, 3]))
-    choice = choose(Dataset(root), checkpoint, None)
-    assert choice.episodes == (4, 6, 7) and choice.finding.severity is Severity.OK
-    seen = choose(Dataset(root), checkpoint, [3, 4])
-    assert seen.episodes == (3, 4) and seen.finding.severity is Severity.WARNING
-    assert seen.finding.found == "it was trained on episodes 3"
+def chosen(root, asked, *paths):
+    """The episodes, and each finding's severity."""
+    choice = choose(Dataset(root), [read_checkpoint(path) for path in paths], asked)
+    return choice.episodes, [finding.severity for finding in choice.findings], choice.findings
+
+
+def test_what_armlet_trained_on_is_recorded_and_left_out(constant, up, root):
+    path = constant("recorded", 1.0, episodes=[5, 0, 1, 2, 3])
+    assert chosen(root, None, path)[:2] == ((4, 6, 7), [Severity.OK])
+    episodes, severities, (finding,) = chosen(root, [3, 4], path)
+    assert (episodes, severities) == ((3, 4), [Severity.WARNING])
+    assert finding.found == "its training data: episodes 3"
+    # Of two policies each is judged, and neither has seen what is taken.
+    other = constant("others", 1.0, episodes=[6])
+    assert chosen(root, None, path, other)[:2] == ((4, 7), [Severity.OK, Severity.OK])
+    assert chosen(root, [6], path, other)[1] == [Severity.OK, Severity.WARNING]
+    assert chosen(root, None, path, up)[:2] == ((4, 6, 7), [Severity.OK, Severity.WARNING])
 
 
 @pytest.mark.parametrize(
-    ("episodes", "chosen", "severity"),
+    ("episodes", "left", "severity"),
     [([0, 1, 2], (3, 4, 5, 6, 7), Severity.OK), (None, tuple(range(8)), Severity.WARNING)],
 )
-def test_lerobots_record_counts_too(episodes, chosen, severity, up, root, tmp_path):
+def test_lerobots_record_counts_too(episodes, left, severity, up, root, tmp_path):
     path = copied(up, tmp_path / "lerobot")
     document = {"dataset": {"repo_id": "a/b", "episodes": episodes}}
     (path / "train_config.json").write_text(json.dumps(document))
-    choice = choose(Dataset(root), read_checkpoint(path), None)
-    assert choice.episodes == chosen and choice.finding.severity is severity
+    assert chosen(root, None, path)[:2] == (left, [severity])
 
 
-def test_without_a_record_it_is_said_and_another_dataset_is_held_out(up, root, two_cameras):
-    assert "no file says" in choose(Dataset(root), read_checkpoint(up), None).finding.found
-    choice = choose(Dataset(two_cameras), read_checkpoint(up), None)
-    assert choice.episodes == (0, 1) and choice.finding.severity is Severity.OK
+def test_without_a_record_it_is_said_and_of_another_dataset_it_is_open(up, root, two_cameras):
+    assert "no file says" in chosen(root, None, up)[2][0].found
+    episodes, severities, (finding,) = chosen(two_cameras, None, up)
+    assert (episodes, severities) == ((0, 1), [Severity.OPEN])
+    assert "another dataset than its training data" in finding.found
+
+
+@pytest.mark.parametrize("episodes", ["all", [0, -1], [True], [1.5]])
+def test_a_damaged_record_is_refused(episodes, up, root, tmp_path, capsys):
+    path = copied(up, tmp_path / "damaged")
+    (path / "armlet_training.json").write_text(json.dumps({"episodes": episodes}))
+    assert run(path, "--dataset", root) == 2
+    assert "expected a list of episode numbers" in capsys.readouterr().err
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -284,7 +302,9 @@ def test_a_good_policy_beats_the_baselines_and_is_drawn(up, root, tmp_path, caps
     for row in rows:
         own, stay, mean = float(row[2]), float(row[-2]), float(row[-1])
         assert own < 4 < 10 < mean < 20 < stay
-    assert "ok    policy A beside baselines" in said and "WARN  held-out episodes" in said
+    assert (
+        "ok    policy A beside baselines" in said and "WARN  held-out episodes of policy A" in said
+    )
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 

@@ -104,6 +104,8 @@ def evaluate(
     cameras = [camera_name(key) for policy in policies for key in policy.config.image_features]
     windows = [policy.config.n_obs_steps for policy in policies]
     done, count = 0, sum(map(len, frames.values()))
+    if not count:
+        raise DatasetError(f"{dataset.root}: expected episodes with frames, found none")
     for k in episodes:
         episode = dataset.episode(k)
         actions = _actions(dataset, episode)

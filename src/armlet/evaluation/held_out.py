@@ -1,4 +1,4 @@
-"""Which episodes a policy was not trained on, as far as its files say."""
+"""Which episodes policies were not trained on, as far as their files say."""
 
 from __future__ import annotations
 
@@ -12,61 +12,67 @@ from armlet.policies import Checkpoint
 from armlet.policies.checkpoint.training_data import training_episodes
 from armlet.policies.fit.feature_stats import unlike
 
-_SUBJECT = "held-out episodes"
+_CODE = Code.POLICY_EVALUATED_ON_TRAINING_DATA
+_EXPECTED = "episodes that it was not trained on"
+_FIX = "name others with --episodes, or split the dataset before training: armlet dataset split"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Episodes to evaluate on, ascending; finding: whether the policy has seen them."""
+    """Episodes to evaluate on, ascending; findings: of each policy, whether it has seen them."""
 
     episodes: tuple[int, ...]
-    finding: Finding
+    findings: tuple[Finding, ...]
 
 
-def choose(dataset: Dataset, checkpoint: Checkpoint, asked: Sequence[int] | None) -> Choice:
-    """The episodes that were asked for, or else all that the policy was not trained on.
+def choose(
+    dataset: Dataset, checkpoints: Sequence[Checkpoint], asked: Sequence[int] | None
+) -> Choice:
+    """The episodes that were asked for, or else all that no policy was trained on.
 
-    Which those are is recorded in the checkpoint by armlet's training and by LeRobot's. It counts
-    for the dataset whose statistics the checkpoint has; of any other dataset all episodes are
-    taken. Raises DatasetError if there are none, CheckpointError for a record that is damaged.
+    Which those are is recorded in checkpoints by armlet's training and by LeRobot's. It counts for
+    the dataset whose statistics a checkpoint has. Where nothing was held out, by what is recorded,
+    it is all of them. Raises DatasetError if there are none, CheckpointError for a record that is
+    damaged.
     """
-    everything = range(len(dataset.episodes))
-    chosen = everything if asked is None else asked
-    if unlike(checkpoint, dataset.statistics, exactly=True):
-        finding = _said("the policy was trained on another dataset, by its statistics")
-        return _some(dataset, chosen, finding)
-    trained = training_episodes(checkpoint.path, len(everything))
-    if trained is None:
-        unknown = "it was trained on this dataset, and no file says which episodes were held out"
-        return _some(dataset, chosen, _doubt(unknown))
+    count = len(dataset.episodes)
+    others = [bool(unlike(one, dataset.statistics, exactly=True)) for one in checkpoints]
+    trained = [
+        None if other else training_episodes(one.path, count)
+        for one, other in zip(checkpoints, others, strict=True)
+    ]
     if asked is None:
-        chosen = [k for k in everything if k not in trained]
-        if not chosen:
-            chosen = everything
+        seen = frozenset[int]().union(*(known for known in trained if known is not None))
+        asked = [k for k in range(count) if k not in seen] or range(count)
+    if not asked:
+        raise DatasetError(f"{dataset.root}: expected episodes to evaluate on, found none")
+    names = "AB"[: len(checkpoints)]
+    return Choice(
+        tuple(sorted(asked)),
+        tuple(
+            _finding(f"held-out episodes of policy {name}", other, known, asked)
+            for name, other, known in zip(names, others, trained, strict=True)
+        ),
+    )
+
+
+def _finding(
+    subject: str, other: bool, trained: frozenset[int] | None, chosen: Sequence[int]
+) -> Finding:
+    if other:
+        found = "another dataset than its training data, by the statistics"
+        why = "whether it has episodes of the training data, no file says"
+        return Finding(_CODE, Severity.OPEN, subject, _EXPECTED, found, _FIX, why)
+    if trained is None:
+        found = "its training data, and no file says which episodes were held out"
+        return _seen(subject, found)
     seen = sorted(trained.intersection(chosen))
     if seen:
-        return _some(dataset, chosen, _doubt(f"it was trained on episodes {said_episodes(seen)}"))
-    return _some(dataset, chosen, _said("the checkpoint records that it was trained on others"))
+        return _seen(subject, f"its training data: episodes {said_episodes(seen)}")
+    why = "the checkpoint records which it was trained on"
+    return Finding(_CODE, Severity.OK, subject, found="not seen in training", because=why)
 
 
-def _some(dataset: Dataset, chosen: Sequence[int], finding: Finding) -> Choice:
-    if not chosen:
-        raise DatasetError(f"{dataset.root}: expected episodes to evaluate on, found none")
-    return Choice(tuple(sorted(chosen)), finding)
-
-
-def _said(because: str) -> Finding:
-    code = Code.POLICY_EVALUATED_ON_TRAINING_DATA
-    return Finding(code, Severity.OK, _SUBJECT, found="not seen in training", because=because)
-
-
-def _doubt(found: str) -> Finding:
-    return Finding(
-        Code.POLICY_EVALUATED_ON_TRAINING_DATA,
-        Severity.WARNING,
-        _SUBJECT,
-        "episodes that it was not trained on",
-        found,
-        "name others with --episodes, or split the dataset before training: armlet dataset split",
-        "errors on training data say little about a robot",
-    )
+def _seen(subject: str, found: str) -> Finding:
+    why = "errors on training data say little about a robot"
+    return Finding(_CODE, Severity.WARNING, subject, _EXPECTED, found, _FIX, why)

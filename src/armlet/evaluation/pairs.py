@@ -58,6 +58,8 @@ def _chance(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     if size <= _ALL:
         signs = np.array(list(itertools.product((-1, 1), repeat=size)))
         return float((np.abs(signs @ differences) / size >= reached).mean())
-    signs = np.random.default_rng(0).choice((-1, 1), (_DRAWN, size))
-    as_large = int((np.abs(signs @ differences) / size >= reached).sum())
+    random, as_large = np.random.default_rng(0), 0
+    for _ in range(_DRAWN):
+        signs = random.choice((-1, 1), size)
+        as_large += abs(float(signs @ differences)) / size >= reached
     return (as_large + 1) / (_DRAWN + 1)

@@ -873,7 +873,7 @@ class Code(StrEnum):
         "dataset.contract-unreadable",
         "The dataset's contract cannot be read.",
         "It was edited, which breaks its signature.",
-        "Restore it as armlet wrote it.",
+        "Restore it as armlet wrote it, or write it again: `armlet dataset bind`.",
     )
     DATASET_CONTRACT_DIFFERS = (
         "dataset.contract-differs",

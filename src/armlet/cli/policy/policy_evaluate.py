@@ -155,8 +155,8 @@ def _evaluate(args: argparse.Namespace) -> tuple[Evaluation, list[Finding]]:
     dataset = Dataset(args.dataset)
     names = [args.checkpoint, *([args.against] if args.against else [])]
     policies = [_load(args, name) for name in names]
-    choice = _choose(args, dataset, policies[0])
-    judged = [choice.finding, *_misgivings(args.dataset, policies)]
+    choice = _choose(args, dataset, policies)
+    judged = [*choice.findings, *_misgivings(args.dataset, policies)]
     limits = limits_of(joints_of(dataset), args.limit)
     with progress("chunks predicted") as step:
         found = evaluate(dataset, policies, choice.episodes, args.chunks, args.seed, step)
@@ -175,14 +175,14 @@ def _load(args: argparse.Namespace, checkpoint: Path) -> Policy:
     )
 
 
-def _choose(args: argparse.Namespace, dataset: Dataset, policy: Policy) -> Choice:
+def _choose(args: argparse.Namespace, dataset: Dataset, policies: list[Policy]) -> Choice:
     from armlet.datasets.transform.cuts import parse_episodes
     from armlet.evaluation import choose
 
     asked = None
     if args.episodes is not None:
         asked = parse_episodes(args.episodes, len(dataset.episodes))
-    return choose(dataset, policy.checkpoint, asked)
+    return choose(dataset, [policy.checkpoint for policy in policies], asked)
 
 
 def _misgivings(root: Path, policies: list[Policy]) -> list[Finding]:
