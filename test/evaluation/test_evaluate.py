@@ -330,6 +330,11 @@ def test_json_has_every_number_and_is_the_same_every_time(up, constant, root, ca
     differences = found["comparison"]["differences"]
     assert found["comparison"]["nearer"] == 4 and len(differences) == 6
     assert [d < 0 for d in differences] == [k % 2 == 0 for k in found["episodes"]]
+    joints = found["comparison"]["joints"]
+    for i, joint in enumerate(joints):
+        errors = [[who["by_episode"][str(k)][i] for k in found["episodes"]] for who in (a, b)]
+        np.testing.assert_allclose(joint["differences"], np.subtract(*errors))
+    assert len(joints) == 6
     assert "policy.compared" in [finding["code"] for finding in found["findings"]]
     assert run(*arguments, *options) == 0
     assert json.loads(capsys.readouterr().out) == found
@@ -341,7 +346,11 @@ def test_of_two_policies_the_better_one_is_named(up, constant, tmp_path, capsys)
     other = data.record(tmp_path / "set", 14, 4, contract)
     arguments = ("--dataset", other, "--episodes", "0,2,4,6,8,10,12", "--chunks", 2)
     assert run(up, "--against", constant("middle", 0.0), *arguments) == 0
-    assert "A is better: A is nearer in 7 of 7 episodes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "A is better: A is nearer in 7 of 7 episodes" in said
+    head, *rows = [line.split("\t") for line in said.splitlines() if "\t" in line]
+    assert head[-2:] == ["A - B", "p"] and {row[-1] for row in rows} == {"0.016"}
+    assert all(float(row[-2]) < -5 for row in rows)
     assert run(constant("middle", 0.0), "--against", up, *arguments) == 0
     assert "B is better: A is nearer in 0 of 7 episodes" in capsys.readouterr().out
 

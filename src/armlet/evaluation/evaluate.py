@@ -68,6 +68,13 @@ class Evaluation:
         """A beside B, an episode a pair; None without B."""
         return pair(self.scores(A), self.scores(B)) if B in self.errors else None
 
+    def joint_pairs(self) -> list[Pairs]:
+        """The same for each joint, by mean absolute errors in its unit; empty without B."""
+        if B not in self.errors:
+            return []
+        a, b = ([self.errors[name].by_episode[k] for k in self.episodes] for name in (A, B))
+        return [pair(*joint) for joint in zip(np.transpose(a), np.transpose(b), strict=True)]
+
     def _score(self, error: Floats) -> float:
         return float((error / self.spread).mean())
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 # All signs up to so many episodes (4,096 of them), drawn ones beyond.
 _ALL = 12
@@ -19,7 +19,7 @@ LEAST_EPISODES = 6
 
 @dataclass(frozen=True)
 class Pairs:
-    """Differences of score between A and B, an episode each; below 0 where A is nearer.
+    """Differences of error between A and B, an episode each; below 0 where A is nearer.
 
     p: how often signs drawn by chance give a mean difference as large, by a two-sided sign-flip
     test, each episode one pair; 1.0 for a single episode.
@@ -43,13 +43,13 @@ class Pairs:
         return "" if self.p >= SURE else "A" if self.mean < 0 else "B"
 
 
-def pair(a: Sequence[float], b: Sequence[float]) -> Pairs:
-    """Scores of A and B by episode, in the same order."""
-    differences = np.subtract(a, b)
+def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
+    """Errors of A and B by episode, in the same order."""
+    differences = np.subtract(np.asarray(a, np.float64), np.asarray(b, np.float64))
     return Pairs(tuple(differences.tolist()), _chance(differences))
 
 
-def _chance(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _chance(differences: NDArray[np.float64]) -> float:
     size = len(differences)
     if size < 2:
         return 1.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from armlet.files import replace_file
 from armlet.policies.fit.check_picture import plotting
 
 from .evaluate import MEAN, STAY, A, B, Evaluation
@@ -30,7 +32,7 @@ def check_path(path: Path) -> None:
 
 
 def draw(found: Evaluation, path: Path) -> None:
-    """Write the picture. Raises RuntimeError if matplotlib is not installed, OSError."""
+    """Write the picture, whole or not at all. Raises RuntimeError without matplotlib, OSError."""
     pyplot = plotting()
     count = len(found.joints)
     lines = -(-count // _COLUMNS) + 1
@@ -41,8 +43,10 @@ def draw(found: Evaluation, path: Path) -> None:
     _episodes(figure.add_subplot(grid[lines - 1, :]), found)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, format=path.suffix.lower().removeprefix("."))
     pyplot.close(figure)
+    replace_file(path, content.getvalue())
 
 
 def _name(predictor: str) -> str:

@@ -98,12 +98,13 @@ def columns(found: Evaluation) -> list[str]:
     """Of the table: joint, unit, errors of A, also at three steps, and those of the others."""
     steps = [f"A at {step / found.fps:.2f} s>" for step in shown_steps(found)]
     others = [f"{name}>" for name in found.errors if name != A]
+    others += ["A - B>", "p>"] if B in found.errors else []
     return ["joint", "unit", "A>", "A rms>", "A bias>", *steps, *others]
 
 
 def rows(found: Evaluation) -> list[list[str]]:
     """A row of the table for each joint."""
-    mine = found.errors[A]
+    mine, pairs = found.errors[A], found.joint_pairs()
     table = []
     for i, joint in enumerate(found.joints):
         steps = [mine.by_step[step, i] for step in shown_steps(found)]
@@ -112,6 +113,8 @@ def rows(found: Evaluation) -> list[list[str]]:
         unit = found.units.get(joint, "dataset units")
         signed = {2}
         cells = [f"{v:+.2f}" if at in signed else f"{v:.2f}" for at, v in enumerate(numbers)]
+        if pairs:
+            cells += [f"{pairs[i].mean:+.2f}", f"{pairs[i].p:.2g}"]
         table.append([joint.removesuffix(".pos"), unit, *cells])
     return table
 
@@ -142,14 +145,18 @@ def to_json(found: Evaluation, judged: Sequence[Finding]) -> dict[str, Any]:
         },
         "comparison": None
         if pairs is None
-        else {
-            "differences": list(pairs.differences),
-            "mean": pairs.mean,
-            "nearer": pairs.wins,
-            "p": pairs.p,
-            "better": pairs.better or None,
-        },
+        else {**_pairs_json(pairs), "joints": list(map(_pairs_json, found.joint_pairs()))},
         "findings": [as_json(finding) for finding in judged],
+    }
+
+
+def _pairs_json(pairs: Pairs) -> dict[str, Any]:
+    return {
+        "differences": list(pairs.differences),
+        "mean": pairs.mean,
+        "nearer": pairs.wins,
+        "p": pairs.p,
+        "better": pairs.better or None,
     }
 
 
