@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "sim": {"motors", "robots", "priority"},
     "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
     "training": {"datasets", "policies", "contract"},
+    "evaluation": {"datasets", "policies", "findings", "files"},
 }
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}
 # What each part of a room may import of it, beyond itself; a part may be a single module.
@@ -42,7 +43,7 @@ PARTS = {
         "record": {"format"},
         "reader": {"format"},
         "check": {"format", "record", "reader"},
-        "transform": {"format", "record", "check", "reader"},
+        "transform": {"format", "record", "check", "reader", "vectors"},
         "bags": {"format", "record", "transform", "vectors"},
         "view": {"format", "reader", "check"},
     },

@@ -32,6 +32,8 @@ from bench_policies import (
 
 from armlet.nodes.node import SetupError
 from armlet.nodes.policy import PolicyNode
+from armlet.nodes.policy_fit import task_doubt
+from armlet.policies import read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,18 @@ def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
         due = [np.interp(after.times_s[0], before.times_s, joint) for joint in before.rows.T]
         np.testing.assert_allclose(after.rows[0], due, atol=2e-3)
         assert np.abs(after.rows[-1] - after.rows[-2]).max() > 2e-3, "as drawn, further on"
+
+
+def test_a_task_that_the_policy_was_not_trained_on_is_named(tmp_path):
+    pytest.importorskip("tokenizers", reason="the policy extra is not installed")
+    bare = read_checkpoint(make_drawn_smolvla(tmp_path))
+    trained = dataclasses.replace(CONTRACT, tasks=("lift the cube", "open the box"))
+    bound = dataclasses.replace(bare, contract=trained)
+    assert "needs a task text" in task_doubt(bare, "")
+    assert task_doubt(bare, "anything") == ""
+    assert task_doubt(bound, "open the box") == ""
+    assert task_doubt(bound, "open box").endswith("word by word: lift the cube; open the box")
+    assert task_doubt(dataclasses.replace(bound, language=None), "open box") == ""
 
 
 def tell(policy, task):

@@ -13,6 +13,7 @@ from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import CheckpointError, Preprocessor, load_policy  # noqa: E402
+from armlet.policies.checkpoint.training_data import training_episodes  # noqa: E402
 from armlet.training import TrainingSettings, train_act  # noqa: E402
 from armlet.training import act as training  # noqa: E402
 
@@ -104,7 +105,9 @@ def test_a_trained_checkpoint_is_run_with_what_it_was_trained_with(root, tmp_pat
     policy = load_policy(tmp_path / "new" / "checkpoint")
     described = policy.preprocessor.describe()
     assert used == {described.statistics}
-    assert policy.contract == dataclasses.replace(CONTRACT, preprocessing=described)
+    assert policy.contract == dataclasses.replace(
+        CONTRACT, preprocessing=described, tasks=("pick",)
+    )
     assert policy.config.chunk_size == TINY.chunk_size
     assert [(report.step, report.steps) for report in reports] == [(2, 2)]
     assert np.isfinite(reports[0].error) and np.isfinite(reports[0].validation)
@@ -184,8 +187,16 @@ def test_bad_options_are_one_line_and_status_2(options, message, tmp_path, capsy
 
 
 def test_a_single_step_has_a_schedule(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "save_checkpoint", lambda *_: None)
+    monkeypatch.setattr(training, "save_checkpoint", lambda *_, **__: None)
     reports = []
     settings = dataclasses.replace(TINY, steps=1)
     train_act(Dataset(root), tmp_path / "checkpoint", settings, reports.append)
     assert reports[-1].step == 1
+
+
+def test_the_checkpoint_records_which_episodes_were_read(root, tmp_path):
+    dataset = Dataset(root)
+    train_act(dataset, tmp_path / "checkpoint", TINY, lambda _: None)
+    read = training_episodes(tmp_path / "checkpoint", len(LENGTHS))
+    expected = training._split(dataset, TINY, np.random.default_rng(TINY.seed))[0]
+    assert read == set((expected.states[:, 0] // 100).astype(int).tolist()) and len(read) == 2

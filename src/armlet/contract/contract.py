@@ -81,7 +81,8 @@ class Contract:
     action, so that units and order are signed together (empty in documents of version 1);
     calibration is the fingerprint of the calibration the values went through
     (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
-    calibration can be shown as what moved. None stands for "not stated by its source".
+    calibration can be shown as what moved; tasks are those of the training data in its words, and
+    only a checkpoint states them. None stands for "not stated by its source".
     """
 
     fps: int
@@ -94,6 +95,7 @@ class Contract:
     preprocessing: Preprocessing | None = None
     calibration_ticks: Ticks | None = None
     units: tuple[JointUnit, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.units and tuple(unit.name for unit in self.units) != self.vector_names:
@@ -133,6 +135,8 @@ class Contract:
             del document["units"]
         if self.calibration_ticks is None:
             del document["calibration_ticks"]  # as contracts of before it are signed
+        if not self.tasks:
+            del document["tasks"]
         return json.dumps(
             document,
             sort_keys=True,
@@ -144,11 +148,15 @@ class Contract:
         """SHA-256 of the canonical form, hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write the document with its signature, indented for people."""
+    def signed(self) -> bytes:
+        """The file's content: the document with its signature, indented for people."""
         document = {**json.loads(self.canonical()), "signature": self.signature()}
         text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8")
+        return text.encode()
+
+    def save(self, path: Path) -> None:
+        """Write the file."""
+        path.write_bytes(self.signed())
 
 
 def parse(text: str) -> Contract:

@@ -585,6 +585,30 @@ class Code(StrEnum):
         "A subset, a newer version or another dataset.",
         "Pass the training data, if this is not it.",
     )
+    POLICY_EVALUATED_ON_TRAINING_DATA = (
+        "policy.evaluated-on-training-data",
+        "A policy is evaluated on episodes that it was trained on, or may have been.",
+        "Nothing was held out, or no file says what was.",
+        "Name other episodes with `--episodes`; split the dataset before training.",
+    )
+    POLICY_NO_BETTER_THAN_BASELINE = (
+        "policy.no-better-than-baseline",
+        "A policy's actions are no nearer to the recorded ones than holding still, or their mean.",
+        "It learned nothing, was trained on other data, or predicts further than it can see.",
+        "Train for longer, or check dataset and statistics: `armlet policy check`.",
+    )
+    POLICY_ERROR_ABOVE_LIMIT = (
+        "policy.error-above-limit",
+        "The mean error of a joint is above the limit that was given.",
+        "The policy is worse than what `--limit` accepts.",
+        "Train again, or take the policy of before.",
+    )
+    POLICY_COMPARED = (
+        "policy.compared",
+        "Which of two policies is nearer to the recorded actions, episode by episode.",
+        "Always reported where two are compared.",
+        "Nothing to fix; more held-out episodes decide smaller differences.",
+    )
     POLICY_STATISTICS_NOT_SET = (
         "policy.statistics-not-set",
         "Statistics leave values unchanged, so that they reach the network unnormalized.",
@@ -849,13 +873,19 @@ class Code(StrEnum):
         "dataset.contract-unreadable",
         "The dataset's contract cannot be read.",
         "It was edited, which breaks its signature.",
-        "Restore it as armlet wrote it.",
+        "Restore it as armlet wrote it, or write it again: `armlet dataset bind`.",
     )
     DATASET_CONTRACT_DIFFERS = (
         "dataset.contract-differs",
         "The dataset's contract contradicts info.json.",
         "One of the two was replaced.",
         "Restore it from a copy.",
+    )
+    DATASET_CALIBRATION_WRONG = (
+        "dataset.calibration-wrong",
+        "Positions in the data lie where an arm of this calibration cannot be.",
+        "The calibration file is of another arm, or of another time.",
+        "Give the calibration that the arm had while it was recorded.",
     )
     DATASET_EMPTY = (
         "dataset.empty",

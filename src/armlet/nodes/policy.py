@@ -69,7 +69,7 @@ from .node import (
     Value,
     run,
 )
-from .policy_fit import DriftWatch, PolicyFit
+from .policy_fit import DriftWatch, PolicyFit, task_doubt
 from .required_recorder import RequiredRecorder
 from .worker import Newest, Worker
 
@@ -148,11 +148,7 @@ class PolicyNode(ArmletNode):
             raise SetupError(str(error)) from error
         if not self._fit.report.ok:
             raise SetupError(self._fit.report.text())
-        if self._policy.checkpoint.language is not None and not self.value("task"):
-            self.get_logger().warning(
-                "this policy needs a task text: set the parameter task or publish it on "
-                "~/task, worded as in the training data"
-            )
+        self._judge_task()
         if self.value("denoising"):
             self.get_logger().warning(
                 f"denoising is {self.value('denoising')} by parameter, not as the checkpoint "
@@ -570,6 +566,13 @@ class PolicyNode(ArmletNode):
         task = instruction(message)
         self.set_parameters([Parameter("task", value=task)])
         self.get_logger().info(f"task: {task}")
+        self._judge_task()
+
+    def _judge_task(self) -> None:
+        if self._policy is None:
+            return
+        if doubt := task_doubt(self._policy.checkpoint, self.value("task")):
+            self.get_logger().warning(doubt)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._begin_episode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from armlet.contract import Contract
+from armlet.files import printable
 from armlet.findings import Severity
 from armlet.policies import Checkpoint, Observation
 from armlet.policies.execution.strategy import Rows
@@ -15,6 +16,9 @@ from armlet.robots import Calibration
 
 from .frames import LiveFrame
 from .messages import findings_status
+
+# As many tasks as a log line takes.
+_TASKS = 5
 
 
 class PolicyFit:
@@ -75,6 +79,29 @@ class PolicyFit:
             samples=[sample.samples(self._calibration)],
         )
         return self.report
+
+
+def task_doubt(checkpoint: Checkpoint, task: str) -> str:
+    """What is wrong with a task text for a policy that reads one; empty if nothing is known to be.
+
+    The contract of a checkpoint names the tasks of its training data.
+    """
+    if checkpoint.language is None:
+        return ""
+    if not task:
+        return (
+            "this policy needs a task text: set the parameter task or publish it on "
+            "~/task, worded as in the training data"
+        )
+    known = () if checkpoint.contract is None else checkpoint.contract.tasks
+    if not known or task in known:
+        return ""
+    listed = "; ".join(printable(one, 80) for one in known[:_TASKS])
+    more = f" and {len(known) - _TASKS} more" if len(known) > _TASKS else ""
+    return (
+        f"task {printable(task, 80)!r} is none of those that the policy was trained on, word by "
+        f"word: {listed}{more}"
+    )
 
 
 class DriftWatch:

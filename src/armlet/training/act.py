@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,9 @@ class Progress:
 
 @dataclass
 class Samples:
-    """A dataset in memory, a row per frame; `ends` is each row's episode end (exclusive)."""
+    """Episodes in memory, a row per frame; `ends` is each row's episode end (exclusive)."""
+
+    episodes: list[int]
 
     images: dict[str, NDArray[np.uint8]]
     states: NDArray[np.float32]
@@ -114,15 +117,18 @@ def train_act(
     )
     _fit(model, preprocessor, (training, validation), settings, generator, report)
     dtype = torch.float16 if settings.half else torch.float32
-    save_checkpoint(output, model, config, statistics, contract, dtype)
+    save_checkpoint(output, model, config, statistics, contract, dtype, episodes=training.episodes)
 
 
 def _contract(dataset: Dataset) -> Contract:
     if dataset.contract is None:
-        raise DatasetError(f"{dataset.root} has no contract: it was not recorded by armlet")
+        raise DatasetError(
+            f"{dataset.root} has no contract: it was not recorded by armlet, or another tool wrote "
+            "it again; `armlet dataset bind` writes one"
+        )
     if not dataset.info.cameras:
         raise DatasetError(f"{dataset.root} has no camera: ACT is trained on pictures; record some")
-    return dataset.contract
+    return dataclasses.replace(dataset.contract, tasks=tuple(dataset.tasks))
 
 
 def load_samples(dataset: Dataset, episodes: list[int]) -> Samples:
@@ -131,6 +137,7 @@ def load_samples(dataset: Dataset, episodes: list[int]) -> Samples:
     data = [dataset.episode(k) for k in episodes]
     lengths = np.array([episode.info.length for episode in data])
     return Samples(
+        episodes=list(episodes),
         images={
             camera: np.concatenate([dataset.images(k, camera) for k in episodes])
             for camera in cameras

@@ -13,6 +13,7 @@ from armlet.cli.terminal.progress import progress
 from armlet.files import printable
 
 from . import (
+    dataset_bind,
     dataset_convert,
     dataset_delete,
     dataset_label,
@@ -60,6 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     dataset_convert.add_verb(verbs)
     for verb in (
+        dataset_bind,
         dataset_delete,
         dataset_trim,
         dataset_relabel,
@@ -368,7 +370,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         "units": summary["joint_units"] or "not stated",
         "tasks": "\n".join(map(printable, summary["tasks"][:_TASKS]))
         + (f"\nand {more:,} more" if (more := len(summary["tasks"]) - _TASKS) > 0 else ""),
-        "contract": summary["contract"] or "none (not recorded by armlet)",
+        "contract": summary["contract"]
+        or "none (not recorded by armlet, or lost to another tool: `armlet dataset bind`)",
         "problems": "\n".join(printable(p, 1000) for p in summary["problems"]) or "none",
     }
     for name, text in lines.items():

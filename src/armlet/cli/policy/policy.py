@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.output import show, show_error
 
-from . import policy_check, policy_export
+from . import policy_bind, policy_check, policy_evaluate, policy_export
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 _LARGEST = 512 << 20
+# As many of its tasks as inspect prints.
+_TASKS = 20
 
 
 class InputError(ValueError):
@@ -25,7 +27,8 @@ class InputError(ValueError):
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     policy = subparsers.add_parser(
-        "policy", help="run, inspect, check or export a trained policy without a robot"
+        "policy",
+        help="run, inspect, check, bind, evaluate or export a trained policy, no robot needed",
     )
     verbs = policy.add_subparsers(metavar="verb", required=True)
     infer = verbs.add_parser(
@@ -63,6 +66,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_choices(inspect)
     inspect.set_defaults(run=run_inspect)
     policy_check.add_verb(verbs)
+    policy_bind.add_verb(verbs)
+    policy_evaluate.add_verb(verbs)
     policy_export.add_verb(verbs)
 
 
@@ -183,12 +188,17 @@ def _noise(arrays: Mapping[str, Any]) -> Any:
 
 def _print_contract(contract: Any) -> None:
     if contract is None:
-        show("contract       none: rate, joint names and units are not stated in this checkpoint")
+        show(
+            "contract       none: rate, joint names and units are not stated in this checkpoint; "
+            "`armlet policy bind` takes them from the dataset it was trained on"
+        )
         return
     show(f"contract       {contract.signature()}")
     show(f"rate           {contract.fps} Hz, joints in {contract.joint_units or 'unstated units'}")
     show(f"state names    {', '.join(contract.state_names)}")
     show(f"action names   {', '.join(contract.action_names)}")
+    for task in contract.tasks[:_TASKS]:
+        show(f"task           {task}")
 
 
 def _refuse(error: Exception) -> int:

@@ -141,7 +141,7 @@ def review(
         info = layout.load_info(root)
         rows = tables.read_episodes(root)
         contract = _contract(root)
-        episodes = list(_read_all(root, info, rows))
+        episodes = list(read_vectors(root, info, rows))
     except DatasetError as error:
         if not any(finding.code in _UNREADABLE for finding in findings):
             findings.append(
@@ -154,7 +154,7 @@ def review(
                 )
             )
         return Review(tuple(findings), ())
-    names = _names(info)
+    names = names_of(info)
     lags, late = lag_findings(episodes, info.fps, names)
     findings += [
         *_episodes(rows, info, root),
@@ -180,7 +180,7 @@ def _contract(root: Path) -> Contract | None:
         return None
 
 
-def _names(info: Info) -> dict[str, list[str]]:
+def names_of(info: Info) -> dict[str, list[str]]:
     """Names of state's and action's elements, numbers where the dataset gives none."""
     found = {}
     for key in (layout.STATE, layout.ACTION):
@@ -191,7 +191,7 @@ def _names(info: Info) -> dict[str, list[str]]:
     return found
 
 
-def _read_all(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Rows]:
+def read_vectors(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Rows]:
     """Every episode's vectors; a file with many episodes is read once."""
     wanted = [
         key

@@ -38,7 +38,7 @@ def misfits(
             else _contract_lines(root, contract, calibration_tolerance_deg)
         ),
         *_setting_lines(info, contract, robot_type),
-        *_feature_lines(info, contract, foreign),
+        *_feature_lines(info, contract),
         *_codec_lines(info, codec),
     ]
 
@@ -88,8 +88,9 @@ def _contract_lines(root: Path, contract: Contract, tolerance_deg: float) -> lis
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path} is absent: joint units and calibration of the recorded episodes are "
-            "unknown, so nothing can be appended safely; record into a new dataset, or, knowing "
-            "that units and calibration are the same, say adopt"
+            "unknown, so nothing can be appended safely; write it again (`armlet dataset bind`), "
+            "record into a new dataset, or, knowing that units and calibration are the same, say "
+            "adopt"
         ) from error
     except ContractError as error:
         raise DatasetError(str(error)) from error
@@ -112,11 +113,11 @@ def robot_family(name: str | None) -> str | None:
     return "so_follower" if name in ("so100_follower", "so101_follower") else name
 
 
-def _feature_lines(info: Info, contract: Contract, foreign: bool) -> list[Finding]:
+def _feature_lines(info: Info, contract: Contract) -> list[Finding]:
     wanted = layout.features_of(contract)
     lines = []
     for key in dict.fromkeys([*info.features, *wanted]):
-        if foreign and key in (layout.STAMP, layout.SKEW) and key not in info.features:
+        if key in (layout.STAMP, layout.SKEW) and key not in info.features:
             continue  # LeRobot does not record them; nor will this episode have them
         there, here = info.features.get(key), wanted.get(key)
         expected, found = (

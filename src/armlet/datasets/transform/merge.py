@@ -164,7 +164,8 @@ def _contract_lines(first: Source, other: Source) -> list[str]:
         bare = first.root if ours is None else other.root
         return [
             f"  {layout.CONTRACT}: {bare} has none, so that its joint units and calibration are "
-            "unknown; `armlet dataset` merges recordings of armlet, or of LeRobot, not both"
+            "unknown; write one (`armlet dataset bind`), if the other's units and calibration are "
+            "its own too"
         ]
     wrong = [verdict for verdict in fit(ours, theirs) if not verdict.ok]
     if not wrong and ours.signature() != theirs.signature():

@@ -127,10 +127,13 @@ class _Documents:
     text: Text | None
 
 
-def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: Path | str, choices: Choices | None = None, contract: bool = True
+) -> Checkpoint:
     """Read and check every document of the checkpoint directory `path`, but its weights.
 
-    path may be `hub:owner/name@revision`, see hub. Raises CheckpointError saying what, where,
+    path may be `hub:owner/name@revision`, see hub. contract: read that too; without, the checkpoint
+    is as LeRobot wrote it, whatever its contract says. Raises CheckpointError saying what, where,
     expected, found and how to fix it.
     """
     path, choices = hub.locate(path), choices or Choices()
@@ -179,7 +182,7 @@ def read_checkpoint(path: Path | str, choices: Choices | None = None) -> Checkpo
             for key in config.used_features
             if key in documents.statistics
         },
-        contract=_contract(path, config, documents.preprocessor),
+        contract=_contract(path, config, documents.preprocessor) if contract else None,
         notes=(*newer_keys(content, kind.config), *notes),
         origin=trained,
         language=companions.language,

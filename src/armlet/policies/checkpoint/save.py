@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from armlet.policies.networks.tokens import FILE as TOKENIZER
 from armlet.policies.preprocess import Preprocessor, Statistics
 from armlet.policies.registry import family_of
 
+from . import training_data
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
 from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
 from .weights import FILE as WEIGHTS
@@ -40,13 +41,15 @@ def save_checkpoint(
     contract: Contract | None = None,
     dtype: torch.dtype = torch.float32,
     vlm: Path | None = None,
+    episodes: Sequence[int] | None = None,
 ) -> None:
     """Write the directory `path`: config.json, model.safetensors, both processors, the contract.
 
     statistics are the dataset's, {feature: {mean, std, ...}}, stored whole as float32. With dtype
     float16 matrices and kernels are halved, vectors (biases, norms, statistics) stay float32. vlm
     is the folder of a SmolVLA's language model, whose config.json and tokenizer.json are copied
-    into the checkpoint, so that it is whole; LeRobot wants the folder vlm_model_name names. The
+    into the checkpoint, so that it is whole; LeRobot wants the folder vlm_model_name names.
+    episodes are those of its dataset that the policy was trained on, which are recorded. The
     directory appears complete, on disk, or not at all. Raises FileExistsError if it is there and
     not empty, CheckpointError if statistics, contract or weights would not make a loadable
     checkpoint.
@@ -66,6 +69,8 @@ def save_checkpoint(
             save_file(stored, str(unfinished / state_file_name(name, family)))
         if contract is not None:
             contract.save(unfinished / contracts.FILE_NAME)
+        if episodes is not None:
+            _write_json(unfinished / training_data.FILE, training_data.described(episodes), 2)
         for name, content in family.records(model).items():
             _write_json(unfinished / name, content, indent=2)
         if vlm is not None:

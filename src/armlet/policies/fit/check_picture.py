@@ -37,7 +37,7 @@ def draw(
     Raises RuntimeError if matplotlib is not installed, ObservationError for pictures the policy
     does not take.
     """
-    pyplot = _plotting()
+    pyplot = plotting()
     cameras = [camera_name(key) for key in checkpoint.config.image_features]
     shown = [source for source in samples if all(name in source.images for name in cameras)]
     columns, rows = 2 * len(shown) + 1, len(cameras) + 1
@@ -154,7 +154,8 @@ def _joints(
     axes.grid(axis="y", alpha=0.3)
 
 
-def _plotting() -> Any:
+def plotting() -> Any:
+    """matplotlib's pyplot, drawing into files. Raises RuntimeError if it is not installed."""
     try:
         import matplotlib
     except ImportError as error:

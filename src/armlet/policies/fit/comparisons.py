@@ -19,7 +19,7 @@ from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
 from armlet.policies.errors import ObservationError
 from armlet.policies.observation import Observation
 
-from .feature_stats import Floats, Frozen, divergence, frozen_statistics
+from .feature_stats import Floats, Frozen, divergence, frozen_statistics, unlike
 from .samples import Look, Samples, look, nearest
 from .statistics import best_order
 
@@ -518,7 +518,7 @@ def _source_lines(checkpoint: Checkpoint, samples: Samples) -> Iterator[Finding]
     shared = [key for key in checkpoint.statistics if key in samples.statistics]
     if not shared:
         return
-    others = [key for key in shared if not _same(checkpoint, samples, key)]
+    others = unlike(checkpoint, samples.statistics)
     item = f"frozen statistics beside those of the {samples.source}"
     if not others:
         yield Finding(
@@ -537,13 +537,6 @@ def _source_lines(checkpoint: Checkpoint, samples: Samples) -> Iterator[Finding]
         "give the dataset the policy was trained with, if it is another",
         "a subset, a newer version or another dataset; the lines above judge how like it is",
     )
-
-
-def _same(checkpoint: Checkpoint, samples: Samples, key: str) -> bool:
-    frozen, own = checkpoint.statistics[key], samples.statistics[key]
-    names = [n for n in ("mean", "std", "min", "max") if n in frozen and n in own]
-    pairs = [(np.ravel(frozen[n]), np.ravel(np.asarray(own[n], np.float64))) for n in names]
-    return all(len(a) == len(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in pairs)
 
 
 def _three(values: Floats | None) -> str:

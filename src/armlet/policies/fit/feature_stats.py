@@ -30,6 +30,9 @@ _Q10_TO_Q90 = 2.5631
 _LEAST_PICTURE_STD = 0.01
 # Pictures divided by 255 twice spread as little, and are as dark: that is another fault.
 _DARK = 1.5 / 255
+_MOMENTS, _RANGE, _COUNTED = ("mean", "std"), ("min", "max"), ("count",)
+# Relative and absolute: of statistics that were computed in another way, and of float32.
+_NEAR, _ROUNDING = (1e-3, 1e-4), (1e-5, 1e-6)
 # A quarter of the range: between a normal distribution's spread and a uniform one's.
 _RANGE_TO_STD = 4.0
 
@@ -73,6 +76,49 @@ def frozen_statistics(checkpoint: Checkpoint) -> dict[str, Frozen]:
         key: describe(key, feature.type, modes[feature.type], checkpoint.statistics.get(key, {}))
         for key, feature in checkpoint.config.used_features.items()
     }
+
+
+def unlike(
+    checkpoint: Checkpoint,
+    statistics: Mapping[str, Mapping[str, ArrayLike]],
+    exactly: bool = False,
+) -> list[str]:
+    """The features whose frozen statistics are other numbers than a dataset's own.
+
+    statistics: the dataset's, {feature: {mean, std, ...}}. Mean, std, min and max are compared,
+    which every version of LeRobot computes alike, and of ImageNet's, which LeRobot puts in the
+    place of a camera's own mean and std, min and max alone. A feature that only one of them has is
+    left out. exactly: to rounding, and the number of values too, which a dataset with a few
+    episodes more or less does not share.
+    """
+    frozen = frozen_statistics(checkpoint)
+    own = _COUNTED if exactly else ()
+    return [
+        key
+        for key, stored in checkpoint.statistics.items()
+        if key in statistics
+        and not _is_same(
+            stored,
+            statistics[key],
+            (*_RANGE, *own) if frozen[key].imagenet else (*_MOMENTS, *_RANGE, *own),
+            _ROUNDING if exactly else _NEAR,
+        )
+    ]
+
+
+def _is_same(
+    stored: Mapping[str, ArrayLike],
+    own: Mapping[str, ArrayLike],
+    names: tuple[str, ...],
+    tolerance: tuple[float, float],
+) -> bool:
+    relative, absolute = tolerance
+    pairs = [
+        tuple(np.ravel(np.asarray(values[name], np.float64)) for values in (stored, own))
+        for name in names
+        if name in stored and name in own
+    ]
+    return all(len(a) == len(b) and np.allclose(a, b, relative, absolute) for a, b in pairs)
 
 
 def describe(key: str, kind: str, mode: str, stored: Mapping[str, ArrayLike]) -> Frozen:
