@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from armlet.files import FileError
+from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
 from armlet.robots.robot_file import ArmEntry, Pair, RobotFile, find
@@ -114,6 +115,14 @@ class Graph:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [dataclasses.replace(spec, environment=environment) for spec in nodes]
         return nodes
+
+
+def sole_names(nodes: Iterable[NodeSpec]) -> list[str]:
+    """What only one in a ROS domain may have: the names of drivers, and simulated time's clock."""
+    nodes = list(nodes)
+    drivers = [spec.label for spec in nodes if spec.executable == "servo_bus"]
+    benches = [spec for spec in nodes if spec.executable == "sim_bench"]
+    return drivers + [CLOCK for spec in benches if spec.parameters.get("lockstep")]
 
 
 def share_directory() -> Path:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 DOMAIN_VARIABLE = "ROS_DOMAIN_ID"
+CLOCK = "/clock"
+"""Whoever owns simulated time has it."""
 
 _PEER = struct.Struct("3i")
 # Nobody accepts the connections of those who ask; the kernel's own limit is below this.
@@ -25,55 +27,59 @@ class AnotherGraph(RuntimeError):
 
 
 def mark(
-    namespace: str, environment: Mapping[str, str], drivers: Iterable[str] = ()
+    namespace: str, environment: Mapping[str, str], names: Iterable[str] = ()
 ) -> socket.socket:
     """Mark this domain and namespace as this process's, until the socket is closed.
 
-    drivers: full names of the drivers that the graph will start. Raises AnotherGraph naming the
-    process that has marked the namespace, or drives an arm under one of these names.
+    names: what the graph will have and only one may: full names of drivers, CLOCK. Raises
+    AnotherGraph naming the process that has marked the namespace, or has one of them.
     """
     namespace = namespace.strip("/")
-    domain = environment.get(DOMAIN_VARIABLE) or "0"
+    domain = _domain(environment)
     where = f"ROS domain {domain}" + (f", namespace {namespace}" if namespace else "")
-    advice = (
-        "stop it first, or start this graph elsewhere: "
-        f"namespace:=NAME, or export {DOMAIN_VARIABLE}={_other(domain)}"
-    )
-    name = _graph(domain, namespace)
+    elsewhere = f"namespace:=NAME, or {_another_domain(domain)}"
+    name = f"\0armlet-graph-{os.getuid()}-{domain}-{namespace}"
     own = _bound(name)
     if own is None:
-        raise AnotherGraph(f"{_who(name)} runs in {where} already; {advice}")
-    for driver in drivers:
-        name = _driver(domain, driver)
-        free = _bound(name)
-        if free is None:
-            own.close()
-            raise AnotherGraph(f"{_who(name)} is /{driver.strip('/')} in {where} already; {advice}")
-        free.close()
+        raise AnotherGraph(
+            f"{_who(name)} runs in {where} already; stop it first, or start this graph elsewhere: "
+            f"{elsewhere}"
+        )
+    try:
+        for each in names:
+            mark_name(each, environment).close()
+    except AnotherGraph:
+        own.close()
+        raise
     return own
 
 
-def mark_driver(name: str, environment: Mapping[str, str]) -> socket.socket:
-    """Mark that this process drives an arm under a node's full name, until the socket is closed.
+def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:
+    """Mark a driver's full name, or CLOCK, as this process's, until the socket is closed.
 
     Raises AnotherGraph naming the process that has that name in this domain.
     """
-    domain = environment.get(DOMAIN_VARIABLE) or "0"
-    own = _bound(_driver(domain, name))
+    domain, name = _domain(environment), "/" + name.strip("/")
+    marked = f"\0armlet-name-{os.getuid()}-{domain}-{name}"
+    own = _bound(marked)
     if own is None:
+        elsewhere = _another_domain(domain)
+        if name != CLOCK:
+            elsewhere = f"another namespace, or {elsewhere}"
         raise AnotherGraph(
-            f"{_who(_driver(domain, name))} is /{name.strip('/')} in ROS domain {domain} already; "
-            "one name drives one arm: stop it first, or start this one in another namespace"
+            f"{_who(marked)} has {name} in ROS domain {domain} already, and two would mix; "
+            f"stop it first, or choose {elsewhere}"
         )
     return own
 
 
-def _graph(domain: str, namespace: str) -> str:
-    return f"\0armlet-graph-{os.getuid()}-{domain}-{namespace}"
+def _domain(environment: Mapping[str, str]) -> str:
+    return environment.get(DOMAIN_VARIABLE) or "0"
 
 
-def _driver(domain: str, name: str) -> str:
-    return f"\0armlet-driver-{os.getuid()}-{domain}-{name.strip('/')}"
+def _another_domain(domain: str) -> str:
+    other = (int(domain) + 1) % 100 if domain.isdecimal() else 1
+    return f"export {DOMAIN_VARIABLE}={other}"
 
 
 def _bound(name: str) -> socket.socket | None:
@@ -102,7 +108,3 @@ def _who(name: str) -> str:
     if "up" not in words:
         return f"another program (process {pid})"
     return f"armlet {' '.join(words[words.index('up') :]).strip()} (process {pid})"
-
-
-def _other(domain: str) -> int:
-    return (int(domain) + 1) % 100 if domain.isdecimal() else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,10 @@ from armlet.robots import calibration as calibrations
 STOP_GRACE_S = 10.0
 
 _LOOK_S = 0.1
+# A node's last words, as rcutils and `armlet.nodes` write them.
+_ERROR = re.compile(
+    r"\[(?:ERROR|FATAL)\] \[[^]]*\] \[[^]]*\]: (?P<why>.+)|cannot start: (?P<start>.+)"
+)
 _CUT_FOR_S = 2.0
 _BAUDRATE = 1_000_000
 
@@ -46,6 +51,7 @@ class Supervisor:
         self._relays: list[threading.Thread] = []
         self._ending = threading.Event()
         self._reported: set[str] = set()
+        self._errors: dict[str, str] = {}
 
     def run(self, duration_s: float | None = None) -> int:
         """Run until a signal, the duration or the end of a required node; 0 unless one failed."""
@@ -105,7 +111,10 @@ class Supervisor:
         """Which required node has ended, in words; empty if all run."""
         for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=False):
             if spec.required and process.poll() is not None:
-                return f"{label} ended with status {process.returncode}"
+                why = self._errors.get(label)
+                return f"{label} ended with status {process.returncode}" + (
+                    f": {why}" if why else ""
+                )
         return ""
 
     def _required_node_ended(self) -> bool:
@@ -141,7 +150,10 @@ class Supervisor:
 
     def _relay(self, label: str, lines: IO[str]) -> None:
         for line in lines:
-            self._say(label, line.rstrip())
+            text = line.rstrip()
+            if found := _ERROR.match(text):
+                self._errors[label] = found["why"] or found["start"]
+            self._say(label, text)
 
     def _say(self, label: str, text: str) -> None:
         # A closed output (a pipe into `head`) must not end the draining: the node would block.

@@ -17,6 +17,8 @@ from terminal_session import TerminalSession
 from armlet import one_graph
 from armlet.bringup import share_directory
 from armlet.cli.graph.up_screen import StatusLine
+from armlet.client.graph import GraphError
+from armlet.client.start import start
 from armlet.motors.feetech import REGISTERS
 from armlet.sim import Bench
 
@@ -113,6 +115,65 @@ def test_another_namespace_or_domain_is_another_place():
         pytest.raises(one_graph.AnotherGraph, match="namespace left already"),
     ):
         one_graph.mark("/left/", here)
+
+
+def test_a_driver_that_ros_started_is_seen_and_not_joined(tmp_path):
+    """Nodes that `ros2 launch` started have no graph's mark, and a driver has its own."""
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "armlet.nodes.program", "servo_bus", "--ros-args"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = read_until(driver, "parameter port is empty")
+    assert "already" not in said
+    driver.communicate(timeout=GUARD_S)
+    with one_graph.mark_name("/servo_bus", os.environ):
+        second = up("sim", "policy:=false")
+        said, _ = second.communicate(timeout=GUARD_S)
+        assert second.returncode == 2 and said.count("\n") == 1
+        assert f"process {os.getpid()}) has /servo_bus in ROS domain" in said
+        with (
+            pytest.raises(GraphError, match="has /servo_bus in ROS domain"),
+            start("sim", policy="false", use_sim_time="false"),
+        ):
+            raise AssertionError("it moves the arm that runs already")
+        done = subprocess.run(
+            [sys.executable, "-m", "armlet.nodes.program", "servo_bus"],
+            capture_output=True,
+            text=True,
+            timeout=GUARD_S,
+        )
+        assert done.returncode == 1
+        assert re.match(
+            "cannot start: .* has /servo_bus in ROS domain .* two would mix", done.stderr
+        )
+
+
+def test_a_program_s_graph_is_refused_beside_a_running_one():
+    with (
+        one_graph.mark("", os.environ),
+        pytest.raises(GraphError, match="already"),
+        start("sim", policy="false"),
+    ):
+        raise AssertionError("two graphs have one name")
+
+
+def test_two_benches_of_one_domain_would_have_two_clocks():
+    with (
+        one_graph.mark_name(one_graph.CLOCK, os.environ),
+        pytest.raises(GraphError, match=r"has /clock in ROS domain .* or choose export ROS_DOMAIN"),
+        start("sim", policy="false", namespace="left"),
+    ):
+        raise AssertionError("time jumps between the two")
+
+
+def test_many_may_ask_who_runs():
+    here = {"ROS_DOMAIN_ID": "79"}
+    with one_graph.mark("", here):
+        for _ in range(20):
+            with pytest.raises(one_graph.AnotherGraph):
+                one_graph.mark("", here)
 
 
 def test_stopped_while_nodes_load_it_shows_no_traceback(tmp_path):

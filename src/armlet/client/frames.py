@@ -61,7 +61,7 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
     other on a busy machine. Raises ObservationError for a camera that changes its size,
     RuntimeError for frames that cannot be decoded.
     """
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node("policy_check", namespace=namespace)
     watcher = _Watcher(frames, seconds)
     subscriber = FrameSubscriber(

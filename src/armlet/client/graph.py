@@ -100,7 +100,7 @@ class Director:
         name: str = CLIENT,
         trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        rclpy.init()
+        rclpy.init(args=[])  # the program's own arguments are none of ROS's
         self._trouble = trouble
         self._node = _DirectorNode(name, simulated or lockstep is not None, lockstep)
         self._clients: dict[str, Any] = {}

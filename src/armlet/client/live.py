@@ -44,7 +44,7 @@ class LiveGraph:
 
     def __init__(self, namespace: str, followers: Sequence[str], stopping: threading.Event) -> None:
         context = Context()
-        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         node = Node("armlet_up", context=context, use_global_arguments=False)
         self._own = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
         self._followers, self._stopping = followers, stopping

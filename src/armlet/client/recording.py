@@ -109,7 +109,7 @@ class RecordGraph:
     """
 
     def __init__(self, namespace: str = "") -> None:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("session", namespace=namespace)
         self._lock = threading.Lock()
         self._view = View()

@@ -52,7 +52,7 @@ class Client:
 
     def __init__(self, namespace: str, interrupts: Interrupts):
         self._interrupts = interrupts
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("replay", namespace=namespace)
         self._clock = RosClock(self._node)
         self._positions: dict[str, float] = {}

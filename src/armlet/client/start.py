@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from armlet.bringup import NodeSpec, discovery, graph
+from armlet import one_graph
+from armlet.bringup import NodeSpec, discovery, graph, sole_names
+from armlet.start_check import check
 from armlet.supervisor import Supervisor
 
 from .graph import CLIENT, Director, GraphError
@@ -22,8 +24,8 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
     simulated time, which goes on only while the director waits; real_time_factor="0" makes it as
     fast as the computer can. log: the file for what the nodes say; None: this program's output.
 
-    Raises BringupError for arguments that do not fit, GraphError when a node ends or does not
-    answer.
+    Raises BringupError for arguments that do not fit, GraphError where a graph of this user runs in
+    the ROS domain and namespace, and when a node ends or does not answer.
     """
     os.environ.update(discovery(os.environ))
     with contextlib.ExitStack() as stack:
@@ -32,6 +34,12 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
         participants = ",".join(filter(None, (CLIENT, arguments.pop("participants", ""))))
         values = {"bench_directory": str(folder), "participants": participants, **arguments}
         nodes = graph(name).nodes(values)
+        check(nodes)
+        namespace = arguments.get("namespace", "")
+        try:
+            stack.enter_context(one_graph.mark(namespace, os.environ, sole_names(nodes)))
+        except one_graph.AnotherGraph as error:
+            raise GraphError(str(error)) from error
         supervisor = Supervisor(nodes, output)
         director = None
         try:

@@ -430,7 +430,7 @@ def end_with_supervisor() -> None:
 def _spin(node_class: Callable[[], ArmletNode], signals: Signals) -> int:
     try:
         node = node_class()
-    except ParameterException as error:
+    except (ParameterException, SetupError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     signals.action = node.make_safe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -16,6 +17,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from armlet import one_graph
 from armlet.control import (
     Action,
     Arm,
@@ -76,6 +78,11 @@ class ServoBus(ArmletNode):
 
     def __init__(self) -> None:
         super().__init__("servo_bus", SETTINGS)
+        try:
+            # As long as the process lives: two drivers of one name would share its commands.
+            self._mark = one_graph.mark_name(self.get_fully_qualified_name(), os.environ)
+        except one_graph.AnotherGraph as error:
+            raise SetupError(str(error)) from error
         for joint in self._named_joints():
             self.declare(joint_settings(joint))
         self._control: Control | None = None

@@ -8,6 +8,8 @@ The arms are a process of their own, so that painting does not delay a servo's a
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
+from armlet import one_graph
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
 from armlet.priority import Role, raise_process
@@ -51,6 +54,7 @@ class SimBench(ArmletNode):
         super().__init__("sim_bench", SETTINGS)
         self._bench: Bench | None = None
         self._keeper: Timekeeper | None = None
+        self._clock_mark: socket.socket | None = None
         self._worker: Worker | None = None
         self._cameras: dict[str, CameraPublisher] = {}
         self._late = 0
@@ -93,18 +97,23 @@ class SimBench(ArmletNode):
     def _picture_topics(self) -> list[str]:
         return [topic for camera in self._cameras.values() for topic in camera.listeners]
 
-    def _make_keeper(self, socket: Path) -> None:
+    def _make_keeper(self, path: Path) -> None:
         if self.count_publishers("/clock"):
             raise SetupError(
                 "another program publishes /clock in this ROS domain, so time would jump between "
                 "the two; stop it, or set another ROS_DOMAIN_ID"
             )
+        if self._clock_mark is None:  # as long as the process lives; discovery is slower than this
+            try:
+                self._clock_mark = one_graph.mark_name(one_graph.CLOCK, os.environ)
+            except one_graph.AnotherGraph as error:
+                raise SetupError(str(error)) from error
         self._clock_topic = self.create_publisher(Clock, "/clock", 10)
         expected = [name for name in self.value("participants") if name]
         try:
-            self._keeper = Timekeeper(socket, expected, self._tell, self._say, self._match)
+            self._keeper = Timekeeper(path, expected, self._tell, self._say, self._match)
         except OSError as error:
-            raise SetupError(f"{socket}: {error}; set directory to a shorter path") from error
+            raise SetupError(f"{path}: {error}; set directory to a shorter path") from error
         start_s = self.value("start_s") or float(round(time.time()))
         self._start_ns = self._keeper.now_ns = round(start_s * 1e9)
         self._set_time(self._start_ns)

@@ -62,7 +62,7 @@ def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     from armlet import one_graph
-    from armlet.bringup import GRAPHS, BringupError, graph
+    from armlet.bringup import GRAPHS, BringupError, graph, sole_names
     from armlet.start_check import check
 
     if args.list:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
     try:
-        mark = one_graph.mark(given.get("namespace", ""), os.environ)
+        mark = one_graph.mark(given.get("namespace", ""), os.environ, sole_names(nodes))
     except one_graph.AnotherGraph as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2
