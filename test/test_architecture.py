@@ -73,10 +73,11 @@ PARTS = {
     "motors": {
         "protocol": set(),
         "devices": set(),
+        "table": {"protocol"},
         "registry": {"protocol"},
         "wire": {"protocol"},
-        "feetech": {"wire", "protocol", "devices"},
-        "dynamixel": {"wire", "protocol"},
+        "feetech": {"wire", "table", "protocol", "devices"},
+        "dynamixel": {"wire", "table", "protocol"},
         "emulation": {"feetech", "dynamixel", "wire", "protocol"},
         "torque_watchdog": {"registry", "protocol"},
         "watchdog_keeper": {"torque_watchdog"},

@@ -135,17 +135,14 @@ class EmulatedDynamixel(ServoBody):
 
     @property
     def id(self) -> int:
-        """The address it answers to, as its memory has it now."""
         return self._load("ID")
 
     @property
     def baudrate(self) -> int | None:
-        """The speed it listens at, bits/s; None if the register holds an undocumented code."""
         return BAUD_CODES.get(self._load("Baud_Rate"))
 
     @property
     def return_delay_s(self) -> float:
-        """Pause between an instruction and the answer to it."""
         return self._load("Return_Delay_Time") * 2e-6
 
     @property
@@ -160,12 +157,10 @@ class EmulatedDynamixel(ServoBody):
 
     @property
     def torque_on(self) -> bool:
-        """Whether the motor is driven."""
         return self._memory.bytes[_TORQUE] == 1
 
     @property
     def errors(self) -> Alarm:
-        """What it would report now."""
         with self._lock:
             self.advance(self._clock())
             self._find_errors()
@@ -191,7 +186,6 @@ class EmulatedDynamixel(ServoBody):
 
     @property
     def starting(self) -> bool:
-        """Whether it is just starting up, and neither hears nor answers."""
         return self._clock() < self._started_s
 
     def reboot(self) -> None:
@@ -214,7 +208,6 @@ class EmulatedDynamixel(ServoBody):
             self._take_settings()
 
     def read(self, address: int, count: int) -> bytes:
-        """Memory as a READ finds it; zeros beyond its end."""
         with self._lock:
             if address < self.feedback.stop and address + count > self.feedback.start:
                 self._refresh()
@@ -287,7 +280,6 @@ class EmulatedDynamixel(ServoBody):
             self._take_settings()
 
     def advance(self, now_s: float) -> None:
-        """Lets the time pass up to `now_s` of the clock; earlier times change nothing."""
         with self._lock:
             wanted = self._memory.bytes[_WATCHDOG]
             due_s = self._heard_s + wanted * _WATCHDOG_UNIT_S
@@ -332,7 +324,6 @@ class EmulatedDynamixel(ServoBody):
         )
 
     def _reading(self, actual: float) -> int:
-        """What Present_Position shows for a shaft there, noise aside."""
         if self._settings.multi_turn:
             return round(actual) - self._settings.offset
         return round(actual) % TICKS_PER_TURN - self._settings.offset
@@ -365,7 +356,6 @@ class EmulatedDynamixel(ServoBody):
             self._take_settings()
 
     def _refresh(self) -> None:
-        """Brings the readings in memory up to date."""
         self.advance(self._clock())
         self._find_errors()
         motion, memory = self._motion, self._memory.bytes
