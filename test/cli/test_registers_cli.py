@@ -8,6 +8,7 @@ from terminal_session import ENTER, TerminalSession
 from armlet.cli.arm import register_meanings as meanings
 from armlet.cli.arm.registers import find_register
 from armlet.cli.main import main
+from armlet.motors import registry
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import REGISTERS, Bus, ErrorBit
 
@@ -72,25 +73,31 @@ def test_all_registers_of_all_servos_without_a_terminal(bus, registers):
 def test_names_are_found_however_they_are_capitalised(name, data):
     flips = data.draw(st.lists(st.booleans(), min_size=len(name), max_size=len(name)))
     typed = "".join(c.upper() if up else c.lower() for c, up in zip(name, flips, strict=True))
-    assert find_register(typed).name == name
-    assert find_register(typed.replace("_", "-")).name == name
+    assert find_register(REGISTERS, typed).name == name
+    assert find_register(REGISTERS, typed.replace("_", "-")).name == name
 
 
-@given(st.sampled_from(list(REGISTERS.values())), st.integers(-40_000, 70_000))
-def test_a_value_that_is_let_through_can_be_written_and_said(register, value):
+MODELS = [model for family in registry.families() for model in family.models.values()]
+TABLES = [(model, register) for model in MODELS for register in model.registers.values()]
+
+
+@given(st.sampled_from(TABLES), st.integers(-40_000, 70_000))
+def test_a_value_that_is_let_through_can_be_written_and_said(entry, value):
+    model, register = entry
     try:
-        meanings.check_value(register, value)
+        meanings.check_value(model, register, value)
     except ValueError as error:
         assert register.name in str(error)
     else:
         assert register.access == "rw"
         assert register.decode(register.encode(value)) == value
-        assert isinstance(meanings.physical(register, value), str)
+        assert isinstance(meanings.physical(model, register, value), str)
 
 
-@pytest.mark.parametrize("name", sorted(REGISTERS))
-def test_every_register_has_a_meaning(name):
-    assert meanings.MEANINGS[name]
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_every_register_has_a_meaning(model):
+    assert all(model.note(register).meaning for register in model.registers.values())
+    assert set(model.notes) == set(model.registers)
 
 
 @pytest.mark.parametrize(

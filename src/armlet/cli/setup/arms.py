@@ -45,7 +45,7 @@ def ids(dialogue: Dialogue) -> None:
 
     dialogue.heading(2, "Servo ids")
     for name, arm in dialogue.writer.robot.arms.items():
-        there = _answering(arm.port)
+        there = _answering(arm)
         wanted = list(arm.kind.ids.values())
         if sorted(there) == sorted(wanted):
             dialogue.say(f"   {name}: servos {_list(there)} answer", "good")
@@ -140,13 +140,15 @@ def _found(dialogue: Dialogue, name: str) -> str:
             raise SetupFailed(f"the {name}'s port was not found")
 
 
-def _answering(port: str) -> list[int]:
-    """Ids that answer at the usual speed. Raises SetupFailed."""
-    from armlet.motors.feetech.discovery import FACTORY_BAUDRATE, probe
+def _answering(arm: ArmEntry) -> list[int]:
+    """Ids that answer at the arm's speed. Raises SetupFailed, FileError."""
+    from armlet.cli.terminal.robot import motors_of
+    from armlet.motors.discovery import probe
 
+    port = arm.port
     if not Path(port).is_char_device():
         raise SetupFailed(f"{port} is not there; plug the arm in, or find it: armlet setup ports")
-    answer = probe(port, None, (FACTORY_BAUDRATE,), patience_s=_TIMEOUT_S)
+    answer = probe(port, motors_of(arm.kind)[0], patience_s=_TIMEOUT_S)
     if answer.problem:
         raise SetupFailed(f"{port}: {answer.problem}; stop what uses it, or replug it")
     shared = [servo.id for servo in answer.servos if servo.shared]

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from armlet.motors.dynamixel.models import XL330_M288_MODEL, alarms_of, hardware_error_bits
+from armlet.motors.dynamixel.alarms import alarms_of, hardware_error_bits
+from armlet.motors.dynamixel.models import XL330_M288_MODEL
 from armlet.motors.dynamixel.packets import Refusal, StatusPacket, encode
 from armlet.motors.dynamixel.registers import (
     BAUD_CODES,
@@ -23,6 +24,9 @@ from armlet.motors.protocol import TICKS_PER_TURN, Alarm, MotorModel
 
 _POSITION_MODES = (3, 4, 5)
 _PLAIN_POSITION = 3
+_REVERSED = 0x01
+"""Bit of Drive_Mode."""
+
 _PLAIN_OFFSET = 1024
 """In plain position mode a Homing_Offset beyond that is ignored."""
 
@@ -66,9 +70,10 @@ class _Bounds(NamedTuple):
 class EmulatedDynamixel(ServoBody):
     """A servo: 256 bytes of memory, a shaft, a motor that grows hot, a supply.
 
-    Present_Position is the encoder's plus Homing_Offset. The encoder counts turns in the extended
-    modes, 4 and 5, from power-up on, when it begins in 0..4095; in plain position mode, 3, it does
-    not, and a goal outside Min_ and Max_Position_Limit is refused.
+    Present_Position is the encoder's plus Homing_Offset. Reversed by Drive_Mode, it is the offset
+    minus the encoder's, and velocity, load and current turn round with it. The encoder counts turns
+    in the extended modes, 4 and 5, from power-up on, when it begins in 0..4095; in plain position
+    mode, 3, it does not, and a goal outside Min_ and Max_Position_Limit is refused.
 
     OVERLOAD, VOLTAGE, TEMPERATURE, ENCODER and ELECTRICAL_SHOCK that are in Shutdown switch the
     torque off, which then stays off, whatever is written, until a reboot or a power cycle. Every
@@ -291,6 +296,7 @@ class EmulatedDynamixel(ServoBody):
     def _read_settings(self) -> Settings:
         extended = self._load("Operating_Mode") != _PLAIN_POSITION
         offset = self._load("Homing_Offset")
+        direction = -1 if self._load("Drive_Mode") & _REVERSED else 1
         if not extended and abs(offset) > _PLAIN_OFFSET:
             offset = 0
         self._bounds = _Bounds(
@@ -306,8 +312,9 @@ class EmulatedDynamixel(ServoBody):
             torque_on=self.torque_on,
             follows=self._load("Operating_Mode") in _POSITION_MODES,
             goal=self._load("Goal_Position"),
-            offset=self._turns * TICKS_PER_TURN * extended - offset,
+            offset=direction * self._turns * TICKS_PER_TURN * extended - offset,
             multi_turn=extended,
+            direction=direction,
             moving_threshold=round(self._load("Moving_Threshold") * _VELOCITY_TICKS_S),
         )
 
@@ -324,9 +331,9 @@ class EmulatedDynamixel(ServoBody):
         )
 
     def _reading(self, actual: float) -> int:
-        if self._settings.multi_turn:
-            return round(actual) - self._settings.offset
-        return round(actual) % TICKS_PER_TURN - self._settings.offset
+        settings = self._settings
+        ticks = settings.direction * round(actual)
+        return (ticks if settings.multi_turn else ticks % TICKS_PER_TURN) - settings.offset
 
     def _find_errors(self) -> None:
         """Brings the error status up to date; what is in Shutdown takes the torque off for good."""
@@ -359,6 +366,7 @@ class EmulatedDynamixel(ServoBody):
         self.advance(self._clock())
         self._find_errors()
         motion, memory = self._motion, self._memory.bytes
+        direction = self._settings.direction
         position, velocity = motion.position, motion.velocity
         if self.noise_ticks:
             position += self._noise.gauss(0.0, self.noise_ticks)
@@ -367,9 +375,9 @@ class EmulatedDynamixel(ServoBody):
         _READINGS.pack_into(
             memory,
             _READINGS_AT,
-            round(FULL_PWM * motion.duty),
-            round(drawn),
-            round(velocity / _VELOCITY_TICKS_S),
+            round(direction * FULL_PWM * motion.duty),
+            round(direction * drawn),
+            round(direction * velocity / _VELOCITY_TICKS_S),
             self._reading(position),
         )
         _SUPPLY.pack_into(

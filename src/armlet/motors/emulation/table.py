@@ -87,7 +87,7 @@ class Settings(NamedTuple):
         torque_on: whether the motor is driven.
         follows: whether it follows goals: a position mode.
         goal: clamped to the limits, ticks after the offset.
-        offset: what the registers speak is actual ticks - offset.
+        offset, direction: what the registers speak is direction x actual ticks - offset.
         multi_turn: whether readings go beyond one turn.
         moving_threshold: ticks/s.
     """
@@ -100,3 +100,4 @@ class Settings(NamedTuple):
     offset: int
     multi_turn: bool
     moving_threshold: int
+    direction: int = 1
