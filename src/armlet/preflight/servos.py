@@ -145,13 +145,21 @@ def voltage(chain: Chain) -> Iterator[Finding]:
             found,
             f"use {chain.servos[outside[0]].model.supplies}",
         )
-    elif max(volts.values()) - min(volts.values()) >= UNEVEN_VOLTS:
+    elif _drop(chain, volts) >= UNEVEN_VOLTS:
         fix = "push the plugs home and check the cable before the servo that gets least"
         yield warning(
             Code.SERVO_VOLTAGE_UNEVEN, "voltage", f"{spread}: it drops along the chain", fix
         )
     else:
         yield ok(Code.SERVO_VOLTAGE_OUT_OF_RANGE, "voltage", spread)
+
+
+def _drop(chain: Chain, volts: Mapping[int, float]) -> float:
+    """The largest difference, V, between servos of one model: others may have another supply."""
+    of_model: dict[str, list[float]] = {}
+    for id, memory in chain.servos.items():
+        of_model.setdefault(memory.model.name, []).append(volts[id])
+    return max(max(each) - min(each) for each in of_model.values())
 
 
 def _voltage_limits(memory: Memory) -> tuple[float, float]:

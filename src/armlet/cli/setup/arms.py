@@ -30,6 +30,8 @@ def ports(dialogue: Dialogue) -> None:
     for name in _names(dialogue):
         port = dialogue.given.ports.get(name) or _found(dialogue, name)
         entry: dict[str, Any] = {"port": port}
+        if name in dialogue.given.models:
+            entry["model"] = dialogue.given.models[name]
         known = dialogue.writer.robot.arms
         if name not in known:
             entry["calibration"] = f"{name}.json"
