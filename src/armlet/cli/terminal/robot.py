@@ -56,13 +56,23 @@ def model_option(args: argparse.Namespace, kind: RobotModel) -> str:
 
 
 def motors_of(kind: RobotModel) -> tuple[MotorFamily, dict[str, MotorModel]]:
-    """The family of a kind of arm, and the model of each joint. Raises FileError."""
+    """The family of a kind of arm, and the model of each joint.
+
+    Raises FileError, also for a joint that is reversed and whose servo cannot turn round.
+    """
     joints = tuple(kind.joints)
     try:
         family, models = registry.choose(",".join(kind.servos), joints)
     except registry.MotorError as error:
         raise FileError(f"{kind.title}: {error}") from error
-    return family, dict(zip(joints, models, strict=True))
+    found = dict(zip(joints, models, strict=True))
+    if fixed := [joint for joint in kind.reversed if found[joint].drive_mode is None]:
+        labels = ", ".join(dict.fromkeys(found[joint].label for joint in fixed))
+        raise FileError(
+            f"{kind.title}: {', '.join(fixed)}: reversed, and {labels} servos cannot be; leave "
+            "reversed out"
+        )
+    return family, found
 
 
 def families_of(args: argparse.Namespace) -> tuple[MotorFamily, ...]:
