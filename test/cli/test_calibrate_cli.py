@@ -374,6 +374,9 @@ def test_a_koch_leaders_calibration_is_checked_written_and_read(tmp_path, capsys
         assert armlet(*arm, "--check", file) == 0
         assert armlet(*arm, "--read", copy) == 0
         assert copy.read_bytes() == file.read_bytes()
+        assert armlet("--port", bus.port, "--check", file) == 2
+        said = capsys.readouterr().err
+        assert "expected servos of an SO-101 (feetech), found dynamixel; name the kind" in said
         assert armlet("--port", bus.port, "--model", "koch", "--write", file) == 1
         assert "expected an XL430-W250 (model 1060), found model 1190" in capsys.readouterr().err
 

@@ -149,7 +149,7 @@ def _by_hand(args: argparse.Namespace) -> int:
             "calibrating takes a person at a terminal; in scripts use --check, --write or --read"
         )
     screen = console()
-    with _open(args) as bus:
+    with _open(args, ids) as bus:
         models = _models(args, ids)
         turned = args.kind.reversed
         calibrator = Calibrator(bus, ids, full_turn, models=models, reversed=turned)
@@ -300,7 +300,7 @@ def _check(args: argparse.Namespace) -> int:
     models = _models(args, ids)
     wanted = expected(calibration, models)
     found: dict[str, Stored] = {}
-    with _open(args) as bus:
+    with _open(args, ids) as bus:
         for joint, id in ids.items():
             with contextlib.suppress(ArmError):  # shown in the table as no answer
                 found |= read_stored(bus, {joint: id}, models)
@@ -330,7 +330,7 @@ def _write(args: argparse.Namespace) -> int:
     calibration = _chosen_entries(args, args.write)
     ids = {joint: entry.id for joint, entry in calibration.items()}
     screen = console()
-    with _open(args) as bus:
+    with _open(args, ids) as bus:
         models = _models(args, ids)
         calibrator = Calibrator(bus, ids, models=models)
         with _put_back(calibrator, screen):
@@ -353,7 +353,7 @@ def _read(args: argparse.Namespace) -> int:
 
     ids = _chosen_ids(args)
     others = _other_joints(args, args.read, ids)
-    with _open(args) as bus:
+    with _open(args, ids) as bus:
         models = _models(args, ids)
         verify_models(bus, ids, models)
         calibration = read_calibration(bus, ids, models)
@@ -390,10 +390,11 @@ def _file(args: argparse.Namespace, given: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _open(args: argparse.Namespace) -> Iterator[MotorBus]:
+def _open(args: argparse.Namespace, ids: Mapping[str, int]) -> Iterator[MotorBus]:
     from armlet.motors.protocol import PortError
 
     baudrate = args.family.baudrate if args.baud is None else args.baud
+    _require_family(args, baudrate, list(ids.values()))
     bus: MotorBus = args.family.make_bus(args.port, baudrate, TIMEOUT_S)
     try:
         bus.open()
@@ -401,6 +402,26 @@ def _open(args: argparse.Namespace) -> Iterator[MotorBus]:
         raise _Refusal(str(error)) from error
     with bus:
         yield bus
+
+
+def _require_family(args: argparse.Namespace, baudrate: int, ids: list[int]) -> None:
+    """Raises _Refusal if nobody named a kind of arm, and the servos are not the usual kind's."""
+    from armlet.motors import registry
+    from armlet.motors.discovery import family_at
+    from armlet.motors.protocol import PortError
+
+    if args.model is not None or args.arm is not None:
+        return
+    others = [each for each in registry.families() if each.name != args.family.name]
+    try:
+        found = family_at(args.port, [args.family, *others], baudrate, ids)
+    except PortError as error:
+        raise _Refusal(str(error)) from error
+    if found is not None and found is not args.family:
+        raise _Refusal(
+            f"{args.port}: expected servos of an {args.kind.title} ({args.family.name}), found "
+            f"{found.name}; name the kind of arm, as in --model koch"
+        )
 
 
 def _models(args: argparse.Namespace, ids: Mapping[str, int]) -> dict[str, MotorModel]:
