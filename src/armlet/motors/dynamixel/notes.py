@@ -102,8 +102,8 @@ _FARTHEST = 1_044_479
 _ALLOWED: Mapping[str, Sequence[int]] = {
     "ID": range(MAX_ID + 1),
     "Return_Delay_Time": range(255),
-    # Time-based profiles (4) would change what Profile_Velocity means.
-    "Drive_Mode": range(2),
+    # Not the bit that lets a goal switch the torque on (8).
+    "Drive_Mode": (0, 1, 4, 5),
     "Protocol_Type": (2,),
     "Homing_Offset": range(-_FARTHEST, _FARTHEST + 1),
     "Moving_Threshold": range(1024),
@@ -127,7 +127,7 @@ def _watchdog(value: int) -> str:
 
 
 def _drive_mode(value: int) -> str:
-    return "reversed" if value & 1 else "normal"
+    return ("reversed" if value & 1 else "normal") + (", profile by time" if value & 4 else "")
 
 
 def notes(

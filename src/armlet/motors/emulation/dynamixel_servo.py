@@ -19,7 +19,7 @@ from armlet.motors.dynamixel.registers import (
 from armlet.motors.emulation.body import ServoBody
 from armlet.motors.emulation.dynamics import LAG_TIMES_P, MAX_ACCELERATION, NO_LOAD_SPEED, Drive
 from armlet.motors.emulation.protection import Limits, Supply
-from armlet.motors.emulation.table import Settings, Table
+from armlet.motors.emulation.table import Settings, Table, baud_code
 from armlet.motors.protocol import TICKS_PER_TURN, Alarm, MotorModel
 
 _POSITION_MODES = (3, 4, 5)
@@ -121,7 +121,7 @@ class EmulatedDynamixel(ServoBody):
         self._registers = registers = model.registers
         memory = Table(registers)
         memory.burn(registers["ID"], id)
-        memory.burn(registers["Baud_Rate"], _baud_code(baudrate))
+        memory.burn(registers["Baud_Rate"], baud_code(BAUD_CODES, baudrate))
         self._turns = 0
         self.start_up_s = 0.0
         self._started_s = -1.0
@@ -385,10 +385,3 @@ class EmulatedDynamixel(ServoBody):
         )
         for register, value in self._pinned.items():
             self._memory.store(register, value)
-
-
-def _baud_code(baudrate: int) -> int:
-    for code, speed in BAUD_CODES.items():
-        if speed == baudrate:
-            return code
-    raise ValueError(f"servos speak at {sorted(BAUD_CODES.values())} baud, found {baudrate}")

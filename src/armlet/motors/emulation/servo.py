@@ -19,7 +19,7 @@ from armlet.motors.emulation.memory import (
     read_settings,
 )
 from armlet.motors.emulation.protection import Supply
-from armlet.motors.emulation.table import Settings
+from armlet.motors.emulation.table import Settings, baud_code
 from armlet.motors.feetech.packets import ErrorBit, Packet, encode
 from armlet.motors.feetech.registers import (
     BAUD_CODES,
@@ -107,7 +107,7 @@ class EmulatedServo(ServoBody):
         memory = Memory()
         memory.burn(MODEL_NUMBER, model)
         memory.burn(ID, id)
-        memory.burn(BAUD_RATE, _baud_code(baudrate))
+        memory.burn(BAUD_RATE, baud_code(BAUD_CODES, baudrate))
         supply = Supply(volts) if supply is None else supply
         if supply.volts > _HIGHEST_LOW_VOLTAGE:
             memory.burn(_MAX_VOLTAGE_LIMIT, 140)
@@ -253,10 +253,3 @@ def _signed(value: int, sign_bit: int) -> int:
     """Sign and magnitude, as far as the bits go."""
     highest = (1 << sign_bit) - 1
     return min(value, highest) if value >= 0 else 1 << sign_bit | min(-value, highest)
-
-
-def _baud_code(baudrate: int) -> int:
-    for code, speed in BAUD_CODES.items():
-        if speed == baudrate:
-            return code
-    raise ValueError(f"servos speak at {sorted(BAUD_CODES.values())} baud, found {baudrate}")

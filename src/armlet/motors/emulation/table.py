@@ -75,6 +75,14 @@ class Table:
         self._persistent = bytes(persistent)
 
 
+def baud_code(codes: Mapping[int, int], baudrate: int) -> int:
+    """The register's value for a speed. Raises ValueError naming the speeds there are."""
+    for code, speed in codes.items():
+        if speed == baudrate:
+            return code
+    raise ValueError(f"servos speak at {sorted(codes.values())} baud, found {baudrate}")
+
+
 def _addresses(registers: Iterable[Register]) -> frozenset[int]:
     return frozenset(at for register in registers for at in range(register.address, register.end))
 
