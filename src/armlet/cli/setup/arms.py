@@ -188,7 +188,7 @@ def _refuse_another_arms(dialogue: Dialogue, name: str, arm: ArmEntry, source: P
     from armlet.robots.whose import owner
 
     try:
-        stored = held(read_chain(arm.port, tuple(arm.kind.ids.values())))
+        stored = held(read_chain(arm.port, tuple(arm.kind.ids.values()), arm.kind))
     except BusError:
         return  # the check that follows says it
     arms = {other: Path(each.calibration) for other, each in dialogue.writer.robot.arms.items()}
