@@ -352,6 +352,35 @@ def test_check_write_check(emulated, file, capsys):
     assert " 0 EEPROM values" in capsys.readouterr().out
 
 
+def test_a_koch_leaders_calibration_is_checked_written_and_read(tmp_path, capsys):
+    entries = {
+        joint: JointCalibration(id, int(joint == "elbow_flex"), 900 * id, 10 * id, 4000 - id)
+        for id, joint in enumerate(SO101_JOINTS, 1)
+    }
+    file, copy = tmp_path / "leader.json", tmp_path / "copy.json"
+    save(entries, file)
+    with EmulatedBus(motors="xl330-m077") as bus:
+        arm = ("--port", bus.port, "--model", "koch_leader")
+        assert armlet(*arm, "--check", file) == 1
+        said = capsys.readouterr().out
+        assert shows(said.splitlines(), "elbow_flex", "and turns round")
+        assert f"--model koch_leader --write {file}" in said
+        bus.servos[2].poke(bus.model.torque_enable, 1)
+        assert armlet(*arm, "--write", file) == 0
+        assert "19 EEPROM values of 6 servos" in capsys.readouterr().out
+        assert not bus.servos[2].torque_on
+        for servo in bus.servos.values():
+            servo.power_cycle()
+        assert armlet(*arm, "--check", file) == 0
+        assert armlet(*arm, "--read", copy) == 0
+        assert copy.read_bytes() == file.read_bytes()
+        assert armlet("--port", bus.port, "--check", file) == 2
+        said = capsys.readouterr().err
+        assert "expected servos of an SO-101 (feetech), found dynamixel; name the kind" in said
+        assert armlet("--port", bus.port, "--model", "koch", "--write", file) == 1
+        assert "expected an XL430-W250 (model 1060), found model 1190" in capsys.readouterr().err
+
+
 def test_check_of_a_servo_that_does_not_answer(emulated, file, capsys):
     assert armlet("--port", emulated.port, "--write", file) == 0
     emulated.faults.dead.add(3)

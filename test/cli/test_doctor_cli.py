@@ -133,6 +133,73 @@ def test_each_trouble_of_a_servo_is_found_with_a_fix(bus, examined, subject):
     assert not bus.writes
 
 
+@pytest.fixture
+def koch(tmp_path):
+    motors = ("xl430-w250", "xl430-w250", *["xl330-m288"] * 4)
+    with EmulatedBus(range(1, 7), link=tmp_path / "koch", motors=motors) as bus:
+        for id, servo in bus.servos.items():
+            bus.calibrate(id, 3000, 1000, 3000)
+            servo.poke(bus.model.return_delay, 0)
+            servo.power_cycle()
+            servo.position = 2000 + 4096  # a turn further
+        yield bus
+
+
+@pytest.fixture
+def on_koch(koch, quick, capfd, tmp_path):
+    """Runs `armlet doctor --json` on an arm of a robot file: (status, its findings by subject)."""
+    values = {"drive_mode": 0, "homing_offset": 3000, "range_min": 1000, "range_max": 3000}
+    entries = {joint: {"id": id, **values} for id, joint in enumerate(JOINTS, 1)}
+    (tmp_path / "koch.json").write_text(json.dumps(entries))
+    arm = {"model": "koch", "port": koch.port, "calibration": "koch.json"}
+    (tmp_path / "robot.yaml").write_text(json.dumps({"arms": {"follower": arm}}))
+
+    def run():
+        status = main(["doctor", "--robot", str(tmp_path / "robot.yaml"), "--json"])
+        report = json.loads(capfd.readouterr().out)
+        return status, {
+            each["subject"]: each for each in report if each["group"] == "Servos of follower"
+        }
+
+    return run
+
+
+def test_a_koch_that_is_well(koch, on_koch):
+    status, found = on_koch()
+    assert status == 0 and {each["level"] for each in found.values()} == {"ok"}
+    assert found["model"]["found"] == "XL430-W250, XL330-M288"
+    assert found["settings"]["found"] == "no return delay, writes acknowledged"
+    assert found["voltage"]["found"] == "5 to 12 V"
+    assert not koch.writes
+
+
+KOCH_TROUBLES = {
+    "model": ("model_number", 1190, "error", "replace it by an XL430-W250"),
+    "firmware": ("Firmware_Version", 40, "warning", "DYNAMIXEL Wizard"),
+    "voltage": ("Present_Input_Voltage", 50, "error", "12 V for an XL430"),
+    "temperature": ("Present_Temperature", 66, "warning", "Torque_Enable 0"),
+    "torque": ("Torque_Enable", 1, "warning", "--id 2"),
+    "return delay": ("Return_Delay_Time", 250, "note", "Return_Delay_Time 0 --eeprom"),
+    "Status_Return_Level": ("Status_Return_Level", 1, "warning", "Status_Return_Level 2 --port"),
+    "calibration": ("Drive_Mode", 1, "error", "armlet calibrate"),
+}
+
+
+@pytest.mark.parametrize("subject", KOCH_TROUBLES)
+def test_each_trouble_of_a_dynamixel_is_found_with_a_fix(koch, on_koch, subject):
+    name, value, level, fix = KOCH_TROUBLES[subject]
+    register = koch.model.registers.get(name) or getattr(koch.model, name)
+    koch.servos[2].poke(register, value)
+    found = on_koch()[1][subject]
+    assert found["level"] == level and fix in found["fix"]
+
+
+def test_a_dynamixel_that_took_its_torque_off_says_why(koch, on_koch):
+    koch.faults.errors[2] = ErrorBit.OVERLOAD
+    found = on_koch()[1]["error bits"]
+    assert found["found"] == "servo 2: overload" and "power off and on" in found["fix"]
+
+
 def test_voltage_that_drops_along_the_chain(bus, examined):
     bus.servos[6].poke(REGISTERS["Present_Voltage"], 58)
     (found,) = [each for each in examined()[1] if each["subject"] == "voltage"]

@@ -8,6 +8,7 @@ from terminal_session import ENTER, TerminalSession
 from armlet.cli.arm import register_meanings as meanings
 from armlet.cli.arm.registers import find_register
 from armlet.cli.main import main
+from armlet.motors import registry
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import REGISTERS, Bus, ErrorBit
 
@@ -72,25 +73,31 @@ def test_all_registers_of_all_servos_without_a_terminal(bus, registers):
 def test_names_are_found_however_they_are_capitalised(name, data):
     flips = data.draw(st.lists(st.booleans(), min_size=len(name), max_size=len(name)))
     typed = "".join(c.upper() if up else c.lower() for c, up in zip(name, flips, strict=True))
-    assert find_register(typed).name == name
-    assert find_register(typed.replace("_", "-")).name == name
+    assert find_register(REGISTERS, typed).name == name
+    assert find_register(REGISTERS, typed.replace("_", "-")).name == name
 
 
-@given(st.sampled_from(list(REGISTERS.values())), st.integers(-40_000, 70_000))
-def test_a_value_that_is_let_through_can_be_written_and_said(register, value):
+MODELS = [model for family in registry.families() for model in family.models.values()]
+TABLES = [(model, register) for model in MODELS for register in model.registers.values()]
+
+
+@given(st.sampled_from(TABLES), st.integers(-40_000, 70_000))
+def test_a_value_that_is_let_through_can_be_written_and_said(entry, value):
+    model, register = entry
     try:
-        meanings.check_value(register, value)
+        meanings.check_value(model, register, value)
     except ValueError as error:
         assert register.name in str(error)
     else:
         assert register.access == "rw"
         assert register.decode(register.encode(value)) == value
-        assert isinstance(meanings.physical(register, value), str)
+        assert isinstance(meanings.physical(model, register, value), str)
 
 
-@pytest.mark.parametrize("name", sorted(REGISTERS))
-def test_every_register_has_a_meaning(name):
-    assert meanings.MEANINGS[name]
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_every_register_has_a_meaning(model):
+    assert all(model.note(register).meaning for register in model.registers.values())
+    assert set(model.notes) == set(model.registers)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +227,100 @@ def test_a_dump_holds_everything(bus, registers, tmp_path):
     }
     assert registers("dump", "--id", 3)[1].count('"model"') == 1
     assert not bus.writes
+
+
+@pytest.fixture
+def koch(tmp_path):
+    """Two Dynamixels of different models."""
+    with EmulatedBus((2, 3), link=tmp_path / "koch", motors=("xl430-w250", "xl330-m288")) as bus:
+        yield bus
+
+
+@pytest.fixture
+def on_koch(koch, capfd):
+    def run(*words):
+        status = main(["registers", *map(str, words), "--port", koch.port])
+        return (status, *capfd.readouterr())
+
+    return run
+
+
+def peek(bus, id, name):
+    return bus.servos[id].peek(MODEL[id].registers[name])
+
+
+MODEL = {2: registry.family("xl430-w250").models["xl430-w250"]}
+MODEL[3] = registry.family("xl330-m288").models["xl330-m288"]
+
+
+def test_each_dynamixel_has_the_registers_of_its_own_model(koch, on_koch):
+    status, out, err = on_koch("get", "--id", "2,3")
+    rows = [line.split("\t") for line in out.splitlines()[1:]]
+    assert status == 0 and not err
+    assert {(int(row[0]), row[2]): int(row[3]) for row in rows} == {
+        (id, name): peek(koch, id, name) for id, model in MODEL.items() for name in model.registers
+    }
+    said = {(row[0], row[2]): row[4] for row in rows}
+    assert said["3", "Model_Number"] == "XL330-M288" and said["2", "Operating_Mode"] == "position"
+    assert said["2", "Baud_Rate"] == "1000000 baud" and said["3", "Bus_Watchdog"] == "off"
+    assert all(row[6] for row in rows) and not koch.writes
+    assert on_koch("get", "Goal_Current", "--id", 3)[0] == 0
+    status, _, err = on_koch("get", "Goal_Current", "--id", 2)
+    assert status == 2 and "no register 'Goal_Current'" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("Operating_Mode", 5, "--id", 2, "--eeprom"), "takes 1..16 (1 = velocity, 3 = position"),
+        (("Operating_Mode", 4, "--id", 2), "add --eeprom"),
+        (("Protocol_Type", 20, "--id", 3, "--eeprom"), "2 = Protocol 2.0"),
+        (("Drive_Mode", 8, "--id", 3, "--eeprom"), "0 = normal, 1 = reversed"),
+        (("Homing_Offset", 1_044_480, "--id", 3, "--eeprom"), "takes -1044479..1044479"),
+        (("Present_Position", 5, "--id", 3), "read only"),
+        (("ID", 2, "--id", 3, "--eeprom"), "another servo's already"),
+    ],
+)
+def test_what_a_dynamixel_does_not_take_is_not_written(koch, on_koch, words, message):
+    status, out, err = on_koch("set", *words)
+    assert status == 2 and message in err and err.count("\n") == 1 and not out
+    assert not koch.writes
+
+
+def test_a_dynamixel_keeps_id_and_speed_and_has_no_lock(koch, on_koch):
+    servo = koch.servos[3]
+    assert on_koch("set", "Homing_Offset", 3000, "--id", 3, "--eeprom")[0] == 0
+    assert on_koch("set", "ID", 9, "--id", 3, "--eeprom")[0] == 0
+    assert on_koch("set", "Baud_Rate", 1, "--id", 9, "--eeprom")[0] == 0
+    servo.power_cycle()
+    assert (servo.id, servo.baudrate) == (9, 57_600)
+    status, out, _ = on_koch("get", "Homing_Offset", "--id", 9, "--baud", 57_600)
+    assert status == 0 and "\t3000\t" in out
+
+
+def test_a_dynamixels_torque(koch, on_koch):
+    assert on_koch("set", "Goal_Position", 1000, "--id", 3)[0] == 0
+    status, _, err = on_koch("set", "Torque_Enable", 1, "--id", 3)
+    assert status == 2 and "Goal_Position 2047" in err and not koch.servos[3].torque_on
+    assert on_koch("set", "Goal_Position", 2047, "--id", 3)[0] == 0
+    assert on_koch("set", "Torque_Enable", 1, "--id", 3)[0] == 0
+    status, _, err = on_koch("set", "PWM_Limit", 400, "--id", 3, "--eeprom")
+    assert status == 2 and "set Torque_Enable 0" in err
+
+
+def test_a_dump_of_dynamixels_is_restored(koch, on_koch, tmp_path):
+    file = tmp_path / "koch.json"
+    status, out, _ = on_koch("dump", file)
+    assert status == 0 and "2 servos (2, 3)" in out
+    before = {id: koch.servos[id].peek(MODEL[id].homing_offset) for id in MODEL}
+    koch.servos[2].poke(MODEL[2].homing_offset, -70_000)
+    koch.servos[3].poke(MODEL[3].registers["Position_P_Gain"], 7)
+    assert on_koch("restore", file, "--yes")[0] == 0
+    assert before == {id: koch.servos[id].peek(MODEL[id].homing_offset) for id in MODEL}
+    assert peek(koch, 3, "Position_P_Gain") == 7
+    edited(file, lambda d: d["servos"].update({"2": d["servos"]["3"]}))
+    status, _, err = on_koch("restore", file, "--yes")
+    assert status == 2 and "model 1200 (XL330-M288), this is model 1060 (XL430-W250)" in err
 
 
 def change(bus):

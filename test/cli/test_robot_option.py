@@ -109,6 +109,20 @@ def test_the_only_arm_need_not_be_named(arms, robot, tmp_path, capsys):
     assert main(["calibrate", "--check", "--robot", str(robot)]) == 0
 
 
+def test_a_joint_is_reversed_only_if_its_servo_can_be(arms, tmp_path, capsys):
+    model = tmp_path / "odd.yaml"
+    model.write_text("joints: {elbow: {id: 3, reversed: true}}")
+    words = ("calibrate", "--port", f"{tmp_path}/follower", "--model", str(model), "--read")
+    assert main([*words, str(tmp_path / "odd.json")]) == 2
+    said = capsys.readouterr().err
+    assert "odd: elbow: reversed, and STS3215 servos cannot be" in said
+    even = tmp_path / "even.yaml"
+    even.write_text("joints: {elbow: {id: 3, reversed: true, servo: xl330-m288}}")
+    words = ("calibrate", "--port", f"{tmp_path}/follower", "--model", str(even), "--read")
+    assert main([*words, str(tmp_path / "even.json")]) == 1
+    assert "no answer from elbow (id 3)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

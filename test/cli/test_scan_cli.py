@@ -59,6 +59,29 @@ def test_without_a_terminal_it_is_one_line_a_servo_with_tabs(bus, capfd):
     assert {len(row) for row in rows} == {len(names)}
 
 
+KOCH = ("xl430-w250", "xl430-w250", *["xl330-m288"] * 4)
+
+
+def test_servos_of_another_family_are_found_without_being_named(tmp_path, capfd):
+    with EmulatedBus(range(1, 7), link=tmp_path / "arm", motors=KOCH) as bus:
+        slow, model = bus.servos[6], bus.model
+        slow.poke(model.baud_rate, 1)
+        bus.servos[5].poke(model.homing_offset, -3000)
+        bus.faults.errors[3] = ErrorBit.OVERLOAD
+        words = ["scan", "--port", bus.port, "--baud", "1000000,57600", "--json", *QUICK]
+        assert main(words) == 0
+        (port,) = json.loads(capfd.readouterr().out)["ports"]
+        assert not bus.writes
+    found = port["servos"]
+    assert [(each["id"], each["model_name"], each["family"]) for each in found] == [
+        (id, name.upper(), "dynamixel") for id, name in enumerate(KOCH, 1)
+    ]
+    assert [each["baudrate"] for each in found] == [1_000_000] * 5 + [57_600]
+    assert [each["voltage"] for each in found] == [12.0] * 2 + [5.0] * 4
+    assert [each["trouble"] for each in found] == ["", "", "overload", "", "", ""]
+    assert found[4]["offset"] == -3000 and not any(each["torque"] for each in found)
+
+
 def test_json_is_the_same_with_numbers(bus, capfd):
     assert main(["scan", "--port", bus.port, "--ids", "4", "--json"]) == 0
     (port,) = json.loads(capfd.readouterr().out)["ports"]
@@ -94,7 +117,7 @@ def test_a_bus_where_nothing_answers(bus):
         (["--port", "/dev/null/x"], "does not exist"),
         (["--port", "/etc/hostname"], "is no serial device"),
         (["--among", "/dev/no-such-*"], "no serial port matches"),
-        (["--baud", "9600"], "expected all or some of 1000000"),
+        (["--baud", "9601"], "expected all or some of 1000000"),
         (["--baud", "fast"], "expected all or some of"),
         (["--ids", "1-"], "expected ids like 1-6"),
         (["--ids", "1,1"], "different ids"),

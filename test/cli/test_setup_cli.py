@@ -9,10 +9,11 @@ from terminal_session import ENTER, TerminalSession
 from test_calibrate_cli import RANGES, HandClock, Hands, entry, stored
 
 from armlet.bringup import graph, share_directory
+from armlet.cli.main import main
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import REGISTERS
-from armlet.robots import SO101_JOINTS
-from armlet.robots.calibration import load
+from armlet.robots import SO101_JOINTS, JointCalibration
+from armlet.robots.calibration import load, save
 from armlet.robots.robot_file import read
 
 pytestmark = pytest.mark.wall_clock
@@ -224,6 +225,31 @@ def test_a_file_that_is_the_leaders_is_not_written_into_the_follower(arms, tmp_p
     )
     assert [stored(bus, id) for id in bus.servos] == before
     assert not (tmp_path / "mine.json").exists()
+
+
+def test_scripts_say_what_kind_of_arm_it_is(tmp_path, monkeypatch):
+    entries = {
+        joint: JointCalibration(id, int(joint == "elbow_flex"), 900 * id, 10 * id, 4000 - id)
+        for id, joint in enumerate(SO101_JOINTS, 1)
+    }
+    made, path = tmp_path / "lerobot.json", tmp_path / "robot.yaml"
+    save(entries, made)
+    with (
+        EmulatedBus(link=tmp_path / "arm", motors="xl330-m077") as bus,
+        Path("/dev/null").open() as nobody,
+    ):
+        monkeypatch.setattr(sys, "stdin", nobody)
+        answers = ("--model", "follower=koch_leader", "--port", f"follower={bus.port}")
+        answers += ("--calibration", f"follower={made}")
+        steps = ("ports", "ids", "calibrate")
+        assert main(["setup", *steps, "--robot", str(path), *answers]) == 0
+        assert read(path).follower.kind.title == "Koch leader"
+        model = bus.model
+        registers = (model.homing_offset, model.min_position, model.max_position)
+        for entry in load(tmp_path / "follower.json").values():
+            held = tuple(bus.servos[entry.id].peek(register) for register in registers)
+            assert held == (entry.homing_offset, entry.range_min, entry.range_max)
+        assert bus.servos[3].peek(model.drive_mode) == 1
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ class Bench:
     Args:
         link: where the port is.
         ids: of the motors, which the bench tells apart by their first id.
+        motors: their model, or that of each.
     """
 
-    def __init__(self, link, ids):
-        self.bus = EmulatedBus(ids, link=link)
+    def __init__(self, link, ids, motors):
+        self.bus = EmulatedBus(ids, link=link, motors=motors)
         self.motors = dict(self.bus.servos)
 
     def connect(self, *motors):
@@ -31,8 +32,8 @@ class Bench:
 
 
 @contextmanager
-def bench(link, ids=(6, 5, 4, 3, 2, 1)):
-    made = Bench(link, ids)
+def bench(link, ids=(6, 5, 4, 3, 2, 1), motors="sts3215"):
+    made = Bench(link, ids, motors)
     with made.bus:
         made.connect()
         yield made
@@ -69,6 +70,40 @@ def test_six_motors_of_any_id_and_speed_become_an_arm(tmp_path):
         assert {motor.baudrate for motor in made.motors.values()} == {1_000_000}
         assert not any(motor.torque_on for motor in made.motors.values())
         assert {motor.peek(REGISTERS["Lock"]) for motor in made.motors.values()} == {1}
+
+
+def test_motors_of_two_models_become_a_koch(tmp_path):
+    # As they come from the maker: id 1 at 57600 baud; here told apart by their ids.
+    motors = (*["xl330-m288"] * 4, *["xl430-w250"] * 2)
+    with bench(tmp_path / "arm", (11, 12, 4, 14, 15, 1), motors) as made:
+        for motor in made.motors.values():
+            motor.poke(made.bus.model.baud_rate, 1)
+        made.motors[4].poke(made.bus.model.baud_rate, 3)
+        made.motors[14].poke(made.bus.model.torque_enable, 1)
+        made.motors[15].poke(made.bus.model.acknowledges[0], 1)
+        with start(made.bus.port, "--model", "koch") as session:
+            for step, motor in enumerate(made.motors, 1):
+                session.wait_for(f"{step}/6")
+                if step == 1:
+                    made.connect(15)
+                    session.send(ENTER)
+                    session.wait_for("This is a XL430-W250, expected an XL330-M288")
+                    assert not made.bus.writes
+                made.connect(motor)
+                session.send(ENTER)
+            session.wait_for("all six in a chain")
+            made.connect(*made.motors)
+            session.send(ENTER)
+            assert session.wait_end() == 0
+            screen = "\n".join(session.screen())
+        assert "gripper: id 11 at 57600 baud -> id 6 at 1000000 baud" in screen
+        assert "wrist_flex: has id 4 at 1000000 baud already" in screen
+        assert f"calibrate --port {made.bus.port} --model koch --output" in screen
+        for motor in made.motors.values():
+            motor.power_cycle()
+        assert [motor.id for motor in made.motors.values()] == [6, 5, 4, 3, 2, 1]
+        assert {motor.baudrate for motor in made.motors.values()} == {1_000_000}
+        assert not any(motor.torque_on for motor in made.motors.values())
 
 
 def test_nothing_is_written_unless_one_new_motor_alone_answers(tmp_path):

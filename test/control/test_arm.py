@@ -1,5 +1,7 @@
 """Connecting, configuring and arming on an emulated bus that may lose packets."""
 
+from dataclasses import replace
+
 import pytest
 from driven_arm import (
     CALIBRATION,
@@ -27,6 +29,22 @@ def peek(emulated, name):
         emulated.servos[joint.id].peek(emulated.model.registers[name])
         for joint in CALIBRATION.values()
     ]
+
+
+def test_an_offset_beyond_a_turn_is_for_servos_that_store_it(emulated):
+    """A file may have it, for LeRobot's of a Koch do; an STS3215 stores 2047 at most."""
+    entry = replace(CALIBRATION["shoulder_pan"], homing_offset=5000)
+    arm = made_arm(emulated, {**CALIBRATION, "shoulder_pan": entry})
+    with pytest.raises(ArmError, match=r"shoulder_pan .* Homing_Offset = 5000"):
+        arm.connect()
+    if emulated.model.homing_offset.maximum < 5000:
+        with pytest.raises(ArmError, match=r"shoulder_pan .* takes -2047\.\.2047 tick, found 5000"):
+            arm.write_calibration()
+        assert emulated.model.lock and peek(emulated, emulated.model.lock.name) == [1, 1]
+    else:
+        arm.write_calibration()
+        arm.connect()
+    arm.close()
 
 
 def test_another_arms_calibration_is_refused_with_all_that_differs_and_the_fix(emulated, arm):

@@ -25,33 +25,38 @@ from armlet.calibrate.calibrate import (
 )
 from armlet.calibrate.sweep import MOVED_LEAST, WIDEST, SweepState
 from armlet.control import ArmError
+from armlet.motors import registry
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import REGISTERS, Bus, ErrorBit
-from armlet.robots import SO101_JOINTS, CalibrationError, JointCalibration
+from armlet.motors.protocol import Alarm, Quantity
+from armlet.robots import SO101_JOINTS, CalibrationError, JointCalibration, robot_model
 from armlet.robots.calibration import load, save
 from armlet.robots.units import own_converter
 
 TURN = 4096
 IDS = {joint: id for id, joint in enumerate(SO101_JOINTS, 1)}
-EEPROM = range(5, 40)
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle")) / "v04/bin/python"
 
 
 class EmulatedArm:
-    """Six servos with a person's hands on them, and their bus.
+    """Six servos with a person's hands on them, and their bus, as LeRobot left them.
 
     horns: encoder ticks of the middle pose; pose: ticks from the middle pose, which tests change.
+    motors: the servos' model, or one for each.
     """
 
-    def __init__(self, horns):
+    def __init__(self, horns, motors="sts3215"):
         self.horns = dict(zip(SO101_JOINTS, horns, strict=True))
         self.pose = dict.fromkeys(SO101_JOINTS, 0)
         time_s = itertools.count()
         # Time passes with every look at a servo, so that hands are no faster than hands.
-        self.emulated = EmulatedBus(clock=lambda: next(time_s) * 0.05)
+        self.emulated = EmulatedBus(clock=lambda: next(time_s) * 0.05, motors=motors)
+        self.model = self.emulated.model
+        self.family = registry.family(self.model.name)
         for joint, id in IDS.items():
+            for name, value in self.model.calibrated_in.stored.items():
+                self.servo(id).poke(self.model.registers[name], value)
             self.servo(id).position = self.horns[joint]
             self.servo(id).hand = self._hand(joint)
 
@@ -62,29 +67,45 @@ class EmulatedArm:
         return self.emulated.servos[id]
 
     def stored(self, id, name):
-        return self.servo(id).peek(REGISTERS[name])
+        return self.servo(id).peek(self.model.registers[name])
+
+    def poke(self, id, name, value):
+        self.servo(id).poke(self.model.registers[name], value)
 
     def eeprom_writes(self):
-        return [write for write in self.emulated.writes if write.address in EEPROM]
+        kept = {each.address for each in self.model.registers.values() if each.area == "eeprom"}
+        return [write for write in self.emulated.writes if write.address in kept]
+
+    def bus(self, timeout_s=0.05):
+        return self.family.make_bus(self.emulated.port, timeout_s=timeout_s)
+
+
+@pytest.fixture(params=["sts3215", "xl330-m288"])
+def motors(request):
+    return request.param
+
+
+feetech_only = pytest.mark.parametrize("motors", ["sts3215"])
+dynamixel_only = pytest.mark.parametrize("motors", ["xl330-m288"])
 
 
 @pytest.fixture
-def arm():
-    made = EmulatedArm([2000, 4095, 10, 0, 3333, 2047])
+def arm(motors):
+    made = EmulatedArm([2000, 4095, 10, 0, 3333, 2047], motors)
     with made.emulated:
         yield made
 
 
 @pytest.fixture
 def bus(arm):
-    with Bus(arm.emulated.port, timeout_s=0.05) as opened:
+    with arm.bus() as opened:
         yield opened
 
 
-def calibrator_on(bus, full_turn=("wrist_roll",)):
+def calibrator_on(bus, full_turn=("wrist_roll",), tick_s=1e-3, **servos):
     """A calibrator whose clock is the number of its readings: a stalled test loses no track."""
     time_s = itertools.count()
-    return Calibrator(bus, IDS, full_turn, clock=lambda: next(time_s) * 1e-3)
+    return Calibrator(bus, IDS, full_turn, clock=lambda: next(time_s) * tick_s, **servos)
 
 
 def moved(arm, calibrator, ranges, dwell=1):
@@ -106,8 +127,8 @@ def moved(arm, calibrator, ranges, dwell=1):
 RANGES = dict(zip(SO101_JOINTS, [(-1000, 1200), (-900, 900)] * 3, strict=True))
 
 
-def calibrated(arm, bus, ranges=RANGES, full_turn=("wrist_roll",)):
-    calibrator = calibrator_on(bus, full_turn)
+def calibrated(arm, bus, ranges=RANGES, full_turn=("wrist_roll",), **servos):
+    calibrator = calibrator_on(bus, full_turn, **servos)
     calibrator.prepare()
     calibrator.start_sweep()
     moved(arm, calibrator, ranges)
@@ -126,8 +147,9 @@ def test_the_servos_and_the_file_hold_what_the_hands_showed(arm, bus, tmp_path):
         assert arm.stored(entry.id, "Homing_Offset") == entry.homing_offset
         assert arm.stored(entry.id, "Min_Position_Limit") == entry.range_min
         assert arm.stored(entry.id, "Max_Position_Limit") == entry.range_max
-        assert arm.stored(entry.id, "Operating_Mode") == 0
-        assert arm.stored(entry.id, "Lock") == 1
+        mode = {"feetech": 0, "dynamixel": 4}[arm.family.name]
+        assert arm.stored(entry.id, "Operating_Mode") == mode
+        assert arm.model.lock is None or arm.stored(entry.id, "Lock") == 1
         assert not arm.servo(entry.id).torque_on
     # At its ends each joint now reads the ends of its range, whatever the horn.
     for end, bound in ((0, "range_min"), (1, "range_max")):
@@ -150,7 +172,7 @@ def test_values_survive_a_power_cycle(arm, bus):
 
 def test_nothing_is_written_to_eeprom_before_the_end(arm, bus):
     for id in IDS.values():
-        arm.servo(id).poke(REGISTERS["Homing_Offset"], -700 + 300 * id)
+        arm.poke(id, "Homing_Offset", -700 + 300 * id)
     calibrator = calibrator_on(bus)
     calibrator.prepare()
     calibrator.start_sweep()
@@ -165,7 +187,7 @@ def test_nothing_is_written_to_eeprom_before_the_end(arm, bus):
 def test_the_old_offset_does_not_matter(arm, bus):
     _, first = calibrated(arm, bus)
     for id in IDS.values():
-        arm.servo(id).poke(REGISTERS["Homing_Offset"], -2047 + 600 * id)
+        arm.poke(id, "Homing_Offset", -2047 + 600 * id)
     assert calibrated(arm, bus)[1] == first
 
 
@@ -177,10 +199,11 @@ def test_only_what_differs_is_written(arm, bus):
     assert not arm.eeprom_writes()
 
 
+@feetech_only
 def test_modes_that_make_positions_mean_something_else_are_put_right(arm, bus):
-    arm.servo(2).poke(REGISTERS["Operating_Mode"], 3)
-    arm.servo(3).poke(REGISTERS["Phase"], 0x1C)
-    arm.servo(3).poke(REGISTERS["Torque_Enable"], 1)
+    arm.poke(2, "Operating_Mode", 3)
+    arm.poke(3, "Phase", 0x1C)
+    arm.poke(3, "Torque_Enable", 1)
     assert holding(bus, IDS) == ["elbow_flex"]
     calibrator = calibrator_on(bus)
     calibrator.prepare()
@@ -198,7 +221,7 @@ def test_modes_that_make_positions_mean_something_else_are_put_right(arm, bus):
 @given(st.integers(0, 2**32))
 def test_a_bad_line_spoils_nothing(seed):
     arm = EmulatedArm([4000, 100, 2047, 1000, 5, 3000])
-    with arm.emulated, Bus(arm.emulated.port, timeout_s=0.02) as bus:
+    with arm.emulated, arm.bus(timeout_s=0.02) as bus:
         faults = arm.emulated.faults
         faults.seed, faults.drop_probability, faults.corrupt_probability = seed, 0.03, 0.02
         calibrator = calibrator_on(bus)
@@ -238,7 +261,8 @@ def test_the_sweep_names_what_keeps_it_from_ending(arm, bus):
 
 
 def test_a_servo_that_falls_silent_is_a_problem_not_a_position(arm, bus):
-    calibrator = calibrator_on(bus)
+    # A silent Dynamixel is asked last and waited for every time, so few readings must do.
+    calibrator = calibrator_on(bus, tick_s=0.02)
     calibrator.prepare()
     calibrator.start_sweep()
     moved(arm, calibrator, RANGES)
@@ -251,11 +275,74 @@ def test_a_servo_that_falls_silent_is_a_problem_not_a_position(arm, bus):
     assert "no answer" in calibrator.problems()["wrist_flex"]
 
 
+@dynamixel_only
+def test_a_mode_without_positions_is_put_right_and_the_direction_is_the_models(arm, bus):
+    arm.poke(2, "Operating_Mode", 1)
+    arm.poke(3, "Drive_Mode", 0x05)
+    arm.poke(4, "Torque_Enable", 1)
+    assert holding(bus, IDS) == ["wrist_flex"]
+    calibrator = calibrator_on(bus, reversed=("gripper",))
+    calibrator.prepare()
+    assert arm.stored(2, "Operating_Mode") == 4
+    assert [arm.stored(id, "Drive_Mode") for id in (3, 6)] == [0, 1]
+    assert not holding(bus, IDS)
+    assert calibrator.restore()
+    assert arm.stored(2, "Operating_Mode") == 1
+    assert [arm.stored(id, "Drive_Mode") for id in (3, 6)] == [0x05, 0]
+
+
+@pytest.mark.parametrize("kind", ["koch", "koch_leader"])
+def test_a_koch_reads_within_one_turn_after_a_power_cycle_wherever_its_horns_are(kind, tmp_path):
+    """As LeRobot needs it, which takes readings as they are; also of the joint that is reversed."""
+    model = robot_model.find(kind)
+    arm = EmulatedArm([2000, 3200, 1100, 700, 3333, 2047], model.servos)
+    chosen = registry.choose(",".join(model.servos), SO101_JOINTS)[1]
+    models = dict(zip(SO101_JOINTS, chosen, strict=True))
+    turned = model.reversed
+    assert turned == (("elbow_flex",) if kind == "koch_leader" else ())
+    ranges = dict.fromkeys(SO101_JOINTS, (-600, 400))
+    with arm.emulated, arm.bus() as bus:
+        _, calibration = calibrated(
+            arm, bus, ranges, model.full_turn, models=models, reversed=turned
+        )
+        for id in IDS.values():
+            arm.servo(id).power_cycle()
+        assert read_calibration(bus, IDS, models) == calibration
+        assert read_stored(bus, IDS, models) == expected(calibration, models)
+        for end in (0, 1):
+            for joint, id in IDS.items():
+                arm.pose[joint] = ranges[joint][end]
+                position = models[joint].measures[Quantity.POSITION].register
+                entry, at_top = calibration[joint], end == (joint not in turned)
+                if joint not in model.full_turn:
+                    bound = entry.range_max if at_top else entry.range_min
+                    assert arm.servo(id).peek(position) == bound
+    assert [entry.drive_mode for entry in calibration.values()] == [
+        int(joint in turned) for joint in SO101_JOINTS
+    ]
+    # LeRobot's own, by its procedure: what puts the middle pose at 2047.
+    for joint, entry in calibration.items():
+        assert entry.homing_offset == 2047 + arm.horns[joint] * (1 if joint in turned else -1)
+    save(calibration, tmp_path / "koch.json")
+    assert load(tmp_path / "koch.json") == calibration
+
+
 # --- refusals
 
 
+@feetech_only
+def test_an_offset_that_the_servo_cannot_store_is_refused_before_anything_is_written(arm, bus):
+    calibration = {joint: JointCalibration(id, 0, 5, 10, 4000) for joint, id in IDS.items()}
+    calibration["gripper"] = JointCalibration(6, 0, 2048, 10, 4000)
+    release(bus, IDS)
+    arm.emulated.writes.clear()
+    with pytest.raises(ArmError, match=r"gripper \(id 6\).*STS3215.*-2047\.\.2047, found 2048"):
+        write_calibration(Eeprom(bus), calibration)
+    assert not arm.emulated.writes
+
+
 def test_absent_and_foreign_servos_are_named(arm, bus):
-    arm.servo(5).poke(REGISTERS["Model_Number"], 2825)
+    arm.poke(5, "Model_Number", 2825)
     with pytest.raises(ArmError, match=r"wrist_roll \(id 5\).*2825"):
         verify_models(bus, IDS)
     arm.emulated.faults.dead = {2, 6}
@@ -266,14 +353,14 @@ def test_absent_and_foreign_servos_are_named(arm, bus):
 def test_a_faulty_encoder_ends_it(arm, bus):
     calibrator = calibrator_on(bus)
     calibrator.prepare()
-    arm.emulated.faults.errors[3] = ErrorBit.ENCODER
+    arm.emulated.faults.errors[3] = Alarm.ENCODER
     with pytest.raises(ArmError, match=r"elbow_flex.*position sensor"):
         calibrator.start_sweep()
 
 
 def test_other_error_bits_do_not(arm, bus):
     for id in IDS.values():
-        arm.emulated.faults.errors[id] = ErrorBit.VOLTAGE | ErrorBit.OVERLOAD
+        arm.emulated.faults.errors[id] = Alarm.VOLTAGE | Alarm.OVERLOAD
     _, calibration = calibrated(arm, bus)
     arm.emulated.faults.errors.clear()
     assert read_calibration(bus, IDS) == calibration
@@ -314,14 +401,14 @@ def test_positions_that_do_not_follow_the_offset_are_noticed(arm, bus):
     moved(arm, calibrator, RANGES)
     elbow = arm.servo(3)
     # A shaft that is turned by as much as the offset: what is read stays the same.
-    elbow.hand = lambda _: 10.0 + elbow.peek(REGISTERS["Homing_Offset"])
+    elbow.hand = lambda _: 10.0 + arm.model.offset_sign * -elbow.peek(arm.model.homing_offset)
     with pytest.raises(ArmError, match=r"elbow_flex.*homing offset"):
         calibrator.write()
     assert calibrator.restore()
 
 
 def test_servos_without_a_calibration_make_no_file(arm, bus):
-    arm.servo(3).poke(REGISTERS["Max_Position_Limit"], 0)
+    arm.poke(3, "Max_Position_Limit", 0)
     with pytest.raises(CalibrationError, match=r"elbow_flex \(id 3\).*range"):
         read_calibration(bus, IDS)
 
@@ -420,7 +507,7 @@ def test_lerobot_reads_the_file_and_gives_the_same_values(lerobot, joints, roll_
         for name, (_, span, share) in zip(SO101_JOINTS, joints, strict=True)
     }
     arm = EmulatedArm(horns)
-    with arm.emulated, Bus(arm.emulated.port, timeout_s=0.05) as bus:
+    with arm.emulated, arm.bus() as bus:
         calibrator, calibration = calibrated(arm, bus, ranges, ["wrist_roll"] if roll_turns else [])
     for joint, entry in calibration.items():
         if calibrator.sweeps[joint].state is not SweepState.FULL_TURN:
@@ -429,6 +516,7 @@ def test_lerobot_reads_the_file_and_gives_the_same_values(lerobot, joints, roll_
     agree(lerobot, calibration)
 
 
+@feetech_only
 def test_lerobot_connects_to_the_calibrated_arm_and_sees_what_armlet_sees(lerobot, arm, bus):
     _, calibration = calibrated(arm, bus)
     bus.close()

@@ -42,7 +42,7 @@ def test_fingerprint_tells_calibrations_apart(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"homing_offset": 2048}, "homing_offset"),
+        ({"homing_offset": 1_044_480}, "homing_offset"),
         ({"range_min": 3300}, "range_min < range_max"),
         ({"range_max": 4096}, "4095"),
         ({"drive_mode": 2}, "drive_mode"),

@@ -125,6 +125,23 @@ def test_the_direction_is_the_calibrations_and_told_if_it_differs(emulated):
     arm.close()
 
 
+def test_a_reversed_joint_goes_where_it_is_sent_the_other_way_round(emulated, clock):
+    servo, model = emulated.servos[1], emulated.model
+    entry = JointCalibration(1, 1, 5000, 1000, 3000)
+    emulated.calibrate(1, entry.homing_offset, entry.range_min, entry.range_max, drive_mode=1)
+    servo.actual = 3000.0
+    servo.power_cycle()
+    driven = Driven(emulated, clock, calibration={**CALIBRATION, "shoulder_pan": entry})
+    driven.control.torque_on()
+    driven.commanded(300, 0.3, 0.0)
+    ticks = 0.3 / (2 * 3.141592653589793) * 4096
+    assert servo.peek(model.measures[Quantity.POSITION].register) == pytest.approx(
+        2000 + ticks, abs=3
+    )
+    assert servo.actual == pytest.approx(3000 - ticks, abs=3)
+    driven.arm.close()
+
+
 def test_a_refused_write_says_why(emulated):
     arm = made_arm(emulated)
     arm.connect()

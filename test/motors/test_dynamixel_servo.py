@@ -43,6 +43,26 @@ def extended(servo):
     servo.poke(R["Operating_Mode"], 4)
 
 
+def test_reversed_it_counts_the_other_way_and_goes_there(emulated, bus, clock):
+    servo = emulated.servos[1]
+    extended(servo)
+    servo.poke(R["Drive_Mode"], 1)
+    servo.poke(R["Homing_Offset"], 5000)
+    servo.actual = 3000.0
+    servo.power_cycle()
+    assert bus.read(1, R["Present_Position"]) == 2000
+    servo.mark()
+    bus.write(1, R["Torque_Enable"], 1)
+    bus.write(1, R["Goal_Position"], 2500)
+    clock.now_s += 0.1
+    assert bus.read(1, R["Present_Velocity"]) > 0 and bus.read(1, R["Present_PWM"]) > 0
+    clock.now_s += 5.0
+    assert bus.read(1, R["Present_Position"]) == pytest.approx(2500, abs=2)
+    assert servo.actual == pytest.approx(2500, abs=2)
+    low, high = servo.travel
+    assert (low, high) == (pytest.approx(2000, abs=2), pytest.approx(2500, abs=2))
+
+
 def test_ping_and_scan_bring_model_numbers(bus):
     assert bus.ping(2) == 1200
     assert bus.scan(range(1, 6)) == dict.fromkeys(IDS, 1200)

@@ -195,6 +195,8 @@ def test_horns_are_put_on_anyhow_but_repeatably() -> None:
         (["--baud", "fast"], "expected a number"),
         (["--voltage", "0"], "expected volts"),
         (["--loss", "1.5"], "expected a probability"),
+        (["--ids", "1,2,3", "--motors", "xl330-m288,xl430-w250"], "expected one, or 3"),
+        (["--ids", "1,2", "--motors", "sts3215,xl330-m288"], "cannot share a line"),
         (["--calibration", "{folder}/none"], "no calibration file"),
         (["--calibration", "{folder}/file"], "is not JSON"),
         (["--link", "{folder}/none/arm"], "none/arm: No such file"),

@@ -11,33 +11,39 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import follower, running, running_graph
 
 from armlet.client.graph import GraphError
-from armlet.motors.feetech import REGISTERS
 from armlet.nodes.servo_bus_diagnostics import CycleTimes, bus_status
 from armlet.sim import Bench
 from armlet.supervisor import STOP_GRACE_S
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
 
-from driven_arm import Clock, Driven, emulated_bus
+from driven_arm import FAMILIES, Clock, Driven, emulated_bus
 
-TORQUE = REGISTERS["Torque_Enable"]
+both_families = pytest.mark.parametrize("motors", FAMILIES)
 
 
 @pytest.fixture
-def bench(tmp_path):
-    with Bench(paced=False, links=tmp_path) as bench:
+def motors():
+    return "sts3215"
+
+
+@pytest.fixture
+def bench(tmp_path, motors):
+    with Bench(paced=False, links=tmp_path, motors=motors) as bench:
         yield bench
 
 
 @pytest.fixture
-def bus(bench, tmp_path):
-    with running([follower(tmp_path / "follower")]) as bus:
+def bus(bench, tmp_path, motors):
+    with running([follower(tmp_path / "follower", motors=motors)]) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
 
 
 def torque(bench):
-    return [servo.peek(TORQUE) for servo in bench.follower.servos.values()]
+    return [
+        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
+    ]
 
 
 def wait_for_torque(bench, wanted, timeout_s=30.0):
@@ -51,9 +57,9 @@ def wait_for_torque(bench, wanted, timeout_s=30.0):
 
 
 @pytest.fixture
-def driven():
+def driven(tmp_path, motors):
     clock = Clock()
-    with emulated_bus(clock) as emulated:
+    with emulated_bus(clock, tmp_path / "arm", motors) as emulated:
         yield Driven(emulated, clock)
 
 
@@ -61,6 +67,7 @@ def level(driven, **options):
     return bus_status("bus", driven.control, CycleTimes(driven.clock), **options).level
 
 
+@both_families
 def test_a_follower_that_is_not_armed_is_a_warning_and_a_leader_is_not(driven):
     assert level(driven) >= DiagnosticStatus.WARN
     assert level(driven, follower=False) == DiagnosticStatus.OK
@@ -68,6 +75,7 @@ def test_a_follower_that_is_not_armed_is_a_warning_and_a_leader_is_not(driven):
     assert level(driven) == DiagnosticStatus.OK
 
 
+@both_families
 def test_an_arm_that_lost_its_torque_by_a_fault_stays_a_warning_until_it_is_armed(driven):
     driven.control.torque_on()
     driven.emulated.faults.dead.update((1, 2))
@@ -85,6 +93,7 @@ def test_an_arm_that_lost_its_torque_by_a_fault_stays_a_warning_until_it_is_arme
 
 
 @pytest.mark.wall_clock
+@both_families
 def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
     """At c8b7d8f the node ended with status 1, also long after its start."""
     bus.director.change_state("servo_bus", "deactivate")
@@ -126,6 +135,7 @@ def test_servos_that_do_not_answer_keep_no_node_longer_than_a_supervisor_waits(b
 
 
 @pytest.mark.wall_clock
+@both_families
 def test_unplugged_when_it_ended_torque_goes_off_when_it_is_plugged_in_again(bench, bus):
     bench.follower.hang_up()
     begun_s = time.monotonic()

@@ -11,21 +11,18 @@ from rclpy.parameter import parameter_value_to_python
 from simulated_bench import SimulatedBench
 
 from armlet.client.graph import GraphError
-from armlet.motors.feetech import REGISTERS
 from armlet.priority import autogroup_enabled
 from armlet.robots import SO101_JOINTS
 from armlet.robots.units import limits_radians
 from armlet.sim import FOLLOWER
 
-TORQUE = REGISTERS["Torque_Enable"]
-GOAL = REGISTERS["Goal_Position"]
 
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory, private_domain):
+@pytest.fixture(scope="module", params=["sts3215", "xl330-m288"])
+def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and the servo_bus on it, for all tests that leave both as found."""
-    folder = tmp_path_factory.mktemp("bench")
-    with SimulatedBench(folder) as bench, bench.graph([follower(folder / "follower")]) as bus:
+    folder, motors = tmp_path_factory.mktemp("bench"), request.param
+    node = follower(folder / "follower", motors=motors)
+    with SimulatedBench(folder, motors=motors) as bench, bench.graph([node]) as bus:
         yield bench, bus
 
 
@@ -45,11 +42,15 @@ def bus(shared):
 
 
 def torque(bench):
-    return [servo.peek(TORQUE) for servo in bench.follower.servos.values()]
+    return [
+        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
+    ]
 
 
 def goals(bench):
-    return [servo.peek(GOAL) for servo in bench.follower.servos.values()]
+    return [
+        servo.peek(bench.follower.model.goal_position) for servo in bench.follower.servos.values()
+    ]
 
 
 def refused(bus):

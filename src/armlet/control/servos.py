@@ -114,14 +114,14 @@ class Servos:
         return True
 
     def write(self, joint: str, name: str, value: int) -> None:
-        """Write until acknowledged. Raises ArmError, also if the servo refuses, and PortError."""
+        """Write until acknowledged. Raises ArmError, also of what it cannot hold, and PortError."""
         register = self._register(joint, name)
         for _ in range(ATTEMPTS):
             try:
                 self.bus.write(self.ids[joint], register, value, check=False)
             except (NoReply, CorruptReply):
                 continue
-            except InstructionRefused as error:
+            except (InstructionRefused, ValueError) as error:
                 raise ArmError(f"{self.told([joint])}: {error}") from error
             return
         raise ArmError(

@@ -124,12 +124,6 @@ class Code(StrEnum):
     )
 
     # Servos
-    SERVO_FAMILY_NOT_CHECKED = (
-        "servo.family-not-checked",
-        "`armlet doctor` reads Feetech servos only, and this arm has others.",
-        "The robot file names a model with Dynamixel servos, or with a plug-in's.",
-        "Start the arm and look at /diagnostics: the servo_bus node reads every family.",
-    )
     SERVO_BUS_SILENT = (
         "servo.bus-silent",
         "No servo answers on the port.",
@@ -158,12 +152,12 @@ class Code(StrEnum):
         "servo.firmware-mixed",
         "The servos do not all have the same firmware.",
         "Servos of different batches.",
-        "Bring all to one version with Feetech's FD program; LeRobot refuses a mixture.",
+        "Bring all to one version with the maker's software; LeRobot may refuse a mixture.",
     )
     SERVO_VOLTAGE_OUT_OF_RANGE = (
         "servo.voltage-out-of-range",
         "A servo's supply voltage is outside its own limits.",
-        "The wrong supply for 7.4 V or 12 V servos, or an empty battery.",
+        "The wrong supply for these servos, or an empty battery.",
         "Use the supply made for these servos.",
     )
     SERVO_VOLTAGE_UNEVEN = (
@@ -205,8 +199,8 @@ class Code(StrEnum):
     SERVO_WRITES_UNACKNOWLEDGED = (
         "servo.writes-unacknowledged",
         "A servo does not acknowledge writes.",
-        "Response_Status_Level is 0.",
-        "Write 1 to it.",
+        "Response_Status_Level is 0, or on a Dynamixel Status_Return_Level is below 2.",
+        "Run the printed command.",
     )
     SERVO_EEPROM_UNLOCKED = (
         "servo.eeprom-unlocked",

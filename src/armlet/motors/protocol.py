@@ -208,6 +208,24 @@ class Setup:
     cleared: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RegisterNote:
+    """What a register is for, for people and for tools that set it.
+
+    Attributes:
+        meaning: what it is for, in a few words.
+        allowed: the values that make sense, ascending, where those are fewer than it can hold.
+        words: what turns a value into words; None: it is a quantity, or a mere number.
+    """
+
+    meaning: str = ""
+    allowed: Sequence[int] | None = None
+    words: Callable[[int], str] | None = None
+
+
+_NO_NOTE = RegisterNote()
+
+
 @dataclass(frozen=True)
 class MotorModel:
     """A kind of servo: its registers by what they are for, and how it is used.
@@ -218,8 +236,10 @@ class MotorModel:
         number: what its model_number register holds.
         registers: all of them by name, in order of address.
         measures: where each quantity is; a servo may lack CURRENT and WATCHDOG.
-        model_number, firmware, torque_enable, goal_position, homing_offset, min_position,
-        max_position: what they say. firmware: the parts of the version, highest first.
+        model_number, servo_id, baud_rate, firmware, torque_enable, goal_position, homing_offset,
+        min_position, max_position: what they say. firmware: the parts of the version, highest
+            first.
+        baud_codes: value of baud_rate -> bits per second, of the speeds it can be set to.
         torque_limit, max_torque: what bounds the torque until a power cycle, and what it is then.
             Both in TORQUE_LIMIT's counts.
         drive_mode: its lowest bit turns the servo round; None if it cannot.
@@ -233,7 +253,17 @@ class MotorModel:
         watchdog_counts: what it is set to while the arm is armed.
         offset_sign: Present_Position = actual + offset_sign x Homing_Offset.
         body, gripper, joints: the settings of a body joint, a gripper, and of joints by name.
+        calibrated_in: what it has to hold while a person moves it to find its range.
+        voltage_limits, temperature_limit: the supply (lowest, highest) and the heat it endures, in
+            the counts of VOLTAGE and TEMPERATURE.
+        return_delay: how long it waits before it answers.
+        acknowledges: the register that says which instructions it answers, and the value by which
+            it answers all; None if it always does.
+        single_turn: the register and its bits that let positions run on past a turn where they
+            must not; None if there are none.
+        notes: what its registers are for, by name.
         updated_with: what updates its firmware, for people.
+        supplies: what it is powered by, for people.
     """
 
     name: str
@@ -242,6 +272,9 @@ class MotorModel:
     registers: Mapping[str, Register]
     measures: Mapping[Quantity, Measure]
     model_number: Register
+    servo_id: Register
+    baud_rate: Register
+    baud_codes: Mapping[int, int]
     firmware: tuple[Register, ...]
     torque_enable: Register
     max_torque: Register
@@ -253,6 +286,13 @@ class MotorModel:
     cuts_torque: Alarm
     body: Setup
     gripper: Setup
+    voltage_limits: tuple[Register, Register]
+    temperature_limit: Register
+    return_delay: Register
+    calibrated_in: Setup = field(default_factory=Setup)
+    acknowledges: tuple[Register, int] | None = None
+    single_turn: tuple[Register, int] | None = None
+    notes: Mapping[str, RegisterNote] = field(default_factory=dict)
     lock: Register | None = None
     drive_mode: Register | None = None
     joints: Mapping[str, Setup] = field(default_factory=dict)
@@ -262,6 +302,20 @@ class MotorModel:
     watchdog_counts: int = 0
     offset_sign: int = -1
     updated_with: str = "the maker's software"
+    supplies: str = "the supply made for these servos"
+
+    @property
+    def version(self) -> tuple[Register, ...]:
+        """What tells which servo it is, in order of address: firmware and model number."""
+        return tuple(sorted((*self.firmware, self.model_number), key=lambda each: each.address))
+
+    def firmware_of(self, values: Mapping[str, int]) -> str:
+        """The firmware's version by the values of its registers, as "3.10"."""
+        return ".".join(str(values[register.name]) for register in self.firmware)
+
+    def note(self, register: Register) -> RegisterNote:
+        """What a register is for; an empty note if nobody says."""
+        return self.notes.get(register.name, _NO_NOTE)
 
     @property
     def torque_limit(self) -> Register:
@@ -284,6 +338,10 @@ class MotorFamily:
         models: by name, lower case.
         make_bus: called as `MotorBus` classes are: port, baudrate, timeout_s, least_wait_s, stamp.
         baudrate: that of an arm, unless the driver is given another.
+        factory_baudrate: that of a servo fresh from the factory.
+        one_firmware: whether LeRobot refuses an arm whose servos differ in their firmware.
+        relatives: labels of other servos that speak the protocol, by model number: armlet finds
+            them and says what they are, and does not drive them.
     """
 
     name: str
@@ -291,6 +349,25 @@ class MotorFamily:
     models: Mapping[str, MotorModel]
     make_bus: BusMaker
     baudrate: int = 1_000_000
+    factory_baudrate: int = 1_000_000
+    one_firmware: bool = False
+    relatives: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def baudrates(self) -> tuple[int, ...]:
+        """Every speed its servos can be set to: an arm's first, then the factory's."""
+        first = (self.baudrate, self.factory_baudrate)
+        codes = (speed for model in self.models.values() for speed in model.baud_codes.values())
+        return tuple(dict.fromkeys((*first, *codes)))
+
+    def model_of(self, number: int) -> MotorModel | None:
+        """The model with that number; None if armlet does not drive it."""
+        return next((each for each in self.models.values() if each.number == number), None)
+
+    def label_of(self, number: int) -> str:
+        """What people call the servo with that model number: "STS3215", "model 42"."""
+        model = self.model_of(number)
+        return self.relatives.get(number, f"model {number}") if model is None else model.label
 
 
 # --- what a bus counts ------------------------------------------------------------------------
@@ -379,6 +456,19 @@ class SyncReply:
     retried: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Who answered when all servos were called at once.
+
+    Attributes:
+        ids: of those whose answers came intact, ascending.
+        garbled: whether bytes came that formed no answer: some of them may have collided.
+    """
+
+    ids: tuple[int, ...]
+    garbled: bool
+
+
 class MotorBus(Protocol):
     """A chain of servos on one serial line. Safe to use from several threads.
 
@@ -426,6 +516,9 @@ class MotorBus(Protocol):
 
     def scan(self, ids: Iterable[int]) -> dict[int, int]:
         """Pings each id: id -> model number of those that answer. Raises CorruptReply."""
+
+    def call(self, wait_s: float) -> Answers:
+        """Pings all servos at once and listens for so long."""
 
     def read(self, id: int, register: Register) -> int:
         """The register's value. Raises ServoError, InstructionRefused, NoReply, CorruptReply."""

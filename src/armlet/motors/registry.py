@@ -10,6 +10,7 @@ A package that is broken is named when its model is asked for, and stands in nob
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Sequence
 
@@ -58,6 +59,17 @@ def family(model: str) -> MotorFamily:
             f"{', '.join(found.models)}"
         )
     return found
+
+
+def families() -> tuple[MotorFamily, ...]:
+    """Every family there is, armlet's own first; packages that are broken are left out."""
+    found = {each.name: each for each in map(load, dict.fromkeys(_OWN.values()))}
+    for name in models():
+        if name not in _OWN:
+            with contextlib.suppress(MotorError):  # named where its model is asked for
+                other = family(name)
+                found.setdefault(other.name, other)
+    return tuple(found.values())
 
 
 def load(origin: str) -> MotorFamily:

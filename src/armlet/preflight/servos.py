@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from armlet.findings import Code, Finding
-from armlet.motors.feetech import MODEL_STS3215, Bus
-from armlet.motors.feetech.discovery import MODEL_NAMES, Memory, probe, read_memory
-from armlet.motors.protocol import describe
+from armlet.motors import registry
+from armlet.motors.discovery import FoundServo, Memory, probe, read_memory
+from armlet.motors.protocol import (
+    TICKS_PER_TURN,
+    MotorFamily,
+    MotorModel,
+    Quantity,
+    Register,
+    describe,
+)
 from armlet.preflight.finding import error, note, ok, warning
-from armlet.robots.calibration import Calibration, CalibrationError, load
+from armlet.robots.calibration import Calibration, CalibrationError, JointCalibration, load
 from armlet.robots.robot_model import SO101, RobotModel
 from armlet.robots.whose import owner
 
-MULTI_TURN = 0x10
 HOT_BELOW_LIMIT_C = 10
 UNEVEN_VOLTS = 1.0
-
-_EEPROM = {
-    "Homing_Offset": "homing_offset",
-    "Min_Position_Limit": "range_min",
-    "Max_Position_Limit": "range_max",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +32,41 @@ class Chain:
 
     Attributes:
         port: the port.
+        family: of the servos that were asked for.
         servos: id -> what it holds.
+        found: id -> what answers, of those that are read.
+        wanted: id -> the model that it should be.
         absent: ids that were asked for and do not answer.
         shared: ids whose answers are garbled.
     """
 
     port: str
+    family: MotorFamily
     servos: Mapping[int, Memory]
+    found: Mapping[int, FoundServo]
+    wanted: Mapping[int, MotorModel]
     absent: tuple[int, ...] = ()
     shared: tuple[int, ...] = ()
 
 
-def read_chain(port: str, ids: tuple[int, ...]) -> Chain:
-    """Asks the ids and reads all that they hold. Raises BusError."""
-    answer = probe(port, ids)
+def read_chain(port: str, ids: tuple[int, ...], kind: RobotModel = SO101) -> Chain:
+    """Asks the ids of a kind of arm and reads all that they hold. Raises BusError, MotorError."""
+    joints = tuple(kind.joints)
+    family, models = registry.choose(",".join(kind.servos), joints)
+    usual = dict(zip(kind.ids.values(), models, strict=True))
+    wanted = {id: usual.get(id, models[0]) for id in ids}
+    answer = probe(port, family, ids)
     shared = tuple(servo.id for servo in answer.servos if servo.shared)
-    readable = [servo.id for servo in answer.servos if not servo.shared]
+    readable = {servo.id: servo for servo in answer.servos if not servo.shared}
     memories = {}
     if readable:
-        with Bus(port) as bus:
-            memories = {id: read_memory(bus, id) for id in readable}
+        with family.make_bus(port, family.baudrate) as bus:
+            memories = {
+                id: read_memory(bus, servo.known or bus.usual_model, id)
+                for id, servo in readable.items()
+            }
     absent = tuple(id for id in ids if id not in memories and id not in shared)
-    return Chain(port, memories, absent, shared)
+    return Chain(port, family, memories, readable, wanted, absent, shared)
 
 
 Question = Callable[[Chain], Iterator[Finding]]
@@ -80,53 +93,59 @@ def answering(chain: Chain) -> Iterator[Finding]:
 
 
 def model(chain: Chain) -> Iterator[Finding]:
-    """All STS3215."""
-    models = _by_value(chain, "Model_Number")
-    for number, ids in models.items():
-        if number != MODEL_STS3215:
-            name = MODEL_NAMES.get(number, f"model {number}")
-            fix = "replace it by an STS3215; registers and strength differ"
-            yield error(
-                Code.SERVO_MODEL_UNEXPECTED,
-                "model",
-                f"{_servos(ids)}: {name}, expected STS3215",
-                fix,
-            )
-    if set(models) == {MODEL_STS3215}:
-        yield ok(Code.SERVO_MODEL_UNEXPECTED, "model", "STS3215")
+    """Each the model that its joint needs."""
+    wrong: dict[tuple[str, str], list[int]] = {}
+    for id, servo in chain.found.items():
+        if servo.model != chain.wanted[id].number:
+            wrong.setdefault((servo.model_name, chain.wanted[id].label), []).append(id)
+    for (found, expected), ids in wrong.items():
+        fix = f"replace it by an {expected}; registers and strength differ"
+        yield error(
+            Code.SERVO_MODEL_UNEXPECTED,
+            "model",
+            f"{_servos(ids)}: {found}, expected {expected}",
+            fix,
+        )
+    if not wrong:
+        labels = dict.fromkeys(servo.model_name for servo in chain.found.values())
+        yield ok(Code.SERVO_MODEL_UNEXPECTED, "model", ", ".join(labels))
 
 
 def firmware(chain: Chain) -> Iterator[Finding]:
-    """All of one firmware; LeRobot refuses an arm of several."""
-    versions: dict[str, list[int]] = {}
+    """Of each model all of one firmware."""
+    versions: dict[str, dict[str, list[int]]] = {}
     for id, memory in chain.servos.items():
-        values = memory.values
-        name = f"{values['Firmware_Major_Version']}.{values['Firmware_Minor_Version']}"
-        versions.setdefault(name, []).append(id)
-    found = ", ".join(f"{name} ({_servos(ids)})" for name, ids in versions.items())
-    if len(versions) > 1:
-        fix = "bring all to one version with Feetech's FD program; LeRobot refuses a mixture"
+        of_model = versions.setdefault(memory.model.label, {})
+        of_model.setdefault(memory.model.firmware_of(memory.values), []).append(id)
+    mixed = {label: each for label, each in versions.items() if len(each) > 1}
+    for each in mixed.values():
+        found = ", ".join(f"{name} ({_servos(ids)})" for name, ids in each.items())
+        updated_with = next(iter(chain.servos.values())).model.updated_with
+        refused = "; LeRobot refuses a mixture" if chain.family.one_firmware else ""
+        fix = f"bring all to one version with {updated_with}{refused}"
         yield warning(Code.SERVO_FIRMWARE_MIXED, "firmware", f"differs: {found}", fix)
-    else:
-        yield ok(Code.SERVO_FIRMWARE_MIXED, "firmware", next(iter(versions)))
+    if not mixed:
+        told = ", ".join(f"{label} {next(iter(each))}" for label, each in versions.items())
+        one = len(versions) == 1
+        found = next(iter(next(iter(versions.values())))) if one else told
+        yield ok(Code.SERVO_FIRMWARE_MIXED, "firmware", found)
 
 
 def voltage(chain: Chain) -> Iterator[Finding]:
     """Within each servo's own limits, and the same along the chain."""
-    volts = {id: memory.values["Present_Voltage"] / 10 for id, memory in chain.servos.items()}
+    volts = {id: memory.quantity(Quantity.VOLTAGE) for id, memory in chain.servos.items()}
     spread = _spread(volts.values(), "V")
     outside = [id for id, memory in chain.servos.items() if not _voltage_fits(memory)]
     if outside:
-        limits = chain.servos[outside[0]].values
-        low, high = limits["Min_Voltage_Limit"] / 10, limits["Max_Voltage_Limit"] / 10
+        low, high = _voltage_limits(chain.servos[outside[0]])
         found = f"{spread}, outside {low:g} to {high:g} V: {_servos(outside)}"
         yield error(
             Code.SERVO_VOLTAGE_OUT_OF_RANGE,
             "voltage",
             found,
-            "use the supply made for these servos (7.4 V or 12 V model)",
+            f"use {chain.servos[outside[0]].model.supplies}",
         )
-    elif max(volts.values()) - min(volts.values()) >= UNEVEN_VOLTS:
+    elif _drop(chain, volts) >= UNEVEN_VOLTS:
         fix = "push the plugs home and check the cable before the servo that gets least"
         yield warning(
             Code.SERVO_VOLTAGE_UNEVEN, "voltage", f"{spread}: it drops along the chain", fix
@@ -135,17 +154,35 @@ def voltage(chain: Chain) -> Iterator[Finding]:
         yield ok(Code.SERVO_VOLTAGE_OUT_OF_RANGE, "voltage", spread)
 
 
+def _drop(chain: Chain, volts: Mapping[int, float]) -> float:
+    """The largest difference, V, between servos of one model: others may have another supply."""
+    of_model: dict[str, list[float]] = {}
+    for id, memory in chain.servos.items():
+        of_model.setdefault(memory.model.name, []).append(volts[id])
+    return max(max(each) - min(each) for each in of_model.values())
+
+
+def _voltage_limits(memory: Memory) -> tuple[float, float]:
+    measure = memory.model.measures[Quantity.VOLTAGE]
+    low, high = (
+        measure.value(memory.values[register.name]) for register in memory.model.voltage_limits
+    )
+    return low, high
+
+
 def _voltage_fits(memory: Memory) -> bool:
-    values = memory.values
-    low, high = values["Min_Voltage_Limit"], values["Max_Voltage_Limit"]
-    return low <= values["Present_Voltage"] <= high
+    low, high = _voltage_limits(memory)
+    return low <= memory.quantity(Quantity.VOLTAGE) <= high
 
 
 def temperature(chain: Chain) -> Iterator[Finding]:
     """Below each servo's own limit, with something to spare."""
-    degrees = {id: memory.values["Present_Temperature"] for id, memory in chain.servos.items()}
+    degrees = {id: memory.quantity(Quantity.TEMPERATURE) for id, memory in chain.servos.items()}
     spare = {
-        id: memory.values["Max_Temperature_Limit"] - degrees[id]
+        id: memory.model.measures[Quantity.TEMPERATURE].value(
+            memory.values[memory.model.temperature_limit.name]
+        )
+        - degrees[id]
         for id, memory in chain.servos.items()
     }
     spread = _spread(degrees.values(), "°C")
@@ -172,7 +209,10 @@ def errors(chain: Chain) -> Iterator[Finding]:
     """What servos report themselves."""
     bad = {id: memory.errors for id, memory in chain.servos.items() if memory.errors}
     for id, bits in bad.items():
-        fix = f"armlet registers set Torque_Enable 0 --port {chain.port} --id {id}"
+        off = chain.servos[id].model.torque_enable.name
+        fix = f"armlet registers set {off} 0 --port {chain.port} --id {id}"
+        if chain.servos[id].model.reboots:
+            fix = "switch the arm's power off and on"
         yield error(
             Code.SERVO_ERROR_REPORTED,
             "error bits",
@@ -185,9 +225,10 @@ def errors(chain: Chain) -> Iterator[Finding]:
 
 def torque(chain: Chain) -> Iterator[Finding]:
     """Nobody uses the port, so nobody should hold."""
-    holding = _ids(chain, lambda values: values["Torque_Enable"] != 0)
+    holding = _ids(chain, lambda memory: memory.quantity(Quantity.TORQUE_ENABLED) != 0)
     if holding:
-        fix = f"hold the arm, then: {_set(chain, 'Torque_Enable 0', holding)}"
+        off = chain.servos[holding[0]].model.torque_enable.name
+        fix = f"hold the arm, then: {_set(chain, f'{off} 0', holding)}"
         yield warning(
             Code.SERVO_TORQUE_LEFT_ON,
             "torque",
@@ -203,51 +244,67 @@ def settings(chain: Chain) -> Iterator[Finding]:
     wrong = [*_slow(chain), *_multi_turn(chain), *_silent(chain), *_unlocked(chain)]
     yield from wrong
     if not wrong:
-        yield ok(
-            Code.SERVO_SETTINGS,
-            "settings",
-            "no return delay, single turn, writes acknowledged, EEPROM locked",
-        )
+        models = [memory.model for memory in chain.servos.values()]
+        well = ["no return delay"]
+        well += ["single turn"] * any(model.single_turn for model in models)
+        well += ["writes acknowledged"] * any(model.acknowledges for model in models)
+        well += ["EEPROM locked"] * any(model.lock for model in models)
+        yield ok(Code.SERVO_SETTINGS, "settings", ", ".join(well))
 
 
 def _slow(chain: Chain) -> Iterator[Finding]:
-    slow = _ids(chain, lambda values: values["Return_Delay_Time"] > 0)
+    delays = {
+        id: memory.values[memory.model.return_delay.name] for id, memory in chain.servos.items()
+    }
+    slow = [id for id, delay in delays.items() if delay > 0]
     if slow:
-        most = max(chain.servos[id].values["Return_Delay_Time"] for id in slow) * 2
-        found = f"up to {most} us before each answer of {_servos(slow)}"
-        fix = _set(chain, "Return_Delay_Time 0 --eeprom", slow)
+        register = chain.servos[slow[0]].model.return_delay
+        most = max(delays.values()) * float(register.unit.partition(" ")[0])
+        found = f"up to {most:g} us before each answer of {_servos(slow)}"
+        fix = _set(chain, f"{register.name} 0 --eeprom", slow)
         yield note(
             Code.SERVO_RETURN_DELAY, "return delay", found, f"the bus node sets 0, or: {fix}"
         )
 
 
 def _multi_turn(chain: Chain) -> Iterator[Finding]:
-    many = _ids(chain, lambda values: bool(values["Phase"] & MULTI_TURN))
-    for id in many:
-        single = chain.servos[id].values["Phase"] & ~MULTI_TURN
-        found = f"servo {id} counts several turns: its position may leave 0..4095"
-        yield warning(
-            Code.SERVO_MULTI_TURN, "Phase", found, _set(chain, f"Phase {single} --eeprom", [id])
-        )
+    for id, memory in chain.servos.items():
+        if memory.model.single_turn is None:
+            continue
+        register, bits = memory.model.single_turn
+        value = memory.values[register.name]
+        if value & bits:
+            fix = _set(chain, f"{register.name} {value & ~bits}{_eeprom(register)}", [id])
+            found = f"servo {id} counts several turns: its position may leave 0..4095"
+            yield warning(Code.SERVO_MULTI_TURN, register.name, found, fix)
 
 
 def _silent(chain: Chain) -> Iterator[Finding]:
-    silent = _ids(chain, lambda values: values["Response_Status_Level"] == 0)
-    if silent:
-        found = f"writes are not acknowledged by {_servos(silent)}"
-        yield warning(
-            Code.SERVO_WRITES_UNACKNOWLEDGED,
-            "Response_Status_Level",
-            found,
-            _set(chain, "Response_Status_Level 1 --eeprom", silent),
-        )
+    silent: dict[tuple[str, str], list[int]] = {}
+    for id, memory in chain.servos.items():
+        if memory.model.acknowledges is not None:
+            register, all_of_them = memory.model.acknowledges
+            if memory.values[register.name] < all_of_them:
+                setting = f"{register.name} {all_of_them}{_eeprom(register)}"
+                silent.setdefault((register.name, setting), []).append(id)
+    for (name, setting), ids in silent.items():
+        found = f"writes are not acknowledged by {_servos(ids)}"
+        fix = _set(chain, setting, ids)
+        yield warning(Code.SERVO_WRITES_UNACKNOWLEDGED, name, found, fix)
 
 
 def _unlocked(chain: Chain) -> Iterator[Finding]:
-    unlocked = _ids(chain, lambda values: values["Lock"] == 0)
+    locks = {id: m.model.lock for id, m in chain.servos.items() if m.model.lock is not None}
+    unlocked = [id for id, lock in locks.items() if chain.servos[id].values[lock.name] == 0]
     if unlocked:
         found = f"the EEPROM of {_servos(unlocked)} is open"
-        yield note(Code.SERVO_EEPROM_UNLOCKED, "Lock", found, _set(chain, "Lock 1", unlocked))
+        name = locks[unlocked[0]].name
+        yield note(Code.SERVO_EEPROM_UNLOCKED, name, found, _set(chain, f"{name} 1", unlocked))
+
+
+def _eeprom(register: Register) -> str:
+    """What `armlet registers set` wants to be told for a register that outlives a power cycle."""
+    return "" if register.area == "ram" else " --eeprom"
 
 
 QUESTIONS: tuple[Question, ...] = (
@@ -302,9 +359,9 @@ def calibrated(
         memory = chain.servos.get(entry.id)
         if memory is not None:
             different += [
-                f"{joint} {register} {memory.values[register]}, file {getattr(entry, field)}"
-                for register, field in _EEPROM.items()
-                if memory.values[register] != getattr(entry, field)
+                f"{joint} {name} {stored}, file {wanted}"
+                for name, stored, wanted in _calibration_values(memory, entry)
+                if stored != wanted
             ]
     if different:
         more = f" and {len(different) - 2} more" if len(different) > 2 else ""
@@ -332,17 +389,34 @@ def held(chain: Chain) -> dict[int, tuple[int, int, int]]:
     """What the servos store of a calibration, by id."""
     stored = {}
     for id, memory in chain.servos.items():
-        offset, low, high = (memory.values[register] for register in _EEPROM)
+        model = memory.model
+        registers = (model.homing_offset, model.min_position, model.max_position)
+        offset, low, high = (memory.values[register.name] for register in registers)
         stored[id] = offset, low, high
     return stored
 
 
+def _calibration_values(memory: Memory, entry: JointCalibration) -> Iterator[tuple[str, int, int]]:
+    """Of each value of a calibration: its register's name, what the servo holds, what it should."""
+    model, values = memory.model, memory.values
+    for register, wanted in (
+        (model.homing_offset, entry.homing_offset),
+        (model.min_position, entry.range_min),
+        (model.max_position, entry.range_max),
+    ):
+        yield register.name, values[register.name], wanted
+    if model.drive_mode is not None:
+        name = model.drive_mode.name
+        yield f"{name} bit 0", values[name] & 1, entry.drive_mode
+
+
 def limits(chain: Chain) -> Iterator[Finding]:
     """Without a calibration file: whether each servo stands inside its own limits."""
-    ranges = {
-        id: (memory.values["Min_Position_Limit"], memory.values["Max_Position_Limit"])
-        for id, memory in chain.servos.items()
-    }
+    ranges = {}
+    for id, memory in chain.servos.items():
+        registers = (memory.model.min_position, memory.model.max_position)
+        low, high = (memory.values[register.name] for register in registers)
+        ranges[id] = (low, high)
     yield from inside(chain, ranges, {id: f"servo {id}" for id in chain.servos})
 
 
@@ -353,7 +427,7 @@ def inside(
     outside = []
     for id, (low, high) in ranges.items():
         if id in chain.servos:
-            at = chain.servos[id].values["Present_Position"]
+            at = _position(chain.servos[id], (low + high) / 2)
             # Equal limits mean no limits to the servo.
             if low < high and not low <= at <= high:
                 outside.append(f"{names[id]} at {at}, range {low}..{high}")
@@ -366,15 +440,16 @@ def inside(
         )
 
 
-def _by_value(chain: Chain, name: str) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for id, memory in chain.servos.items():
-        found.setdefault(memory.values[name], []).append(id)
-    return found
+def _position(memory: Memory, center: float) -> int:
+    """Where it stands, ticks; of one that counts turns, in the turn nearest to the centre."""
+    at = round(memory.quantity(Quantity.POSITION))
+    if memory.model.counts_turns:
+        at -= round((at - center) / TICKS_PER_TURN) * TICKS_PER_TURN
+    return at
 
 
-def _ids(chain: Chain, applies: Callable[[Mapping[str, int]], bool]) -> list[int]:
-    return [id for id, memory in chain.servos.items() if applies(memory.values)]
+def _ids(chain: Chain, applies: Callable[[Memory], bool]) -> list[int]:
+    return [id for id, memory in chain.servos.items() if applies(memory)]
 
 
 def _list(ids: Iterable[int]) -> str:
@@ -402,4 +477,5 @@ def _set(chain: Chain, what: str, ids: list[int]) -> str:
 
 
 def _release(chain: Chain) -> str:
-    return _set(chain, "Torque_Enable 0", sorted(chain.servos))
+    off = next(iter(chain.servos.values())).model.torque_enable.name
+    return _set(chain, f"{off} 0", sorted(chain.servos))

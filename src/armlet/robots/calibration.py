@@ -16,6 +16,12 @@ from armlet.files import keep_previous as keep_previous
 _OLD_KEYS = {"homing_offset", "drive_mode", "start_pos", "end_pos", "calib_mode"}
 _MOST_JOINTS = 64
 MAX_HOMING_OFFSET = 2047
+"""The largest that a Feetech servo stores, and that a position within one turn needs."""
+
+LARGEST_HOMING_OFFSET = 1_044_479
+"""The largest that any servo stores: a Dynamixel counts turns, and LeRobot's offsets for it are
+beyond a turn for a reversed joint, or one that had left its first turn."""
+
 MAX_TICK = 4095
 
 
@@ -25,7 +31,11 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class JointCalibration:
-    """One servo's calibration in ticks: Present_Position = actual - homing_offset."""
+    """One servo's calibration in ticks, as the servo stores it.
+
+    Present_Position = actual - homing_offset on a Feetech servo, actual + homing_offset on a
+    Dynamixel. drive_mode 1: reversed; a Dynamixel does that by itself.
+    """
 
     id: int
     drive_mode: int
@@ -44,10 +54,10 @@ class JointCalibration:
             raise CalibrationError(f"id must be 0..252, found {self.id}")
         if self.drive_mode not in (0, 1):
             raise CalibrationError(f"drive_mode must be 0 or 1, found {self.drive_mode}")
-        if abs(self.homing_offset) > MAX_HOMING_OFFSET:
+        if abs(self.homing_offset) > LARGEST_HOMING_OFFSET:
             raise CalibrationError(
-                f"homing_offset must be within ±{MAX_HOMING_OFFSET}, found {self.homing_offset}; "
-                "calibrate again from the middle pose"
+                f"homing_offset must be within ±{LARGEST_HOMING_OFFSET}, found "
+                f"{self.homing_offset}; calibrate again from the middle pose"
             )
         if not 0 <= self.range_min < self.range_max <= MAX_TICK:
             raise CalibrationError(

@@ -37,13 +37,15 @@ _LAST_ID = 252
 class JointModel:
     """One joint. id: its servo's, as delivered. servo: the servo's model.
 
-    full_turn: it turns all the way round, so that calibration needs no sweep of it.
+    full_turn: it turns all the way round, so that calibration needs no sweep of it. reversed: its
+    servo is mounted the other way round, and is told so where it can be (drive_mode).
     """
 
     id: int
     servo: str = DEFAULT_SERVO
     role: str = ROLES[0]
     full_turn: bool = False
+    reversed: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class RobotModel:
     def full_turn(self) -> tuple[str, ...]:
         """Joints that turn all the way round."""
         return tuple(name for name, joint in self.joints.items() if joint.full_turn)
+
+    @property
+    def reversed(self) -> tuple[str, ...]:
+        """Joints whose servo is mounted the other way round."""
+        return tuple(name for name, joint in self.joints.items() if joint.reversed)
 
 
 def names() -> tuple[str, ...]:

@@ -7,12 +7,21 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.robot import add_arm, add_model, add_robot, arm_of, kind_of, port_of
+from armlet.cli.terminal.robot import (
+    add_arm,
+    add_model,
+    add_robot,
+    arm_of,
+    kind_of,
+    model_option,
+    motors_of,
+    port_of,
+)
 from armlet.files import FileError
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
     from armlet.calibrate.calibrate import Calibrator, Stored
     from armlet.cli.arm.calibrate_screen import Page
     from armlet.cli.terminal.screen import Keyboard
-    from armlet.motors.feetech import Bus
+    from armlet.motors.protocol import MotorBus, MotorModel
     from armlet.robots import Calibration
     from armlet.robots.robot_model import RobotModel
 
@@ -90,14 +99,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="joints that turn all the way round and need no sweep "
         "(default: the model's; none: sweep them all)",
     )
-    parser.add_argument("--baud", type=int, default=1_000_000, help="default %(default)s")
+    parser.add_argument("--baud", type=int, help="default: an arm's, 1000000")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrates, checks, writes or reads."""
     from armlet.control import ArmError
-    from armlet.motors.feetech import BusError
+    from armlet.motors.protocol import BusError
     from armlet.robots import CalibrationError
 
     name = next((name for name in _WORK if getattr(args, name) is not None), "output")
@@ -105,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         setattr(args, name, _file(args, getattr(args, name) or Path()))
         args.kind = kind_of(args)
+        args.family, args.models = motors_of(args.kind)
         args.port = port_of(args)
         return work(args)
     except FileError as error:
@@ -139,10 +149,12 @@ def _by_hand(args: argparse.Namespace) -> int:
             "calibrating takes a person at a terminal; in scripts use --check, --write or --read"
         )
     screen = console()
-    with _open(args) as bus:
-        calibrator = Calibrator(bus, ids, full_turn)
+    with _open(args, ids) as bus:
+        models = _models(args, ids)
+        turned = args.kind.reversed
+        calibrator = Calibrator(bus, ids, full_turn, models=models, reversed=turned)
         with _put_back(calibrator, screen):
-            with _stage(screen, f"{args.port} at {args.baud} baud") as stage:
+            with _stage(screen, f"{args.port} at {bus.baudrate} baud") as stage:
                 calibration = stage.calibrate(calibrator)
             kept = _save(_merged(others, calibration), args.output)
     _report(screen, args, calibrator, calibration, kept)
@@ -161,7 +173,7 @@ class _Stage:
         """All steps, up to the EEPROM. Raises _Quit."""
         from armlet.calibrate.calibrate import holding
 
-        if on := holding(calibrator.bus, calibrator.ids):
+        if on := holding(calibrator.bus, calibrator.ids, calibrator.models):
             self._await_enter(lambda: None, lambda: self._page.releasing(on))
         calibrator.prepare()
         self._middle_pose(calibrator)
@@ -285,12 +297,13 @@ def _check(args: argparse.Namespace) -> int:
 
     calibration = _chosen_entries(args, args.check)
     ids = {joint: entry.id for joint, entry in calibration.items()}
-    wanted = expected(calibration)
+    models = _models(args, ids)
+    wanted = expected(calibration, models)
     found: dict[str, Stored] = {}
-    with _open(args) as bus:
+    with _open(args, ids) as bus:
         for joint, id in ids.items():
             with contextlib.suppress(ArmError):  # shown in the table as no answer
-                found |= read_stored(bus, {joint: id})
+                found |= read_stored(bus, {joint: id}, models)
     screen = console()
     screen.print(comparison(ids, wanted, found))
     if found == wanted:
@@ -301,9 +314,10 @@ def _check(args: argparse.Namespace) -> int:
     if len(found) < len(wanted):
         fix = "check power, cables, ids and baud rate of what does not answer"
     else:
+        again = f"armlet calibrate --port {args.port} {model_option(args, args.kind)}--write"
         fix = (
-            f"if {args.check} is this arm's file: armlet calibrate --port {args.port} "
-            f"--write {args.check}; else calibrate again with --output"
+            f"if {args.check} is this arm's file: {again} {args.check}; else calibrate again with "
+            "--output"
         )
     _say(screen, "fix", fix, "name")
     return 1
@@ -316,11 +330,12 @@ def _write(args: argparse.Namespace) -> int:
     calibration = _chosen_entries(args, args.write)
     ids = {joint: entry.id for joint, entry in calibration.items()}
     screen = console()
-    with _open(args) as bus:
-        calibrator = Calibrator(bus, ids)
+    with _open(args, ids) as bus:
+        models = _models(args, ids)
+        calibrator = Calibrator(bus, ids, models=models)
         with _put_back(calibrator, screen):
-            verify_models(bus, ids)
-            release(bus, ids)
+            verify_models(bus, ids, models)
+            release(bus, ids, models)
             write_calibration(calibrator.eeprom, calibration)
     changes = calibrator.eeprom.changes
     _say(
@@ -338,9 +353,10 @@ def _read(args: argparse.Namespace) -> int:
 
     ids = _chosen_ids(args)
     others = _other_joints(args, args.read, ids)
-    with _open(args) as bus:
-        verify_models(bus, ids)
-        calibration = read_calibration(bus, ids)
+    with _open(args, ids) as bus:
+        models = _models(args, ids)
+        verify_models(bus, ids, models)
+        calibration = read_calibration(bus, ids, models)
     kept = _save(_merged(others, calibration), args.read)
     _say(console(), "read", f"{len(ids)} servos into {args.read}{_kept(kept)}")
     return 0
@@ -374,16 +390,45 @@ def _file(args: argparse.Namespace, given: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _open(args: argparse.Namespace) -> Iterator[Bus]:
-    from armlet.motors.feetech import Bus, PortError
+def _open(args: argparse.Namespace, ids: Mapping[str, int]) -> Iterator[MotorBus]:
+    from armlet.motors.protocol import PortError
 
-    bus = Bus(args.port, args.baud, TIMEOUT_S)
+    baudrate = args.family.baudrate if args.baud is None else args.baud
+    _require_family(args, baudrate, list(ids.values()))
+    bus: MotorBus = args.family.make_bus(args.port, baudrate, TIMEOUT_S)
     try:
         bus.open()
     except PortError as error:
         raise _Refusal(str(error)) from error
     with bus:
         yield bus
+
+
+def _require_family(args: argparse.Namespace, baudrate: int, ids: list[int]) -> None:
+    """Raises _Refusal if nobody named a kind of arm, and the servos are not the usual kind's."""
+    from armlet.motors import registry
+    from armlet.motors.discovery import family_at
+    from armlet.motors.protocol import PortError
+
+    if args.model is not None or args.arm is not None:
+        return
+    others = [each for each in registry.families() if each.name != args.family.name]
+    try:
+        found = family_at(args.port, [args.family, *others], baudrate, ids)
+    except PortError as error:
+        raise _Refusal(str(error)) from error
+    if found is not None and found is not args.family:
+        raise _Refusal(
+            f"{args.port}: expected servos of an {args.kind.title} ({args.family.name}), found "
+            f"{found.name}; name the kind of arm, as in --model koch"
+        )
+
+
+def _models(args: argparse.Namespace, ids: Mapping[str, int]) -> dict[str, MotorModel]:
+    """What each joint's servo is; a joint that the kind of arm lacks has its first one's."""
+    models: dict[str, MotorModel] = args.models
+    usual = next(iter(models.values()))
+    return {joint: models.get(joint, usual) for joint in ids}
 
 
 def _save(calibration: Calibration, path: Path) -> Path | None:

@@ -206,9 +206,15 @@ def comparison(
             Text(joint, "name"),
             str(ids[joint]),
             *(_pair(file, servo) for file, servo in pairs),
-            _verdict("same" if want == have else "different"),
+            _verdict(_difference(want, have)),
         )
     return Padding(table, (1, 1))
+
+
+def _difference(want: Stored, have: Stored) -> str:
+    if want == have:
+        return "same"
+    return "different" if want.drive_mode == have.drive_mode else "different, and turns round"
 
 
 def _pair(file: int, servo: int) -> Text:

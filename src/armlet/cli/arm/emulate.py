@@ -43,7 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--motors",
         default="sts3215",
         metavar="MODEL",
-        help="their model: sts3215, xl330-m077, xl330-m288 or xl430-w250 (default %(default)s)",
+        help="their model: sts3215, xl330-m077, xl330-m288 or xl430-w250; or one for each servo, "
+        "joined by commas (default %(default)s)",
     )
     parser.add_argument("--baud", default="1000000", help="line speed (default %(default)s)")
     parser.add_argument("--paced", action="store_true", help="send bytes at the speed of the wire")
@@ -123,7 +124,6 @@ def _make_bus(args: argparse.Namespace) -> tuple[EmulatedBus, str]:
     """The bus, and words for it. Raises ValueError for options that make no sense."""
     from armlet.motors.emulation.arm import SweepingHand, mount, mount_at_random, span_of
     from armlet.motors.emulation.emulator import EmulatedBus
-    from armlet.motors.emulation.kinds import KINDS
     from armlet.robots import calibration
 
     joints = calibration.load(args.calibration) if args.calibration else {}
@@ -132,33 +132,48 @@ def _make_bus(args: argparse.Namespace) -> tuple[EmulatedBus, str]:
     if by_id and set(ids) != set(by_id):
         raise ValueError(f"--ids: {args.calibration} is of the servos {sorted(by_id)}, found {ids}")
     _check(args)
-    if args.motors not in KINDS:
-        raise ValueError(f"--motors: expected {', '.join(KINDS)}, found {args.motors}")
+    motors = _motors(args.motors, ids)
     bus = EmulatedBus(
         [1] * len(ids) if args.factory else ids,
         link=args.link,
         baudrate=_parse_baud(args.baud),
         paced=args.paced,
         volts=args.voltage,
-        motors=args.motors,
+        motors=motors,
     )
     bus.faults.drop_probability = bus.faults.request_drop_probability = args.loss
     for id, joint in by_id.items():
         servo = bus.servos[id]
-        bus.calibrate(id, joint.homing_offset, joint.range_min, joint.range_max)
+        bus.calibrate(id, joint.homing_offset, joint.range_min, joint.range_max, joint.drive_mode)
         span = None if span_of(id) is None else joint.range_max - joint.range_min
-        mount(servo, (joint.range_min + joint.range_max) / 2 + servo.offset, span)
+        mount(servo, servo.actual_at((joint.range_min + joint.range_max) / 2), span)
         servo.power_cycle()
     if args.horn_offsets is not None:
         mount_at_random(bus.chain, args.horn_offsets)
     if args.hand:
         for servo in bus.chain:
             if servo.stops is None and not by_id:
-                mount(servo, servo.position, span_of(servo.id))
+                mount(servo, servo.actual, span_of(servo.id))
             servo.hand = SweepingHand(servo)
     if args.factory:
         return bus, f"serving {len(ids)} factory-fresh servos"
     return bus, f"serving servos {','.join(map(str, ids))}"
+
+
+def _motors(text: str, ids: list[int]) -> list[str]:
+    """The model of each servo. Raises ValueError."""
+    from armlet.motors.emulation.kinds import KINDS
+
+    names = text.split(",")
+    if unknown := [name for name in names if name not in KINDS]:
+        raise ValueError(f"--motors: expected {', '.join(KINDS)}, found {', '.join(unknown)}")
+    if len(names) == 1:
+        return names * len(ids)
+    if len(names) != len(ids):
+        raise ValueError(f"--motors: expected one, or {len(ids)} for {ids}, found {len(names)}")
+    if len({KINDS[name].framing for name in names}) > 1:
+        raise ValueError(f"--motors: servos of two families cannot share a line, found {text}")
+    return names
 
 
 class _OneByOne:

@@ -80,14 +80,16 @@ def _probe(among: list[str] | None, patience_s: float) -> int:
     from armlet.cli.arm import scan
     from armlet.cli.terminal.listing import say, show_table
     from armlet.cli.terminal.screen import console
-    from armlet.motors.feetech.discovery import FACTORY_BAUDRATE
+    from armlet.motors import registry
 
     try:
         devices = scan.chosen_devices(None, among)
     except ValueError as error:
         print(f"armlet find-port: {error}", file=sys.stderr)
         return 2
-    surveys = scan.survey(devices, None, (FACTORY_BAUDRATE,), patience_s, console(sys.stderr))
+    families = registry.families()
+    bauds = tuple({family.baudrate for family in families})
+    surveys = scan.survey(devices, families, None, bauds, patience_s, console(sys.stderr))
     rows = [(_cells(each), "" if each.servos else "quiet") for each in surveys]
     screen = console()
     show_table(screen, ("port", "stable path", "servos", "model", "voltage>"), rows)

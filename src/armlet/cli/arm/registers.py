@@ -6,17 +6,17 @@ import argparse
 import difflib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.robot import add_arm, add_robot, port_of
+from armlet.cli.terminal.robot import add_arm, add_robot, families_of, port_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from armlet.motors.feetech import Bus, Register
+    from armlet.motors.protocol import MotorBus, MotorFamily, MotorModel, Register
 
 FORMAT = "armlet registers 1"
 JUMP_TICKS = 50
@@ -25,6 +25,21 @@ JUMP_TICKS = 50
 
 class RegisterError(Exception):
     """What was asked for cannot be done; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The open bus, whose protocol is spoken on it, and the servos that a command is about."""
+
+    bus: MotorBus
+    family: MotorFamily
+    ids: Sequence[int]
+
+    def model(self, id: int) -> MotorModel:
+        """What a servo is. Raises BusError."""
+        from armlet.motors.discovery import model_at
+
+        return model_at(self.bus, self.family, id)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,11 +88,14 @@ def _add_bus(parser: argparse.ArgumentParser, ids_required: bool) -> None:
     )
 
 
-def _open(args: argparse.Namespace) -> Bus:
-    """The bus, opened. Raises ValueError, RegisterError, BusError."""
+def _open(args: argparse.Namespace, ids: Sequence[int]) -> Line:
+    """The bus, opened, in the protocol in which one of the servos answers.
+
+    ids: the servos; none: all that answer. Raises ValueError, RegisterError, BusError.
+    """
     from armlet.cli.arm.scan import chosen_device, parse_bauds
     from armlet.motors.devices import users
-    from armlet.motors.feetech import Bus
+    from armlet.motors.discovery import family_at
 
     bauds = parse_bauds(args.baud)
     if len(bauds) != 1:
@@ -88,21 +106,54 @@ def _open(args: argparse.Namespace) -> Bus:
         raise RegisterError(
             f"{args.port} is in use by {', '.join(map(str, others))}; stop it first"
         )
-    bus = Bus(args.port, bauds[0])
+    (baud,) = bauds
+    families = [each for each in families_of(args) if baud in each.baudrates]
+    if not families:
+        raise RegisterError(f"--baud: servos of --arm {args.arm} cannot be set to {baud} baud")
+    found = families[0]
+    if not ids:
+        found, ids = _everybody(args.port, families, baud)
+    elif len(families) > 1:
+        found = family_at(args.port, families, baud, ids) or found
+    bus = found.make_bus(args.port, baud)
     bus.open()
-    return bus
+    return Line(bus, found, ids)
 
 
-def _guarded(args: argparse.Namespace, work: Any) -> int:
-    """Runs the work with the bus; 2 with one line on stderr for whatever cannot be done."""
+def _everybody(
+    port: str, families: Sequence[MotorFamily], baudrate: int
+) -> tuple[MotorFamily, list[int]]:
+    """The ids that answer, and in whose protocol.
+
+    Raises RegisterError if none does, or two share one.
+    """
+    from armlet.motors.discovery import probe_each
+
+    found = probe_each(port, families, baudrates=lambda _: (baudrate,))
+    if found.problem:
+        raise RegisterError(f"{port}: {found.problem}")
+    shared = [servo.id for servo in found.servos if servo.shared]
+    if shared or not found.servos:
+        why = f"answers of id {shared} are garbled" if shared else "no servo answers"
+        raise RegisterError(f"{why}; look closer: armlet scan --port {port} --baud all")
+    return found.servos[0].family, [servo.id for servo in found.servos]
+
+
+def _guarded(
+    args: argparse.Namespace, work: Callable[[Line], int], ids: Callable[[], Sequence[int]]
+) -> int:
+    """Runs the work with the line; 2 with one line on stderr for whatever cannot be done.
+
+    ids: the servos it is about; none: all that answer.
+    """
     from armlet.cli.arm.eeprom import WriteRefused
-    from armlet.motors.feetech import BusError
+    from armlet.motors.protocol import BusError
 
     args.port = port_of(args)
     try:
-        with _open(args) as bus:
-            status: int = work(bus)
-            return status
+        line = _open(args, ids())
+        with line.bus:
+            return work(line)
     except (ValueError, OSError, RegisterError, WriteRefused, BusError, EOFError) as error:
         text = " ".join(str(error).split())
         print(f"armlet registers {args.verb}: {text}", file=sys.stderr)
@@ -111,39 +162,44 @@ def _guarded(args: argparse.Namespace, work: Any) -> int:
         return 130
 
 
-def find_register(name: str) -> Register:
+def find_register(known: Mapping[str, Register], name: str) -> Register:
     """The register of that name, however it is capitalised. Raises ValueError with suggestions."""
-    from armlet.motors.feetech import REGISTERS
-
-    known = {each.lower(): register for each, register in REGISTERS.items()}
+    lower = {each.lower(): register for each, register in known.items()}
     wanted = name.lower().replace("-", "_").replace(" ", "_")
-    if wanted in known:
-        return known[wanted]
-    close = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-    containing = [each for each in known if wanted in each]
-    near = [known[each].name for each in dict.fromkeys([*containing[:3], *close])]
+    if wanted in lower:
+        return lower[wanted]
+    close = difflib.get_close_matches(wanted, lower, n=3, cutoff=0.5)
+    containing = [each for each in lower if wanted in each]
+    near = [lower[each].name for each in dict.fromkeys([*containing[:3], *close])]
     meant = f"did you mean {', '.join(near)}?" if near else "armlet registers get shows all names"
     raise ValueError(f"there is no register {name!r}; {meant}")
 
 
+def _asked(args: argparse.Namespace) -> list[int]:
+    """The servos of --id; none: all. Raises ValueError."""
+    from armlet.cli.arm.scan import parse_ids
+
+    return parse_ids(args.id, "--id") or []
+
+
 def run_get(args: argparse.Namespace) -> int:
     """Prints registers of one or several servos."""
-    return _guarded(args, lambda bus: _get(bus, args))
+    return _guarded(args, lambda line: _get(line, args), lambda: _asked(args))
 
 
-def _get(bus: Bus, args: argparse.Namespace) -> int:
-    from armlet.cli.arm.register_meanings import MEANINGS, physical
-    from armlet.cli.arm.scan import parse_ids
+def _get(line: Line, args: argparse.Namespace) -> int:
+    from armlet.cli.arm.register_meanings import physical
     from armlet.cli.terminal.listing import show_table
     from armlet.cli.terminal.screen import console
-    from armlet.motors.feetech import REGISTERS
-    from armlet.motors.feetech.discovery import read_memory
+    from armlet.motors.discovery import read_memory
 
-    chosen = [find_register(name) for name in args.names] or list(REGISTERS.values())
-    chosen = list(dict.fromkeys(chosen))
     rows = []
-    for id in parse_ids(args.id, "--id") or []:
-        values = read_memory(bus, id, chosen).values
+    for id in line.ids:
+        model = line.model(id)
+        known = model.registers
+        chosen = [find_register(known, name) for name in args.names] or list(known.values())
+        chosen = list(dict.fromkeys(chosen))
+        values = read_memory(line.bus, model, id, chosen).values
         for register in chosen:
             value = values[register.name]
             cells = (
@@ -151,9 +207,9 @@ def _get(bus: Bus, args: argparse.Namespace) -> int:
                 str(register.address),
                 register.name,
                 str(value),
-                physical(register, value),
+                physical(model, register, value),
                 "read only" if register.access == "r" else register.area,
-                MEANINGS[register.name],
+                model.note(register).meaning,
             )
             rows.append((cells, ""))
     names = ("id>", "at>", "register", "value>", "is", "area", "meaning")
@@ -163,55 +219,56 @@ def _get(bus: Bus, args: argparse.Namespace) -> int:
 
 def run_set(args: argparse.Namespace) -> int:
     """Sets a register of one or several servos."""
-    return _guarded(args, lambda bus: _set(bus, args))
+    return _guarded(args, lambda line: _set(line, args), lambda: _asked(args))
 
 
-def _set(bus: Bus, args: argparse.Namespace) -> int:
+def _set(line: Line, args: argparse.Namespace) -> int:
     from armlet.cli.arm.register_meanings import check_value
-    from armlet.cli.arm.scan import parse_ids
 
-    register = find_register(args.name)
-    check_value(register, args.value)
-    ids = parse_ids(args.id, "--id") or []
-    if register.area != "ram" and not args.eeprom:
-        raise RegisterError(
-            f"{register.name} outlives a power cycle ({register.area}); if that is wanted, add "
-            "--eeprom"
-        )
-    if register.name == "ID" and len(ids) > 1:
-        raise RegisterError(f"--id: expected one servo to give an id to, found {args.id}")
-    for id in ids:
-        _set_one(bus, id, register, args.value)
+    models = {id: line.model(id) for id in line.ids}
+    registers = {id: find_register(model.registers, args.name) for id, model in models.items()}
+    for id, register in registers.items():
+        check_value(models[id], register, args.value)
+        if register.area != "ram" and not args.eeprom:
+            raise RegisterError(
+                f"{register.name} outlives a power cycle ({register.area}); if that is wanted, add "
+                "--eeprom"
+            )
+        if register == models[id].servo_id and len(line.ids) > 1:
+            raise RegisterError(f"--id: expected one servo to give an id to, found {args.id}")
+    for id, register in registers.items():
+        _set_one(line.bus, models[id], id, register, args.value)
     return 0
 
 
-def _set_one(bus: Bus, id: int, register: Register, value: int) -> None:
+def _set_one(bus: MotorBus, model: MotorModel, id: int, register: Register, value: int) -> None:
     from armlet.cli.arm.eeprom import move_servo, put, require_torque_off, write_kept
     from armlet.cli.terminal.listing import say
     from armlet.cli.terminal.screen import console
-    from armlet.motors.feetech.discovery import read_memory
-    from armlet.motors.feetech.registers import BAUD_CODES
+    from armlet.motors.discovery import read_memory
 
-    before = read_memory(bus, id, [register]).values[register.name]
+    before = read_memory(bus, model, id, [register]).values[register.name]
     if before == value:
         pass
-    elif register.name in ("ID", "Baud_Rate"):
-        require_torque_off(bus, id)
+    elif register in (model.servo_id, model.baud_rate):
+        require_torque_off(bus, model, id)
         speed = bus.baudrate
-        new_id = value if register.name == "ID" else id
-        move_servo(bus, id, new_id, BAUD_CODES[value] if register.name == "Baud_Rate" else speed)
+        if register == model.servo_id:
+            move_servo(bus, model, id, value, speed)
+        else:
+            move_servo(bus, model, id, id, model.baud_codes[value])
         _back_to(bus, speed)
     elif register.area != "ram":
-        write_kept(bus, id, {register.name: value})
+        write_kept(bus, model, id, {register.name: value})
     else:
-        if register.name == "Torque_Enable" and value:
-            _require_no_jump(bus, id)
-        put(bus, id, register, value)
+        if register == model.torque_enable and value:
+            _require_no_jump(bus, model, id)
+        put(bus, model, id, register, value)
     what = f"{value}, as it was" if before == value else f"{before} -> {value}, read back"
     say(console(), f"servo {id}: {register.name} {what}")
 
 
-def _back_to(bus: Bus, baudrate: int) -> None:
+def _back_to(bus: MotorBus, baudrate: int) -> None:
     """The speed of the servos that are still to be set."""
     if bus.baudrate != baudrate:
         bus.close()
@@ -219,36 +276,36 @@ def _back_to(bus: Bus, baudrate: int) -> None:
         bus.open()
 
 
-def _require_no_jump(bus: Bus, id: int) -> None:
-    from armlet.motors.feetech import REGISTERS
-    from armlet.motors.feetech.discovery import read_memory
+def _require_no_jump(bus: MotorBus, model: MotorModel, id: int) -> None:
+    from armlet.motors.discovery import read_memory
+    from armlet.motors.protocol import Quantity
 
-    names = ("Goal_Position", "Present_Position")
-    values = read_memory(bus, id, [REGISTERS[name] for name in names]).values
-    goal, present = (values[name] for name in names)
+    position = model.measures[Quantity.POSITION].register
+    values = read_memory(bus, model, id, [model.goal_position, position]).values
+    goal, present = values[model.goal_position.name], values[position.name]
     if abs(goal - present) > JUMP_TICKS:
         raise RegisterError(
             f"servo {id} stands at {present}, its goal is {goal}: with torque it would jump there; "
-            f"first type: armlet registers set Goal_Position {present} --port {bus.port} --id {id}"
+            f"first type: armlet registers set {model.goal_position.name} {present} "
+            f"--port {bus.port} --id {id}"
         )
 
 
 def run_dump(args: argparse.Namespace) -> int:
     """Saves all registers of all servos."""
-    return _guarded(args, lambda bus: _dump(bus, args))
+    return _guarded(args, lambda line: _dump(line, args), lambda: _asked(args))
 
 
-def _dump(bus: Bus, args: argparse.Namespace) -> int:
-    from armlet.cli.arm.scan import parse_ids
-    from armlet.motors.feetech.discovery import read_memory
+def _dump(line: Line, args: argparse.Namespace) -> int:
+    from armlet.motors.discovery import read_memory
 
-    ids = parse_ids(args.id, "--id") or _everybody(bus)
     servos = {}
-    for id in ids:
-        values = read_memory(bus, id).values
+    for id in line.ids:
+        model = line.model(id)
+        values = read_memory(line.bus, model, id).values
         servos[str(id)] = {
-            "model": values["Model_Number"],
-            "firmware": _firmware(values),
+            "model": values[model.model_number.name],
+            "firmware": model.firmware_of(values),
             "registers": values,
         }
     document = json.dumps({"format": FORMAT, "servos": servos}, indent=2)
@@ -263,27 +320,8 @@ def _dump(bus: Bus, args: argparse.Namespace) -> int:
     return 0
 
 
-def _firmware(values: Mapping[str, int]) -> str:
-    return f"{values['Firmware_Major_Version']}.{values['Firmware_Minor_Version']}"
-
-
-def _everybody(bus: Bus) -> list[int]:
-    """The ids that answer. Raises RegisterError if none does, or two share one."""
-    from armlet.motors.feetech.discovery import probe
-
-    bus.close()
-    found = probe(bus.port, baudrates=(bus.baudrate,))
-    if found.problem:
-        raise RegisterError(f"{bus.port}: {found.problem}")
-    shared = [servo.id for servo in found.servos if servo.shared]
-    if shared or not found.servos:
-        why = f"answers of id {shared} are garbled" if shared else "no servo answers"
-        raise RegisterError(f"{why}; look closer: armlet scan --port {bus.port} --baud all")
-    bus.open()
-    return [servo.id for servo in found.servos]
-
-
 _LAST_ID = 253
+_LARGEST = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -329,38 +367,43 @@ def _saved(path: Path, id: str, entry: Any) -> Saved:
     if not isinstance(registers, dict):
         raise RegisterError(f"{path}: servo {id}: expected registers by name")
     for name, value in registers.items():
-        if type(value) is not int or abs(value) > 0xFFFF or find_register(name).name != name:
+        if type(value) is not int or abs(value) > _LARGEST:
             raise RegisterError(
                 f"{path}: servo {id}: {printable(name, 40)}: expected a number of at most "
-                f"16 bits, found {printable(repr(value), 40)}"
+                f"32 bits, found {printable(repr(value), 40)}"
             )
     return Saved(int(id), entry["model"], entry["firmware"], registers)
 
 
 def run_restore(args: argparse.Namespace) -> int:
     """Writes back what differs from a dump."""
-    return _guarded(args, lambda bus: _restore(bus, args))
+    saved: dict[int, Saved] = {}
+
+    def wanted() -> list[int]:
+        saved.update({servo.id: servo for servo in load_dump(args.file)})
+        ids = _asked(args) or list(saved)
+        absent = [id for id in ids if id not in saved]
+        if absent:
+            raise RegisterError(f"{args.file} holds servos {list(saved)}, not {absent}")
+        return ids
+
+    return _guarded(args, lambda line: _restore(line, saved, args), wanted)
 
 
-def _restore(bus: Bus, args: argparse.Namespace) -> int:
+def _restore(line: Line, saved: Mapping[int, Saved], args: argparse.Namespace) -> int:
     from armlet.cli.arm.eeprom import require_torque_off, write_kept
-    from armlet.cli.arm.scan import parse_ids
     from armlet.cli.terminal.listing import say
     from armlet.cli.terminal.screen import console, is_interactive
 
-    saved = {servo.id: servo for servo in load_dump(args.file)}
-    wanted = parse_ids(args.id, "--id") or list(saved)
-    absent = [id for id in wanted if id not in saved]
-    if absent:
-        raise RegisterError(f"{args.file} holds servos {list(saved)}, not {absent}")
-    changes = {id: differences(bus, saved[id]) for id in wanted}
+    models = {id: line.model(id) for id in line.ids}
+    changes = {id: differences(line, models[id], saved[id]) for id in line.ids}
     changes = {id: each for id, each in changes.items() if each}
     screen = console()
     if not changes:
-        say(screen, f"nothing to write: servos {wanted} hold what {args.file} says")
+        say(screen, f"nothing to write: servos {line.ids} hold what {args.file} says")
         return 0
     for id in changes:
-        require_torque_off(bus, id)
+        require_torque_off(line.bus, models[id], id)
     _show_differences(screen, changes)
     if not args.yes:
         if not is_interactive():
@@ -369,43 +412,47 @@ def _restore(bus: Bus, args: argparse.Namespace) -> int:
             say(screen, "nothing was written")
             return 1
     for id, each in changes.items():
-        write_kept(bus, id, {name: new for name, (_, new) in each.items()})
+        write_kept(line.bus, models[id], id, {name: new for name, (_, new) in each.items()})
         say(screen, f"servo {id}: {', '.join(each)} written, read back")
     return 0
 
 
-def differences(bus: Bus, saved: Saved) -> dict[str, tuple[int, int]]:
+def differences(line: Line, model: MotorModel, saved: Saved) -> dict[str, tuple[int, int]]:
     """Writable registers that outlive a power cycle: name -> (value now, value saved).
 
-    Without ID and Baud_Rate, by which the servo has just been found.
+    Without its id and speed, by which the servo has just been found.
 
     Raises:
         RegisterError: another model, or a value that no such servo takes.
         BusError: it does not answer.
     """
     from armlet.cli.arm.register_meanings import check_value
-    from armlet.motors.feetech import REGISTERS
-    from armlet.motors.feetech.discovery import MODEL_NAMES, read_memory
+    from armlet.files import printable
+    from armlet.motors.discovery import read_memory
 
-    now = read_memory(bus, saved.id).values
-    if now["Model_Number"] != saved.model:
-        names = [MODEL_NAMES.get(m, "unknown") for m in (saved.model, now["Model_Number"])]
+    now = read_memory(line.bus, model, saved.id).values
+    number = now[model.model_number.name]
+    if number != saved.model:
+        names = [line.family.label_of(each) for each in (saved.model, number)]
         raise RegisterError(
             f"servo {saved.id}: the file is of model {saved.model} ({names[0]}), this is model "
-            f"{now['Model_Number']} ({names[1]}); registers of one do not fit the other"
+            f"{number} ({names[1]}); registers of one do not fit the other"
         )
     changes = {}
     for name, value in saved.registers.items():
-        register = REGISTERS[name]
-        fixed = register.access == "r" or register.area == "ram" or name in ("ID", "Baud_Rate")
-        if not fixed and now[name] != value:
-            try:
-                check_value(register, value)
-            except ValueError as error:
-                raise RegisterError(
-                    f"servo {saved.id}: the file is not to be trusted: {error}"
-                ) from error
-            changes[name] = (now[name], value)
+        try:
+            if name not in model.registers:
+                raise ValueError(f"there is no register {printable(repr(name), 40)}")
+            register = model.registers[name]
+            found_by = register in (model.servo_id, model.baud_rate)
+            fixed = register.access == "r" or register.area == "ram" or found_by
+            if not fixed and now[name] != value:
+                check_value(model, register, value)
+                changes[name] = (now[name], value)
+        except ValueError as error:
+            raise RegisterError(
+                f"servo {saved.id}: the file is not to be trusted: {error}"
+            ) from error
     return changes
 
 

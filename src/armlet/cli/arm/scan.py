@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.robot import add_robot, port_of
+from armlet.cli.terminal.robot import add_robot, families_of, port_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from armlet.motors.devices import SerialDevice
-    from armlet.motors.feetech.discovery import FoundServo, Probe
+    from armlet.motors.discovery import FoundServo, Probe
+    from armlet.motors.protocol import MotorFamily
 
 COLUMNS = (
     "id>",
@@ -84,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints what answers; see the epilog for the exit status."""
     from armlet.cli.terminal.screen import console
 
+    families = families_of(args)
     if args.arm is not None:
         args.port = port_of(args)
     try:
@@ -92,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"armlet scan: {error}", file=sys.stderr)
         return 2
-    surveys = survey(devices, ids, bauds, args.timeout, console(sys.stderr))
+    surveys = survey(devices, families, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
         print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
     else:
@@ -101,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
         each.probe.problem or any(servo.found.shared for servo in each.servos) for each in surveys
     )
     return 0 if fine else 1
+
+
+_FOUND = ("id", "baudrate", "model", "firmware", "shared")
+"""What JSON has of a servo besides its readings."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +146,16 @@ class Servo:
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        readings = {name: value for name, value in asdict(self).items() if name != "found"}
-        name = self.found.model_name
-        return {**asdict(self.found), "model_name": name, **readings, "trouble": self.trouble()}
+        readings = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        found = {name: getattr(self.found, name) for name in _FOUND}
+        family = self.found.family.name
+        return {
+            **found,
+            "model_name": self.found.model_name,
+            "family": family,
+            **readings,
+            "trouble": self.trouble(),
+        }
 
 
 @dataclass(frozen=True)
@@ -167,15 +181,19 @@ class Survey:
 
 def survey(
     devices: list[SerialDevice],
+    families: Sequence[MotorFamily],
     ids: list[int] | None,
     bauds: tuple[int, ...],
     patience_s: float,
     progress: Console,
 ) -> list[Survey]:
-    """Asks every device, saying in a terminal where it is."""
+    """Asks every device in each family's protocol, saying in a terminal where it is."""
     from rich.markup import escape
 
-    from armlet.motors.feetech.discovery import probe
+    from armlet.motors.discovery import probe_each
+
+    def speeds(family: MotorFamily) -> list[int]:
+        return [baud for baud in family.baudrates if baud in bauds]
 
     surveys = []
     with progress.status("") as status:
@@ -184,7 +202,9 @@ def survey(
             def watch(baud: int, at: str = device.address) -> None:
                 status.update(f"asking {escape(at)} at {baud} baud")
 
-            answer = probe(device.path, ids, bauds, patience_s=patience_s, watch=watch)
+            answer = probe_each(
+                device.path, families, ids, speeds, patience_s=patience_s, watch=watch
+            )
             servos = tuple(read_servo(device.path, found) for found in answer.servos)
             surveys.append(Survey(device, answer, servos))
     return surveys
@@ -192,33 +212,32 @@ def survey(
 
 def read_servo(path: str, found: FoundServo) -> Servo:
     """The servo's readings."""
-    from armlet.motors.feetech import REGISTERS, Bus, BusError
-    from armlet.motors.feetech.discovery import read_memory
-    from armlet.motors.protocol import describe
+    from armlet.motors.discovery import read_memory
+    from armlet.motors.protocol import BusError, Quantity, describe
 
     if found.shared:
         return Servo(found)
-    names = (
-        "Homing_Offset",
-        "Torque_Enable",
-        "Present_Position",
-        "Present_Voltage",
-        "Present_Temperature",
-        "Status",
+    wanted = (
+        Quantity.POSITION,
+        Quantity.VOLTAGE,
+        Quantity.TEMPERATURE,
+        Quantity.STATUS,
+        Quantity.TORQUE_ENABLED,
     )
     try:
-        with Bus(path, found.baudrate) as bus:
-            memory = read_memory(bus, found.id, [REGISTERS[name] for name in names])
+        with found.family.make_bus(path, found.baudrate) as bus:
+            model = found.known or bus.usual_model
+            registers = [model.measures[each].register for each in wanted]
+            memory = read_memory(bus, model, found.id, [model.homing_offset, *registers])
     except BusError:
         return Servo(found)  # its row says that it is unreadable
-    values = memory.values
     return Servo(
         found,
-        voltage=values["Present_Voltage"] / 10,
-        temperature=values["Present_Temperature"],
-        position=values["Present_Position"],
-        offset=values["Homing_Offset"],
-        torque=values["Torque_Enable"] != 0,
+        voltage=memory.quantity(Quantity.VOLTAGE),
+        temperature=round(memory.quantity(Quantity.TEMPERATURE)),
+        position=round(memory.quantity(Quantity.POSITION)),
+        offset=memory.values[model.homing_offset.name],
+        torque=memory.quantity(Quantity.TORQUE_ENABLED) != 0,
         errors="" if not memory.errors else describe(memory.errors),
     )
 
@@ -307,18 +326,19 @@ def chosen_device(port: str) -> SerialDevice:
 
 
 def parse_bauds(text: str) -> tuple[int, ...]:
-    """Raises ValueError naming the speeds there are."""
-    from armlet.motors.feetech.discovery import BAUDRATES
+    """Raises ValueError naming the speeds there are, of every family."""
+    from armlet.motors import registry
 
+    speeds = tuple(dict.fromkeys(b for family in registry.families() for b in family.baudrates))
     if text == "all":
-        return BAUDRATES
+        return speeds
     try:
         bauds = tuple(int(part) for part in text.split(","))
     except ValueError:
         bauds = ()
-    if not bauds or set(bauds) - set(BAUDRATES):
-        speeds = ", ".join(map(str, BAUDRATES))
-        raise ValueError(f"--baud: expected all or some of {speeds}, found {text!r}")
+    if not bauds or set(bauds) - set(speeds):
+        known = ", ".join(map(str, speeds))
+        raise ValueError(f"--baud: expected all or some of {known}, found {text!r}")
     return bauds
 
 

@@ -6,13 +6,21 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.robot import add_arm, add_model, add_robot, kind_of, port_of
+from armlet.cli.terminal.robot import (
+    add_arm,
+    add_model,
+    add_robot,
+    kind_of,
+    model_option,
+    motors_of,
+    port_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from armlet.cli.terminal.enter_key import EnterKey
-    from armlet.motors.feetech.discovery import FoundServo
+    from armlet.motors.discovery import FoundServo
     from armlet.robots.robot_model import RobotModel
 
 # A computer that is busy may miss an answer.
@@ -58,10 +66,11 @@ def run(args: argparse.Namespace) -> int:
     from armlet.cli.arm.eeprom import WriteRefused
     from armlet.cli.arm.scan import chosen_device
     from armlet.cli.terminal.screen import console
-    from armlet.motors.feetech import BusError
+    from armlet.motors.protocol import BusError
 
     kind = kind_of(args)
     args.port = port_of(args)
+    option = model_option(args, kind)
     joints = order(kind)
     joint = args.first or joints[0]
     try:
@@ -69,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--from: expected one of {', '.join(joints)}, found {joint!r}")
         chosen_device(args.port)
         done, left = joints[: joints.index(joint)], joints[joints.index(joint) :]
-        walk = Walk(console(), args.port, args.timeout, kind, done)
+        walk = Walk(console(), args.port, args.timeout, kind, option, done)
         for joint in left:
             walk.set_up(joint)
         walk.verify()
@@ -86,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(
             f"\nStopped; no servo is half set. Go on with: armlet setup-motors --port {args.port} "
-            f"--from {joint}",
+            f"{option}--from {joint}",
             file=sys.stderr,
         )
         return 130
@@ -105,6 +114,7 @@ class Walk:
         port: serial port.
         patience_s: how long to wait for answers when all servos are called.
         kind: whose joints.
+        option: what has to be typed for that kind, and a space.
         done: joints that an earlier run has set up.
     """
 
@@ -114,6 +124,7 @@ class Walk:
         port: str,
         patience_s: float,
         kind: RobotModel,
+        option: str = "",
         done: tuple[str, ...] = (),
     ) -> None:
         from armlet.cli.terminal.enter_key import EnterKey
@@ -123,6 +134,8 @@ class Walk:
         self._patience_s = patience_s
         self._key: EnterKey = EnterKey()
         self._kind = kind
+        self._option = option
+        self._family, self._models = motors_of(kind)
         self._ids = kind.ids
         self._given = {self._ids[joint]: joint for joint in done}
 
@@ -148,8 +161,6 @@ class Walk:
 
     def verify(self) -> None:
         """Until all answer on one chain. Raises PortUnusable, EOFError."""
-        from armlet.motors.feetech.discovery import FACTORY_BAUDRATE
-
         joints = tuple(self._ids)
         count = _COUNTS.get(len(joints), str(len(joints)))
         ends = f"board - {joints[0]} ... {joints[-1]}"
@@ -157,7 +168,7 @@ class Walk:
         ids = list(self._ids.values())
         while True:
             self._ask("     Press Enter when they are connected.")
-            found = {servo.id: servo for servo in self._search(ids, (FACTORY_BAUDRATE,))}
+            found = {servo.id: servo for servo in self._search(ids, (self._family.baudrate,))}
             self._show(found)
             absent = [joint for joint in joints if self._ids[joint] not in found]
             shared = [servo.id for servo in found.values() if servo.shared]
@@ -167,13 +178,11 @@ class Walk:
             if shared:
                 trouble = f"answers of id {shared} are garbled: two servos have it, or a loose plug"
             self._say(f"     {trouble}", "attention")
-        next_step = f"armlet calibrate --port {self._port} --output FILE"
+        next_step = f"armlet calibrate --port {self._port} {self._option}--output FILE"
         self._say(f"     All {count} answer. Next: {next_step}", "good")
 
     def _objection(self, joint: str, found: tuple[FoundServo, ...]) -> str | None:
         """Why nothing may be written, and what to do; None if it may."""
-        from armlet.motors.feetech import MODEL_STS3215
-
         if not found:
             return (
                 "No motor answers, at any speed. Check the power supply and the cable, and that "
@@ -188,8 +197,12 @@ class Walk:
                 f"Answers of id {servo.id} are garbled: two motors are connected, or a plug is "
                 f"loose. Leave the {joint}'s only."
             )
-        if servo.model != MODEL_STS3215:
-            return f"This is a {servo.model_name}, expected an STS3215. Connect the right motor."
+        wanted = self._models[joint]
+        if servo.model != wanted.number:
+            return (
+                f"This is a {servo.model_name}, expected an {wanted.label}. Connect the right "
+                "motor."
+            )
         if servo.id in self._given:
             return (
                 f"This is the {self._given[servo.id]}'s motor, it has id {servo.id} already. "
@@ -199,17 +212,16 @@ class Walk:
 
     def _give(self, servo: FoundServo, id: int, joint: str) -> None:
         from armlet.cli.arm.eeprom import move_servo
-        from armlet.motors.feetech import Bus
-        from armlet.motors.feetech.discovery import FACTORY_BAUDRATE
 
-        if (servo.id, servo.baudrate) == (id, FACTORY_BAUDRATE):
-            self._say(f"     {joint}: has id {id} at {FACTORY_BAUDRATE} baud already", "good")
+        baudrate = self._family.baudrate
+        if (servo.id, servo.baudrate) == (id, baudrate):
+            self._say(f"     {joint}: has id {id} at {baudrate} baud already", "good")
             return
-        with Bus(self._port, servo.baudrate) as bus:
-            move_servo(bus, servo.id, id, FACTORY_BAUDRATE)
+        with self._family.make_bus(self._port, servo.baudrate) as bus:
+            move_servo(bus, self._models[joint], servo.id, id, baudrate)
         self._say(
             f"     {joint}: id {servo.id} at {servo.baudrate} baud -> id {id} at "
-            f"{FACTORY_BAUDRATE} baud, read back",
+            f"{baudrate} baud, read back",
             "good",
         )
 
@@ -217,7 +229,7 @@ class Walk:
         self, ids: list[int] | None = None, baudrates: tuple[int, ...] | None = None
     ) -> tuple[FoundServo, ...]:
         """Whoever answers. Raises PortUnusable."""
-        from armlet.motors.feetech.discovery import BAUDRATES, probe
+        from armlet.motors.discovery import probe
 
         with self._screen.status("") as status:
 
@@ -227,8 +239,9 @@ class Walk:
             for _ in range(_SEARCHES):
                 answer = probe(
                     self._port,
+                    self._family,
                     ids,
-                    baudrates or BAUDRATES,
+                    baudrates or self._family.baudrates,
                     patience_s=self._patience_s,
                     watch=watch if self._screen.is_terminal else None,
                 )

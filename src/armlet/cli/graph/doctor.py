@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.robot import add_robot, robot_of
+from armlet.cli.terminal.robot import add_model, add_robot, robot_of
 from armlet.files import FileError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="serial port of the arm (default: those of the robot file's arms, or all ports)",
     )
     add_robot(parser, "the arms, their calibrations and the cameras to expect")
+    add_model(parser)
     parser.add_argument(
         "--among",
         action="append",
@@ -175,16 +176,6 @@ def _absent(args: argparse.Namespace, robot: RobotFile) -> list[str]:
     return [name for name, arm in robot.arms.items() if not Path(arm.port).is_char_device()]
 
 
-def _other_family(kind: RobotModel) -> Iterator[Finding]:
-    from armlet.findings import Code, Finding, Severity
-
-    names = ", ".join(dict.fromkeys(kind.servos))
-    fix = "see the servo_bus node on /diagnostics, which reads them"
-    yield Finding(
-        Code.SERVO_FAMILY_NOT_CHECKED, Severity.NOTE, kind.title, found=f"{names} servos", fix=fix
-    )
-
-
 def _absent_arm(robot: RobotFile, name: str) -> Iterator[Finding]:
     from armlet.findings import Code, Finding, Severity
 
@@ -197,8 +188,9 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
     """The arms of --port, of the robot file, or whatever is there. Raises ValueError."""
     from armlet.cli.arm import scan
     from armlet.motors.devices import serial_device
-    from armlet.robots.robot_model import SO101
+    from armlet.robots.robot_model import DEFAULT_MODEL, find
 
+    kind = find(args.model or DEFAULT_MODEL)
     ids = scan.parse_ids(args.ids)
     chosen = None if ids is None else tuple(ids)
     if args.port is None and args.among is None and robot.arms:
@@ -220,7 +212,7 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
         alone = len(devices) == 1
         group = "Servos" if alone else f"Servos on {device.address}"
         asked = alone or args.port is not None
-        yield Expected(group, device, chosen, args.calibration, asked, SO101)
+        yield Expected(group, device, chosen, args.calibration, asked, kind)
 
 
 def servo_checks(arm: Expected) -> Iterator[Check]:
@@ -228,7 +220,6 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     from armlet.motors.devices import users
     from armlet.preflight import Check, servos
     from armlet.robots.calibration import CalibrationError, load
-    from armlet.robots.robot_model import DEFAULT_SERVO
 
     calibration: Calibration | None = None
     if arm.calibration is not None:
@@ -244,10 +235,8 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     ids = arm.ids
     if ids is None and calibration is not None:
         ids = tuple(entry.id for entry in calibration.values())
-    if set(arm.kind.servos) != {DEFAULT_SERVO}:
-        yield Check(arm.group, "servos", partial(_other_family, arm.kind))
-        return
-    chain = cache(partial(servos.read_chain, device.address, ids or tuple(arm.kind.ids.values())))
+    asked_ids = ids or tuple(arm.kind.ids.values())
+    chain = cache(partial(servos.read_chain, device.address, asked_ids, arm.kind))
     for question in servos.QUESTIONS:
         asked = partial(_ask, chain, question, arm.expected)
         yield Check(arm.group, question.__name__, asked)

@@ -30,6 +30,8 @@ def ports(dialogue: Dialogue) -> None:
     for name in _names(dialogue):
         port = dialogue.given.ports.get(name) or _found(dialogue, name)
         entry: dict[str, Any] = {"port": port}
+        if name in dialogue.given.models:
+            entry["model"] = dialogue.given.models[name]
         known = dialogue.writer.robot.arms
         if name not in known:
             entry["calibration"] = f"{name}.json"
@@ -45,7 +47,7 @@ def ids(dialogue: Dialogue) -> None:
 
     dialogue.heading(2, "Servo ids")
     for name, arm in dialogue.writer.robot.arms.items():
-        there = _answering(arm.port)
+        there = _answering(arm)
         wanted = list(arm.kind.ids.values())
         if sorted(there) == sorted(wanted):
             dialogue.say(f"   {name}: servos {_list(there)} answer", "good")
@@ -140,13 +142,15 @@ def _found(dialogue: Dialogue, name: str) -> str:
             raise SetupFailed(f"the {name}'s port was not found")
 
 
-def _answering(port: str) -> list[int]:
-    """Ids that answer at the usual speed. Raises SetupFailed."""
-    from armlet.motors.feetech.discovery import FACTORY_BAUDRATE, probe
+def _answering(arm: ArmEntry) -> list[int]:
+    """Ids that answer at the arm's speed. Raises SetupFailed, FileError."""
+    from armlet.cli.terminal.robot import motors_of
+    from armlet.motors.discovery import probe
 
+    port = arm.port
     if not Path(port).is_char_device():
         raise SetupFailed(f"{port} is not there; plug the arm in, or find it: armlet setup ports")
-    answer = probe(port, None, (FACTORY_BAUDRATE,), patience_s=_TIMEOUT_S)
+    answer = probe(port, motors_of(arm.kind)[0], patience_s=_TIMEOUT_S)
     if answer.problem:
         raise SetupFailed(f"{port}: {answer.problem}; stop what uses it, or replug it")
     shared = [servo.id for servo in answer.servos if servo.shared]
@@ -184,7 +188,7 @@ def _refuse_another_arms(dialogue: Dialogue, name: str, arm: ArmEntry, source: P
     from armlet.robots.whose import owner
 
     try:
-        stored = held(read_chain(arm.port, tuple(arm.kind.ids.values())))
+        stored = held(read_chain(arm.port, tuple(arm.kind.ids.values()), arm.kind))
     except BusError:
         return  # the check that follows says it
     arms = {other: Path(each.calibration) for other, each in dialogue.writer.robot.arms.items()}

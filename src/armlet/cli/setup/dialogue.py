@@ -25,6 +25,7 @@ class Given:
     """
 
     arms: tuple[str, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, str] = field(default_factory=dict)
     cameras: Mapping[str, str] = field(default_factory=dict)

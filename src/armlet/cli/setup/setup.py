@@ -40,6 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--arms", metavar="NAMES", help="follower; follower,leader; or both with left_ and right_"
     )
     for name, value, what in (
+        ("--model", "ARM=KIND", "an arm's kind: so101 (usual), koch, koch_leader, or a .yaml file"),
         ("--port", "ARM=PATH", "an arm's serial port"),
         ("--calibration", "ARM=FILE", "an arm's calibration, LeRobot's, say; it is copied"),
         ("--camera", "NAME=SRC", "a camera, by any source of a camera node"),
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         given = Given(
             arms=tuple(args.arms.split(",")) if args.arms else (),
+            models=_pairs(args.model, "--model"),
             ports=_pairs(args.port, "--port"),
             calibrations=_pairs(args.calibration, "--calibration"),
             cameras=_pairs(args.camera, "--camera"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 from armlet.files import FileError
+from armlet.motors import registry
+from armlet.motors.protocol import MotorFamily, MotorModel
 from armlet.robots.robot_file import DEFAULT, NO_FILE, ArmEntry, RobotFile, find
-from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO, RobotModel
+from armlet.robots.robot_model import DEFAULT_MODEL, RobotModel
 from armlet.robots.robot_model import find as find_model
 from armlet.suggestions import did_you_mean
 
@@ -41,22 +43,42 @@ def add_model(parser: argparse._ActionsContainer) -> None:
 
 
 def kind_of(args: argparse.Namespace) -> RobotModel:
-    """The kind of arm: --model, or else the arm's.
-
-    Raises FileError, also for one whose servos these commands cannot write.
-    """
+    """The kind of arm: --model, or else the arm's. Raises FileError."""
     if args.model is not None:
-        kind = find_model(args.model)
-    else:
-        arm = arm_of(args) if args.port is None else None
-        kind = find_model(DEFAULT_MODEL) if arm is None else arm.kind
-    if others := sorted(set(kind.servos) - {DEFAULT_SERVO}):
+        return find_model(args.model)
+    arm = arm_of(args) if args.port is None else None
+    return find_model(DEFAULT_MODEL) if arm is None else arm.kind
+
+
+def model_option(args: argparse.Namespace, kind: RobotModel) -> str:
+    """What has to be typed for that kind of arm, and a space; empty for the usual kind."""
+    return "" if kind.name == DEFAULT_MODEL else f"--model {args.model or kind.name} "
+
+
+def motors_of(kind: RobotModel) -> tuple[MotorFamily, dict[str, MotorModel]]:
+    """The family of a kind of arm, and the model of each joint.
+
+    Raises FileError, also for a joint that is reversed and whose servo cannot turn round.
+    """
+    joints = tuple(kind.joints)
+    try:
+        family, models = registry.choose(",".join(kind.servos), joints)
+    except registry.MotorError as error:
+        raise FileError(f"{kind.title}: {error}") from error
+    found = dict(zip(joints, models, strict=True))
+    if fixed := [joint for joint in kind.reversed if found[joint].drive_mode is None]:
+        labels = ", ".join(dict.fromkeys(found[joint].label for joint in fixed))
         raise FileError(
-            f"armlet {args.command} writes {DEFAULT_SERVO} servos only, and a {kind.title} has "
-            f"{', '.join(others)}; set its ids and calibrate it with LeRobot, then name its "
-            "calibration file in the robot file (docs/motors.md)"
+            f"{kind.title}: {', '.join(fixed)}: reversed, and {labels} servos cannot be; leave "
+            "reversed out"
         )
-    return kind
+    return family, found
+
+
+def families_of(args: argparse.Namespace) -> tuple[MotorFamily, ...]:
+    """The family of the arm that --arm names; every one there is without. Raises FileError."""
+    arm = arm_of(args) if args.port is None and args.arm is not None else None
+    return registry.families() if arm is None else (motors_of(arm.kind)[0],)
 
 
 def robot_of(args: argparse.Namespace) -> RobotFile | None:

@@ -2,6 +2,8 @@
 
 from armlet.motors.dynamixel.bus import Bus
 from armlet.motors.dynamixel.models import MODELS
+from armlet.motors.dynamixel.notes import RELATIVES
+from armlet.motors.dynamixel.registers import FACTORY_BAUDRATE
 from armlet.motors.protocol import MotorFamily
 
 FAMILY = MotorFamily(
@@ -9,4 +11,6 @@ FAMILY = MotorFamily(
     origin="armlet.motors.dynamixel.family:FAMILY",
     models=MODELS,
     make_bus=Bus,
+    factory_baudrate=FACTORY_BAUDRATE,
+    relatives=RELATIVES,
 )

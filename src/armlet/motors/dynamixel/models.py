@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from armlet.motors.dynamixel.alarms import alarms_of
+from armlet.motors.dynamixel.notes import notes
 from armlet.motors.dynamixel.registers import (
+    BAUD_CODES,
     CURRENT_BASED_POSITION,
     EXTENDED_POSITION,
     FULL_PWM,
@@ -23,15 +26,6 @@ from armlet.motors.protocol import TICKS_PER_TURN, Alarm, Measure, MotorModel, Q
 
 _VELOCITY_TICKS_S = 0.229 / 60 * TICKS_PER_TURN
 """One count of a velocity, 0.229 revolutions a minute."""
-
-_ALARMS = {
-    0x01: Alarm.VOLTAGE,
-    0x04: Alarm.TEMPERATURE,
-    0x08: Alarm.ENCODER,
-    0x10: Alarm.ELECTRICAL_SHOCK,
-    0x20: Alarm.OVERLOAD,
-}
-"""Bits of Hardware_Error_Status and of Shutdown."""
 
 _WATCHDOG_S = 1.0
 _WATCHDOG_UNIT_S = 0.02
@@ -50,28 +44,31 @@ _CLEARED = {"Drive_Mode": 0xFE}
 _ELBOW = {"Position_P_Gain": 1500, "Position_I_Gain": 0, "Position_D_Gain": 600}
 """LeRobot's for a Koch arm's elbow."""
 
+_FASTEST = {"xl330": 4_000_000, "xl430": 4_500_000}
+_VOLTS = {"xl330": (31, 70), "xl430": (60, 140)}
+_SPEEDS = {"xl330": 2047, "xl430": 1023}
+"""By series: the highest baud rate, the voltage limits in 0.1 V, and the highest Velocity_Limit."""
+
 _RAM = {"Status_Return_Level": 2, "Profile_Acceleration": 0, "Profile_Velocity": 0}
 """Everything is acknowledged, and no profile delays what the driver has planned."""
-
-
-def hardware_error_bits(alarms: Alarm) -> int:
-    """Alarms as Hardware_Error_Status has them; those it has no bit for are left out."""
-    return sum(bit for bit, alarm in _ALARMS.items() if alarm in alarms)
-
-
-def alarms_of(bits: int) -> Alarm:
-    """What bits of Hardware_Error_Status report."""
-    found = Alarm.NONE
-    for bit, alarm in _ALARMS.items():
-        if bits & bit:
-            found |= alarm
-    return found
 
 
 def _alarms(quantity: Quantity, value: int) -> Alarm:
     if quantity is Quantity.WATCHDOG:
         return Alarm.HOST_SILENT if value == WATCHDOG_TRIPPED else Alarm.NONE
     return alarms_of(value)
+
+
+def _own_ranges(series: str) -> dict[str, range]:
+    """Values that make sense in registers whose bounds are not the same for all models."""
+    low, high = _VOLTS[series]
+    volts = range(low, high + 1)
+    return {
+        "Min_Voltage_Limit": volts,
+        "Max_Voltage_Limit": volts,
+        "Velocity_Limit": range(_SPEEDS[series] + 1),
+        "Current_Limit": range(1751),
+    }
 
 
 def _model(
@@ -92,6 +89,8 @@ def _model(
     if "Present_Current" in table:
         measures[Quantity.CURRENT] = Measure(table["Present_Current"], per=1000)
     stored = {**_STORED, "Shutdown": table["Shutdown"].default}
+    series = name.partition("-")[0]
+    codes = {code: speed for code, speed in BAUD_CODES.items() if speed <= _FASTEST[series]}
     return MotorModel(
         name=name,
         label=label,
@@ -99,6 +98,9 @@ def _model(
         registers=table,
         measures=MappingProxyType(measures),
         model_number=table["Model_Number"],
+        servo_id=table["ID"],
+        baud_rate=table["Baud_Rate"],
+        baud_codes=MappingProxyType(codes),
         firmware=(table["Firmware_Version"],),
         torque_enable=table["Torque_Enable"],
         max_torque=table["PWM_Limit"],
@@ -112,12 +114,19 @@ def _model(
         body=Setup(stored, _RAM, _CLEARED),
         gripper=Setup({**stored, "Operating_Mode": grip_mode}, _RAM, _CLEARED),
         joints={"elbow_flex": Setup(stored, {**_RAM, **_ELBOW}, _CLEARED)},
+        voltage_limits=(table["Min_Voltage_Limit"], table["Max_Voltage_Limit"]),
+        temperature_limit=table["Temperature_Limit"],
+        return_delay=table["Return_Delay_Time"],
+        calibrated_in=Setup({"Operating_Mode": EXTENDED_POSITION}, cleared=_CLEARED),
+        acknowledges=(table["Status_Return_Level"], 2),
+        notes=notes(table, codes, _own_ranges(series)),
         reboots=True,
         counts_turns=True,
         watchdog=table["Bus_Watchdog"],
         watchdog_counts=math.ceil(_WATCHDOG_S / _WATCHDOG_UNIT_S),
         offset_sign=1,
         updated_with="ROBOTIS' DYNAMIXEL Wizard",
+        supplies="5 V for an XL330, 12 V for an XL430",
     )
 
 

@@ -19,6 +19,7 @@ from armlet.motors.protocol import Alarm, Register
 from armlet.motors.wire.framing import BROADCAST_ID as BROADCAST_ID
 from armlet.motors.wire.framing import MAX_ID as MAX_ID
 from armlet.motors.wire.framing import Packet as Packet
+from armlet.motors.wire.framing import StatusBlock
 from armlet.motors.wire.scanner import PacketScanner, Verdict
 from armlet.motors.wire.sync import FORMATS
 
@@ -191,24 +192,16 @@ class Parser(PacketScanner):
         return Packet(id, body[0], body[1:])
 
 
-class StatusBlock:
-    """What intact status packets look like, one right behind the other, none of them stuffed.
+class DynamixelBlock(StatusBlock):
+    """Status packets of so many parameters each, none of them stuffed, see `StatusBlock`.
 
     Replies with a stuffed byte are longer, and found by a `Parser`.
-
-    Args:
-        ids: the servos, in order.
-        params: number of parameters of each packet.
     """
 
     def __init__(self, ids: tuple[int, ...], params: int) -> None:
-        self._ids = ids
-        self._step = step = params + OVERHEAD
-        self.size = len(ids) * step
         length = (params + 4).to_bytes(2, "little")
         heads = [HEADER + bytes((id,)) + length + bytes((STATUS,)) for id in ids]
-        self._last_head = heads[-1]
-        self._cuts = [(head, at * step, at * step + step) for at, head in enumerate(heads)]
+        super().__init__(ids, heads, params + OVERHEAD, _ERROR_AT, tail=2)
 
     def intact(self, data: bytes) -> bool:
         """Whether the data is exactly these packets, with valid CRCs."""
@@ -220,23 +213,8 @@ class StatusBlock:
             for head, start, end in self._cuts
         )
 
-    def complete(self, data: bytes) -> bool:
-        """Whether there is nothing more to wait for: all bytes, or what may be the last packet."""
-        if len(data) >= self.size:
-            return True
-        last = data.rfind(self._last_head)
-        return 0 <= last <= len(data) - self._step
-
-    def error_bytes(self, data: bytes) -> bytes:
-        """The error byte of each packet."""
-        return data[_ERROR_AT :: self._step]
-
-    def packets(self, data: bytes) -> dict[int, Packet]:
-        """Servo id -> packet, of intact data."""
-        return {
-            id: StatusPacket(id, data[start + _ERROR_AT], data[start + _ERROR_AT + 1 : end - 2])
-            for id, (_, start, end) in zip(self._ids, self._cuts, strict=True)
-        }
+    def _packet(self, id: int, code: int, params: bytes) -> StatusPacket:
+        return StatusPacket(id, code, params)
 
 
 class SyncWriter:
@@ -285,8 +263,8 @@ class DynamixelFraming:
     def parser(self, max_params: int | None = None) -> Parser:
         return Parser(max_params)
 
-    def due(self, ids: tuple[int, ...], params: int) -> StatusBlock:
-        return StatusBlock(ids, params)
+    def due(self, ids: tuple[int, ...], params: int) -> DynamixelBlock:
+        return DynamixelBlock(ids, params)
 
     def name(self, code: int) -> str:
         return Instruction(code).name

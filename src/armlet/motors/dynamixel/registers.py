@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
 
-from armlet.motors.protocol import Access
-
-Area = Literal["eeprom", "ram"]
+from armlet.motors.table import TableRegister, table
 
 MODEL_XL330_M077 = 1190
 MODEL_XL330_M288 = 1200
@@ -48,25 +45,13 @@ WATCHDOG_TRIPPED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
-    """One entry of the control table, little endian, negative numbers as two's complement.
+class Register(TableRegister):
+    """One entry of the control table; negative numbers as two's complement.
 
     Attributes: see `motors.protocol.Register`.
     """
 
-    name: str
-    address: int
-    width: int
     signed: bool
-    unit: str
-    access: Access
-    area: Area
-    default: int
-
-    @property
-    def end(self) -> int:
-        """Address of the first byte behind the register."""
-        return self.address + self.width
 
     @property
     def minimum(self) -> int:
@@ -78,41 +63,18 @@ class Register:
         """Largest value the register can hold."""
         return (1 << 8 * self.width - self.signed) - 1
 
-    def encode(self, value: int) -> bytes:
-        """The value as the servo stores it, `width` bytes. Raises ValueError if it does not fit."""
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(
-                f"{self.name} takes {self.minimum}..{self.maximum} {self.unit}, found {value}"
-            )
-        return self.encode_raw(value).to_bytes(self.width, "little")
-
     def encode_raw(self, value: int) -> int:
         """The stored bytes of a value that fits, as one unsigned number."""
         return value & (1 << 8 * self.width) - 1
-
-    def decode(self, data: bytes) -> int:
-        """The value of `width` stored bytes. Raises ValueError for another number of bytes."""
-        if len(data) != self.width:
-            raise ValueError(f"{self.name} is {self.width} bytes wide, found {len(data)}")
-        return self.decode_raw(int.from_bytes(data, "little"))
 
     def decode_raw(self, raw: int) -> int:
         """The value of the stored bytes read as one unsigned number."""
         return raw - (1 << 8 * self.width) if self.signed and raw > self.maximum else raw
 
 
-_Row = tuple[str, int, int, bool, str, Access, int]
-
-
-def _table(area: Area, *rows: _Row) -> list[Register]:
-    return [
-        Register(name, address, width, signed, unit, access, area, default)
-        for name, address, width, signed, unit, access, default in rows
-    ]
-
-
 _COMMON = [
-    *_table(
+    *table(
+        Register,
         "eeprom",
         # name, address, width, signed, unit, access, default
         ("Model_Number", 0, 2, False, "", "r", 0),
@@ -136,7 +98,8 @@ _COMMON = [
         ("Min_Position_Limit", 52, 4, False, "tick", "rw", 0),
         ("Shutdown", 63, 1, False, "bits", "rw", 53),
     ),
-    *_table(
+    *table(
+        Register,
         "ram",
         ("Torque_Enable", 64, 1, False, "", "rw", 0),
         ("LED", 65, 1, False, "", "rw", 0),
@@ -181,14 +144,15 @@ def _with(added: Iterable[Register] = (), **defaults: int) -> Mapping[str, Regis
 
 
 _CURRENT = [
-    *_table("eeprom", ("Current_Limit", 38, 2, False, "mA", "rw", 1750)),
-    *_table(
+    *table(Register, "eeprom", ("Current_Limit", 38, 2, False, "mA", "rw", 1750)),
+    *table(
+        Register,
         "ram",
         ("Goal_Current", 102, 2, True, "mA", "rw", 1750),
         ("Present_Current", 126, 2, True, "mA", "r", 0),
     ),
 ]
-_LOAD = _table("ram", ("Present_Load", 126, 2, True, "0.1 %", "r", 0))
+_LOAD = table(Register, "ram", ("Present_Load", 126, 2, True, "0.1 %", "r", 0))
 
 XL330_M077 = _with(_CURRENT, Model_Number=MODEL_XL330_M077, Velocity_Limit=1620)
 XL330_M288 = _with(_CURRENT, Model_Number=MODEL_XL330_M288)

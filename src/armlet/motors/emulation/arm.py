@@ -19,7 +19,7 @@ _SWEEP_S = 8.0
 
 def mount(servo: ServoBody, middle: float, span: float | None) -> None:
     """Makes the servo a joint: the shaft in its middle (actual ticks), stops half a span away."""
-    servo.position = middle - servo.offset
+    servo.actual = middle
     servo.stops = None if span is None else (middle - span / 2, middle + span / 2)
 
 
@@ -50,7 +50,7 @@ class SweepingHand:
     def __init__(self, servo: ServoBody) -> None:
         self.sweeping = False
         if servo.stops is None:
-            self._middle = servo.position + servo.offset
+            self._middle = servo.actual
             self._reach = _FREE_SWEEP / 2
         else:
             self._middle = sum(servo.stops) / 2

@@ -181,8 +181,21 @@ class ServoBody(ABC):
 
     @property
     def offset(self) -> int:
-        """What the registers speak is actual ticks - offset."""
+        """What the registers speak is actual ticks - offset, of a servo that is not reversed."""
         return self._settings.offset
+
+    def actual_at(self, ticks: float) -> float:
+        """Actual ticks of the shaft where the registers speak of so many."""
+        return self._settings.direction * (ticks + self._settings.offset)
+
+    @property
+    def actual(self) -> float:
+        """Where the shaft stands, actual ticks. May be set as `position`."""
+        return self.actual_at(self.position)
+
+    @actual.setter
+    def actual(self, ticks: float) -> None:
+        self.position = self._settings.direction * ticks - self._settings.offset
 
     @property
     def volts(self) -> float:
@@ -202,19 +215,19 @@ class ServoBody(ABC):
 
     @property
     def position(self) -> float:
-        """Actual position - Homing_Offset, ticks, neither rounded nor wrapped.
+        """As its registers speak of it, ticks, neither rounded nor wrapped.
 
         May be set, which is no motion: what has been noted of the motion is forgotten.
         """
         with self._lock:
             self.advance(self._clock())
-            return self._motion.position - self._settings.offset
+            return self._settings.direction * self._motion.position - self._settings.offset
 
     @position.setter
     def position(self, ticks: float) -> None:
         with self._lock:
             self.advance(self._clock())
-            self._motion.stand(float(ticks) + self._settings.offset)
+            self._motion.stand(float(self.actual_at(ticks)))
             self._motion.mark()
 
     @property
@@ -222,8 +235,9 @@ class ServoBody(ABC):
         """Lowest and highest position since `mark`, ticks."""
         with self._lock:
             self.advance(self._clock())
-            offset = self._settings.offset
-            return self._motion.low - offset, self._motion.high - offset
+            offset, direction = self._settings.offset, self._settings.direction
+            low, high = sorted((direction * self._motion.low, direction * self._motion.high))
+            return low - offset, high - offset
 
     @property
     def top_speed(self) -> float:
@@ -330,8 +344,8 @@ class ServoBody(ABC):
 
     def _target(self) -> float:
         """Actual ticks of the goal in the turn the shaft is in."""
-        whole = round(self._motion.position)
-        return float(whole - self._reading(whole) + self._settings.goal)
+        whole, settings = round(self._motion.position), self._settings
+        return float(whole + settings.direction * (settings.goal - self._reading(whole)))
 
     def peek(self, register: Register) -> int:
         """The register's value now, without a wire; a hand may ask while time passes."""

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from armlet.motors.dynamixel.models import XL330_M288_MODEL, alarms_of, hardware_error_bits
+from armlet.motors.dynamixel.alarms import alarms_of, hardware_error_bits
+from armlet.motors.dynamixel.models import XL330_M288_MODEL
 from armlet.motors.dynamixel.packets import Refusal, StatusPacket, encode
 from armlet.motors.dynamixel.registers import (
     BAUD_CODES,
@@ -18,11 +19,14 @@ from armlet.motors.dynamixel.registers import (
 from armlet.motors.emulation.body import ServoBody
 from armlet.motors.emulation.dynamics import LAG_TIMES_P, MAX_ACCELERATION, NO_LOAD_SPEED, Drive
 from armlet.motors.emulation.protection import Limits, Supply
-from armlet.motors.emulation.table import Settings, Table
+from armlet.motors.emulation.table import Settings, Table, baud_code
 from armlet.motors.protocol import TICKS_PER_TURN, Alarm, MotorModel
 
 _POSITION_MODES = (3, 4, 5)
 _PLAIN_POSITION = 3
+_REVERSED = 0x01
+"""Bit of Drive_Mode."""
+
 _PLAIN_OFFSET = 1024
 """In plain position mode a Homing_Offset beyond that is ignored."""
 
@@ -66,9 +70,10 @@ class _Bounds(NamedTuple):
 class EmulatedDynamixel(ServoBody):
     """A servo: 256 bytes of memory, a shaft, a motor that grows hot, a supply.
 
-    Present_Position is the encoder's plus Homing_Offset. The encoder counts turns in the extended
-    modes, 4 and 5, from power-up on, when it begins in 0..4095; in plain position mode, 3, it does
-    not, and a goal outside Min_ and Max_Position_Limit is refused.
+    Present_Position is the encoder's plus Homing_Offset. Reversed by Drive_Mode, it is the offset
+    minus the encoder's, and velocity, load and current turn round with it. The encoder counts turns
+    in the extended modes, 4 and 5, from power-up on, when it begins in 0..4095; in plain position
+    mode, 3, it does not, and a goal outside Min_ and Max_Position_Limit is refused.
 
     OVERLOAD, VOLTAGE, TEMPERATURE, ENCODER and ELECTRICAL_SHOCK that are in Shutdown switch the
     torque off, which then stays off, whatever is written, until a reboot or a power cycle. Every
@@ -116,7 +121,7 @@ class EmulatedDynamixel(ServoBody):
         self._registers = registers = model.registers
         memory = Table(registers)
         memory.burn(registers["ID"], id)
-        memory.burn(registers["Baud_Rate"], _baud_code(baudrate))
+        memory.burn(registers["Baud_Rate"], baud_code(BAUD_CODES, baudrate))
         self._turns = 0
         self.start_up_s = 0.0
         self._started_s = -1.0
@@ -135,17 +140,14 @@ class EmulatedDynamixel(ServoBody):
 
     @property
     def id(self) -> int:
-        """The address it answers to, as its memory has it now."""
         return self._load("ID")
 
     @property
     def baudrate(self) -> int | None:
-        """The speed it listens at, bits/s; None if the register holds an undocumented code."""
         return BAUD_CODES.get(self._load("Baud_Rate"))
 
     @property
     def return_delay_s(self) -> float:
-        """Pause between an instruction and the answer to it."""
         return self._load("Return_Delay_Time") * 2e-6
 
     @property
@@ -160,12 +162,10 @@ class EmulatedDynamixel(ServoBody):
 
     @property
     def torque_on(self) -> bool:
-        """Whether the motor is driven."""
         return self._memory.bytes[_TORQUE] == 1
 
     @property
     def errors(self) -> Alarm:
-        """What it would report now."""
         with self._lock:
             self.advance(self._clock())
             self._find_errors()
@@ -191,7 +191,6 @@ class EmulatedDynamixel(ServoBody):
 
     @property
     def starting(self) -> bool:
-        """Whether it is just starting up, and neither hears nor answers."""
         return self._clock() < self._started_s
 
     def reboot(self) -> None:
@@ -214,7 +213,6 @@ class EmulatedDynamixel(ServoBody):
             self._take_settings()
 
     def read(self, address: int, count: int) -> bytes:
-        """Memory as a READ finds it; zeros beyond its end."""
         with self._lock:
             if address < self.feedback.stop and address + count > self.feedback.start:
                 self._refresh()
@@ -287,7 +285,6 @@ class EmulatedDynamixel(ServoBody):
             self._take_settings()
 
     def advance(self, now_s: float) -> None:
-        """Lets the time pass up to `now_s` of the clock; earlier times change nothing."""
         with self._lock:
             wanted = self._memory.bytes[_WATCHDOG]
             due_s = self._heard_s + wanted * _WATCHDOG_UNIT_S
@@ -299,6 +296,7 @@ class EmulatedDynamixel(ServoBody):
     def _read_settings(self) -> Settings:
         extended = self._load("Operating_Mode") != _PLAIN_POSITION
         offset = self._load("Homing_Offset")
+        direction = -1 if self._load("Drive_Mode") & _REVERSED else 1
         if not extended and abs(offset) > _PLAIN_OFFSET:
             offset = 0
         self._bounds = _Bounds(
@@ -314,8 +312,9 @@ class EmulatedDynamixel(ServoBody):
             torque_on=self.torque_on,
             follows=self._load("Operating_Mode") in _POSITION_MODES,
             goal=self._load("Goal_Position"),
-            offset=self._turns * TICKS_PER_TURN * extended - offset,
+            offset=direction * self._turns * TICKS_PER_TURN * extended - offset,
             multi_turn=extended,
+            direction=direction,
             moving_threshold=round(self._load("Moving_Threshold") * _VELOCITY_TICKS_S),
         )
 
@@ -332,10 +331,9 @@ class EmulatedDynamixel(ServoBody):
         )
 
     def _reading(self, actual: float) -> int:
-        """What Present_Position shows for a shaft there, noise aside."""
-        if self._settings.multi_turn:
-            return round(actual) - self._settings.offset
-        return round(actual) % TICKS_PER_TURN - self._settings.offset
+        settings = self._settings
+        ticks = settings.direction * round(actual)
+        return (ticks if settings.multi_turn else ticks % TICKS_PER_TURN) - settings.offset
 
     def _find_errors(self) -> None:
         """Brings the error status up to date; what is in Shutdown takes the torque off for good."""
@@ -365,10 +363,10 @@ class EmulatedDynamixel(ServoBody):
             self._take_settings()
 
     def _refresh(self) -> None:
-        """Brings the readings in memory up to date."""
         self.advance(self._clock())
         self._find_errors()
         motion, memory = self._motion, self._memory.bytes
+        direction = self._settings.direction
         position, velocity = motion.position, motion.velocity
         if self.noise_ticks:
             position += self._noise.gauss(0.0, self.noise_ticks)
@@ -377,9 +375,9 @@ class EmulatedDynamixel(ServoBody):
         _READINGS.pack_into(
             memory,
             _READINGS_AT,
-            round(FULL_PWM * motion.duty),
-            round(drawn),
-            round(velocity / _VELOCITY_TICKS_S),
+            round(direction * FULL_PWM * motion.duty),
+            round(direction * drawn),
+            round(direction * velocity / _VELOCITY_TICKS_S),
             self._reading(position),
         )
         _SUPPLY.pack_into(
@@ -387,10 +385,3 @@ class EmulatedDynamixel(ServoBody):
         )
         for register, value in self._pinned.items():
             self._memory.store(register, value)
-
-
-def _baud_code(baudrate: int) -> int:
-    for code, speed in BAUD_CODES.items():
-        if speed == baudrate:
-            return code
-    raise ValueError(f"servos speak at {sorted(BAUD_CODES.values())} baud, found {baudrate}")

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,12 +45,13 @@ class EmulatedBus:
             for.
         supply_ohms: its resistance, cables included: its voltage sags with what servos draw.
         clock: seconds, monotonic, of the servos' motion; tests give their own.
-        motors: name of the servos' model, one of `kinds.KINDS`.
+        motors: name of the servos' model, one of `kinds.KINDS`; or one for each servo, all of one
+            family.
 
     Attributes:
-        model: of the servos.
+        model: of the first servo.
         faults: what goes wrong.
-        supply: may be changed.
+        supply: of the first servo and those that take the same voltage; may be changed.
     """
 
     def __init__(
@@ -63,14 +64,25 @@ class EmulatedBus:
         volts: float | None = None,
         supply_ohms: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
-        motors: str = "sts3215",
+        motors: str | Sequence[str] = "sts3215",
     ) -> None:
-        kind = KINDS[motors]
+        ids = list(ids)
+        names = [motors] * len(ids) if isinstance(motors, str) else list(motors)
+        kinds = [KINDS[name] for name in names]
+        kind = KINDS[motors if isinstance(motors, str) else names[0]]
         self.model = kind.model
         self._framing = kind.framing
         self.faults = Faults()
-        self.supply = Supply(kind.volts if volts is None else volts, supply_ohms)
-        servos = [kind.make(id, self.supply, baudrate, clock) for id in ids]
+        supplies = {
+            each.volts: Supply(each.volts if volts is None else volts, supply_ohms)
+            for each in (kind, *kinds)
+        }
+        self.supply = supplies[kind.volts]
+        servos = [
+            each.make(id, supplies[each.volts], baudrate, clock)
+            for id, each in zip(ids, kinds, strict=True)
+        ]
+        self._models = {servo: each.model for servo, each in zip(servos, kinds, strict=True)}
         waits = kind.framing.waits_for_turn
         self._chain = Chain(servos, self.faults, clock, kind.word, waits)
         self._link = None if link is None else Path(link)
@@ -95,11 +107,16 @@ class EmulatedBus:
         """What was written to servos, oldest first, the last 10000."""
         return self._chain.writes
 
-    def calibrate(self, id: int, homing_offset: int, range_min: int, range_max: int) -> None:
+    def calibrate(
+        self, id: int, homing_offset: int, range_min: int, range_max: int, drive_mode: int = 0
+    ) -> None:
         """Stores a calibration in a servo's EEPROM, as LeRobot's does."""
-        servo, model = self.servos[id], self.model
+        servo = self.servos[id]
+        model = self._models[servo]
         if model.counts_turns:  # else it ignores large offsets
             servo.poke(model.registers["Operating_Mode"], model.body.stored["Operating_Mode"])
+        if model.drive_mode is not None:
+            servo.poke(model.drive_mode, drive_mode)
         servo.poke(model.homing_offset, homing_offset)
         servo.poke(model.min_position, range_min)
         servo.poke(model.max_position, range_max)

@@ -19,7 +19,7 @@ from armlet.motors.emulation.memory import (
     read_settings,
 )
 from armlet.motors.emulation.protection import Supply
-from armlet.motors.emulation.table import Settings
+from armlet.motors.emulation.table import Settings, baud_code
 from armlet.motors.feetech.packets import ErrorBit, Packet, encode
 from armlet.motors.feetech.registers import (
     BAUD_CODES,
@@ -86,13 +86,7 @@ class EmulatedServo(ServoBody):
         noise_ticks: standard deviation of the noise in Present_Position.
         clock: seconds, monotonic; tests give their own.
 
-    Attributes:
-        hand: actual ticks over clock seconds: a person moving the shaft. Ignored while torque is
-            on.
-        load, friction, stops, obstacle: what acts on the shaft, see Surroundings; actual ticks.
-        noise_ticks: may be changed.
-        supply: may be exchanged.
-        torque_log: when torque was switched on and off, oldest first, the last 1000.
+    Attributes: see `ServoBody`.
     """
 
     feedback = _FEEDBACK
@@ -113,7 +107,7 @@ class EmulatedServo(ServoBody):
         memory = Memory()
         memory.burn(MODEL_NUMBER, model)
         memory.burn(ID, id)
-        memory.burn(BAUD_RATE, _baud_code(baudrate))
+        memory.burn(BAUD_RATE, baud_code(BAUD_CODES, baudrate))
         supply = Supply(volts) if supply is None else supply
         if supply.volts > _HIGHEST_LOW_VOLTAGE:
             memory.burn(_MAX_VOLTAGE_LIMIT, 140)
@@ -122,17 +116,14 @@ class EmulatedServo(ServoBody):
 
     @property
     def id(self) -> int:
-        """The address it answers to, as its memory has it now."""
         return self._memory.bytes[ID.address]
 
     @property
     def baudrate(self) -> int | None:
-        """The speed it listens at, bits/s; None if the register holds an undocumented code."""
         return BAUD_CODES.get(self._memory.bytes[BAUD_RATE.address])
 
     @property
     def return_delay_s(self) -> float:
-        """Pause between an instruction and the answer to it."""
         return self._memory.bytes[RETURN_DELAY_TIME.address] * 2e-6
 
     @property
@@ -147,12 +138,10 @@ class EmulatedServo(ServoBody):
 
     @property
     def torque_on(self) -> bool:
-        """Whether the motor is driven."""
         return self._memory.bytes[TORQUE_ENABLE.address] == 1
 
     @property
     def errors(self) -> ErrorBit:
-        """What it would report now."""
         with self._lock:
             self.advance(self._clock())
             self._find_errors()
@@ -177,11 +166,9 @@ class EmulatedServo(ServoBody):
         """Nothing begins by it."""
 
     def answer_ping(self, id: int) -> bytes:
-        """Its status packet to a ping."""
         return encode(Packet(id, self.errors))
 
     def read(self, address: int, count: int) -> bytes:
-        """Memory as a READ finds it; zeros beyond its end."""
         with self._lock:
             if address < _FEEDBACK.stop and address + count > _FEEDBACK.start:
                 self._refresh()
@@ -213,7 +200,6 @@ class EmulatedServo(ServoBody):
         return read_settings(self._memory, self._errors)
 
     def _reading(self, actual: float) -> int:
-        """What Present_Position shows for a shaft there, noise aside."""
         ticks = round(actual) - self._settings.offset
         if self._settings.multi_turn:
             limit = PRESENT_POSITION.maximum
@@ -240,7 +226,6 @@ class EmulatedServo(ServoBody):
             self._settings = self._settings._replace(drive=drive)
 
     def _refresh(self) -> None:
-        """Brings the readings in memory up to date."""
         self.advance(self._clock())
         self._find_errors()
         motion = self._motion
@@ -268,10 +253,3 @@ def _signed(value: int, sign_bit: int) -> int:
     """Sign and magnitude, as far as the bits go."""
     highest = (1 << sign_bit) - 1
     return min(value, highest) if value >= 0 else 1 << sign_bit | min(-value, highest)
-
-
-def _baud_code(baudrate: int) -> int:
-    for code, speed in BAUD_CODES.items():
-        if speed == baudrate:
-            return code
-    raise ValueError(f"servos speak at {sorted(BAUD_CODES.values())} baud, found {baudrate}")

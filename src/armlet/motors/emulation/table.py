@@ -75,6 +75,14 @@ class Table:
         self._persistent = bytes(persistent)
 
 
+def baud_code(codes: Mapping[int, int], baudrate: int) -> int:
+    """The register's value for a speed. Raises ValueError naming the speeds there are."""
+    for code, speed in codes.items():
+        if speed == baudrate:
+            return code
+    raise ValueError(f"servos speak at {sorted(codes.values())} baud, found {baudrate}")
+
+
 def _addresses(registers: Iterable[Register]) -> frozenset[int]:
     return frozenset(at for register in registers for at in range(register.address, register.end))
 
@@ -87,7 +95,7 @@ class Settings(NamedTuple):
         torque_on: whether the motor is driven.
         follows: whether it follows goals: a position mode.
         goal: clamped to the limits, ticks after the offset.
-        offset: what the registers speak is actual ticks - offset.
+        offset, direction: what the registers speak is direction x actual ticks - offset.
         multi_turn: whether readings go beyond one turn.
         moving_threshold: ticks/s.
     """
@@ -100,3 +108,4 @@ class Settings(NamedTuple):
     offset: int
     multi_turn: bool
     moving_threshold: int
+    direction: int = 1

@@ -2,6 +2,7 @@
 
 from armlet.motors.feetech.bus import Bus
 from armlet.motors.feetech.models import STS3215
+from armlet.motors.feetech.notes import RELATIVES
 from armlet.motors.protocol import MotorFamily
 
 FAMILY = MotorFamily(
@@ -9,4 +10,6 @@ FAMILY = MotorFamily(
     origin="armlet.motors.feetech.family:FAMILY",
     models={STS3215.name: STS3215},
     make_bus=Bus,
+    one_firmware=True,
+    relatives=RELATIVES,
 )

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from armlet.motors.feetech.notes import MULTI_TURN as MULTI_TURN
+from armlet.motors.feetech.notes import NOTES
 from armlet.motors.feetech.registers import (
+    BAUD_CODES,
+    BAUD_RATE,
     GOAL_POSITION,
     HOMING_OFFSET,
+    ID,
     LOCK,
     MAX_POSITION_LIMIT,
+    MAX_TEMPERATURE_LIMIT,
     MAX_TORQUE_LIMIT,
     MIN_POSITION_LIMIT,
     MODEL_NUMBER,
     MODEL_STS3215,
     MOVING,
+    PHASE,
     PRESENT_CURRENT,
     PRESENT_LOAD,
     PRESENT_POSITION,
@@ -21,6 +28,8 @@ from armlet.motors.feetech.registers import (
     PRESENT_VELOCITY,
     PRESENT_VOLTAGE,
     REGISTERS,
+    RESPONSE_STATUS_LEVEL,
+    RETURN_DELAY_TIME,
     STATUS,
     TORQUE_ENABLE,
     TORQUE_LIMIT,
@@ -49,9 +58,6 @@ STORED_SETTINGS = {
 RAM_SETTINGS = {"Acceleration": 254, "Lock": 1}
 """LeRobot's as well; gone whenever a servo loses its power."""
 
-MULTI_TURN = 0x10
-"""Phase bit of positions that run on past a turn; LeRobot clears it since 0.6.0."""
-
 STS3215 = MotorModel(
     name="sts3215",
     label="STS3215",
@@ -72,6 +78,9 @@ STS3215 = MotorModel(
         }
     ),
     model_number=MODEL_NUMBER,
+    servo_id=ID,
+    baud_rate=BAUD_RATE,
+    baud_codes=BAUD_CODES,
     firmware=(REGISTERS["Firmware_Major_Version"], REGISTERS["Firmware_Minor_Version"]),
     torque_enable=TORQUE_ENABLE,
     max_torque=MAX_TORQUE_LIMIT,
@@ -84,6 +93,14 @@ STS3215 = MotorModel(
     cuts_torque=Alarm.OVERLOAD | Alarm.CURRENT | Alarm.TEMPERATURE,
     body=Setup(STORED_SETTINGS, RAM_SETTINGS, {"Phase": MULTI_TURN}),
     gripper=Setup({**STORED_SETTINGS, **GRIPPER_PROTECTION}, RAM_SETTINGS, {"Phase": MULTI_TURN}),
+    voltage_limits=(REGISTERS["Min_Voltage_Limit"], REGISTERS["Max_Voltage_Limit"]),
+    temperature_limit=MAX_TEMPERATURE_LIMIT,
+    return_delay=RETURN_DELAY_TIME,
+    calibrated_in=Setup({"Operating_Mode": 0}, cleared={"Phase": MULTI_TURN}),
+    acknowledges=(RESPONSE_STATUS_LEVEL, 1),
+    single_turn=(PHASE, MULTI_TURN),
+    notes=NOTES,
     lock=LOCK,
     updated_with="Feetech's FD software",
+    supplies="the supply made for these servos (7.4 V or 12 V model)",
 )

@@ -16,6 +16,7 @@ from armlet.motors.protocol import Alarm, Register
 from armlet.motors.wire.framing import BROADCAST_ID as BROADCAST_ID
 from armlet.motors.wire.framing import MAX_ID as MAX_ID
 from armlet.motors.wire.framing import Packet as Packet
+from armlet.motors.wire.framing import StatusBlock
 from armlet.motors.wire.scanner import PacketScanner, Verdict
 from armlet.motors.wire.sync import FORMATS
 
@@ -24,6 +25,7 @@ MAX_LENGTH = 246
 """Largest LEN field: the vendor's SDK handles packets of 250 bytes, four of them before CODE."""
 OVERHEAD = 6
 """Bytes of a packet besides its parameters."""
+_CODE_AT = 4
 
 
 class Instruction(IntEnum):
@@ -116,21 +118,12 @@ _HIGHEST_ERROR_BYTE = 0x7F
 """The vendor's SDK discards status packets with a larger error byte as misread."""
 
 
-class StatusBlock:
-    """What intact status packets look like, one right behind the other.
-
-    Args:
-        ids: the servos, in order.
-        params: number of parameters of each packet.
-    """
+class FeetechBlock(StatusBlock):
+    """Status packets of so many parameters each, see `StatusBlock`."""
 
     def __init__(self, ids: tuple[int, ...], params: int) -> None:
-        self._ids = ids
-        self._step = step = params + OVERHEAD
-        self.size = len(ids) * step
         heads = [HEADER + bytes((id, params + 2)) for id in ids]
-        self._last_head = heads[-1]
-        self._cuts = [(head, at * step, at * step + step) for at, head in enumerate(heads)]
+        super().__init__(ids, heads, params + OVERHEAD, _CODE_AT, tail=1)
 
     def intact(self, data: bytes) -> bool:
         """Whether the data is exactly these packets, with valid checksums and error bytes."""
@@ -141,23 +134,8 @@ class StatusBlock:
                 return False
         return max(self.error_bytes(data)) <= _HIGHEST_ERROR_BYTE
 
-    def complete(self, data: bytes) -> bool:
-        """Whether there is nothing more to wait for: all bytes, or what may be the last packet."""
-        if len(data) >= self.size:
-            return True
-        last = data.rfind(self._last_head)
-        return 0 <= last <= len(data) - self._step
-
-    def error_bytes(self, data: bytes) -> bytes:
-        """The error byte of each packet."""
-        return data[4 :: self._step]
-
-    def packets(self, data: bytes) -> dict[int, Packet]:
-        """Servo id -> packet, of intact data."""
-        return {
-            id: Packet(id, data[start + 4], data[start + 5 : end - 1])
-            for id, (_, start, end) in zip(self._ids, self._cuts, strict=True)
-        }
+    def _packet(self, id: int, code: int, params: bytes) -> Packet:
+        return Packet(id, code, params)
 
 
 class SyncWriter:
@@ -194,7 +172,7 @@ class FeetechFraming:
 
     max_params = MAX_LENGTH - 2
     overhead = OVERHEAD
-    code_at = 4
+    code_at = _CODE_AT
     ping_params = 0
     probe: Register = MODEL_NUMBER
     waits_for_turn = False
@@ -208,8 +186,8 @@ class FeetechFraming:
     def parser(self, max_params: int | None = None) -> Parser:
         return Parser(MAX_LENGTH if max_params is None else max_params + 2)
 
-    def due(self, ids: tuple[int, ...], params: int) -> StatusBlock:
-        return StatusBlock(ids, params)
+    def due(self, ids: tuple[int, ...], params: int) -> FeetechBlock:
+        return FeetechBlock(ids, params)
 
     def name(self, code: int) -> str:
         return Instruction(code).name

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from armlet.motors.protocol import TICKS_PER_TURN as TICKS_PER_TURN
-from armlet.motors.protocol import Access
-
-Area = Literal["eeprom", "ram", "factory"]
+from armlet.motors.table import TableRegister, table
 
 MODEL_STS3215 = 777
 
@@ -25,38 +22,21 @@ BAUD_CODES: Mapping[int, int] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
-    """One entry of the control table.
+class Register(TableRegister):
+    """One entry of the control table; negative numbers as sign and magnitude.
 
-    Attributes:
-        name: LeRobot's name.
-        address: address of the (low) byte.
-        width: 1 or 2 bytes, little endian.
+    Areas: "eeprom" and "factory" survive a power cycle when written unlocked, "ram" does not.
+
+    Attributes: see `motors.protocol.Register`, and
         sign_bit: the bit that holds the sign (the bits below it the magnitude); None if unsigned.
-        unit: unit of one count, for people.
-        access: "r" read only, "rw" writable.
-        area: "eeprom" and "factory" survive a power cycle when written unlocked, "ram" does not.
-        default: value of a servo fresh from the factory.
     """
 
-    name: str
-    address: int
-    width: int
     sign_bit: int | None
-    unit: str
-    access: Access
-    area: Area
-    default: int
 
     @property
     def signed(self) -> bool:
         """Whether its values may be negative."""
         return self.sign_bit is not None
-
-    @property
-    def end(self) -> int:
-        """Address of the first byte behind the register."""
-        return self.address + self.width
 
     @property
     def minimum(self) -> int:
@@ -69,33 +49,11 @@ class Register:
         bits = 8 * self.width if self.sign_bit is None else self.sign_bit
         return (1 << bits) - 1
 
-    def encode(self, value: int) -> bytes:
-        """The value as the servo stores it, `width` bytes.
-
-        Raises:
-            ValueError: the value does not fit.
-        """
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(
-                f"{self.name} takes {self.minimum}..{self.maximum} {self.unit}, found {value}"
-            )
-        return self.encode_raw(value).to_bytes(self.width, "little")
-
     def encode_raw(self, value: int) -> int:
         """The stored bytes of a value that fits, as one unsigned number."""
         if value < 0 and self.sign_bit is not None:
             return -value | 1 << self.sign_bit
         return value
-
-    def decode(self, data: bytes) -> int:
-        """The value of `width` stored bytes.
-
-        Raises:
-            ValueError: a wrong number of bytes.
-        """
-        if len(data) != self.width:
-            raise ValueError(f"{self.name} is {self.width} bytes wide, found {len(data)}")
-        return self.decode_raw(int.from_bytes(data, "little"))
 
     def decode_raw(self, raw: int) -> int:
         """The value of the stored bytes read as one unsigned number."""
@@ -105,15 +63,9 @@ class Register:
         return -magnitude if raw >> self.sign_bit & 1 else magnitude
 
 
-def _table(area: Area, *rows: tuple[str, int, int, int | None, str, Access, int]) -> list[Register]:
-    return [
-        Register(name, address, width, sign_bit, unit, access, area, default)
-        for name, address, width, sign_bit, unit, access, default in rows
-    ]
-
-
 _ALL = [
-    *_table(
+    *table(
+        Register,
         "eeprom",
         # name, address, width, sign bit, unit, access, default
         ("Firmware_Major_Version", 0, 1, None, "", "r", 3),
@@ -149,7 +101,8 @@ _ALL = [
         ("Over_Current_Protection_Time", 38, 1, None, "10 ms", "rw", 200),
         ("Velocity_closed_loop_I_integral_coefficient", 39, 1, None, "", "rw", 10),
     ),
-    *_table(
+    *table(
+        Register,
         "ram",
         ("Torque_Enable", 40, 1, None, "", "rw", 0),
         ("Acceleration", 41, 1, None, "100 tick/s2", "rw", 0),
@@ -168,7 +121,8 @@ _ALL = [
         ("Present_Current", 69, 2, 15, "6.5 mA", "r", 0),
         ("Goal_Position_2", 71, 2, 15, "tick", "r", 0),
     ),
-    *_table(
+    *table(
+        Register,
         "factory",
         ("Moving_Velocity_Threshold", 80, 1, None, "tick/s", "rw", 50),
         ("DTs", 81, 1, None, "ms", "rw", 1),

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 from armlet.motors.protocol import (
     SHORTEST_WAIT_S,
     Alarm,
+    Answers,
     CorruptReply,
     Counters,
     InstructionRefused,
@@ -175,6 +176,15 @@ class LineBus(ABC):
             except NoReply:
                 continue
         return found
+
+    def call(self, wait_s: float) -> Answers:
+        """Pings all servos at once and listens for so long. Raises PortError."""
+        with self._lock:
+            try:
+                return self._open_line().call(wait_s)
+            except PortError:
+                self.close()
+                raise
 
     def read(self, id: int, register: Register) -> int:
         """The register's value.

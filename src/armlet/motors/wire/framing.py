@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,26 +45,57 @@ class Parser(Protocol):
         """The line is silent: gives up incomplete packets, returns good ones held back by them."""
 
 
-class StatusBlock(Protocol):
+class StatusBlock(ABC):
     """What the intact replies of some servos look like, one right behind the other.
+
+    Args:
+        ids: the servos, in order.
+        heads: the bytes that each reply begins with, up to what may differ.
+        step: bytes of each reply.
+        code_at: where in a reply the error byte is; parameters follow it.
+        tail: bytes behind the parameters.
 
     Attributes:
         size: their bytes.
     """
 
-    size: int
+    def __init__(
+        self, ids: tuple[int, ...], heads: Sequence[bytes], step: int, code_at: int, tail: int
+    ) -> None:
+        self.size = len(ids) * step
+        self._ids = ids
+        self._step = step
+        self._code_at = code_at
+        self._params_end = step - tail
+        self._last_head = heads[-1]
+        self._cuts = [(head, at * step, at * step + step) for at, head in enumerate(heads)]
 
+    @abstractmethod
     def intact(self, data: bytes) -> bool:
-        """Whether the data is exactly these packets."""
+        """Whether the data is exactly these packets, with valid checksums."""
+
+    @abstractmethod
+    def _packet(self, id: int, code: int, params: bytes) -> Packet:
+        """A packet of the protocol, from its parts."""
 
     def complete(self, data: bytes) -> bool:
         """Whether there is nothing more to wait for: all bytes, or what may be the last packet."""
+        if len(data) >= self.size:
+            return True
+        last = data.rfind(self._last_head)
+        return 0 <= last <= len(data) - self._step
 
     def error_bytes(self, data: bytes) -> bytes:
         """The error byte of each packet, of intact data."""
+        return data[self._code_at :: self._step]
 
     def packets(self, data: bytes) -> dict[int, Packet]:
         """Servo id -> packet, of intact data."""
+        found = {}
+        for id, start in zip(self._ids, range(0, self.size, self._step), strict=True):
+            params = data[start + self._code_at + 1 : start + self._params_end]
+            found[id] = self._packet(id, data[start + self._code_at], params)
+        return found
 
 
 class Encoder(Protocol):

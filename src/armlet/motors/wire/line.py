@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from armlet.motors.protocol import (
     SHORTEST_WAIT_S,
+    Answers,
     Counters,
     ServoCounters,
     Stamp,
     unix_stamp,
 )
-from armlet.motors.wire.framing import Framing, Packet, Parser
+from armlet.motors.wire.framing import BROADCAST_ID, MAX_ID, Framing, Packet, Parser
 from armlet.motors.wire.port import SerialPort
 from armlet.motors.wire.timeout import ReplyTimeout
 from armlet.motors.wire.transaction import Answer as Answer
@@ -136,6 +137,24 @@ class Line:
             self._settled = False
             self._suspect(request.reply_params)
         return answer
+
+    def call(self, wait_s: float) -> Answers:
+        """Pings every servo on the line with one packet and listens for so long. Raises PortError.
+
+        No servo is waited for in particular, so nothing is learned of the line by it.
+        """
+        parser = self._framing.parser(self._framing.ping_params)
+        self._send(self._framing.encode(self._framing.ping(BROADCAST_ID)), 1)
+        packets: list[Packet] = []
+        deadline = time.monotonic() + wait_s
+        while data := self._device.read(deadline):
+            self._counters.bytes_received += len(data)
+            packets += parser.feed(data)
+        packets += parser.flush()
+        self._count(parser)
+        ids = {each.id for each in packets if self._framing.may_be_reply(each)}
+        garbled = parser.checksum_errors + parser.dropped_bytes > 0
+        return Answers(tuple(sorted(id for id in ids if id <= MAX_ID)), garbled)
 
     def tell(self, data: bytes) -> None:
         """Sends a packet that no servo answers. Raises PortError."""

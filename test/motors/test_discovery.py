@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armlet.motors import devices as d
+from armlet.motors import discovery, registry
 from armlet.motors.devices import SerialDevice
+from armlet.motors.discovery import FoundServo, family_at, model_at, probe_each, read_memory
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import REGISTERS, Bus, ErrorBit, NoReply
-from armlet.motors.feetech.discovery import BAUDRATES, FoundServo, probe, read_memory
+from armlet.motors.protocol import Alarm, NoReply
 
 PATIENCE_S = 0.05
 # For servos that do answer, however busy this computer is.
@@ -157,63 +158,126 @@ def test_a_device_that_moved_is_still_of_its_kind():
     assert d.same_kind(device, [SerialDevice("/dev/ttyUSB0", None, "", 3, 4), moved]) == [moved]
 
 
-def test_probing_finds_every_servo_at_every_speed_and_writes_nothing():
-    with EmulatedBus((1, 6, 200)) as bus:
-        bus.servos[6].poke(REGISTERS["Baud_Rate"], 1)
+@pytest.fixture(params=["sts3215", "xl330-m288"])
+def motors(request):
+    return request.param
+
+
+@pytest.fixture
+def family(motors):
+    return registry.family(motors)
+
+
+@pytest.fixture
+def model(family, motors):
+    return family.models[motors]
+
+
+@pytest.fixture
+def emulated(motors):
+    """Makes a bus of such servos."""
+    return lambda ids: EmulatedBus(ids, motors=motors)
+
+
+@pytest.fixture
+def probe(family):
+    return lambda path, *which, **how: discovery.probe(path, family, *which, **how)
+
+
+def test_probing_finds_every_servo_at_every_speed_and_writes_nothing(
+    emulated, probe, family, model
+):
+    firmware = {"feetech": "3.10", "dynamixel": "45"}[family.name]
+    other = family.baudrates[2]
+    with emulated((1, 6, 200)) as bus:
+        code = next(code for code, speed in model.baud_codes.items() if speed == other)
+        bus.servos[6].poke(model.baud_rate, code)
         tried = []
-        answer = probe(bus.port, None, BAUDRATES, patience_s=PATIENCE_S, watch=tried.append)
+        answer = probe(bus.port, None, family.baudrates, patience_s=PATIENCE_S, watch=tried.append)
         assert answer.servos == (
-            FoundServo(1, 1_000_000, 777, "3.10"),
-            FoundServo(200, 1_000_000, 777, "3.10"),
-            FoundServo(6, 500_000, 777, "3.10"),
+            FoundServo(1, 1_000_000, family, model.number, firmware),
+            FoundServo(200, 1_000_000, family, model.number, firmware),
+            FoundServo(6, other, family, model.number, firmware),
         )
-        assert tried == list(BAUDRATES) and not answer.problem
+        assert tried == list(family.baudrates) and not answer.problem
         assert not bus.writes
 
 
-def test_only_the_ids_asked_for_are_asked():
-    with EmulatedBus((1, 2, 9)) as bus:
+def test_a_family_is_asked_at_its_arms_speed_first_and_then_at_its_factorys(family):
+    first = {"feetech": (1_000_000, 500_000), "dynamixel": (1_000_000, 57_600)}[family.name]
+    assert family.baudrates[:2] == first
+    assert len(set(family.baudrates)) == len(family.baudrates)
+
+
+def test_only_the_ids_asked_for_are_asked(emulated, probe):
+    with emulated((1, 2, 9)) as bus:
         assert [servo.id for servo in probe(bus.port, [9, 3]).servos] == [9]
 
 
-def test_servos_that_report_errors_are_found():
-    with EmulatedBus((1, 2)) as bus:
-        bus.faults.errors[2] = ErrorBit.OVERLOAD
+def test_servos_that_report_errors_are_found(emulated, probe, model):
+    with emulated((1, 2)) as bus:
+        bus.faults.errors[2] = Alarm.OVERLOAD
         servos = probe(bus.port, patience_s=LONG_S).servos
         assert [(servo.id, servo.model, servo.shared) for servo in servos] == [
-            (1, 777, False),
-            (2, 777, False),
+            (1, model.number, False),
+            (2, model.number, False),
         ]
 
 
-def test_two_servos_with_one_id_are_told_from_one():
-    with EmulatedBus((1, 4, 4)) as bus:
+def test_two_servos_with_one_id_are_told_from_one(emulated, probe):
+    with emulated((1, 4, 4)) as bus:
         found = {servo.id: servo.shared for servo in probe(bus.port, range(1, 7)).servos}
     assert found == {1: False, 4: True}
 
 
-def test_two_servos_with_one_id_are_found_by_calling_all():
-    with EmulatedBus((1, 240, 240)) as bus:
+def test_two_servos_with_one_id_are_found_by_calling_all(emulated, probe):
+    with emulated((1, 240, 240)) as bus:
         found = {servo.id: servo.shared for servo in probe(bus.port, patience_s=LONG_S).servos}
     assert found == {1: False, 240: True}
 
 
-def test_a_lost_reply_makes_no_servo_double():
-    with EmulatedBus((1,)) as bus:
+def test_a_lost_reply_makes_no_servo_double(emulated, probe):
+    with emulated((1,)) as bus:
         bus.faults.seed = 3
         bus.faults.drop_probability = 0.1
         shared = [s.shared for _ in range(10) for s in probe(bus.port, [1]).servos]
     assert shared and not any(shared)
 
 
-def test_a_port_another_program_has_is_left_alone():
-    with EmulatedBus((1,)) as bus, Bus(bus.port, timeout_s=60.0) as mine:
+def test_each_family_is_asked_until_servos_answer(emulated, family):
+    with emulated((1, 6)) as bus:
+        found = probe_each(bus.port, registry.families(), patience_s=PATIENCE_S).servos
+        assert [(servo.id, servo.family.name) for servo in found] == [
+            (1, family.name),
+            (6, family.name),
+        ]
+        assert family_at(bus.port, registry.families(), 1_000_000, [3, 6]) is family
+        assert family_at(bus.port, registry.families(), 1_000_000, [3]) is None
+        assert not bus.writes
+
+
+def test_a_servo_is_read_by_the_table_of_its_own_model(emulated, family, model):
+    with emulated((1, 2)) as bus, family.make_bus(bus.port) as wire:
+        relative, label = next(iter(family.relatives.items()))
+        bus.servos[2].poke(model.model_number, relative)
+        assert model_at(wire, family, 1) is model
+        assert model_at(wire, family, 2) is wire.usual_model
+        assert (family.label_of(relative), family.label_of(4)) == (label, "model 4")
+
+
+def test_a_port_another_program_has_is_left_alone(emulated, probe, family, model):
+    with emulated((1,)) as bus, family.make_bus(bus.port, timeout_s=60.0) as mine:
         answer = probe(bus.port, [1])
         assert answer.in_use and not answer.servos and "in use" in answer.problem
-        assert mine.ping(1) == 777
+        assert mine.ping(1) == model.number
 
 
-def test_the_program_that_has_a_port_is_named():
+@pytest.fixture
+def feetech():
+    return registry.family("sts3215")
+
+
+def test_the_program_that_has_a_port_is_named(feetech):
     with EmulatedBus((1,)) as bus:
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLD, bus.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -223,14 +287,14 @@ def test_the_program_that_has_a_port_is_named():
             (user,) = d.users(bus.port)
             assert user.pid == holder.pid and "python" in user.command
             # It has no lock, as programs built on pyserial's defaults have none.
-            answer = probe(bus.port, [1])
+            answer = discovery.probe(bus.port, feetech, [1])
             assert answer.in_use and str(holder.pid) in answer.problem
         finally:
             holder.communicate(b"\n")
         assert d.users(bus.port) == []
 
 
-def test_whoever_serves_a_pseudo_terminal_is_not_its_user(tmp_path):
+def test_whoever_serves_a_pseudo_terminal_is_not_its_user(tmp_path, feetech):
     link = tmp_path / "arm"
     command = [
         sys.executable,
@@ -246,31 +310,32 @@ def test_whoever_serves_a_pseudo_terminal_is_not_its_user(tmp_path):
     try:
         server.stdout.readline()
         assert d.users(str(link)) == []
-        assert [servo.id for servo in probe(str(link), [5]).servos] == [5]
+        assert [servo.id for servo in discovery.probe(str(link), feetech, [5]).servos] == [5]
     finally:
         server.terminate()
         server.communicate()
 
 
-def test_a_port_that_is_not_there_is_a_problem_not_an_error(tmp_path):
-    answer = probe(str(tmp_path / "none"), [1])
+def test_a_port_that_is_not_there_is_a_problem_not_an_error(tmp_path, feetech):
+    answer = discovery.probe(str(tmp_path / "none"), feetech, [1])
     assert not answer.in_use and "No such file" in answer.problem
 
 
-def test_memory_is_all_a_servo_holds_whatever_it_reports():
-    with EmulatedBus((3,)) as bus, Bus(bus.port) as wire:
-        bus.servos[3].poke(REGISTERS["Homing_Offset"], -1234)
-        bus.faults.errors[3] = ErrorBit.OVERLOAD
-        memory = read_memory(wire, 3)
-        assert memory.errors == ErrorBit.OVERLOAD
+def test_memory_is_all_a_servo_holds_whatever_it_reports(emulated, family, model):
+    with emulated((3,)) as bus, family.make_bus(bus.port) as wire:
+        bus.servos[3].poke(model.homing_offset, -1234)
+        bus.faults.errors[3] = Alarm.OVERLOAD
+        memory = read_memory(wire, model, 3)
+        assert memory.errors & ~Alarm.ALERT == Alarm.OVERLOAD
         assert memory.values == {
-            name: bus.servos[3].peek(register) for name, register in REGISTERS.items()
+            name: bus.servos[3].peek(register) for name, register in model.registers.items()
         }
 
 
-def test_memory_is_asked_for_again_and_its_lack_is_said():
-    with EmulatedBus((3,)) as bus, Bus(bus.port, timeout_s=0.01) as wire:
+def test_memory_is_asked_for_again_and_its_lack_is_said(emulated, family, model):
+    with emulated((3,)) as bus, family.make_bus(bus.port, timeout_s=0.01) as wire:
         bus.faults.drop_next = 2
-        assert read_memory(wire, 3, [REGISTERS["Model_Number"]]).values == {"Model_Number": 777}
+        number = model.model_number
+        assert read_memory(wire, model, 3, [number]).values == {number.name: model.number}
         with pytest.raises(NoReply, match=r"servo 9: no intact reply.*armlet scan --port"):
-            read_memory(wire, 9)
+            read_memory(wire, model, 9)
