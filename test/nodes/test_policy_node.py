@@ -29,6 +29,7 @@ from bench_policies import (
     make_drawn_smolvla,
     save_random,
 )
+from safetensors.torch import load_file, save_file
 
 from armlet.nodes.node import SetupError
 from armlet.nodes.policy import PolicyNode
@@ -110,6 +111,19 @@ def test_a_policy_that_does_not_fit_the_frames_sends_nothing(bench, tmp_path):
         assert "ERROR" in policy.said()
 
 
+def test_a_policy_that_answers_to_nothing_sends_nothing(bench, saved, tmp_path):
+    """Its files fit in every line; only what it gives for what it sees shows it."""
+    checkpoint = shutil.copytree(saved["signed"], tmp_path / "zeroed")
+    tensors = load_file(checkpoint / "model.safetensors")
+    zeroed = {k: v * 0 if "action_head" in k else v for k, v in tensors.items()}
+    save_file(zeroed, checkpoint / "model.safetensors")
+    with bench.policy("zeroed", checkpoint) as policy:
+        policy.wait_for_status("answers to the live robot")
+        assert policy.values()["state"] == "refused"
+        assert policy.chunks() == []
+        assert "[policy.actions-constant]" in policy.said()
+
+
 def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_path):
     checkpoint = shutil.copytree(saved["signed"], tmp_path / "torn")
     weights = checkpoint / "model.safetensors"
@@ -132,7 +146,9 @@ def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
     lay_out(tmp_path / "hub", "somebody/reach", checkpoint, "v1")
     offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     name = "hub:somebody/reach@v1"
-    with bench.policy("drawn", name, offline, strategy="rtc", seed=7) as policy:
+    # Its chunk is its noise: a policy that answers to nothing is refused unless that is wanted.
+    noise_only = {"strategy": "rtc", "seed": 7, "fit_limits": "constant=0"}
+    with bench.policy("drawn", name, offline, **noise_only) as policy:
         policy.wait_for_chunks(6)
         policy.follows()
         policy.wait_for_status("running")

@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.align import Arrivals, grid_index
 from armlet.camera import CameraError
 from armlet.contract import Contract
-from armlet.findings import Severity
+from armlet.findings import Severity, worst
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -47,6 +47,7 @@ from armlet.policies.execution.session import (
     PolicyState,
 )
 from armlet.policies.fit.check import refusal_report
+from armlet.policies.fit.limits import Limits
 from armlet.policies.observation import latest
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
@@ -141,7 +142,8 @@ class PolicyNode(ArmletNode):
             self._limit_s = float(self.value("inference_limit_s"))
             given = self.value("joint_units")
             tolerance_deg = self.value("calibration_tolerance_deg")
-            self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration, tolerance_deg)
+            limits = Limits.parse(self.value("fit_limits").split(","))
+            self._fit = PolicyFit(self._policy, given, self._calibration, tolerance_deg, limits)
         except CheckpointError as error:
             raise SetupError(refusal_report(error).text()) from error
         except (CalibrationError, ValueError, RuntimeError) as error:
@@ -318,7 +320,7 @@ class PolicyNode(ArmletNode):
         """Whether the first frames, too, are such as the policy was trained on."""
         assert self._fit is not None
         try:
-            report = self._fit.look(frame)
+            report = self._fit.look(frame, self.value("task"))
         except _UNUSABLE as error:
             self._session.chunk_failed(f"the frame cannot be used: {error}")
             return
@@ -330,7 +332,9 @@ class PolicyNode(ArmletNode):
         self._units = joint_units(report.joint_units)
         self._drift = DriftWatch(policy.checkpoint, frame.contract)
         self._planner = None
-        self.get_logger().info(f"the policy fits:\n{report}")
+        alarmed = worst(report.findings) is Severity.WARNING
+        log = self.get_logger().warning if alarmed else self.get_logger().info
+        log(f"the policy fits:\n{report}")
         with self._publishing:
             self._session.accept()
 

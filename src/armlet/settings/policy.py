@@ -179,6 +179,13 @@ SETTINGS = (
         change=Change.FREE,
     ),
     Setting(
+        "fit_limits",
+        "",
+        "Other limits of the check before the policy drives, comma separated (blind=0.01); those "
+        "of armlet policy check --limit.",
+        change=FITTED,
+    ),
+    Setting(
         "requires_recorder",
         False,
         "Hold the arm while the recorder cannot record.",

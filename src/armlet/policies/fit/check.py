@@ -31,7 +31,9 @@ from armlet.robots.units import joint_units as unit_mode
 
 from .comparisons import distribution_findings
 from .feature_stats import Floats, frozen_statistics
-from .samples import Samples
+from .limits import Limits
+from .response import Answer, response_findings
+from .samples import Samples, moments_of
 from .statistics import statistics_lines
 
 # Beyond the calibrated range by this share of it, training poses are out of this arm's reach.
@@ -42,6 +44,19 @@ _FIX_UNITS = (
     f"give joint_units:={' or joint_units:='.join(_UNITS)} (to this check: --joint-units), the "
     "mode the data was recorded in (LeRobot's use_degrees)"
 )
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A policy to be asked about frames of each source: how many, and for which task.
+
+    task is the instruction for a robot's frames; those of a dataset have their own. A single frame
+    is enough to see whether anything changes the answer, see response.
+    """
+
+    answer: Answer
+    probes: int
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,8 @@ def check(
     samples: Sequence[Samples] = (),
     driving: bool = False,
     calibration_tolerance_deg: float = 0.0,
+    limits: Limits | None = None,
+    asking: Asking | None = None,
 ) -> Report:
     """Check a checkpoint's documents against all that is given beside them.
 
@@ -121,8 +138,10 @@ def check(
     given: with a robot, or one to come (driving), it is required where neither checkpoint nor
     dataset states the units. Another calibration than the training data's is accepted up to
     calibration_tolerance_deg. samples are a dataset's observations, a live robot's, or both.
-    Weights are not looked at: load_network refuses bad ones.
+    With `asking` the network is run on them, see response; else weights are not looked at:
+    load_network refuses bad ones. limits are those of the comparisons with samples.
     """
+    limits = limits or Limits()
     training = next((e for e in samples if not e.live), None)
     expected, unstated = _expected(checkpoint, robot, training)
     units_line, units = _units(expected, joint_units, driving or robot is not None, checkpoint)
@@ -146,8 +165,26 @@ def check(
     for source in samples:
         if not source.live:
             findings += _dataset_lines(checkpoint, expected, source)
-        findings += distribution_findings(checkpoint, source, units, expected.state_names, training)
+        findings += distribution_findings(
+            checkpoint, source, units, expected.state_names, training, limits
+        )
+        if asking is not None:
+            findings += _response_lines(checkpoint, source, units, expected, asking, limits)
     return Report(tuple(findings), units, expected, tuple(checkpoint.notes))
+
+
+def _response_lines(
+    checkpoint: Checkpoint,
+    source: Samples,
+    units: str,
+    expected: Contract,
+    asking: Asking,
+    limits: Limits,
+) -> Iterator[Finding]:
+    steps, count = checkpoint.config.n_obs_steps, asking.probes
+    moments = moments_of(source, units, steps, asking.task, count)
+    names = joint_names(expected.action_names)
+    return response_findings(checkpoint, asking.answer, source.source, moments, names, limits)
 
 
 # --- what is expected -----------------------------------------------------------------------------
