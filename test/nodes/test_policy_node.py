@@ -35,6 +35,8 @@ from armlet.nodes.node import SetupError
 from armlet.nodes.policy import PolicyNode
 from armlet.nodes.policy_fit import task_doubt
 from armlet.policies import read_checkpoint
+from armlet.policies.fit.drift import DriftSettings
+from armlet.settings.policy import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -230,10 +232,18 @@ def setup():
         ("signed", {"backend": "abacus"}, "abacus"),
         ("signed", {"precision": "float4"}, "float4"),
         ("signed", {"device": "nowhere"}, "nowhere"),
+        ("signed", {"fit_limits": "blind=0.1,colour=1"}, "expected NAME=VALUE"),
+        ("signed", {"drift_stop_sigma": 1.0}, "warned of before it is stopped"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_not_even_configured(checkpoint, told, message, setup, saved):
     assert message in setup(saved[checkpoint], **told)
+
+
+def test_drift_is_judged_by_the_thresholds_that_python_has():
+    declared = {setting.name: setting.default for setting in SETTINGS}
+    for field in dataclasses.fields(DriftSettings):
+        assert declared[f"drift_{field.name}"] == field.default
 
 
 def test_a_repository_that_cannot_be_had_is_refused_by_name(setup, tmp_path, monkeypatch):

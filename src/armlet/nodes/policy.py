@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from armlet.policies.execution.session import (
     PolicyState,
 )
 from armlet.policies.fit.check import refusal_report
+from armlet.policies.fit.drift import DriftSettings
 from armlet.policies.fit.limits import Limits
 from armlet.policies.observation import latest
 from armlet.robots import CalibrationError
@@ -144,6 +145,7 @@ class PolicyNode(ArmletNode):
             tolerance_deg = self.value("calibration_tolerance_deg")
             limits = Limits.parse(self.value("fit_limits").split(","))
             self._fit = PolicyFit(self._policy, given, self._calibration, tolerance_deg, limits)
+            self._drift_settings(self.value)
         except CheckpointError as error:
             raise SetupError(refusal_report(error).text()) from error
         except (CalibrationError, ValueError, RuntimeError) as error:
@@ -193,6 +195,13 @@ class PolicyNode(ArmletNode):
         )
 
     @staticmethod
+    def _drift_settings(value: Value) -> DriftSettings:
+        """Raises ValueError where stop is before warn."""
+        return DriftSettings(
+            **{field.name: value(f"drift_{field.name}") for field in fields(DriftSettings)}
+        )
+
+    @staticmethod
     def _make_execution(value: Value) -> Execution:
         seed = value("seed")
         return Execution(
@@ -207,11 +216,13 @@ class PolicyNode(ArmletNode):
 
     def tune(self, value: Value, changed: Collection[str]) -> None:
         assert self._policy is not None
-        execution = self._make_execution(value)
+        execution, drift = self._make_execution(value), self._drift_settings(value)
         if execution != self._execution:
             fps = 30 if self._planner is None else self._planner.fps
             self._strategy, _ = make_strategy(self._policy, execution, fps)
             self._execution = execution  # the inference thread takes it with the next frame
+        if self._drift is not None:
+            self._drift.tune(drift)
         self._session.max_observation_age_s = value("max_observation_age_s")
         self._limit_s = float(value("inference_limit_s"))
         self._set_limits(self._planner)
@@ -330,7 +341,8 @@ class PolicyNode(ArmletNode):
             self._refuse(report.text())
             return
         self._units = joint_units(report.joint_units)
-        self._drift = DriftWatch(policy.checkpoint, frame.contract)
+        settings = self._drift_settings(self.value)
+        self._drift = DriftWatch(policy.checkpoint, frame.contract, settings)
         self._planner = None
         alarmed = worst(report.findings) is Severity.WARNING
         log = self.get_logger().warning if alarmed else self.get_logger().info

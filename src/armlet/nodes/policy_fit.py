@@ -10,7 +10,7 @@ from armlet.findings import Severity
 from armlet.policies import Checkpoint, Observation, Policy
 from armlet.policies.execution.strategy import Rows
 from armlet.policies.fit.check import Asking, Report, check
-from armlet.policies.fit.drift import Drift
+from armlet.policies.fit.drift import Drift, DriftSettings
 from armlet.policies.fit.limits import Limits
 from armlet.policies.fit.samples import LiveSample
 from armlet.robots import Calibration
@@ -116,8 +116,13 @@ def task_doubt(checkpoint: Checkpoint, task: str) -> str:
 class DriftWatch:
     """What a running policy reads and gives, against its frozen statistics."""
 
-    def __init__(self, checkpoint: Checkpoint, contract: Contract):
-        self._drift = Drift(checkpoint, contract.state_names, contract.action_names)
+    def __init__(self, checkpoint: Checkpoint, contract: Contract, settings: DriftSettings):
+        names = (contract.state_names, contract.action_names)
+        self._drift = Drift(checkpoint, *names, settings)
+
+    def tune(self, settings: DriftSettings) -> None:
+        """Judge by other thresholds from now on; the window keeps its length."""
+        self._drift.tune(settings)
 
     def note(self, observation: Observation, rows: Rows) -> None:
         self._drift.state(observation.state)

@@ -19,7 +19,7 @@ from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
 from armlet.policies.errors import ObservationError
 from armlet.policies.observation import Observation
 
-from .feature_stats import Floats, Frozen, divergence, frozen_statistics, unlike
+from .feature_stats import Floats, Frozen, describe, divergence, frozen_statistics, unlike
 from .limits import Limits
 from .samples import Look, Samples, look, nearest
 from .statistics import best_order
@@ -41,7 +41,9 @@ def distribution_findings(
     frozen = frozen_statistics(checkpoint)
     yield from _input_lines(checkpoint, samples, joint_units)
     pictures = {
-        camera_name(key): feature for key, feature in frozen.items() if feature.kind == "VISUAL"
+        camera_name(key): _of_own_pictures(feature, training)
+        for key, feature in frozen.items()
+        if feature.kind == "VISUAL"
     }
     looks = {
         name: look(samples.images[name])
@@ -58,6 +60,13 @@ def distribution_findings(
     if samples.actions is not None:
         yield from _order_lines(frozen[ACTION], samples.actions, samples, names, limits)
     yield from _source_lines(checkpoint, samples)
+
+
+def _of_own_pictures(feature: Frozen, training: Samples | None) -> Frozen:
+    """A camera's statistics; the dataset's own where the checkpoint has ImageNet's alone."""
+    if feature.is_known or training is None or feature.key not in training.statistics:
+        return feature
+    return describe(feature.key, feature.kind, feature.mode, training.statistics[feature.key])
 
 
 def _is_pictures(images: NDArray[np.generic]) -> bool:

@@ -16,7 +16,7 @@ from armlet.robots.calibration import Calibration
 from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter
 
-from .feature_stats import Floats
+from .feature_stats import Q10_TO_Q90, Floats
 
 # Pixels of one picture that enter its look: more move a mean by less than a grey level.
 _PIXELS = 20_000
@@ -111,7 +111,7 @@ class Look:
         """Mean and std estimated as Frozen.origin's were."""
         if origin == "quantiles":
             q10, q50, q90 = self.quantiles
-            return q50, (q90 - q10) / 2.5631
+            return q50, (q90 - q10) / Q10_TO_Q90
         return self.mean, self.std
 
     def with_channels_reversed(self) -> Look:
