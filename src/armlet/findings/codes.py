@@ -513,6 +513,12 @@ class Code(StrEnum):
         "A wrong size, a missing camera or a value that is not finite.",
         "Fix what the line names.",
     )
+    POLICY_INPUT_SCALE = (
+        "policy.input-scale",
+        "Pictures reach the network on another scale than those it was trained on.",
+        "They, or their statistics, were divided by 255 twice, or never.",
+        "Restore the statistics of the training data; divide uint8 pictures by 255 once.",
+    )
     POLICY_IMAGE_BLACK = (
         "policy.image-black",
         "Images are black.",

@@ -29,9 +29,10 @@ from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter, unit_of
 from armlet.robots.units import joint_units as unit_mode
 
-from .comparisons import distribution_findings
+from .comparisons import distribution_findings, input_line, source_inputs
 from .feature_stats import Floats, frozen_statistics
 from .limits import Limits
+from .network_input import NetworkInput
 from .response import Answer, response_findings
 from .samples import Samples, moments_of
 from .statistics import statistics_lines
@@ -64,13 +65,14 @@ class Report:
     """Every line of a check.
 
     joint_units are those to run with, "" if unknown; contract is what was expected, None if the
-    checkpoint could not be read.
+    checkpoint could not be read. inputs has the numbers of what reaches the network.
     """
 
     findings: tuple[Finding, ...]
     joint_units: str = ""
     contract: Contract | None = None
     notes: tuple[str, ...] = field(default=())
+    inputs: tuple[NetworkInput, ...] = ()
 
     @property
     def wrong(self) -> list[Finding]:
@@ -96,6 +98,7 @@ class Report:
             "joint_units": self.joint_units,
             "items": [_item(finding) for finding in self.findings],
             "notes": list(self.notes),
+            "inputs": [seen.to_json() for seen in self.inputs],
         }
 
 
@@ -162,15 +165,19 @@ def check(
         if calibration is not None:
             robot = _calibrated(robot, calibration)
         findings += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
+    inputs: list[NetworkInput] = []
     for source in samples:
         if not source.live:
             findings += _dataset_lines(checkpoint, expected, source)
         findings += distribution_findings(
             checkpoint, source, units, expected.state_names, training, limits
         )
+        seen = [*source_inputs(checkpoint, source, units, expected.state_names, training)]
+        findings += [input_line(each, source, limits) for each in seen]
+        inputs += seen
         if asking is not None:
             findings += _response_lines(checkpoint, source, units, expected, asking, limits)
-    return Report(tuple(findings), units, expected, tuple(checkpoint.notes))
+    return Report(tuple(findings), units, expected, tuple(checkpoint.notes), tuple(inputs))
 
 
 def _response_lines(

@@ -21,6 +21,7 @@ from armlet.policies.observation import Observation
 
 from .feature_stats import Floats, Frozen, describe, divergence, frozen_statistics, unlike
 from .limits import Limits
+from .network_input import NetworkInput, input_finding, network_inputs
 from .samples import Look, Samples, look, nearest
 from .statistics import best_order
 
@@ -60,6 +61,29 @@ def distribution_findings(
     if samples.actions is not None:
         yield from _order_lines(frozen[ACTION], samples.actions, samples, names, limits)
     yield from _source_lines(checkpoint, samples)
+
+
+def source_inputs(
+    checkpoint: Checkpoint,
+    samples: Samples,
+    joint_units: str | None,
+    names: Sequence[str],
+    training: Samples | None,
+) -> Iterator[NetworkInput]:
+    """What a source's frames are at the network, feature by feature."""
+    described = {
+        key: _of_own_pictures(feature, training)
+        for key, feature in frozen_statistics(checkpoint).items()
+    }
+    states = reading(samples, joint_units)
+    yield from network_inputs(checkpoint, samples, states, described, names)
+
+
+def input_line(seen: NetworkInput, samples: Samples, limits: Limits) -> Finding:
+    """The line of one of source_inputs."""
+    pictures = samples.images.get(camera_name(seen.key))
+    brightest = None if pictures is None else int(pictures.max())
+    return input_finding(seen, brightest, limits)
 
 
 def _of_own_pictures(feature: Frozen, training: Samples | None) -> Frozen:

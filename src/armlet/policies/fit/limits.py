@@ -36,8 +36,8 @@ class Limits:
         misplaced: mean squared difference, in training variances, of answers and recorded actions
             up to which a joint's answers are in their place. Two joints with motions of their own
             differ by 2.
-        scale: how many times a picture's spread at the network may be off. 16 is in the middle, by
-            ratio, of the right scale and one that is 255 times off.
+        scale: how many times too large a picture's spread at the network may be. 16 is in the
+            middle, by ratio, of the right scale and one that is 255 times off.
     """
 
     fits: float = 0.03
