@@ -519,6 +519,12 @@ class Code(StrEnum):
         "They, or their statistics, were divided by 255 twice, or never.",
         "Restore the statistics of the training data; divide uint8 pictures by 255 once.",
     )
+    POLICY_SOURCES_DIFFER = (
+        "policy.sources-differ",
+        "Two sources are not the same to the network.",
+        "Another scene, light, camera order, channel order, unit or rate of one of them.",
+        "Check each with `armlet policy check`; allow more if the scene itself differs.",
+    )
     POLICY_IMAGE_BLACK = (
         "policy.image-black",
         "Images are black.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,7 +199,7 @@ def _report(args: argparse.Namespace) -> Report:
 
     limits = Limits.parse(args.limit)
     args.calibration = calibration_of(args)
-    checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
+    checkpoint = read_checkpoint(located(args.checkpoint), chosen(args))
     network = load_network(checkpoint)
     calibration = calibrations.load_arms(args.calibration) if args.calibration else None
     samples: list[Samples] = []
@@ -226,7 +226,8 @@ def _report(args: argparse.Namespace) -> Report:
         asking=_asking(args, checkpoint, network) if samples else None,
     )
     if args.picture is not None:
-        _draw(args.picture, checkpoint, samples, report)
+        names = () if report.contract is None else report.contract.state_names
+        draw_page(args.picture, checkpoint, samples, report.joint_units, names)
     return report
 
 
@@ -245,7 +246,7 @@ def _asking(
     return Asking(policy.repeatable(), args.probes, args.task)
 
 
-def _located(checkpoint: Path) -> Path:
+def located(checkpoint: Path) -> Path:
     """The checkpoint's directory. Raises FileNotFoundError if there is none to be checked."""
     from armlet.policies.checkpoint import hub
     from armlet.policies.errors import CheckpointError
@@ -261,15 +262,21 @@ def _located(checkpoint: Path) -> Path:
     return path
 
 
-def _draw(path: Path, checkpoint: Checkpoint, samples: list[Samples], report: Report) -> None:
+def draw_page(
+    path: Path,
+    checkpoint: Checkpoint,
+    samples: list[Samples],
+    joint_units: str,
+    names: Sequence[str],
+) -> None:
+    """Draw what the policy receives. Raises ValueError without samples."""
     from armlet.policies.errors import ObservationError
     from armlet.policies.fit.check_picture import draw
 
     if not samples:
         raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")
-    names = () if report.contract is None else report.contract.state_names
     try:
-        draw(checkpoint, samples, report.joint_units, names, path)
+        draw(checkpoint, samples, joint_units, names, path)
     except ObservationError as error:
         # The report says it too; without an input there is nothing to draw.
         show(f"no picture: {error}", error=True)

@@ -24,6 +24,11 @@ from .feature_stats import Floats, Frozen
 from .limits import Limits
 from .samples import Samples
 
+QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+"""Shares at which an input's quantiles are taken."""
+
+# Pixels of one picture that enter them.
+_PIXELS = 5_000
 # Pictures of a camera that are put through: a mean over eight is known to some hundredths.
 _PICTURES = 8
 # Rounding, and the eps of a formula, move a value of the normalized range by less than this.
@@ -58,7 +63,7 @@ class NetworkInput:
     """One feature of a source at the network.
 
     entries names its joints, or R, G and B; right is what a rightly normalized input has, None
-    where nothing is known of the training data's.
+    where nothing is known of the training data's. quantiles (7, n) are those of QUANTILES.
     """
 
     source: str
@@ -66,6 +71,7 @@ class NetworkInput:
     entries: tuple[str, ...]
     found: Moments
     right: Moments | None
+    quantiles: Floats
 
     def to_json(self) -> dict[str, Any]:
         """Numbers by entry: mean, std, min, max, and those of `right` as expected_mean, ..."""
@@ -127,9 +133,9 @@ def network_inputs(
         pictures = samples.images.get(camera_name(key))
         if pictures is None or not _takes(checkpoint, feature.shape, pictures):
             continue
-        found = _picture_moments(checkpoint, key, pictures)
+        found, quantiles = _picture_moments(checkpoint, key, pictures)
         right = _right_picture(scale(checkpoint, key), described[key])
-        yield NetworkInput(samples.source, key, ("R", "G", "B"), found, right)
+        yield NetworkInput(samples.source, key, ("R", "G", "B"), found, right, quantiles)
     if STATE in checkpoint.config.used_features and states is not None:
         yield from _state_inputs(checkpoint, samples.source, states, described[STATE], names)
 
@@ -147,7 +153,7 @@ def _state_inputs(
     found = Moments(rows.mean(axis=0), rows.std(axis=0), rows.min(axis=0), rows.max(axis=0))
     entries = tuple(_name(names, index) for index in range(len(found.mean)))
     right = _right_vector(scale(checkpoint, STATE), described)
-    yield NetworkInput(source, STATE, entries, found, right)
+    yield NetworkInput(source, STATE, entries, found, right, np.quantile(rows, QUANTILES, axis=0))
 
 
 def input_finding(seen: NetworkInput, brightest: int | None, limits: Limits) -> Finding:
@@ -201,21 +207,27 @@ def _takes(checkpoint: Checkpoint, shape: Sequence[int], pictures: NDArray[Any])
     return pictures.shape[3] == 3 and (resizes or pictures.shape[1:3] == tuple(shape[1:]))
 
 
-def _picture_moments(checkpoint: Checkpoint, key: str, pictures: NDArray[np.uint8]) -> Moments:
-    """One picture after the other: together they would take a gigabyte as float32."""
+def _picture_moments(
+    checkpoint: Checkpoint, key: str, pictures: NDArray[np.uint8]
+) -> tuple[Moments, Floats]:
+    """Moments of all pixels, and quantiles of some.
+
+    One picture after the other: together they would take a gigabyte as float32."""
     rows = np.unique(np.linspace(0, len(pictures) - 1, _PICTURES).astype(int))
-    parts = []
+    parts, pixels = [], []
     for row in rows:
         given = torch.from_numpy(np.require(pictures[row : row + 1], requirements=["C", "W"]))
         seen = checkpoint.preprocessor.network_input({key: given})[key][0]
         channels = seen.reshape(3, -1)
+        pixels.append(channels[:, :: max(1, channels.shape[1] // _PIXELS)].T.double().numpy())
         squares = (channels**2).mean(dim=1)
-        moments = (channels.mean(dim=1), squares, channels.amin(dim=1), channels.amax(dim=1))
-        parts.append(torch.stack(moments).double().numpy())
+        each = (channels.mean(dim=1), squares, channels.amin(dim=1), channels.amax(dim=1))
+        parts.append(torch.stack(each).double().numpy())
     stacked = np.stack(parts)
     mean, square = stacked[:, 0].mean(axis=0), stacked[:, 1].mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return Moments(mean, std, stacked[:, 2].min(axis=0), stacked[:, 3].max(axis=0))
+    moments = Moments(mean, std, stacked[:, 2].min(axis=0), stacked[:, 3].max(axis=0))
+    return moments, np.quantile(np.concatenate(pixels), QUANTILES, axis=0)
 
 
 def _right_picture(to: Scale, described: Frozen) -> Moments:
