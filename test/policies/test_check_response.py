@@ -230,11 +230,13 @@ def test_a_camera_that_is_not_looked_at_is_named(reach):
 
 def test_limits_are_a_persons_to_set(reach):
     dead = zeroed(f"{HEAD}.weight", f"{HEAD}.bias")
-    limits = Limits.parse(["constant=0", "blind=0", "faint=0"])
+    limits = Limits.parse(["constant=0", "blind=0", "unconnected=0", "faint=0"])
     assert worst(asked(*reach, dead, limits)) is Severity.OK
-    strict = Limits.parse(["blind=0.9"])
-    [found] = [f for f in asked(*reach, None, strict) if f.severity is Severity.ERROR]
-    assert found.code is Code.POLICY_BLIND_TO_PICTURES
+    for setting, severity in (("blind=0.9", "WARNING"), ("unconnected=0.9", "ERROR")):
+        findings = asked(*reach, None, Limits.parse([setting]))
+        [found] = [f for f in findings if f.code is Code.POLICY_BLIND_TO_PICTURES]
+        assert found.severity is Severity[severity]
+        assert worst(findings) is Severity[severity]
 
 
 @pytest.mark.parametrize(

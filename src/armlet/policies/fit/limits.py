@@ -30,9 +30,11 @@ class Limits:
         constant: spread of a policy's answers over that of the recorded actions. A trained policy
             is near 1, one of random weights at 0.01 to 0.2, one whose head is zeroed at 0.
         faint: the same, below which a policy hardly answers to what it sees.
-        blind: share of a policy's answer that changes with an input. Of the checkpoint that armlet
-            ships 0.3 is due to pictures and 0.97 to joints, with random weights 0.06 and more; an
-            input that is not connected has 0.
+        blind: share of an answer's change that is due to an input, below which it is warned of. Of
+            the checkpoint that armlet ships 0.4 is due to pictures and 1 to joints, with random
+            weights 0.06 and more. Policies that see the arm leave 0.01 to its joints.
+        unconnected: the same, below which it is refused: rounding leaves 1e-6, and an input that is
+            not connected 0.
         misplaced: mean squared difference, in training variances, of answers and recorded actions
             up to which a joint's answers are in their place. Two joints with motions of their own
             differ by 2.
@@ -50,6 +52,7 @@ class Limits:
     constant: float = 0.005
     faint: float = 0.2
     blind: float = 0.002
+    unconnected: float = 1e-5
     misplaced: float = 0.25
     scale: float = 16.0
 

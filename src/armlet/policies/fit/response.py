@@ -352,32 +352,42 @@ def _mixed(
 
 
 def _blind_lines(asked: _Asked, item: str, effects: _Effects, limits: Limits) -> Iterator[Finding]:
-    """Inputs that change nothing; a single one of several cameras is not refused."""
-    least = limits.blind * max(effects.total, effects.pictures, effects.state)
-    unseen = asked.cameras and effects.pictures < least
-    if unseen:
-        yield _blind(Code.POLICY_BLIND_TO_PICTURES, item, "pictures", effects.pictures, effects)
-    if asked.reads_state and effects.state < least:
-        yield _blind(Code.POLICY_BLIND_TO_STATE, item, "joints", effects.state, effects)
-    if unseen or len(asked.cameras) < 2:
-        return
-    for camera, effect in zip(asked.cameras, effects.cameras, strict=True):
-        if effect < least:
-            finding = _blind(
-                Code.POLICY_BLIND_TO_CAMERA, item, f"pictures of camera {camera}", effect, effects
-            )
-            yield dataclasses.replace(finding, severity=Severity.WARNING)
+    """Inputs that change next to nothing; a single one of several cameras is not refused."""
+    whole = max(effects.total, effects.pictures, effects.state)
+    inputs = []
+    if asked.cameras:
+        inputs.append((Code.POLICY_BLIND_TO_PICTURES, "pictures", effects.pictures))
+    if asked.reads_state:
+        inputs.append((Code.POLICY_BLIND_TO_STATE, "joints", effects.state))
+    if len(asked.cameras) > 1 and effects.pictures >= limits.blind * whole:
+        inputs += [
+            (Code.POLICY_BLIND_TO_CAMERA, f"pictures of camera {camera}", effect)
+            for camera, effect in zip(asked.cameras, effects.cameras, strict=True)
+        ]
+    for code, what, effect in inputs:
+        refused = effect < limits.unconnected * whole and code is not Code.POLICY_BLIND_TO_CAMERA
+        if refused or effect < limits.blind * whole:
+            severity = Severity.ERROR if refused else Severity.WARNING
+            yield _blind(code, severity, item, what, f"by {effect:.2g} training std", whole)
 
 
-def _blind(code: Code, item: str, what: str, effect: float, effects: _Effects) -> Finding:
+def _blind(
+    code: Code, severity: Severity, item: str, what: str, changes: str, whole: float
+) -> Finding:
+    connected = (
+        f"the network's input of {what} is not connected, or its weights are zeroed: {_RESTORE}"
+        if severity is Severity.ERROR
+        else f"in training nothing depended on the {what}, or they never changed: look at the "
+        "training pictures and joints, and train again"
+    )
     return Finding(
         code,
-        Severity.ERROR,
+        severity,
         item,
         f"other actions for other {what}",
         f"the same actions whatever the {what}",
-        f"the network's input of {what} is not connected, or its weights are zeroed: {_RESTORE}",
-        f"{what} change an answer by {effect:.2g} training std, all inputs by {effects.total:.2g}",
+        connected,
+        f"{what} change an answer {changes}, all inputs by {whole:.2g}",
     )
 
 
