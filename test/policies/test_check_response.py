@@ -228,6 +228,25 @@ def test_a_camera_that_is_not_looked_at_is_named(reach):
     assert "camera wrist" in warned.found
 
 
+@pytest.mark.parametrize("cameras", [("front",), w.CAMERAS])
+def test_pictures_that_never_change_do_not_make_a_policy_blind(cameras, reach):
+    """A camera that hung, or a covered one, in the recording: the network is connected to it."""
+    checkpoint, moments = reach
+    first = moments[0].observation.images
+
+    def hung(moment):
+        images = {**moment.observation.images, **{name: first[name] for name in cameras}}
+        return dataclasses.replace(
+            moment, observation=dataclasses.replace(moment.observation, images=images)
+        )
+
+    findings = asked(checkpoint, [hung(moment) for moment in moments])
+    assert worst(findings) is Severity.OK, findings
+    unconnected = zeroed("encoder_img_feat_input_proj.weight")
+    [found] = [f for f in asked(checkpoint, [*map(hung, moments)], unconnected) if not f.ok]
+    assert found.code is Code.POLICY_BLIND_TO_PICTURES
+
+
 def test_limits_are_a_persons_to_set(reach):
     dead = zeroed(f"{HEAD}.weight", f"{HEAD}.bias")
     limits = Limits.parse(["constant=0", "blind=0", "unconnected=0", "faint=0"])

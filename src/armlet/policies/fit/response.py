@@ -5,7 +5,8 @@ has its shape and its numbers are numbers. So the network is run, through the po
 Preprocessor and with the same noise each time, so that only the input differs:
 
 - on frames of a recording; the spread of its answers is held against that of the recorded actions;
-- on the pictures of one frame with the joints of another, and the reverse;
+- on the pictures of one frame with the joints of another, and the reverse; a camera whose pictures
+  are alike there, as a covered one's are, has its negatives instead;
 - where all frames are alike, as before an arm that waits, on the frame with its pictures as
   negatives and its joints on the other side of the training mean.
 
@@ -41,6 +42,9 @@ _EXCHANGED = 4
 _MOVES = 0.1
 # Joints of frames that are all nearer to each other than this (training std) are one pose.
 _ONE_POSE = 0.5
+# Pictures that differ by less than this, RMS in 0..1, differ by a sensor's noise of some levels;
+# where the arm has moved it is 0.05 and more.
+_SAME_PICTURE = 0.02
 # Of an arm that waits: joints go so far to the other side of the training mean.
 _OTHER_SIDE = 1.5
 # Answers that explain less of the recorded actions' variance are no explanation.
@@ -318,12 +322,31 @@ def _exchanged(
     def effect(pictures: Collection[str], state: bool) -> float:
         changes = []
         for row in rows:
-            own, other = moments[row].observation, moments[partners[row]].observation
+            own = moments[row].observation
+            other = _unlike(own, moments[partners[row]].observation)
             changes.append(asked(_mixed(own, other, pictures, state)) - answers[row])
         return _rms(np.stack(changes))
 
     total = _rms(np.stack([answers[partners[row]] - answers[row] for row in rows]))
     return _effects(asked, total, effect)
+
+
+def _unlike(own: Observation, other: Observation) -> Observation:
+    """other, with negatives of own pictures where its own do not differ from them."""
+
+    def one(a: Observation, b: Observation) -> Observation:
+        images = {
+            name: np.subtract(255, a.images[name]) if _alike(a.images[name], image) else image
+            for name, image in b.images.items()
+        }
+        return dataclasses.replace(b, images=images)
+
+    earlier = tuple(one(a, b) for a, b in zip(own.earlier, other.earlier, strict=True))
+    return dataclasses.replace(one(own, other), earlier=earlier)
+
+
+def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    return _rms((a.astype(np.float64) - b) / 255) < _SAME_PICTURE
 
 
 def _effects(
