@@ -107,6 +107,48 @@ def test_the_picture_holds_the_frames_it_is_about(recorded, tmp_path):
     assert ((halves > page.shape[1] * 0.31) & (halves < page.shape[1] * 0.6)).any()
 
 
+def test_the_network_is_asked_about_recorded_frames(recorded, tmp_path, capsys):
+    """Random weights answer, if faintly; a zeroed head does not. Limits and probes are options."""
+    data = ("--dataset", recorded / "data")
+    assert run("--checkpoint", recorded / "checkpoint", *data, "--limit", "faint=0.001") == 0
+    assert "ok    answers to the dataset: spread" in capsys.readouterr().out
+    zeroed = w.sign(recorded / "checkpoint", tmp_path / "zeroed")
+    head = "model.action_head"
+    w.retensor(w.WEIGHTS, lambda t: [t[f"{head}.{n}"].zero_() for n in ("weight", "bias")])(
+        w.World(zeroed)
+    )
+    assert run("--checkpoint", zeroed, *data, "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    [wrong] = [item for item in document["items"] if item["verdict"] == "wrong"]
+    assert wrong["code"] == "policy.actions-constant" and wrong["fix"]
+    assert run("--checkpoint", zeroed, *data, "--probes", "0") == 0
+    assert "answers" not in capsys.readouterr().out
+    assert run("--checkpoint", zeroed, *data, "--limit", "colour=1") == 2
+    assert "expected NAME=VALUE" in capsys.readouterr().err
+
+
+def test_frames_of_a_dataset_have_their_window_and_their_actions(recorded):
+    """Two observations, and three actions: at both ends of an episode fewer are there."""
+    from armlet.datasets import Dataset
+
+    dataset = Dataset(recorded / "data")
+    episode = dataset.episode(1)
+    samples = dataset_samples(recorded / "data", n_obs_steps=2, chunk_size=3)
+    plain = dataset_samples(recorded / "data")
+    first, second, _, last = samples.moments[4:]
+    assert len(samples.moments) == 8 and samples.images["front"].shape[0] == 8
+    np.testing.assert_array_equal(samples.images["front"], plain.images["front"])
+    assert [len(moment.actions) for moment in samples.moments[4:]] == [3, 3, 3, 1]
+    np.testing.assert_array_equal(second.actions, episode.action[7:10])
+    np.testing.assert_array_equal(first.observation.earlier[0].state, first.observation.state)
+    [before] = second.observation.earlier
+    np.testing.assert_array_equal([before.state, second.observation.state], episode.state[6:8])
+    shown = dataset.images(1, "wrist", [6, 7, 23])
+    seen = [m.images["wrist"] for m in (before, second.observation, last.observation)]
+    np.testing.assert_array_equal(seen, shown)
+    assert second.observation.task == "reach"
+
+
 def test_refusal_is_status_1_and_json_says_the_same(recorded, capsys):
     arguments = ("--checkpoint", recorded / "checkpoint", "--joint-units", "range_m100_100")
     assert run(*arguments) == 1

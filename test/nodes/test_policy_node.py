@@ -29,11 +29,14 @@ from bench_policies import (
     make_drawn_smolvla,
     save_random,
 )
+from safetensors.torch import load_file, save_file
 
 from armlet.nodes.node import SetupError
 from armlet.nodes.policy import PolicyNode
 from armlet.nodes.policy_fit import task_doubt
 from armlet.policies import read_checkpoint
+from armlet.policies.fit.drift import DriftSettings
+from armlet.settings.policy import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,19 @@ def test_a_policy_that_does_not_fit_the_frames_sends_nothing(bench, tmp_path):
         assert "ERROR" in policy.said()
 
 
+def test_a_policy_that_answers_to_nothing_sends_nothing(bench, saved, tmp_path):
+    """Its files fit in every line; only what it gives for what it sees shows it."""
+    checkpoint = shutil.copytree(saved["signed"], tmp_path / "zeroed")
+    tensors = load_file(checkpoint / "model.safetensors")
+    zeroed = {k: v * 0 if "action_head" in k else v for k, v in tensors.items()}
+    save_file(zeroed, checkpoint / "model.safetensors")
+    with bench.policy("zeroed", checkpoint) as policy:
+        policy.wait_for_status("answers to the live robot")
+        assert policy.values()["state"] == "refused"
+        assert policy.chunks() == []
+        assert "[policy.actions-constant]" in policy.said()
+
+
 def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_path):
     checkpoint = shutil.copytree(saved["signed"], tmp_path / "torn")
     weights = checkpoint / "model.safetensors"
@@ -132,7 +148,9 @@ def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
     lay_out(tmp_path / "hub", "somebody/reach", checkpoint, "v1")
     offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     name = "hub:somebody/reach@v1"
-    with bench.policy("drawn", name, offline, strategy="rtc", seed=7) as policy:
+    # Its chunk is its noise: a policy that answers to nothing is refused unless that is wanted.
+    noise_only = {"strategy": "rtc", "seed": 7, "fit_limits": "constant=0"}
+    with bench.policy("drawn", name, offline, **noise_only) as policy:
         policy.wait_for_chunks(6)
         policy.follows()
         policy.wait_for_status("running")
@@ -214,10 +232,18 @@ def setup():
         ("signed", {"backend": "abacus"}, "abacus"),
         ("signed", {"precision": "float4"}, "float4"),
         ("signed", {"device": "nowhere"}, "nowhere"),
+        ("signed", {"fit_limits": "blind=0.1,colour=1"}, "expected NAME=VALUE"),
+        ("signed", {"drift_stop_sigma": 1.0}, "warned of before it is stopped"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_not_even_configured(checkpoint, told, message, setup, saved):
     assert message in setup(saved[checkpoint], **told)
+
+
+def test_drift_is_judged_by_the_thresholds_that_python_has():
+    declared = {setting.name: setting.default for setting in SETTINGS}
+    for field in dataclasses.fields(DriftSettings):
+        assert declared[f"drift_{field.name}"] == field.default
 
 
 def test_a_repository_that_cannot_be_had_is_refused_by_name(setup, tmp_path, monkeypatch):

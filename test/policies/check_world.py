@@ -27,6 +27,7 @@ from armlet.policies import (
 )
 from armlet.policies.checkpoint.checkpoint import with_preprocessing
 from armlet.policies.fit.check import Report, check, refusal_report
+from armlet.policies.fit.feature_stats import IMAGENET
 from armlet.policies.fit.samples import LiveSample, Samples
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
@@ -186,6 +187,20 @@ def sign(plain: Path, path: Path) -> Path:
     preprocessor = read_checkpoint(plain).preprocessor
     with_preprocessing(CONTRACT, preprocessor).save(path / "armlet_contract.json")
     return path
+
+
+def imagenet(tensors) -> None:
+    """Mean and std of ImageNet, as LeRobot's use_imagenet_stats leaves the rest beside them."""
+    import torch
+
+    for camera in (FRONT, WRIST):
+        for name, values in zip(("mean", "std"), IMAGENET, strict=True):
+            tensors[f"{camera}.{name}"] = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+
+
+def covered_lens(shape: tuple[int, ...]) -> np.ndarray:
+    """A black picture as a camera gives it: levels of 0 to 7, which are noise."""
+    return np.random.default_rng(0).integers(0, 8, shape).astype(np.uint8)
 
 
 # --- corruptions ----------------------------------------------------------------------------------

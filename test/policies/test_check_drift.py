@@ -10,6 +10,7 @@ import check_world as w  # noqa: E402
 from armlet.findings import Severity  # noqa: E402
 from armlet.policies import read_checkpoint  # noqa: E402
 from armlet.policies.fit.drift import Drift, DriftSettings  # noqa: E402
+from armlet.policies.fit.feature_stats import Q10_TO_Q90, describe, divergence  # noqa: E402
 
 WINDOW = 20
 
@@ -135,20 +136,78 @@ def test_a_camera_without_statistics_of_its_own_is_said_to_be_unjudged(tmp_path)
     def imagenet(tensors):
         for name, values in means.items():
             tensors[f"{w.FRONT}.{name}"] = torch.tensor(values).view(3, 1, 1)
+        for name in [n for n in tensors if n.startswith(w.FRONT + ".q")]:
+            del tensors[name]
 
     w.statistics(imagenet)(world)
-    drift = Drift(read_checkpoint(world.checkpoint))
-    drift.pictures({"front": np.zeros((48, 64, 3), np.uint8)})
+    drift = Drift(read_checkpoint(world.checkpoint), settings=DriftSettings(window=1))
+    drift.pictures({"front": w.seen(0)["front"][0]})
     found = line(drift, "camera front")
     assert (
         found.severity is Severity.OPEN
         and "cannot be judged" in found.found
         and "R mean" in found.values
     )
+    # Black pictures are black whatever the training's were; a covered lens shows some noise.
+    drift.pictures({"front": w.covered_lens((48, 64, 3))})
+    found = line(drift, "camera front")
+    assert found.severity is Severity.ERROR and "black" in found.found
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """As LeRobot trains by default: ImageNet's mean and std, the data's quantiles beside them."""
+    world = w.World(w.save_good(tmp_path_factory.mktemp("imagenet") / "plain", None))
+    w.statistics(w.imagenet)(world)
+    return read_checkpoint(world.checkpoint)
+
+
+def test_quantiles_stand_in_for_imagenet_statistics(imagenet):
+    drift = Drift(imagenet, w.NAMES, w.NAMES, DriftSettings(window=WINDOW))
+    feed(drift)
+    found = line(drift, "camera front")
+    assert found.severity is Severity.OK and "by median and deciles" in found.found
+    # numpy's quantiles of all that the window saw, at the pixels that were taken.
+    taken = w.seen(0)["front"][-WINDOW:].reshape(-1, 3) / 255
+    q10, q50, q90 = np.quantile(taken, [0.1, 0.5, 0.9], axis=0)
+    feature = describe(w.FRONT, "VISUAL", "MEAN_STD", imagenet.statistics[w.FRONT])
+    expected = divergence(q50, (q90 - q10) / Q10_TO_Q90, feature.mean, feature.spread()).mean()
+    assert found.values["divergence"] == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"window": 0}, {"warn_sigma": 9}, {"stop_rate": 0.1}, {"warn_divergence": 0}]
+    "picture", [np.zeros_like, lambda p: w.covered_lens(p.shape), lambda p: p // 6]
+)
+def test_black_pictures_are_noticed_beside_imagenet_statistics(picture, imagenet):
+    drift = Drift(imagenet, w.NAMES, w.NAMES, DriftSettings(window=WINDOW))
+    feed(drift, picture=picture)
+    for camera in w.CAMERAS:
+        assert line(drift, f"camera {camera}").severity is Severity.ERROR
+
+
+def test_thresholds_are_settings(imagenet):
+    """What is an error by default is none by thresholds that a person set, and the reverse."""
+    lenient = DriftSettings(WINDOW, warn_divergence=1e5, stop_divergence=1e5)
+    drift = Drift(imagenet, w.NAMES, w.NAMES, lenient)
+    feed(drift, picture=lambda p: p // 6)
+    assert drift.worst is Severity.OK
+    drift.tune(DriftSettings(WINDOW))
+    assert line(drift, "camera front").severity is Severity.ERROR
+    strict = DriftSettings(WINDOW, warn_divergence=1e-9, stop_divergence=1e-9)
+    drift = Drift(imagenet, w.NAMES, w.NAMES, strict)
+    feed(drift)
+    assert line(drift, "camera front").severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"window": 0},
+        {"warn_sigma": 9},
+        {"stop_rate": 0.1},
+        {"warn_divergence": 0},
+        {"dark": 1},
+    ],
 )
 def test_settings_that_stop_before_they_warn_are_refused(settings):
     with pytest.raises(ValueError, match=r"expected|window"):

@@ -35,7 +35,6 @@ from check_world import (  # noqa: E402
 
 from armlet.contract import Camera, Stream  # noqa: E402
 from armlet.findings import Severity  # noqa: E402
-from armlet.policies.fit.feature_stats import IMAGENET  # noqa: E402
 from armlet.robots.units import own_converter  # noqa: E402
 from armlet.sim import FOLLOWER, LEADER  # noqa: E402
 
@@ -81,8 +80,7 @@ def imagenet(tensors):
     for camera in (FRONT, WRIST):
         for name in [n for n in tensors if n.startswith(camera + ".q")]:
             del tensors[name]
-        for name, values in zip(("mean", "std"), IMAGENET, strict=True):
-            tensors[f"{camera}.{name}"] = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+    w.imagenet(tensors)
 
 
 def permuted(a, b):
@@ -108,6 +106,14 @@ def all_pictures(change):
 
 def covered(images):
     return np.full_like(images, 37)
+
+
+def black(images):
+    return w.covered_lens(images.shape)
+
+
+def dim(images):
+    return np.clip(images // 6, 8, 255)
 
 
 def weights(content):
@@ -165,6 +171,11 @@ def units_given(units):
         world.joint_units = units
 
     return apply
+
+
+def degrees(world):
+    """The checkpoint does not state its units, and no dataset is beside it."""
+    world.joint_units = "degrees"
 
 
 def without(*fields):
@@ -334,6 +345,30 @@ CATALOGUE = {
         "divided by 255 before",
     ),
     "lens covered": (SIGNED, all_pictures(covered), "value range of camera", "one colour"),
+    "black pictures, ImageNet statistics": (
+        PLAIN,
+        together(statistics(w.imagenet), all_pictures(black), without("data"), degrees),
+        "value range of camera",
+        "covered lens",
+    ),
+    "black pictures, ImageNet statistics without quantiles": (
+        PLAIN,
+        together(statistics(imagenet), all_pictures(black), without("data"), degrees),
+        "value range of camera",
+        "black pictures",
+    ),
+    "dim pictures, ImageNet statistics": (
+        PLAIN,
+        together(statistics(w.imagenet), all_pictures(dim), without("data"), degrees),
+        "colours of camera",
+        "another scene",
+    ),
+    "cables exchanged, ImageNet statistics and the dataset's own": (
+        PLAIN,
+        together(statistics(imagenet), pictures(swapped)),
+        "which camera is which, live robot",
+        "cables",
+    ),
     "picture far too bright": (
         SIGNED,
         all_pictures(lambda i: np.clip(i * 4.0, 0, 255).astype(np.uint8)),

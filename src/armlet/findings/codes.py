@@ -507,6 +507,18 @@ class Code(StrEnum):
         "A wrong size, a missing camera or a value that is not finite.",
         "Fix what the line names.",
     )
+    POLICY_INPUT_SCALE = (
+        "policy.input-scale",
+        "Pictures reach the network on another scale than those it was trained on.",
+        "They, or their statistics, were divided by 255 twice, or never.",
+        "Restore the statistics of the training data; divide uint8 pictures by 255 once.",
+    )
+    POLICY_SOURCES_DIFFER = (
+        "policy.sources-differ",
+        "Two sources are not the same to the network.",
+        "Another scene, light, camera order, channel order, unit or rate of one of them.",
+        "Check each with `armlet policy check`; allow more if the scene itself differs.",
+    )
     POLICY_IMAGE_BLACK = (
         "policy.image-black",
         "Images are black.",
@@ -656,6 +668,54 @@ class Code(StrEnum):
         "The statistics cannot show whether cameras are exchanged.",
         "They are too alike, or ImageNet's.",
         "Pass `--dataset` to compare with training images.",
+    )
+    POLICY_ACTIONS_CONSTANT = (
+        "policy.actions-constant",
+        "The policy, or a joint of it, gives the same actions whatever it sees.",
+        "Its head is zeroed or saturated, or the weights are not those of the training run.",
+        "Restore model.safetensors, or train again.",
+    )
+    POLICY_ACTIONS_FAINT = (
+        "policy.actions-faint",
+        "The policy's actions differ much less than the recorded ones for the same frames.",
+        "It was hardly trained, or the weights are not those of the training run.",
+        "Train longer, or restore model.safetensors.",
+    )
+    POLICY_ACTIONS_PERMUTED = (
+        "policy.actions-permuted",
+        "The policy's actions are the recorded ones with joints exchanged.",
+        "The rows of its head were permuted, by a tool or by another order of joints in training.",
+        "Restore model.safetensors, or train again on data with this order of joints.",
+    )
+    POLICY_ACTIONS_NOT_FINITE = (
+        "policy.actions-not-finite",
+        "The policy gives actions that are not finite for a recorded observation.",
+        "Its weights are too large, or damaged.",
+        "Restore model.safetensors, or train again.",
+    )
+    POLICY_BLIND_TO_PICTURES = (
+        "policy.blind-to-pictures",
+        "The policy's actions are the same whatever its cameras show.",
+        "The backbone or its projection is zeroed, or was never trained.",
+        "Restore model.safetensors, or train again.",
+    )
+    POLICY_BLIND_TO_CAMERA = (
+        "policy.blind-to-camera",
+        "The policy's actions do not depend on one of its cameras.",
+        "In training it showed nothing: a covered lens, or a picture that never changed.",
+        "Look at the training pictures; train without this camera, or record again.",
+    )
+    POLICY_BLIND_TO_STATE = (
+        "policy.blind-to-state",
+        "The policy's actions are the same whatever the joints' positions.",
+        "The projection of the state is zeroed, or was never trained.",
+        "Restore model.safetensors, or train again.",
+    )
+    POLICY_RESPONSE_UNKNOWN = (
+        "policy.response-unknown",
+        "Whether the policy answers to what it sees could not be tried.",
+        "There are no frames with all that it reads, or all that was recorded is alike.",
+        "Pass `--dataset` with its videos.",
     )
     POLICY_DRIFT_STATE = (
         "policy.drift-state",

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.align import Arrivals, grid_index
 from armlet.camera import CameraError
 from armlet.contract import Contract
-from armlet.findings import Severity
+from armlet.findings import Severity, worst
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -47,6 +47,8 @@ from armlet.policies.execution.session import (
     PolicyState,
 )
 from armlet.policies.fit.check import refusal_report
+from armlet.policies.fit.drift import DriftSettings
+from armlet.policies.fit.limits import Limits
 from armlet.policies.observation import latest
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
@@ -141,7 +143,9 @@ class PolicyNode(ArmletNode):
             self._limit_s = float(self.value("inference_limit_s"))
             given = self.value("joint_units")
             tolerance_deg = self.value("calibration_tolerance_deg")
-            self._fit = PolicyFit(self._policy.checkpoint, given, self._calibration, tolerance_deg)
+            limits = Limits.parse(self.value("fit_limits").split(","))
+            self._fit = PolicyFit(self._policy, given, self._calibration, tolerance_deg, limits)
+            self._drift_settings(self.value)
         except CheckpointError as error:
             raise SetupError(refusal_report(error).text()) from error
         except (CalibrationError, ValueError, RuntimeError) as error:
@@ -191,6 +195,13 @@ class PolicyNode(ArmletNode):
         )
 
     @staticmethod
+    def _drift_settings(value: Value) -> DriftSettings:
+        """Raises ValueError where stop is before warn."""
+        return DriftSettings(
+            **{field.name: value(f"drift_{field.name}") for field in fields(DriftSettings)}
+        )
+
+    @staticmethod
     def _make_execution(value: Value) -> Execution:
         seed = value("seed")
         return Execution(
@@ -205,11 +216,13 @@ class PolicyNode(ArmletNode):
 
     def tune(self, value: Value, changed: Collection[str]) -> None:
         assert self._policy is not None
-        execution = self._make_execution(value)
+        execution, drift = self._make_execution(value), self._drift_settings(value)
         if execution != self._execution:
             fps = 30 if self._planner is None else self._planner.fps
             self._strategy, _ = make_strategy(self._policy, execution, fps)
             self._execution = execution  # the inference thread takes it with the next frame
+        if self._drift is not None:
+            self._drift.tune(drift)
         self._session.max_observation_age_s = value("max_observation_age_s")
         self._limit_s = float(value("inference_limit_s"))
         self._set_limits(self._planner)
@@ -318,7 +331,7 @@ class PolicyNode(ArmletNode):
         """Whether the first frames, too, are such as the policy was trained on."""
         assert self._fit is not None
         try:
-            report = self._fit.look(frame)
+            report = self._fit.look(frame, self.value("task"))
         except _UNUSABLE as error:
             self._session.chunk_failed(f"the frame cannot be used: {error}")
             return
@@ -328,9 +341,12 @@ class PolicyNode(ArmletNode):
             self._refuse(report.text())
             return
         self._units = joint_units(report.joint_units)
-        self._drift = DriftWatch(policy.checkpoint, frame.contract)
+        settings = self._drift_settings(self.value)
+        self._drift = DriftWatch(policy.checkpoint, frame.contract, settings)
         self._planner = None
-        self.get_logger().info(f"the policy fits:\n{report}")
+        alarmed = worst(report.findings) is Severity.WARNING
+        log = self.get_logger().warning if alarmed else self.get_logger().info
+        log(f"the policy fits:\n{report}")
         with self._publishing:
             self._session.accept()
 

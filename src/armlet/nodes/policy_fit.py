@@ -7,10 +7,11 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from armlet.contract import Contract
 from armlet.files import printable
 from armlet.findings import Severity
-from armlet.policies import Checkpoint, Observation
+from armlet.policies import Checkpoint, Observation, Policy
 from armlet.policies.execution.strategy import Rows
-from armlet.policies.fit.check import Report, check
-from armlet.policies.fit.drift import Drift
+from armlet.policies.fit.check import Asking, Report, check
+from armlet.policies.fit.drift import Drift, DriftSettings
+from armlet.policies.fit.limits import Limits
 from armlet.policies.fit.samples import LiveSample
 from armlet.robots import Calibration
 
@@ -22,7 +23,8 @@ _TASKS = 5
 
 
 class PolicyFit:
-    """Checks by documents, by the robot's contract, and by the first frames it sends.
+    """Checks by documents, by the robot's contract, by the first frames it sends, and by what the
+    policy answers to one of them.
 
     Attributes:
         report: what was found last; the units to run with.
@@ -30,12 +32,15 @@ class PolicyFit:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        policy: Policy,
         joint_units: str,
         calibration: Calibration,
         calibration_tolerance_deg: float = 0.0,
+        limits: Limits | None = None,
     ):
+        checkpoint = policy.checkpoint
         self._checkpoint, self._joint_units = checkpoint, joint_units
+        self._answer, self._limits = policy.repeatable(), limits
         self._calibration = calibration
         self._tolerance_deg = calibration_tolerance_deg
         self._sample: LiveSample | None = None
@@ -59,8 +64,10 @@ class PolicyFit:
         )
         return self.report
 
-    def look(self, frame: LiveFrame) -> Report | None:
+    def look(self, frame: LiveFrame, task: str = "") -> Report | None:
         """Add a frame; the report with all that was seen, once that is enough.
+
+        The policy is asked then, four times or a little more, for an arm that waits shows one pose.
 
         Raises ObservationError, MessageError or CameraError for a frame that cannot be read.
         """
@@ -77,6 +84,8 @@ class PolicyFit:
             calibration=self._calibration,
             calibration_tolerance_deg=self._tolerance_deg,
             samples=[sample.samples(self._calibration)],
+            limits=self._limits,
+            asking=Asking(self._answer, probes=1, task=task),
         )
         return self.report
 
@@ -107,8 +116,13 @@ def task_doubt(checkpoint: Checkpoint, task: str) -> str:
 class DriftWatch:
     """What a running policy reads and gives, against its frozen statistics."""
 
-    def __init__(self, checkpoint: Checkpoint, contract: Contract):
-        self._drift = Drift(checkpoint, contract.state_names, contract.action_names)
+    def __init__(self, checkpoint: Checkpoint, contract: Contract, settings: DriftSettings):
+        names = (contract.state_names, contract.action_names)
+        self._drift = Drift(checkpoint, *names, settings)
+
+    def tune(self, settings: DriftSettings) -> None:
+        """Judge by other thresholds from now on; the window keeps its length."""
+        self._drift.tune(settings)
 
     def note(self, observation: Observation, rows: Rows) -> None:
         self._drift.state(observation.state)

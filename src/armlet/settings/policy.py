@@ -164,6 +164,58 @@ SETTINGS = (
         "Pause when observations or actions are far from the training data.",
         change=Change.FREE,
     ),
+    # Defaults of armlet.policies.fit.drift.DriftSettings, which needs torch.
+    Setting(
+        "drift_window",
+        150,
+        "Observations over which drift is measured; a chunk counts as one.",
+        1,
+        100_000,
+        change=FITTED,
+    ),
+    Setting(
+        "drift_warn_sigma",
+        4.0,
+        "Warn when the median of a joint is this far from the training mean (standard deviations).",
+        0.0,
+        1e6,
+        change=Change.FREE,
+    ),
+    Setting(
+        "drift_stop_sigma",
+        8.0,
+        "The same, as an error, which stop_on_drift pauses at.",
+        0.0,
+        1e6,
+        change=Change.FREE,
+    ),
+    Setting(
+        "drift_warn_rate",
+        0.2,
+        "Warn when this share of a joint's values is beyond the training range.",
+        0.0,
+        1.0,
+        change=Change.FREE,
+    ),
+    Setting("drift_stop_rate", 0.6, "The same, as an error.", 0.0, 1.0, change=Change.FREE),
+    Setting(
+        "drift_warn_divergence",
+        0.5,
+        "Warn when a camera's pictures diverge this much from the training statistics (nats).",
+        0.0,
+        1e6,
+        change=Change.FREE,
+    ),
+    Setting("drift_stop_divergence", 2.0, "The same, as an error.", 0.0, 1e6, change=Change.FREE),
+    Setting(
+        "drift_dark",
+        0.03,
+        "Mean (0..1) below which pictures are black, of a camera whose training pictures no "
+        "statistics describe.",
+        0.0,
+        1.0,
+        change=Change.FREE,
+    ),
     Setting(
         "inference_latency_s",
         "measured",
@@ -177,6 +229,13 @@ SETTINGS = (
         0.0,
         600.0,
         change=Change.FREE,
+    ),
+    Setting(
+        "fit_limits",
+        "",
+        "Other limits of the check before the policy drives, comma separated (blind=0.01); those "
+        "of armlet policy check --limit.",
+        change=FITTED,
     ),
     Setting(
         "requires_recorder",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.output import show, show_error
 
-from . import policy_bind, policy_check, policy_evaluate, policy_export
+from . import policy_bind, policy_check, policy_compare, policy_evaluate, policy_export
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     policy_check.add_verb(verbs)
     policy_bind.add_verb(verbs)
     policy_evaluate.add_verb(verbs)
+    policy_compare.add_verb(verbs)
     policy_export.add_verb(verbs)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,18 @@ from .policy_choices import add_choices, chosen
 if TYPE_CHECKING:
     from armlet.contract import Contract
     from armlet.datasets import Dataset
+    from armlet.policies import PolicyNetwork
     from armlet.policies.checkpoint.checkpoint import Checkpoint
-    from armlet.policies.fit.check import Report
-    from armlet.policies.fit.samples import Samples
+    from armlet.policies.fit.check import Asking, Report
+    from armlet.policies.fit.samples import Moment, Samples
     from armlet.robots import Calibration
 
 REFUSED, UNUSABLE = 1, 2
 # Frames of a dataset that are decoded: spread over this many episodes, this many of each.
 _EPISODES, _FRAMES = 8, 4
 _LIVE_FRAMES = 20
+# Frames of each source that the network is run on, and a quarter of them with inputs exchanged.
+PROBES = 16
 # A machine that starts a graph, or infers, takes seconds to let nodes find each other.
 FIRST_FRAMES_S = 15.0
 
@@ -70,6 +74,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="degrees or range_m100_100, if neither checkpoint nor dataset states them",
     )
     _add_frames(parser)
+    _add_asking(parser)
     parser.add_argument(
         "--picture",
         type=Path,
@@ -115,6 +120,30 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="parameters of the aligner node for --bag (default: those of the record graph, every "
         "camera of the bag, the checkpoint's rate)",
+    )
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    """What the network is asked, and from where on an answer is wrong."""
+    parser.add_argument(
+        "--probes",
+        type=int,
+        default=PROBES,
+        metavar="N",
+        help="run the network on this many frames of each source, and again with pictures and "
+        "joints exchanged, to see whether it answers to them (default: %(default)s; 1: on one "
+        "frame only, 0: not at all)",
+    )
+    parser.add_argument(
+        "--task", default="", help="instruction for the robot's frames, for SmolVLA"
+    )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another limit for a comparison with frames, such as blind=0.01; may be repeated. "
+        "A wrong NAME lists them all; armlet/policies/fit/limits.py has the reason of each",
     )
 
 
@@ -165,15 +194,18 @@ def _unusable(error: Exception) -> int:
 def _report(args: argparse.Namespace) -> Report:
     from armlet.policies import load_network, read_checkpoint
     from armlet.policies.fit.check import check
+    from armlet.policies.fit.limits import Limits
     from armlet.robots import calibration as calibrations
 
+    limits = Limits.parse(args.limit)
     args.calibration = calibration_of(args)
-    checkpoint = read_checkpoint(_located(args.checkpoint), chosen(args))
-    load_network(checkpoint)
+    checkpoint = read_checkpoint(located(args.checkpoint), chosen(args))
+    network = load_network(checkpoint)
     calibration = calibrations.load_arms(args.calibration) if args.calibration else None
     samples: list[Samples] = []
     if args.dataset is not None:
-        samples.append(dataset_samples(args.dataset))
+        config = checkpoint.config
+        samples.append(dataset_samples(args.dataset, config.n_obs_steps, config.chunk_size))
     robot = None
     if args.live is not None:
         robot, live = _live(args, calibration)
@@ -190,13 +222,31 @@ def _report(args: argparse.Namespace) -> Report:
         calibration=calibration,
         samples=samples,
         calibration_tolerance_deg=args.calibration_tolerance_deg,
+        limits=limits,
+        asking=_asking(args, checkpoint, network) if samples else None,
     )
     if args.picture is not None:
-        _draw(args.picture, checkpoint, samples, report)
+        names = () if report.contract is None else report.contract.state_names
+        draw_page(args.picture, checkpoint, samples, report.joint_units, names)
     return report
 
 
-def _located(checkpoint: Path) -> Path:
+def _asking(
+    args: argparse.Namespace, checkpoint: Checkpoint, network: PolicyNetwork
+) -> Asking | None:
+    """The policy that is asked about frames. Raises ValueError for a count below 0."""
+    from armlet.policies import Policy
+    from armlet.policies.fit.check import Asking
+
+    if args.probes < 0:
+        raise ValueError(f"--probes: expected 0 or more, found {args.probes}")
+    if args.probes == 0:
+        return None
+    policy = Policy(checkpoint, network.optimize_for_inference(), "cpu")
+    return Asking(policy.repeatable(), args.probes, args.task)
+
+
+def located(checkpoint: Path) -> Path:
     """The checkpoint's directory. Raises FileNotFoundError if there is none to be checked."""
     from armlet.policies.checkpoint import hub
     from armlet.policies.errors import CheckpointError
@@ -212,24 +262,31 @@ def _located(checkpoint: Path) -> Path:
     return path
 
 
-def _draw(path: Path, checkpoint: Checkpoint, samples: list[Samples], report: Report) -> None:
+def draw_page(
+    path: Path,
+    checkpoint: Checkpoint,
+    samples: list[Samples],
+    joint_units: str,
+    names: Sequence[str],
+) -> None:
+    """Draw what the policy receives. Raises ValueError without samples."""
     from armlet.policies.errors import ObservationError
     from armlet.policies.fit.check_picture import draw
 
     if not samples:
         raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")
-    names = () if report.contract is None else report.contract.state_names
     try:
-        draw(checkpoint, samples, report.joint_units, names, path)
+        draw(checkpoint, samples, joint_units, names, path)
     except ObservationError as error:
         # The report says it too; without an input there is nothing to draw.
         show(f"no picture: {error}", error=True)
 
 
-def dataset_samples(root: Path) -> Samples:
-    """What a dataset shows: all states and actions of some episodes, and a few of their pictures.
+def dataset_samples(root: Path, n_obs_steps: int = 1, chunk_size: int = 1) -> Samples:
+    """What a dataset shows: all states and actions of some episodes, and a few of their frames.
 
-    Raises DatasetError.
+    Each of these frames is a Moment too, with the n_obs_steps - 1 before it and the up to
+    chunk_size actions from it on. Raises DatasetError.
     """
     import numpy as np
 
@@ -241,35 +298,66 @@ def dataset_samples(root: Path) -> Samples:
         raise DatasetError(f"{root}: expected episodes, found none; record some")
     count = len(dataset.episodes)
     chosen = sorted({int(k) for k in np.linspace(0, count - 1, min(count, _EPISODES))})
-    data = [dataset.episode(k) for k in chosen]
+    episodes = [_Episode(dataset, k, n_obs_steps) for k in chosen]
     contract = dataset_contract(dataset)
-    images, unseen = {}, {}
+    unseen = {}
     for camera in contract.cameras:
         try:
-            images[camera.name] = np.concatenate(
-                [_pictures(dataset, k, camera.name) for k in chosen]
-            )
+            for episode in episodes:
+                episode.see(camera.name)
         except DatasetError as error:
             unseen[camera.name] = str(error)
+    seen = [camera.name for camera in contract.cameras if camera.name not in unseen]
+    data = [episode.data for episode in episodes]
+    moments = [m for episode in episodes for m in episode.moments(chunk_size)]
     return Samples(
         source="dataset",
         live=False,
         contract=contract,
-        images=images,
+        images={name: np.concatenate([e.frames(name) for e in episodes]) for name in seen},
         states={contract.joint_units or "": np.concatenate([d.state for d in data]).astype(float)},
         actions=np.concatenate([d.action for d in data]).astype(float),
         statistics=_statistics(dataset),
         unseen=unseen,
+        moments=() if unseen else moments,
     )
 
 
-def _pictures(dataset: Dataset, episode: int, camera: str) -> Any:
-    """A few pictures (N, H, W, 3) over an episode."""
-    import numpy as np
+class _Episode:
+    """A few frames over an episode, each with those before it."""
 
-    last = dataset.episodes[episode].length - 1
-    rows = sorted({int(i) for i in np.linspace(0, last, _FRAMES)})
-    return dataset.images(episode, camera, rows)
+    def __init__(self, dataset: Dataset, number: int, n_obs_steps: int) -> None:
+        import numpy as np
+
+        self._dataset, self._number, self._steps = dataset, number, n_obs_steps
+        self.data = dataset.episode(number)
+        last = self.data.info.length - 1
+        self._rows = sorted({int(i) for i in np.linspace(0, last, _FRAMES)})
+        # Before the first frame of an episode it is as it is, as in training.
+        windows = [max(0, row - back) for row in self._rows for back in range(n_obs_steps)]
+        self._decoded = sorted({*windows})
+        self._pictures: dict[str, Any] = {}
+
+    def see(self, camera: str) -> None:
+        """Decode a camera's pictures. Raises DatasetError."""
+        self._pictures[camera] = self._dataset.images(self._number, camera, self._decoded)
+
+    def frames(self, camera: str) -> Any:
+        """Its pictures of the frames themselves (N, H, W, 3)."""
+        return self._pictures[camera][[self._decoded.index(row) for row in self._rows]]
+
+    def moments(self, chunk_size: int) -> Iterator[Moment]:
+        from armlet.policies import Observation
+        from armlet.policies.fit.samples import Moment
+
+        for row in self._rows:
+            seen = []
+            for back in reversed(range(self._steps)):
+                at = max(0, row - back)
+                images = {name: p[self._decoded.index(at)] for name, p in self._pictures.items()}
+                seen.append(Observation(self.data.state[at], images, self.data.tasks[at]))
+            actions = self.data.action[row : row + chunk_size].astype(float)
+            yield Moment(replace(seen[-1], earlier=tuple(seen[:-1])), actions)
 
 
 def dataset_contract(dataset: Dataset) -> Contract:

@@ -29,9 +29,12 @@ from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter, unit_of
 from armlet.robots.units import joint_units as unit_mode
 
-from .comparisons import distribution_findings
+from .comparisons import distribution_findings, input_line, source_inputs
 from .feature_stats import Floats, frozen_statistics
-from .samples import Samples
+from .limits import Limits
+from .network_input import NetworkInput
+from .response import Answer, response_findings
+from .samples import Samples, moments_of
 from .statistics import statistics_lines
 
 # Beyond the calibrated range by this share of it, training poses are out of this arm's reach.
@@ -45,17 +48,31 @@ _FIX_UNITS = (
 
 
 @dataclass(frozen=True)
+class Asking:
+    """A policy to be asked about frames of each source: how many, and for which task.
+
+    task is the instruction for a robot's frames; those of a dataset have their own. A single frame
+    is enough to see whether anything changes the answer, see response.
+    """
+
+    answer: Answer
+    probes: int
+    task: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """Every line of a check.
 
     joint_units are those to run with, "" if unknown; contract is what was expected, None if the
-    checkpoint could not be read.
+    checkpoint could not be read. inputs has the numbers of what reaches the network.
     """
 
     findings: tuple[Finding, ...]
     joint_units: str = ""
     contract: Contract | None = None
     notes: tuple[str, ...] = field(default=())
+    inputs: tuple[NetworkInput, ...] = ()
 
     @property
     def wrong(self) -> list[Finding]:
@@ -81,6 +98,7 @@ class Report:
             "joint_units": self.joint_units,
             "items": [_item(finding) for finding in self.findings],
             "notes": list(self.notes),
+            "inputs": [seen.to_json() for seen in self.inputs],
         }
 
 
@@ -114,6 +132,8 @@ def check(
     samples: Sequence[Samples] = (),
     driving: bool = False,
     calibration_tolerance_deg: float = 0.0,
+    limits: Limits | None = None,
+    asking: Asking | None = None,
 ) -> Report:
     """Check a checkpoint's documents against all that is given beside them.
 
@@ -121,8 +141,10 @@ def check(
     given: with a robot, or one to come (driving), it is required where neither checkpoint nor
     dataset states the units. Another calibration than the training data's is accepted up to
     calibration_tolerance_deg. samples are a dataset's observations, a live robot's, or both.
-    Weights are not looked at: load_network refuses bad ones.
+    With `asking` the network is run on them, see response; else weights are not looked at:
+    load_network refuses bad ones. limits are those of the comparisons with samples.
     """
+    limits = limits or Limits()
     training = next((e for e in samples if not e.live), None)
     expected, unstated = _expected(checkpoint, robot, training)
     units_line, units = _units(expected, joint_units, driving or robot is not None, checkpoint)
@@ -143,11 +165,33 @@ def check(
         if calibration is not None:
             robot = _calibrated(robot, calibration)
         findings += _fit_lines(checkpoint, expected, robot, unstated, calibration_tolerance_deg)
+    inputs: list[NetworkInput] = []
     for source in samples:
         if not source.live:
             findings += _dataset_lines(checkpoint, expected, source)
-        findings += distribution_findings(checkpoint, source, units, expected.state_names, training)
-    return Report(tuple(findings), units, expected, tuple(checkpoint.notes))
+        findings += distribution_findings(
+            checkpoint, source, units, expected.state_names, training, limits
+        )
+        seen = [*source_inputs(checkpoint, source, units, expected.state_names, training)]
+        findings += [input_line(each, source, limits) for each in seen]
+        inputs += seen
+        if asking is not None:
+            findings += _response_lines(checkpoint, source, units, expected, asking, limits)
+    return Report(tuple(findings), units, expected, tuple(checkpoint.notes), tuple(inputs))
+
+
+def _response_lines(
+    checkpoint: Checkpoint,
+    source: Samples,
+    units: str,
+    expected: Contract,
+    asking: Asking,
+    limits: Limits,
+) -> Iterator[Finding]:
+    steps, count = checkpoint.config.n_obs_steps, asking.probes
+    moments = moments_of(source, units, steps, asking.task, count)
+    names = joint_names(expected.action_names)
+    return response_findings(checkpoint, asking.answer, source.source, moments, names, limits)
 
 
 # --- what is expected -----------------------------------------------------------------------------

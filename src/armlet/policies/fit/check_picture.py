@@ -15,6 +15,7 @@ from armlet.policies.observation import Observation
 
 from .comparisons import reading
 from .feature_stats import Floats, frozen_statistics
+from .network_input import scale
 from .samples import Samples
 
 _COLOURS = ("#c0392b", "#27ae60", "#2471a3")
@@ -79,18 +80,10 @@ def seen_by_network(
 
 
 def _unnormalized(checkpoint: Checkpoint, key: str, values: Floats) -> Floats:
-    """The inverse of the mode's formula, written again from the statistics as stored."""
-    stored = {
-        name: np.asarray(value, np.float64).reshape(-1, 1, 1)
-        for name, value in checkpoint.statistics.get(key, {}).items()
-    }
-    mode = checkpoint.config.normalization_mapping["VISUAL"]
-    if mode == "IDENTITY":
-        return values
-    if mode == "MEAN_STD":
-        return values * stored["std"] + stored["mean"]
-    low, high = {"MIN_MAX": ("min", "max"), "QUANTILES": ("q01", "q99")}.get(mode, ("q10", "q90"))
-    return (values + 1) / 2 * (stored[high] - stored[low]) + stored[low]
+    """The inverse of the mode's formula, by the statistics as stored."""
+    to = scale(checkpoint, key)
+    own: Floats = values / to.slope.reshape(-1, 1, 1) + to.offset.reshape(-1, 1, 1)
+    return own
 
 
 def _histograms(axes: Any, checkpoint: Checkpoint, sources: Sequence[Samples], camera: str) -> None:

@@ -19,21 +19,12 @@ from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
 from armlet.policies.errors import ObservationError
 from armlet.policies.observation import Observation
 
-from .feature_stats import Floats, Frozen, divergence, frozen_statistics, unlike
+from .feature_stats import Floats, Frozen, describe, divergence, frozen_statistics, unlike
+from .limits import Limits
+from .network_input import NetworkInput, input_finding, network_inputs
 from .samples import Look, Samples, look, nearest
 from .statistics import best_order
 
-# Pictures of the same scene on another day stay below 0.02 here, exchanged ones of two cameras of
-# one scene are at 0.06 and more.
-_FITS = 0.03
-# An explanation must fit this many times better than things as they are.
-_TIMES = 4.0
-# Below, a change of light explains it; above, another scene, a covered lens or other exposure.
-_CHANGED = 0.25
-_OTHER_WORLD = 1.5
-# Standard deviations from the training mean: LeRobot resting poses are at 2 to 4.
-_FAR = 4.0
-_FARTHER = 8.0
 # Thumbnails differ by this, RMS, when nothing but the arm moved.
 _SAME_PLACE = 0.03
 
@@ -44,28 +35,62 @@ def distribution_findings(
     joint_units: str | None,
     names: Sequence[str],
     training: Samples | None = None,
+    limits: Limits | None = None,
 ) -> Iterator[Finding]:
     """Lines of one source. training: a dataset, whose pictures a live robot's are held beside."""
+    limits = limits or Limits()
     frozen = frozen_statistics(checkpoint)
     yield from _input_lines(checkpoint, samples, joint_units)
     pictures = {
-        camera_name(key): feature for key, feature in frozen.items() if feature.kind == "VISUAL"
+        camera_name(key): _of_own_pictures(feature, training)
+        for key, feature in frozen.items()
+        if feature.kind == "VISUAL"
     }
     looks = {
         name: look(samples.images[name])
         for name in pictures
         if name in samples.images and _is_pictures(samples.images[name])
     }
-    yield from _level_lines(samples, looks)
-    yield from _picture_lines(samples, pictures, looks)
+    yield from _level_lines(samples, pictures, looks, limits)
+    yield from _picture_lines(samples, pictures, looks, limits)
     if training is not None and training is not samples:
-        yield from _place_lines(samples, looks, training)
+        yield from _place_lines(samples, looks, training, limits)
     if STATE in frozen:
         stated = checkpoint.contract is not None and checkpoint.contract.joint_units is not None
-        yield from _state_lines(frozen[STATE], samples, joint_units, names, stated)
+        yield from _state_lines(frozen[STATE], samples, joint_units, names, stated, limits)
     if samples.actions is not None:
-        yield from _order_lines(frozen[ACTION], samples.actions, samples, names)
+        yield from _order_lines(frozen[ACTION], samples.actions, samples, names, limits)
     yield from _source_lines(checkpoint, samples)
+
+
+def source_inputs(
+    checkpoint: Checkpoint,
+    samples: Samples,
+    joint_units: str | None,
+    names: Sequence[str],
+    training: Samples | None,
+) -> Iterator[NetworkInput]:
+    """What a source's frames are at the network, feature by feature."""
+    described = {
+        key: _of_own_pictures(feature, training)
+        for key, feature in frozen_statistics(checkpoint).items()
+    }
+    states = reading(samples, joint_units)
+    yield from network_inputs(checkpoint, samples, states, described, names)
+
+
+def input_line(seen: NetworkInput, samples: Samples, limits: Limits) -> Finding:
+    """The line of one of source_inputs."""
+    pictures = samples.images.get(camera_name(seen.key))
+    brightest = None if pictures is None else int(pictures.max())
+    return input_finding(seen, brightest, limits)
+
+
+def _of_own_pictures(feature: Frozen, training: Samples | None) -> Frozen:
+    """A camera's statistics; the dataset's own where the checkpoint has ImageNet's alone."""
+    if feature.is_known or training is None or feature.key not in training.statistics:
+        return feature
+    return describe(feature.key, feature.kind, feature.mode, training.statistics[feature.key])
 
 
 def _is_pictures(images: NDArray[np.generic]) -> bool:
@@ -125,7 +150,9 @@ def reading(samples: Samples, joint_units: str | None) -> Floats | None:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _level_lines(samples: Samples, looks: Mapping[str, Look]) -> Iterator[Finding]:
+def _level_lines(
+    samples: Samples, pictures: Mapping[str, Frozen], looks: Mapping[str, Look], limits: Limits
+) -> Iterator[Finding]:
     for name, seen in looks.items():
         item = f"value range of camera {name}, {samples.source}"
         if seen.brightest <= 1:
@@ -137,6 +164,17 @@ def _level_lines(samples: Samples, looks: Mapping[str, Look]) -> Iterator[Findin
                 f"no level above {seen.brightest}",
                 "the pictures are black, or were divided by 255 before: uncover the lens, or send "
                 "uint8 pictures as the camera gives them",
+            )
+        elif seen.mean.max() < limits.dark and not _is_dark(pictures[name], limits):
+            yield Finding(
+                Code.POLICY_IMAGE_BLACK,
+                Severity.ERROR,
+                item,
+                "a picture of the scene",
+                f"black pictures: mean {_three(seen.mean)}, brightest level {seen.brightest}",
+                "uncover the lens, switch on the light, or set the exposure; if the training "
+                "pictures are as dark, --limit dark=0",
+                f"below {limits.dark:g}, which is a covered lens's noise",
             )
         elif float(seen.std.max()) < 0.004:
             yield Finding(
@@ -151,8 +189,13 @@ def _level_lines(samples: Samples, looks: Mapping[str, Look]) -> Iterator[Findin
             yield Finding(Code.POLICY_IMAGE_BLACK, Severity.OK, item, found=f"0..{seen.brightest}")
 
 
+def _is_dark(frozen: Frozen, limits: Limits) -> bool:
+    """Whether the policy was trained on pictures that are as good as black."""
+    return frozen.mean is not None and bool(frozen.mean.max() < 2 * limits.dark)
+
+
 def _picture_lines(
-    samples: Samples, pictures: Mapping[str, Frozen], looks: Mapping[str, Look]
+    samples: Samples, pictures: Mapping[str, Frozen], looks: Mapping[str, Look], limits: Limits
 ) -> Iterator[Finding]:
     known = [name for name in looks if pictures[name].is_known and looks[name].brightest > 1]
     for name in looks:
@@ -170,8 +213,8 @@ def _picture_lines(
     costs = np.array([[_cost(looks[a], pictures[b]) for b in known] for a in known])
     if not len(known):
         return
-    yield from _channel_lines(samples, pictures, looks, known, costs)
-    yield from _exchange_lines(samples, known, costs)
+    yield from _channel_lines(samples, pictures, looks, known, costs, limits)
+    yield from _exchange_lines(samples, known, costs, limits)
 
 
 def _cost(seen: Look, frozen: Frozen) -> float:
@@ -187,6 +230,7 @@ def _channel_lines(
     looks: Mapping[str, Look],
     known: Sequence[str],
     costs: Floats,
+    limits: Limits,
 ) -> Iterator[Finding]:
     for index, name in enumerate(known):
         as_is = float(costs[index, index])
@@ -195,7 +239,7 @@ def _channel_lines(
         how = f"divergence {as_is:.2g} as RGB, {reversed_:.2g} with red and blue exchanged"
         expected = f"mean {_three(pictures[name].mean)}"
         found = f"mean {_three(looks[name].normal(pictures[name].origin)[0])}"
-        if as_is > _FITS and reversed_ * _TIMES < as_is:
+        if as_is > limits.fits and reversed_ * limits.times < as_is:
             yield Finding(
                 Code.POLICY_CHANNELS_SWAPPED,
                 Severity.ERROR,
@@ -206,7 +250,7 @@ def _channel_lines(
                 "convert once",
                 how,
             )
-        elif as_is > _OTHER_WORLD and float(costs[index].min()) * _TIMES >= as_is:
+        elif as_is > limits.other_scene and float(costs[index].min()) * limits.times >= as_is:
             yield Finding(
                 Code.POLICY_SCENE_CHANGED,
                 Severity.ERROR,
@@ -217,7 +261,7 @@ def _channel_lines(
                 "train on this one",
                 how,
             )
-        elif as_is > _CHANGED:
+        elif as_is > limits.changed:
             yield Finding(
                 Code.POLICY_SCENE_CHANGED,
                 Severity.OPEN,
@@ -228,7 +272,7 @@ def _channel_lines(
                 f"{how}; no exchange explains it",
             )
         else:
-            sure = reversed_ > _FITS
+            sure = reversed_ > limits.fits
             note = how if sure else f"{how}: too grey a scene to tell BGR from RGB"
             severity = Severity.OK if sure else Severity.OPEN
             yield Finding(
@@ -242,13 +286,16 @@ def _channel_lines(
             )
 
 
-def _exchange_lines(samples: Samples, known: Sequence[str], costs: Floats) -> Iterator[Finding]:
+def _exchange_lines(
+    samples: Samples, known: Sequence[str], costs: Floats, limits: Limits
+) -> Iterator[Finding]:
     if len(known) < 2:
         return
     item = f"which camera is which, {samples.source}"
     as_is = float(np.trace(costs)) / len(known)
     order, best = best_order(costs)
-    yield _exchange(item, known, as_is, order, best, costs, (_FITS, "divergence"))
+    measure = (limits.fits, "divergence")
+    yield _exchange(item, known, as_is, order, best, costs, measure, limits)
 
 
 def _exchange(
@@ -259,10 +306,11 @@ def _exchange(
     best: float,
     costs: Floats,
     measure: tuple[float, str],
+    limits: Limits,
 ) -> Finding:
     fits, word = measure
     named = {name: names[order[i]] for i, name in enumerate(names)}
-    if as_is > fits and best * _TIMES < as_is:
+    if as_is > fits and best * limits.times < as_is:
         moved = [f"{a} shows what {b} showed" for a, b in named.items() if a != b]
         return Finding(
             Code.POLICY_CAMERA_SWAPPED,
@@ -294,7 +342,7 @@ def _exchange(
 
 
 def _place_lines(
-    samples: Samples, looks: Mapping[str, Look], training: Samples
+    samples: Samples, looks: Mapping[str, Look], training: Samples, limits: Limits
 ) -> Iterator[Finding]:
     """Fields of the pictures against the nearest training pictures: needs no statistics."""
     shown = {
@@ -325,7 +373,7 @@ def _place_lines(
     as_is = float(np.trace(costs)) / len(names)
     item = f"which camera is which, {samples.source} beside training pictures"
     measure = (_SAME_PLACE**2, "mean squared difference")
-    yield _exchange(item, names, as_is, order, best, costs, measure)
+    yield _exchange(item, names, as_is, order, best, costs, measure, limits)
 
 
 # --- joints ---------------------------------------------------------------------------------------
@@ -337,6 +385,7 @@ def _state_lines(
     joint_units: str | None,
     names: Sequence[str],
     stated: bool,
+    limits: Limits,
 ) -> Iterator[Finding]:
     readings = {u: v for u, v in samples.states.items() if v.ndim == 2 and len(v)}
     if not frozen.is_known or not readings:
@@ -345,10 +394,10 @@ def _state_lines(
     if any(values.shape[1] != len(frozen.mean) for values in readings.values()):
         return
     if samples.live:
-        yield _unit_line(frozen, samples.source, readings, joint_units, names, stated)
+        yield _unit_line(frozen, samples.source, readings, joint_units, names, stated, limits)
         return
     states = next(iter(readings.values()))
-    yield from _order_lines(frozen, states, samples, names)
+    yield from _order_lines(frozen, states, samples, names, limits)
 
 
 def _unit_line(
@@ -358,6 +407,7 @@ def _unit_line(
     joint_units: str | None,
     names: Sequence[str],
     stated: bool,
+    limits: Limits,
 ) -> Finding:
     """The pose in every unit: in which is it a pose of the training data?"""
     assert frozen.mean is not None
@@ -380,29 +430,29 @@ def _unit_line(
     rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
     best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
     poses = _in_units(sigmas, names, joint_units)
-    if given > _FAR and rivals and rivals[best] < given / 3 and rivals[best] < _FAR:
+    if given > limits.far and rivals and rivals[best] < given / 3 and rivals[best] < limits.far:
         return Finding(
             Code.POLICY_POSE_UNITS,
             Severity.ERROR,
             item,
-            f"{joint_units}, within {_FAR:g} sigma of the training mean",
+            f"{joint_units}, within {limits.far:g} sigma of the training mean",
             poses,
             _fix_units(best, readings[best]),
             f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
         )
-    if given > _FARTHER:
+    if given > limits.farther:
         return Finding(
             Code.POLICY_POSE_FAR,
             Severity.ERROR,
             item,
-            f"{joint_units}, within {_FARTHER:g} sigma of the training mean",
+            f"{joint_units}, within {limits.farther:g} sigma of the training mean",
             poses,
             "move the arm to where the training data begins; if it is there, calibration, joint "
             "order or joint_units are not the training data's",
         )
-    near = [u for u, s in rivals.items() if s < _FAR and u != "radians"]
-    if given > _FAR or (near and not stated):
-        why = "outside the training poses" if given > _FAR else "this pose fits both"
+    near = [u for u, s in rivals.items() if s < limits.far and u != "radians"]
+    if given > limits.far or (near and not stated):
+        why = "outside the training poses" if given > limits.far else "this pose fits both"
         fix = "move the arm to a training pose, away from the middle of its range, and check again"
         code = Code.POLICY_POSE_UNITS
         return Finding(code, Severity.OPEN, item, joint_units, poses, fix, why)
@@ -431,7 +481,7 @@ def _in_units(sigmas: Mapping[str, Floats], names: Sequence[str], first: str | N
 
 
 def _order_lines(
-    frozen: Frozen, values: Floats, samples: Samples, names: Sequence[str]
+    frozen: Frozen, values: Floats, samples: Samples, names: Sequence[str], limits: Limits
 ) -> Iterator[Finding]:
     """Rows of a dataset against frozen statistics: same joints, order and scale?"""
     if frozen.mean is None or values.ndim != 2 or len(values) < 2:
@@ -447,7 +497,7 @@ def _order_lines(
     order, best = best_order(costs)
     item = f"values of {frozen.key}, {samples.source}"
     how = f"divergence {as_is:.2g}"
-    if as_is > _CHANGED and best * _TIMES < as_is and order != list(range(len(order))):
+    if as_is > limits.changed and best * limits.times < as_is and order != list(range(len(order))):
         moved = [
             f"{_name(names, i)} is like {_name(names, j)}" for i, j in enumerate(order) if i != j
         ]
@@ -462,11 +512,11 @@ def _order_lines(
         )
         return
     scaled = _scaled(mean, std, frozen)
-    if as_is > _CHANGED and scaled:
+    if as_is > limits.changed and scaled:
         code, units = Code.POLICY_VALUES_SCALED, "the units of the frozen statistics"
         yield Finding(code, Severity.ERROR, item, units, *scaled, how)
         return
-    if as_is > 2 * _OTHER_WORLD:
+    if as_is > 2 * limits.other_scene:
         joint = int(np.argmax(np.diag(costs)))
         yield Finding(
             Code.POLICY_VALUES_SHIFTED,
@@ -479,7 +529,7 @@ def _order_lines(
         )
         return
     code = Code.POLICY_VALUES_SHIFTED
-    if as_is > _CHANGED:
+    if as_is > limits.changed:
         expected, fix = (
             "values like the training data's",
             "check task and arm: expect worse actions",

@@ -2,10 +2,13 @@
 
 Cheap and bounded: a few numbers per observation, kept over a window. Joints: distance from the
 training mean in standard deviations, and how many values lie beyond the training range. Pictures:
-the statistics hold a mean and a standard deviation per channel and nothing else, so a window of
-pictures is described by the same two numbers, and their Kullback-Leibler divergence is that of two
-normal distributions. It notices light, exposure, a covered lens, exchanged channels or another
-scene; not an object that moved. Actions: how many lie beyond the training range, how far.
+the statistics hold a mean and a standard deviation per channel, so a window of pictures is
+described by the same two numbers, and their Kullback-Leibler divergence is that of two normal
+distributions. Where LeRobot has put ImageNet's in their place, the median and the deciles stored
+beside them stand for the two, and the window's own are taken likewise, from a histogram. It notices
+light, exposure, a covered lens, exchanged channels or another scene; not an object that moved.
+Where nothing describes the pictures, black ones are still noticed. Actions: how many lie beyond the
+training range, how far.
 """
 
 from __future__ import annotations
@@ -22,10 +25,13 @@ from armlet.findings import Code, Finding, Severity, worst
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, STATE, camera_name
 
-from .feature_stats import Floats, Frozen, divergence, frozen_statistics
+from .feature_stats import Q10_TO_Q90, Floats, Frozen, divergence, frozen_statistics
+from .limits import Limits
 
 # Pixels of a picture that enter: their mean is within a grey level of the whole picture's.
 _PIXELS = 2_000
+# Of a uint8 picture.
+_LEVELS = 256
 # Values this many spreads beyond least and greatest training value are out of range.
 _MARGIN = 0.25
 _SUBJECTS = {
@@ -39,7 +45,9 @@ class DriftSettings:
     """window is a number of observations, chunks and pictures; divergences are in nats.
 
     sigma: distance of the window's median from the training mean, worst joint. rate: share of
-    values beyond the training range, worst joint. Raises ValueError where stop is before warn.
+    values beyond the training range, worst joint. dark: mean of every channel (0..1) below which
+    pictures are black, where nothing is known of the training's. Raises ValueError where stop is
+    before warn.
     """
 
     window: int = 150
@@ -49,10 +57,13 @@ class DriftSettings:
     stop_rate: float = 0.6
     warn_divergence: float = 0.5
     stop_divergence: float = 2.0
+    dark: float = Limits.dark
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, found {self.window}")
+        if not 0 <= self.dark < 1:
+            raise ValueError(f"dark: expected 0 to 1, of which white is 1, found {self.dark}")
         for name in ("sigma", "rate", "divergence"):
             warn, stop = getattr(self, f"warn_{name}"), getattr(self, f"stop_{name}")
             if not 0 < warn <= stop:
@@ -101,9 +112,9 @@ class Drift:
         """One observation's pictures (H, W, 3) RGB; cameras the policy does not read are passed."""
         for name, camera in self._cameras.items():
             if name in images:
-                moments = _moments(images[name])
+                levels = _histogram(images[name])
                 with self._lock:
-                    camera.add(moments)
+                    camera.add(levels)
 
     def findings(self) -> list[Finding]:
         """State, actions and every camera; those without data yet are absent.
@@ -122,6 +133,15 @@ class Drift:
     @property
     def worst(self) -> Severity:
         return worst(self.findings())
+
+    def tune(self, settings: DriftSettings) -> None:
+        """Judge what was seen by other thresholds; the window keeps its length."""
+        with self._lock:
+            self.settings = settings
+            for vectors in self._vectors.values():
+                vectors.settings = settings
+            for camera in self._cameras.values():
+                camera.settings = settings
 
     def reset(self) -> None:
         """Forget the windows: after a refusal, a pause or a change of scene."""
@@ -145,7 +165,7 @@ class _Vectors:
         high = frozen.high if ranged and frozen.high is not None else self._mean + 3 * self._spread
         self._low, self._high = low - margin, high + margin
         self._names = [name.removesuffix(".pos") for name in names]
-        self._settings = settings
+        self.settings = settings
         self._medians: deque[Floats] = deque(maxlen=settings.window)
         self._outside: deque[Floats] = deque(maxlen=settings.window)
 
@@ -166,7 +186,7 @@ class _Vectors:
         self._outside.clear()
 
     def finding(self, code: Code, subject: str) -> Finding:
-        settings = self._settings
+        settings = self.settings
         median = np.median(np.stack(self._medians), axis=0)
         sigma = np.abs(median - self._mean) / self._spread
         sigma = np.where(np.isfinite(sigma), sigma, np.inf)
@@ -193,40 +213,50 @@ class _Vectors:
 
 
 class _Pictures:
-    """A window of per-picture moments; together those of all the window's pixels."""
+    """A window of per-picture histograms; together those of all the window's pixels."""
 
     def __init__(self, frozen: Frozen, settings: DriftSettings) -> None:
-        self._frozen, self._settings = frozen, settings
-        self._moments: deque[Floats] = deque(maxlen=settings.window)
+        self._frozen, self.settings = frozen, settings
+        self._levels: deque[NDArray[np.uint32]] = deque(maxlen=settings.window)
 
     @property
     def fed(self) -> bool:
-        return bool(self._moments)
+        return bool(self._levels)
 
-    def add(self, moments: Floats) -> None:
-        self._moments.append(moments)
+    def add(self, levels: NDArray[np.uint32]) -> None:
+        self._levels.append(levels)
 
     def clear(self) -> None:
-        self._moments.clear()
+        self._levels.clear()
 
     def finding(self, subject: str) -> Finding:
-        settings, frozen = self._settings, self._frozen
-        mean, square = np.stack(self._moments).mean(axis=0)
-        std = np.sqrt(np.maximum(square - mean**2, 0.0))
+        settings, frozen = self.settings, self._frozen
+        levels: NDArray[np.int64] = np.stack(self._levels).sum(axis=0, dtype=np.int64)
+        mean, std = _moments(levels)
         values = {f"{name} mean": float(m) for name, m in zip("RGB", mean, strict=True)}
         values |= {f"{name} std": float(s) for name, s in zip("RGB", std, strict=True)}
-        if frozen.mean is None or frozen.origin != "moments":
-            words = "cannot be judged: the checkpoint holds no mean and std of this camera's own"
-            return _finding(Code.POLICY_DRIFT_CAMERA, Severity.OPEN, subject, words, values)
+        code = Code.POLICY_DRIFT_CAMERA
+        if frozen.mean is None:
+            if mean.max() < settings.dark:
+                words = f"black pictures (RGB {_shown(mean, std)}): a covered lens, or no light"
+                return _finding(code, Severity.ERROR, subject, words, values)
+            words = "cannot be judged: the checkpoint holds no statistics of this camera's own"
+            return _finding(code, Severity.OPEN, subject, words, values)
+        if frozen.origin == "quantiles":
+            mean, std = _median_and_spread(levels)
         kl = float(divergence(mean, std, frozen.mean, frozen.spread()).mean())
         values["divergence"] = kl
         severity = _severity(kl, settings.warn_divergence, settings.stop_divergence)
-        shown = " ".join(f"{m:.2f}±{s:.2f}" for m, s in zip(mean, std, strict=True))
-        trained = " ".join(
-            f"{m:.2f}±{s:.2f}" for m, s in zip(frozen.mean, frozen.spread(), strict=True)
+        trained = _shown(frozen.mean, frozen.spread())
+        by = " by median and deciles" if frozen.origin == "quantiles" else ""
+        words = (
+            f"divergence {kl:.2g} from training{by} (RGB {_shown(mean, std)}, trained on {trained})"
         )
-        words = f"divergence {kl:.2g} from training (RGB {shown}, trained on {trained})"
-        return _finding(Code.POLICY_DRIFT_CAMERA, severity, subject, words, values)
+        return _finding(code, severity, subject, words, values)
+
+
+def _shown(mean: Floats, std: Floats) -> str:
+    return " ".join(f"{m:.2f}±{s:.2f}" for m, s in zip(mean, std, strict=True))
 
 
 def _finding(
@@ -235,11 +265,30 @@ def _finding(
     return Finding(code, severity, subject, found=found, values=values)
 
 
-def _moments(image: NDArray[np.uint8]) -> Floats:
-    """Mean and mean square per channel, 0..1: (2, 3)."""
+def _histogram(image: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """How many of a picture's pixels have each level, per channel: (3, 256)."""
     step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / _PIXELS)))
-    pixels = image[::step, ::step].reshape(-1, 3).astype(np.float64) / 255
-    return np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)])
+    pixels = image[::step, ::step].reshape(-1, 3)
+    counts = [np.bincount(channel, minlength=_LEVELS) for channel in pixels.T]
+    return np.stack(counts).astype(np.uint32)
+
+
+def _moments(levels: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation per channel, 0..1, of pixels by level (3, 256)."""
+    at = np.arange(_LEVELS) / (_LEVELS - 1)
+    total = levels.sum(axis=1)
+    mean = levels @ at / total
+    return mean, np.sqrt(np.maximum(levels @ at**2 / total - mean**2, 0.0))
+
+
+def _median_and_spread(levels: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The same by median and deciles, as Frozen has them where its origin is `quantiles`."""
+    below = np.cumsum(levels, axis=1) / levels.sum(axis=1, keepdims=True)
+    q10, q50, q90 = (
+        np.array([np.searchsorted(row, share) for row in below]) / (_LEVELS - 1)
+        for share in (0.1, 0.5, 0.9)
+    )
+    return q50, (q90 - q10) / Q10_TO_Q90
 
 
 def _severity(value: float, warn: float, stop: float) -> Severity:

@@ -24,8 +24,9 @@ Floats = NDArray[np.float64]
 IMAGENET = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
 """Mean and standard deviation of ImageNet's RGB channels, as torchvision and LeRobot write them."""
 
-# q90 - q10 of a normal distribution, in standard deviations.
-_Q10_TO_Q90 = 2.5631
+Q10_TO_Q90 = 2.5631
+"""q90 - q10 of a normal distribution, in standard deviations."""
+
 # No camera's pictures spread less; what LeRobot 0.4.0 to 0.5.1 computed is around 0.0005.
 _LEAST_PICTURE_STD = 0.01
 # Pictures divided by 255 twice spread as little, and are as dark: that is another fault.
@@ -173,7 +174,7 @@ def _normal(
     # Quantiles made up around ImageNet's mean say as little as that mean.
     real = not imagenet or "q50" not in flat or not np.allclose(flat["q50"], IMAGENET[0], atol=1e-4)
     if real and {"q10", "q50", "q90"} <= set(flat):
-        spread = (flat["q90"] - flat["q10"]) / _Q10_TO_Q90
+        spread = (flat["q90"] - flat["q10"]) / Q10_TO_Q90
         if kind != "VISUAL" or (spread >= _LEAST_PICTURE_STD).all():
             return flat["q50"], spread, "quantiles"
     if {"min", "max"} <= set(flat) and kind != "VISUAL":

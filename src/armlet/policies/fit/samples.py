@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Contract
 from armlet.policies.errors import ObservationError
+from armlet.policies.observation import Observation
 from armlet.robots.calibration import Calibration
 from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter
 
-from .feature_stats import Floats
+from .feature_stats import Q10_TO_Q90, Floats
 
 # Pixels of one picture that enter its look: more move a mean by less than a grey level.
 _PIXELS = 20_000
 # As many pictures of a camera as are kept: of a live robot, and for the nearest training picture.
 _PICTURES = 64
 _THUMB = (12, 16)
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One instant of a source, as a policy would see it.
+
+    actions (k, n), dataset units, are those recorded from this instant on, to the end of the
+    episode at the latest; None where nothing was recorded.
+    """
+
+    observation: Observation
+    actions: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,8 @@ class Samples:
     images are uint8 (N, H, W, 3) RGB by camera name; states (N, n) by the unit they are given in: a
     dataset has one reading, a live robot one per joint unit and `radians`. actions (N, m) in
     dataset units. statistics are the source's own, as in a dataset's stats.json. unseen says, by
-    camera, why its pictures are not there.
+    camera, why its pictures are not there. moments are some of its frames with what was commanded
+    then, of a dataset; those of a live robot are its frames, see moments_of.
     """
 
     source: str
@@ -42,6 +58,40 @@ class Samples:
     actions: Floats | None = None
     statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+    moments: Sequence[Moment] = ()
+
+
+def moments_of(
+    samples: Samples, joint_units: str, n_obs_steps: int, task: str, count: int
+) -> list[Moment]:
+    """Up to `count` frames of a source, spread over it, with all that a policy reads.
+
+    Frames of a live robot come singly: each is the first of an episode, as at_start has it. None
+    where its units are not known.
+    """
+    if not samples.live:
+        return _spread_out(samples.moments, count)
+    states = samples.states.get(joint_units)
+    lengths = {len(pictures) for pictures in samples.images.values()}
+    if states is None or not len(states) or lengths - {len(states)}:
+        return []
+    rows = _spread_out(range(len(states)), count)
+    seen = [
+        Observation(
+            states[row].astype(np.float32),
+            {name: pictures[row] for name, pictures in samples.images.items()},
+            task,
+        )
+        for row in rows
+    ]
+    return [Moment(observation.at_start(n_obs_steps)) for observation in seen]
+
+
+def _spread_out(items: Sequence[Item], count: int) -> list[Item]:
+    if not len(items) or count < 1:
+        return []
+    rows = np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)
+    return [items[int(row)] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -61,7 +111,7 @@ class Look:
         """Mean and std estimated as Frozen.origin's were."""
         if origin == "quantiles":
             q10, q50, q90 = self.quantiles
-            return q50, (q90 - q10) / 2.5631
+            return q50, (q90 - q10) / Q10_TO_Q90
         return self.mean, self.std
 
     def with_channels_reversed(self) -> Look:

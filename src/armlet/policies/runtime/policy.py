@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -195,6 +195,17 @@ class Policy:
             plan=plan,
             delay=0 if leftover is None else leftover.delay,
         )
+
+    def repeatable(self, seed: int = 0) -> Callable[[Observation], NDArray[np.float32]]:
+        """predict_chunk from the same noise each time, so that only the observation matters.
+
+        The noise is a function of `seed`; that of the episode is left alone.
+        """
+        noise = None
+        if self._drawn is not None:
+            drawn = self._drawn.draw(torch.Generator().manual_seed(seed))
+            noise = np.asarray(drawn[0], np.float32)
+        return lambda observation: self.predict_chunk(observation, noise=noise)
 
     def select_action(
         self, observation: Observation, noise: NDArray[np.float32] | None = None
