@@ -1,5 +1,6 @@
 """What `armlet up` refuses before any process starts."""
 
+import re
 import subprocess
 import sys
 
@@ -46,7 +47,13 @@ def said_of(nodes):
     return line
 
 
-def test_shipped_and_usual_graphs_are_fine(nodes):
+def test_a_checkpoint_that_is_nowhere_is_refused():
+    line = said_of(graph("policy").nodes({"emulated": "true", "checkpoint": "check/nosuch"}))
+    assert line.startswith("policy: checkpoint: expected the folder of a checkpoint")
+    assert re.search("found nothing at .*/check/nosuch; ", line)
+
+
+def test_shipped_and_usual_graphs_are_fine(nodes, tmp_path):
     check(nodes("servo_bus: {max_velocity_rad_s: 2.0, elbow_flex.on_hot: release}"))
     check(nodes("aligner: {front.frozen_s: 3.0, action.reorder_s: 0.01}", "exposure: 156"))
     emulated = {"emulated": "true"}
@@ -54,7 +61,8 @@ def test_shipped_and_usual_graphs_are_fine(nodes):
         ("sim", {"teleop": "true", "root": "x"}),
         ("teleop", emulated),
         ("record", {**emulated, "root": "x"}),
-        ("policy", {**emulated, "checkpoint": "c", "teleop": "true"}),
+        ("policy", {**emulated, "checkpoint": str(tmp_path), "teleop": "true"}),
+        ("policy", {**emulated, "checkpoint": "hub:owner/name@main"}),
     ):
         check(graph(name).nodes(given))
 

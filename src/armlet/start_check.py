@@ -23,6 +23,8 @@ _CALIBRATIONS = ("calibration_file", "leader_calibration_file", "follower_calibr
 # Their files may be of several arms: left_=FILE,right_=FILE.
 _OF_ARMS = ("policy", "recorder")
 _PARAMETERS = "ros__parameters"
+# As armlet.policies has it, which loads torch.
+_HUB = "hub:"
 
 
 def check(nodes: Sequence[NodeSpec]) -> None:
@@ -56,6 +58,8 @@ def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
             raise BringupError(f"{place}: {_unknown(spec.executable, name, known)}")
         if setting is not None and (misfit := setting.misfit(_as_ros_reads(setting, value, where))):
             raise BringupError(f"{place} {misfit}")
+        if (spec.executable, name) == ("policy", "checkpoint"):
+            _check_checkpoint(place, str(value))
 
 
 def _unknown(executable: str, name: str, known: Mapping[str, Setting]) -> str:
@@ -74,6 +78,16 @@ def _calibration(spec: NodeSpec, name: str, file: str) -> Calibration:
         return calibrations.load(Path(file))
     except (CalibrationError, OSError) as error:
         raise BringupError(f"{spec.label}: {name}: {error}") from error
+
+
+def _check_checkpoint(place: str, checkpoint: str) -> None:
+    """What it holds is judged by the node; whether anything is there, at once."""
+    if checkpoint and not checkpoint.startswith(_HUB) and not Path(checkpoint).exists():
+        raise BringupError(
+            f"{place}: expected the folder of a checkpoint, or {_HUB}owner/name@revision, found "
+            f"nothing at {printable(Path(checkpoint))}; "
+            "`armlet train` and LeRobot's training write one"
+        )
 
 
 def _as_ros_reads(setting: Setting, value: Any, where: str) -> Any:

@@ -81,6 +81,8 @@ Value = Callable[[str], Any]
 
 SPIN_S = 0.1
 STARTING_LOOK_S = 0.01
+# What is not ready is said after so long at a start: a bench, or an adapter, may just be coming.
+START_GRACE_S = 4.0
 
 
 class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
@@ -113,6 +115,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
         self.create_timer(1.0, self._publish_diagnostics)
         self._autostart: Any = None
+        self._born_s = time.monotonic()
         if self.value("autostart"):
             # Simulated time may stand still until this node has started.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -324,7 +327,9 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         try:
             action()
         except NotReady as error:
-            self.log_once(what, f"cannot {what}: {error}", warning=True)
+            # At a start the parts of a graph come up in any order; that is no trouble yet.
+            if self._autostart is None or time.monotonic() - self._born_s > START_GRACE_S:
+                self.log_once(what, f"cannot {what}: {error}", warning=True)
             return TransitionCallbackReturn.FAILURE
         except SetupError as error:
             self.get_logger().error(f"cannot {what}: {error}")
