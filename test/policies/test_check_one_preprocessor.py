@@ -68,6 +68,7 @@ def by_training(preprocessor):
     data = w.dataset()
     count = len(data.actions)
     samples = training.Samples(
+        episodes=[0],
         images=w.seen(0),
         states=data.states["degrees"].astype(np.float32),
         actions=data.actions.astype(np.float32),
