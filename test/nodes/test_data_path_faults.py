@@ -58,9 +58,10 @@ ALIGNER = NodeSpec(
 
 
 def recorder(name, root, **more):
-    # Faults make gaps, and this is about what is recorded between them.
+    # Faults and a busy computer make gaps, and this is about what is recorded between them.
     parameters = {
         "on_gap": "split",
+        "max_gaps": 0,
         "min_episode_s": 0.1,
         **more,
         "root": str(root),

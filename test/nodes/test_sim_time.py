@@ -134,7 +134,9 @@ def nodes_on(folder, root):
         "root": str(root),
         "task": "wave",
         "calibration_file": str(CALIBRATION / "emulated_follower.json"),
+        # A busy computer makes gaps, and this is about the clock.
         "on_gap": "split",
+        "max_gaps": 0,
         "min_episode_s": 0.1,
     }
     specs = [
