@@ -96,8 +96,7 @@ class ControlState:
     @property
     def release_due(self) -> bool:
         """Whether torque has to be taken off, and proven, as soon as the servos can be reached."""
-        wanted = self.torque is Torque.OFF or self.link is Link.UNPROVEN
-        return wanted and not self.arming
+        return self.torque is Torque.OFF
 
     def summary(self) -> str:
         """One line for people: what it is doing, and why."""
@@ -226,7 +225,9 @@ def advance(state: ControlState, event: Event) -> ControlState:
         case Armed():
             return ControlState(Link.ARMED, torque=Torque.ON)
         case ArmingFailed():
-            return replace(state, torque=Torque.UNCHANGED)
+            # What a stop could not prove is proven again, in the next cycle that all servos answer.
+            unproven = state.link is Link.UNPROVEN
+            return replace(state, torque=Torque.OFF if unproven else Torque.UNCHANGED)
         case StopRequested():
             return replace(state, torque=Torque.OFF, change=Change.NONE)
         case Released():
@@ -243,7 +244,8 @@ def advance(state: ControlState, event: Event) -> ControlState:
             return replace(state, link=Link.UNARMED, reason="servos had fallen silent")
         case FellSilent(reason):
             if state.link in (Link.SILENT, Link.UNPROVEN):
-                return state  # that a stop is not proven is worse, and stays known
+                # It is known already; that a stop is not proven is worse.
+                return _left(state, state.link, state.reason)
             return _left(state, Link.SILENT, reason)
         case Disarmed(reason):
             return _left(state, Link.UNARMED, reason)
