@@ -4,6 +4,7 @@ Judged by what the servos hold and were told, byte by byte, not by what Control 
 """
 
 import contextlib
+from functools import partial
 from tempfile import TemporaryDirectory
 
 from driven_arm import CALIBRATION, FAMILIES, Clock, Driven, emulated_bus, goals
@@ -18,6 +19,8 @@ from armlet.motors.protocol import BusError
 ARMED = (State.HOLD, State.COMMAND, State.TRAJECTORY)
 IDS = [joint.id for joint in CALIBRATION.values()]
 SILENCE_S, MAX_AGE_S = 0.15, 0.1
+RECOVERED_CYCLES = 110
+"""Longer than the second between two attempts to prove a stop."""
 radians = st.floats(-2, 2)
 servo_ids = st.sampled_from(IDS)
 
@@ -37,11 +40,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.stopped = self.proven_off = False
         self.powerless = set()
         self.unread_since_s = {}
+        self.set_back_s = 0.0
 
     @initialize(motors=st.sampled_from(FAMILIES), armed=st.booleans())
     def begin(self, motors, armed):
         folder, clock = self.open.enter_context(TemporaryDirectory()), Clock()
-        self.emulated = self.open.enter_context(emulated_bus(clock, f"{folder}/arm", motors))
+        # Servos' own time never goes back.
+        servo_clock = partial(self.servos_s, clock)
+        self.emulated = self.open.enter_context(emulated_bus(servo_clock, f"{folder}/arm", motors))
         chosen = {"silence_s": SILENCE_S, "max_state_age_s": MAX_AGE_S, "answer_share": 0.7}
         self.driven = Driven(self.emulated, clock, chosen)
         self.control = self.driven.control
@@ -49,6 +55,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.begin_again()
         if armed:
             self.arm()
+
+    def servos_s(self, clock):
+        return clock.now_s + self.set_back_s
 
     def teardown(self):
         self.open.close()
@@ -139,6 +148,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(jump_s=st.sampled_from([-7.0, 0.3, 60.0]))
     def time_jumps(self, jump_s):
+        self.set_back_s += max(-jump_s, 0.0)
         self.driven.clock.now_s += jump_s
         if jump_s < 0:
             self.control.clock_was_set_back()
@@ -174,6 +184,18 @@ class AnyOrder(RuleBasedStateMachine):
         if self.stopped and self.control.state is State.UNARMED:
             self.proven_off = True
         self.begin_again()
+
+    @rule()
+    def all_is_well_again(self):
+        """A stop that could not be proven happens by itself, and nothing else does."""
+        self.servos_answer_again()
+        self.cycle()  # in which it finds that the bus is lost
+        self.plugged_in()
+        was_armed = self.control.goal is not None
+        for _ in range(RECOVERED_CYCLES):
+            self.cycle()
+        assert self.control.state in (*ARMED, State.UNARMED)
+        assert self.control.goal is None or was_armed
 
     # --- always -----------------------------------------------------------------------------
 
