@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -128,6 +129,7 @@ class Control:
         self._clock = clock
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._last_stop = object()
         self._decided = ControlState()
         self._motion: Motion | None = None
         self._sample: JointSample | None = None
@@ -168,27 +170,37 @@ class Control:
 
     # --- torque -----------------------------------------------------------------------------
 
-    def torque_on(self) -> None:
+    @property
+    def last_stop(self) -> object:
+        """Another object after each stop: whoever keeps it can tell that one has come since."""
+        return self._last_stop
+
+    def torque_on(self, last_stop: object | None = None) -> None:
         """Hold the arm where it is; if it is armed, the joints that were released to protect them.
 
-        Raises ArmError or BusError; torque is then off on what was to be armed.
+        last_stop: as it was when torque was asked for, if that was earlier. A stop that has come
+        since counts. Raises ArmError or BusError; torque is then off on what was to be armed.
         """
+        last_stop = last_stop or self._last_stop
         with self._lock:
+            wanted = partial(self._no_stop_since, last_stop)
+            if not wanted():
+                raise ArmError("torque stays off: a stop was requested meanwhile")
             if self._decided.link is Link.LOST:
                 raise ArmError(f"the bus is lost ({self.last_error}); plug it in first")
             if self._motion is not None:
-                self._arm_again(self._motion, self.protection.released)
+                self._arm_again(self._motion, self.protection.released, wanted)
                 return
             self._advance(TorqueRequested())
             self.protection.reset()
-            position = self._take_hold()
+            position = self._take_hold(wanted)
             self._motion = Motion(self.guard, self.protection, position)
             self._answers.note_all(self._clock())
             self._advance(Armed())
 
-    def _take_hold(self) -> Vector:
+    def _take_hold(self, wanted: Callable[[], bool]) -> Vector:
         try:
-            return self.arm.torque_on(wanted=self._wanted)
+            return self.arm.torque_on(wanted=wanted)
         except PortError as error:
             self._lose(error)
             raise
@@ -199,12 +211,17 @@ class Control:
             self._advance(ArmingFailed())
             raise
 
-    def _arm_again(self, motion: Motion, joints: tuple[str, ...]) -> None:
+    def _arm_again(
+        self, motion: Motion, joints: tuple[str, ...], wanted: Callable[[], bool]
+    ) -> None:
         if not joints:
             return
-        motion.stand(self.arm.torque_on(joints, self._wanted), joints)
+        motion.stand(self.arm.torque_on(joints, wanted), joints)
         for joint in joints:
             self.protection.free(joint)
+
+    def _no_stop_since(self, last_stop: object) -> bool:
+        return last_stop is self._last_stop and self._wanted()
 
     def _wanted(self) -> bool:
         return not self._stopping.is_set()
@@ -218,6 +235,7 @@ class Control:
         within one cycle. Proof follows. Raises ArmError or BusError when the arm could not be
         proven released now.
         """
+        self._last_stop = object()
         self._stopping.set()
         # What is lost with the port is told below, under the lock.
         with contextlib.suppress(PortError):
