@@ -541,6 +541,57 @@ def test_a_stop_breaks_off_an_arming_in_progress(driven, emulated, monkeypatch):
     assert driven.torque() == [0, 0]
 
 
+def test_a_stop_that_came_after_torque_was_asked_for_counts(driven):
+    """As when arming waits for the torque watchdog: the person has pressed stop meanwhile."""
+    asked = driven.control.last_stop
+    driven.control.torque_off()
+    with pytest.raises(ArmError, match="a stop was requested"):
+        driven.control.torque_on(asked)
+    assert driven.torque() == [0, 0]
+    driven.control.torque_on()
+    assert driven.torque() == [1, 1]
+
+
+class Announced:
+    """A lock that says when it is asked for."""
+
+    def __init__(self, lock):
+        self.lock, self.asked = lock, threading.Event()
+
+    def __enter__(self):
+        self.asked.set()
+        return self.lock.__enter__()
+
+    def __exit__(self, *what):
+        return self.lock.__exit__(*what)
+
+
+def test_a_stop_wins_over_an_arming_that_waits_for_its_turn(driven):
+    """Whichever of the two threads gets its turn first."""
+    refused = []
+
+    def arm():
+        try:
+            driven.control.torque_on()
+        except ArmError as error:
+            refused.append(str(error))
+
+    driven.control._lock = lock = Announced(driven.control._lock)
+    with lock.lock:
+        arming = threading.Thread(target=arm)
+        arming.start()
+        assert lock.asked.wait(60)
+        lock.asked.clear()
+        stop = threading.Thread(target=driven.control.torque_off)
+        stop.start()
+        assert lock.asked.wait(60)
+    arming.join()
+    stop.join()
+    assert driven.torque() == [0, 0]
+    assert driven.control.goal is None
+    assert refused == ["torque stays off: a stop was requested meanwhile"]
+
+
 def test_torque_stays_off_when_a_servo_cannot_be_read(driven, emulated):
     emulated.faults.dead.add(2)
     with pytest.raises(ArmError, match=r"gripper \(id 2\)"):

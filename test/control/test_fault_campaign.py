@@ -14,6 +14,7 @@ from fault_script import Fault
 from recorded_arm import CheckedBus
 
 from armlet.control import ArmError, Control, State
+from armlet.control.state import Released, StopRequested
 from armlet.motors.feetech import PortError, SyncReply
 
 CYCLES = 300
@@ -153,7 +154,8 @@ class Careless(Control):
     def torque_off(self):
         with self._lock:
             self._forget()
-            self.state = State.UNARMED
+            self._advance(StopRequested())
+            self._advance(Released())
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,16 @@ nothing.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from armlet.control.arm import Arm, ArmError
+from armlet.motors import eeprom
+from armlet.motors.eeprom import BusRegisters, NotRestored, NotStored
 from armlet.motors.protocol import (
     Alarm,
-    BusError,
-    CorruptReply,
-    InstructionRefused,
     MotorBus,
     MotorModel,
     NoReply,
@@ -53,10 +51,9 @@ _ADVICE = {
 }
 
 
-class Eeprom:
-    """Guarded writes to EEPROM that can be taken back.
-
-    Only what differs is written, unlocked for that moment, and read back. Torque is not looked at.
+class Eeprom(eeprom.Eeprom):
+    """What is stored in an arm's servos, and can be taken back. Raises ArmError for the arm's
+    servos, PortError for the port.
 
     Args:
         bus: open.
@@ -64,88 +61,34 @@ class Eeprom:
     """
 
     def __init__(self, bus: MotorBus, models: Mapping[int, MotorModel] | None = None) -> None:
-        self._bus = bus
+        super().__init__(lambda id: BusRegisters(bus, id, self.model(id)))
+        self._usual = bus.usual_model
         self._models = dict(models or {})
-        self._before: dict[tuple[int, str], int] = {}
 
     def model(self, id: int) -> MotorModel:
         """What a servo is."""
-        return self._models.get(id, self._bus.usual_model)
-
-    @property
-    def changes(self) -> int:
-        """How many values have been written since they were last restored."""
-        return len(self._before)
+        return self._models.get(id, self._usual)
 
     def write(self, id: int, values: Mapping[str, int]) -> None:
-        """Stores values by register name.
-
-        Raises:
-            ArmError: the servo does not answer, or does not keep a value.
-            PortError: the port is lost.
-        """
-        stored = {name: self.read(id, name) for name in values}
-        different = {name: value for name, value in values.items() if stored[name] != value}
-        for name in different:
-            # Noted first: after a failure nobody knows whether the value was taken.
-            self._before.setdefault((id, name), stored[name])
-        if different:
-            self._store(id, different)
+        try:
+            super().write(id, values)
+        except (NoReply, NotStored) as error:
+            raise ArmError(str(error)) from error
 
     def restore(self) -> bool:
-        """Puts back what was there before the first write; whether there was anything to put back.
-
-        Raises:
-            ArmError: values could not be put back; names them all. It may be tried again.
-        """
-        had_changes = bool(self._before)
-        for (id, name), value in list(self._before.items()):
-            with contextlib.suppress(ArmError, BusError):  # the others must be tried meanwhile
-                if self.read(id, name) != value:
-                    self._store(id, {name: value})
-                del self._before[id, name]
-        if self._before:
-            left = ", ".join(f"servo {id}: {name} = {v}" for (id, name), v in self._before.items())
+        try:
+            return super().restore()
+        except NotRestored as error:
             raise ArmError(
-                f"EEPROM values could not be put back: {left}. Repair the connection and calibrate "
-                "again, or write a calibration file"
-            )
-        return had_changes
+                f"{error}. Repair the connection and calibrate again, or write a calibration file"
+            ) from error
 
     def read(self, id: int, name: str) -> int:
         """A register's value. Raises ArmError: no answer."""
-        register = self.model(id).registers[name]
-        return read_all(self._bus, [register], {f"servo {id}": id})[f"servo {id}"][0]
-
-    def _store(self, id: int, values: Mapping[str, int]) -> None:
-        model = self.model(id)
         try:
-            if model.lock is not None:
-                self._write(id, model.lock, 0)
-            for name, value in values.items():
-                self._write(id, model.registers[name], value)
-        finally:
-            if model.lock is not None:
-                self._write(id, model.lock, 1)
-
-    def _write(self, id: int, register: Register, value: int) -> None:
-        found = None
-        for _ in range(ATTEMPTS):
-            try:
-                # A servo that reports overload or low voltage stores the value all the same.
-                self._bus.write(id, register, value, check=False)
-            except InstructionRefused as error:
-                raise ArmError(f"servo {id}: {error}") from error
-            except (NoReply, CorruptReply):
-                continue
-            found = self.read(id, register.name)
-            if found == value:
-                return
-        answer = "did not answer" if found is None else f"holds {found}"
-        raise ArmError(
-            f"servo {id}: {register.name} = {value} was written, the servo {answer}; check its "
-            "cable and supply"
-        )
+            return self._registers(id).read(name)
+        except NoReply as error:
+            raise ArmError(str(error)) from error
 
 
 def read_all(

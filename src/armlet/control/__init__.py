@@ -3,9 +3,7 @@
 from .arm import Arm as Arm
 from .arm import ArmIdentity as ArmIdentity
 from .control import Control as Control
-from .control import ControlSettings as ControlSettings
 from .control import Cycle as Cycle
-from .control import State as State
 from .feedback import Feedback as Feedback
 from .feedback import JointSample as JointSample
 from .feedback import JointTelemetry as JointTelemetry
@@ -18,6 +16,10 @@ from .protection import ProtectionSettings as ProtectionSettings
 from .servos import ArmError as ArmError
 from .servos import CalibrationDiffers as CalibrationDiffers
 from .setpoint import Setpoint as Setpoint
+from .settings import ControlSettings as ControlSettings
+from .state import Link as Link
+from .state import Source as Source
+from .state import State as State
 from .teleoperation import Teleoperation as Teleoperation
 from .trajectory import Trajectory as Trajectory
 from .trajectory import blend as blend

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from armlet.motors import eeprom
+from armlet.motors.eeprom import ATTEMPTS as ATTEMPTS
 from armlet.motors.protocol import (
     Alarm,
     CorruptReply,
@@ -14,9 +16,6 @@ from armlet.motors.protocol import (
     Register,
 )
 from armlet.robots.joints import is_gripper
-
-ATTEMPTS = 8
-"""With one packet in seven lost, a step fails once in a million; a dead servo costs 0.2 s."""
 
 
 class ArmError(Exception):
@@ -145,22 +144,14 @@ class Servos:
         """
         differing = self._differing(settings)
         for joint, values in differing.items():
-            lock = self.models[joint].lock
             try:
-                if lock is not None:
-                    self.write(joint, lock.name, 0)
-                for name, value in values.items():
-                    self.write(joint, name, value)
-            finally:
-                if lock is not None:
-                    self.write(joint, lock.name, 1)
-        left = self._differing({joint: settings[joint] for joint in differing})
-        if left:
-            told = "; ".join(f"{joint}: {values}" for joint, values in left.items())
-            raise ArmError(
-                f"servos did not store what was written: {told}. Switch the arm off and on and try "
-                "again; a servo that still refuses is broken or has another firmware"
-            )
+                eeprom.store(_JointRegisters(self, joint), values)
+            except eeprom.NotStored as error:
+                raise ArmError(
+                    f"servos did not store what was written: {joint}: {{'{error.name}': "
+                    f"{error.value}}}. Switch the arm off and on and try again; a servo that "
+                    "still refuses is broken or has another firmware"
+                ) from error
         return differing
 
     def ram_settings(self, joints: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -202,3 +193,25 @@ class Servos:
         for name in sorted(names, key=lambda name: self._registers[name].address):
             spans.setdefault(self._registers[name].area, []).append(name)
         return list(spans.values())
+
+
+class _JointRegisters:
+    """One joint's registers, for whoever stores in them. Raises ArmError and PortError."""
+
+    def __init__(self, servos: Servos, joint: str) -> None:
+        self._servos, self._joint = servos, joint
+
+    @property
+    def label(self) -> str:
+        return self._servos.told([self._joint])
+
+    @property
+    def lock(self) -> str | None:
+        lock = self._servos.models[self._joint].lock
+        return None if lock is None else lock.name
+
+    def read(self, name: str) -> int:
+        return self._servos.read([name], [self._joint])[self._joint][name]
+
+    def write(self, name: str, value: int) -> None:
+        self._servos.write(self._joint, name, value)

@@ -221,6 +221,74 @@ class Code(StrEnum):
         "With torque off, move it inside by hand; with torque on it would jump there.",
     )
 
+    # Arm, as servo_bus drives it
+    ARM_NOT_CONFIGURED = (
+        "arm.not-configured",
+        "The servo_bus node has not connected to its arm yet.",
+        "The graph is starting, or the node was not configured.",
+        "Wait for the graph to start, or configure the node.",
+    )
+    ARM_SETUP_FAILED = (
+        "arm.setup-failed",
+        "The servo_bus node cannot connect to its arm, or does not accept it.",
+        "No power, a wrong port, or servos that do not fit the calibration, as the line says.",
+        "Do what the line says; `armlet doctor` checks port, servos and calibration.",
+    )
+    ARM_BUS_LOST = (
+        "arm.bus-lost",
+        "The serial port of the arm is gone.",
+        "The USB cable or the adapter was unplugged, or the adapter was reset.",
+        "Plug it in. The driver finds it again and does not arm: call set_torque.",
+    )
+    ARM_SERVOS_SILENT = (
+        "arm.servos-silent",
+        "Servos of the arm have not answered for too long.",
+        "The supply failed, or a plug in the chain is loose.",
+        "Check supply and cables at the named joint, then call set_torque.",
+    )
+    ARM_TORQUE_UNPROVEN = (
+        "arm.torque-unproven",
+        "A stop could not be proven: servos may still have torque.",
+        "A servo does not answer, so nobody knows whether it let go.",
+        "Keep away from the arm and cut its power. The stop is tried again once all answer.",
+    )
+    ARM_NOT_ARMED = (
+        "arm.not-armed",
+        "Torque is not on, so the arm follows nothing and may sag.",
+        "It was stopped, never armed, or a fault disarmed it, as the line says.",
+        "Hold the arm if it could fall, then call set_torque.",
+    )
+    ARM_UNGUARDED = (
+        "arm.unguarded",
+        "The torque watchdog does not run, so nobody cuts torque if the driver is killed.",
+        "The watchdog's process was ended, or cannot start.",
+        "It is started again by itself; if it is not, look at the node's messages.",
+    )
+    ARM_SERVO_REVERSES = (
+        "arm.servo-reverses",
+        "A servo turns its direction round by itself (drive_mode 1).",
+        "The calibration has drive_mode 1 for a servo that can do that.",
+        "Record with joint_units degrees: range_m100_100 would turn it round twice.",
+    )
+    ARM_JOINT_RELAXED = (
+        "arm.joint-relaxed",
+        "A joint has less torque than usual, to protect it.",
+        "It was overloaded or too hot.",
+        "Take the load off; it gets its torque back when the cause is gone.",
+    )
+    ARM_JOINT_RELEASED = (
+        "arm.joint-released",
+        "A joint of an armed arm carries no torque.",
+        "It was released to protect it, cut out by itself, or recovers from an overload.",
+        "Remove the cause, hold the arm, then call set_torque.",
+    )
+    ARM_JOINT_OVERLOADED = (
+        "arm.joint-overloaded",
+        "A servo reports that it is overloaded.",
+        "It pushes against something, or carries too much.",
+        "Move the arm away from what blocks it, or take the load off.",
+    )
+
     # Calibration
     CALIBRATION_FILE_UNREADABLE = (
         "calibration.file-unreadable",

@@ -11,6 +11,7 @@ _TITLES = {
     "robot": "Robot file",
     "port": "Serial ports",
     "servo": "Servos",
+    "arm": "An arm while it is driven",
     "calibration": "Calibration",
     "camera": "Cameras",
     "ros": "ROS",

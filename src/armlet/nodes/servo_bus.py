@@ -314,6 +314,7 @@ class ServoBus(ArmletNode):
         control, watchdog = self._control, self._watchdog
         if control is None or watchdog is None or self._leaving:
             raise ArmError("torque stays off: the node is not configured, or it is ending")
+        last_stop = control.last_stop
         if not watchdog.wait_until_alive(WATCHDOG_S):
             raise ArmError(
                 "torque stays off: no torque watchdog is running, so nobody would cut torque if "
@@ -323,7 +324,7 @@ class ServoBus(ArmletNode):
             self._arming += 1
             watchdog.armed()
         try:
-            control.torque_on()
+            control.torque_on(last_stop)
         finally:
             with self._arming_lock:
                 self._arming -= 1

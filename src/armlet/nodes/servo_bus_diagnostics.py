@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from armlet.control import Control, State
+from armlet.control import Arm, Control, State
 from armlet.control.protection import Condition, Mode
+from armlet.findings import Code, Severity
 from armlet.motors.protocol import Counters, describe
 
 from .messages import diagnostic
@@ -18,6 +20,30 @@ from .status_names import BUS, status_name
 
 _BITS_PER_BYTE = 10
 _CYCLES_KEPT = 2000
+_LEVELS = {Severity.WARNING: DiagnosticStatus.WARN, Severity.ERROR: DiagnosticStatus.ERROR}
+
+
+class Trouble(NamedTuple):
+    """What is wrong, for programs; docs/findings.md has cause and fix of every code."""
+
+    severity: Severity
+    code: Code
+
+
+_STATES = {
+    State.LOST: Trouble(Severity.ERROR, Code.ARM_BUS_LOST),
+    State.SILENT: Trouble(Severity.ERROR, Code.ARM_SERVOS_SILENT),
+    State.UNPROVEN: Trouble(Severity.ERROR, Code.ARM_TORQUE_UNPROVEN),
+}
+_MODES = {
+    Mode.RELAXED: Trouble(Severity.ERROR, Code.ARM_JOINT_RELAXED),
+    Mode.RELEASED: Trouble(Severity.ERROR, Code.ARM_JOINT_RELEASED),
+}
+_CONDITIONS = {
+    Condition.OVERLOAD: Trouble(Severity.ERROR, Code.ARM_JOINT_OVERLOADED),
+    Condition.HOT: Trouble(Severity.ERROR, Code.SERVO_TEMPERATURE_HIGH),
+    Condition.VOLTAGE: Trouble(Severity.WARNING, Code.SERVO_VOLTAGE_OUT_OF_RANGE),
+}
 
 
 class CycleTimes:
@@ -64,7 +90,17 @@ class CycleTimes:
 def unready_status(label: str, trouble: str, port: str) -> DiagnosticStatus:
     """The bus of a node that is not configured."""
     level = DiagnosticStatus.ERROR if trouble else DiagnosticStatus.WARN
-    return diagnostic(status_name(label, BUS), level, trouble or "not configured", {}, port)
+    codes = {"codes": Code.ARM_SETUP_FAILED if trouble else Code.ARM_NOT_CONFIGURED}
+    return diagnostic(status_name(label, BUS), level, trouble or "not configured", codes, port)
+
+
+def _judged(troubles: Sequence[Trouble]) -> tuple[bytes, dict[str, str]]:
+    """The level that is due to the worst of them, and their codes; none if there are none."""
+    ranked = sorted(troubles, key=lambda trouble: trouble.severity.rank, reverse=True)
+    if not ranked:
+        return DiagnosticStatus.OK, {}
+    codes = ", ".join(dict.fromkeys(str(trouble.code) for trouble in ranked))
+    return _LEVELS[ranked[0].severity], {"codes": codes}
 
 
 def bus_status(
@@ -83,15 +119,11 @@ def bus_status(
 
     An arm that is to be driven and does not hold is never OK: people must see it before it drops.
     """
-    arm, level, summary = control.arm, DiagnosticStatus.OK, control.summary()
-    if follower and (control.state is State.UNARMED or control.protection.torque_off.any()):
-        level = DiagnosticStatus.WARN
+    arm, summary = control.arm, control.summary()
+    level, codes = _judged([*_bus_troubles(control, follower, unguarded)])
     if arm.warnings or unguarded:
-        level = DiagnosticStatus.WARN
         notes = [*arm.warnings, *(["the torque watchdog is not running"] * unguarded)]
         summary = "; ".join([summary, *notes])
-    if control.state in (State.LOST, State.SILENT, State.UNPROVEN):
-        level = DiagnosticStatus.ERROR
     counters = arm.bus.counters
     values = {
         **times.report(counters, arm.bus.baudrate),
@@ -100,8 +132,31 @@ def bus_status(
         "unsent": unsent,
         **asdict(control.guard.counts),
         **asdict(counters),
+        **codes,
     }
     return diagnostic(status_name(label, BUS), level, summary, values, arm.bus.port)
+
+
+def _bus_troubles(control: Control, follower: bool, unguarded: bool) -> Iterator[Trouble]:
+    state = control.state
+    if state in _STATES:
+        yield _STATES[state]
+    if follower and state is State.UNARMED:
+        yield Trouble(Severity.WARNING, Code.ARM_NOT_ARMED)
+    if follower and control.protection.torque_off.any():
+        yield Trouble(Severity.WARNING, Code.ARM_JOINT_RELEASED)
+    if unguarded:
+        yield Trouble(Severity.WARNING, Code.ARM_UNGUARDED)
+    yield from _oddities(control.arm)
+
+
+def _oddities(arm: Arm) -> Iterator[Trouble]:
+    """What `connect` found that is odd: the warnings' codes."""
+    mixed = len(set(arm.firmware.values())) > 1
+    if mixed:
+        yield Trouble(Severity.WARNING, Code.SERVO_FIRMWARE_MIXED)
+    if len(arm.warnings) > mixed:
+        yield Trouble(Severity.WARNING, Code.ARM_SERVO_REVERSES)
 
 
 def joint_statuses(label: str, control: Control) -> list[DiagnosticStatus]:
@@ -140,25 +195,30 @@ def _joint_status(label: str, control: Control, joint: str) -> DiagnosticStatus:
             },
         }
     values |= {f"{what}_count": count for what, count in asdict(care.counts).items()}
-    level, trouble = _joint_level(control, joint)
+    trouble = _joint_trouble(control, joint)
+    level, codes = _judged([*_joint_troubles(control, joint)])
     return diagnostic(
         status_name(label, joint),
         level,
         trouble or summary,
-        values,
+        {**values, **codes},
         f"id {arm.calibration[joint].id}",
     )
 
 
-def _joint_level(control: Control, joint: str) -> tuple[bytes, str]:
+def _joint_troubles(control: Control, joint: str) -> Iterator[Trouble]:
     care = control.protection.joints[joint]
-    found = ", ".join(sorted(care.conditions))
     if care.mode is not Mode.NORMAL:
-        return DiagnosticStatus.ERROR, f"{care.mode.value}: {care.reason}"
-    error = control.arm.errors.get(joint)
-    if error:
-        return DiagnosticStatus.ERROR, describe(error)
-    if care.conditions:
-        severe = care.conditions - {Condition.VOLTAGE}
-        return DiagnosticStatus.ERROR if severe else DiagnosticStatus.WARN, found
-    return DiagnosticStatus.OK, ""
+        yield _MODES[care.mode]
+    if control.arm.errors.get(joint):
+        yield Trouble(Severity.ERROR, Code.SERVO_ERROR_REPORTED)
+    for condition in sorted(care.conditions):
+        yield _CONDITIONS[condition]
+
+
+def _joint_trouble(control: Control, joint: str) -> str:
+    """The worst of it in words; empty if nothing is wrong."""
+    care, error = control.protection.joints[joint], control.arm.errors.get(joint)
+    if care.mode is not Mode.NORMAL:
+        return f"{care.mode.value}: {care.reason}"
+    return describe(error) if error else ", ".join(sorted(care.conditions))

@@ -1,4 +1,4 @@
-"""Writing what a servo keeps without power: torque off, unlocked, read back, locked again."""
+"""Writing what a servo keeps without power, at a person's request: torque off, not interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from armlet.cli.terminal.enter_key import uninterrupted
-from armlet.motors.discovery import read_memory
+from armlet.motors import eeprom
+from armlet.motors.eeprom import BusRegisters
 from armlet.motors.protocol import (
     CorruptReply,
     InstructionRefused,
@@ -20,44 +21,25 @@ _ATTEMPTS = 3
 
 
 class WriteRefused(Exception):
-    """A servo does not hold what was written, or is in no state to be written to."""
+    """A servo is in no state to be written to, or is not where it was to be."""
 
 
 def put(bus: MotorBus, model: MotorModel, id: int, register: Register, value: int) -> None:
-    """Writes a register and proves it by reading back; a cell that holds the value is left alone.
+    """Writes a register and proves it by reading back; one that holds the value is left alone.
 
-    The acknowledgement is no proof and may be switched off, so it is not asked for.
-
-    Raises:
-        WriteRefused: the servo holds something else after three attempts.
-        BusError: it does not answer.
+    Raises NotStored if the servo holds something else, other BusErrors if it does not answer.
     """
-    refusal = ""
-    for _ in range(_ATTEMPTS):
-        if _held(bus, model, id, register) == value:
-            return
-        refusal = _send(bus, id, register, value)
-    found = _held(bus, model, id, register)
-    if found != value:
-        raise WriteRefused(
-            f"servo {id}: {register.name} was set to {value}, it holds {found}; "
-            f"{refusal or 'power the servo off and on, then try again'}"
-        )
+    eeprom.put(BusRegisters(bus, id, model), register.name, value)
 
 
 def _held(bus: MotorBus, model: MotorModel, id: int, register: Register) -> int:
-    return read_memory(bus, model, id, [register]).values[register.name]
+    return BusRegisters(bus, id, model).read(register.name)
 
 
-def _send(bus: MotorBus, id: int, register: Register, value: int) -> str:
-    """Why the servo refused it; empty if it did not. Whoever wrote reads back."""
-    try:
+def _send(bus: MotorBus, id: int, register: Register, value: int) -> None:
+    # Whoever wrote looks what came of it.
+    with contextlib.suppress(NoReply, CorruptReply, InstructionRefused):
         bus.write(id, register, value, check=False)
-    except InstructionRefused as error:
-        return str(error)
-    except (NoReply, CorruptReply):
-        return ""
-    return ""
 
 
 def require_torque_off(bus: MotorBus, model: MotorModel, id: int) -> None:
@@ -80,18 +62,15 @@ def write_kept(
         What was there before, of the registers written.
 
     Raises:
-        WriteRefused: torque is on, or a register does not hold its value.
-        BusError: the servo does not answer.
+        WriteRefused: torque is on.
+        BusError: a register does not hold its value (NotStored), or the servo does not answer.
     """
-    before = read_memory(bus, model, id, [model.registers[name] for name in values]).values
-    changes = {name: value for name, value in values.items() if before[name] != value}
-    if not changes:
+    registers = BusRegisters(bus, id, model)
+    if not eeprom.differing(registers, values):
         return {}
     require_torque_off(bus, model, id)
-    with uninterrupted(), _unlocked(bus, model, id, then=None):
-        for name, value in changes.items():
-            put(bus, model, id, model.registers[name], value)
-    return {name: before[name] for name in changes}
+    with uninterrupted():
+        return eeprom.store(registers, values, keep_lock=True)
 
 
 class _Place:
@@ -102,21 +81,17 @@ class _Place:
 
 
 @contextlib.contextmanager
-def _unlocked(bus: MotorBus, model: MotorModel, id: int, then: int | None = 1) -> Iterator[_Place]:
-    """Stored registers can be written inside.
-
-    then: what the lock is set to at the end, where the servo is then; None: as it was.
-    """
+def _unlocked(bus: MotorBus, model: MotorModel, id: int) -> Iterator[_Place]:
+    """Stored registers can be written inside; a lock is closed at the end, where the servo is."""
     place = _Place(id)
     if model.lock is None:
         yield place
         return
-    after = _held(bus, model, id, model.lock) if then is None else then
     try:
         put(bus, model, id, model.lock, 0)
         yield place
     finally:
-        put(bus, model, place.id, model.lock, after)
+        put(bus, model, place.id, model.lock, 1)
 
 
 def move_servo(bus: MotorBus, model: MotorModel, id: int, new_id: int, baudrate: int) -> None:
@@ -125,8 +100,8 @@ def move_servo(bus: MotorBus, model: MotorModel, id: int, new_id: int, baudrate:
     Torque goes off first, a lock is closed at the end. Ctrl-C waits until it is done.
 
     Raises:
-        WriteRefused: the new id is taken, or a register does not hold its value.
-        BusError: the servo does not answer, where it was or where it should be.
+        WriteRefused: the new id is taken, or the servo is not where it should be.
+        BusError: a register does not hold its value (NotStored), or the servo does not answer.
     """
     code = next(code for code, speed in model.baud_codes.items() if speed == baudrate)
     if new_id != id:
