@@ -16,6 +16,7 @@ from armlet.cli.data import dataset as command
 from armlet.datasets import Dataset, DatasetError, DatasetWriter
 from armlet.datasets.check import integrity, recompute_stats
 from armlet.datasets.format import layout
+from armlet.datasets.transform.bind import bind
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.convert import convert
 from armlet.datasets.transform.edits import relabel
@@ -180,6 +181,7 @@ CHANGES = {
     "stats": lambda root: recompute_stats.write(root, recompute_stats.recount(root, False)),
     "relabel": lambda root: relabel(root, "stack", episodes=[0]),
     "merge": lambda root: merge([root, twin(root)], root.with_name("merged")),
+    "bind": lambda root: bind(root, CONTRACT),
     "compact": lambda root: compact(root, root.with_name("compact")),
 }
 
