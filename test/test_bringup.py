@@ -131,7 +131,8 @@ def test_what_a_policy_may_be_told_is_an_argument_of_the_graphs_that_run_one(nam
         "joint_units": "range_m100_100",
         "task": "lift",
     }
-    parameters, _ = policy(name, vlm="models/vlm", **told)
+    parameters, _ = policy(name, vlm="models/vlm", base_checkpoint="models/base", **told)
+    assert parameters["base_checkpoint"] == str(Path("models/base").absolute())
     assert {name: parameters[name] for name in told} == told
     assert parameters["vlm"] == str(Path("models/vlm").absolute())
     unsaid, _ = policy(name)

@@ -288,6 +288,11 @@ INFERENCE = (
     Argument(
         "vlm", "", "Directory of SmolVLA's language model, if the checkpoint does not contain it."
     ),
+    Argument(
+        "base_checkpoint",
+        "",
+        "Checkpoint that a LoRA policy was trained from, if it is not where the adapter says.",
+    ),
     Argument("without", "", "Cameras a SmolVLA policy was trained without, comma separated."),
     Argument(
         "lerobot_version",
@@ -636,6 +641,7 @@ def _policy(values: Values) -> list[NodeSpec]:
         values,
         checkpoint=_place(values["checkpoint"]),
         vlm=_place(values["vlm"]),
+        base_checkpoint=_place(values["base_checkpoint"]),
         calibration_file=_follower_calibration(values),
         threads=_whole(values, "threads"),
         running=values["running"] == "true",

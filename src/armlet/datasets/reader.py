@@ -1,4 +1,4 @@
-"""Reads LeRobot v3 and v2.1 datasets: armlet's own and stock ones."""
+"""Reads LeRobot v3, v2.1 and v2.0 datasets: armlet's own and stock ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class EpisodeData:
 
 
 class Dataset:
-    """A LeRobot v3 or v2.1 dataset on disk, opened for reading."""
+    """A LeRobot v3, v2.1 or v2.0 dataset on disk, opened for reading."""
 
     def __init__(self, root: Path):
         """Raises DatasetError if root is not a dataset, or its metadata contradicts itself."""

@@ -949,6 +949,12 @@ class Code(StrEnum):
         "The file is damaged.",
         "Restore it from a copy.",
     )
+    DATASET_VERSION_OLD = (
+        "dataset.version-old",
+        "The dataset is in a format that is read and converted, but never changed.",
+        "It was recorded with LeRobot before February 2025 (v2.0).",
+        "`armlet dataset convert` writes a copy in v3.0, or with `--to v2.1` in v2.1.",
+    )
     DATASET_STATISTICS_MISSING = (
         "dataset.statistics-missing",
         "Statistics are missing; training needs them for normalization.",

@@ -184,6 +184,7 @@ class PolicyNode(ArmletNode):
             self.value("lerobot_version") or None,
             self.value("transformers_version") or None,
             self.value("denoising") or None,
+            self.value("base_checkpoint") or None,
         )
         return load_policy(
             self.value("checkpoint"),

@@ -27,6 +27,12 @@ SETTINGS = (
         change=LOADED,
     ),
     Setting(
+        "base_checkpoint",
+        "",
+        "Checkpoint that a LoRA policy was trained from, if it is not where the adapter says.",
+        change=LOADED,
+    ),
+    Setting(
         "without",
         "",
         "Cameras a SmolVLA policy was trained without, comma separated.",

@@ -29,7 +29,7 @@ class ConvertError(Exception):
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "convert",
-        help="to LeRobot v2.1 or v3.0, from the other one or from a bag",
+        help="to LeRobot v2.1 or v3.0, from the other one, v2.0 or a bag",
         description="SOURCE is a LeRobot dataset, which is written in the other version: rows bit "
         "for bit, videos as they are. Or it is a rosbag2 recording (mcap or sqlite3) of the raw "
         "topics, which goes through the aligner and the recorder's writer like a live one: the "
@@ -42,7 +42,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--to",
         choices=("v2.1", "v3.0"),
-        help="LeRobot version to write (default: the other one of a dataset, v3.0 for a bag)",
+        help="LeRobot version to write (default: the other one of a dataset, v3.0 for v2.0 and "
+        "for a bag)",
     )
     bag = parser.add_argument_group("from a bag")
     _add_frames(bag)

@@ -154,7 +154,7 @@ def _inspect_weights(args: argparse.Namespace) -> Checkpoint:
     config = checkpoint.config
     show(f"policy         {config.TITLE}, {count / 1e6:.1f} M parameters, {_build(config)}")
     show(f"trained with   {checkpoint.origin}")
-    show(f"weights        {_dtypes(checkpoint.path)}")
+    show(f"weights        {_dtypes(checkpoint.weights)}")
     return checkpoint
 
 
@@ -165,13 +165,13 @@ def _build(config: PolicyConfig) -> str:
     return family_of(config).describe(config)
 
 
-def _dtypes(path: Path) -> str:
+def _dtypes(weights: Path) -> str:
     """How many tensors of each dtype the weights file has."""
     from collections import Counter
 
-    from armlet.policies.checkpoint.weights import FILE, read_header
+    from armlet.policies.checkpoint.weights import read_header
 
-    counts = Counter(entry.dtype for entry in read_header(path / FILE).values())
+    counts = Counter(entry.dtype for entry in read_header(weights).values())
     return ", ".join(f"{dtype} ({count})" for dtype, count in sorted(counts.items()))
 
 

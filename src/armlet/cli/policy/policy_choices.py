@@ -31,7 +31,17 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         help="scheduler and steps for a Diffusion Policy in place of its config.json's (DDIM:10); "
         "its actions differ then",
     )
+    add_base(parser)
     add_versions(parser)
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--base",
+        metavar="DIR",
+        help="checkpoint that a LoRA policy was trained from, or hub:owner/name@revision, if it is "
+        "not where the adapter says",
+    )
 
 
 def add_versions(parser: argparse.ArgumentParser) -> None:
@@ -66,4 +76,5 @@ def chosen(args: argparse.Namespace) -> Choices:
         args.lerobot,
         args.transformers,
         args.denoising,
+        args.base,
     )

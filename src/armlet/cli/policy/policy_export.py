@@ -10,7 +10,7 @@ from armlet.cli.terminal.output import show, show_error
 from armlet.cli.terminal.robot import add_robot, arm_of
 from armlet.robots.unit_modes import MODES
 
-from .policy_choices import add_embodiment
+from .policy_choices import add_base, add_embodiment
 
 if TYPE_CHECKING:
     from armlet.policies.runtime.export import Manifest
@@ -58,6 +58,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="with a calibration: units of the dataset, if the checkpoint does not state them",
     )
     add_embodiment(export)
+    add_base(export)
     export.set_defaults(run=run)
 
 
@@ -69,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     from armlet.robots import CalibrationError
 
     try:
-        checkpoint = read_checkpoint(args.checkpoint, Choices(embodiment=args.embodiment))
+        checkpoint = read_checkpoint(
+            args.checkpoint, Choices(embodiment=args.embodiment, base=args.base)
+        )
         robot = None
         if args.arm is not None and (arm := arm_of(args)) is not None:
             args.calibration = Path(arm.calibration)
@@ -83,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         return BAD_INPUT
     show(f"written        {args.output}")
     print_manifest(manifest)
+    for note in () if checkpoint.adapter is None else checkpoint.adapter.notes():
+        show(f"note           {note}")
     worst = max(manifest.deviation)
     if manifest.precision == "float32" and worst > PARITY:
         show(

@@ -32,6 +32,7 @@ RESTORE = "restore it from a copy, or record the episode again"
 _CORRECT = "correct what the message names, or restore it from a copy"
 FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
+_CONVERT = "`armlet dataset convert ROOT OUTPUT` writes a copy in v3.0 with statistics of the data"
 
 
 def _problem(
@@ -58,6 +59,7 @@ def problems(root: Path) -> list[Finding]:
         return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), _CORRECT)]
     found = [
         *_leftovers(root, len(rows)),
+        *_version_notes(info),
         *_totals(info, rows, tasks),
         *_absent(root, info, rows),
         *_orphans(root, info, rows),
@@ -98,6 +100,17 @@ def _leftovers(root: Path, episodes: int) -> Iterator[Finding]:
             f"{layout.UNFINISHED}: an episode was never finished; opening the dataset to "
             f"record, or repairing it, moves it to {TRASH}",
             _REPAIR,
+        )
+
+
+def _version_notes(info: Info) -> Iterator[Finding]:
+    if info.is_v2_0:
+        yield _problem(
+            Code.DATASET_VERSION_OLD,
+            "the dataset is v2.0: its statistics are of the whole only, without quantiles, and "
+            "LeRobot 0.4 and later does not open it; it is read and never changed here",
+            _CONVERT,
+            Severity.WARNING,
         )
 
 
@@ -314,6 +327,9 @@ def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
 def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
     if not info.total_episodes:
         return
+    if info.is_v2_0:
+        yield from _old_stats_problems(root, info)
+        return
     if info.is_v2:
         yield from _line_stats_problems(info, rows)
         return
@@ -373,6 +389,23 @@ def _bytes_said(key: str, picture: stats.Stats) -> str:
         f"{printable(key, 80)} has a mean of {float(picture['mean'].max()):.4g}: statistics of "
         "pictures in 0..255, where LeRobot's are of 0..1"
     )
+
+
+def _old_stats_problems(root: Path, info: Info) -> Iterator[Finding]:
+    """v2.0's statistics, which are of the whole and count nothing."""
+    try:
+        statistics = stats.load(layout.locate(root, layout.STATS))
+    except FileNotFoundError:
+        found = f"{layout.STATS} is absent: training needs it for normalization"
+        yield _problem(Code.DATASET_STATISTICS_MISSING, found, _CONVERT)
+        return
+    except DatasetError as error:
+        yield _problem(Code.DATASET_STATISTICS_UNREADABLE, str(error), _CONVERT)
+        return
+    for key, known in statistics.items():
+        if wrong := stats.problem({"count": np.ones(1), **known}) or _wrong_scale(info, key, known):
+            found = f"{layout.STATS}: {printable(key, 80)}: {wrong}"
+            yield _problem(Code.DATASET_STATISTICS_INVALID, found, _CONVERT)
 
 
 def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:

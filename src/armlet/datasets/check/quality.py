@@ -368,7 +368,7 @@ def _statistics(
 def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stats.Stats]:
     """stats.json; in v2.1 the episodes' own, together."""
     try:
-        if info.is_v2:
+        if info.is_v2 and not info.is_v2_0:
             return stats.aggregate([row.stats for row in rows]) if rows else {}
         found = stats.load(layout.locate(root, layout.STATS))
     except (FileNotFoundError, DatasetError):  # reported by integrity.check

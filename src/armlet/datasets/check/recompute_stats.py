@@ -165,14 +165,15 @@ def recount(
             together.setdefault(key, Material(found.picture)).add(found)
         fresh = {key: found.stats() for key, found in material.items()}
         wrong = _differences(row.stats, fresh, info, row.episode)
-        differences += wrong.values()
+        # v2.0 has none of an episode.
+        differences += [] if info.is_v2_0 else wrong.values()
         corrected.append(_corrected(row.stats, fresh, wrong, info))
         if progress is not None:
             progress(row.episode + 1, len(rows))
     corrected = [{key: s[key] for key in info.features if key in s} for s in corrected]
     whole = stats.aggregate(corrected) if corrected else {}
     combined: dict[str, Finding] = {}
-    if not info.is_v2:
+    if not info.is_v2 or info.is_v2_0:
         stored = _stored_whole(root, info)
         right = {key: whole[key] | _quantiles_of(found) for key, found in together.items()}
         wrong = _differences(stored, right, info, None)
@@ -297,6 +298,7 @@ def write(root: Path, recounted: Recount) -> None:
     handle = atomic_files.lock(root)
     try:
         info, trash = layout.load_info(root), Trash(root)
+        layout.require_current(root, info)
         if info.is_v2:
             replace_file(root, layout.STATS_LINES, _lines(recounted.episodes), trash)
             return

@@ -1,4 +1,4 @@
-"""The JSON-lines files of a v2.1 dataset: tasks, episodes, statistics per episode.
+"""The JSON-lines files of a v2 dataset: tasks, episodes and, in v2.1, statistics per episode.
 
 Each is rewritten whole by one rename, never appended to in place: a line is there or it is not.
 """

@@ -1,4 +1,4 @@
-"""Where things lie in a LeRobot v3.0 or v2.1 dataset, and its info.json.
+"""Where things lie in a LeRobot v3.0, v2.1 or v2.0 dataset, and its info.json.
 
 In v3.0 armlet writes one data file, one video per camera and one metadata file per episode:
 file footers are closed per episode, each file appears by one rename, and no video is ever
@@ -47,6 +47,9 @@ from .errors import DatasetError
 
 VERSION = "v3.0"
 VERSION_2 = "v2.1"
+# Read and converted, never written: as v2.1, but with statistics of the whole in meta/stats.json.
+VERSION_2_0 = "v2.0"
+# What armlet writes.
 VERSIONS = (VERSION, VERSION_2)
 CHUNKS_SIZE = 1000
 STATE = "observation.state"
@@ -73,6 +76,8 @@ STATS_LINES = Path("meta/episodes_stats.jsonl")
 COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 # What describes a dataset that has no episodes.
 DESCRIPTIONS = (INFO, CONTRACT, STATS, TASKS, TASK_LINES, EPISODE_LINES, STATS_LINES)
+# The name v2.0 has for a video feature's `info`.
+OLD_STREAM_INFO = "video_info"
 # What a rate, a count and a picture's or vector's size may be at most.
 _MOST_FPS, _MOST_ROWS, _MOST_VALUES = 1000, 2**40, 2**28
 _MOST_AXES = 8
@@ -164,7 +169,13 @@ class Info:
 
     @property
     def is_v2(self) -> bool:
-        return self.version == VERSION_2
+        """Whether it is laid out as v2.1: files by episode, lists of lines. v2.0 is so too."""
+        return self.version in (VERSION_2, VERSION_2_0)
+
+    @property
+    def is_v2_0(self) -> bool:
+        """Whether its only statistics are those of the whole, without counts or quantiles."""
+        return self.version == VERSION_2_0
 
     def number_of(self, episode: int) -> FileNumber:
         """The place of an episode that has its own files."""
@@ -367,16 +378,25 @@ def load_info(root: Path) -> Info:
         raise DatasetError(f"{path}: {error}") from error
 
 
+def require_current(root: Path, info: Info) -> None:
+    """Raise DatasetError for a dataset of v2.0, which is read and converted but never changed."""
+    if info.is_v2_0:
+        raise DatasetError(
+            f"{root} is v2.0, which armlet reads and does not change; make a copy in a current "
+            f"version first: `armlet dataset convert {root} OUTPUT --to v3.0` (or v2.1)"
+        )
+
+
 def parse_info(document: Mapping[str, Any]) -> Info:
-    """Info from the JSON document. Raises DatasetError unless it is a v3 or v2.1 dataset's."""
+    """Info from the JSON document. Raises DatasetError unless it is of v3, v2.1 or v2.0."""
     try:
         if not isinstance(document, Mapping):
             raise FileError(f"expected a JSON object, found a {type(document).__name__}")
         version = typed(str, document.get("codebase_version"), "codebase_version")
-        if not version.startswith("v3.") and version != VERSION_2:
+        if not version.startswith("v3.") and version not in (VERSION_2, VERSION_2_0):
             raise DatasetError(
-                f"dataset version {printable(version, 40)}, armlet reads v3.x and v2.1; convert it "
-                "with LeRobot's own conversion scripts"
+                f"dataset version {printable(version, 40)}, armlet reads v3.x, v2.1 and v2.0; "
+                "convert it with LeRobot's own conversion scripts"
             )
         features = document.get("features")
         if not isinstance(features, Mapping):
@@ -395,7 +415,7 @@ def parse_info(document: Mapping[str, Any]) -> Info:
         )
         _check_templates(info)
     except FileError as error:
-        raise DatasetError(f"not an info.json of LeRobot v3 or v2.1: {error}") from error
+        raise DatasetError(f"not an info.json of LeRobot v3 or v2: {error}") from error
     return info
 
 
@@ -404,7 +424,8 @@ def _count(document: Mapping[str, Any], name: str) -> int:
 
 
 def _template(document: Mapping[str, Any], name: str) -> PathTemplate:
-    version = VERSION_2 if document["codebase_version"] == VERSION_2 else VERSION
+    old = document["codebase_version"] in (VERSION_2, VERSION_2_0)
+    version = VERSION_2 if old else VERSION
     return PathTemplate.parse(document.get(name), _NUMBERS[version], _NAMES)
 
 
@@ -446,7 +467,7 @@ def _feature(key: str, block: Any) -> Feature:
         dtype=dtype,
         shape=sizes,
         names=_names(block.get("names"), where),
-        info=_stream_info(block.get("info"), where),
+        info=_stream_info(block.get("info", block.get(OLD_STREAM_INFO)), where),
     )
 
 

@@ -303,9 +303,12 @@ def _in_order(found: Iterable[tuple[Path, EpisodeRow]]) -> list[EpisodeRow]:
 
 
 def _line_rows(root: Path) -> Iterator[tuple[Path, EpisodeRow]]:
-    """v2.1's episodes, each with files of its own."""
+    """The episodes of v2.1 and v2.0, each with files of its own; v2.0 has no statistics of them.
+
+    A conversion of LeRobot's that was interrupted leaves some, of which nothing is known.
+    """
     info = load_info(root)
-    known = jsonl.read_stats(root)
+    known = {} if info.is_v2_0 else jsonl.read_stats(root)
     start = 0
     for values in jsonl.read_episodes(root):
         number = info.number_of(values.episode)

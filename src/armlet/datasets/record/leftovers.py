@@ -49,6 +49,7 @@ def plan(root: Path, keep: bool = False) -> list[Step]:
     if is_fresh(root):
         return _unfinished_steps(root, trash)
     info = layout.load_info(root)
+    layout.require_current(root, info)
     rows = tables.read_episodes(root)
     if info.total_episodes > len(rows):
         raise DatasetError(

@@ -156,6 +156,7 @@ class DatasetWriter:
             self._tell(edit_journal.finish(self.root))
             self._create_if_new(robot_type, version)
             self._info = layout.load_info(self.root)
+            layout.require_current(self.root, self._info)
             self._check_fit()
             self._tell(leftovers.repair(self.root, keep=unfinished == "recover"))
             self._info = layout.load_info(self.root)

@@ -49,7 +49,8 @@ def compact(
     info = layout.load_info(root)
     if info.is_v2:
         raise DatasetError(
-            f"{root} is v2.1, which has a file for every episode; convert it to v3.0 first"
+            f"{root} is {info.version}, which has a file for every episode; "
+            "convert it to v3.0 first"
         )
     rows = tables.read_episodes(root)
     if len(rows) != info.total_episodes:

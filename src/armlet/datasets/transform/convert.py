@@ -1,4 +1,4 @@
-"""Between LeRobot's versions 2.1 and 3.0, both ways: rows bit for bit, videos as they are."""
+"""Between LeRobot's versions 2.1 and 3.0, both ways, and from 2.0: rows and videos as they are."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def convert(root: Path, output: Path, version: str, progress: Progress | None = 
 
     Rows are equal bit for bit, videos are copied, or cut out of a shared file packet by packet.
     v2.1 has no quantiles: towards v3.0 they are computed again, those of pictures from the video.
+    v2.0 has no statistics of episodes: all are computed from the data, none are taken.
     Raises DatasetError, also if the source is not whole.
     """
     info = layout.load_info(root)
@@ -48,7 +49,7 @@ def convert(root: Path, output: Path, version: str, progress: Progress | None = 
         raise DatasetError(
             f"version must be one of {', '.join(layout.VERSIONS)}, found {version!r}"
         )
-    if info.is_v2 == (version == layout.VERSION_2):
+    if info.is_v2 == (version == layout.VERSION_2) and not info.is_v2_0:
         raise DatasetError(f"{root} is {info.version} already")
     rows = tables.read_episodes(root)
     tasks = tables.read_tasks(root)
@@ -82,7 +83,17 @@ def _info(info: Info, version: str, episodes: int, frames: int, tasks: int) -> I
     document["video_path"] = _fresh(version)["video_path"] if info.video_keys else None
     if version == layout.VERSION:
         document |= {"data_files_size_in_mb": 100, "video_files_size_in_mb": 200}
+    document["features"] = {
+        key: _renamed_stream(block) for key, block in info.document["features"].items()
+    }
     return layout.parse_info(document).with_totals(episodes, frames, tasks)
+
+
+def _renamed_stream(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A feature with its stream's description under the name that v2.1 and later have for it."""
+    if layout.OLD_STREAM_INFO not in block or "info" in block:
+        return block
+    return {"info" if key == layout.OLD_STREAM_INFO else key: v for key, v in block.items()}
 
 
 def _fresh(version: str) -> Mapping[str, Any]:

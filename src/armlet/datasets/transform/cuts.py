@@ -35,6 +35,7 @@ class Source:
     def open(cls, root: Path, offset: int = 0) -> Source:
         """Raises DatasetError if the dataset is not whole, or an episode of it is unfinished."""
         info = layout.load_info(root)
+        layout.require_current(root, info)
         rows = tables.read_episodes(root)
         if len(rows) != info.total_episodes:
             raise DatasetError(

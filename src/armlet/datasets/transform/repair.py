@@ -83,6 +83,7 @@ def plan(root: Path) -> list[Step]:
     info = layout.load_info(root)
     if not info.is_v2:
         raise DatasetError(f"{root} is {info.version}, not v2.1")
+    layout.require_current(root, info)
     if (root / layout.TASKS).exists() or tables.episode_files(root):
         raise DatasetError(
             f"{root}: codebase_version says v2.1, but meta/ holds {layout.TASKS.name} or episodes/ "

@@ -44,6 +44,7 @@ from armlet.policies.registry import (
 )
 
 from . import hub, lerobot_03, origin
+from .adapter import Adapter, digest, read_adapter, unused_note
 from .nearby import advice
 from .origin import Origin
 from .processors import POSTPROCESSOR, PREPROCESSOR, Pipeline, read_pipeline
@@ -69,7 +70,9 @@ class Choices:
     neither in the checkpoint nor where it says. without: names of cameras a SmolVLA policy was
     trained without. lerobot and transformers: the versions the policy was trained with (0.5.1, or
     0.5), where its files do not say; they must not contradict the files. denoising: another way
-    from noise to chunk than config.json states (DDIM:10), which gives other actions.
+    from noise to chunk than config.json states (DDIM:10), which gives other actions. base: where
+    the weights lie that a LoRA checkpoint was trained from, a directory or hub:owner/name@revision;
+    None: where its adapter_config.json says.
     """
 
     embodiment: str | None = None
@@ -78,6 +81,7 @@ class Choices:
     lerobot: str | None = None
     transformers: str | None = None
     denoising: str | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class Checkpoint:
     been applied. statistics holds all that was stored for the policy's features, also what its
     normalization does not use. notes are lines worth showing to a person. origin is what trained
     it; language is None for policies that read no words. patch_rows are how a SmolVLA's vision
-    tower places pictures.
+    tower places pictures. adapter: what is merged into the weights of another checkpoint, its base;
+    None where the weights are its own.
     """
 
     path: Path
@@ -100,6 +105,16 @@ class Checkpoint:
     origin: Origin
     language: Language | None = None
     patch_rows: PatchRows = PatchRows.SCALED
+    adapter: Adapter | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights: its own, or the base's."""
+        return self.path / WEIGHTS if self.adapter is None else self.adapter.weights
+
+    def digest(self) -> str:
+        """SHA-256, hexadecimal: of the file of weights, or of all files that are merged."""
+        return digest(self.weights) if self.adapter is None else self.adapter.digest()
 
     @property
     def era(self) -> str:
@@ -158,7 +173,10 @@ def read_checkpoint(
     kind = family(content.get("type"), path / CONFIG)
     stated = parse(content, path / CONFIG, kind.config)
     config = _denoised(_without(stated, choices, path / CONFIG), choices, path / CONFIG)
-    old = _is_old(path, content, stated)
+    # The graph of an exported policy has the adapter in it.
+    merged = (path / EXPORT).is_file()
+    adapter = None if merged else read_adapter(path, content, choices.base)
+    old = adapter is None and _is_old(path, content, stated)
     trained = origin.read_origin(
         path, content, stated.TYPE, old, choices.lerobot, choices.transformers
     )
@@ -168,6 +186,7 @@ def read_checkpoint(
     files = CheckpointFiles(path, choices.vlm, documents.text, trained)
     companions = kind.companions(config, files)
     notes = (*_notes(config, documents, choices), *kind.notes(config), *companions.notes)
+    notes += tuple(unused_note(path, content) if adapter is None else adapter.notes())
     if config.denoising != stated.denoising:
         notes += (
             f"chunks come of {config.denoising}, as asked, where {CONFIG} states "
@@ -187,6 +206,7 @@ def read_checkpoint(
         origin=trained,
         language=companions.language,
         patch_rows=companions.patch_rows,
+        adapter=adapter,
     )
 
 
@@ -196,7 +216,7 @@ def load_network(checkpoint: Checkpoint) -> PolicyNetwork:
     Names and shapes are checked from the file's header before any weight is read. Raises
     CheckpointError for missing or extra tensors, other shapes or dtypes, non-finite weights.
     """
-    where = checkpoint.path / WEIGHTS
+    where = checkpoint.weights
     if (checkpoint.path / EXPORT).is_file():
         raise CheckpointError.found(
             checkpoint.path,
@@ -208,7 +228,8 @@ def load_network(checkpoint: Checkpoint) -> PolicyNetwork:
         )
     header = read_header(where)
     names = lerobot_03.plain_names(header, where)
-    if checkpoint.era == OLD_ERA:
+    if checkpoint.era == OLD_ERA or checkpoint.adapter is not None:
+        # A base of 0.3.x too, of which LeRobot takes the weights only.
         names = {
             plain: name for plain, name in names.items() if not plain.startswith(lerobot_03.BUFFERS)
         }
@@ -221,10 +242,10 @@ def load_network(checkpoint: Checkpoint) -> PolicyNetwork:
     shapes = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     check_weights(found, {stored_as: shapes[name] for stored_as, name in stored.items()}, where)
     with opened(where) as file:
-        weights = {
-            name: read_tensor(file, names[stored_as], where) for stored_as, name in stored.items()
-        }
-    network.load_state_dict(weights, assign=True)
+        weights = {stored_as: read_tensor(file, names[stored_as], where) for stored_as in stored}
+    if checkpoint.adapter is not None:
+        weights = checkpoint.adapter.merge(weights)
+    network.load_state_dict({stored[name]: w for name, w in weights.items()}, assign=True)
     return network.requires_grad_(True).eval()
 
 

@@ -37,15 +37,18 @@ def locate(checkpoint: Path | str) -> Path:
     return _fetch(name, named["repo"], named["revision"])
 
 
-def cached(repo: str, files: tuple[str, ...]) -> Path | None:
-    """The folder of a repository's files if the Hub's cache on this machine has all; no network."""
+def cached(repo: str, files: tuple[str, ...], revision: str | None = None) -> Path | None:
+    """The folder of a repository's files if the Hub's cache on this machine has all; no network.
+
+    revision: a branch, tag or commit; None: the main branch.
+    """
     try:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
     except ImportError:
         return None
     try:
-        found = [try_to_load_from_cache(repo, file) for file in files]
+        found = [try_to_load_from_cache(repo, file, revision=revision) for file in files]
     except HFValidationError:
         return None
     places = {Path(file).parent for file in found if isinstance(file, str)}

@@ -240,14 +240,6 @@ def parse(content: Mapping[str, Any], where: object, kind: type[PolicyConfig]) -
     resolved = typing.get_type_hints(kind)
     hints = {name: resolved[name] for name in _settings(kind)}
     refuse_unknown(content, {*hints, *_HOUSEKEEPING, *_NEWER, *kind.NEWER}, where)
-    if content.get("use_peft"):
-        raise CheckpointError.found(
-            where,
-            "use_peft",
-            expected=False,
-            found=True,
-            fix="merge the adapters into the weights and save the merged policy",
-        )
     for key in kind.STATED:
         if key not in content:
             raise CheckpointError.found(

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 import armlet
 from armlet import contract as contracts
-from armlet.files import FileError, check_file, open_file
+from armlet.files import FileError, check_file
 from armlet.policies.checkpoint import lerobot_03
 from armlet.policies.checkpoint.checkpoint import (
     CONFIG,
@@ -206,7 +206,7 @@ def export_policy(
         joint_units=_joint_units(checkpoint, robot),
         calibration=None if robot is None else robot.calibration,
         contract=None if contract is None else contract.canonical(),
-        checkpoint=file_digest(checkpoint.path / WEIGHTS),
+        checkpoint=checkpoint.digest(),
         statistics=checkpoint.preprocessor.fingerprint(),
         embodiment=embodiment,
         deviation=tuple(float(value) for value in running.deviation),
@@ -293,12 +293,6 @@ def torch_witness(checkpoint: Checkpoint, network: PolicyNetwork) -> tuple[Obser
     images = {camera_name(key): arrays[key] for key in config.image_features}
     environment = arrays.get(ENVIRONMENT)
     return Observation(witness.state, images, environment_state=environment), chunk
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _traced(
