@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import io
+import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -200,3 +203,52 @@ def test_the_checkpoint_records_which_episodes_were_read(root, tmp_path):
     read = training_episodes(tmp_path / "checkpoint", len(LENGTHS))
     expected = training._split(dataset, TINY, np.random.default_rng(TINY.seed))[0]
     assert read == set((expected.states[:, 0] // 100).astype(int).tolist()) and len(read) == 2
+
+
+def test_what_is_trained_so_far_is_saved_when_it_is_stopped(root, tmp_path, capsys, monkeypatch):
+    """Ctrl-C after the first step: a checkpoint that loads, and a status that says it."""
+    monkeypatch.setattr(command, "_FIRST_STEPS", 1)
+    step = command.ProgressLines.step
+
+    def interrupted(lines, number, error):
+        step(lines, number, error)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(command.ProgressLines, "step", interrupted)
+    settings = dataclasses.replace(TINY, steps=9)
+    before = signal.getsignal(signal.SIGINT)
+    assert command._train(Dataset(root), tmp_path / "checkpoint", settings) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_policy(tmp_path / "checkpoint").config.chunk_size == 4
+    said = capsys.readouterr().out.splitlines()
+    assert "3 episodes, 12 frames; 9 steps of 2 frames" in said[0]
+    assert said[1].startswith("step 1/9  error ")
+    assert "held out" in said[2]
+    assert said[3].startswith("stopped after 1 of 9 steps; saved ")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_comes_after_the_first_steps_and_then_every_so_often(terminal, capsys):
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal
+    times = iter(range(100))  # a step a second
+    lines = command.ProgressLines(40, screen, lambda: float(next(times)))
+    for step in range(1, 31):
+        lines.step(step, 0.5)
+    shown = screen.getvalue().split("\r\033[K")[1:] if terminal else capsys.readouterr().out
+    shown = shown if terminal else shown.splitlines()
+    seen = [line.split()[1] for line in shown]
+    logged = ["5/40", "15/40", "25/40"]
+    assert seen == ([f"{k}/40" for k in range(2, 31)] if terminal else logged)
+    assert "step 5/40  error 0.5000  about 35 s left" in shown
+
+
+def test_the_help_has_the_defaults():
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers()
+    command.add_parser(subparsers)
+    said = " ".join(subparsers.choices["train"].format_help().split())
+    usual = TrainingSettings()
+    for name in ("steps", "batch_size", "seed"):
+        option = f"--{name.replace('_', '-')} {name.upper()}"
+        assert re.search(rf"{option} [^-]*\(default {getattr(usual, name)}\)", said), name

@@ -32,6 +32,11 @@ class Interrupts:
             signal.signal(number, handler)
         self._before.clear()
 
+    @property
+    def came(self) -> bool:
+        """Whether a signal came that `check` has not raised."""
+        return self._came
+
     def check(self) -> None:
         """Raise KeyboardInterrupt, once, if a signal came."""
         came, self._came = self._came, False

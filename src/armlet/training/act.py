@@ -88,8 +88,12 @@ def train_act(
     output: Path,
     settings: TrainingSettings,
     report: Callable[[Progress], None],
-) -> None:
+    proceed: Callable[[int, float], bool] = lambda step, error: True,
+) -> int:
     """Train from scratch and save a LeRobot checkpoint with the dataset's contract to `output`.
+
+    proceed is asked after each step, with its number from 1 and its error (normalized units); False
+    ends the training there, and what is trained so far is saved. Returns the steps trained.
 
     What could keep the result from being saved is found before training. Raises DatasetError if
     the dataset has too few episodes, no camera or no contract, CheckpointError if its contract
@@ -115,9 +119,11 @@ def train_act(
             for batch in _batches(training, preprocessor, settings, generator, count=8)
         ],
     )
-    _fit(model, preprocessor, (training, validation), settings, generator, report)
+    samples = (training, validation)
+    trained = _fit(model, preprocessor, samples, settings, generator, report, proceed)
     dtype = torch.float16 if settings.half else torch.float32
     save_checkpoint(output, model, config, statistics, contract, dtype, episodes=training.episodes)
+    return trained
 
 
 def _contract(dataset: Dataset) -> Contract:
@@ -212,7 +218,9 @@ def _fit(
     settings: TrainingSettings,
     generator: np.random.Generator,
     report: Callable[[Progress], None],
-) -> None:
+    proceed: Callable[[int, float], bool],
+) -> int:
+    """The number of steps trained: all, unless `proceed` ends it."""
     training, validation = samples
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -236,10 +244,14 @@ def _fit(
         optimizer.step()
         schedule.step()
         errors.append(float(loss.l1))
-        if step % 100 == 0 or step == settings.steps:
+        last = not proceed(step, errors[-1]) or step == settings.steps
+        if step % 100 == 0 or last:
             held_out = _validate(model, preprocessor, validation, settings)
             report(Progress(step, settings.steps, float(np.mean(errors)), held_out))
             errors.clear()
+        if last:
+            break
+    return step
 
 
 def _validate(

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from armlet.cli.terminal.output import show, show_error
+from armlet.client.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from armlet.datasets import Dataset
+    from armlet.training import Progress, TrainingSettings
+
+# A log gets a line this often; a terminal's last line is written again this often.
+_LINE_S = 10.0
+_LIVE_S = 0.5
+# The first steps are slower than those that follow.
+_FIRST_STEPS = 5
+_STOPPED = 130
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -13,25 +30,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "train",
         help="train a small ACT policy on a dataset",
         description="Train ACT from scratch with the preprocessing the policy node uses, and save "
-        "it as a LeRobot checkpoint with the dataset's contract.",
+        "it as a LeRobot checkpoint with the dataset's contract. Says after the first steps how "
+        "long it takes. Ctrl-C ends the training and saves what is trained so far; a second Ctrl-C "
+        "ends it without.",
+        epilog="Exit status: 0 trained and saved, 130 stopped by Ctrl-C, 2 nothing to train on.",
     )
     parser.add_argument("--dataset", type=Path, required=True, help="dataset recorded by armlet")
     parser.add_argument("--output", type=Path, required=True, help="new checkpoint directory")
-    parser.add_argument("--steps", type=int, help="training steps")
-    parser.add_argument("--batch-size", type=int, help="frames per step")
-    parser.add_argument("--seed", type=int, help="seed of initial weights and sampling")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
+    parser.add_argument("--steps", type=int, help="training steps (default 2500)")
+    parser.add_argument("--batch-size", type=int, help="frames per step (default 32)")
+    parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--half", action="store_true", help="store weights in half precision")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and save; 0, or 2 with one line on stderr for what cannot be trained."""
+    """Train and save; see the epilog for the exit status."""
     import torch
 
     from armlet.datasets import Dataset, DatasetError
     from armlet.policies import CheckpointError
-    from armlet.training import Progress, TrainingSettings, train_act
+    from armlet.training import TrainingSettings
 
     given = {
         name: getattr(args, name)
@@ -46,19 +66,98 @@ def run(args: argparse.Namespace) -> int:
             torch.set_num_threads(args.threads)
     except ValueError as error:
         return _refuse(error)
-
-    def report(progress: Progress) -> None:
-        show(
-            f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
-            f"held out {progress.validation:.4f}",
-        )
-
     try:
-        train_act(Dataset(args.dataset), args.output, settings, report)
+        return _train(Dataset(args.dataset), args.output, settings)
     except (DatasetError, CheckpointError, OSError) as error:
         return _refuse(error)
-    show(f"saved {args.output}")
+
+
+def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
+    """Trains until the last step or Ctrl-C, and saves."""
+    from armlet.training import train_act
+
+    show(
+        f"{dataset.root}: {len(dataset.episodes)} episodes, {dataset.info.total_frames} frames; "
+        f"{settings.steps} steps of {settings.batch_size} frames. Reading the pictures ..."
+    )
+    lines = ProgressLines(settings.steps, sys.stderr)
+    with contextlib.ExitStack() as stack:
+        interrupts = Interrupts()
+
+        def proceed(step: int, error: float) -> bool:
+            if step == 1:
+                # Before there is anything to save, Ctrl-C ends the program as it does anywhere.
+                stack.enter_context(interrupts)
+            lines.step(step, error)
+            return not interrupts.came
+
+        trained = train_act(dataset, output, settings, lines.report, proceed)
+    if trained < settings.steps:
+        show(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
+        return _STOPPED
+    show(f"saved {output}")
     return 0
+
+
+class ProgressLines:
+    """How far the training is: on a terminal's last line, or a line every ten seconds.
+
+    now_s: the clock.
+    """
+
+    def __init__(
+        self, steps: int, terminal: TextIO, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._steps = steps
+        self._terminal = terminal if terminal.isatty() else None
+        self._now_s = now_s
+        self._begun_s = self._shown_s = now_s()
+        self._estimated = False
+
+    def step(self, step: int, error: float) -> None:
+        """A step is done, with its error."""
+        now_s = self._now_s()
+        if step == 1:
+            # The time before went into reading the pictures.
+            self._begun_s = self._shown_s = now_s
+        every_s = _LINE_S if self._terminal is None else _LIVE_S
+        first = step >= _FIRST_STEPS and not self._estimated
+        if not first and now_s - self._shown_s < every_s:
+            return
+        self._shown_s, self._estimated = now_s, step >= _FIRST_STEPS
+        line = f"step {step}/{self._steps}  error {error:.4f}{self._left(step, now_s)}"
+        if self._terminal is None:
+            show(line)
+        else:
+            self._terminal.write(f"\r\033[K{line}")
+            self._terminal.flush()
+
+    def report(self, progress: Progress) -> None:
+        """The errors of the last steps, and of what is held out."""
+        if self._terminal is not None:
+            self._terminal.write("\r\033[K")
+            self._terminal.flush()
+        self._shown_s = self._now_s()
+        show(
+            f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
+            f"held out {progress.validation:.4f}{self._left(progress.step, self._shown_s)}"
+        )
+
+    def _left(self, step: int, now_s: float) -> str:
+        """The time left, as the steps so far took; empty where that is unknown or none."""
+        left = self._steps - step
+        if step < 2 or not left:
+            return ""
+        return f"  about {duration((now_s - self._begun_s) / (step - 1) * left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever a person would say."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _refuse(error: Exception) -> int:
