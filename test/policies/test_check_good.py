@@ -1,6 +1,7 @@
 """What fits is not refused: zero refusals over checkpoints, modes, light, poses and luck."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,27 @@ def test_a_policy_that_reads_an_environment_state_is_judged_by_its_joints(tmp_pa
     report = check(read_checkpoint(tmp_path / "c"), joint_units="degrees", samples=[samples])
     assert report.ok, report.text()
     assert "joint units by the pose, live robot" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("units", "named"),
+    [(None, "--joint-units says the units.*give --joint-units.*--calibration"),
+     ("degrees", "the policy takes degrees, and the pose is known in radians only; give --calibration")],
+)  # fmt: skip
+def test_an_open_line_about_the_pose_says_which_option_closes_it(units, named, tmp_path):
+    config = act_config(cameras=())
+    statistics = {**make_statistics(config), w.STATE: w.dataset().statistics[w.STATE]}
+    save_checkpoint(tmp_path / "c", make_act(config), config, statistics)
+    radians = w.motion(1, 2, 5)[:, :6]
+    sample = LiveSample(w.CONTRACT, frames=len(radians))
+    for angles in radians:
+        sample.add(angles, {})
+    report = check(
+        read_checkpoint(tmp_path / "c"), joint_units=units, samples=[sample.samples(None)]
+    )
+    [line] = [line for line in str(report).splitlines() if "joint units by the pose" in line]
+    assert line.startswith("open ")
+    assert re.search(named, line), line
 
 
 def test_a_plain_dataset_tells_names_rate_and_camera_sizes(tmp_path):

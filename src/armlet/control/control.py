@@ -390,7 +390,7 @@ class Control:
 
     def _armed(self) -> Motion:
         if self._motion is None:
-            raise self.guard.refuse(f"not armed ({self.state.value}); call set_torque first")
+            raise self.guard.refuse(_why_not_armed(self.state))
         return self._motion
 
     def _columns(self, names: Sequence[str], trajectory: Trajectory) -> list[int]:
@@ -518,3 +518,9 @@ def _seconds(duration_ns: int) -> str:
     """A duration of any size, for messages."""
     seconds, rest_ns = divmod(abs(duration_ns), 10**9)
     return f"{'-' * (duration_ns < 0)}{seconds}.{rest_ns // 10**7:02d} s"
+
+
+def _why_not_armed(state: State) -> str:
+    if state is State.UNARMED:
+        return "not armed; press t in `armlet session`, or call ~/set_torque with data: true"
+    return f"not armed: {state.value}"

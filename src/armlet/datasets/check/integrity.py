@@ -29,6 +29,7 @@ _BRIGHTEST = 1.01
 # What helps, by what is wrong.
 _REPAIR = "run `armlet dataset repair`"
 RESTORE = "restore it from a copy, or record the episode again"
+_CHOOSE = "give the folder of a dataset, the one that has meta/info.json"
 _CORRECT = "correct what the message names, or restore it from a copy"
 FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
@@ -56,7 +57,8 @@ def problems(root: Path) -> list[Finding]:
     except DatasetError as error:
         if os.path.lexists(root / layout.EDIT_JOURNAL):
             return [_problem(Code.DATASET_EDIT_INTERRUPTED, str(error), _REPAIR)]
-        return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), _CORRECT)]
+        fix = _CORRECT if (root / layout.INFO).parent.is_dir() else _CHOOSE
+        return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), fix)]
     found = [
         *_leftovers(root, len(rows)),
         *_version_notes(info),

@@ -371,7 +371,7 @@ def load_info(root: Path) -> Info:
     try:
         return parse_info(read_json(path, _INFO_SHAPE))
     except FileNotFoundError as error:
-        raise DatasetError(f"{root} is not a LeRobot dataset: no {INFO}") from error
+        raise DatasetError(f"{root} is not a LeRobot dataset: {_what_is_there(root)}") from error
     except FileError as error:
         raise DatasetError(str(error)) from error
     except DatasetError as error:
@@ -385,6 +385,17 @@ def require_current(root: Path, info: Info) -> None:
             f"{root} is v2.0, which armlet reads and does not change; make a copy in a current "
             f"version first: `armlet dataset convert {root} OUTPUT --to v3.0` (or v2.1)"
         )
+
+
+def _what_is_there(root: Path) -> str:
+    """Why a folder is no dataset, and which folders in it are."""
+    if not root.is_dir():
+        return "it is no folder" if root.exists() else "there is no such folder"
+    inside = sorted(path.parent.parent for path in root.glob(f"*/{INFO}"))
+    if not inside:
+        return f"no {INFO}"
+    more = f", and {len(inside) - 1} more in it" if len(inside) > 1 else ""
+    return f"no {INFO}; {inside[0]} is one{more}"
 
 
 def parse_info(document: Mapping[str, Any]) -> Info:

@@ -417,15 +417,8 @@ def _unit_line(
     }
     item = f"joint units by the pose, {source}"
     if joint_units not in sigmas:
-        return Finding(
-            Code.POLICY_POSE_UNITS,
-            Severity.OPEN,
-            item,
-            "units to convert with",
-            _in_units(sigmas, names, None),
-            "give joint_units: the one in which the pose is nearest to training, if you know no "
-            "better",
-        )
+        poses = _in_units(sigmas, names, None)
+        return _open_units(item, joint_units, poses, converted=len(sigmas) > 1)
     given = float(sigmas[joint_units].max())
     rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
     best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
@@ -457,6 +450,24 @@ def _unit_line(
         code = Code.POLICY_POSE_UNITS
         return Finding(code, Severity.OPEN, item, joint_units, poses, fix, why)
     return Finding(Code.POLICY_POSE_UNITS, Severity.OK, item, joint_units, poses)
+
+
+def _open_units(item: str, joint_units: str | None, poses: str, converted: bool) -> Finding:
+    """Nobody says the units, or the pose is not known in them.
+
+    converted: whether the pose is known in more than radians, which takes a calibration.
+    """
+    found = "neither the checkpoint nor --joint-units says the units of the joints"
+    fix = "give --joint-units (in a graph joint_units:=)"
+    if joint_units:
+        found = f"the policy takes {joint_units}, and the pose is known in radians only"
+        fix = f"give --calibration, the arm's file, to compare the pose in {joint_units}"
+    elif converted:
+        found += f"; {poses}"
+        fix += "; if you do not know them: those in which the pose is nearest"
+    else:
+        fix += "; with --calibration, the arm's file, the pose is compared in each of them"
+    return Finding(Code.POLICY_POSE_UNITS, Severity.OPEN, item, found=found, fix=fix)
 
 
 def _fix_units(best: str, values: Floats) -> str:
