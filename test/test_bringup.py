@@ -211,7 +211,7 @@ def test_a_dead_policy_does_not_stop_the_graph():
         ("sim", {"camera": "x"}, "no arguments"),
         ("sim", {"policy": "yes"}, "must be one of"),
         ("record", HARDWARE, "root:="),
-        ("teleop", {}, "leader_calibration|follower_calibration"),
+        ("teleop", {}, "armlet setup.*(leader_calibration|follower_calibration)"),
         ("policy", {"follower_calibration": "f"}, "checkpoint:="),
         ("policy", {"strategy": "fastest"}, "strategy must be one of"),
         ("policy", {"joint_units": "radians"}, "joint_units must be one of"),

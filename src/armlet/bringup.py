@@ -404,7 +404,8 @@ def _as_given(which: str, entry: ArmEntry, values: Values) -> ArmEntry:
 def _arm(which: str, entry: ArmEntry, values: Values, namespace: str) -> NodeSpec:
     if not entry.calibration:
         raise BringupError(
-            f"give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
+            f"there is no calibration of the {which}. Describe your arms once: armlet setup. "
+            f"Or give {which}_calibration:=FILE, the arm's LeRobot calibration JSON, or robot:=FILE"
         )
     parameters: dict[str, Any] = {
         "port": entry.port,
@@ -851,5 +852,6 @@ def graph(name: str) -> Graph:
     """A graph by name. Raises BringupError listing the names."""
     if name not in GRAPHS:
         known = sorted(GRAPHS)
-        raise BringupError(f"no graph {name!r}; {did_you_mean([name], known)}there are {known}")
+        here = ", ".join(known)
+        raise BringupError(f"no graph {name!r}; {did_you_mean([name], known)}there are {here}")
     return GRAPHS[name]

@@ -23,6 +23,9 @@ from armlet.robots import calibration as calibrations
 
 STOP_GRACE_S = 10.0
 
+# A node that was still loading ends by the signal itself.
+_WELL = (0, -signal.SIGTERM)
+
 _LOOK_S = 0.1
 # A node's last words, as rcutils and `armlet.nodes` write them.
 _ERROR = re.compile(
@@ -64,6 +67,7 @@ class Supervisor:
                 failed = self._watch(duration_s)
             finally:
                 clean = self.stop()
+                self._say("supervisor", self._ended())
         return 0 if clean and not failed else 1
 
     def start(self, directory: Path) -> None:
@@ -97,6 +101,21 @@ class Supervisor:
         for relay in self._relays:
             relay.join(STOP_GRACE_S)
         return clean
+
+    def _ended(self) -> str:
+        """The last line. A follower says itself that torque is off, once it has read that back."""
+        ended = zip(self._nodes, self.processes.items(), strict=False)
+        badly = [
+            label
+            for spec, (label, process) in ended
+            if _is_follower(spec) and process.returncode not in _WELL
+        ]
+        if not badly:
+            return "all nodes have ended"
+        return (
+            f"all nodes have ended, {', '.join(badly)} with an error: if no line above says that "
+            "its torque is off, cut the power"
+        )
 
     def _watch(self, duration_s: float | None) -> bool:
         deadline = None if duration_s is None else time.monotonic() + duration_s
@@ -135,7 +154,7 @@ class Supervisor:
     def _cut_torque(self, spec: NodeSpec) -> None:
         """A killed driver's torque watchdog does this sooner, unless it was killed as well."""
         parameters = spec.parameters
-        if spec.executable != "servo_bus" or parameters.get("mode", "follower") != "follower":
+        if not _is_follower(spec):
             return
         try:
             joints = calibrations.load(Path(parameters["calibration_file"]))
@@ -164,12 +183,16 @@ class Supervisor:
         self._ending.set()
 
 
+def _is_follower(spec: NodeSpec) -> bool:
+    return spec.executable == "servo_bus" and spec.parameters.get("mode", "follower") == "follower"
+
+
 def _end(process: subprocess.Popen[str]) -> bool:
     # SIGINT would have Python print a traceback of whatever a node is still importing; SIGTERM ends
     # it there without a word, and a node that runs takes both alike.
     process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(STOP_GRACE_S) in (0, -signal.SIGTERM)
+        return process.wait(STOP_GRACE_S) in _WELL
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -30,7 +30,7 @@ def test_up_lists_graphs_and_their_arguments(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["up"], "name a graph"),
+        (["up"], "name a graph, as in `armlet up sim`:\nsim        emulated arms"),
         (["up", "fly"], "no graph 'fly'"),
         (["up", "sim", "policy"], "name:=value"),
         (["up", "sim", "--duration", "1", "wings:=2"], "no arguments"),

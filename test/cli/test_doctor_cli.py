@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import pytest
 from terminal_session import TerminalSession
 
 from armlet.cli.main import main
+from armlet.motors.devices import SerialDevice
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import REGISTERS, ErrorBit
 from armlet.preflight import machine, ros
@@ -70,7 +72,7 @@ def test_the_screen_of_an_arm_that_is_well(bus, tmp_path):
         assert any(line.strip().startswith(words) for line in screen), words
     headings = [line for line in screen if line and not line.startswith(" ")]
     assert headings[:5] == ["Computer", "Serial ports", "Servos", "Cameras", "ROS"]
-    assert headings[5].endswith("findings: nothing wrong")
+    assert re.fullmatch(r"Nothing wrong in \d+ checks", headings[5].strip())
     assert not bus.writes
 
 
@@ -264,6 +266,7 @@ def test_without_a_terminal_it_is_lines_with_tabs(bus, capfd, quick):
     assert names == ["level", "group", "subject", "found", "fix", "code"]
     assert {len(row) for row in rows} == {6}
     assert all(row[4] for row in rows if row[0] in ("warning", "error"))
+    assert all(bool(row[5]) == (row[0] != "ok") for row in rows)
     assert ["error", "Cameras", "/dev/no-camera"] in [row[:3] for row in rows]
 
 
@@ -278,6 +281,18 @@ def test_a_check_that_breaks_is_a_line_and_the_rest_goes_on(bus, examined, monke
     assert status == 1
     assert [each["level"] for each in findings] == ["ok", "error", "ok", "ok"]
     assert "ZeroDivisionError" in findings[1]["found"]
+
+
+@pytest.mark.parametrize(("vendor", "level"), [(None, "note"), (0x1A86, "error")])
+def test_a_port_of_the_computer_itself_need_not_have_an_arm(
+    quick, tmp_path, monkeypatch, capfd, vendor, level
+):
+    with EmulatedBus((), link=tmp_path / "arm") as bus:
+        device = SerialDevice(bus.port, vendor=vendor, product=vendor)
+        monkeypatch.setattr("armlet.motors.devices.serial_devices", lambda among: [device])
+        main(["doctor", "--json"])
+    (found,) = [each for each in json.loads(capfd.readouterr().out) if each["group"] == "Servos"]
+    assert found["level"] == level and "armlet" in found["fix"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import sys
 
 from terminal_session import ENTER, TerminalSession
 
+from armlet.cli.arm.scan import Survey, summary
 from armlet.cli.main import main
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.feetech import Bus
@@ -94,7 +95,9 @@ def test_probing_shows_which_port_has_which_servos(tmp_path):
 def test_probing_without_a_terminal_is_parseable_and_1_if_nothing_answers(tmp_path, capfd):
     with EmulatedBus((), link=tmp_path / "arm") as bus:
         assert main(["find-port", "--probe", "--among", bus.port, *QUICK]) == 1
-        names, row = (line.split("\t") for line in capfd.readouterr().out.splitlines())
+        said = capfd.readouterr()
+        names, row = (line.split("\t") for line in said.out.splitlines())
+    assert said.err == f"armlet find-port: {summary([Survey(None, None, ())])}\n"
     assert names == ["port", "stable path", "servos", "model", "voltage"]
     assert row[1:] == [bus.port, "none", "", ""]
 

@@ -110,6 +110,16 @@ def test_a_bus_where_nothing_answers(bus):
         assert "--baud all" in "\n".join(session.screen())
 
 
+def test_what_was_asked_is_said_where_nothing_answers(bus, monkeypatch, capfd):
+    bus.faults.dead = set(range(1, 7))
+    assert main(["scan", "--port", bus.port, *QUICK]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"armlet scan: asked {bus.port}. No servo answers.")
+    monkeypatch.setattr("armlet.motors.devices.serial_devices", lambda among: [])
+    assert main(["scan"]) == 1
+    assert capfd.readouterr().err.startswith("armlet scan: No serial port found.")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

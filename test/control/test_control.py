@@ -25,7 +25,7 @@ from armlet.motors.feetech import ErrorBit
 def test_nothing_is_sent_before_the_arm_is_armed(driven):
     assert np.isnan(driven.cycles(3)).all()
     for attempt in (lambda: driven.command(0.1, 0.1), lambda: driven.follow([0], [[0, 0]])):
-        with pytest.raises(CommandRefused, match="^not armed; press t in `armlet session`"):
+        with pytest.raises(CommandRefused, match=r"^not armed; press t in `armlet session`"):
             attempt()
     assert driven.control.guard.counts.refused == 2
 

@@ -44,6 +44,8 @@ def test_a_signal_stops_everything_cleanly(tmp_path, number):
     rest, _ = process.communicate(timeout=GUARD_S)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
+    assert "[servo_bus]: torque is off: every servo was read back" in rest
+    assert rest.splitlines()[-1] == "[supervisor] all nodes have ended"
     assert not (tmp_path / "follower").exists()
 
 

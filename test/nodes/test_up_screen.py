@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,12 +16,14 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import TerminalSession
 
 from armlet import one_graph
-from armlet.bringup import share_directory
+from armlet.bringup import NodeSpec, share_directory
 from armlet.cli.graph.up_screen import StatusLine
 from armlet.client.graph import GraphError
+from armlet.client.live import Rate, measured
 from armlet.client.start import start
 from armlet.motors.feetech import REGISTERS
 from armlet.sim import Bench
+from armlet.supervisor import Supervisor
 
 GUARD_S = 180
 PATIENCE_S = 90.0
@@ -226,3 +229,21 @@ def test_lines_appear_above_the_last_one():
     shown = re.sub(r"[^\n]*\r\x1b\[K", "", screen.text)
     assert shown == "[aligner] flowing\n"
     assert screen.text.startswith("\r\x1b[K100/100 Hz\r\x1b[K[aligner] flowing\n100/100 Hz")
+
+
+@pytest.mark.parametrize(
+    ("status", "mode", "warned"),
+    [(0, "follower", False), (1, "follower", True), (1, "leader", False)],
+)
+def test_the_last_line_warns_of_a_follower_that_ended_with_an_error(status, mode, warned):
+    supervisor = Supervisor([NodeSpec("servo_bus", "servo_bus", {"mode": mode}, "left")])
+    supervisor.processes["left/servo_bus"] = SimpleNamespace(returncode=status)
+    assert supervisor._ended().startswith("all nodes have ended")
+    assert ("left/servo_bus with an error" in supervisor._ended()) is warned
+
+
+def test_a_rate_that_is_not_measured_yet_is_not_shown():
+    assert measured("front", {"rate_hz": "nan", "nominal_hz": "30.0"}) is None
+    assert measured("front", {"rate_hz": "29.8"}) is None
+    assert measured("front", {"rate_hz": "29.8", "wanted_hz": ""}) is None
+    assert measured("front", {"rate_hz": "0.0", "wanted_hz": "30"}) == Rate("front", 0.0, 30.0)

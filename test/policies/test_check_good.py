@@ -149,9 +149,11 @@ def test_a_policy_that_reads_an_environment_state_is_judged_by_its_joints(tmp_pa
 
 @pytest.mark.parametrize(
     ("units", "named"),
-    [(None, "--joint-units says the units.*give --joint-units.*--calibration"),
-     ("degrees", "the policy takes degrees, and the pose is known in radians only; give --calibration")],
-)  # fmt: skip
+    [
+        (None, "--joint-units says the units.*give --joint-units.*--calibration"),
+        ("degrees", "takes degrees, and the pose is known in radians only; give --calibration"),
+    ],
+)
 def test_an_open_line_about_the_pose_says_which_option_closes_it(units, named, tmp_path):
     config = act_config(cameras=())
     statistics = {**make_statistics(config), w.STATE: w.dataset().statistics[w.STATE]}

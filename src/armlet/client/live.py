@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +33,15 @@ class Rate:
     subject: str
     rate_hz: float
     wanted_hz: float
+
+
+def measured(subject: str, values: Mapping[str, str]) -> Rate | None:
+    """The rate in a status' values; None where it has none, or has not been measured yet."""
+    rate_hz = float(values.get("rate_hz", "nan"))
+    wanted_hz = float(next((values[key] for key in _WANTED if key in values), 0.0) or 0.0)
+    if math.isnan(rate_hz) or not wanted_hz > 0:
+        return None
+    return Rate(subject, rate_hz, wanted_hz)
 
 
 class LiveGraph:
@@ -98,10 +108,12 @@ class LiveGraph:
     def _hear(self, status: DiagnosticStatus) -> None:
         subject = status.name.removeprefix(self._own)
         values = {value.key: value.value for value in status.values}
-        wanted = next((values[key] for key in _WANTED if key in values), "")
-        if "rate_hz" in values and wanted and float(wanted) > 0:
-            short = subject.removesuffix(": bus").replace(": ", " ")
-            self._rates[subject] = Rate(short, float(values["rate_hz"]), float(wanted))
+        short = subject.removesuffix(": bus").replace(": ", " ")
+        rate = measured(short, values)
+        if rate is None:
+            self._rates.pop(subject, None)
+        else:
+            self._rates[subject] = rate
         label = status.name.removesuffix(": bus")
         if label in self._followers and label != status.name:
             self._arms[subject.removesuffix(": bus")] = status.message

@@ -299,6 +299,8 @@ class ServoBus(ArmletNode):
     def _release_and_close(self, control: Control) -> None:
         try:
             self.stop()
+            if self._follower:
+                self.get_logger().info("torque is off: every servo was read back")
         finally:
             control.arm.close()
             self._control = None

@@ -99,6 +99,8 @@ def _probe(among: list[str] | None, patience_s: float) -> int:
             _tell(screen, each.device)
         if not found:
             say(screen, scan.summary(surveys), "attention")
+    elif not found:
+        print(f"armlet find-port: {scan.summary(surveys)}", file=sys.stderr)
     return 0 if found else 1
 
 

@@ -252,6 +252,10 @@ def show(screen: Console, surveys: list[Survey]) -> None:
         for each in surveys:
             if each.probe.problem:
                 print(f"armlet scan: {each.device.address}: {each.probe.problem}", file=sys.stderr)
+        if not rows:
+            asked = ", ".join(each.device.address for each in surveys)
+            about = f"asked {asked}. " if asked else ""
+            print(f"armlet scan: {about}{summary(surveys)}", file=sys.stderr)
         return
     for each in surveys:
         say(screen, heading(each.device), "name")

@@ -211,7 +211,9 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
     for device in devices:
         alone = len(devices) == 1
         group = "Servos" if alone else f"Servos on {device.address}"
-        asked = alone or args.port is not None
+        # A computer's own /dev/ttyS0 is there whether or not an arm is.
+        mere = args.among is None and device.vendor is None
+        asked = args.port is not None or (alone and not mere)
         yield Expected(group, device, chosen, args.calibration, asked, kind)
 
 
@@ -266,7 +268,8 @@ def _ask(
         yield from question(there)
     elif question is servos.answering:
         silent = "none answers: no arm here, or no power"
-        yield Finding(Code.SERVO_BUS_SILENT, Severity.NOTE, "servos", found=silent)
+        fix = "if an arm should be here, check its power and cable, then: armlet find-port"
+        yield Finding(Code.SERVO_BUS_SILENT, Severity.NOTE, "servos", found=silent, fix=fix)
 
 
 def show(
@@ -274,6 +277,7 @@ def show(
 ) -> Iterator[tuple[Check, Finding]]:
     """Prints findings as they come, and passes them on."""
     from armlet.cli.terminal.listing import say
+    from armlet.findings import Severity
 
     severities: Counter[str] = Counter()
     group = ""
@@ -282,7 +286,11 @@ def show(
     for check, finding in findings:
         severities[finding.severity] += 1
         if not screen.is_terminal:
-            print("\t".join([*_document(check, finding).values()]), file=screen.file)
+            cells = _document(check, finding)
+            if finding.severity is Severity.OK:
+                # As in a terminal: "computer.package-missing" beside ok reads like a fault.
+                cells["code"] = ""
+            print("\t".join(cells.values()), file=screen.file)
         else:
             if check.group != group:
                 group = check.group
@@ -318,12 +326,17 @@ def _sum_up(screen: Console, severities: Counter[str]) -> None:
     from armlet.cli.terminal.listing import say
 
     errors, warnings = severities["error"], severities["warning"]
-    total = sum(severities.values())
     if errors or warnings:
         style = "bad" if errors else "attention"
-        say(screen, f"\n{total} findings: {errors} errors, {warnings} warnings", style)
+        counts = (_count(errors, "error"), _count(warnings, "warning"))
+        say(screen, f"\n{', '.join(filter(None, counts))}; each has its fix above", style)
     else:
-        say(screen, f"\n{total} findings: nothing wrong", "good")
+        say(screen, f"\nNothing wrong in {sum(severities.values())} checks", "good")
+
+
+def _count(number: int, noun: str) -> str:
+    """Empty for none."""
+    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
 
 
 def _document(check: Check, finding: Finding) -> dict[str, str]:

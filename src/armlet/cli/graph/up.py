@@ -62,16 +62,16 @@ def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     from armlet import one_graph
-    from armlet.bringup import GRAPHS, BringupError, graph, sole_names
+    from armlet.bringup import BringupError, graph, sole_names
     from armlet.start_check import check
 
     if args.list:
-        for each in GRAPHS.values():
-            print(f"{each.name:10} {each.description}")
+        print(_list())
         return 0
+    if args.name is None:
+        print(f"armlet up: name a graph, as in `armlet up sim`:\n{_list()}", file=sys.stderr)
+        return 2
     try:
-        if args.name is None:
-            raise BringupError(f"name a graph: {sorted(GRAPHS)}")
         chosen = graph(args.name)
         if args.show_args:
             _show_arguments(chosen)
@@ -115,6 +115,12 @@ def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int
     ]
     with status_line(namespace, followers) as output:
         return Supervisor(nodes, output).run(duration_s)
+
+
+def _list() -> str:
+    from armlet.bringup import GRAPHS
+
+    return "\n".join(f"{each.name:10} {each.description}" for each in GRAPHS.values())
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, str]:
