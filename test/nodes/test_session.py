@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
@@ -32,6 +33,8 @@ def test_without_a_graph_it_says_what_it_waits_for():
         session.wait_for("waiting for the recorder")
         session.send(" ")
         session.wait_for("is that node running?")
+        session.send("m")
+        session.wait_for("this key moves an emulated leader")
         session.send(CTRL_C)
         assert session.wait_end() == 0
 
@@ -109,6 +112,13 @@ def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, root, saved)
     with TerminalSession("session", columns=100, rows=30) as session:
         session.wait_for(f"idle · {saved} episodes")
         session.wait_for("following joint_commands")
+        session.wait_for("emulated bench: move the leader to the target")
+        session.send("m")
+        session.wait_for(r"sim_bench +the leader moves for \d", regex=True)
+        still = graph.seen.latest("joint_states")
+        graph.wait(
+            "motion", lambda: np.ptp([still, graph.seen.latest("joint_states")], 0).max() > 0.1
+        )
         session.send(" ")
         session.wait_for(f"RECORDING episode {saved}")
         session.wait_for(r"RECORDING episode \d+ · [1-9]\d frames", regex=True)

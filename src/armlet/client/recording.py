@@ -37,6 +37,8 @@ _TRIGGERS = (
     "recorder/discard_episode",
     "recorder/rerecord_episode",
     "servo_bus/stop",
+    "sim_bench/demonstrate",
+    "sim_bench/reset",
 )
 _SWITCHES = ("servo_bus/set_torque", "teleop/set_engaged")
 
@@ -131,6 +133,8 @@ class RecordGraph:
             "r": lambda: self._trigger("recorder/rerecord_episode"),
             "t": lambda: self._switch("servo_bus/set_torque", True),
             "e": self._engage,
+            "m": lambda: self._bench("demonstrate"),
+            "n": lambda: self._bench("reset"),
         }
         self._pressed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stop_wanted = threading.Event()
@@ -185,6 +189,11 @@ class RecordGraph:
             elif line.level != "good" and not _is_computer(line):
                 lines.append(line)
         return lines
+
+    @property
+    def has_bench(self) -> bool:
+        """Whether the graph's arms are emulated, and a key may move the leader."""
+        return bool(self._clients["sim_bench/demonstrate"].service_is_ready())
 
     def press(self, key: str) -> None:
         """Does what a key stands for; its answer appears in the view."""
@@ -280,6 +289,16 @@ class RecordGraph:
     def _engage(self) -> None:
         if self._switch("teleop/set_engaged", not self._engaged):
             self._engaged = not self._engaged
+
+    def _bench(self, does: str) -> None:
+        """Asks the emulated bench for a motion of its leader; real arms have people for that."""
+        said, level = "is not there: this key moves an emulated leader", "bad"
+        if self.has_bench:
+            response = self._ask(f"sim_bench/{does}", Trigger.Request(), _ANSWER_S)
+            said = "has not answered; is it running?"
+            if response is not None:
+                said, level = f"the leader moves for {float(response.message):.1f} s", "good"
+        self._answer(Line("sim_bench", said, level))
 
     def _trigger(self, service: str) -> bool:
         return self._call(service, Trigger.Request())

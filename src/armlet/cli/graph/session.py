@@ -22,6 +22,10 @@ KEYS = {
     "e": "engage or disengage the leader",
     "q": "quit; the nodes keep running",
 }
+BENCH_KEYS = {
+    "m": "emulated bench: move the leader to the target",
+    "n": "emulated bench: a new target; the leader goes home",
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Live view and keys for a recording graph that was started in another terminal "
         "with `armlet up record` or ros2 launch.",
         epilog="keys: "
-        + "; ".join(f"{key.strip() or 'space'} {does}" for key, does in KEYS.items()),
+        + "; ".join(
+            f"{key.strip() or 'space'} {does}" for key, does in (KEYS | BENCH_KEYS).items()
+        ),
     )
     parser.add_argument("--namespace", default="", help="namespace of the graph, as given to it")
     parser.set_defaults(run=run)
@@ -66,9 +72,9 @@ def _serve(graph: RecordGraph, keys: KeyQueue) -> None:
         _press(graph, key)
     from armlet.cli.graph.session_screen import SessionScreen
 
-    with SessionScreen(KEYS) as screen:
+    with SessionScreen(KEYS, BENCH_KEYS) as screen:
         while True:
-            screen.show(graph.view())
+            screen.show(graph.view(), graph.has_bench)
             key = keys.key(_REDRAW_S)
             if key == "q":
                 return
@@ -76,5 +82,5 @@ def _serve(graph: RecordGraph, keys: KeyQueue) -> None:
 
 
 def _press(graph: RecordGraph, key: str) -> None:
-    if key in KEYS:
+    if key in KEYS or key in BENCH_KEYS:
         graph.press(key)

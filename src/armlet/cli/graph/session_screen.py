@@ -22,10 +22,11 @@ class SessionScreen:
 
     Args:
         keys: what each key does.
+        bench_keys: those of an emulated bench.
     """
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        self._keys = keys
+    def __init__(self, keys: Mapping[str, str], bench_keys: Mapping[str, str]) -> None:
+        self._keys, self._bench_keys = keys, bench_keys
         self._live = Live(console=console(), screen=True, auto_refresh=False)
         self._alarms = 0
 
@@ -41,7 +42,7 @@ class SessionScreen:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, view: View) -> None:
+    def show(self, view: View, bench: bool = False) -> None:
         """Draws what is known, with a sound for a recording that has failed."""
         if view.alarms > self._alarms:
             self._live.console.bell()
@@ -53,11 +54,11 @@ class SessionScreen:
             parts += [_lines(view.troubles), Text()]
         if view.answers:
             parts += [_lines(view.answers), Text()]
-        self._live.update(Group(*parts, self._help()), refresh=True)
+        self._live.update(Group(*parts, self._help(bench)), refresh=True)
 
-    def _help(self) -> Table:
+    def _help(self, bench: bool) -> Table:
         table = Table.grid(padding=(0, 2))
-        for key, does in self._keys.items():
+        for key, does in {**self._keys, **(self._bench_keys if bench else {})}.items():
             table.add_row(Text(key.strip() or "space", "key"), does)
         return table
 
