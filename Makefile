@@ -1,5 +1,5 @@
 # make demo, make test: each does all its own set-up in .venv and is quick the second time.
-# make test TESTS=test/episodes runs a part.
+# make test TESTS=test/align runs a part.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,10 @@ OLDEST = .venv-oldest-$(SERIES)
 # is given the release of constraints.txt at both ends, others none, where the tests that need it
 # are skipped and say so. TORCH=torch==2.13.0 (or a file) on the command line has any Python test it.
 TORCH ?= $(if $(filter 3.11,$(SERIES)),$(shell grep '^torch==' constraints.txt))
+# What PyPI has as torch for Linux needs CUDA's libraries; its makers' own index has a build without, which
+# is set up here. Whoever has told pip where to look (a mirror, a folder of wheels) gets what is there, and
+# make demo TORCH_INDEX= has what PyPI has, for a GPU.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS = ros,bag,plot,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)
 COMMA := ,
 
@@ -36,14 +40,14 @@ test: $(READY)
 
 # What is newest changes, so this looks every time.
 test-newest:
-	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --upgrade --upgrade-strategy eager $(TORCH) --editable '.[$(EXTRAS)]'
 	$(NEWEST)/bin/python -m pip freeze > $(NEWEST)/versions.txt
 	$(NEWEST)/bin/python $(PYTEST) $(TESTS)
 
 test-oldest:
-	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(PYTHON) .ci/lowest_versions.py --except torch > $(OLDEST)/lowest.txt
 	$(OLDEST)/bin/python -m pip install --disable-pip-version-check \
 	  --constraint $(OLDEST)/lowest.txt $(TORCH) --editable '.[$(EXTRAS)]'
@@ -71,7 +75,7 @@ reference: $(READY)
 
 # The site, in site/, in an environment that has the generator and nothing of armlet; a broken link fails it.
 docs:
-	test -x $(DOCS)/bin/mkdocs || { $(PYTHON) -m venv $(DOCS) && $(DOCS)/bin/python -m pip install --quiet \
+	@test -x $(DOCS)/bin/mkdocs || { $(PYTHON) -m venv $(DOCS) && $(DOCS)/bin/python -m pip install --quiet \
 	  --disable-pip-version-check $$($(PYTHON) tools/extra.py docs); }
 	$(DOCS)/bin/mkdocs build --strict
 
@@ -80,15 +84,20 @@ oracle:
 	bash ../shared/oracle/setup.sh .oracle v04
 
 $(READY): pyproject.toml setup.py constraints.txt
-	@echo "Setting up $(VENV): 2.2 GB on disk when done; what is fetched, with its size:"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV): 2.2 GB on disk when done, with a torch without CUDA; what is fetched, with its size:"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip config list | grep -E 'index-url|find-links|no-index' > /dev/null || test -z "$(TORCH_INDEX)" \
+	  || { echo "  torch without CUDA, 0.2 GB, from $(TORCH_INDEX)" && $(BIN)/python -m pip install --quiet \
+	  --disable-pip-version-check --no-deps --retries 1 --timeout 20 --index-url "$(TORCH_INDEX)" \
+	  "$$(grep '^torch==' constraints.txt)" 2> $(VENV)/torch.log; } \
+	  || echo "  not found there ($(VENV)/torch.log): torch comes from PyPI and brings CUDA with it, 2.7 GB"
 	@begun=$$(date +%s); set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check \
 	  --progress-bar off --constraint constraints.txt \
 	  --editable '.[ros,policy,export,plot,bag,dev]' 2>&1 | tee $(VENV)/setup.log \
 	  | grep --line-buffered -oE '^ *Downloading .*|^Installing collected packages|^ERROR.*' \
 	  || { tail -n 20 $(VENV)/setup.log; exit 1; }; \
 	echo "$(VENV) is ready after $$(( $$(date +%s) - begun )) s"
-	touch $@
+	@touch $@
 
 clean:
 	rm -rf $(VENV) $(DOCS) site .venv-newest-* .venv-oldest-* build install log demo-output demo-report.png
