@@ -21,7 +21,7 @@ OLDEST = .venv-oldest-$(SERIES)
 # are skipped and say so. TORCH=torch==2.13.0 (or a file) on the command line has any Python test it.
 TORCH ?= $(if $(filter 3.11,$(SERIES)),$(shell grep '^torch==' constraints.txt))
 # What PyPI has as torch for Linux needs CUDA's libraries; its makers' own index has a build without, which
-# is set up here. Whoever has told pip where to look (a mirror, a folder of wheels) gets what is there, and
+# is set up here. Whoever has set another place for pip (a mirror, a folder of wheels) gets what is there, and
 # make demo TORCH_INDEX= has what PyPI has, for a GPU.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS = ros,bag,plot,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)

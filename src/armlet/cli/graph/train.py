@@ -146,7 +146,7 @@ class ProgressLines:
     def _left(self, step: int, now_s: float) -> str:
         """The time left, as the steps so far took; empty where that is unknown or none."""
         left = self._steps - step
-        if step < _FIRST_STEPS or not left:
+        if step < max(2, _FIRST_STEPS) or not left:
             return ""
         return f"  about {duration((now_s - self._begun_s) / (step - 1) * left)} left"
 
