@@ -294,7 +294,8 @@ class RecordGraph:
         """Asks the emulated bench for a motion of its leader; real arms have people for that."""
         said, level = "is not there: this key moves an emulated leader", "bad"
         if self.has_bench:
-            response = self._ask(f"sim_bench/{does}", Trigger.Request(), _ANSWER_S)
+            client = self._clients[f"sim_bench/{does}"]
+            response = self._spinning.answer(client, Trigger.Request(), _ANSWER_S)
             said = "has not answered; is it running?"
             if response is not None:
                 said, level = f"the leader moves for {float(response.message):.1f} s", "good"

@@ -8,10 +8,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.listing import show_table
 from armlet.cli.terminal.output import show, show_error, show_json
 from armlet.cli.terminal.progress import progress
-from armlet.cli.terminal.screen import console
 
 from .policy_check import UNUSABLE, dataset_samples
 from .policy_choices import add_choices, chosen
@@ -213,6 +211,8 @@ def _misgivings(root: Path, policies: list[Policy]) -> list[Finding]:
 
 
 def _print(args: argparse.Namespace, found: Evaluation, judged: list[Finding]) -> None:
+    from armlet.cli.terminal.listing import show_table
+    from armlet.cli.terminal.screen import console
     from armlet.datasets.transform.cuts import said_episodes
     from armlet.evaluation.report import columns, rows, to_json
     from armlet.findings import Severity
