@@ -107,6 +107,37 @@ def test_a_chinese_page_links_to_chinese_pages(page):
     assert [str(there) for there in pages if chinese(there).is_file()] == []
 
 
+# Groups that other packages add to, and columns of a dataset; no modules.
+OTHER_NAMES = {
+    f"armlet.{name}" for name in ("cameras", "motors", "policies", "robots", "stamp_ns", "skew_s")
+}
+DOTTED = re.compile(r"armlet(?:\.\w+)+")
+
+
+def is_in_the_source(dotted):
+    """Whether a module, or a name that a module or its package writes down, is there."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        place = ROOT / "src" / Path(*parts[:count])
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if file.is_file():
+            words = set(re.findall(r"\w+", file.read_text()))
+            return set(parts[count:]) <= words
+    return False
+
+
+@pytest.mark.parametrize("page", [*ENGLISH, ROOT / "README.md"], ids=name)
+def test_every_module_and_name_of_armlet_is_there(page):
+    dotted = {match for span in named(page) - OTHER_NAMES for match in DOTTED.findall(span)}
+    assert sorted(each for each in dotted if not is_in_the_source(each)) == []
+
+
+def test_a_name_that_is_gone_is_found():
+    assert is_in_the_source("armlet.nodes.lockstep.InLockstep")
+    assert not is_in_the_source("armlet.episodes.bags")
+    assert not is_in_the_source("armlet.nodes.lockstep.OutOfLockstep")
+
+
 def test_no_chinese_page_is_left_of_a_page_that_is_gone():
     for page in DOCS.rglob("*.zh.md"):
         assert page.with_name(page.name.replace(".zh.md", ".md")).is_file(), name(page)
