@@ -7,7 +7,9 @@ abstract Unix socket: the kernel drops it with its process, however that ends, a
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,10 @@ CLOCK = "/clock"
 """Whoever owns simulated time has it."""
 
 _PEER = struct.Struct("3i")
+# What an address has room for, without the zero byte at its beginning; see unix(7).
+_MARK_BYTES = 107
+# As rcl reads ROS_DOMAIN_ID, with strtoul(3): 0x and 0 lead other bases, what follows is ignored.
+_NUMBER = re.compile(r"\s*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 # Nobody accepts the connections of those who ask; the kernel's own limit is below this.
 _ASKED = 1 << 16
 
@@ -38,7 +44,7 @@ def mark(
     domain = _domain(environment)
     where = f"ROS domain {domain}" + (f", namespace {namespace}" if namespace else "")
     elsewhere = f"namespace:=NAME, or {_another_domain(domain)}"
-    name = f"\0armlet-graph-{os.getuid()}-{domain}-{namespace}"
+    name = _address(f"armlet-graph-{os.getuid()}-{domain}-{namespace}")
     own = _bound(name)
     if own is None:
         raise AnotherGraph(
@@ -60,7 +66,7 @@ def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:
     Raises AnotherGraph naming the process that has that name in this domain.
     """
     domain, name = _domain(environment), "/" + name.strip("/")
-    marked = f"\0armlet-name-{os.getuid()}-{domain}-{name}"
+    marked = _address(f"armlet-name-{os.getuid()}-{domain}-{name}")
     own = _bound(marked)
     if own is None:
         elsewhere = _another_domain(domain)
@@ -74,7 +80,22 @@ def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:
 
 
 def _domain(environment: Mapping[str, str]) -> str:
-    return environment.get(DOMAIN_VARIABLE) or "0"
+    """The domain's number, however it is written; what is none rcl refuses, with a reason."""
+    given = environment.get(DOMAIN_VARIABLE) or "0"
+    number = _NUMBER.match(given)
+    if number is None:
+        return given
+    digits = number[1]
+    if digits[:2] in ("0x", "0X"):
+        return str(int(digits, 16))
+    return str(int(digits, 8 if digits[0] == "0" else 10))
+
+
+def _address(mark: str) -> str:
+    """An abstract socket's name, of a mark of any length."""
+    if len(os.fsencode(mark)) > _MARK_BYTES:
+        mark = f"{mark[:16]}-{hashlib.sha256(os.fsencode(mark)).hexdigest()}"
+    return f"\0{mark}"
 
 
 def _another_domain(domain: str) -> str:

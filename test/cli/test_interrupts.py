@@ -51,3 +51,31 @@ def test_a_command_ends_in_one_line():
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=GUARD_S)
     assert (process.returncode, said) == (130, "\narmlet long: stopped\n")
+
+
+HELD = """
+import signal, sys, time
+from armlet.cli.terminal.enter_key import uninterrupted
+with uninterrupted():
+    print("writing", flush=True)
+    sys.stdin.readline()
+    print("written", flush=True)
+print("went on", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_must_not_stop_half_way_ends_before_the_signal_does(number):
+    """A terminal that was closed while a servo's id was written left its lock open."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(number)
+        said, _ = process.communicate("\n", timeout=GUARD_S)
+    assert said == "written\n"
+    assert process.returncode == -number

@@ -383,6 +383,20 @@ def test_after_an_old_state_the_source_is_joined_with_the_ramp(emulated, clock):
     driven.arm.close()
 
 
+def test_another_arm_on_the_same_adapter_is_not_armed(emulated, clock):
+    """Exchanged while it had no power: the port never went away."""
+    driven = Driven(emulated, clock)
+    emulated.faults.dead.update((1, 2))
+    driven.cycles_until(lambda: driven.control.state is State.SILENT)
+    servo, model = emulated.servos[1], emulated.model
+    servo.poke(model.homing_offset, 300)
+    emulated.faults.dead.clear()
+    driven.cycles_until(lambda: driven.control.state is State.UNARMED)
+    with pytest.raises(ArmError, match=r"shoulder_pan \(id 1\): the calibration file says"):
+        driven.control.torque_on()
+    assert [servo.torque_on for servo in emulated.servos.values()] == [False, False]
+
+
 def test_servos_that_fall_silent_are_named_and_must_be_armed_again(emulated, clock):
     driven = Driven(emulated, clock, {"answer_share": 0.5})
     driven.control.torque_on()

@@ -149,6 +149,32 @@ def test_it_stops_within_the_limits_of_acceleration():
     assert path[-1] == pytest.approx(stop[0])
 
 
+@pytest.mark.parametrize("lowered", [10.0, 1.0, 0.1, 1e-9])
+def test_a_joint_that_moves_stops_as_well_when_its_acceleration_is_lowered(lowered):
+    """It coasted to its limit, and was stopped there at once."""
+    setpoint = Setpoint(guard(), LOWER.copy())
+    while setpoint.position[0] < 0:
+        setpoint.step(UPPER, DT)
+    distance = setpoint.velocity**2 / (2 * ACCELERATION)
+    place = setpoint.position + distance
+    limits = setpoint._guard.velocity / 8, np.full(2, lowered)
+    setpoint._guard.limit(
+        *(dict(zip(setpoint._guard.joints, each, strict=True)) for each in limits)
+    )
+    setpoint.limits_changed()
+    np.testing.assert_allclose(setpoint.stop(), place)
+    velocities = [setpoint.velocity]
+    for _ in range(round(5 / DT)):
+        setpoint.step(place, DT)
+        velocities.append(setpoint.velocity)
+    changes = np.abs(np.diff(velocities, axis=0))
+    assert (changes <= ACCELERATION * DT + 1e-9).all()
+    assert (setpoint.position <= place + 1e-9).all()
+    np.testing.assert_allclose(setpoint.velocity, 0, atol=1e-6)
+    setpoint.step(LOWER, DT)
+    assert (np.abs(setpoint.velocity) <= lowered * DT + 1e-9).all(), "it stood: it is the new one"
+
+
 def test_a_joint_outside_its_range_is_brought_in_smoothly():
     setpoint = Setpoint(guard(), np.array([1.08, 0.0]))
     path = [1.08]

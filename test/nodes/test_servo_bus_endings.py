@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,27 @@ def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
     bench.follower.faults.dead.clear()
     bus.director.change_state("servo_bus", "activate")
     assert torque(bench) == [1] * 6
+
+
+# --- stops -----------------------------------------------------------------------------------
+
+
+@pytest.mark.wall_clock
+def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path):
+    """The torque that was asked for before the stop came on after it."""
+    pan = bench.follower.servos[1]
+    home, pan.position = pan.position, 3900
+    with running([follower(tmp_path / "follower")]) as bus, ThreadPoolExecutor(1) as pool:
+        bus.wait("the refusal", lambda: "outside their calibrated range" in bus.said())
+        asked = pool.submit(bus.director.set, "servo_bus/set_torque", True)
+        time.sleep(0.3)  # nothing shows that the request has come
+        assert not asked.done()
+        bus.director.stop()
+        pan.position = home
+        with pytest.raises(GraphError, match=r"not active|a stop was requested meanwhile"):
+            asked.result()
+        bus.wait("activity", lambda: "is active" in bus.said())
+        assert torque(bench) == [0] * 6
 
 
 # --- ends ------------------------------------------------------------------------------------

@@ -90,6 +90,23 @@ def test_the_stop_key_is_obeyed_before_anything_is_drawn(graph):
         session.wait_for(r"^arm +not armed", regex=True)
 
 
+def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
+    """A recorder that does not answer kept the key waiting, and the arm held after the stop."""
+    recorder = graph.processes["recorder"]
+    with TerminalSession("session", columns=120, rows=30) as session:
+        session.wait_for("following joint_commands")
+        recorder.send_signal(signal.SIGSTOP)
+        try:
+            session.send("dtx")
+            session.wait_for("servo_bus/stop +not armed", regex=True)
+            session.wait_for("servo_bus/set_torque")
+        finally:
+            recorder.send_signal(signal.SIGCONT)
+        graph.let_pass(0.5)
+        assert "torque stays off: the stop key came after it" in "\n".join(session.screen())
+        session.wait_for(r"^arm +not armed", regex=True)
+
+
 def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.send(" ")

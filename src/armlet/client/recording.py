@@ -40,7 +40,8 @@ _TRIGGERS = (
     "sim_bench/demonstrate",
     "sim_bench/reset",
 )
-_SWITCHES = ("servo_bus/set_torque", "teleop/set_engaged")
+_SET_TORQUE = "servo_bus/set_torque"
+_SWITCHES = (_SET_TORQUE, "teleop/set_engaged")
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
 SILENCE_S = 0.9
@@ -131,12 +132,14 @@ class RecordGraph:
             " ": self._start_or_stop,
             "d": lambda: self._trigger("recorder/discard_episode"),
             "r": lambda: self._trigger("recorder/rerecord_episode"),
-            "t": lambda: self._switch("servo_bus/set_torque", True),
+            "t": lambda: self._switch(_SET_TORQUE, True),
             "e": self._engage,
             "m": lambda: self._bench("demonstrate"),
             "n": lambda: self._bench("reset"),
         }
-        self._pressed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # With how often the stop key had been pressed until then.
+        self._pressed: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+        self._stops = self._stops_before = 0
         self._stop_wanted = threading.Event()
         self._spinning = Spinning(self._node)
         self._ending = self._spinning.ending
@@ -153,7 +156,7 @@ class RecordGraph:
     ) -> None:
         self._ending.set()
         self._stop_wanted.set()
-        self._pressed.put("")
+        self._pressed.put(("", 0))
         self._spinning.close()
 
     def view(self) -> View:
@@ -196,11 +199,16 @@ class RecordGraph:
         return bool(self._clients["sim_bench/demonstrate"].service_is_ready())
 
     def press(self, key: str) -> None:
-        """Does what a key stands for; its answer appears in the view."""
+        """Does what a key stands for; its answer appears in the view.
+
+        Torque that was asked for before a stop, and still waits for its turn, does not come on.
+        """
         if key == "x":
-            self._stop_wanted.set()
+            with self._lock:
+                self._stops += 1
+                self._stop_wanted.set()
         else:
-            self._pressed.put(key)
+            self._pressed.put((key, self._stops))
 
     # --- what is heard ----------------------------------------------------------------------
 
@@ -253,7 +261,7 @@ class RecordGraph:
 
     def _serve_keys(self) -> None:
         while not self._ending.is_set():
-            key = self._pressed.get()
+            key, self._stops_before = self._pressed.get()
             if key in self._actions:
                 self._actions[key]()
 
@@ -262,11 +270,14 @@ class RecordGraph:
         tries = 0
         while self._stop_wanted.wait() and not self._ending.is_set():
             tries += 1
+            stops = self._stops
             self._note_stop(f"STOP is being sent ({tries}); cut the power if the arm still moves")
             client = self._clients["servo_bus/stop"]
             response = self._spinning.answer(client, Trigger.Request(), _STOP_TRY_S)
             if response is not None and response.success:
-                self._stop_wanted.clear()
+                with self._lock:
+                    if stops == self._stops:  # one that came since may be about torque that did
+                        self._stop_wanted.clear()
                 tries = 0
                 self._note_stop("")
                 self._answer(Line("servo_bus/stop", response.message, "good"))
@@ -313,6 +324,9 @@ class RecordGraph:
         client = self._clients[service]
         if not client.wait_for_service(timeout_sec=_TIMEOUT_S):
             self._answer(Line(service, "is not available; is that node running?", "bad"))
+            return False
+        if service == _SET_TORQUE and self._stops != self._stops_before:
+            self._answer(Line(service, "torque stays off: the stop key came after it", "bad"))
             return False
         silent = partial(self._is_silent, node)
         response = self._spinning.answer(client, request, _ANSWER_S, silent)

@@ -168,6 +168,11 @@ class Arm:
         Raises ArmError that names everything that does not fit, and PortError.
         """
         self.bus.open()
+        self._verify_models()
+        self._read_firmware()
+        self._verify_calibration()
+
+    def _verify_models(self) -> None:
         numbers = self.servos.model_numbers()
         silent = [joint for joint in self.joints if joint not in numbers]
         if silent:
@@ -182,8 +187,6 @@ class Arm:
                 + ", ".join(f"{self.servos.told([j])}: found model {m}" for j, m in wrong.items())
                 + ". Check the ids"
             )
-        self._read_firmware()
-        self._verify_calibration()
 
     def _read_firmware(self) -> None:
         first = self.models[self.joints[0]]
@@ -243,10 +246,12 @@ class Arm:
                     f"the servo {turned}"
                 )
             elif turned:
-                self.warnings.append(
+                warning = (
                     f"{joint} has drive_mode 1, and its servo turns round by itself: record with "
                     "joint_units degrees, for range_m100_100 would turn it round a second time"
                 )
+                if warning not in self.warnings:
+                    self.warnings.append(warning)
         return told
 
     def _calibrated(self) -> dict[str, dict[str, int]]:
@@ -385,9 +390,10 @@ class Arm:
     ) -> Vector:
         """Make every servo, or some, hold where it is; returns all present positions (n,), radians.
 
-        Servos that cut out by themselves and need it are rebooted, RAM settings are restored, goals
-        are set to the present position and read back, and only then is torque enabled, joint by
-        joint, and proven. On any failure, and when `wanted` says that it is not wanted any more,
+        Servos that cut out by themselves and need it are rebooted, RAM settings are restored, all
+        are proven to be this arm's still, goals are set to the present position and read back, and
+        only then is torque enabled, joint by joint, and proven. On any failure, and when `wanted`
+        says that it is not wanted any more,
         torque is taken off those joints again, and the error raised.
         """
         joints = self.joints if joints is None else tuple(joints)
@@ -396,6 +402,8 @@ class Arm:
             self._unwatch(joints)
             self._restore_ram(joints)
             position = self._settled_position()
+            self._verify_models()
+            self._verify_calibration()
             self._require_inside(joints, position)
             goal = self._send_proven(joints, position)
             for joint in joints:

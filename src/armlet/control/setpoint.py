@@ -43,7 +43,10 @@ class Setpoint:
 
     def __init__(self, guard: Guard, position: Vector):
         self._guard = guard
-        self._limits = _limits_of(guard)
+        self._acceleration = guard.acceleration
+        self._limits = _limits_of(guard, self._acceleration)
+        # Joints that still brake with an earlier acceleration: their direction, 0 for the others.
+        self._braking: Vector | None = None
         self.position = np.array(position, np.float64)
         self.velocity = np.zeros_like(self.position)
         self._target = self.position.copy()
@@ -51,9 +54,14 @@ class Setpoint:
     def limits_changed(self) -> None:
         """The guard has other limits of velocity and acceleration: keep to them from now on.
 
-        A goal that is faster than that slows down within its acceleration.
+        A goal that is faster than that slows down within its acceleration. A joint that moves has a
+        lower acceleration only once it stands: with less than it set out with it would not stop
+        where it can now, and would have to stop at its limits at once.
         """
-        self._limits = _limits_of(self._guard)
+        keeps = (self.velocity != 0) & (self._acceleration > self._guard.acceleration)
+        self._acceleration = np.where(keeps, self._acceleration, self._guard.acceleration)
+        self._limits = _limits_of(self._guard, self._acceleration)
+        self._braking = np.where(keeps, np.sign(self.velocity), 0.0) if keeps.any() else None
 
     def stand(self, position: Vector, joints: NDArray[np.bool_]) -> None:
         """Put some joints (n,) at a position (n,), at rest: they are known to stand there."""
@@ -72,7 +80,7 @@ class Setpoint:
 
     def stop(self) -> Vector:
         """Aim at where it comes to rest if it brakes now; that target, radians (n,)."""
-        braking = self.velocity * np.abs(self.velocity) / (2 * self._guard.acceleration)
+        braking = self.velocity * np.abs(self.velocity) / (2 * self._acceleration)
         stop = self.position + braking
         # Outside its range a joint may stand, but not be sent further.
         low = np.minimum(self._guard.lower, self.position)
@@ -92,6 +100,7 @@ class Setpoint:
         target = guard.inside(target)
         if dt_s < _INSTANT_S:
             return self.position
+        before = self.position
         # Joint by joint in plain floats: for so few, that takes a quarter of the time of arrays.
         shares = repeat(share, len(self._limits)) if isinstance(share, float) else share.tolist()
         moved = [
@@ -109,13 +118,25 @@ class Setpoint:
         self.position = np.array([position for position, _, _ in moved])
         self.velocity = np.array([velocity for _, velocity, _ in moved])
         self._target = target
+        if self._braking is not None:
+            self._note_standing(self._braking, before, dt_s)
         if max([left for _, _, left in moved]) > _SLOWED_RAD:
             guard.counts.slowed += 1
         return self.position
 
+    def _note_standing(self, braking: Vector, before: Vector, dt_s: float) -> None:
+        """Joints that came to a stand, or that a step can stop, have the new acceleration now."""
+        turned = self.velocity * braking < 0
+        self.position = np.where(turned, before, self.position)
+        self.velocity = np.where(turned, 0.0, self.velocity)
+        keeps = braking * self.velocity > self._guard.acceleration * dt_s
+        self._acceleration = np.where(keeps, self._acceleration, self._guard.acceleration)
+        self._limits = _limits_of(self._guard, self._acceleration)
+        self._braking = np.where(keeps, braking, 0.0) if keeps.any() else None
 
-def _limits_of(guard: Guard) -> list[_Limits]:
-    vectors = (guard.lower, guard.upper, guard.velocity, guard.acceleration)
+
+def _limits_of(guard: Guard, acceleration: Vector) -> list[_Limits]:
+    vectors = (guard.lower, guard.upper, guard.velocity, acceleration)
     rows = zip(*[vector.tolist() for vector in vectors], strict=True)
     return [_Limits(*row) for row in rows]
 

@@ -93,6 +93,7 @@ class ServoBus(ArmletNode):
         self._worker: Worker | None = None
         self._sender: Sender | None = None
         self._stopped_early = False
+        self._stops = 0
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
         self._times = CycleTimes(self.clock.seconds, self.value("rate_hz"))
         self._states = JointStatePublisher(
@@ -260,8 +261,9 @@ class ServoBus(ArmletNode):
 
     def _arm_unless_stopped(self) -> None:
         """A stop that came before the node was active, or while it armed, counts."""
+        stops = self._stops
         if not self._stopped_early:
-            self._arm()
+            self._arm(stops)
         if self._stopped_early:
             self._release_arm()
             self.get_logger().warning(
@@ -311,12 +313,18 @@ class ServoBus(ArmletNode):
             self._watchdog.close()
             self._watchdog = None
 
-    def _arm(self) -> None:
-        """Raises ArmError, BusError; never arms what nobody would release if this process died."""
+    def _arm(self, stops: int) -> None:
+        """Raises ArmError, BusError; never arms what nobody would release if this process died.
+
+        stops: `_stops` when torque was asked for, which may have waited since.
+        """
         control, watchdog = self._control, self._watchdog
+        # Before it is asked who wants torque off: who does so from here on changes it.
+        last_stop = None if control is None else control.last_stop
         if control is None or watchdog is None or self._leaving:
             raise ArmError("torque stays off: the node is not configured, or it is ending")
-        last_stop = control.last_stop
+        if stops != self._stops:
+            raise ArmError("torque stays off: a stop was requested meanwhile")
         if not watchdog.wait_until_alive(WATCHDOG_S):
             raise ArmError(
                 "torque stays off: no torque watchdog is running, so nobody would cut torque if "
@@ -457,16 +465,21 @@ class ServoBus(ArmletNode):
     def _on_set_torque(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        if request.data:
-            self.wait_until_started(WATCHDOG_S)
-        if request.data and not self._active:
+        if not request.data:
+            self._stops += 1
+            self._answer(response, self._release_arm)
+            return response
+        stops = self._stops
+        self.wait_until_started(WATCHDOG_S)
+        if not self._active:
             response.success, response.message = False, "the node is not active"
             return response
-        self._answer(response, self._arm if request.data else self._release_arm)
+        self._answer(response, partial(self._arm, stops))
         return response
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._stopped_early = not self._active
+        self._stops += 1
         self._answer(response, self._release_arm)
         return response
 

@@ -42,16 +42,22 @@ class EnterKey:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back until the block has ended: for writes that must not stop half way."""
+    """Holds back what would end the program until the block has: for writes not to stop half way.
+
+    Ctrl-C, a closed terminal, a SIGTERM; then they do what they would have done.
+    """
     held: list[int] = []
 
     def hold(number: int, frame: types.FrameType | None) -> None:
         held.append(number)
 
-    previous = signal.signal(signal.SIGINT, hold)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, hold) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if held:
-        raise KeyboardInterrupt
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    # An error of the block ends the program as well, and tells more.
+    for each in held:
+        signal.raise_signal(each)

@@ -1,0 +1,62 @@
+"""The marks by which a second graph, or driver, of one user in a ROS domain is refused."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from armlet import one_graph
+
+HOLDER = """
+import sys
+from armlet import one_graph
+mark = one_graph.mark(sys.argv[1], {})
+print("marked", flush=True)
+sys.stdin.read()
+"""
+NAMESPACE = f"test_one_graph_{os.getpid()}"
+
+
+def marked(domain, namespace=NAMESPACE):
+    return one_graph.mark(namespace, {} if domain is None else {"ROS_DOMAIN_ID": domain})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("71", "0x47"), (" 71", "+71"), ("57", "071"), (" 0", "00"), ("71abc", "71"), (None, "")],
+)
+def test_a_domain_is_one_however_its_number_is_written(first, second):
+    """As rcl reads it; both graphs were started, and commanded one arm."""
+    with marked(first), pytest.raises(one_graph.AnotherGraph, match="runs in ROS domain"):
+        marked(second)
+
+
+def test_domains_of_other_numbers_are_others():
+    with marked("71"), marked("071"), marked("7"):
+        pass
+
+
+@pytest.mark.parametrize("namespace", ["n" * 200, "\u00e4" * 60, "a b"])
+def test_a_namespace_of_any_length_is_marked_and_told_from_others(namespace):
+    """A long one was said to be another program's."""
+    with marked("71", namespace), marked("71", namespace + "x"):
+        with pytest.raises(one_graph.AnotherGraph):
+            marked("71", namespace)
+        driver = f"/{namespace}/servo_bus"
+        with one_graph.mark_name(driver, {}), pytest.raises(one_graph.AnotherGraph):
+            one_graph.mark("another", {}, [driver])
+    marked("71", namespace).close()
+
+
+def test_a_killed_graph_leaves_no_mark():
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, NAMESPACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout.readline() == b"marked\n"
+        with pytest.raises(one_graph.AnotherGraph, match=f"process {holder.pid}"):
+            marked(None)
+        holder.kill()
+        holder.wait()
+        marked(None).close()
