@@ -22,6 +22,7 @@ from armlet.datasets.bags.streams import plan
 from armlet.datasets.format import layout
 from armlet.robots import calibration as calibrations
 from armlet.robots.units import own_converter
+from armlet.settings.aligner import stream_settings
 
 CALIBRATION = share_directory() / "config/calibration/emulated_follower.json"
 STREAMS = {STATES: "state", COMMANDS: "action"}
@@ -285,7 +286,7 @@ def test_the_aligner_node_reads_the_same_streams_of_the_same_parameters():
 
     def value(name):
         stream = name.partition(".")[0]
-        settings = {s.name: s.default for s in raw_streams.stream_settings(stream)}
+        settings = {s.name: s.default for s in stream_settings(stream)}
         return told.get(name, settings[name])
 
     ours = plan(told, (), "arm")

@@ -23,6 +23,7 @@ from armlet.datasets import Dataset, DatasetError
 from armlet.datasets.bags import parts
 from armlet.datasets.bags.streams import parameters
 from armlet.datasets.format import layout
+from armlet.settings.aligner import stream_settings
 
 CASES = Path(__file__).parents[3] / "shared/cases"
 FRONT = picture_topic("front")
@@ -413,7 +414,7 @@ def test_the_aligner_node_refuses_the_same_in_the_same_words():
         told = {"topic": "x", "type": kind, "policy": "nearest", "tolerance_s": 0.1}
 
         def value(full):
-            settings = {s.name: s.default for s in raw_streams.stream_settings(name)}
+            settings = {s.name: s.default for s in stream_settings(name)}
             return told.get(full.partition(".")[2], settings[full])
 
         return raw_streams.raw_stream(name, ["pan"], value).sources[0]

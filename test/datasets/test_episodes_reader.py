@@ -72,7 +72,8 @@ def test_statistics_come_from_the_episodes_if_their_file_is_absent(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"codebase_version": "v2.0"}, "v2.0.*convert"),
+        ({"codebase_version": "v2.0"}, "says v2.0, but data_path is that of v3.0"),
+        ({"codebase_version": "v1.6"}, "v1.6.*convert"),
         ({"fps": 29.97}, "fps"),
         ({"features": 3}, "not an info.json"),
         ({"total_episodes": 4}, "counts 4 episodes, the metadata of 3"),
