@@ -396,14 +396,17 @@ def test_a_limit_that_is_no_error_is_refused(text, up, root, capsys):
         (("--limit", "elbow=1"), "no joint 'elbow'"),
         (("--plot", "errors.doc"), "expected a name that ends with .png"),
         (("--plot", "absent/errors.png"), "is not there"),
+        (("--plot", "folder.png"), "expected a file to write, found a folder"),
         (("--chunks", "-1"), "expected 0 or more"),
         (("--against", "absent"), "absent"),
         (("--device", "nonsense"), "device"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is(
-    options, message, up, root, capsys, monkeypatch
+    options, message, up, root, capsys, monkeypatch, tmp_path
 ):
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Policy, "predict_chunk", None)
     assert run(up, "--dataset", root, *options) == 2
     assert message in capsys.readouterr().err
