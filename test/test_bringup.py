@@ -1,5 +1,6 @@
 """The graphs as data."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from armlet.bringup import (
     parameter_file,
     share_directory,
 )
+from armlet.files import read_yaml
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.sim import FOLLOWER, LEADER
+from armlet.start_check import ros_scalar
 
 HARDWARE = {"follower_calibration": "follower.json", "leader_calibration": "leader.json"}
 
@@ -428,3 +431,14 @@ def test_a_robot_is_the_graph_of_a_policy_without_the_policy():
     policy = GRAPHS["policy"].nodes({**given, "checkpoint": "checkpoint"})
     assert robot == [spec for spec in policy if spec.executable != "policy"]
     assert {"servo_bus", "aligner", "recorder"} < {spec.executable for spec in robot}
+
+
+def test_text_stays_text_in_the_file_of_a_node(tmp_path):
+    """ROS takes y without quotation marks for a bool, 1e3 and nan for numbers."""
+    texts = ("y", "on", "1e3", "0x1p1", "09", "nan", "~", "", "é\n🦾")
+    spec = NodeSpec("recorder", "recorder", {"task": "", "a_list": list(texts)})
+    for text in texts:
+        written = dataclasses.replace(spec, parameters={**spec.parameters, "task": text})
+        command(written, tmp_path)
+        found = read_yaml(tmp_path / "recorder.yaml", scalar=ros_scalar)
+        assert found == {"/**": {"ros__parameters": {"a_list": list(texts), "task": text}}}

@@ -5,11 +5,15 @@ import subprocess
 import sys
 
 import pytest
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.node import Node
 
 from armlet.bringup import BringupError, graph, share_directory
+from armlet.files import read_yaml
 from armlet.robots import calibration as calibrations
 from armlet.sim import FOLLOWER
-from armlet.start_check import check
+from armlet.start_check import check, ros_scalar
 
 ROBOT = """
 arms:
@@ -180,3 +184,59 @@ def test_up_says_it_in_one_line_and_starts_nothing(tmp_path):
     assert line == (
         f"armlet up: {robot}: parameters.servo_bus: rate_hz must be 1 to 400, found 0.5"
     )
+
+
+def as_ros_has_it(file, default):
+    """The value that a node has of its parameter `value`; None if ROS refuses it."""
+    context = rclpy.Context()
+    words = ["--ros-args", "--params-file", str(file)]
+    try:
+        rclpy.init(context=context, args=words)
+    except RuntimeError:
+        return None
+    node = Node("servo_bus", context=context, start_parameter_services=False)
+    try:
+        return node.declare_parameter("value", default).value
+    except InvalidParameterTypeException:
+        return None
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+SPELLINGS = (
+    (False, ("y", "N", "yes", "Off", "TRUE", "tRue", '"true"', "1", "!!str true", "!!bool on")),
+    (0, ("7", "0xF4", "0364", "0o364", "09", "1_000", "1e3", "+7", "0b1", "2:46:40", '"7"')),
+    (0, ("99999999999999999999", "!!int 7", "-0", "7L")),
+    (0.0, ("2.0", "2", "2.", ".5", "1e0", "1.0e-3", "0x1p1", "2_0.0", "1:30.0", '"2.0"')),
+    (0.0, ("!!float 2", "!!float 2.0", "1e0_0", "2.0f", "1e400", "٣.٠", "infinity", ".inf")),
+    ("", ("clamp", '"y"', "y", "no", "2001-01-01", "1:30", "1e3", ".5", "=", "<<", "é", "0o17")),
+)
+
+
+@pytest.mark.parametrize(
+    ("default", "text"), [(kind, text) for kind, texts in SPELLINGS for text in texts]
+)
+def test_a_value_is_read_as_ros_reads_it(tmp_path, default, text):
+    """YAML 1.1 has other bools, numbers and dates: what the node refuses would start a graph."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"servo_bus:\n  ros__parameters:\n    value: {text}\n", encoding="utf-8")
+    value = read_yaml(file, scalar=ros_scalar)["servo_bus"]["ros__parameters"]["value"]
+    of_kind = type(value) is type(default)
+    assert (value if of_kind else None) == as_ros_has_it(file, default)
+
+
+def test_an_empty_list_is_refused_as_ros_cannot_read_it(tmp_path, follower_file):
+    file = tmp_path / "mine.yaml"
+    file.write_text("servo_bus: {ros__parameters: {other_calibrations: []}}")
+    given = {"follower_calibration": str(follower_file), "params_file": str(file)}
+    line = said_of(graph("follower").nodes({**given, "robot": "none"}))
+    assert "other_calibrations must have an entry, as ROS cannot read []" in line
+
+
+def test_names_of_parameters_are_text(tmp_path, follower_file):
+    file = tmp_path / "mine.yaml"
+    file.write_text("servo_bus: {ros__parameters: {on: 1}}")
+    given = {"follower_calibration": str(follower_file), "params_file": str(file)}
+    line = said_of(graph("follower").nodes({**given, "robot": "none"}))
+    assert "/servo_bus: on: no parameter of servo_bus" in line

@@ -154,10 +154,21 @@ def discovery(environment: Mapping[str, str]) -> dict[str, str]:
     return {} if chosen else {DISCOVERY_VARIABLE: "LOCALHOST"}
 
 
+class _QuotingDumper(yaml.SafeDumper):
+    """Quotes all text: ROS takes y for a bool and 1e3 for a number, which YAML 1.1 has as text."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+
+
+_QuotingDumper.add_representer(str, _QuotingDumper.represent_text)
+
+
 def command(spec: NodeSpec, directory: Path) -> list[str]:
     """The command line of a node; its own parameters are written to a file in a directory."""
     file = directory / f"{spec.label.replace('/', '.')}.yaml"
-    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
+    content = {"/**": {"ros__parameters": dict(spec.parameters)}}
+    file.write_text(yaml.dump(content, Dumper=_QuotingDumper))
     line = [sys.executable, "-m", "armlet.nodes.program", spec.executable, "--ros-args"]
     line += ["-r", f"__node:={spec.name}"]
     if spec.namespace:

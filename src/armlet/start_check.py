@@ -5,6 +5,7 @@ The nodes judge the same again when they start; here it is said first, in one li
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
         setting = known.get(name)
         if setting is None and not (name in BUILT_IN or name.startswith("qos_overrides.")):
             raise BringupError(f"{place}: {_unknown(spec.executable, name, known)}")
-        if setting is not None and (misfit := setting.misfit(_as_ros_reads(setting, value, where))):
+        if setting is not None and (misfit := _misfit(setting, value, where)):
             raise BringupError(f"{place} {misfit}")
         if (spec.executable, name) == ("policy", "checkpoint"):
             _check_checkpoint(place, str(value))
@@ -90,23 +91,62 @@ def _check_checkpoint(place: str, checkpoint: str) -> None:
         )
 
 
-def _as_ros_reads(setting: Setting, value: Any, where: str) -> Any:
-    """YAML 1.1, as Python reads it, has text where ROS's own reader has a number: 1e3."""
-    if where and isinstance(value, str) and isinstance(setting.default, float):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _misfit(setting: Setting, value: Any, where: str) -> str:
+    if where and value == []:
+        # rcl's reader knows no type of it and leaves the parameter unset.
+        return "must have an entry, as ROS cannot read []; leave it out, or write ['']"
+    return setting.misfit(value)
 
 
 # --- ROS parameter files ------------------------------------------------------------------------
 
 
+_TRUE = frozenset(["Y", "y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
+_FALSE = frozenset(["N", "n", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"])
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_WHOLE = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+\.?[0-9a-fA-F]*([pP][+-]?[0-9]+)?")
+_SPECIAL = re.compile(r"[+-]?\.?(inf|nan)|[+-]?infinity", re.IGNORECASE)
+
+
+def ros_scalar(text: str) -> Any:
+    """A value without quotation marks as rcl_yaml_param_parser reads it, by C's strtol and strtod.
+
+    Not YAML 1.1: y is a bool, 1_000 and 1:30 are text. Null, which it takes for text, stays None.
+    """
+    if text in _NULL:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if whole := _WHOLE.fullmatch(text):
+        sign, sixteen, eight, ten = whole.groups()
+        digits, base = (sixteen, 16) if sixteen else (eight, 8) if eight else (ten, 10)
+        # More digits than 64 bits have: a double, if at all.
+        if len(digits.lstrip("0")) <= 22 and -(2**63) <= (n := int(sign + digits, base)) < 2**63:
+            return n
+    if _DECIMAL.fullmatch(text):
+        value = float(text)
+    elif _HEXADECIMAL.fullmatch(text):
+        value = _from_hexadecimal(text)
+    elif _SPECIAL.fullmatch(text):
+        return float(text.replace(".", ""))
+    else:
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _from_hexadecimal(text: str) -> float:
+    try:
+        return float.fromhex(text)
+    except OverflowError:
+        return math.inf
+
+
 def _parameter_sets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Patterns of node names, and the parameters for them, by their full names."""
     try:
-        document = read_yaml(path)
+        document = read_yaml(path, scalar=ros_scalar)
     except (FileError, OSError) as error:
         raise BringupError(f"params_file: {error}") from error
     if not isinstance(document, dict):

@@ -246,3 +246,11 @@ def test_statistics_without_an_action_prove_nothing(world, plain, capsys):
         (plain / file).write_text(json.dumps(document))
     assert bind(plain, "--dataset", world / "data") == 1
     assert "none of action in both" in capsys.readouterr().out
+
+
+def test_nothing_is_written_through_a_link(world, plain, tmp_path, capsys):
+    outside = tmp_path / "outside.json"
+    (plain / "armlet_contract.json").symlink_to(outside)
+    assert bind(plain, "--dataset", world / "data") == 2
+    assert "is a symbolic link: nothing is written through it" in capsys.readouterr().err
+    assert not outside.exists()

@@ -199,6 +199,27 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def _edit_line(path, **values):
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([json.dumps({**json.loads(first), **values}) + "\n", *others]))
+
+
+def _edit_rows(root, change):
+    path = root / "data/chunk-000/episode_000000.parquet"
+    pq.write_table(change(pq.ParquetFile(path).read()), path)
+
+
+def _with_action(table, change):
+    place, values = table.column_names.index("action"), table["action"].to_pylist()
+    kind = table.schema.field("action").type
+    return table.set_column(place, "action", pa.array(change(values), kind))
+
+
+def _moved(rows):
+    """A value of the fourth row in the fifth: as many values as before."""
+    return [*rows[:3], rows[3][:-1], [rows[3][-1], *rows[4]], *rows[5:]]
+
+
 DAMAGES = {
     "statistics absent": (lambda root: (root / layout.STATS).unlink(), "statistics-missing"),
     "statistics cut": (lambda root: _cut(root / layout.STATS), "statistics-unreadable"),
@@ -207,6 +228,14 @@ DAMAGES = {
         "statistics-invalid",
     ),
     "lines cut": (lambda root: _cut(root / layout.EPISODE_LINES), "metadata-unreadable"),
+    "a column twice": (
+        lambda root: _edit_rows(root, lambda t: t.append_column("action", t["action"])),
+        "column-invalid",
+    ),
+    "a row too short and the next too long": (
+        lambda root: _edit_rows(root, lambda t: _with_action(t, _moved)),
+        "column-invalid",
+    ),
     "laid out as v3.0": (
         lambda root: (root / layout.INFO).write_text(
             (root / layout.INFO)
@@ -225,6 +254,12 @@ def test_damage_is_named_once(copy, damage):
     change(copy)
     found = [each for each in integrity.problems(copy) if each.severity is Severity.ERROR]
     assert [str(each.code) for each in found] == [f"dataset.{code}"]
+
+
+def test_an_episode_said_to_have_a_million_million_rows_takes_no_memory(copy):
+    _edit_line(copy / layout.EPISODE_LINES, length=10**12)
+    found = [str(each.code) for each in integrity.problems(copy)]
+    assert "dataset.row-count-wrong" in found
 
 
 def test_a_dataset_whose_rows_are_cut_is_not_converted(copy):

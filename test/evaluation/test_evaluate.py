@@ -285,6 +285,24 @@ def test_a_damaged_record_is_refused(episodes, up, root, tmp_path, capsys):
     assert "expected a list of episode numbers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("episodes", [[], [0, EPISODES], [10**9]])
+def test_a_record_of_episodes_that_are_not_there_says_nothing(episodes, up, root, tmp_path, capsys):
+    path = copied(up, tmp_path / "damaged")
+    (path / "armlet_training.json").write_text(json.dumps({"episodes": episodes}))
+    assert run(path, "--dataset", root) == 2
+    assert f"expected one episode and more, of 0 to {EPISODES - 1}" in capsys.readouterr().err
+
+
+def test_joints_in_another_order_than_the_contracts_are_refused(up, root, tmp_path, capsys):
+    """Errors would stand beside the names of other joints."""
+    other = shutil.copytree(root, tmp_path / "other")
+    info = json.loads((other / "meta" / "info.json").read_text())
+    info["features"]["action"]["names"].reverse()
+    (other / "meta" / "info.json").write_text(json.dumps(info))
+    assert run(up, "--dataset", other) == 2
+    assert "action: expected the joints of its contract, shoulder_pan" in capsys.readouterr().err
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -396,14 +414,17 @@ def test_a_limit_that_is_no_error_is_refused(text, up, root, capsys):
         (("--limit", "elbow=1"), "no joint 'elbow'"),
         (("--plot", "errors.doc"), "expected a name that ends with .png"),
         (("--plot", "absent/errors.png"), "is not there"),
+        (("--plot", "folder.png"), "expected a file to write, found a folder"),
         (("--chunks", "-1"), "expected 0 or more"),
         (("--against", "absent"), "absent"),
         (("--device", "nonsense"), "device"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is(
-    options, message, up, root, capsys, monkeypatch
+    options, message, up, root, capsys, monkeypatch, tmp_path
 ):
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Policy, "predict_chunk", None)
     assert run(up, "--dataset", root, *options) == 2
     assert message in capsys.readouterr().err

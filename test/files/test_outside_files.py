@@ -23,6 +23,7 @@ from armlet.files import (
     read_bytes,
     read_json,
     read_yaml,
+    replace_file,
     writable,
 )
 
@@ -255,3 +256,18 @@ def test_whatever_is_printed_is_printable_and_can_be_encoded(text):
     assert json.loads(printable_json({"a": text})) == {"a": text}
     rest = printable_json({"a": text}).replace("\n", "")
     assert not HIDDEN & {unicodedata.category(letter) for letter in rest}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_never_replaced(tmp_path, linked):
+    """Root could: /dev/full was an ordinary file afterwards."""
+    pipe, path = tmp_path / "pipe", tmp_path / "out.png"
+    os.mkfifo(pipe)
+    if linked:
+        path.symlink_to(pipe)
+    with pytest.raises(OSError, match="expected a file to write, found a device, pipe or socket"):
+        replace_file(path if linked else pipe, b"x")
+    assert pipe.is_fifo()
+    with pytest.raises(OSError, match="found a folder; name another"):
+        replace_file(tmp_path, b"x")
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["out.png"] * linked + ["pipe"]

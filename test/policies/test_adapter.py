@@ -335,6 +335,19 @@ def tensors(change):
     return apply
 
 
+def base_with(name):
+    """A tensor of this name in a base of its own."""
+
+    def apply(path):
+        base = path.with_name("odd_base")
+        shutil.copytree(json.loads((path / SETTINGS).read_text())["base_model_name_or_path"], base)
+        own = load_file(base / WEIGHTS)
+        save_file({**own, name: torch.ones(2, 2)}, base / WEIGHTS)
+        edit(path / SETTINGS, base_model_name_or_path=str(base))
+
+    return apply
+
+
 FIRST = f"{PREFIX}{LINEARS[0]}.lora_A.weight"
 REFUSED = {
     "no settings": (lambda p: (p / SETTINGS).unlink(), "no adapter_config.json; copy the whole"),
@@ -364,6 +377,14 @@ REFUSED = {
     "a base's name of a megabyte": (
         settings(base_model_name_or_path="x" * 10**6),
         "which is not on this machine",
+    ),
+    "a base that is a path": (
+        settings(base_model_name_or_path="../nowhere"),
+        "--base hub:owner/name ",
+    ),
+    "a base with a tensor within 3,000 modules": (
+        base_with("a." * 3000 + "weight"),
+        "odd_base/model.safetensors.*found a tensor with a name of 6006 characters",
     ),
     "another rank": (settings(r=5), r"lora_A\.weight: expected \(5, 32\).*found \(4, 32\)"),
     "huge rank that is allowed": (settings(r=65536), r"expected \(65536, 32\)"),

@@ -107,6 +107,10 @@ def one_joint(network):
     network.get_parameter(f"{HEAD}.weight")[3].zero_()
 
 
+def scaled(network):
+    network.get_parameter(f"{HEAD}.weight").mul_(300)
+
+
 def huge(network):
     network.get_parameter(f"{HEAD}.weight").fill_(3e38)
 
@@ -143,6 +147,12 @@ DAMAGED = {
         Code.POLICY_ACTIONS_CONSTANT,
         "answers of wrist_flex",
         "row of this joint",
+    ),
+    "head too large": (
+        scaled,
+        Code.POLICY_ACTIONS_WILD,
+        "answers to the dataset",
+        "at most 10 times the recorded actions'",
     ),
     "two joints exchanged": (
         ordered((0, 2, 1, 3, 4, 5)),

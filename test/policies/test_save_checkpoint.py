@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -179,3 +180,17 @@ def test_crash_while_writing_leaves_nothing(vectors, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path / "checkpoint", *vectors)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_the_disk_does_not_take_are_an_ordinary_error(tmp_path):
+    """A full disk was a traceback of safetensors' own at the end of a training."""
+    config = act_config()
+    network, statistics = make_act(config), make_statistics(config)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"policy was not saved: .*\(os error 27\)"):
+            save_checkpoint(tmp_path / "policy", network, config, statistics)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [*tmp_path.iterdir()] == []

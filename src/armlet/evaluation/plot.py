@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from armlet.files import replace_file
+from armlet.files import check_replaceable, replace_file
 from armlet.policies.fit.check_picture import plotting
 
 from .evaluate import MEAN, STAY, A, B, Evaluation
@@ -20,14 +20,16 @@ _COLUMNS = 3
 
 
 def check_path(path: Path) -> None:
-    """Raise ValueError or RuntimeError, before anything is computed, if nothing can be drawn there.
+    """Raise an error, before anything is computed, if nothing can be drawn there.
 
-    For a name with another ending, a folder that is not there, or matplotlib not installed.
+    ValueError for a name with another ending, or a folder that is not there; OSError where
+    something else than a file is; RuntimeError without matplotlib.
     """
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"--plot {path}: expected a name that ends with {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--plot {path}: the folder {path.absolute().parent} is not there")
+    check_replaceable(path)
     plotting()
 
 

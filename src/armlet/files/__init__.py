@@ -18,6 +18,7 @@ from .places import check_name as check_name
 from .places import expanded as expanded
 from .places import inside as inside
 from .places import writable as writable
+from .replacing import check_replaceable as check_replaceable
 from .replacing import keep_previous as keep_previous
 from .replacing import replace_file as replace_file
 from .replacing import umask as umask

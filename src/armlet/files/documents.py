@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,15 @@ def parse_json(text: str, depth: int = SMALL.depth) -> Any:
     return found
 
 
-def read_yaml(path: Path, shape: Shape = YAML) -> Any:
-    """A YAML file's value, plain data only. Raises FileNotFoundError, or FileError."""
+def read_yaml(path: Path, shape: Shape = YAML, scalar: Callable[[str], Any] | None = None) -> Any:
+    """A YAML file's value, plain data only. Raises FileNotFoundError, or FileError.
+
+    scalar: what a value without quotation marks means, by its text; keys are text then. None: as
+    YAML 1.1 has it.
+    """
     text = read_text(path, shape.size)
     try:
-        found = yaml.load(text, _StrictLoader)
+        found = _loaded(text, scalar)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise FileError(f"{printable(path)} is not YAML: {printable(reason)}") from error
@@ -119,6 +123,44 @@ class _StrictLoader(yaml.SafeLoader):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise yaml.YAMLError(f"the key {printable(twice, 80)} occurs twice in one mapping")
         return super().construct_mapping(node, deep)
+
+
+class _ScalarLoader(_StrictLoader):
+    """Values without quotation marks are read by `scalar`, whatever YAML or their tag says."""
+
+    scalar: Callable[[str], Any]
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode:
+            return _PLAIN if implicit[0] else _TEXT
+        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = _TEXT
+        return node
+
+    def construct_plain(self, node: yaml.ScalarNode) -> Any:
+        return self.scalar(self.construct_scalar(node))
+
+
+_TEXT, _PLAIN = "tag:yaml.org,2002:str", "!plain"
+for _name in ("bool", "int", "float", "null", "timestamp", "binary"):
+    _ScalarLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _ScalarLoader.construct_plain)
+_ScalarLoader.add_constructor(_PLAIN, _ScalarLoader.construct_plain)
+
+
+def _loaded(text: str, scalar: Callable[[str], Any] | None) -> Any:
+    if scalar is None:
+        return yaml.load(text, _StrictLoader)
+    loader = _ScalarLoader(text)
+    loader.scalar = scalar
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _check_text(value: Any) -> None:

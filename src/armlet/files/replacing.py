@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .text import printable
+
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file: it is replaced in one step, or stays as it was. Raises OSError.
 
-    Of a symbolic link the file that it leads to is replaced. Permissions are kept.
+    Of a symbolic link the file that it leads to is replaced. Permissions are kept. What is no file,
+    such as a device (/dev/null, for root), is refused.
     """
+    check_replaceable(path)
     path = path.resolve()
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
     temporary = path.with_name(path.name + ".new")
@@ -25,6 +29,13 @@ def replace_file(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise OSError if there is something else than a file at `path`, or where its link leads."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, pipe or socket"
+        raise OSError(f"{printable(path)}: expected a file to write, found {kind}; name another")
 
 
 def keep_previous(path: Path) -> Path | None:

@@ -749,6 +749,12 @@ class Code(StrEnum):
         "It was hardly trained, or the weights are not those of the training run.",
         "Train longer, or restore model.safetensors.",
     )
+    POLICY_ACTIONS_WILD = (
+        "policy.actions-wild",
+        "The policy's actions differ many times more than the recorded ones for the same frames.",
+        "The weights of its head were scaled or damaged, or training diverged.",
+        "Restore model.safetensors, or take an earlier checkpoint.",
+    )
     POLICY_ACTIONS_PERMUTED = (
         "policy.actions-permuted",
         "The policy's actions are the recorded ones with joints exchanged.",

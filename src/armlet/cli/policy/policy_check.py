@@ -360,12 +360,28 @@ class _Episode:
             yield Moment(replace(seen[-1], earlier=tuple(seen[:-1])), actions)
 
 
+def _check_names(dataset: Dataset, contract: Contract) -> None:
+    """Raise DatasetError for joints that info.json has in another order than the contract."""
+    from armlet.datasets import DatasetError
+
+    stated = (("observation.state", contract.state_names), ("action", contract.action_names))
+    for key, names in stated:
+        feature = dataset.info.features.get(key)
+        if feature is not None and feature.names and feature.names != names:
+            raise DatasetError(
+                f"{dataset.root}: {key}: expected the joints of its contract, {', '.join(names)}, "
+                f"found {', '.join(feature.names)} in info.json; `armlet dataset check` has more: "
+                "restore meta/ from a copy"
+            )
+
+
 def dataset_contract(dataset: Dataset) -> Contract:
     """The dataset's own contract, or what a plain LeRobot info.json states. Raises DatasetError."""
     from armlet.contract import Camera, Contract
     from armlet.datasets import DatasetError
 
     if dataset.contract is not None:
+        _check_names(dataset, dataset.contract)
         return dataset.contract
     names = {}
     for key in ("observation.state", "action"):

@@ -215,13 +215,13 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
 def _episode_problems(
     columns: dict[str, np.ndarray], row: EpisodeRow, info: Info, tasks: int
 ) -> Iterator[tuple[Code, str]]:
-    steps = np.arange(row.length)
     if len(columns["index"]) != row.length:
         yield (
             Code.DATASET_ROW_COUNT_WRONG,
             f"{len(columns['index'])} rows, the metadata says {row.length}",
         )
         return
+    steps = np.arange(row.length)
     if not np.array_equal(columns["frame_index"], steps):
         yield Code.DATASET_INDEX_WRONG, "frame_index is not 0, 1, 2, …"
     if not np.array_equal(columns["index"], row.dataset_from + steps):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -151,15 +152,26 @@ def _described(feature: Feature) -> dict[str, Any]:
     return {"feature": value, "length": feature.shape[0], "_type": "Sequence"}
 
 
+def _check_lengths(lists: pa.Array) -> None:
+    """Raise TypeError for lists of different lengths, whose values would move to other rows."""
+    lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
+    if len(lengths) > 1:
+        said = " and ".join("none" if n is None else str(n) for n in lengths[:3])
+        raise TypeError(f"found rows of {said} values")
+
+
 def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
     """One column as an array: (L,) for shape (1,), else (L, *shape). Raises DatasetError."""
     if key not in table.column_names:
         raise DatasetError(f"there is no column {printable(key, 80)}, which info.json declares")
+    if table.column_names.count(key) > 1:
+        raise DatasetError(f"column {printable(key, 80)} is there twice")
     values = table[key].combine_chunks()
     if feature.dtype in ("string", "image"):
         return np.array(values.to_pylist(), dtype=object)
     try:
         while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+            _check_lengths(values)
             values = values.flatten()
         plain = values.to_numpy(zero_copy_only=False)
         if plain.dtype.kind not in "iufb":

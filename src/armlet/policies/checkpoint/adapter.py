@@ -200,14 +200,15 @@ def _folder(path: Path, config: AdapterConfig) -> Path:
     if cached is not None:
         return cached
     revision = f"@{config.revision}" if config.revision else ""
+    repository = f"hub:{name if name and hub.is_repository(name) else 'owner/name'}{revision}"
     beside = f"; if {WEIGHTS} beside the adapter is the base, give {path}"
     raise CheckpointError.found(
         path / SETTINGS,
         "base of the adapter",
         expected="the policy that training started from, as a folder or in the Hub's cache",
         found=f"{name + revision}, which is not on this machine" if name else "no name of one",
-        fix=f"give it: --base DIR, or --base hub:{name or 'owner/name'}{revision} (policy node and "
-        f"graphs: base_checkpoint){beside if (path / WEIGHTS).is_file() else ''}",
+        fix=f"give it: --base DIR, or --base {repository} (policy node and graphs: "
+        f"base_checkpoint){beside if (path / WEIGHTS).is_file() else ''}",
     )
 
 

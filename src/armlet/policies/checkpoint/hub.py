@@ -37,6 +37,12 @@ def locate(checkpoint: Path | str) -> Path:
     return _fetch(name, named["repo"], named["revision"])
 
 
+def is_repository(name: str) -> bool:
+    """Whether a name can be that of a repository, owner/name, and is none of a path."""
+    named = _NAME.fullmatch(SCHEME + name)
+    return named is not None and not named["revision"] and not name.startswith(".")
+
+
 def cached(repo: str, files: tuple[str, ...], revision: str | None = None) -> Path | None:
     """The folder of a repository's files if the Hub's cache on this machine has all; no network.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -86,7 +87,8 @@ def save_checkpoint(
 def new_directory(path: Path) -> Iterator[Path]:
     """A folder to fill, with config.json in it, that becomes `path` when all of it is on disk.
 
-    Raises FileExistsError as check_new does. Nothing of it stays after an error.
+    Raises FileExistsError as check_new does, OSError for what cannot be written. Nothing of
+    it stays after an error.
     """
     check_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +98,11 @@ def new_directory(path: Path) -> Iterator[Path]:
         _finish(unfinished)
         unfinished.replace(path)
         _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, SafetensorError):
+            # It has the system's words, as "No space left on device (os error 28)".
+            raise OSError(f"{path} was not saved: {error}") from error
         raise
 
 

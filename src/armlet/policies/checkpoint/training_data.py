@@ -27,7 +27,7 @@ def training_episodes(path: Path, count: int) -> frozenset[int] | None:
     all of them. None if neither is there. Raises CheckpointError for files that cannot be read.
     """
     if (path / FILE).is_file():
-        return _listed(read_object(path / FILE).get(_EPISODES), path / FILE)
+        return _listed(read_object(path / FILE).get(_EPISODES), path / FILE, count)
     if not (path / TRAINING).is_file():
         return None
     block = as_object(read_object(path / TRAINING).get("dataset", {}), path / TRAINING)
@@ -35,16 +35,21 @@ def training_episodes(path: Path, count: int) -> frozenset[int] | None:
         return None
     if block[_EPISODES] is None:
         return frozenset(range(count))
-    return _listed(block[_EPISODES], path / TRAINING)
+    return _listed(block[_EPISODES], path / TRAINING, count)
 
 
-def _listed(value: object, where: Path) -> frozenset[int]:
+def _listed(value: object, where: Path, count: int) -> frozenset[int]:
     if not isinstance(value, list) or any(type(k) is not int or k < 0 for k in value):
-        raise CheckpointError.found(
-            where,
-            "episodes of the training data",
-            expected="a list of episode numbers",
-            found=value,
-            fix="copy the file again, or name episodes with --episodes",
-        )
-    return frozenset(value)
+        expected = "a list of episode numbers"
+    elif not value or max(value) >= count:
+        # Of other numbers nothing would follow about those that are here.
+        expected = f"one episode and more, of 0 to {count - 1} of its training data"
+    else:
+        return frozenset(value)
+    raise CheckpointError.found(
+        where,
+        "episodes of the training data",
+        expected=expected,
+        found=repr(value)[:200],
+        fix="copy the file again; without it, and with --episodes, any can be named",
+    )

@@ -25,6 +25,8 @@ FLOATS = ("F32", "F16", "BF16")
 
 # A policy's is well below one megabyte.
 _LONGEST_HEADER, _DEPTH = 8_000_000, 4
+# A tensor's is below a hundred; what is made of each of its modules grows with the square.
+_LONGEST_NAME = 512
 _ITEM_SIZES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -160,6 +162,8 @@ def _entries(header: Mapping[str, Any], content: int, path: Path) -> dict[str, E
     """The header's tensors, which must fill the `content` bytes that follow it without a gap."""
     entries, spans = {}, []
     for name, stated in header.items():
+        if len(name) > _LONGEST_NAME:
+            raise _damaged(path, f"a tensor with a name of {len(name)} characters")
         try:
             dtype, shape, (begin, end) = stated["dtype"], stated["shape"], stated["data_offsets"]
             size = math.prod(shape) * _ITEM_SIZES[dtype]

@@ -88,6 +88,11 @@ def bind(folder: Path, contract: Contract) -> Bound:
     OSError.
     """
     path = folder / contracts.FILE_NAME
+    if path.is_symlink():
+        raise OSError(
+            f"{path} is a symbolic link: nothing is written through it; put the file itself there, "
+            "or remove the link"
+        )
     if _stored(path) == contract:
         return Bound(contract, changed=False)
     kept = keep_previous(path)

@@ -30,6 +30,7 @@ class Limits:
         constant: spread of a policy's answers over that of the recorded actions. A trained policy
             is near 1, one of random weights at 0.01 to 0.2, one whose head is zeroed at 0.
         faint: the same, below which a policy hardly answers to what it sees.
+        wild: the same, beyond which weights are damaged.
         blind: share of an answer's change that is due to an input, below which it is warned of. Of
             the checkpoint that armlet ships 0.4 is due to pictures and 1 to joints, with random
             weights 0.06 and more. Policies that see the arm leave 0.01 to its joints.
@@ -51,6 +52,7 @@ class Limits:
     dark: float = 0.03
     constant: float = 0.005
     faint: float = 0.2
+    wild: float = 10.0
     blind: float = 0.002
     unconnected: float = 1e-5
     misplaced: float = 0.25

@@ -51,6 +51,8 @@ _OTHER_SIDE = 1.5
 _EXPLAINS = 0.5
 # Of a single pose: permuted joints must be this many times nearer to it than those as named.
 _MUCH_NEARER = 10.0
+# Inputs that are far away change an answer more than frames of a recording do.
+_STILL_WILD = 10.0
 _RESTORE = "restore model.safetensors from the training run, or train again"
 
 
@@ -424,6 +426,8 @@ def _spread_line(
     if asked.reads_state:
         parts.append(f"joints for {effects.state / whole:.2g}")
     found = ", ".join(parts)
+    if spread.share > limits.wild:
+        return _wild(item, f"at most {limits.wild:g} times the {_measure(spread)}", found)
     if spread.share >= limits.faint:
         return Finding(Code.POLICY_ACTIONS_FAINT, Severity.OK, item, found=found)
     return Finding(
@@ -434,6 +438,17 @@ def _spread_line(
         found,
         "the policy was hardly trained, or its weights are not those of training: train longer, or "
         "restore model.safetensors",
+    )
+
+
+def _wild(item: str, expected: str, found: str) -> Finding:
+    return Finding(
+        Code.POLICY_ACTIONS_WILD,
+        Severity.ERROR,
+        item,
+        f"a spread of {expected}",
+        found,
+        f"the head's weights are too large: {_RESTORE}",
     )
 
 
@@ -478,6 +493,9 @@ def _still_lines(
     if displaced is not None:
         yield displaced
     found = f"inputs change an answer by {most:.2g} training std"
+    if most > _STILL_WILD * limits.wild:
+        yield _wild(item, f"at most {_STILL_WILD * limits.wild:g} training std", found)
+        return
     yield Finding(Code.POLICY_ACTIONS_CONSTANT, Severity.OK, item, found=found)
 
 
