@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from armlet.contract import Camera, Contract
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check
 from armlet.datasets.check.quality import review
+from armlet.datasets.check.recompute_stats import recount
 from armlet.datasets.format import layout
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.convert import convert
@@ -467,6 +468,27 @@ def test_case_05_a_version_that_lies_zeroes_no_totals(tmp_path):
     with pytest.raises(DatasetError, match=r"as v3\.0 does; nothing was changed"):
         repair(root, True)
     assert tree(root) == before
+
+
+def test_v3_files_under_an_info_of_v21_are_one_error_that_deletes_nothing(tmp_path):
+    root = made(tmp_path / "set", (3, 4))
+    right = json.loads((root / layout.INFO).read_text())
+    named = ("codebase_version", "data_path", "video_path")
+    edit(
+        root,
+        codebase_version="v2.1",
+        data_path="data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        video_path="videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    )
+    (finding,) = [f for f in review(root).findings if f.severity == "error"]
+    said = f"{finding.found} {finding.fix}"
+    assert "remove" not in said and "fetch" not in said
+    assert all(f'"{name}": "{right[name]}"' in said for name in named)
+    for read in (Dataset, recount):
+        with pytest.raises(DatasetError, match=r"as v3\.0 does"):
+            read(root)
+    edit(root, **{name: right[name] for name in named})
+    assert check(root) == []
 
 
 def test_case_21_another_path_pattern_is_one_error(tmp_path):

@@ -360,7 +360,8 @@ def new_info(contract: Contract, robot_type: str, version: str = VERSION) -> Inf
 def load_info(root: Path) -> Info:
     """info.json of the dataset at root. Raises DatasetError naming what is wrong.
 
-    Also for a dataset whose edit was interrupted: some of its files are the old ones, some the new.
+    Also for a dataset whose edit was interrupted: some of its files are the old ones, some the new;
+    and for one that names a version which its files are not of.
     """
     path = locate(root, INFO)
     if os.path.lexists(root / EDIT_JOURNAL):
@@ -369,13 +370,37 @@ def load_info(root: Path) -> Info:
             f"`armlet dataset repair {root} --yes` finishes it"
         )
     try:
-        return parse_info(read_json(path, _INFO_SHAPE))
+        info = parse_info(read_json(path, _INFO_SHAPE))
     except FileNotFoundError as error:
         raise DatasetError(f"{root} is not a LeRobot dataset: {_what_is_there(root)}") from error
     except FileError as error:
         raise DatasetError(str(error)) from error
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
+    _check_version_of_files(root, info)
+    return info
+
+
+def _check_version_of_files(root: Path, info: Info) -> None:
+    """Raises DatasetError for v3.0's metadata under an info.json of v2.
+
+    Read as v2.1, the recording's own files would be missing and belong to no episode. No crash of
+    a recorder does that.
+    """
+    if not info.is_v2:
+        return
+    there = [TASKS.name] if (root / TASKS).exists() else []
+    there += [f"{EPISODES.name}/"] if any((root / EPISODES).glob("*/*.parquet")) else []
+    if not there:
+        return
+    right = {"codebase_version": VERSION, "data_path": _DATA_PATH}
+    if info.video_keys:
+        right["video_path"] = _VIDEO_PATH
+    raise DatasetError(
+        f"{root}: codebase_version says {info.version}, but meta/ holds {' and '.join(there)} as "
+        f"{VERSION} does; nothing was changed: if data/ is laid out as {VERSION}, set in {INFO} "
+        + ", ".join(f'"{name}": "{value}"' for name, value in right.items())
+    )
 
 
 def require_current(root: Path, info: Info) -> None:

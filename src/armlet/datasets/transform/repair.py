@@ -84,11 +84,6 @@ def plan(root: Path) -> list[Step]:
     if not info.is_v2:
         raise DatasetError(f"{root} is {info.version}, not v2.1")
     layout.require_current(root, info)
-    if (root / layout.TASKS).exists() or tables.episode_files(root):
-        raise DatasetError(
-            f"{root}: codebase_version says v2.1, but meta/ holds {layout.TASKS.name} or episodes/ "
-            f"as v3.0 does; nothing was changed: correct codebase_version in {layout.INFO}"
-        )
     found_lists, trash = _Lists.read(root), Trash(root)
     listed = found_lists.listed
     counted = max([info.total_episodes, *(k + 1 for k in listed)])
