@@ -1,17 +1,24 @@
 """v2.1 and v3.0, both ways: rows bit for bit, pictures as they are, loaded by both LeRobots."""
 
+import json
+import shutil
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_episodes import CONTRACT, counters
 from offline import has_oracle, numbered, numbers, same_rows, with_lerobot
 
+from armlet.cli import main
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check
+from armlet.datasets.format import layout
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.convert import convert
 
 LENGTHS = (6, 3, 8)
 COUNT = sum(LENGTHS)
+LANGUAGE = "language_events"
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +33,20 @@ def old(source):
     compact(source, folder / "compact")
     convert(folder / "compact", folder / "v2", "v2.1")
     return folder / "v2"
+
+
+def with_language(root, output):
+    """A copy whose rows have a column as LeRobot 0.6's annotations are: lists of records."""
+    if output != root:
+        shutil.copytree(root, output)
+    document = json.loads((output / layout.INFO).read_text())
+    document["features"][LANGUAGE] = {"dtype": "language", "shape": [1], "names": None}
+    (output / layout.INFO).write_text(json.dumps(document))
+    for path in output.glob("data/*/*.parquet"):
+        table = pq.ParquetFile(path).read()
+        said = pa.array([[{"role": "user", "content": "pick"}]] * table.num_rows)
+        pq.write_table(table.append_column(LANGUAGE, said), path)
+    return output
 
 
 def test_a_round_trip_gives_the_same_rows_pictures_and_statistics(source, old):
@@ -81,6 +102,31 @@ def test_what_makes_no_sense_is_refused(source, tmp_path):
     with pytest.raises(DatasetError, match=r"one of v3.0, v2.1, found 'v4.0'"):
         convert(source, tmp_path / "out", "v4.0")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_language_columns_are_left_out_of_v21_and_said(source, tmp_path, capsys):
+    root = with_language(source, tmp_path / "language")
+    assert check(root) == []
+    assert main.main(["dataset", "convert", str(root), str(tmp_path / "old")]) == 0
+    assert "left out, because v2.1 has no such columns: language_events" in capsys.readouterr().out
+    assert check(tmp_path / "old") == []
+    assert LANGUAGE not in layout.load_info(tmp_path / "old").features
+    for path in (tmp_path / "old").glob("data/*/*.parquet"):
+        assert LANGUAGE not in pq.read_schema(path).names
+        assert "language" not in str(pq.read_schema(path).metadata)
+    assert same_rows(source, tmp_path / "old")
+    assert convert(source, tmp_path / "none", "v2.1") == ()
+
+
+def test_language_columns_in_v21_are_an_error_whose_fix_works(source, tmp_path):
+    root = tmp_path / "old"
+    convert(source, root, "v2.1")
+    with_language(root, root)
+    (said,) = check(root)
+    assert "language_events: columns of dtype 'language', which v2.1 does not have" in said
+    convert(root, tmp_path / "copy", "v3.0")
+    assert convert(tmp_path / "copy", tmp_path / "again", "v2.1") == (LANGUAGE,)
+    assert check(tmp_path / "again") == []
 
 
 @pytest.mark.parametrize(

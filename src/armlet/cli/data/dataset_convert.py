@@ -136,7 +136,9 @@ def _dataset(args: argparse.Namespace) -> int:
     from armlet.datasets.transform.convert import convert
 
     version = args.to or ("v3.0" if load_info(args.source).is_v2 else "v2.1")
-    convert(args.source, args.output, version)
+    left_out = convert(args.source, args.output, version)
+    if left_out:
+        show(f"left out, because {version} has no such columns: {printable(', '.join(left_out))}")
     show(f"{args.output}: {load_info(args.output).total_episodes} episodes, {version}")
     return 0
 

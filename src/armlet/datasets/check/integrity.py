@@ -62,6 +62,7 @@ def problems(root: Path) -> list[Finding]:
     found = [
         *_leftovers(root, len(rows)),
         *_version_notes(info),
+        *_newer_columns(info),
         *_totals(info, rows, tasks),
         *_absent(root, info, rows),
         *_orphans(root, info, rows),
@@ -113,6 +114,18 @@ def _version_notes(info: Info) -> Iterator[Finding]:
             "LeRobot 0.4 and later does not open it; it is read and never changed here",
             _CONVERT,
             Severity.WARNING,
+        )
+
+
+def _newer_columns(info: Info) -> Iterator[Finding]:
+    if info.is_v2 and info.language_keys:
+        yield _problem(
+            Code.DATASET_COLUMN_INVALID,
+            f"{printable(', '.join(info.language_keys))}: columns of dtype 'language', which "
+            f"{info.version} does not have: LeRobot cannot open the dataset",
+            "convert the v3.0 dataset it was made of again; without it `armlet dataset convert "
+            "ROOT COPY --to v3.0` keeps the columns, and `convert COPY OUTPUT --to v2.1` leaves "
+            "them out",
         )
 
 

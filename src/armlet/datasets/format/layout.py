@@ -204,6 +204,11 @@ class Info:
     def video_keys(self) -> list[str]:
         return [key for key, feature in self.features.items() if feature.dtype == "video"]
 
+    @property
+    def language_keys(self) -> list[str]:
+        """Columns of LeRobot 0.6's dtype `language`, which v2.1 does not have."""
+        return [key for key, feature in self.features.items() if feature.dtype == "language"]
+
     def data_path(self, number: FileNumber) -> Path:
         """Data file, relative to the dataset."""
         return self._path("data_path", number)

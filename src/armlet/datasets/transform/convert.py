@@ -36,12 +36,15 @@ REWRITTEN = (
 )
 
 
-def convert(root: Path, output: Path, version: str, progress: Progress | None = None) -> None:
+def convert(
+    root: Path, output: Path, version: str, progress: Progress | None = None
+) -> tuple[str, ...]:
     """Write a dataset again in another version, an episode to a file. The source stays.
 
     Rows are equal bit for bit, videos are copied, or cut out of a shared file packet by packet.
     v2.1 has no quantiles: towards v3.0 they are computed again, those of pictures from the video.
     v2.0 has no statistics of episodes: all are computed from the data, none are taken.
+    Returns the columns that were left out: v2.1 has none of dtype `language`.
     Raises DatasetError, also if the source is not whole.
     """
     info = layout.load_info(root)
@@ -67,6 +70,7 @@ def convert(root: Path, output: Path, version: str, progress: Progress | None = 
         ]
         copy_extras(root, folder, REWRITTEN)
         _write_metadata(folder, target, placed, tasks)
+    return tuple(key for key in info.features if key not in target.features)
 
 
 def _info(info: Info, version: str, episodes: int, frames: int, tasks: int) -> Info:
@@ -83,8 +87,11 @@ def _info(info: Info, version: str, episodes: int, frames: int, tasks: int) -> I
     document["video_path"] = _fresh(version)["video_path"] if info.video_keys else None
     if version == layout.VERSION:
         document |= {"data_files_size_in_mb": 100, "video_files_size_in_mb": 200}
+    left_out = info.language_keys if version == layout.VERSION_2 else []
     document["features"] = {
-        key: _renamed_stream(block) for key, block in info.document["features"].items()
+        key: _renamed_stream(block)
+        for key, block in info.document["features"].items()
+        if key not in left_out
     }
     return layout.parse_info(document).with_totals(episodes, frames, tasks)
 
@@ -120,7 +127,8 @@ def _write_episode(
     number = target.number_of(row.episode)
     path = layout.place(folder, target.data_path(number))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tables.encode(described(table, target)))
+    left_out = [k for k in info.features if k not in target.features and k in table.column_names]
+    path.write_bytes(tables.encode(described(table.drop_columns(left_out), target)))
     for key in info.video_keys:
         place = layout.place(folder, target.video_path(key, number))
         place.parent.mkdir(parents=True, exist_ok=True)
