@@ -21,6 +21,7 @@ from armlet.datasets.check.quality import check_name, review
 from armlet.datasets.check.recompute_stats import recount, write
 from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.layout import Feature
+from armlet.datasets.transform.convert import convert
 
 CASES = Path(__file__).resolve().parents[3] / "shared/cases"
 GOLDEN = Path(__file__).resolve().parents[3] / "shared/golden/lerobot-0.6.1"
@@ -170,8 +171,6 @@ def test_picture_statistics_of_bytes_are_an_error(root, names):
 
 
 def test_v21_without_statistics_is_an_error(tmp_path):
-    from armlet.datasets.transform.convert import convert
-
     root, old = recorded(tmp_path / "set"), tmp_path / "old"
     convert(root, old, layout.VERSION_2)
     (old / layout.STATS_LINES).unlink()
@@ -179,6 +178,42 @@ def test_v21_without_statistics_is_an_error(tmp_path):
     assert "no statistics of episode 0 and 1 more" in error.found
     assert main.main(["dataset", "stats", str(old), "--write"]) == 0
     assert not review(old, videos=False).errors
+
+
+def without_counts(old):
+    """v2.1's statistics as converters write them."""
+    lines = [json.loads(line) for line in (old / layout.STATS_LINES).read_text().splitlines()]
+    for line in lines:
+        for found in line["stats"].values():
+            del found["count"]
+    (old / layout.STATS_LINES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_statistics_without_counts_are_written_again(tmp_path, capsys):
+    root, old = recorded(tmp_path / "set"), tmp_path / "old"
+    convert(root, old, layout.VERSION_2)
+    before = [row.stats for row in tables.read_episodes(old)]
+    without_counts(old)
+    (error,) = [f for f in review(old, videos=False).findings if f.severity == "error"]
+    assert "no count stored" in error.found and "stats --write" in error.fix
+    assert main.main(["dataset", "stats", str(old)]) == 1
+    assert main.main(["dataset", "stats", str(old), "--no-video", "--write"]) == 0
+    (error,) = [f for f in review(old, videos=False).findings if f.severity == "error"]
+    assert "images" in error.found
+    assert main.main(["dataset", "stats", str(old), "--write"]) == 0
+    assert not review(old, videos=False).errors
+    for was, row in zip(before, tables.read_episodes(old), strict=True):
+        for key, known in was.items():  # a camera's own pixels are kept
+            assert np.array_equal(known["mean"], row.stats[key]["mean"])
+            assert known["count"] == row.stats[key]["count"]
+
+
+def test_a_count_that_is_no_number_is_written_again(root):
+    edit(root, "action", count="many")
+    (error,) = [f for f in review(root, videos=False).findings if f.severity == "error"]
+    assert "found 'many'" in error.found and "stats --write" in error.fix
+    assert main.main(["dataset", "stats", str(root), "--write"]) == 0
+    assert not review(root, videos=False).errors
 
 
 def replaced(root, height=None, width=None, times=None):

@@ -171,7 +171,7 @@ def recount(
         if progress is not None:
             progress(row.episode + 1, len(rows))
     corrected = [{key: s[key] for key in info.features if key in s} for s in corrected]
-    whole = stats.aggregate(corrected) if corrected else {}
+    whole = _aggregated(corrected, set(together))
     combined: dict[str, Finding] = {}
     if not info.is_v2 or info.is_v2_0:
         stored = _stored_whole(root, info)
@@ -183,6 +183,18 @@ def recount(
         whole = whole | kept | right
         whole = {key: whole[key] for key in info.features if key in whole}
     return Recount(corrected, whole, differences, list(combined.values()))
+
+
+def _aggregated(episodes: list[dict[str, Stats]], computed: set[str]) -> dict[str, Stats]:
+    """Of all episodes. What was not computed here and cannot be used is left out."""
+    broken = {
+        key
+        for found in episodes
+        for key, one in found.items()
+        if key not in computed and stats.problem(one)
+    }
+    usable = [{k: one for k, one in found.items() if k not in broken} for found in episodes]
+    return stats.aggregate(usable)
 
 
 def _corrected(
@@ -197,8 +209,12 @@ def _corrected(
         there = stored.get(key)
         if finding.code is Code.DATASET_QUANTILES_WRONG and there:
             right[key] = there | {name: fresh[key][name] for name in QUANTILES}
-        elif there and not _deviation(there, fresh[key], _is_picture(info, key)):
-            # Only quantiles are lacking (LeRobot's own conversion): the rest stays.
+        elif (
+            there
+            and not _deviation(there, fresh[key], _is_picture(info, key))
+            and not stats.problem(fresh[key] | there)
+        ):
+            # Only quantiles or the count are lacking (LeRobot's own conversion): the rest stays.
             right[key] = fresh[key] | there
         else:
             right[key] = fresh[key]
@@ -255,7 +271,7 @@ def _difference_finding(code: Code, key: str, episode: int | None, found: str) -
 def _difference(stored: Stats | None, right: Stats, picture: bool, is_v2: bool) -> str:
     if stored is None:
         return "no statistics are stored"
-    said = _deviation(stored, right, picture)
+    said = stats.problem(stored) or _deviation(stored, right, picture)
     lacking = [name for name in QUANTILES if name not in stored]
     if not said and lacking and not is_v2:
         return f"{', '.join(lacking)} are not stored"
@@ -285,9 +301,13 @@ def _deviation(stored: Stats, right: Stats, picture: bool) -> str:
 
 def _stored_whole(root: Path, info: Info) -> dict[str, Stats]:
     try:
-        return stats.load(layout.locate(root, layout.STATS))
+        stored = stats.load(layout.locate(root, layout.STATS))
     except (FileNotFoundError, DatasetError):  # what cannot be read is written again
         return {}
+    if not info.is_v2_0:
+        return stored
+    # v2.0 counts nothing.
+    return {key: {"count": np.ones(1, np.int64), **known} for key, known in stored.items()}
 
 
 def write(root: Path, recounted: Recount) -> None:
