@@ -112,6 +112,13 @@ def test_damage_is_named(sound, tmp_path, damage):
     assert any(named in problem for problem in check(root)), check(root)
 
 
+def test_a_wrong_total_does_not_blame_the_statistics(sound, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(sound, root)
+    edit_json(root / layout.INFO, lambda d: d.update(total_frames=7))
+    assert check(root) == ["info.json counts 7 frames, the metadata has 12"]
+
+
 def test_sweeping_a_sound_dataset_does_nothing(sound):
     before = {p: p.read_bytes() for p in sound.rglob("*") if p.is_file()}
     assert sweep(sound) == []

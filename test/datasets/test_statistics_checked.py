@@ -142,11 +142,16 @@ def test_a_depth_stream_is_known_by_its_description(info, depth):
     assert not Feature("float32", (1,), None, info).is_depth
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the golden datasets of LeRobot 0.6.1")
-def test_statistics_of_distances_are_kept_as_they_are(tmp_path, capsys):
+def depth_set(tmp_path):
     root = Path(shutil.copytree(GOLDEN / "depth", tmp_path / "depth"))
     for path in (root, *root.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
+    return root
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the golden datasets of LeRobot 0.6.1")
+def test_statistics_of_distances_are_kept_as_they_are(tmp_path, capsys):
+    root = depth_set(tmp_path)
     key = "observation.images.front_depth"
     before = stored(root)[key]
     assert before["mean"] == [[[1282.0]]]
@@ -158,10 +163,26 @@ def test_statistics_of_distances_are_kept_as_they_are(tmp_path, capsys):
     assert "depth     front_depth 128x96 hevc, mm" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the golden datasets of LeRobot 0.6.1")
+@pytest.mark.parametrize("absent", [True, False])
+def test_absent_statistics_of_distances_name_no_command_that_leaves_them_so(tmp_path, absent):
+    root = depth_set(tmp_path)
+    document = stored(root)
+    key = "observation.images.front_depth"
+    del (document if absent else document[key])[key if absent else "count"]
+    (root / layout.STATS).write_text(json.dumps(document))
+    found = review(root, videos=False)
+    assert not found.errors
+    (warning,) = [f for f in found.findings if key in f"{f.subject} {f.found}"]
+    assert "--write" not in warning.fix and "does not compute those of distances" in warning.fix
+
+
 # --- pictures -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [("mean",), ("mean", "std", "min", "max", *stats.QUANTILES)])
+@pytest.mark.parametrize(
+    "names", [("mean",), ("std",), ("mean", "std", "min", "max", *stats.QUANTILES)]
+)
 def test_picture_statistics_of_bytes_are_an_error(root, names):
     key = next(k for k in stored(root) if "images" in k)
     there = stored(root)[key]

@@ -20,10 +20,12 @@ from armlet.datasets.record.leftovers import metadata_of, named_files, unfinishe
 from armlet.files import printable
 from armlet.findings import Code, Finding, Severity
 
+from .recompute_stats import is_counted
+
 _NOT_NUMBERS = ("video", "image", "string", "language")
 TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
-# Statistics of pictures are of values 0..1; slack for what was rounded.
-_BRIGHTEST = 1.01
+# Statistics of pictures are of values 0..1, whose std is 0.5 at most; slack for what was rounded.
+_MOST_OF = {"mean": 1.01, "max": 1.01, "std": 0.505}
 
 
 # What helps, by what is wrong.
@@ -33,6 +35,12 @@ _CHOOSE = "give the folder of a dataset, the one that has meta/info.json"
 _CORRECT = "correct what the message names, or restore it from a copy"
 FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
+# Of distances: armlet computes no statistics of them, and gives them to no policy.
+_NOT_COUNTED = (
+    "`armlet dataset stats` does not compute those of distances: restore the file from a copy, or "
+    "compute them with LeRobot, if a policy is to be trained on distances",
+    Severity.WARNING,
+)
 _CONVERT = "`armlet dataset convert ROOT OUTPUT` writes a copy in v3.0 with statistics of the data"
 
 
@@ -360,21 +368,22 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
     except DatasetError as error:
         yield _problem(Code.DATASET_STATISTICS_UNREADABLE, str(error), _COUNT)
         return
+    # The rows say how many there are, unless metadata of episodes is lost.
+    lacking = info.total_episodes > len(rows)
+    frames = info.total_frames if lacking else sum(row.length for row in rows)
     for key, feature in info.features.items():
+        fix, severity = (_COUNT, Severity.ERROR) if is_counted(info, key) else _NOT_COUNTED
         if key not in statistics:
             if feature.dtype not in ("string", "language"):
-                yield _problem(
-                    Code.DATASET_STATISTICS_MISSING, f"{layout.STATS} has no {key}", _COUNT
-                )
+                found = f"{layout.STATS} has no {key}"
+                yield _problem(Code.DATASET_STATISTICS_MISSING, found, fix, severity)
         elif wrong := stats.problem(statistics[key]):
-            yield _problem(
-                Code.DATASET_STATISTICS_INVALID, f"{layout.STATS}: {key}: {wrong}", _COUNT
-            )
-        elif not feature.is_picture and statistics[key]["count"].item() != info.total_frames:
+            found = f"{layout.STATS}: {key}: {wrong}"
+            yield _problem(Code.DATASET_STATISTICS_INVALID, found, fix, severity)
+        elif not feature.is_picture and statistics[key]["count"].item() != frames:
             yield _problem(
                 Code.DATASET_STATISTICS_COUNT,
-                f"{layout.STATS}: {key} counts {statistics[key]['count'].item()} rows "
-                f"of {info.total_frames}",
+                f"{layout.STATS}: {key} counts {statistics[key]['count'].item()} rows of {frames}",
                 _COUNT,
             )
         elif feature.is_depth:
@@ -394,14 +403,15 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
             )
 
 
-def _of_bytes(picture: stats.Stats) -> bool:
-    """Whether a picture's statistics are of values 0..255."""
-    return bool((picture["max"] > _BRIGHTEST).any() or (picture["mean"] > _BRIGHTEST).any())
+def _of_bytes(picture: stats.Stats) -> str:
+    """Which of a picture's statistics is of values 0..255; nothing if none is."""
+    return next((name for name, most in _MOST_OF.items() if (picture[name] > most).any()), "")
 
 
 def _bytes_said(key: str, picture: stats.Stats) -> str:
+    name = _of_bytes(picture)
     return (
-        f"{printable(key, 80)} has a mean of {float(picture['mean'].max()):.4g}: statistics of "
+        f"{printable(key, 80)} has a {name} of {float(picture[name].max()):.4g}: statistics of "
         "pictures in 0..255, where LeRobot's are of 0..1"
     )
 
