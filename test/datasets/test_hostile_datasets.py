@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from made_episodes import CONTRACT, frame, made, record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
+from armlet.cli import main
 from armlet.contract import Camera, Contract
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check
 from armlet.datasets.check.quality import review
@@ -525,7 +528,7 @@ def test_case_35_absent_counts_are_unknown_and_a_bad_cell_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "verb"), [("leftover_frames", "compact"), ("leftover_frames21", "convert")]
+    ("name", "verb"), [("leftover_frames", "split"), ("leftover_frames21", "convert")]
 )
 def test_case_36_pictures_behind_the_last_row_are_a_warning_with_episode_and_count(
     tmp_path, name, verb
@@ -536,9 +539,19 @@ def test_case_36_pictures_behind_the_last_row_are_a_warning_with_episode_and_cou
     assert all("15 pictures follow the last row of episode 0" in f.found for f in found)
     assert all(f.severity == "warning" and f"dataset {verb}" in f.fix for f in found)
     assert repair(root, yes=False) == []
-    if verb == "convert":  # the other set's videos have one key picture for two episodes
+    if verb == "convert":
         convert(root, tmp_path / "out", "v3.0")
-        assert not any("follow" in line for line in check(tmp_path / "out"))
+    else:  # these videos have one key picture for two episodes
+        with pytest.raises(DatasetError, match="without encoding it again"):
+            compact(root, tmp_path / "out")
+        for command in found[0].fix.split("`")[1::2]:
+            words = shlex.split(command)[1:]
+            for place in ("ROOT", "PARTS", "OUTPUT"):
+                folder = root if place == "ROOT" else tmp_path / place.replace("OUTPUT", "out")
+                words = [re.sub(rf"^{place}\b", str(folder), word) for word in words]
+            assert main.main(words) == 0
+        assert [e.length for e in Dataset(tmp_path / "out").episodes] == [40, 41, 42]
+    assert not any("follow" in line for line in check(tmp_path / "out"))
 
 
 def test_case_37_check_names_the_command_that_helps(tmp_path):

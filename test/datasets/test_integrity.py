@@ -10,7 +10,9 @@ import pytest
 from made_episodes import CONTRACT, frame, made
 
 from armlet.datasets import DatasetError, DatasetWriter, check, sweep
+from armlet.datasets.check.integrity import problems
 from armlet.datasets.format import layout, stats
+from armlet.datasets.transform.compact import compact
 
 DATA = "data/chunk-000/file-001.parquet"
 META = "meta/episodes/chunk-000/file-001.parquet"
@@ -117,6 +119,17 @@ def test_a_wrong_total_does_not_blame_the_statistics(sound, tmp_path):
     shutil.copytree(sound, root)
     edit_json(root / layout.INFO, lambda d: d.update(total_frames=7))
     assert check(root) == ["info.json counts 7 frames, the metadata has 12"]
+
+
+def test_compact_is_named_for_leftover_pictures_where_it_takes_them_out(sound, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(sound, root)
+    shutil.copy((root / VIDEO).with_name("file-000.mp4"), root / VIDEO)
+    (finding,) = problems(root)
+    assert "2 pictures follow the last row of episode 1" in finding.found
+    assert "`armlet dataset compact ROOT OUTPUT`" in finding.fix
+    compact(root, tmp_path / "out")
+    assert check(tmp_path / "out") == []
 
 
 def test_sweeping_a_sound_dataset_does_nothing(sound):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, FileNumber, Info
 from armlet.datasets.format.tables import EpisodeRow
 from armlet.datasets.format.trash import TRASH
+from armlet.datasets.format.video_pieces import Piece, is_cuttable
 from armlet.datasets.record import recovery
 from armlet.datasets.record.leftovers import metadata_of, named_files, unfinished
 from armlet.files import printable
@@ -293,16 +295,48 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
                 f"{path} holds pictures of {size[1]}x{size[0]}, info.json says {width}x{height}",
                 "correct the feature's shape in info.json if the video is right, else restore it",
             )
-        yield from _picture_problems(info, key, path, members, count)
+        how = partial(_copy_without, info, key, where, members, len(rows))
+        yield from _picture_problems(info, key, path, members, count, how)
+
+
+def _copy_without(
+    info: Info, key: str, where: Path, members: list[EpisodeRow], episodes: int
+) -> str:
+    """What writes a copy without the pictures that follow an episode's last row, in words."""
+    starts = [round(row.videos[key].from_s * info.fps) for row in members]
+    pieces = [Piece(where, k, row.length) for k, row in zip(starts, members, strict=True)]
+    try:
+        cuttable = all(is_cuttable(piece, info.fps) for piece in pieces)
+    except DatasetError:  # too few pictures, or at other times: that is said for itself
+        return ""
+    if cuttable:
+        verb = "convert" if info.is_v2 else "compact"
+        return f"; `armlet dataset {verb} ROOT OUTPUT` writes a copy without them"
+    if len(members) == 1:
+        return "; no command leaves them out, because the episode's own pictures need them"
+    # Whole files are copied. Where a file's episodes go apart, those that need others are encoded.
+    last, end = members[0].episode, episodes - 1
+    parts = [f"{a}-{b}" if a < b else str(b) for a, b in ((0, last), (last + 1, end))]
+    return (
+        "; pictures of episodes need others, so a copy without them encodes those episodes again: "
+        f"`armlet dataset split ROOT --output PARTS a={parts[0]} b={parts[1]}`, then "
+        "`armlet dataset merge PARTS/a PARTS/b --output OUTPUT`"
+    )
 
 
 def _picture_problems(
-    info: Info, key: str, path: Path, members: list[EpisodeRow], count: int
+    info: Info,
+    key: str,
+    path: Path,
+    members: list[EpisodeRow],
+    count: int,
+    how: Callable[[], str],
 ) -> Iterator[Finding]:
     """A file's pictures against the rows of its episodes: too few, or some behind an episode."""
     rows = sum(row.length for row in members)
     said = f"{path} holds {count} pictures for {rows} rows"
     starts = [round(row.videos[key].from_s * info.fps) for row in members]
+    fix = ""
     for row, start, end in zip(members, starts, [*starts[1:], count], strict=True):
         behind = end - start - row.length
         if behind < 0:
@@ -312,13 +346,12 @@ def _picture_problems(
                 "pictures",
             )
         elif behind > 0:
-            verb = "convert" if info.is_v2 else "compact"
+            fix = fix or f"nothing needs to be done{how()}"
             yield _problem(
                 Code.DATASET_VIDEO_LONGER,
                 f"{said}: {behind} pictures follow the last row of episode {row.episode}, which "
                 "training does not look at",
-                f"nothing needs to be done; `armlet dataset {verb} ROOT OUTPUT` writes a copy "
-                "without them where episodes begin with a keyframe",
+                fix,
                 Severity.WARNING,
             )
     last = members[-1].videos[key].to_s

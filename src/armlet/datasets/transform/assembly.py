@@ -33,11 +33,11 @@ from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, FileNumber, Info
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
+from armlet.datasets.format.video_pieces import Piece, is_cuttable
 from armlet.files import printable
 
 from . import concat, encode
 from .compact import episode_tables, piece_of
-from .concat import Piece
 from .convert import described
 from .cuts import SUCCESS, Cut, Source
 
@@ -219,7 +219,7 @@ class Assembly:
 
     def _must_be_encoded(self, k: int, key: str, piece: Piece) -> bool:
         cut = self.cuts[k]
-        if concat.is_cuttable(piece, self.info.fps):
+        if is_cuttable(piece, self.info.fps):
             return False
         pixels = concat.form(piece.path).pixels
         if pixels != _ENCODABLE:

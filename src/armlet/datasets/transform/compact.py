@@ -15,11 +15,11 @@ from armlet.datasets.format import layout, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import FileNumber, Info
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
+from armlet.datasets.format.video_pieces import Piece
 from armlet.files import FileError, printable, typed
 
 from . import concat
 from .atomic_directory import copy_extras, new_dataset, require_outside
-from .concat import Piece
 
 Progress = Callable[[str], None]
 
