@@ -95,6 +95,35 @@ def test_case_38_a_closed_pipe_is_a_quiet_end(root, verb):
     assert done.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", ["dataset info ROOT", "dataset check ROOT --json", "up --list", "--help"]
+)
+def test_a_full_disk_behind_stdout_is_one_line(root, words, unbuffered):
+    """Through `show`, `print` and argparse."""
+    command = [sys.executable, "-m", "armlet.cli.main", *words.replace("ROOT", str(root)).split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=environment
+        )
+    assert done.stderr.splitlines() == [
+        "armlet: stdout cannot be written: No space left on device; free space there, or write "
+        "elsewhere"
+    ]
+    assert done.returncode == 1
+
+
+def test_another_error_of_the_system_is_not_blamed_on_stdout(monkeypatch):
+    def broken(arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("armlet.cli.main._run", broken)
+    with pytest.raises(OSError, match="No space"):
+        main(["dataset", "info", "nothing"])
+
+
 def test_case_31_the_weights_of_a_policy_that_are_a_pointer_are_called_one(capsys):
     pytest.importorskip("torch")
     folder = case("31-*/lfs_policy")
