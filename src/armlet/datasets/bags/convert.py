@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ from armlet.robots.calibration import Calibration, CalibrationError
 from armlet.robots.joints import feature_names
 from armlet.robots.units import JointUnits
 
-from .files import Recording
+from .files import MCAP_RECOVERY, Recording
 from .streams import TYPES, BagSource, BagStream, Plan, Stamps
 from .units import check_units
 
@@ -143,10 +144,13 @@ class Bag:
 
 
 def _unreadable(path: Path, error: Exception) -> DatasetError:
+    if not os.path.lexists(path):
+        return DatasetError(f"{path} does not exist; give a bag's folder, or a file of it")
     reason = printable(error) or type(error).__name__
+    mcap = ".mcap" in path.name or any(path.glob("*.mcap*"))
+    tool = MCAP_RECOVERY if mcap else "`ros2 bag reindex` on it"
     return DatasetError(
-        f"{path} is not a bag that can be read: {reason}; copy it again, or run `mcap recover` or "
-        "`ros2 bag reindex` on it"
+        f"{path} is not a bag that can be read: {reason}; copy it again, or run {tool}"
     )
 
 
