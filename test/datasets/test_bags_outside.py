@@ -215,6 +215,12 @@ def test_what_is_no_jpeg_is_named(data, stated, named):
     assert not stated or repr(stated) in said
 
 
+@pytest.mark.parametrize("stated", ["jpeg", "", "rgb8; png compressed bgr8"])
+def test_an_empty_picture_is_no_matter_of_its_format(stated):
+    said = jpegs.unfit(b"", stated)
+    assert "found a picture of 0 bytes" in said and "compress as JPEG" not in said
+
+
 @pytest.mark.parametrize("stated", ["jpeg", "", "JPEG", "rgb8; jpeg compressed bgr8", "png"])
 def test_bytes_of_a_jpeg_count_whatever_the_format_states(stated):
     assert jpegs.unfit(jpeg(np.zeros((16, 16, 3), np.uint8)), stated) == ""
