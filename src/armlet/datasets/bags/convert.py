@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from armlet.align import (
     STATE,
     Aligner,
     Frame,
+    Refusal,
     Sample,
     Timing,
     counts_since,
@@ -48,6 +49,7 @@ from .units import check_units
 Counts = Mapping[str, Mapping[str, int]]
 
 _RECORDED = "at which it was recorded"
+_BY_RECORDING = "or give --stamps recorded, which takes the time of recording instead"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Converted:
     episodes: list[EpisodeSummary] = field(default_factory=list)
     ledger: Counts = field(default_factory=dict)
     missed_frames: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
 
 
@@ -299,7 +301,7 @@ def aligned(
     bag: Bag,
     plan: Plan,
     aligner: Aligner,
-    refused: dict[str, str],
+    refused: dict[str, Refusal],
     through: Callable[[Iterable[Sample]], Iterable[Sample]] = iter,
 ) -> Iterator[Frame]:
     """A bag's frames. The first reason why a stream's messages are refused is put into `refused`.
@@ -311,13 +313,15 @@ def aligned(
     def note(sample: Sample, timing: Timing, received_ns: int) -> None:
         reason = why_refused(timing, topics[sample.stream], sample.stamp_ns, received_ns, _RECORDED)
         if plan.stamps is Stamps.HEADER:
-            reason += "; or give --stamps recorded, which takes the time of recording instead"
+            reason = replace(reason, fixes=(*reason.fixes, _BY_RECORDING))
         refused.setdefault(sample.stream, reason)
 
     return aligner.replay(through(samples(bag, plan, aligner, refused)), note)
 
 
-def samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> Iterator[Sample]:
+def samples(
+    bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, Refusal]
+) -> Iterator[Sample]:
     """A bag's messages as samples, in the order recorded.
 
     What is no sample is counted in the aligner's ledger; the first reason by stream is put into
@@ -337,7 +341,7 @@ def _sample(
     recorded_ns: int,
     aligner: Aligner,
     plan: Plan,
-    refused: dict[str, str],
+    refused: dict[str, Refusal],
 ) -> Sample | None:
     name = source.config.name
     stamp = message.header.stamp
@@ -345,7 +349,7 @@ def _sample(
         value, mark = source.sample(message, plan.any_unit)
     except ValueError as error:
         aligner.ledger.streams[name].refused += 1
-        refused.setdefault(name, str(error))
+        refused.setdefault(name, Refusal(str(error)))
         return None
     stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
     if plan.stamps is Stamps.RECORDED:
@@ -442,9 +446,15 @@ def picture(message: Any) -> Any:
     return np.ascontiguousarray(raw.rgb(message))
 
 
-def why(aligner: Aligner, refused: Mapping[str, str]) -> str:
-    """Why frames are missing: what was refused first, then the aligner's counts."""
-    said = [f"{name} refused: {reason}" for name, reason in refused.items()]
+def fixes(refused: Mapping[str, Refusal]) -> list[str]:
+    """What is to be done about refused messages, each once."""
+    return list(dict.fromkeys(fix for reason in refused.values() for fix in reason.fixes))
+
+
+def why(aligner: Aligner, refused: Mapping[str, Refusal]) -> str:
+    """Why frames are missing: what was refused first, each fix once, then the aligner's counts."""
+    said = [f"{name} refused: {reason.cause}" for name, reason in refused.items()]
+    said += fixes(refused)
     said += [
         f"{name}: " + ", ".join(f"{what} {count}" for what, count in counts.items())
         for name, counts in aligner.ledger.counts().items()
