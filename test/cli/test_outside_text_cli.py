@@ -95,6 +95,35 @@ def test_case_38_a_closed_pipe_is_a_quiet_end(root, verb):
     assert done.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", ["dataset info ROOT", "dataset check ROOT --json", "up --list", "--help"]
+)
+def test_a_full_disk_behind_stdout_is_one_line(root, words, unbuffered):
+    """Through `show`, `print` and argparse."""
+    command = [sys.executable, "-m", "armlet.cli.main", *words.replace("ROOT", str(root)).split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=environment
+        )
+    assert done.stderr.splitlines() == [
+        "armlet: stdout cannot be written: No space left on device; free space there, or write "
+        "elsewhere"
+    ]
+    assert done.returncode == 1
+
+
+def test_another_error_of_the_system_is_not_blamed_on_stdout(monkeypatch):
+    def broken(arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("armlet.cli.main._run", broken)
+    with pytest.raises(OSError, match="No space"):
+        main(["dataset", "info", "nothing"])
+
+
 def test_case_31_the_weights_of_a_policy_that_are_a_pointer_are_called_one(capsys):
     pytest.importorskip("torch")
     folder = case("31-*/lfs_policy")
@@ -142,3 +171,37 @@ def test_the_demo_removes_no_dataset_that_it_did_not_make(root, tmp_path):
         prepare(plan)
         assert not plan.dataset.exists()
         plan.dataset.mkdir()
+
+
+def test_the_fix_of_a_policys_pointer_is_its_own_and_said_once(tmp_path, capsys):
+    """Copying a pointer again gives a pointer; its own path need not be said twice either."""
+    pytest.importorskip("torch")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for name in ("config.json", "model.safetensors"):
+        folder = tmp_path / Path(name).stem
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / name).write_text(pointer)
+        assert main(["policy", "inspect", str(folder)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("git lfs pull") == 1 and "copy the file again" not in said
+        assert said.count(str(folder / name)) == 1
+
+
+@pytest.mark.parametrize("robot", [None, "so101_follower"])
+def test_a_robot_that_is_not_stated_is_not_called_none(root, capsys, robot):
+    info = json.loads((root / layout.INFO).read_text())
+    info["robot_type"] = robot
+    (root / layout.INFO).write_text(json.dumps(info))
+    assert main(["dataset", "info", str(root)]) == 0
+    stated = robot or "not stated,"
+    assert f"robot     {stated} at 30 fps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("optional", [{}, {"calib_mode": ["DEGREE"]}])
+def test_an_old_calibration_is_known_with_and_without_calib_mode(tmp_path, optional):
+    lists = dict.fromkeys(("homing_offset", "drive_mode", "start_pos", "end_pos"), [0] * 6)
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({**lists, **optional}))
+    with pytest.raises(CalibrationError, match=r"LeRobot before mid-2025.*calibrate the arm again"):
+        load(path)

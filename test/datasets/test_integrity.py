@@ -11,7 +11,7 @@ from made_episodes import CONTRACT, frame, made
 
 from armlet.datasets import DatasetError, DatasetWriter, check, sweep
 from armlet.datasets.check.integrity import problems
-from armlet.datasets.format import layout, stats
+from armlet.datasets.format import jsonl, layout, stats
 from armlet.datasets.transform.compact import compact
 
 DATA = "data/chunk-000/file-001.parquet"
@@ -179,3 +179,17 @@ def test_sweeping_refuses_what_it_cannot_explain(sound, tmp_path):
         sweep(root)
     with pytest.raises(DatasetError, match="not a folder"):
         sweep(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"episode_index": 3, "tasks": ["t"]}, "episode 3: length: expected a whole number"),
+        ({"episode_index": 3, "length": 2}, "episode 3: tasks: expected a list of a text"),
+        ({"tasks": ["push"], "length": 2}, "push.*: episode_index: expected a whole number"),
+    ],
+)
+def test_an_episode_that_lacks_something_is_named(tmp_path, line, said):
+    with pytest.raises(DatasetError, match=said) as refused:
+        jsonl.episode_line(tmp_path, line)
+    assert str(refused.value).endswith("found nothing")

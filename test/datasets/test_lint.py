@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from made_episodes import CONTRACT, START_NS, picture
@@ -289,6 +290,40 @@ def test_a_broken_dataset_is_an_error_and_no_exception(tmp_path):
     assert findings
     assert all(f.severity == "error" and check_name(f) == "structure" for f in findings)
     assert review(tmp_path).errors == 1
+
+
+def write_video(path, pictures, rate):
+    """Gray pictures, each a little brighter, at a constant rate."""
+    path.unlink()
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(pictures):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 + number, np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    ("pictures", "rate", "code", "text"),
+    [
+        (41, 25, "rate", "41 pictures at 25 a second, the dataset has 30"),
+        (82, 60, "rate", "82 pictures at 60 a second, the dataset has 30"),
+        (30, 30, "unreadable", "30 pictures of 41"),
+    ],
+)
+def test_a_video_of_another_rate_is_no_missing_file(tmp_path, pictures, rate, code, text):
+    """Its rate is named, and encoding it again, not fetching it."""
+    root = recorded(tmp_path / "set", episodes=1, seconds=41 / FPS)
+    write_video(next(root.glob("videos/*front/*/*.mp4")), pictures, rate)
+    reported = {
+        f.code: f for f in review(root).findings if "pictures at" in f.found or " of 41" in f.found
+    }
+    assert set(reported) == {f"dataset.video-{code}"}
+    (finding,) = reported.values()
+    assert text in finding.found
+    assert ("git lfs" in finding.fix) == (code == "unreadable")
+    assert ("constant 30 pictures a second" in finding.fix) == (code == "rate")
 
 
 def test_many_episodes_are_looked_at_quickly_without_pictures(tmp_path):

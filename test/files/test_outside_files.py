@@ -24,6 +24,7 @@ from armlet.files import (
     read_json,
     read_yaml,
     replace_file,
+    typed,
     writable,
 )
 
@@ -271,3 +272,9 @@ def test_what_is_no_file_is_never_replaced(tmp_path, linked):
     with pytest.raises(OSError, match="found a folder; name another"):
         replace_file(tmp_path, b"x")
     assert sorted(found.name for found in tmp_path.iterdir()) == ["out.png"] * linked + ["pipe"]
+
+
+@pytest.mark.parametrize("kind", [int, float, str, tuple[str, ...], dict[str, int]])
+def test_what_is_absent_is_nothing_in_words_too(kind):
+    with pytest.raises(FileError, match=r"found nothing$"):
+        typed(kind, None, "key")

@@ -375,7 +375,7 @@ def other_weights(model):
         (function, "found functions defined in the file"),
         (renamed, "inputs: .*observation.state.* found .*observation.other"),
         (batched, r"inputs: .*shape=\(6,\).* found .*shape=\(-1,\)"),
-        (silent, "manifest: expected .* found None"),
+        (silent, "manifest: expected .* found nothing"),
         (other_manifest, "manifest: expected .*dataset.* found .*radians"),
         (other_weights, "expected torch's within .* found errors of"),
     ],
@@ -455,7 +455,7 @@ def test_a_torn_document_is_refused(export):
     document = json.loads(text)
     del document["witness"]
     (export / EXPORT).write_text(json.dumps(document))
-    refuse(export, "expected a JSON object, found NoneType")
+    refuse(export, "expected a JSON object, found nothing")
 
 
 def test_an_export_runs_where_it_is_read(stated):

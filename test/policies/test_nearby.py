@@ -30,10 +30,11 @@ def test_the_last_step_is_suggested_from_wherever_one_looks(tmp_path, given, las
     assert f"did you mean {near}?" in str(refused.value)
 
 
-def test_a_repository_is_named_as_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["user/act_so101", "user/act_so101@v1.0", "user/act@refs/pr/2"])
+def test_a_repository_is_named_as_one(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="given as hub:user/act_so101;"):
-        read_checkpoint(Path("user/act_so101"))
+    with pytest.raises(CheckpointError, match=f"given as hub:{name};"):
+        read_checkpoint(Path(name))
 
 
 def test_nothing_is_suggested_where_nothing_is(tmp_path):

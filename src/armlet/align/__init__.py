@@ -32,6 +32,7 @@ from .ledger import troubles as troubles
 from .pauses import Pauses as Pauses
 from .punctuality import PLAUSIBLE_S as PLAUSIBLE_S
 from .punctuality import Punctuality as Punctuality
+from .punctuality import Refusal as Refusal
 from .punctuality import Timing as Timing
 from .punctuality import why_refused as why_refused
 from .stream import Miss as Miss

@@ -9,6 +9,7 @@ would put pictures into rows of another time, so late messages count only once o
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 # In time is what comes within this of its stamp, or within the aligner's max_wait, if that is more.
 USUAL_S = 0.3
@@ -22,7 +23,18 @@ _SPAN_NS = 200_000_000
 _BURST = 1.25
 # Stamps before 1980 count from something else than 1970.
 _EARLIEST_NS = 315_532_800 * 1_000_000_000
-_STAMP = "have it stamp them by the ROS clock (header.stamp = node.get_clock().now().to_msg())"
+_STAMP_FIX = "have it stamp them by the ROS clock (header.stamp = node.get_clock().now().to_msg())"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a message was refused, and what is to be done, which may be the same for many topics."""
+
+    cause: str
+    fixes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join((self.cause, *self.fixes))
 
 
 class Timing(enum.StrEnum):
@@ -42,25 +54,29 @@ REFUSING = (Timing.OFFSET, Timing.OLD, Timing.FUTURE)
 
 def why_refused(
     timing: Timing, topic: str, stamp_ns: int, received_ns: int, clock: str = "on this node's clock"
-) -> str:
-    """In words, why a message was refused that came at a time; a timing that refuses."""
+) -> Refusal:
+    """Why a message was refused that came at a time; a timing that refuses."""
     stamp_s, off_s = stamp_ns * 1e-9, (stamp_ns - received_ns) * 1e-9
     if stamp_ns == 0:
-        return (
-            f"header.stamp is zero: the publisher of {topic} does not stamp its messages; {_STAMP}"
+        return Refusal(
+            f"header.stamp is zero: the publisher of {topic} does not stamp its messages",
+            (_STAMP_FIX,),
         )
     if 0 < stamp_ns < _EARLIEST_NS <= received_ns:
-        return (
+        return Refusal(
             f"header.stamp is {stamp_s:.3f} s, counted from a start (of a computer, a program or a "
-            f"simulation), not Unix time: {off_s:+.3f} s off the time it came; {_STAMP}"
+            f"simulation), not Unix time: {off_s:+.3f} s off the time it came",
+            (_STAMP_FIX,),
         )
     off = f"stamp {stamp_s:.3f} s is not the time {clock}, {off_s:+.3f} s off"
     if timing is Timing.OFFSET:
-        return (
+        return Refusal(
             f"{off}, and none of its messages comes in time; the clock of {topic}'s publisher is "
             "behind, or its computer does not keep up"
         )
-    return f"{off}; the publisher of {topic} must stamp its messages, and by the same clock"
+    return Refusal(
+        f"{off}; the publisher of {topic} must stamp its messages, and by the same clock"
+    )
 
 
 class Punctuality:

@@ -90,6 +90,11 @@ def unfit(data: JpegBytes, stated: str) -> str:
             return ""
         if bytes(data[:2]) == _START:
             return f"torn picture of {len(data)} bytes"
+    if not len(data):
+        return (
+            "expected JPEG of 8 bits, found a picture of 0 bytes (empty); the publisher sends no "
+            "pictures: see its log, and whether its camera is plugged in"
+        )
     kind = _kind(data)
     states = f"its format states {stated[:80]!r}" if stated else "its format is empty"
     if "compressedDepth" in stated or kind == "compressedDepth":
@@ -99,7 +104,7 @@ def unfit(data: JpegBytes, stated: str) -> str:
             "have the publisher compress as JPEG (image_transport: parameter "
             "<topic>.compressed.format: jpeg), or take image_raw"
         )
-    found = kind or f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ') or '(empty)'}"
+    found = kind or f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ')}"
     return f"expected JPEG of 8 bits, found {found}, and {states}; {fix}"
 
 

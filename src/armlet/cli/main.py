@@ -55,7 +55,25 @@ def make_parser() -> Parser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; its exit status: 1 where a package it needs is missing, 130 after Ctrl-C."""
+    """Run one command; its exit status.
+
+    1 where a package it needs is missing or stdout cannot be written, 130 after Ctrl-C.
+    """
+    try:
+        try:
+            status = _run(arguments)
+        except SystemExit:  # of --help, too
+            output.flush()
+            raise
+        output.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or output.fails():
+            return output.end(error)
+        raise
+    return status
+
+
+def _run(arguments: list[str] | None) -> int:
     parser = make_parser()
     if _COMPLETING in os.environ:
         _complete(parser)
@@ -67,9 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
         parsed.arguments += rest
     try:
         status: int = parsed.run(parsed)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        return output.end_quietly()
     except KeyboardInterrupt:
         print(f"\narmlet {parsed.command}: stopped", file=sys.stderr)
         return 130

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from armlet.files import FileError, parse_json, printable, read_text, typed
+from armlet.files import FileError, kind_of, parse_json, printable, read_text, typed
 
 from .recalibration import Ticks
 
@@ -192,7 +192,7 @@ def _parse(text: str) -> tuple[Contract, str | None]:
     try:
         document = parse_json(text)
         if not isinstance(document, dict):
-            raise FileError(f"expected an object, found a {type(document).__name__}")
+            raise FileError(f"expected an object, found {kind_of(document)}")
         version = typed(int, document.pop("version", None), "version")
         signature = typed(str | None, document.pop("signature", None), "signature")
         if version not in VERSIONS:

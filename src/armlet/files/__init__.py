@@ -9,6 +9,7 @@ from .documents import parse_json as parse_json
 from .documents import read_json as read_json
 from .documents import read_yaml as read_yaml
 from .errors import FileError as FileError
+from .errors import PointerError as PointerError
 from .opening import check_file as check_file
 from .opening import open_file as open_file
 from .opening import read_bytes as read_bytes
@@ -24,6 +25,7 @@ from .replacing import replace_file as replace_file
 from .replacing import umask as umask
 from .text import printable as printable
 from .text import printable_json as printable_json
+from .typed import kind_of as kind_of
 from .typed import shown as shown
 from .typed import typed as typed
 from .typed import whole_number as whole_number

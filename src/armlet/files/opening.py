@@ -7,7 +7,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from .errors import FileError
+from .errors import FileError, PointerError
 from .text import printable
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -95,10 +95,7 @@ def _check_content(file: BufferedReader, path: Path, limit: int | None) -> None:
         )
     if 0 < size <= _LONGEST_POINTER:
         if file.read(len(_LFS)) == _LFS:
-            raise FileError(
-                f"{_name(path)} is a Git LFS pointer, not the file itself: run `git lfs pull` in "
-                "its repository, or download the file"
-            )
+            raise PointerError(_name(path))
         file.seek(0)
 
 

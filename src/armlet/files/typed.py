@@ -58,12 +58,19 @@ def whole_number(value: Any, where: str, low: int = 0, high: int = 2**53) -> int
 
 
 def shown(value: object) -> str:
-    """A value in an error message."""
+    """A value in an error message; None, a key that is absent or null, is nothing."""
+    if value is None:
+        return "nothing"
     try:
         text = repr(value)
     except ValueError:  # it has a whole number of more digits than Python writes
         text = f"a {type(value).__name__} with a number of thousands of digits"
     return printable(text, _SHOWN)
+
+
+def kind_of(value: object) -> str:
+    """The type of a document's value in an error message."""
+    return "nothing" if value is None else type(value).__name__
 
 
 def _fields(kind: Any, document: dict[str, Any], where: str) -> Any:

@@ -66,7 +66,7 @@ class Source:
 
     def why_refused(self, timing: Timing, stamp_ns: int, received_ns: int) -> str:
         """In words, for a message that did not come in time."""
-        return why_refused(timing, self.topic, stamp_ns, received_ns)
+        return str(why_refused(timing, self.topic, stamp_ns, received_ns))
 
 
 @dataclass(frozen=True)

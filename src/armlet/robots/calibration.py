@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError, printable, read_json, replace_file
+from armlet.files import FileError, kind_of, printable, read_json, replace_file
 from armlet.files import keep_previous as keep_previous
 
-# LeRobot's file of before mid-2025.
-_OLD_KEYS = {"homing_offset", "drive_mode", "start_pos", "end_pos", "calib_mode"}
+# LeRobot's file of before mid-2025; some of its robots wrote no calib_mode.
+_OLD_KEYS = {"homing_offset", "drive_mode", "start_pos", "end_pos"}
 _MOST_JOINTS = 64
 MAX_HOMING_OFFSET = 2047
 """The largest that a Feetech servo stores, and that a position within one turn needs."""
@@ -89,13 +89,11 @@ def load(path: Path) -> Calibration:
     except FileError as error:
         raise CalibrationError(f"{error}; restore or calibrate again") from error
     if not isinstance(document, dict) or not document:
-        raise CalibrationError(
-            f"{path}: expected an object of joints, found {type(document).__name__}"
-        )
+        raise CalibrationError(f"{path}: expected an object of joints, found {kind_of(document)}")
     if set(document) >= _OLD_KEYS:
         raise CalibrationError(
-            f"{path} is a calibration of LeRobot before mid-2025 (lists for all joints, "
-            "calib_mode), whose ticks mean something else: calibrate the arm again "
+            f"{path} is a calibration of LeRobot before mid-2025 (lists for all joints), "
+            "whose ticks mean something else: calibrate the arm again "
             "(`armlet calibrate`)"
         )
     if len(document) > _MOST_JOINTS:

@@ -355,7 +355,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     minutes, seconds = divmod(summary["duration_s"], 60)
     lines = {
         "LeRobot": summary["version"],
-        "robot": f"{summary['robot']} at {summary['fps']} fps",
+        "robot": f"{summary['robot'] or 'not stated,'} at {summary['fps']} fps",
         "episodes": f"{summary['episodes']}, {summary['frames']} frames, "
         f"{minutes:.0f} min {seconds:.1f} s, {summary['size_bytes'] / 1e6:.1f} MB",
         "cameras": "\n".join(

@@ -172,14 +172,18 @@ def _say(summary: Any) -> None:
 
 
 def _print_ledger(done: Converted) -> None:
+    from armlet.datasets.bags.convert import fixes
+
     if done.missed_frames:
         show(f"{done.missed_frames} frames could not be built")
     for stream, counts in done.ledger.items():
         show(f"{stream}: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
     for doubt in done.doubts:
         show(doubt, error=True)
-    for stream, why in done.refused.items():
-        show(f"{stream} refused messages, the first: {why}", error=True)
+    for stream, reason in done.refused.items():
+        show(f"{stream} refused messages, the first: {reason.cause}", error=True)
+    for fix in fixes(done.refused):
+        show(fix, error=True)
 
 
 def _setup(args: argparse.Namespace) -> Setup:

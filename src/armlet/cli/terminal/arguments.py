@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,12 @@ class Parser(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             hint = did_you_mean([str(value)], [str(choice) for choice in action.choices or ()])
             raise argparse.ArgumentError(action, f"{hint}{error.message}") from error
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse does, but a help text that cannot be written is an OSError."""
+        stream = file or sys.stderr
+        if message and stream is not None:  # `2>&-`
+            stream.write(message)
 
     def refuse(self, words: Sequence[str], command: str) -> None:
         """End the program: a command, or a verb of it, takes none of these words."""

@@ -1,4 +1,4 @@
-"""What commands print: text of files and messages made safe, a closed pipe taken as the end."""
+"""What commands print: text made safe; a closed pipe or a full disk is the end of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOSED = 141
 def show(text: object = "", error: bool = False) -> None:
     """Print text, to stderr with `error`; control characters are written out, lines kept.
 
-    Raises SystemExit where nobody reads any more (`| head`).
+    Raises SystemExit where it cannot be printed (`| head`, a full disk).
     """
     write(printable(text, _LONGEST, lines=True), error)
 
@@ -33,15 +33,46 @@ def show_error(error: Exception, before: str = "") -> None:
 
 
 def write(text: str, error: bool = False) -> None:
-    """Print text that is safe already. Raises SystemExit where nobody reads any more."""
+    """Print text that is safe already. Raises SystemExit where it cannot be printed."""
     try:
         print(text, file=sys.stderr if error else sys.stdout, flush=True)
-    except BrokenPipeError:
-        raise SystemExit(end_quietly()) from None
+    except OSError as reason:
+        raise SystemExit(end(reason)) from None
 
 
-def end_quietly() -> int:
-    """Let what is still buffered go nowhere; the exit status for it."""
+def flush() -> None:
+    """Write what is buffered for stdout. Raises OSError; without a stdout (`>&-`) nothing."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def fails() -> bool:
+    """Whether stdout takes no more: what is buffered, or a line end where nothing is buffered."""
+    try:
+        if getattr(sys.stdout, "write_through", False):
+            print()
+        flush()
+    except OSError:
+        return True
+    return False
+
+
+def end(error: OSError) -> int:
+    """The exit status where stdout cannot be written; what is still buffered is dropped.
+
+    A closed pipe (`| head`) is the end of the output and not reported. A full disk is.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
-    return CLOSED
+    if isinstance(error, BrokenPipeError):
+        return CLOSED
+    reason = printable(error.strerror or str(error))
+    try:
+        print(
+            f"armlet: stdout cannot be written: {reason}; free space there, or write elsewhere",
+            file=sys.stderr,
+            flush=True,
+        )
+    except OSError:  # neither can stderr: the status is all that is left
+        os.dup2(nowhere, sys.stderr.fileno())
+    return 1

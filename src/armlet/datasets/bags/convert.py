@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from armlet.align import (
     STATE,
     Aligner,
     Frame,
+    Refusal,
     Sample,
     Timing,
     counts_since,
@@ -40,13 +42,14 @@ from armlet.robots.calibration import Calibration, CalibrationError
 from armlet.robots.joints import feature_names
 from armlet.robots.units import JointUnits
 
-from .files import Recording
+from .files import MCAP_RECOVERY, Recording
 from .streams import TYPES, BagSource, BagStream, Plan, Stamps
 from .units import check_units
 
 Counts = Mapping[str, Mapping[str, int]]
 
 _RECORDED = "at which it was recorded"
+_BY_RECORDING = "or give --stamps recorded, which takes the time of recording instead"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Converted:
     episodes: list[EpisodeSummary] = field(default_factory=list)
     ledger: Counts = field(default_factory=dict)
     missed_frames: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
 
 
@@ -143,10 +146,13 @@ class Bag:
 
 
 def _unreadable(path: Path, error: Exception) -> DatasetError:
+    if not os.path.lexists(path):
+        return DatasetError(f"{path} does not exist; give a bag's folder, or a file of it")
     reason = printable(error) or type(error).__name__
+    mcap = ".mcap" in path.name or any(path.glob("*.mcap*"))
+    tool = MCAP_RECOVERY if mcap else "`ros2 bag reindex` on it"
     return DatasetError(
-        f"{path} is not a bag that can be read: {reason}; copy it again, or run `mcap recover` or "
-        "`ros2 bag reindex` on it"
+        f"{path} is not a bag that can be read: {reason}; copy it again, or run {tool}"
     )
 
 
@@ -295,7 +301,7 @@ def aligned(
     bag: Bag,
     plan: Plan,
     aligner: Aligner,
-    refused: dict[str, str],
+    refused: dict[str, Refusal],
     through: Callable[[Iterable[Sample]], Iterable[Sample]] = iter,
 ) -> Iterator[Frame]:
     """A bag's frames. The first reason why a stream's messages are refused is put into `refused`.
@@ -307,13 +313,15 @@ def aligned(
     def note(sample: Sample, timing: Timing, received_ns: int) -> None:
         reason = why_refused(timing, topics[sample.stream], sample.stamp_ns, received_ns, _RECORDED)
         if plan.stamps is Stamps.HEADER:
-            reason += "; or give --stamps recorded, which takes the time of recording instead"
+            reason = replace(reason, fixes=(*reason.fixes, _BY_RECORDING))
         refused.setdefault(sample.stream, reason)
 
     return aligner.replay(through(samples(bag, plan, aligner, refused)), note)
 
 
-def samples(bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, str]) -> Iterator[Sample]:
+def samples(
+    bag: Bag, plan: Plan, aligner: Aligner, refused: dict[str, Refusal]
+) -> Iterator[Sample]:
     """A bag's messages as samples, in the order recorded.
 
     What is no sample is counted in the aligner's ledger; the first reason by stream is put into
@@ -333,7 +341,7 @@ def _sample(
     recorded_ns: int,
     aligner: Aligner,
     plan: Plan,
-    refused: dict[str, str],
+    refused: dict[str, Refusal],
 ) -> Sample | None:
     name = source.config.name
     stamp = message.header.stamp
@@ -341,7 +349,7 @@ def _sample(
         value, mark = source.sample(message, plan.any_unit)
     except ValueError as error:
         aligner.ledger.streams[name].refused += 1
-        refused.setdefault(name, str(error))
+        refused.setdefault(name, Refusal(str(error)))
         return None
     stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
     if plan.stamps is Stamps.RECORDED:
@@ -438,9 +446,15 @@ def picture(message: Any) -> Any:
     return np.ascontiguousarray(raw.rgb(message))
 
 
-def why(aligner: Aligner, refused: Mapping[str, str]) -> str:
-    """Why frames are missing: what was refused first, then the aligner's counts."""
-    said = [f"{name} refused: {reason}" for name, reason in refused.items()]
+def fixes(refused: Mapping[str, Refusal]) -> list[str]:
+    """What is to be done about refused messages, each once."""
+    return list(dict.fromkeys(fix for reason in refused.values() for fix in reason.fixes))
+
+
+def why(aligner: Aligner, refused: Mapping[str, Refusal]) -> str:
+    """Why frames are missing: what was refused first, each fix once, then the aligner's counts."""
+    said = [f"{name} refused: {reason.cause}" for name, reason in refused.items()]
+    said += fixes(refused)
     said += [
         f"{name}: " + ", ".join(f"{what} {count}" for what, count in counts.items())
         for name, counts in aligner.ledger.counts().items()

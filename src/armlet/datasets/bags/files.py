@@ -28,11 +28,12 @@ from armlet.files import (
     typed,
 )
 
-from .parts import Part, is_cut, part_of, zstd
+from .parts import SQLITE_ENDING, Part, is_cut, part_of, trim_sqlite, zstd
 
 _METADATA = Shape(size=1 << 20)
 METADATA = "metadata.yaml"
-_ENDINGS = (".mcap", ".db3")
+_ENDINGS = (".mcap", SQLITE_ENDING)
+MCAP_RECOVERY = "`mcap recover` and `ros2 bag reindex`"
 _PACKED = ".zstd"
 
 # Where a bag does not hold its messages' definitions (sqlite3 of older distributions).
@@ -187,14 +188,24 @@ class Recording:
             self._add([path])
         else:
             try:
-                self._parts.append(part_of(path))
+                self._parts.append(part_of(self._trimmed(path)))
             except ValueError as error:
                 self.notes.append(f"{name}: {error}")
                 return
+            again = "" if path.suffix == SQLITE_ENDING else f", or run {MCAP_RECOVERY}"
             self.notes.append(
                 f"{name} is cut off after {size:,} bytes: its complete part is read; for the "
-                "rest, copy it again, or run `mcap recover` and `ros2 bag reindex`"
+                f"rest, copy it again{again}"
             )
+
+    def _trimmed(self, path: Path) -> Path:
+        """A cut file as `part_of` takes it: a sqlite3 file's whole pages, in a temporary file."""
+        if path.suffix != SQLITE_ENDING:
+            return path
+        target = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) / path.name
+        with open_file(path) as file, target.open("w+b") as output:
+            trim_sqlite(file, output)
+        return target
 
     def _add(self, paths: list[Path]) -> None:
         from rosbags.highlevel import AnyReader

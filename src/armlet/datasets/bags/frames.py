@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.align import STATE, Aligner, Sample, join
+from armlet.align import STATE, Aligner, Refusal, Sample, join
 from armlet.camera import jpeg
 from armlet.contract import Contract, Stream
 from armlet.datasets.format.errors import DatasetError
@@ -66,7 +66,7 @@ class BagView:
 
     def frames(self) -> Iterator[BagFrame]:
         """Every frame, in order. Raises DatasetError, after the last, if there was none."""
-        plan, refused = self._plan, dict[str, str]()
+        plan, refused = self._plan, dict[str, Refusal]()
         aligner = Aligner(
             (source.config for stream in plan.streams for source in stream.sources),
             plan.fps,

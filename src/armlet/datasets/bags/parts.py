@@ -1,28 +1,32 @@
 """What is whole of a bag's file that was cut off: a recorder killed, a disk full, a broken copy.
 
 mcap is read record by record from its beginning, as `mcap recover` does; sqlite3 row by row, up to
-the first page that is missing.
+the first of which a page is missing.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
+import shutil
 import sqlite3
 import struct
 import sys
 import urllib.parse
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from armlet.files import open_file
 
 Raw = tuple[str, int, bytes]
 """Topic, time of recording (ns) and CDR of a message."""
 
+SQLITE_ENDING = ".db3"
 _MAGIC = b"\x89MCAP0\r\n"
 _SQLITE = b"SQLite format 3\x00"
+# Bytes of a sqlite3 file's header, and where in it the number of pages is.
+_SQLITE_HEADER, _PAGES_AT = 100, 28
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 1, 2, 3, 4, 5, 6
 # Chunks are some megabytes; more than this is damage.
 _LARGEST_CHUNK = 1 << 30
@@ -41,20 +45,19 @@ class Part(Protocol):
 def is_cut(path: Path, size: int) -> bool:
     """Whether a file of a bag, mcap or sqlite3, lacks its end."""
     with open_file(path) as file:
-        head = file.read(100)
+        head = file.read(_SQLITE_HEADER)
         if head.startswith(_MAGIC):
             file.seek(max(0, size - len(_MAGIC)))
             return size < 2 * len(_MAGIC) or file.read() != _MAGIC
-    if head.startswith(_SQLITE) and len(head) == 100:
-        page = int.from_bytes(head[16:18], "big")
-        pages = int.from_bytes(head[28:32], "big")
-        return size < pages * (65536 if page == 1 else page)
+    if head.startswith(_SQLITE) and len(head) == _SQLITE_HEADER:
+        pages = int.from_bytes(head[_PAGES_AT : _PAGES_AT + 4], "big")
+        return size < pages * _page_size(head)
     return False
 
 
 def part_of(path: Path) -> Part:
-    """What is whole of a cut file. Raises ValueError if nothing of it is."""
-    part: Part = CutSqlite(path) if path.suffix == ".db3" else CutMcap(path)
+    """What is whole of a cut file (sqlite3: trimmed). Raises ValueError if nothing of it is."""
+    part: Part = CutSqlite(path) if path.suffix == SQLITE_ENDING else CutMcap(path)
     if not part.end_ns:
         raise ValueError("the file is cut off before its first message")
     return part
@@ -165,8 +168,28 @@ def _text(content: bytes, at: int) -> tuple[str, int]:
     return content[at + 4 : end].decode(), end
 
 
+def trim_sqlite(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy the whole pages of a cut sqlite3 file, their number in its header.
+
+    By the number it had sqlite3 takes pages that are gone for zeros, and rows on them for whole.
+    """
+    shutil.copyfileobj(source, target)
+    target.seek(0)
+    page = _page_size(target.read(_SQLITE_HEADER))
+    pages = source.tell() // page
+    target.truncate(pages * page)
+    if pages:
+        target.seek(_PAGES_AT)
+        target.write(pages.to_bytes(4, "big"))
+
+
+def _page_size(header: bytes) -> int:
+    size = int.from_bytes(header[16:18], "big")
+    return 65536 if size == 1 else max(size, 512)
+
+
 class CutSqlite:
-    """The rows of a sqlite3 file up to the first that is not whole."""
+    """The rows of a sqlite3 file, trimmed, up to the first that is not whole."""
 
     def __init__(self, path: Path):
         self._uri = f"file:{urllib.parse.quote(str(path.absolute()))}?immutable=1"

@@ -86,6 +86,15 @@ def video_findings(
                     episode.row.length,
                     info.fps,
                 )
+            except video_activity.VideoRateError as error:
+                yield Finding(
+                    Code.DATASET_VIDEO_RATE,
+                    Severity.ERROR,
+                    f"{episode.where} {key}",
+                    found=str(error),
+                    fix=_encode_again(info.fps),
+                )
+                continue
             except DatasetError as error:
                 yield Finding(
                     Code.DATASET_VIDEO_UNREADABLE, Severity.ERROR, "", found=str(error), fix=FETCH
@@ -139,8 +148,12 @@ def _off_grid(
             found=f"a picture lies {1000 * seen.off_grid_s:.1f} ms from its frame's time, more "
             f"than LeRobot's {1000 * TIMESTAMP_TOLERANCE_S:.1f} ms: it was recorded at a rate that "
             "varies, and LeRobot cannot load it",
-            fix=f"encode the video again at a constant {fps} pictures a second",
+            fix=_encode_again(fps),
         )
+
+
+def _encode_again(fps: int) -> str:
+    return f"encode the video again at a constant {fps} pictures a second"
 
 
 def _other_pictures(

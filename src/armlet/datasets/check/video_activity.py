@@ -60,18 +60,34 @@ class VideoActivity:
         return bool(np.abs(self.blocks[one] - self.blocks[other]).max() <= CHANGED)
 
 
+class VideoRateError(VideoError):
+    """A video with pictures enough, at other times than its dataset's rate gives."""
+
+
 def look(path: Path, first: int, count: int, fps: int) -> VideoActivity:
-    """Look at `count` pictures from number `first` on. Raises VideoError if they are not there."""
+    """Look at `count` pictures from number `first` on.
+
+    Raises VideoError if they are not there, a VideoRateError if they are at another rate.
+    """
     try:
         with open_mp4(path) as (container, stream):
             stream.thread_type = "AUTO"
             found = list(_blocks(container, stream, first, count, fps))
+            pictures, rate = stream.frames, float(stream.average_rate or 0)
+            # Pictures enough in the file, but not one at each frame's time.
+            if len(found) != count and pictures >= first + count:
+                raise VideoRateError(_other_rate(path, pictures, rate, fps))
             blocks = np.stack([block for block, _ in found])
     except (OSError, IndexError, ValueError, TypeError) as error:
         raise VideoError(f"video {path} cannot be decoded: {error}") from error
     if len(blocks) != count:
         raise VideoError(f"{path} has {len(blocks)} pictures of {count} from number {first} on")
     return VideoActivity(blocks, max(off_s for _, off_s in found))
+
+
+def _other_rate(path: Path, pictures: int, rate: float, fps: int) -> str:
+    at = f"at {rate:.4g} a second" if abs(rate - fps) > 0.01 * fps else "at a rate that varies"
+    return f"{path} has {pictures} pictures {at}, the dataset has {fps} frames a second"
 
 
 def _blocks(

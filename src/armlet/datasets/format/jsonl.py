@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError, Shape, json_lines, printable, typed, whole_number
+from armlet.files import FileError, Shape, json_lines, printable, shown, typed, whole_number
 
 from .errors import DatasetError
 from .layout import EPISODE_LINES, STATS_LINES, TASK_LINES, locate
@@ -60,11 +60,12 @@ def read_episodes(root: Path) -> list[EpisodeLine]:
 def episode_line(root: Path, line: Mapping[str, Any]) -> EpisodeLine:
     """A line of episodes.jsonl. Raises DatasetError."""
     try:
-        return EpisodeLine(
-            whole_number(line.get("episode_index"), "episode_index", 0, _MOST),
-            typed(tuple[str, ...], line.get("tasks"), "tasks"),
-            whole_number(line.get("length"), "length", 0, _MOST),
-        )
+        where = f"{shown(line)}: episode_index"
+        number = whole_number(line.get("episode_index"), where, 0, _MOST)
+        where = f"episode {number}"
+        tasks = typed(tuple[str, ...], line.get("tasks"), f"{where}: tasks")
+        length = whole_number(line.get("length"), f"{where}: length", 0, _MOST)
+        return EpisodeLine(number, tasks, length)
     except FileError as error:
         raise DatasetError(f"{root / EPISODE_LINES} is not an episodes file: {error}") from error
 

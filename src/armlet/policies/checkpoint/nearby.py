@@ -9,7 +9,7 @@ from pathlib import Path
 # LeRobot's training writes <output>/checkpoints/<step>/pretrained_model, `last` a link to a step.
 _FOLDER, _CONFIG = "pretrained_model", "config.json"
 _DEEPER = (_FOLDER, f"*/{_FOLDER}", f"checkpoints/*/{_FOLDER}", f"*/checkpoints/*/{_FOLDER}")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def advice(path: Path) -> str:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from armlet.files import FileError, check_file, open_file, parse_json
+from armlet.files import FileError, check_file, kind_of, open_file, parse_json
 from armlet.policies.errors import CheckpointError
 
 FILE = "model.safetensors"
@@ -69,7 +69,7 @@ def read_header(path: Path) -> dict[str, Entry]:
             raise
         raise _damaged(path, error) from error
     if not isinstance(header, dict):
-        raise _damaged(path, f"a header that is a {type(header).__name__}")
+        raise _damaged(path, f"a header that is {kind_of(header)}")
     header.pop("__metadata__", None)
     return _entries(header, size - 8 - length, path)
 

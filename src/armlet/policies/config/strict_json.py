@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError, Shape, printable, read_json
+from armlet.files import FileError, Shape, kind_of, printable, read_json, shown
 from armlet.policies.errors import CheckpointError
 
 _CONFIG = Shape(size=4 << 20)
@@ -48,7 +48,7 @@ def as_object(value: object, where: object) -> dict[str, Any]:
             where,
             "wrong kind of value",
             expected="a JSON object",
-            found=type(value).__name__,
+            found=kind_of(value),
             fix="restore the file LeRobot wrote",
         )
     return value
@@ -67,8 +67,8 @@ def as_kind(value: object, hint: Any, where: object) -> Any:
     raise CheckpointError.found(
         where,
         "wrong kind of value",
-        expected=" or ".join(kind.__name__ for kind in kinds),
-        found=printable(repr(value), 120),
+        expected=" or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds),
+        found=shown(value),
         fix="restore the value LeRobot wrote",
     )
 
