@@ -192,7 +192,7 @@ def _parse(text: str) -> tuple[Contract, str | None]:
     try:
         document = parse_json(text)
         if not isinstance(document, dict):
-            raise FileError(f"expected an object, found {kind_of(document)}")
+            raise FileError(f"expected an object, found {kind_of(document, 'a ')}")
         version = typed(int, document.pop("version", None), "version")
         signature = typed(str | None, document.pop("signature", None), "signature")
         if version not in VERSIONS:

@@ -68,9 +68,9 @@ def shown(value: object) -> str:
     return printable(text, _SHOWN)
 
 
-def kind_of(value: object) -> str:
-    """The type of a document's value in an error message."""
-    return "nothing" if value is None else type(value).__name__
+def kind_of(value: object, article: str = "") -> str:
+    """The type of a document's value in an error message; article: what stands before it."""
+    return "nothing" if value is None else article + type(value).__name__
 
 
 def _fields(kind: Any, document: dict[str, Any], where: str) -> Any:

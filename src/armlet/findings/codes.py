@@ -1144,8 +1144,8 @@ class Code(StrEnum):
     DATASET_VIDEO_RATE = (
         "dataset.video-rate",
         "Images lie off the times of their frames; LeRobot cannot load them.",
-        "The video has a varying rate.",
-        "Encode it again at a constant rate.",
+        "The video's rate varies, or is not the dataset's.",
+        "Encode it again at a constant rate, the dataset's.",
     )
     DATASET_APPEND_UNITS = (
         "dataset.append-units",

@@ -69,7 +69,7 @@ def read_header(path: Path) -> dict[str, Entry]:
             raise
         raise _damaged(path, error) from error
     if not isinstance(header, dict):
-        raise _damaged(path, f"a header that is {kind_of(header)}")
+        raise _damaged(path, f"a header that is {kind_of(header, 'a ')}")
     header.pop("__metadata__", None)
     return _entries(header, size - 8 - length, path)
 
