@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armlet.bringup import BringupError, NodeSpec
+from armlet.bringup import HUB, BringupError, NodeSpec
 from armlet.files import FileError, printable, read_yaml
 from armlet.robots import Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
@@ -24,8 +24,6 @@ _CALIBRATIONS = ("calibration_file", "leader_calibration_file", "follower_calibr
 # Their files may be of several arms: left_=FILE,right_=FILE.
 _OF_ARMS = ("policy", "recorder")
 _PARAMETERS = "ros__parameters"
-# As armlet.policies has it, which loads torch.
-_HUB = "hub:"
 
 
 def check(nodes: Sequence[NodeSpec]) -> None:
@@ -83,9 +81,9 @@ def _calibration(spec: NodeSpec, name: str, file: str) -> Calibration:
 
 def _check_checkpoint(place: str, checkpoint: str) -> None:
     """What it holds is judged by the node; whether anything is there, at once."""
-    if checkpoint and not checkpoint.startswith(_HUB) and not Path(checkpoint).exists():
+    if checkpoint and not checkpoint.startswith(HUB) and not Path(checkpoint).exists():
         raise BringupError(
-            f"{place}: expected the folder of a checkpoint, or {_HUB}owner/name@revision, found "
+            f"{place}: expected the folder of a checkpoint, or {HUB}owner/name@revision, found "
             f"nothing at {printable(Path(checkpoint))}; "
             "`armlet train` and LeRobot's training write one"
         )
