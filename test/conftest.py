@@ -9,11 +9,14 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadGroupScheduling
 
 # How long an example takes is the computer's affair, and no property of what is tested.
 settings.register_profile("armlet", deadline=None)
@@ -34,6 +37,7 @@ os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-config")
 
 HERE = Path(__file__).parent
 LANES = 3
+WORKER_END_S = 60
 LANE = pytest.StashKey[int | None]()
 
 
@@ -79,6 +83,40 @@ def _lanes():
 def pytest_unconfigure():
     if "PYTEST_XDIST_WORKER" not in os.environ:
         _lanes().unlink(missing_ok=True)
+
+
+class Scheduling(LoadGroupScheduling):
+    """Goes on after a worker's end: xdist 3.8 waits for ever.
+
+    It gives the dead worker's groups back with those that are done, and a worker that is given one
+    of these has no test to report, so it is given nothing more.
+    """
+
+    def remove_node(self, node):
+        groups = self.assigned_work[node]
+        self.assigned_work[node] = {
+            name: tests for name, tests in groups.items() if not all(tests.values())
+        }
+        return super().remove_node(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Says what ended a worker: a signal by its number (9: killed, 11: segmentation fault)."""
+    if not error:
+        return
+    worker = node.gateway._io.popen
+    try:
+        status = worker.wait(WORKER_END_S)
+    except subprocess.TimeoutExpired:
+        status = "none: it ran on, without an answer"
+        worker.kill()  # it may hold a lane of the wall clock
+    print(f"\n{node.gateway.id} ended with status {status}, {datetime.now():%H:%M:%S}")
 
 
 @pytest.fixture(autouse=True)
