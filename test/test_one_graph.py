@@ -38,7 +38,7 @@ def test_domains_of_other_numbers_are_others():
 
 
 @pytest.mark.parametrize("namespace", ["n" * 200, "\u00e4" * 60, "a b"])
-def test_a_namespace_of_any_length_is_marked_and_told_from_others(namespace):
+def test_a_namespace_of_any_length_is_marked_and_kept_apart_from_others(namespace):
     """A long one was said to be another program's."""
     with marked("71", namespace), marked("71", namespace + "x"):
         with pytest.raises(one_graph.AnotherGraph):

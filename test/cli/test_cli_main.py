@@ -140,11 +140,11 @@ def test_a_missing_module_of_armlets_own_is_no_install_problem(monkeypatch):
 )
 def test_tab_completes_commands_graphs_and_arguments(tmp_path, line, offered):
     pytest.importorskip("argcomplete", reason="the completion extra is not installed")
-    told = tmp_path / "told"
+    answer = tmp_path / "offered.txt"
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
     subprocess.run(
-        ["bash", "-c", f'"{sys.executable}" -m armlet.cli.main 8>"{told}" 9>/dev/null'],
+        ["bash", "-c", f'"{sys.executable}" -m armlet.cli.main 8>"{answer}" 9>/dev/null'],
         env={**os.environ, **asked, "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n", "IFS": "\013"},
         check=False,
     )
-    assert {word.strip() for word in told.read_text().split("\013")} == offered
+    assert {word.strip() for word in answer.read_text().split("\013")} == offered

@@ -223,7 +223,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize(("corrupt", "message"), DOCUMENTS.values(), ids=DOCUMENTS.keys())
-def test_corrupt_documents_are_refused(corrupt, message, saved_cameras, cloned):
+def test_corrupt_files_are_refused(corrupt, message, saved_cameras, cloned):
     path = cloned(saved_cameras)
     read_checkpoint(path)
     corrupt(path)

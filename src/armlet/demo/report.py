@@ -82,7 +82,7 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
 
 
 def _episode_of(dataset: Dataset, reach: Reach) -> int:
-    """The longest episode recorded during a reach: a hole may have split it."""
+    """The longest episode recorded during a reach: a gap may have split it."""
     inside = [
         info.episode
         for info in dataset.episodes

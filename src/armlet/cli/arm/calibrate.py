@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     _Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 TIMEOUT_S = 0.1
-"""Patience with a servo: nothing here is in a hurry, and a reply lost is a doubt."""
+"""A long timeout: nothing here is in a hurry, and a lost reply would raise doubts."""
 
 POLL_S = 0.004
 FRAME_S = 1 / 15
@@ -242,7 +242,7 @@ def _stage(screen: Console, title: str) -> Iterator[_Stage]:
 
 @contextlib.contextmanager
 def _put_back(calibrator: Calibrator, screen: Console) -> Iterator[None]:
-    """On any way out but success, EEPROM gets its old values back, and the person is told."""
+    """On any way out but success, EEPROM gets its old values back, and the person reads so."""
     with _signals((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler):
         try:
             yield

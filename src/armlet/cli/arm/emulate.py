@@ -90,7 +90,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until told to stop; 0, or 2 with one line on stderr for what cannot be served."""
+    """Serves until asked to stop; 0, or 2 with one line on stderr for what cannot be served."""
     try:
         bus, what = _make_bus(args)
         _check_link(Path(args.link))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from armlet.motors.devices import SerialDevice
 
 _LOOK_EVERY_S = 0.2
-_LINK_PATIENCE_S = 2.0
+_LINK_TIMEOUT_S = 2.0
 """udev makes the links of a device a moment after the device."""
 
 List = Callable[[], list["SerialDevice"]]
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
 
-def _probe(among: list[str] | None, patience_s: float) -> int:
+def _probe(among: list[str] | None, timeout_s: float) -> int:
     from armlet.cli.arm import scan
     from armlet.cli.terminal.listing import say, show_table
     from armlet.cli.terminal.screen import console
@@ -89,7 +89,7 @@ def _probe(among: list[str] | None, patience_s: float) -> int:
         return 2
     families = registry.families()
     bauds = tuple({family.baudrate for family in families})
-    surveys = scan.survey(devices, families, None, bauds, patience_s, console(sys.stderr))
+    surveys = scan.survey(devices, families, None, bauds, timeout_s, console(sys.stderr))
     rows = [(_cells(each), "" if each.servos else "quiet") for each in surveys]
     screen = console()
     show_table(screen, ("port", "stable path", "servos", "model", "voltage>"), rows)
@@ -183,7 +183,7 @@ def _await_new(
         new = _missing(look(), left)
         since = (since or now_s) if new else None
         linked = all(device.stable_path is not None for device in new)
-        if since is not None and (linked or now_s - since > _LINK_PATIENCE_S):
+        if since is not None and (linked or now_s - since > _LINK_TIMEOUT_S):
             return new
         try:
             key.line(_LOOK_EVERY_S)

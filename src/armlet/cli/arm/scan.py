@@ -71,7 +71,7 @@ def add_port_choice(parser: argparse.ArgumentParser) -> argparse._MutuallyExclus
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """Adds --timeout, which was called --patience."""
+    """Adds --timeout, which was called `--patience`."""
     parser.add_argument(
         "--timeout",
         "--patience",
@@ -184,7 +184,7 @@ def survey(
     families: Sequence[MotorFamily],
     ids: list[int] | None,
     bauds: tuple[int, ...],
-    patience_s: float,
+    timeout_s: float,
     progress: Console,
 ) -> list[Survey]:
     """Asks every device in each family's protocol, saying in a terminal where it is."""
@@ -203,7 +203,7 @@ def survey(
                 status.update(f"asking {escape(at)} at {baud} baud")
 
             answer = probe_each(
-                device.path, families, ids, speeds, patience_s=patience_s, watch=watch
+                device.path, families, ids, speeds, timeout_s=timeout_s, watch=watch
             )
             servos = tuple(read_servo(device.path, found) for found in answer.servos)
             surveys.append(Survey(device, answer, servos))

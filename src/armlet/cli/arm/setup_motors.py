@@ -112,7 +112,7 @@ class Walk:
     Args:
         screen: where to talk.
         port: serial port.
-        patience_s: how long to wait for answers when all servos are called.
+        timeout_s: how long to wait for answers when all servos are called.
         kind: whose joints.
         option: what has to be typed for that kind, and a space.
         done: joints that an earlier run has set up.
@@ -122,7 +122,7 @@ class Walk:
         self,
         screen: Console,
         port: str,
-        patience_s: float,
+        timeout_s: float,
         kind: RobotModel,
         option: str = "",
         done: tuple[str, ...] = (),
@@ -131,7 +131,7 @@ class Walk:
 
         self._screen = screen
         self._port = port
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._key: EnterKey = EnterKey()
         self._kind = kind
         self._option = option
@@ -242,7 +242,7 @@ class Walk:
                     self._family,
                     ids,
                     baudrates or self._family.baudrates,
-                    patience_s=self._patience_s,
+                    timeout_s=self._timeout_s,
                     watch=watch if self._screen.is_terminal else None,
                 )
                 if answer.servos or answer.problem:

@@ -123,12 +123,12 @@ def patch_rows(
     def places(rows: PatchRows) -> tuple[int, ...]:
         return tuple(patch_positions(count, side, precision, rows).tolist())
 
-    witness = _witness(origin, vlm.written)
-    if witness is not None:
-        rows, says = witness
+    stated = _beside_weights(origin, vlm.written)
+    if stated is not None:
+        rows, says = stated
         if places(rows) not in map(places, _rows(origin.runs)):
             raise _contradicted(origin, "versions", says, str(origin))
-        return witness
+        return stated
     candidates = _rows(origin.installs)
     if len(set(map(places, candidates))) == 1:
         return candidates[-1], f"transformers {_listed(origin.installs)}"
@@ -169,7 +169,7 @@ def _found(path: Path, releases: tuple[Release, ...], because: str, conflict: st
     return Origin(path, releases, because, conflict, by_files=releases)
 
 
-def _witness(origin: Origin, written: Version | None) -> tuple[PatchRows, str] | None:
+def _beside_weights(origin: Origin, written: Version | None) -> tuple[PatchRows, str] | None:
     """What a file beside the weights says of the arithmetic, if one does.
 
     Our own record; else the language model's config.json, where the transformers that wrote it is

@@ -23,7 +23,7 @@ from armlet.policies.preprocess import Preprocessor
 from armlet.policies.registry import Inference
 
 from .backends import BFLOAT16, FLOAT32, ONNXRUNTIME, OPENVINO, TORCH, check_backend
-from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_witness
+from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_sample
 
 
 class Policy:
@@ -278,7 +278,7 @@ def _load_rounded(
     checkpoint: Checkpoint, network: PolicyNetwork, device: str, optimize: bool
 ) -> Policy:
     """A network of one pass in bfloat16, compared once with itself in float32."""
-    observation, exact = torch_witness(checkpoint, network)
+    observation, exact = torch_sample(checkpoint, network)
     if optimize:
         network.optimize_for_inference()
     rounded = Policy(checkpoint, network.round_weights(), device, BFLOAT16)
