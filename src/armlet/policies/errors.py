@@ -9,26 +9,34 @@ from armlet.findings import Code, Finding, Severity
 class CheckpointError(ValueError):
     """A checkpoint (or the statistics or configuration for one) that must not be run as it is.
 
-    finding is the refusal as a check reports it, where it was raised by `found`.
+    finding is the refusal as a check reports it; its code says of which kind it is. None where
+    another package raised the error without one.
     """
 
     finding: Finding | None = None
 
     @classmethod
     def found(
-        cls, where: object, what: str, *, expected: object, found: object, fix: str
+        cls, code: Code, where: object, what: str, *, expected: object, found: object, fix: str
     ) -> CheckpointError:
         """One line: the file, what is wrong, what was expected and found, how to fix it.
 
-        found may be the error that was met; a Git LFS pointer has a fix of its own.
+        found may be the error that was met; a Git LFS pointer has a code and a fix of its own.
         """
         if isinstance(found, PointerError):
-            fix, found = found.fix, found.found
+            code, fix, found = Code.POLICY_FILE_NOT_FETCHED, found.fix, found.found
         found = "nothing" if found is None else found
         error = cls(f"{where}: {what}: expected {expected}, found {found}; {fix}")
-        code, subject = Code.POLICY_CHECKPOINT_UNUSABLE, f"{where}: {what}"
+        subject = f"{where}: {what}"
         error.finding = Finding(code, Severity.ERROR, subject, str(expected), str(found), fix)
         return error
+
+    @classmethod
+    def of(cls, code: Code, error: Exception, where: object = "") -> CheckpointError:
+        """An error whose text says it all, but for the file: where, if it does not name it."""
+        refusal = cls(f"{where}: {error}" if where else str(error))
+        refusal.finding = Finding(code, Severity.ERROR, str(where), found=str(error))
+        return refusal
 
 
 class ObservationError(ValueError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from armlet.findings import Code
 from armlet.policies.errors import CheckpointError
 
 SCHEME = "hub:"
@@ -28,6 +29,7 @@ def locate(checkpoint: Path | str) -> Path:
     named = _NAME.fullmatch(name)
     if named is None:
         raise CheckpointError.found(
+            Code.POLICY_CHECKPOINT_NOT_FOUND,
             name,
             "name of a repository",
             expected="hub:owner/name or hub:owner/name@revision",
@@ -71,6 +73,7 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
         )
     except ImportError as error:
         raise CheckpointError.found(
+            Code.POLICY_PACKAGE_MISSING,
             name,
             "repository",
             expected="the Python package huggingface_hub, which fetches it",
@@ -81,6 +84,7 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
         folder = snapshot_download(repo, revision=revision, allow_patterns=list(_FETCHED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError.found(
+            Code.POLICY_CHECKPOINT_NOT_FOUND,
             name,
             "repository",
             expected="one the Hub, or its cache on this machine, has",

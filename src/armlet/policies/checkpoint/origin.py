@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from armlet.findings import Code
 from armlet.policies.config.releases import (
     CONFIG,
     RELEASES,
@@ -135,6 +136,7 @@ def patch_rows(
     found = f"LeRobot {origin.name} ({origin.because}), whose transformers "
     found += f"({_listed(origin.installs)}) place pictures of a tower in {_name(precision)} apart"
     raise CheckpointError.found(
+        Code.POLICY_VERSION_UNCLEAR,
         origin.path,
         "arithmetic of the vision tower",
         expected="files that say which transformers it was trained with",
@@ -182,6 +184,7 @@ def _beside_weights(origin: Origin, written: Version | None) -> tuple[PatchRows,
         names = [rows.value for rows in PatchRows]
         if content.get(_PATCH_ROWS) not in names:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 where,
                 _PATCH_ROWS,
                 expected=f"one of {', '.join(names)}",
@@ -212,11 +215,14 @@ def _stated(path: Path, what: str, text: str) -> Span:
     try:
         return parse_span(text)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {what} it was trained with: {error}") from error
+        raise CheckpointError.of(
+            Code.POLICY_OPTION_REFUSED, error, f"{path}: {what} it was trained with"
+        ) from error
 
 
 def _contradicted(origin: Origin, what: str, expected: str, stated: str) -> CheckpointError:
     return CheckpointError.found(
+        Code.POLICY_VERSION_UNCLEAR,
         origin.path,
         f"{what} it was trained with",
         expected=f"{expected}, as the checkpoint's files say ({origin.because})",

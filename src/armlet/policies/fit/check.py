@@ -245,6 +245,7 @@ def stored_rate(path: Path) -> int | None:
                 frames = float(np.max(stored.get_tensor("frame_index.max")))
         except (SafetensorError, OSError) as error:
             raise CheckpointError.found(
+                Code.POLICY_FILE_DAMAGED,
                 file,
                 "file not readable",
                 expected="a whole safetensors file",

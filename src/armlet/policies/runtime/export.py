@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 import armlet
 from armlet import contract as contracts
 from armlet.files import FileError, check_file
+from armlet.findings import Code
 from armlet.policies.checkpoint import lerobot_03
 from armlet.policies.checkpoint.checkpoint import (
     CONFIG,
@@ -259,6 +260,7 @@ def run_export(export: Export, backend: str, precision: str, threads: int | None
     not."""
     if export.manifest.units != DATASET_UNITS:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             export.path,
             "units of the graph",
             expected=f"{DATASET_UNITS} units, which armlet converts with the arm's own calibration",
@@ -363,7 +365,8 @@ def _proven(
     shapes = {(c.shape, c.dtype.name) for c in chunks}
     expected = (samples[0].chunk.shape, "float32")
     if shapes != {expected}:
-        raise _wrong(where, f"chunk of the graph in {backend}", expected, sorted(shapes))
+        what, code = f"chunk of the graph in {backend}", Code.POLICY_EXPORT_DIFFERS
+        raise _wrong(where, what, expected, sorted(shapes), code)
     deviation = np.max(
         [
             np.abs(c.astype(np.float64) - w.chunk).max(axis=0)
@@ -380,6 +383,7 @@ def _proven(
             f"actions of the graph in {backend}, {precision}",
             f"torch's within {_listed(limit)}",
             f"errors of {_listed(deviation)}",
+            Code.POLICY_EXPORT_DIFFERS,
         )
     return Running(session, backend, precision, deviation)
 
@@ -422,6 +426,7 @@ def _manifest(content: object, where: Path) -> Manifest:
     _exactly(document, hints, where)
     if document["format"] != FORMAT:
         raise CheckpointError.found(
+            Code.POLICY_EXPORT_INVALID,
             where,
             "format of the export",
             expected=FORMAT,
@@ -509,8 +514,15 @@ def _exactly(document: Mapping[str, Any], keys: Collection[str], where: Path) ->
         raise _wrong(where, "keys", ", ".join(sorted(keys)), ", ".join(sorted(document)))
 
 
-def _wrong(where: object, what: str, expected: object, found: object) -> CheckpointError:
+def _wrong(
+    where: object,
+    what: str,
+    expected: object,
+    found: object,
+    code: Code = Code.POLICY_EXPORT_INVALID,
+) -> CheckpointError:
     return CheckpointError.found(
+        code,
         where,
         what,
         expected=expected,

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from armlet.contract import Camera, Contract, Preprocessing
+from armlet.findings import Code
 from armlet.policies.checkpoint import hub
 from armlet.policies.checkpoint.checkpoint import Checkpoint, Choices, load_network, read_checkpoint
 from armlet.policies.config.base import PolicyConfig, camera_name
@@ -289,6 +290,7 @@ def _load_rounded(
 def _load_export(path: Path, backend: str, precision: str, threads: int | None) -> Policy:
     if backend == TORCH:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             path,
             "backend",
             expected=f"{ONNXRUNTIME} or {OPENVINO}, for this is an exported policy",
