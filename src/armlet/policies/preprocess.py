@@ -22,8 +22,8 @@ from armlet.contract import Preprocessing
 from armlet.findings import Code
 
 from .config.base import ACTION, ENVIRONMENT, MODES, STATE, Feature, PolicyConfig, camera_name
-from .errors import CheckpointError, ObservationError
-from .observation import Observation
+from .config.errors import CheckpointError
+from .observation import Observation, ObservationError
 
 EPSILON = 1e-8
 _FINITE = 1e30

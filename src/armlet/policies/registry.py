@@ -24,8 +24,8 @@ from armlet.findings import Code
 from armlet.suggestions import did_you_mean
 
 from .config.base import PolicyConfig
+from .config.errors import CheckpointError
 from .config.releases import PatchRows
-from .errors import CheckpointError
 from .networks.base import PolicyNetwork
 from .networks.tokens import Language
 

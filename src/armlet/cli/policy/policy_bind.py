@@ -47,7 +47,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     """Bind, and print what was bound; see the description for the status."""
     from armlet.datasets import DatasetError
-    from armlet.policies.errors import CheckpointError
+    from armlet.policies.config.errors import CheckpointError
     from armlet.policies.fit.check import refusal_report
 
     try:

@@ -152,7 +152,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.camera import CameraError
     from armlet.datasets import DatasetError
     from armlet.findings import Severity
-    from armlet.policies.errors import CheckpointError, ObservationError
+    from armlet.policies.config.errors import CheckpointError
+    from armlet.policies.observation import ObservationError
     from armlet.robots import CalibrationError
 
     try:
@@ -249,7 +250,7 @@ def _asking(
 def located(checkpoint: Path) -> Path:
     """The checkpoint's directory. Raises FileNotFoundError if there is none to be checked."""
     from armlet.policies.checkpoint import hub
-    from armlet.policies.errors import CheckpointError
+    from armlet.policies.config.errors import CheckpointError
 
     try:
         path = hub.locate(checkpoint)
@@ -270,8 +271,8 @@ def draw_page(
     names: Sequence[str],
 ) -> None:
     """Draw what the policy receives. Raises ValueError without samples."""
-    from armlet.policies.errors import ObservationError
     from armlet.policies.fit.check_picture import draw
+    from armlet.policies.observation import ObservationError
 
     if not samples:
         raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")

@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.camera import CameraError
     from armlet.datasets import DatasetError
     from armlet.findings import as_json
-    from armlet.policies.errors import CheckpointError, ObservationError
+    from armlet.policies.config.errors import CheckpointError
+    from armlet.policies.observation import ObservationError
     from armlet.robots import CalibrationError
 
     try:

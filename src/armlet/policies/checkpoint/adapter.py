@@ -22,8 +22,8 @@ from torch import Tensor
 
 from armlet.files import open_file
 from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError
 
 from . import hub, lerobot_03
 from .adapter_config import FILE as SETTINGS

@@ -16,8 +16,8 @@ from typing import Any
 
 from armlet.files import printable
 from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 
 from . import patterns
 

@@ -28,9 +28,9 @@ from armlet.policies.config.base import (
     newer_keys,
     parse,
 )
+from armlet.policies.config.errors import CheckpointError as CheckpointError
 from armlet.policies.config.releases import RELEASES, PatchRows
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError as CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.networks.meta import without_values
 from armlet.policies.networks.tokens import Language

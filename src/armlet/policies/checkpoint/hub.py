@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 SCHEME = "hub:"
 _FETCHED = ("*.json", "*.safetensors")

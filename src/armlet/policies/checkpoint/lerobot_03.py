@@ -21,7 +21,7 @@ from torch import Tensor
 
 from armlet.findings import Code
 from armlet.policies.config.base import ACTION, PolicyConfig
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 from .weights import Entry, opened, some
 

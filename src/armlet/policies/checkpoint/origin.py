@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.releases import (
     CONFIG,
     RELEASES,
@@ -31,7 +32,6 @@ from armlet.policies.config.releases import (
 )
 from armlet.policies.config.smolvla import SmolVlaConfig, VlmConfig
 from armlet.policies.config.strict_json import read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 from armlet.policies.networks.siglip import patch_positions
 
 # What save_checkpoint writes beside a SmolVLA that did not come out of LeRobot's own training.

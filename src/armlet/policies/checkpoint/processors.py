@@ -13,8 +13,8 @@ from typing import Any
 
 from armlet.findings import Code
 from armlet.policies.config.base import ACTION, Feature, PolicyConfig, parse_features, parse_modes
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 from armlet.policies.registry import (
     DEVICE,
     NEW_LINE,

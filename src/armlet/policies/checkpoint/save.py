@@ -22,7 +22,7 @@ from armlet import contract as contracts
 from armlet.contract import Contract
 from armlet.findings import Code
 from armlet.policies.config.base import PolicyConfig
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.networks.meta import without_values
 from armlet.policies.networks.tokens import FILE as TOKENIZER

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.releases import TRAINING
 from armlet.policies.config.strict_json import as_object, read_object
-from armlet.policies.errors import CheckpointError
 
 # What armlet's training writes.
 FILE = "armlet_training.json"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from armlet.files import FileError, check_file, kind_of, open_file, parse_json
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 FILE = "model.safetensors"
 FLOATS = ("F32", "F16", "BF16")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 from .strict_json import as_kind, as_object, refuse_unknown
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 from .base import BACKBONES, STATE, PolicyConfig, check_positive
 from .strict_json import as_kind

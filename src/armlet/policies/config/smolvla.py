@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 from .base import STATE, Feature, PolicyConfig, check_positive
 from .releases import Version, parse_written

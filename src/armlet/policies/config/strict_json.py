@@ -9,7 +9,7 @@ from typing import Any
 
 from armlet.files import FileError, Shape, kind_of, printable, read_json, shown
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 _CONFIG = Shape(size=4 << 20)
 # More known keys than this tell a reader nothing.

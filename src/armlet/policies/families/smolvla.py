@@ -11,9 +11,9 @@ from torch import Tensor
 from armlet.findings import Code
 from armlet.policies.checkpoint import hub, origin
 from armlet.policies.checkpoint.checkpoint import CONFIG, VLM_FOLDER
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.smolvla import RealTimeChunking, SmolVlaConfig, parse_vlm
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError
 from armlet.policies.networks import tokens
 from armlet.policies.networks.rtc import Guidance
 from armlet.policies.networks.smolvla import TOKENS, UNUSED, SmolVla, vision_precision

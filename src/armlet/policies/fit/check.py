@@ -22,7 +22,7 @@ from armlet.findings import Code, Finding, Severity, as_json, compared, text
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.checkpoint.weights import read_header
 from armlet.policies.config.base import ACTION, STATE, camera_name
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration
 from armlet.robots.joints import joint_names

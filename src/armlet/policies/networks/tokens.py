@@ -11,9 +11,9 @@ from torch import Tensor
 
 from armlet.files import Shape
 from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.smolvla import VlmConfig
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError
 
 if TYPE_CHECKING:
     import tokenizers

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from armlet.findings import Code
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 TORCH = "torch"
 ONNXRUNTIME = "onnxruntime"

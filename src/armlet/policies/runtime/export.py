@@ -50,8 +50,8 @@ from armlet.policies.config.base import (
     PolicyConfig,
     camera_name,
 )
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.observation import Observation
 from armlet.policies.preprocess import Preprocessor

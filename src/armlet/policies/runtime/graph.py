@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from armlet.findings import Code
 from armlet.policies.config.base import ACTION, STATE, PolicyConfig
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.preprocess import Preprocessor
 

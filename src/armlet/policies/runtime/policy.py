@@ -15,11 +15,11 @@ from armlet.findings import Code
 from armlet.policies.checkpoint import hub
 from armlet.policies.checkpoint.checkpoint import Checkpoint, Choices, load_network, read_checkpoint
 from armlet.policies.config.base import PolicyConfig, camera_name
-from armlet.policies.errors import CheckpointError, ObservationError
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.execution.playback import ActionQueue, TemporalEnsembler
 from armlet.policies.execution.strategy import LeftOver
 from armlet.policies.networks.base import PolicyNetwork
-from armlet.policies.observation import Observation, Window, latest
+from armlet.policies.observation import Observation, ObservationError, Window, latest
 from armlet.policies.preprocess import Preprocessor
 from armlet.policies.registry import Inference
 

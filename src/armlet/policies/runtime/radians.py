@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from armlet.findings import Code
 from armlet.policies.checkpoint.checkpoint import Checkpoint
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration

@@ -1,4 +1,4 @@
-"""What this package refuses with."""
+"""How a checkpoint is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,3 @@ class CheckpointError(ValueError):
         refusal = cls(f"{where}: {error}" if where else str(error))
         refusal.finding = Finding(code, Severity.ERROR, str(where), found=str(error))
         return refusal
-
-
-class ObservationError(ValueError):
-    """An observation that is not the one the policy was trained on."""
