@@ -225,6 +225,23 @@ def test_what_cannot_be_served_is_one_line_and_status_2(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_computer_without_pseudo_terminals_is_not_blamed_on_the_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def openpty() -> tuple[int, int]:
+        raise OSError("out of pty devices")
+
+    for name in ("raise_process", "raise_thread"):
+        monkeypatch.setattr(emulate, name, lambda *_, **__: None)
+    monkeypatch.setattr(os, "openpty", openpty)
+    parser = argparse.ArgumentParser()
+    emulate.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["emulate", "--link", str(tmp_path / "arm")])
+    assert args.run(args) == 2
+    assert "pseudo terminal: out of pty devices" in (said := capsys.readouterr().err)
+    assert "--link" not in said
+
+
 def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:
     link = tmp_path / "arm"
     with running("--link", str(link), "--ids", "1") as process:

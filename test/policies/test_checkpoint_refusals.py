@@ -1,7 +1,9 @@
 """Every way a checkpoint can lie that could change an action, and how reading it ends."""
 
 import dataclasses
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from small_policies import act_config, make_observation
 from armlet.contract import Camera, Contract, Preprocessing
 from armlet.findings import Code
 from armlet.policies import CheckpointError, derive_contract, load_policy, read_checkpoint
+from armlet.policies.checkpoint.weights import read_header
+from armlet.policies.config.strict_json import read_object
 
 BEFORE = "policy_preprocessor.json"
 AFTER = "policy_postprocessor.json"
@@ -328,6 +332,29 @@ def test_a_file_git_lfs_did_not_fetch_has_a_code_of_its_own(saved_cameras, clone
     with pytest.raises(CheckpointError, match="git lfs pull") as refusal:
         read_checkpoint(path)
     assert refusal.value.finding.code is Code.POLICY_FILE_NOT_FETCHED
+
+
+@pytest.mark.parametrize(("read", "file"), [(read_object, "config.json"), (read_header, WEIGHTS)])
+def test_a_file_the_computer_does_not_give_is_not_damaged(
+    read, file, saved_cameras, no_descriptors
+):
+    read(saved_cameras / file)
+    with no_descriptors(), pytest.raises(CheckpointError, match="Too many open") as refusal:
+        read(saved_cameras / file)
+    assert refusal.value.finding.code is Code.POLICY_FILE_UNREADABLE
+    assert "copy the file again" not in str(refusal.value)
+
+
+def test_a_full_disk_is_not_called_a_wrong_name(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def download(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    with pytest.raises(CheckpointError, match=r"No space left.*HF_HOME") as refusal:
+        read_checkpoint("hub:owner/name")
+    assert refusal.value.finding.code is Code.POLICY_CACHE_FULL
 
 
 def test_negative_variance_is_refused(saved_cameras, cloned):

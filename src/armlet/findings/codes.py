@@ -545,6 +545,18 @@ class Code(StrEnum):
         "The repository was cloned without Git LFS.",
         "Run `git lfs pull` in its repository, or download the file.",
     )
+    POLICY_FILE_UNREADABLE = (
+        "policy.file-unreadable",
+        "A file of the checkpoint is there, and the computer does not give it.",
+        "Another user's file, a failing disk, or too many open files.",
+        "See that this user may read it, and do what the line says.",
+    )
+    POLICY_CACHE_FULL = (
+        "policy.cache-full",
+        "A checkpoint of the Hugging Face Hub cannot be stored on this computer.",
+        "The disk is full, or another user's folder holds the cache.",
+        "Make room, or set `HF_HOME` to a folder of yours on another disk.",
+    )
     POLICY_FILE_PICKLED = (
         "policy.file-pickled",
         "The weights are a pickled file.",

@@ -101,7 +101,9 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         return _refuse(str(error))
     except OSError as error:
-        return _refuse(f"--link {args.link}: {error.strerror or error}")
+        # Only what is said of a path is the link's; the rest is of the pseudo terminal behind it.
+        what = "pseudo terminal" if error.filename is None else f"--link {args.link}"
+        return _refuse(f"{what}: {error.strerror or error}")
     paced = ", wire-paced" if args.paced else ""
     try:
         if args.factory:
@@ -257,10 +259,11 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
 def _check_link(link: Path) -> None:
     """Raises OSError for a link that cannot be made; a dead one, or another's, is replaced."""
     if link.exists() and not link.is_symlink():
-        raise FileExistsError(f"{link} exists and is no symbolic link; choose another path")
+        why = f"{link} exists and is no symbolic link; choose another path"
+        raise FileExistsError(errno.EEXIST, why, str(link))
     next(link.parent.iterdir(), None)  # of what is there and a folder, OSError of anything else
     if not os.access(link.parent, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(link.parent))
 
 
 def _refuse(why: str) -> int:

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         require("torch")
     try:
         mark = one_graph.mark(given.get("namespace", ""), os.environ, sole_names(nodes))
-    except one_graph.AnotherGraph as error:
+    except one_graph.MarkError as error:
         print(f"armlet up: {error}", file=sys.stderr)
         return 2
     with mark:

@@ -124,7 +124,7 @@ class Pty:
                 return False
             try:
                 fcntl.flock(self._slave, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return True
             fcntl.flock(self._slave, fcntl.LOCK_UN)
             return False

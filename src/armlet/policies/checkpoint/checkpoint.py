@@ -259,7 +259,13 @@ def outline(checkpoint: Checkpoint, where: object) -> PolicyNetwork:
         try:
             return checkpoint.family.build(checkpoint.config, checkpoint.companions)
         except ValueError as error:
-            raise CheckpointError.of(Code.POLICY_SETTING_INVALID, error, where) from error
+            raise CheckpointError.of(
+                Code.POLICY_SETTING_INVALID,
+                error,
+                where,
+                expected="settings that fit together",
+                fix="restore the file LeRobot wrote",
+            ) from error
 
 
 def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> bool:
@@ -303,7 +309,13 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
     try:
         return config.without(tuple(names[name] for name in choices.without))
     except ValueError as error:
-        raise CheckpointError.of(Code.POLICY_OPTION_REFUSED, error, where) from error
+        raise CheckpointError.of(
+            Code.POLICY_OPTION_REFUSED,
+            error,
+            where,
+            expected="a choice that suits this policy",
+            fix="correct it, or leave it out",
+        ) from error
 
 
 def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
@@ -313,7 +325,13 @@ def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConf
     try:
         return config.denoised(choices.denoising)
     except ValueError as error:
-        raise CheckpointError.of(Code.POLICY_OPTION_REFUSED, error, where) from error
+        raise CheckpointError.of(
+            Code.POLICY_OPTION_REFUSED,
+            error,
+            where,
+            expected="a choice that suits this policy",
+            fix="correct it, or leave it out",
+        ) from error
 
 
 def _read_processors(
@@ -467,7 +485,12 @@ def _contract(path: Path, config: PolicyConfig, preprocessor: Preprocessor) -> C
     try:
         contract = contracts.load(where)
     except (contracts.ContractError, OSError) as error:
-        raise CheckpointError.of(Code.POLICY_CONTRACT_UNUSABLE, error) from error
+        raise CheckpointError.of(
+            Code.POLICY_CONTRACT_UNUSABLE,
+            error,
+            expected="the contract that was written with this checkpoint",
+            fix="restore it, or remove it and run `armlet policy bind`",
+        ) from error
     check_contract(contract, config, preprocessor, where)
     return contract
 

@@ -6,6 +6,7 @@ a mistyped path never asks the network. Only JSON and safetensors files are fetc
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from armlet.policies.config.errors import CheckpointError
 
 SCHEME = "hub:"
 _FETCHED = ("*.json", "*.safetensors")
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -83,6 +85,15 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
     try:
         folder = snapshot_download(repo, revision=revision, allow_patterns=list(_FETCHED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise CheckpointError.found(
+                Code.POLICY_CACHE_FULL,
+                name,
+                "repository",
+                expected="room, and the right to write, in the Hub's cache on this machine",
+                found=error.strerror,
+                fix="make room, or set HF_HOME to a folder of yours on another disk",
+            ) from error
         raise CheckpointError.found(
             Code.POLICY_CHECKPOINT_NOT_FOUND,
             name,

@@ -216,7 +216,11 @@ def _stated(path: Path, what: str, text: str) -> Span:
         return parse_span(text)
     except ValueError as error:
         raise CheckpointError.of(
-            Code.POLICY_OPTION_REFUSED, error, f"{path}: {what} it was trained with"
+            Code.POLICY_OPTION_REFUSED,
+            error,
+            f"{path}: {what} it was trained with",
+            expected="a version, or a span of versions",
+            fix="correct it, or leave it out",
         ) from error
 
 

@@ -91,7 +91,9 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(str(path), framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise _damaged(path, error) from error
+    except SafetensorError as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
 
 

@@ -267,7 +267,13 @@ def parse(content: Mapping[str, Any], where: object, kind: type[PolicyConfig]) -
     try:
         return kind(**settings)
     except ValueError as error:
-        raise CheckpointError.of(Code.POLICY_SETTING_INVALID, error, where) from error
+        raise CheckpointError.of(
+            Code.POLICY_SETTING_INVALID,
+            error,
+            where,
+            expected="settings that fit together",
+            fix="restore the file LeRobot wrote",
+        ) from error
 
 
 def newer_keys(content: Mapping[str, Any], kind: type[PolicyConfig]) -> list[str]:

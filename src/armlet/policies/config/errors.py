@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from armlet.files import PointerError
+from armlet.files import PointerError, UnreadableError
 from armlet.findings import Code, Finding, Severity
 
 
@@ -21,10 +21,13 @@ class CheckpointError(ValueError):
     ) -> CheckpointError:
         """One line: the file, what is wrong, what was expected and found, how to fix it.
 
-        found may be the error that was met; a Git LFS pointer has a code and a fix of its own.
+        found may be the error that was met; a Git LFS pointer, and a file that the computer does
+        not give, have a code and a fix of their own.
         """
         if isinstance(found, PointerError):
             code, fix, found = Code.POLICY_FILE_NOT_FETCHED, found.fix, found.found
+        elif isinstance(found, UnreadableError | OSError):
+            code, fix = Code.POLICY_FILE_UNREADABLE, "see that this user may read it, and the disk"
         found = "nothing" if found is None else found
         error = cls(f"{where}: {what}: expected {expected}, found {found}; {fix}")
         subject = f"{where}: {what}"
@@ -32,8 +35,14 @@ class CheckpointError(ValueError):
         return error
 
     @classmethod
-    def of(cls, code: Code, error: Exception, where: object = "") -> CheckpointError:
-        """An error whose text says it all, but for the file: where, if it does not name it."""
+    def of(
+        cls, code: Code, error: Exception, where: object = "", *, expected: str, fix: str
+    ) -> CheckpointError:
+        """An error whose text says it all, but for the file: where, if it does not name it.
+
+        expected and fix are for the finding, whose parts programs read.
+        """
         refusal = cls(f"{where}: {error}" if where else str(error))
-        refusal.finding = Finding(code, Severity.ERROR, str(where), found=str(error))
+        found, subject = " ".join(str(error).split()), str(where) or "checkpoint"
+        refusal.finding = Finding(code, Severity.ERROR, subject, expected, found, fix)
         return refusal

@@ -249,7 +249,7 @@ def stored_rate(path: Path) -> int | None:
                 file,
                 "file not readable",
                 expected="a whole safetensors file",
-                found=str(error),
+                found=error,
                 fix="copy the file again",
             ) from error
         if seconds > 0 and 1 <= round(frames / seconds) <= 1000:
