@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.priority import Role, raise_process, raise_thread
 
 if TYPE_CHECKING:
@@ -99,11 +100,11 @@ def run(args: argparse.Namespace) -> int:
         raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         bus.plug()
     except ValueError as error:
-        return _refuse(str(error))
+        return refuse("emulate", error)
     except OSError as error:
         # Only what is said of a path is the link's; the rest is of the pseudo terminal behind it.
         what = "pseudo terminal" if error.filename is None else f"--link {args.link}"
-        return _refuse(f"{what}: {error.strerror or error}")
+        return refuse("emulate", f"{what}: {error.strerror or error}")
     paced = ", wire-paced" if args.paced else ""
     try:
         if args.factory:
@@ -264,11 +265,6 @@ def _check_link(link: Path) -> None:
     next(link.parent.iterdir(), None)  # of what is there and a folder, OSError of anything else
     if not os.access(link.parent, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(link.parent))
-
-
-def _refuse(why: str) -> int:
-    print(f"armlet emulate: {why}", file=sys.stderr)
-    return 2
 
 
 def _check(args: argparse.Namespace) -> None:

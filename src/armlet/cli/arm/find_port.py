@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -66,12 +68,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _watch(console(), lambda: serial_devices(args.among), args.wait)
     except EOFError:
-        print(
-            "armlet find-port: expected the Enter key, found the end of the input. Without "
-            "anybody to unplug a cable use --probe",
-            file=sys.stderr,
-        )
-        return 2
+        why = "expected the Enter key, found the end of the input. Without anybody to unplug a "
+        return refuse("find-port", why + "cable use --probe")
     except KeyboardInterrupt:
         return 130
 
@@ -85,8 +83,7 @@ def _probe(among: list[str] | None, timeout_s: float) -> int:
     try:
         devices = scan.chosen_devices(None, among)
     except ValueError as error:
-        print(f"armlet find-port: {error}", file=sys.stderr)
-        return 2
+        return refuse("find-port", error)
     families = registry.families()
     bauds = tuple({family.baudrate for family in families})
     surveys = scan.survey(devices, families, None, bauds, timeout_s, console(sys.stderr))
@@ -100,7 +97,7 @@ def _probe(among: list[str] | None, timeout_s: float) -> int:
         if not found:
             say(screen, scan.summary(surveys), "attention")
     elif not found:
-        print(f"armlet find-port: {scan.summary(surveys)}", file=sys.stderr)
+        refuse("find-port", scan.summary(surveys), 1)
     return 0 if found else 1
 
 

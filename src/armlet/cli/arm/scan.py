@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import add_robot, families_of, port_of
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
         bauds, ids = parse_bauds(args.baud), parse_ids(args.ids)
         devices = chosen_devices(args.port, args.among)
     except ValueError as error:
-        print(f"armlet scan: {error}", file=sys.stderr)
-        return 2
+        return refuse("scan", error)
     surveys = survey(devices, families, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
         print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
@@ -251,11 +251,11 @@ def show(screen: Console, surveys: list[Survey]) -> None:
         show_table(screen, ("port", *COLUMNS), rows)
         for each in surveys:
             if each.probe.problem:
-                print(f"armlet scan: {each.device.address}: {each.probe.problem}", file=sys.stderr)
+                refuse("scan", f"{each.device.address}: {each.probe.problem}", 1)
         if not rows:
             asked = ", ".join(each.device.address for each in surveys)
             about = f"asked {asked}. " if asked else ""
-            print(f"armlet scan: {about}{summary(surveys)}", file=sys.stderr)
+            refuse("scan", f"{about}{summary(surveys)}", 1)
         return
     for each in surveys:
         say(screen, heading(each.device), "name")

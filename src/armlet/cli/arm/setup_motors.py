@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import (
     add_arm,
     add_model,
@@ -83,15 +84,10 @@ def run(args: argparse.Namespace) -> int:
             walk.set_up(joint)
         walk.verify()
     except (ValueError, BusError, WriteRefused, PortUnusable) as error:
-        print(f"armlet setup-motors: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return refuse("setup-motors", error)
     except EOFError:
-        print(
-            "armlet setup-motors: expected the Enter key, found the end of the input; run it in "
-            "a terminal",
-            file=sys.stderr,
-        )
-        return 2
+        why = "expected the Enter key, found the end of the input; run it in a terminal"
+        return refuse("setup-motors", why)
     except KeyboardInterrupt:
         print(
             f"\nStopped; no servo is half set. Go on with: armlet setup-motors --port {args.port} "

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import show, show_error, show_json
+from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.robot import add_robot, calibration_of
 
 from .policy_choices import add_choices, chosen
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
         RuntimeError,
         ValueError,
     ) as error:
-        return _unusable(error)
+        return refuse("policy check", error, UNUSABLE)
     if args.json:
         show_json(report.to_json())
     else:
@@ -185,11 +185,6 @@ def run(args: argparse.Namespace) -> int:
 
 class _NothingLive(RuntimeError):
     """--live was asked and no frames came."""
-
-
-def _unusable(error: Exception) -> int:
-    show_error(error, "error: ")
-    return UNUSABLE
 
 
 def _report(args: argparse.Namespace) -> Report:
