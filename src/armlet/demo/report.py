@@ -68,9 +68,9 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure = plt.figure(figsize=(14, 13.5), layout="constrained")
-    figure.suptitle(_headline(reaches), fontsize=16, fontweight="bold")
-    rows: Any = figure.subfigures(3, 1, height_ratios=(5.2, 3.5, 4.3))
+    figure = plt.figure(figsize=(14, 12.4), layout="constrained")
+    figure.suptitle(_headline(reaches), fontsize=17, fontweight="bold")
+    rows: Any = figure.subfigures(3, 1, height_ratios=(4.5, 3.6, 4.0))
     # The target furthest from the middle of the workspace shows the most.
     shown = max(range(len(reaches)), key=lambda index: reaches[index].baseline_m)
     evaluation = Dataset(plan.evaluation)
@@ -84,8 +84,8 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
 def _headline(reaches: list[Reach]) -> str:
     errors = 1000 * np.array([reach.error_m for reach in reaches])
     return (
-        "armlet demo: from camera pictures and joint angles alone, the policy puts the gripper "
-        f"{errors.mean():.0f} mm from {len(reaches)} new targets (mean)"
+        "armlet demo: the policy sees camera pictures and joint angles, nothing else,\n"
+        f"and reaches {len(reaches)} new targets to {errors.mean():.0f} mm (mean)"
     )
 
 
@@ -99,11 +99,15 @@ def _episode_of(dataset: Dataset, reach: Reach) -> int:
     return max(inside, key=lambda episode: dataset.episodes[episode].length)
 
 
+def _head(figure: Any, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=13, fontweight="bold", color="tab:blue")
+
+
 def _draw_frames(figure: Any, dataset: Dataset, episode: int, target: int) -> None:
     length = dataset.episodes[episode].length
     indices = np.linspace(0, length - 1, _SHOWN).astype(int).tolist()
     cameras = list(dataset.info.cameras)
-    figure.suptitle(f"1  What the policy saw on its way to target {target}, the red disc")
+    _head(figure, f"1  What the policy saw on its way to target {target}, the red disc")
     axes = figure.subplots(len(cameras), _SHOWN, squeeze=False)
     for row, camera in zip(axes, cameras, strict=True):
         pictures = dataset.images(episode, camera, indices)
@@ -116,7 +120,7 @@ def _draw_frames(figure: Any, dataset: Dataset, episode: int, target: int) -> No
 
 
 def _draw_outcome(figure: Any, seen: Measurements, reaches: list[Reach], simulated: bool) -> None:
-    figure.suptitle("2  How near it came, and how fast it answers")
+    _head(figure, "2  How near it came to each target, and how fast it answers")
     over_time, final, times = figure.subplots(1, 3)
     _draw_approach(over_time, seen, reaches)
     _draw_errors(final, reaches)
@@ -128,7 +132,7 @@ def _draw_approach(axis: Any, seen: Measurements, reaches: list[Reach]) -> None:
         times, errors = seen.reach_rows(reach.since_ns, reach.until_ns)
         axis.plot(times, 1000 * errors, lw=1.5, label=f"target {number}")
     axis.axhline(0, color="black", lw=1)
-    axis.set(xlabel="time, s", ylabel="gripper to target, mm", title="distance, target by target")
+    axis.set(xlabel="time, s", ylabel="gripper to target, mm", title="distance on the way")
     axis.set_ylim(bottom=-5)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
@@ -139,14 +143,19 @@ def _draw_errors(axis: Any, reaches: list[Reach]) -> None:
     numbers = np.arange(1, len(reaches) + 1)
     for offset, color, label, errors in (
         (-0.2, "tab:blue", "the policy", [1000 * r.error_m for r in reaches]),
-        (0.2, "lightgray", "without looking", [1000 * r.baseline_m for r in reaches]),
+        (
+            0.2,
+            "silver",
+            "an arm that does not look, and goes to the middle",
+            [1000 * r.baseline_m for r in reaches],
+        ),
     ):
         bars = axis.bar(numbers + offset, errors, 0.4, color=color, label=label)
         axis.bar_label(bars, fmt="%.0f", fontsize=9)
-    axis.set(xlabel="target", ylabel="mm", title="distance at the end")
+    axis.set(xlabel="target", title="distance at the end, mm")
     axis.set_xticks(numbers)
-    axis.margins(y=0.28)  # room for the legend, above the bars
-    axis.legend(fontsize=9, loc="upper center", ncols=2)
+    axis.margins(y=0.38)  # room for the legend, above the bars
+    axis.legend(fontsize=9, loc="upper center")
 
 
 def _draw_latency(axis: Any, seen: Measurements, simulated: bool) -> None:
@@ -155,13 +164,15 @@ def _draw_latency(axis: Any, seen: Measurements, simulated: bool) -> None:
     rest = max(0.0, whole - inference)
     declared = ", as declared" if simulated else ""
     parts = (
-        (f"inference{declared}", 0.0, inference, "tab:blue"),
-        ("all else: frames, messages", inference, rest, "tab:orange"),
+        ("making the frame, messages", 0.0, rest, "tab:orange"),
+        (f"the network{declared}", rest, inference, "tab:blue"),
     )
     for row, (label, begin, length, color) in enumerate(parts):
         axis.barh(row, length, 0.5, left=begin, color=color)
-        axis.text(0, row - 0.36, f"{label}: {length:.0f} ms", fontsize=10, va="bottom")
-    axis.set(xlabel="ms after the observation", title=f"answer after {whole:.0f} ms (median)")
+        axis.text(begin, row - 0.3, f" {label}: {length:.0f} ms", fontsize=11, va="bottom")
+    axis.set(
+        xlabel="ms after the pictures were taken", title=f"answer after {whole:.0f} ms (median)"
+    )
     axis.set_xlim(0, 1.1 * whole)
     axis.set_ylim(1.5, -0.6)
     axis.set_yticks([])
@@ -172,7 +183,7 @@ def _draw_joints(figure: Any, seen: Measurements, reach: Reach, target: int) -> 
     measured = seen.joint_rows("joint_states", reach.since_ns, reach.until_ns)
     sent = seen.joint_rows("applied_joint_commands", reach.since_ns, reach.until_ns)
     chunks = seen.chunks(reach.since_ns, reach.until_ns)
-    figure.suptitle(f"3  How the joints moved on the way to target {target}, degrees over seconds")
+    _head(figure, f"3  How the joints moved on the way to target {target}, in degrees over seconds")
     axes = figure.subplots(2, 3, sharex=True).flat
     for index, (axis, joint) in enumerate(zip(axes, SO101_JOINTS, strict=True)):
         for chunk in chunks[::5]:
