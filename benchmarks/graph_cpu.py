@@ -465,8 +465,8 @@ def ratios(sides: dict[str, Shares]) -> Shares:
 def rounded(results: dict[str, dict[str, Shares]]) -> dict[str, Any]:
     found = {}
     for case, sides in results.items():
-        told = sides | ({RATIO: ratios(sides)} if THEIRS in sides else {})
-        found[case] = {side: {n: round(v, 2) for n, v in s.items()} for side, s in told.items()}
+        columns = sides | ({RATIO: ratios(sides)} if THEIRS in sides else {})
+        found[case] = {side: {n: round(v, 2) for n, v in s.items()} for side, s in columns.items()}
     return found
 
 

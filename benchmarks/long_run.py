@@ -260,26 +260,26 @@ def finished(root: Path) -> int:
 
 def record(client: Client, root: Path, minutes: float, episode_s: float) -> dict[str, list[str]]:
     """Record episode after episode; what was refused, and when the arm had lost its torque."""
-    told: dict[str, list[str]] = {"start_refused": [], "disarmed": []}
+    refused: dict[str, list[str]] = {"start_refused": [], "disarmed": []}
     until = time.monotonic() + 60 * minutes
     while time.monotonic() < until:
         client.trigger("sim_bench/demonstrate")
         before = finished(root)
         answer = client.trigger("recorder/start_recording")
         if answer.success:
-            _wait_for_end(client, root, before, episode_s, told)
+            _wait_for_end(client, root, before, episode_s, refused)
         else:
-            told["start_refused"].append(answer.message)
-            _arm(client, told)
+            refused["start_refused"].append(answer.message)
+            _arm(client, refused)
             time.sleep(1.0)
         client.trigger("sim_bench/reset")
-    return told
+    return refused
 
 
 def _wait_for_end(
-    client: Client, root: Path, before: int, episode_s: float, told: dict[str, list[str]]
+    client: Client, root: Path, before: int, episode_s: float, refused: dict[str, list[str]]
 ) -> None:
-    """Wait until an episode has its full length; one that is split at a hole begins again."""
+    """Wait until an episode has its full length; one that is split at a gap begins again."""
     changed_s = time.monotonic()
     while True:
         if finished(root) > before:
@@ -288,15 +288,15 @@ def _wait_for_end(
                 return
         if time.monotonic() - changed_s > 2 * episode_s:
             # A bus that was starved of CPU gives up its servos, and does not arm by itself.
-            _arm(client, told)
-            told["disarmed"].append(client.trigger("recorder/stop_recording").message)
+            _arm(client, refused)
+            refused["disarmed"].append(client.trigger("recorder/stop_recording").message)
             return
         time.sleep(0.02)
 
 
-def _arm(client: Client, told: dict[str, list[str]]) -> None:
+def _arm(client: Client, refused: dict[str, list[str]]) -> None:
     answer = client.call(SetBool, "servo_bus/set_torque", SetBool.Request(data=True))
-    told["disarmed"].append(answer.message)
+    refused["disarmed"].append(answer.message)
 
 
 @dataclass
@@ -335,7 +335,7 @@ def verify(root: Path, starts_ns: dict[str, int], episode_s: float) -> Verdict:
         stamps = rows.stamp_ns
         skew = np.asarray(rows.columns[layout.SKEW], np.float64)
         if end_ns is not None:
-            # After a hole the recorder goes on at once, after its length it waits to be told.
+            # After a gap the recorder goes on at once, after its length it waits for a start.
             gap = round((stamps[0] - end_ns) * 1e-9 * FPS) - 1
             verdict.lost_rows += gap
             verdict.splits += 1
@@ -420,7 +420,7 @@ def plot(path: Path, sampler: Sampler, verdict: Verdict) -> None:
     figure.savefig(path, dpi=110)
 
 
-def holes(log: Path) -> list[str]:
+def gaps(log: Path) -> list[str]:
     """Why episodes were split, as the recorder said it."""
     lines = log.read_text().splitlines()
     ending = "missing after its last; "
@@ -472,7 +472,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             starts_ns = {camera: client.film_start_ns(camera) for camera in BASES}
             wait_until_ready(client)
             sampler = Sampler({k: p.pid for k, p in supervisor.processes.items()})
-            told = record(client, root, args.minutes, args.episode_s)
+            refused = record(client, root, args.minutes, args.episode_s)
             sampler.stop()
     except BaseException:
         print((folder / "nodes.log").read_text()[-4000:])
@@ -504,8 +504,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "p50": round(statistics.median(saved), 3),
             "max": round(max(saved), 3),
         },
-        **told,
-        "holes": holes(folder / "nodes.log"),
+        **refused,
+        "gaps": gaps(folder / "nodes.log"),
         "check": check(root),
         **sampler.summary(),
     }

@@ -5,7 +5,7 @@
 ACT of LeRobot's default size with two 640x480 cameras, random weights; with --smolvla also a
 SmolVLA of the published architecture, 450 million weights. Every side is a process of its own that
 has loaded the very same files; they take turns, round by round, with equally many threads, and are
-quiet while another's turn lasts. What is told of each:
+quiet while another's turn lasts. What is reported of each:
 
 preprocess  ms from uint8 pictures and the state in memory to the network's normalized input; for
             LeRobot, prepare_observation_for_inference and the checkpoint's own pipeline; none for
@@ -146,7 +146,7 @@ class Turns:
                 env={**os.environ, **limits, **offline},
             )
         try:
-            self.told = self._answer()
+            self.answer = self._answer()
         except BaseException:
             self.close()
             raise
@@ -212,8 +212,8 @@ def sides(
             log = scene.input.parent / f"{name.replace(':', '_')}.log"
             turns = Turns(name, python, job, log)
             stack.callback(turns.close)
-            if "unavailable" in turns.told:
-                absent[name] = turns.told["unavailable"]
+            if "unavailable" in turns.answer:
+                absent[name] = turns.answer["unavailable"]
             else:
                 running[name] = turns
         yield running, absent
@@ -340,7 +340,7 @@ def bench(scene: Scene, backends: Sequence[str], args: argparse.Namespace) -> di
     if truth is not None:
         answer |= {"error_against": truth_name, "spread": spread(truth)}
     if counted is not None:
-        rates = [told["gemm_gflop_s"] for told in found[REFERENCE]]
+        rates = [each["gemm_gflop_s"] for each in found[REFERENCE]]
         answer |= {
             "gflop": round(counted["flops"] * 1e-9, 2),
             "weight_mb": round(counted["weight_bytes"] * 1e-6, 1),

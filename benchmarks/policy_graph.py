@@ -2,7 +2,7 @@
 
 The emulated bench, two 640x480 cameras at 30 frames/s as JPEG, the aligner, servo_bus at 100 Hz and
 the policy node run as processes of their own. The policy is paused and the arm holds; then the
-policy may drive, and what is told is the time from the stamp of the first chunk's observation to
+policy may drive; reported is the time from the stamp of the first chunk's observation to
 the stamp of the first cycle whose applied goal is not the held one. Then it is paused again.
 
 LeRobot's loop is not run on this bench, whose pictures are topics. policy.py tells beside it what

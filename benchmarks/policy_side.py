@@ -1,4 +1,4 @@
-"""One side of policy.py: a process that runs a checkpoint, with armlet or LeRobot, when it is told.
+"""One side of policy.py: a process that runs a checkpoint, with armlet or LeRobot, when asked.
 
     python policy_side.py JOB
 
@@ -30,7 +30,7 @@ class Side:
     """What is measured of a loaded policy, each for observation i of `count`.
 
     chunk: uint8 pictures and state to actions (C, n) in dataset units, all there is. preprocess:
-    the first part of it, None where it cannot be told apart. act: as a robot's loop calls it, None
+    the first part of it, None where it cannot be separated. act: as a robot's loop calls it, None
     if that is the same. flops: of a chunk, and bytes of weights that it reads.
     """
 

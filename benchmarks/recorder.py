@@ -132,10 +132,10 @@ def run(recorder: str, folder: Path) -> dict[str, float]:
         if process.returncode:
             log.seek(0)
             raise SystemExit(f"{recorder} failed:\n{log.read()}")
-        told = json.loads(process.stdout.read().splitlines()[-1])
+        measured = json.loads(process.stdout.read().splitlines()[-1])
     lost, psnr = compare(folder)
     return {
-        **told,
+        **measured,
         "memory_mb": (memory - base) / 1e6,
         "disk_mb": disk / 1e6,
         "lost": lost,

@@ -8,6 +8,7 @@ one of them runs no test without the mark does.
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -117,6 +118,24 @@ def pytest_testnodedown(node, error):
         status = "none: it ran on, without an answer"
         worker.kill()  # it may hold a lane of the wall clock
     print(f"\n{node.gateway.id} ended with status {status}, {datetime.now():%H:%M:%S}")
+
+
+@pytest.fixture
+def no_descriptors():
+    """`with no_descriptors():` this process can open nothing more."""
+
+    @contextlib.contextmanager
+    def exhausted():
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    return exhausted
 
 
 @pytest.fixture(autouse=True)

@@ -121,8 +121,8 @@ def policy(name="policy", **given):
 
 
 @pytest.mark.parametrize("name", ["policy", "sim"])
-def test_what_a_policy_may_be_told_is_an_argument_of_the_graphs_that_run_one(name):
-    told = {
+def test_what_a_policy_may_be_given_is_an_argument_of_the_graphs_that_run_one(name):
+    given = {
         "embodiment": "so101",
         "without": "wrist,top",
         "lerobot_version": "0.5.1",
@@ -134,9 +134,9 @@ def test_what_a_policy_may_be_told_is_an_argument_of_the_graphs_that_run_one(nam
         "joint_units": "range_m100_100",
         "task": "lift",
     }
-    parameters, _ = policy(name, vlm="models/vlm", base_checkpoint="models/base", **told)
+    parameters, _ = policy(name, vlm="models/vlm", base_checkpoint="models/base", **given)
     assert parameters["base_checkpoint"] == str(Path("models/base").absolute())
-    assert {name: parameters[name] for name in told} == told
+    assert {name: parameters[name] for name in given} == given
     assert parameters["vlm"] == str(Path("models/vlm").absolute())
     unsaid, _ = policy(name)
     assert (unsaid["vlm"], unsaid["strategy"], unsaid["backend"]) == ("", "auto", "torch")

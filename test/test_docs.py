@@ -11,7 +11,8 @@ from armlet.cli.main import make_parser
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "README.zh-CN.md"])
+README, CHINESE_README = ROOT / "README.md", ROOT / "README.zh-CN.md"
+PAGES = sorted([*DOCS.rglob("*.md"), README, CHINESE_README])
 # Made from the code, in English: messages and descriptions are English, too.
 GENERATED = {
     DOCS / "findings.md": "This page is made from",
@@ -21,17 +22,22 @@ GENERATED = {
 }
 # Each line of it is in both languages.
 BILINGUAL = DOCS / "reference" / "terms.md"
-CHINESE_PAGES = [*sorted(DOCS.rglob("*.zh.md")), ROOT / "README.zh-CN.md"]
+CHINESE_PAGES = [*sorted(DOCS.rglob("*.zh.md")), CHINESE_README]
 ENGLISH = [
-    page
-    for page in sorted(DOCS.rglob("*.md"))
-    if not page.name.endswith(".zh.md") and page not in {*GENERATED, BILINGUAL}
+    README,
+    *(
+        page
+        for page in sorted(DOCS.rglob("*.md"))
+        if not page.name.endswith(".zh.md") and page not in {*GENERATED, BILINGUAL}
+    ),
 ]
-FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^ *```console\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 CODE_SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+# A file of the source: on the site, tools/site_source.py makes a page of it.
+SOURCE = re.compile(r"(?:\.\./)+(src/armlet/[\w/]+\.py)")
 
 
 def name(page):
@@ -39,7 +45,13 @@ def name(page):
 
 
 def chinese(page):
-    return page.with_name(f"{page.stem}.zh.md")
+    return CHINESE_README if page == README else page.with_name(f"{page.stem}.zh.md")
+
+
+def linked(page):
+    """What a page links to and shows, sorted, by its name in English."""
+    targets = LINK.findall(prose(page))
+    return sorted(re.sub(r"\.zh(-CN)?\.md$", ".md", target) for target in targets)
 
 
 def prose(page):
@@ -84,6 +96,11 @@ def test_the_chinese_page_names_the_same_files_options_and_topics(page):
 
 
 @pytest.mark.parametrize("page", ENGLISH, ids=name)
+def test_the_chinese_page_has_the_same_links_and_pictures(page):
+    assert linked(chinese(page)) == linked(page)
+
+
+@pytest.mark.parametrize("page", ENGLISH, ids=name)
 def test_the_tables_of_the_chinese_page_have_the_same_rows_and_figures(page):
     assert table_figures(chinese(page)) == table_figures(page)
 
@@ -103,7 +120,7 @@ def test_the_terms_have_a_chinese_word_in_every_row():
 def test_a_chinese_page_links_to_chinese_pages(page):
     """By name, which the site and a forge both follow."""
     targets = [page.parent / target for target in LINK.findall(prose(page)) if "://" not in target]
-    pages = [there for there in targets if there.suffix == ".md"]
+    pages = [there for there in targets if there.suffix == ".md" and chinese(there) != page]
     assert [str(there) for there in pages if chinese(there).is_file()] == []
 
 
@@ -126,7 +143,7 @@ def is_in_the_source(dotted):
     return False
 
 
-@pytest.mark.parametrize("page", [*ENGLISH, ROOT / "README.md"], ids=name)
+@pytest.mark.parametrize("page", ENGLISH, ids=name)
 def test_every_module_and_name_of_armlet_is_there(page):
     dotted = {match for span in named(page) - OTHER_NAMES for match in DOTTED.findall(span)}
     assert sorted(each for each in dotted if not is_in_the_source(each)) == []
@@ -151,11 +168,28 @@ def test_links_and_pictures_are_there(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if DOCS in page.parents], ids=name)
 def test_a_page_of_the_site_links_to_nothing_outside_it(page):
-    """The site has docs/ only; `make docs` refuses such a link."""
+    """The site has docs/ only, and pages of source files; `make docs` refuses another link."""
     targets = [target for target in LINK.findall(prose(page)) if "://" not in target]
+    targets = [target for target in targets if not SOURCE.fullmatch(target)]
     assert [
         target for target in targets if not (page.parent / target).resolve().is_relative_to(DOCS)
     ] == []
+
+
+def test_the_table_of_where_to_look_first_links_to_the_files():
+    table = (DOCS / "architecture.md").read_text().partition("Where to look first:")[2]
+    rows = [line for line in table.partition("\n\nThe node")[0].splitlines() if "src/" in line]
+    assert len(rows) == 10
+    for row in rows:
+        for word, file in re.findall(r"\[`([^`]+)`\]\(\.\./([^)]+)\)", row):
+            assert file == f"src/armlet/{word}"
+        assert re.sub(r"\[`[^`]+\.py`\]", "", row).count(".py`") == 0, f"no link: {row}"
+
+
+def test_the_site_makes_pages_of_the_files_that_are_linked():
+    hook = "tools/site_source.py"
+    assert f"hooks: [{hook}]" in (ROOT / "mkdocs.yml").read_text()
+    assert rf'LINK = re.compile(r"\]\({SOURCE.pattern}\)")' in (ROOT / hook).read_text()
 
 
 def commands(page):

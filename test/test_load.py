@@ -98,7 +98,7 @@ def test_shares_are_of_the_time_looked_at():
     assert shares["servo_bus"].waited == 0.0
 
 
-def test_a_process_that_ended_is_none_and_one_that_starts_anew_begins_anew():
+def test_a_process_that_ended_is_none_and_one_that_starts_again_begins_again():
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     assert times_of(done.pid) is None

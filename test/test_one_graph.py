@@ -1,6 +1,8 @@
 """The marks by which a second graph, or driver, of one user in a ROS domain is refused."""
 
+import errno
 import os
+import socket
 import subprocess
 import sys
 
@@ -38,7 +40,7 @@ def test_domains_of_other_numbers_are_others():
 
 
 @pytest.mark.parametrize("namespace", ["n" * 200, "\u00e4" * 60, "a b"])
-def test_a_namespace_of_any_length_is_marked_and_told_from_others(namespace):
+def test_a_namespace_of_any_length_is_marked_and_kept_apart_from_others(namespace):
     """A long one was said to be another program's."""
     with marked("71", namespace), marked("71", namespace + "x"):
         with pytest.raises(one_graph.AnotherGraph):
@@ -60,3 +62,23 @@ def test_a_killed_graph_leaves_no_mark():
         holder.kill()
         holder.wait()
         marked(None).close()
+
+
+def test_a_computer_that_gives_no_socket_is_not_taken_for_another_graph(no_descriptors):
+    with no_descriptors(), pytest.raises(one_graph.MarkError, match="Too many open") as refusal:
+        marked(None)
+    assert not isinstance(refusal.value, one_graph.AnotherGraph)
+    assert "ulimit" in str(refusal.value)
+    marked(None).close()
+
+
+def test_a_refusal_to_bind_is_said_as_what_it_is(monkeypatch):
+    class Forbidden(socket.socket):
+        def bind(self, address):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one_graph.socket, "socket", Forbidden)
+        with pytest.raises(one_graph.MarkError, match="Operation not permitted") as refusal:
+            marked(None)
+    assert not isinstance(refusal.value, one_graph.AnotherGraph)

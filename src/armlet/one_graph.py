@@ -7,6 +7,7 @@ abstract Unix socket: the kernel drops it with its process, however that ends, a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -28,7 +29,11 @@ _NUMBER = re.compile(r"\s*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _ASKED = 1 << 16
 
 
-class AnotherGraph(RuntimeError):
+class MarkError(RuntimeError):
+    """A graph or a name cannot be marked; the message says why."""
+
+
+class AnotherGraph(MarkError):
     """A graph runs here already; the message names it."""
 
 
@@ -38,7 +43,8 @@ def mark(
     """Mark this domain and namespace as this process's, until the socket is closed.
 
     names: what the graph will have and only one may: full names of drivers, CLOCK. Raises
-    AnotherGraph naming the process that has marked the namespace, or has one of them.
+    AnotherGraph naming the process that has marked the namespace, or has one of them, and MarkError
+    where the computer refuses.
     """
     namespace = namespace.strip("/")
     domain = _domain(environment)
@@ -54,7 +60,7 @@ def mark(
     try:
         for each in names:
             mark_name(each, environment).close()
-    except AnotherGraph:
+    except MarkError:
         own.close()
         raise
     return own
@@ -63,7 +69,8 @@ def mark(
 def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:
     """Mark a driver's full name, or CLOCK, as this process's, until the socket is closed.
 
-    Raises AnotherGraph naming the process that has that name in this domain.
+    Raises AnotherGraph naming the process that has that name in this domain, and MarkError where
+    the computer refuses.
     """
     domain, name = _domain(environment), "/" + name.strip("/")
     marked = _address(f"armlet-name-{os.getuid()}-{domain}-{name}")
@@ -104,15 +111,30 @@ def _another_domain(domain: str) -> str:
 
 
 def _bound(name: str) -> socket.socket | None:
-    """A socket of that name; None where another process has it."""
-    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """A socket of that name; None where another process has it. Raises MarkError."""
+    try:
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _refused(error) from error
     try:
         own.bind(name)
         own.listen(_ASKED)
-    except OSError:
+    except OSError as error:
         own.close()
-        return None
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise _refused(error) from error
     return own
+
+
+def _refused(error: OSError) -> MarkError:
+    fix = "a sandbox or a container may forbid Unix sockets"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        fix = "close programs, or raise the limit of open files (`ulimit -n`)"
+    return MarkError(
+        "nothing was started: that only one graph runs here is ensured by an abstract Unix socket, "
+        f"and the computer gives none: {error.strerror or error}; {fix}"
+    )
 
 
 def _who(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from armlet.bringup import HUB, BringupError, NodeSpec
 from armlet.files import FileError, printable, read_yaml
+from armlet.findings import Code
 from armlet.robots import Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
 from armlet.settings import Setting, declared
@@ -85,7 +86,7 @@ def _check_checkpoint(place: str, checkpoint: str) -> None:
         raise BringupError(
             f"{place}: expected the folder of a checkpoint, or {HUB}owner/name@revision, found "
             f"nothing at {printable(Path(checkpoint))}; "
-            "`armlet train` and LeRobot's training write one"
+            f"`armlet train` and LeRobot's training write one [{Code.POLICY_CHECKPOINT_NOT_FOUND}]"
         )
 
 

@@ -34,7 +34,7 @@ def test_a_frame_from_the_future_is_proof_enough():
         (None, "ahead of the robot's by about that, or the aligner is behind"),
     ],
 )
-def test_old_frames_are_told_apart_by_their_age_when_they_were_sent(sent_age_s, words):
+def test_old_frames_are_distinguished_by_their_age_when_they_were_sent(sent_age_s, words):
     said = trouble(1.1, 1.0, 1.2, sent_age_s=sent_age_s)
     assert said.startswith("observations are 1.00 s old on arrival (limit 0.30 s): ")
     assert words in said

@@ -108,7 +108,7 @@ def by_rule(configs, came, fps):
     return frames
 
 
-def told(frames):
+def contents(frames):
     """Frames as by_rule tells them; each once and in order."""
     frames = list(frames)
     indices = [frame.index for frame in frames]
@@ -141,7 +141,7 @@ def test_frames_are_what_the_rules_say_of_the_stamps(partial, data):
     calls = data.draw(st.none() | st.sets(st.integers(0, len(came) - 1)))
     aligner, frames = live(configs, came, fps, calls)
     assert late(aligner) == 0
-    assert told(frames) == by_rule(configs, came, fps)
+    assert contents(frames) == by_rule(configs, came, fps)
 
 
 @pytest.mark.parametrize("partial", [False, True], ids=["whole", "joints missing"])
@@ -155,7 +155,7 @@ def test_a_bag_gives_the_frames_of_the_live_run_bit_for_bit(partial, data):
         Sample(s.stream, s.stamp_ns, s.value, None, s.at_ns if stamps_known else None) for s in came
     ]
     _, frames = live(configs, came, fps)
-    assert told(offline(configs, bag, fps, MAX_WAIT_MS / 1000)) == told(frames)
+    assert contents(offline(configs, bag, fps, MAX_WAIT_MS / 1000)) == contents(frames)
 
 
 @quick
@@ -173,7 +173,7 @@ def test_any_interleaving_of_the_streams_gives_the_same_frames(data):
         frames += aligner.frames(START + 2000 * MS)
     frames += aligner.frames(START + 102_000 * MS)
     assert late(aligner) == 0
-    assert told(frames) == by_rule(configs, came, 30)
+    assert contents(frames) == by_rule(configs, came, 30)
 
 
 @quick
@@ -182,13 +182,13 @@ def test_two_aligners_joined_by_stamp_are_one(data):
     """From the time on at which every stream has begun."""
     configs, came = data.draw(recordings())
     assume(len(configs) > 1)
-    whole = told(live(configs, came, 30)[1])
+    whole = contents(live(configs, came, 30)[1])
     names = {config.name for config in configs[:1]}
     halves = []
     for mine in (names, {config.name for config in configs} - names):
         samples = [s for s in came if s.stream in mine]
         assume(samples)
-        halves.append(told(live([c for c in configs if c.name in mine], samples, 30)[1]))
+        halves.append(contents(live([c for c in configs if c.name in mine], samples, 30)[1]))
     begun = max(
         grid_index(min(s.stamp_ns for s in came if s.stream == c.name), 30) for c in configs
     )

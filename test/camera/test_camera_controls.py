@@ -85,7 +85,7 @@ def test_a_change_that_a_camera_does_not_take_is_undone(wishes):
     assert lock.wishes == {"power_line_hz": 50}
 
 
-def test_what_is_automatic_is_told():
+def test_what_is_automatic_is_reported():
     kernel = FakeKernel()
     state = lock_on(kernel).state("/dev/video0")
     assert state.automatic == ("exposure", "white_balance_k", "focus", VARIABLE_RATE)
@@ -134,7 +134,7 @@ def test_automatic_exposure_by_the_choice_a_camera_has():
     assert knobs[EXPOSURE_AUTO].value == 0
 
 
-def test_a_control_another_program_changed_is_told():
+def test_a_control_another_program_changed_is_reported():
     kernel = FakeKernel()
     lock = lock_on(kernel, exposure=156)
     lock.apply("/dev/video0")

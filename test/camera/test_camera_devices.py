@@ -107,7 +107,7 @@ def test_without_a_serial_number_the_port_decides():
         find_again(known, nodes[:1])
 
 
-def test_two_cameras_of_one_serial_number_are_told_apart_by_port():
+def test_two_cameras_of_one_serial_number_are_distinguished_by_port():
     known = node(0)
     twin = node(0, port="usb1/1-3")
     assert find_again(known, (twin, node(4))).path == "/dev/video4"

@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 import time
 from itertools import pairwise
@@ -137,6 +139,16 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     text.write_text("not a video")
     with pytest.raises(CameraError, match="cannot be opened as a video"):
         FileSource(text)
+
+
+def test_a_file_the_computer_does_not_give_is_not_called_torn(video, monkeypatch):
+    def opened(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("av.open", opened)
+    with pytest.raises(CameraError, match="Too many open files") as refusal:
+        FileSource(video)
+    assert "torn" not in str(refusal.value)
 
 
 def test_a_file_without_its_index_is_refused(video, tmp_path):

@@ -70,7 +70,7 @@ def test_a_slow_reader_loses_pictures_instead_of_getting_old_ones():
     assert read_counter(second.as_rgb()) - read_counter(first.as_rgb()) >= 10
 
 
-def test_impatience_is_an_error_that_says_when():
+def test_a_timeout_is_an_error_that_says_when():
     with PatternSource(64, 64, 0.05) as source:
         assert read_counter(source.read(1.0).as_rgb()) == 0
         with pytest.raises(CameraError, match=r"no picture within 0\.010 s: the next is due in"):

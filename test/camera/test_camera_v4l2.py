@@ -101,7 +101,7 @@ def test_a_driver_that_lists_no_sizes():
         assert str(device.formats()[0]) == "MJPG: sizes unknown"
 
 
-def test_controls_with_their_menus_holes_and_state():
+def test_controls_with_their_menus_gaps_and_state():
     with device_on(FakeKernel()) as device:
         controls = device.controls()
         assert device.control(EXPOSURE) == controls[EXPOSURE]

@@ -139,7 +139,7 @@ def test_missing_pictures_are_counted_by_their_stamps():
     assert stream.watch.counts()["missed"] == 3
 
 
-def test_a_half_written_picture_is_dropped_and_told():
+def test_a_half_written_picture_is_dropped_and_reported():
     stream = Stream()
     stream.feed(1.0)
     assert stream.feed(1 / FPS, make=lambda number: SAME[: len(SAME) // 2]) == [False]
@@ -164,7 +164,7 @@ def test_only_torn_pictures_make_a_camera_unusable():
     assert stream.watch.unusable(stream.now_s) == ""
 
 
-def test_a_picture_of_another_size_is_dropped_and_told():
+def test_a_picture_of_another_size_is_dropped_and_reported():
     stream = Stream()
     other = jpeg.encode(np.zeros((64, 80, 3), np.uint8))
     assert not any(stream.feed(0.5, make=lambda number: other))

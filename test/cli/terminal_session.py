@@ -32,7 +32,7 @@ import pyte
 
 ENTER = "\r"
 CTRL_C = "\x03"
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 _PRESSED_AGAIN_S = 8.0
 
 # Makes stdin the controlling terminal, without code between fork and exec: tests have threads.
@@ -112,7 +112,7 @@ class TerminalSession:
         self._screen.resize(rows, columns)
         _set_size(self._master, columns, rows)
 
-    def wait_for(self, text: str, *, regex: bool = False, patience_s: float = PATIENCE_S) -> str:
+    def wait_for(self, text: str, *, regex: bool = False, timeout_s: float = TIMEOUT_S) -> str:
         """Waits until the text (or a match of the regex, lines joined by newlines) is shown.
 
         Returns what matched. Raises AssertionError with the screen if it ends or takes too long.
@@ -125,7 +125,7 @@ class TerminalSession:
             found.extend([match] if match else [])
             return match is not None
 
-        self._read_until(shown, f"wait for {text!r}", patience_s)
+        self._read_until(shown, f"wait for {text!r}", timeout_s)
         return found[0][0]
 
     def press_until(self, keys: str, text: str) -> None:
@@ -133,11 +133,11 @@ class TerminalSession:
 
         For keys that do nothing once it is. Raises AssertionError if it takes too long.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             self.send(keys)
             try:
-                self.wait_for(text, patience_s=_PRESSED_AGAIN_S)
+                self.wait_for(text, timeout_s=_PRESSED_AGAIN_S)
                 return
             except AssertionError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -145,32 +145,32 @@ class TerminalSession:
 
     def wait_until(self, condition: Callable[[list[str]], bool], what: str = "condition") -> None:
         """Waits until the condition on the screen's lines holds, looked at after each output."""
-        self._read_until(lambda: condition(self.screen()), what, PATIENCE_S)
+        self._read_until(lambda: condition(self.screen()), what, TIMEOUT_S)
 
-    def interrupt(self, patience_s: float = PATIENCE_S) -> int:
+    def interrupt(self, timeout_s: float = TIMEOUT_S) -> int:
         """Presses Ctrl-C until the command ends; its exit status.
 
         One that comes while Python begins to wait for a line is seen with the next key only.
         """
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while self.process.poll() is None and time.monotonic() < deadline:
             self.send(CTRL_C)
             with contextlib.suppress(AssertionError):
                 return self.wait_end(_PRESSED_AGAIN_S)
-        return self.wait_end(patience_s)
+        return self.wait_end(timeout_s)
 
-    def wait_end(self, patience_s: float = PATIENCE_S) -> int:
+    def wait_end(self, timeout_s: float = TIMEOUT_S) -> int:
         """Reads until the command ends; its exit status (negative: the signal that killed it)."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while self._read(deadline, "wait for its end"):
             pass
         return self.process.wait(timeout=max(1.0, deadline - time.monotonic()))
 
-    def _read_until(self, done: Callable[[], bool], what: str, patience_s: float) -> None:
-        deadline = time.monotonic() + patience_s
+    def _read_until(self, done: Callable[[], bool], what: str, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
         while not done():
             if not self._read(deadline, what):
-                status = self.process.wait(timeout=PATIENCE_S)
+                status = self.process.wait(timeout=TIMEOUT_S)
                 raise AssertionError(self._said(f"{what}: the command ended with {status}"))
 
     def _read(self, deadline: float, what: str) -> bool:

@@ -1,6 +1,7 @@
 """The command line itself."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import armlet.cli
 from armlet.cli.main import main
 
 
@@ -40,6 +42,60 @@ def test_up_lists_graphs_and_their_arguments(capsys):
 def test_up_says_what_is_wrong(capsys, words, message):
     assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["calibrate", "--robot", "none"], 2),
+        (["dataset", "bind", "{none}", "--from", "{none}"], 1),
+        (["dataset", "convert", "{none}", "{none}"], 1),
+        (["dataset", "delete", "{none}", "0"], 1),
+        (["dataset", "info", "{none}"], 1),
+        (["dataset", "split", "{none}", "--output", "{none}", "a=0"], 1),
+        (["emulate", "--link", "{none}/arm", "--baud", "9600"], 2),
+        (["policy", "bind", "{none}", "--dataset", "{none}"], 2),
+        (["policy", "check", "--checkpoint", "{none}"], 2),
+        (["policy", "compare", "--checkpoint", "{none}", "--dataset", "{none}"], 2),
+        (["policy", "export", "{none}", "--output", "{none}"], 2),
+        (["policy", "inspect", "{none}"], 2),
+        (["registers", "get", "--port", "{none}", "--id", "1"], 2),
+        (["replay", "{none}", "--episode", "0"], 1),
+        (["scan", "--port", "{none}"], 2),
+        (["setup", "fly"], 2),
+        (["train", "--dataset", "{none}", "--output", "{none}"], 2),
+        (["up", "fly"], 2),
+        (["policy", "check"], 2),
+        (["policy", "chek"], 2),
+        (["dataset", "check", ".", "--jsno"], 2),
+    ],
+)
+def test_what_a_command_refuses_is_one_line_with_its_name(words, status, tmp_path, capsys):
+    words = [word.format(none=tmp_path / "none") for word in words]
+    try:
+        ended = main(words)
+    except SystemExit as end:  # argparse's own
+        ended = end.code
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    name = " ".join(words[: 2 if words[0] in ("dataset", "policy", "registers") else 1])
+    assert line.startswith(
+        (f"armlet {name}: ", "armlet policy: argument VERB: did you mean check?")
+    )
+    assert "error:" not in line and "Traceback" not in line
+    assert ended == status and said.out == ""
+
+
+def test_every_refusal_is_printed_in_one_place():
+    folder = Path(armlet.cli.__file__).parent
+    heads = re.compile(r"""["'](error|armlet [^:"'{]+): (\{|["'])""")
+    found = [
+        f"{path.relative_to(folder)}: {match[0]}"
+        for path in sorted(folder.rglob("*.py"))
+        if path.name != "output.py"
+        for match in heads.finditer(path.read_text())
+    ]
+    assert found == []
 
 
 def test_unknown_options_are_refused(capsys):
@@ -114,7 +170,8 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(tmp_path, packa
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(f"armlet {words[0]}: ") and line.endswith(install)
+    name = " ".join(words[: 2 if words[0] == "dataset" else 1])
+    assert line.startswith(f"armlet {name}: ") and line.endswith(install)
     assert package in line
     assert ended.returncode == 1
 
@@ -140,11 +197,11 @@ def test_a_missing_module_of_armlets_own_is_no_install_problem(monkeypatch):
 )
 def test_tab_completes_commands_graphs_and_arguments(tmp_path, line, offered):
     pytest.importorskip("argcomplete", reason="the completion extra is not installed")
-    told = tmp_path / "told"
+    answer = tmp_path / "offered.txt"
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
     subprocess.run(
-        ["bash", "-c", f'"{sys.executable}" -m armlet.cli.main 8>"{told}" 9>/dev/null'],
+        ["bash", "-c", f'"{sys.executable}" -m armlet.cli.main 8>"{answer}" 9>/dev/null'],
         env={**os.environ, **asked, "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n", "IFS": "\013"},
         check=False,
     )
-    assert {word.strip() for word in told.read_text().split("\013")} == offered
+    assert {word.strip() for word in answer.read_text().split("\013")} == offered

@@ -74,14 +74,14 @@ def test_warnings_fail_only_with_strict(root, capsys):
 def test_errors_fail_and_json_is_json(root, capsys):
     (root / "videos/observation.images.wrist/chunk-000/file-001.mp4").unlink()
     assert run("check", root, "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["errors"] == 1
-    assert told["findings"][0]["severity"] == "error"
-    assert "file-001.mp4 is absent" in told["findings"][0]["found"]
-    assert told["lag_ms"]["gripper.pos"] == pytest.approx(133, abs=10)
+    report = json.loads(capsys.readouterr().out)
+    assert report["errors"] == 1
+    assert report["findings"][0]["severity"] == "error"
+    assert "file-001.mp4 is absent" in report["findings"][0]["found"]
+    assert report["lag_ms"]["gripper.pos"] == pytest.approx(133, abs=10)
 
 
-def test_stats_are_compared_and_mended(root, capsys):
+def test_stats_are_compared_and_corrected(root, capsys):
     assert run("stats", root) == 0
     assert "statistics are those of the data" in capsys.readouterr().out
     good = Dataset(root).statistics
@@ -106,7 +106,7 @@ def test_stats_are_compared_and_mended(root, capsys):
             assert np.allclose(value, good[key][name], rtol=1e-9, atol=slack), (key, name)
 
 
-def test_stats_of_v2_are_mended_too(tmp_path, capsys):
+def test_stats_of_v2_are_corrected_too(tmp_path, capsys):
     root = made(tmp_path / "set", version="v2.1")
     lines = [json.loads(line) for line in (root / layout.STATS_LINES).read_text().splitlines()]
     lines[1]["stats"]["action"]["std"] = [9.0] * 6

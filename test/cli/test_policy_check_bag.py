@@ -71,7 +71,7 @@ def check(folder, capsys):
 
 
 def test_a_good_bag_passes_item_by_item_and_is_drawn(folder, check, tmp_path):
-    """What the arm was told is not in it, and is not needed."""
+    """What the arm was commanded is not in it, and is not needed."""
     status, said = check(folder / "good", "--picture", tmp_path / "fed.png")
     assert status == 0, said
     for item in (

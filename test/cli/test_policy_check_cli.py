@@ -170,6 +170,10 @@ def test_a_torn_checkpoint_is_refused_and_not_an_error(recorded, tmp_path, capsy
     (torn / "config.json").write_text("{")
     assert run("--checkpoint", torn) == 1
     assert "ERROR" in (said := capsys.readouterr().out) and "config.json" in said
+    assert "[policy.file-damaged]" in said
+    assert run("--checkpoint", torn, "--json") == 1
+    (item,) = json.loads(capsys.readouterr().out)["items"]
+    assert item["code"] == "policy.file-damaged"
 
 
 @pytest.mark.parametrize(

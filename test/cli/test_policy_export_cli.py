@@ -49,7 +49,7 @@ def calibration_file(tmp_path):
     return path
 
 
-def test_export_tells_what_it_wrote_and_how_exact_it_is(checkpoint, tmp_path, capsys):
+def test_export_reports_what_it_wrote_and_how_exact_it_is(checkpoint, tmp_path, capsys):
     assert run("export", checkpoint, "--output", tmp_path / "export") == 0
     said, warned = capsys.readouterr()
     assert "graph takes    observation.state float32 [6]" in said
@@ -59,7 +59,7 @@ def test_export_tells_what_it_wrote_and_how_exact_it_is(checkpoint, tmp_path, ca
     assert not warned
 
 
-def test_inspect_tells_the_same_of_the_directory(export, capsys):
+def test_inspect_reports_the_same_of_the_directory(export, capsys):
     assert run("inspect", export) == 0
     said = capsys.readouterr().out
     assert "policy         ACT" in said and "verified with  onnxruntime, float32" in said
@@ -112,7 +112,9 @@ def test_what_cannot_be_done_is_one_line_and_status_2(
 ):
     assert run("export", checkpoint, "--output", tmp_path / "x", *options) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert (
+        error.startswith("armlet policy export: ") and message in error and error.count("\n") == 1
+    )
     assert not (tmp_path / "x").exists()
 
 

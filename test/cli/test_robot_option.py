@@ -51,12 +51,12 @@ def robot(arms, tmp_path):
 def test_the_arm_named_is_the_arm_that_is_asked(arms, robot, capsys):
     arms[0].servos[2].poke(REGISTERS["Present_Temperature"], 41)
     arms[1].servos[2].poke(REGISTERS["Present_Temperature"], 52)
-    told = {}
+    temperatures = {}
     for arm in ("follower", "leader"):
         assert main(["scan", "--robot", str(robot), "--arm", arm, "--json"]) == 0
         (port,) = json.loads(capsys.readouterr().out)["ports"]
-        told[arm] = next(each["temperature"] for each in port["servos"] if each["id"] == 2)
-    assert told == {"follower": 41, "leader": 52}
+        temperatures[arm] = next(each["temperature"] for each in port["servos"] if each["id"] == 2)
+    assert temperatures == {"follower": 41, "leader": 52}
     options = ("--robot", str(robot), "--arm", "leader", "--id", "2")
     assert main(["registers", "get", "Present_Temperature", *options]) == 0
     assert "\t52\t" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_an_arm_that_is_not_clear_is_not_guessed_at(robot, capsys, words, messag
     assert message in said and said.count("\n") == 1
 
 
-def test_an_arm_without_a_robot_file_is_told_which_option_to_leave_out(capsys):
+def test_an_arm_without_a_robot_file_is_informed_which_option_to_leave_out(capsys):
     assert main(["scan", "--robot", "none", "--arm", "x"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
@@ -148,7 +148,7 @@ def test_no_file_is_said_with_the_way_to_one(tmp_path, capsys, monkeypatch):
     assert "armlet setup" in capsys.readouterr().err
 
 
-def test_the_persons_own_file_is_read_unless_told_not_to(robot, tmp_path, capsys, monkeypatch):
+def test_the_persons_own_file_is_read_by_default(robot, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "armlet").mkdir()
     (tmp_path / "armlet" / "robot.yaml").write_text(

@@ -73,7 +73,7 @@ def test_six_motors_of_any_id_and_speed_become_an_arm(tmp_path):
 
 
 def test_motors_of_two_models_become_a_koch(tmp_path):
-    # As they come from the maker: id 1 at 57600 baud; here told apart by their ids.
+    # As they come from the maker: id 1 at 57600 baud; here distinguished by their ids.
     motors = (*["xl330-m288"] * 4, *["xl430-w250"] * 2)
     with bench(tmp_path / "arm", (11, 12, 4, 14, 15, 1), motors) as made:
         for motor in made.motors.values():

@@ -39,7 +39,7 @@ def test_round_trip_keeps_the_signature(tmp_path):
     assert load(path) == named
 
 
-def test_an_altered_document_is_refused(tmp_path):
+def test_an_altered_contract_is_refused(tmp_path):
     path = tmp_path / "contract.json"
     CONTRACT.save(path)
     document = json.loads(path.read_text())
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_text_is_a_contract_error(tmp_path):
         load(tmp_path / "absent")
 
 
-def test_another_codec_is_told_and_not_refused():
+def test_another_codec_is_reported_and_not_refused():
     live = dataclasses.replace(
         CONTRACT, cameras=(Camera("front", 480, 640, codec="raw"), CONTRACT.cameras[1])
     )
@@ -144,7 +144,7 @@ def test_another_codec_is_told_and_not_refused():
         ),
     ],
 )
-def test_each_difference_is_one_line_that_says_how_to_mend_it(item, found):
+def test_each_difference_is_one_line_that_says_how_to_fix_it(item, found):
     wrong = [verdict for verdict in fit(CONTRACT, found) if not verdict.ok]
     assert len(wrong) == 1
     assert wrong[0].subject.startswith(item)
@@ -154,7 +154,7 @@ def test_each_difference_is_one_line_that_says_how_to_mend_it(item, found):
     assert wrong[0].fix in line
 
 
-def test_what_a_document_does_not_state_is_no_fault():
+def test_what_a_contract_does_not_state_is_no_fault():
     plain = dataclasses.replace(CONTRACT, joint_units=None, calibration=None, alignment=())
     assert all(verdict.ok for verdict in fit(plain, CONTRACT))
     extra = dataclasses.replace(CONTRACT, cameras=(*CONTRACT.cameras, Camera("top", 1, 1)))
@@ -167,7 +167,7 @@ OLD = dataclasses.replace(CONTRACT, state_names=NAMES, action_names=NAMES)
 NEW = dataclasses.replace(OLD, units=UNITS)
 
 
-def test_documents_of_version_1_keep_their_bytes_and_their_signature():
+def test_contracts_of_version_1_keep_their_bytes_and_their_signature():
     assert CONTRACT.signature() == (
         "4566117550de7126224283f5210a0030840c6a63841ab9fd8675938cb854134d"
     )

@@ -19,7 +19,7 @@ CYCLE_S = 0.5
 rest is for a computer that does other things; when it stood still, so much longer."""
 
 STOP_S = 0.5
-"""A stop waits for the transaction in progress: 20 ms of patience at most. The rest as above."""
+"""A stop waits for the transaction in progress: a timeout of 20 ms at most. The rest as above."""
 
 STALLS = 3
 """Threads that have to run one after the other: who waits, who answers, who asks."""
@@ -100,7 +100,7 @@ def _travel_rad(record):
     return float(np.abs(np.diff(goals, axis=0)).sum()) if len(goals) else 0.0
 
 
-# --- nothing wrong is told ------------------------------------------------------------------
+# --- nothing wrong is reported ------------------------------------------------------------------
 
 
 def check_values(record):
@@ -123,7 +123,7 @@ def check_values(record):
                     near = [(each.value(POSITION), each.value(VELOCITY)) for each in said]
                     record.violate(
                         "values",
-                        f"{joint}: {ticks[i]:.2f} ticks, {speeds[i]:.2f} ticks/s were told; "
+                        f"{joint}: {ticks[i]:.2f} ticks, {speeds[i]:.2f} ticks/s were reported; "
                         f"the servo said {near}",
                         note.ended_s,
                     )
@@ -154,33 +154,33 @@ def _among(said, ticks, speed):
 def check_telemetry(record):
     """A joint's other readings are what its servo said within the cycle that took them.
 
-    They jump as they like, so that damage a checksum misses cannot be told: returns how many.
+    They jump as they like, so that damage a checksum misses cannot be recognised: returns how many.
     """
     last, wrong = {}, 0
     full = record.settings.feedback == "full"
     for note in record.cycles:
-        for joint, told in note.telemetry.items():
-            if told is last.get(joint):
+        for joint, telemetry in note.telemetry.items():
+            if telemetry is last.get(joint):
                 continue
-            last[joint] = told
+            last[joint] = telemetry
             servo = record.servos[CALIBRATION[joint].id]
             said = servo.said_between(note.begun_s, note.ended_s)
-            if any(_is_health(each, told, full) for each in said):
+            if any(_is_health(each, telemetry, full) for each in said):
                 continue
             wrong += 1
             if not record.wild:
-                record.violate("telemetry", f"{joint}: {told} was not said", note.ended_s)
+                record.violate("telemetry", f"{joint}: {telemetry} was not said", note.ended_s)
     return wrong
 
 
-def _is_health(said, told, full):
+def _is_health(said, telemetry, full):
     for name, (register, unit) in _HEALTH.items():
         value = said.value(REGISTERS[register])
         if name == "torque_enabled" and full:
             continue  # not asked for in every cycle: it is as telemetry found it last
         if value is None:
             return False
-        wanted = getattr(told, name)
+        wanted = getattr(telemetry, name)
         same = value == wanted if unit is None else math.isclose(value * unit, wanted, abs_tol=1e-6)
         if not same:
             return False
@@ -215,27 +215,27 @@ def check_sent(record):
     lost_s = [n.begun_s for n in record.cycles if n.state is State.LOST]
     for i, id in enumerate(IDS):
         at = 0
-        for told in record.servos[id].told:
+        for write in record.servos[id].written:
             if (
-                told.goal is None
-                or not told.torque_was_on
-                or _within_call(record, "torque_on", told.at_s)
+                write.goal is None
+                or not write.torque_was_on
+                or _within_call(record, "torque_on", write.at_s)
             ):
                 continue
             found = next(
                 (
                     k
                     for k in range(at, len(applied))
-                    if told.at_s - _SENT_S <= applied[k][0] <= told.at_s
-                    and applied[k][1][i] == told.goal
+                    if write.at_s - _SENT_S <= applied[k][0] <= write.at_s
+                    and applied[k][1][i] == write.goal
                 ),
                 None,
             )
             if found is not None:
                 at = found + 1
-            elif not any(0 <= told.at_s - begun_s < _SENT_S for begun_s in lost_s):
+            elif not any(0 <= write.at_s - begun_s < _SENT_S for begun_s in lost_s):
                 record.violate(
-                    "sent", f"{JOINTS[i]} got goal {told.goal}, which was not sent", told.at_s
+                    "sent", f"{JOINTS[i]} got goal {write.goal}, which was not sent", write.at_s
                 )
 
 
@@ -248,17 +248,17 @@ def check_limits(record):
     for joint, calibration in CALIBRATION.items():
         low, high = calibration.range_min, calibration.range_max
         start = goal = None
-        for told in record.servos[calibration.id].told:
-            if told.address == TORQUE.address and told.data[0] == 1:
+        for write in record.servos[calibration.id].written:
+            if write.address == TORQUE.address and write.data[0] == 1:
                 start = goal
-            if told.goal is None:
+            if write.goal is None:
                 continue
-            goal = told.goal
-            if not told.torque_was_on or _within_call(record, "torque_on", told.at_s):
+            goal = write.goal
+            if not write.torque_was_on or _within_call(record, "torque_on", write.at_s):
                 continue
             allowed = (low, high) if start is None else (min(low, start), max(high, start))
             if not allowed[0] <= goal <= allowed[1]:
-                record.violate("limits", f"{joint} got goal {goal} outside {allowed}", told.at_s)
+                record.violate("limits", f"{joint} got goal {goal} outside {allowed}", write.at_s)
 
 
 def check_steps(record):
@@ -316,8 +316,8 @@ def _stands_there(servo, sent_s, goal):
     """Whether torque had just come on, and the goal was where the shaft was when it was written."""
     if not any(s.on and 0 <= sent_s - s.time < _RECOVERING_S for s in servo.torque_log):
         return False
-    written = [t for t in servo.told if t.goal == goal and 0 <= t.at_s - sent_s < _WRITTEN_S]
-    return all(abs(told.position - goal) < _AT_GOAL_TICKS for told in written)
+    written = [t for t in servo.written if t.goal == goal and 0 <= t.at_s - sent_s < _WRITTEN_S]
+    return all(abs(write.position - goal) < _AT_GOAL_TICKS for write in written)
 
 
 def _on_throughout(servo, start_s, end_s):
@@ -454,10 +454,10 @@ def check_stops(record):
         if call.what != "torque_off" or call.before is State.LOST or _deaf(record, call):
             continue
         heard = [
-            told.at_s
+            write.at_s
             for servo in record.servos.values()
-            for told in servo.told
-            if told.address == TORQUE.address and call.begun_s <= told.at_s <= call.ended_s
+            for write in servo.written
+            if write.address == TORQUE.address and call.begun_s <= write.at_s <= call.ended_s
         ]
         taken_s = min(heard, default=math.inf) - call.begun_s
         worst_s = max(worst_s, taken_s)
@@ -493,7 +493,7 @@ def check_shafts(record):
         servo = record.servos[id]
         load = abs(servo.load) * NO_LOAD_SPEED
         allowed = record.velocity / RADIANS_PER_TICK * FOLLOWING + load
-        goals = [told for told in servo.told if told.goal is not None]
+        goals = [write for write in servo.written if write.goal is not None]
         for last, now in pairwise(goals):
             dt_s = now.at_s - last.at_s
             if dt_s < record.period_s / 2 or not _on_throughout(servo, last.at_s, now.at_s):

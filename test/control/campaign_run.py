@@ -29,7 +29,7 @@ JOINTS = tuple(CALIBRATION)
 ARMED = (State.HOLD, State.COMMAND, State.TRAJECTORY)
 RECONNECT_S = (0.1, 0.2, 0.5)
 RECOVERY_S = 2.0
-_PATIENCE_S = 6.0
+_TIMEOUT_S = 6.0
 _TICK_S = 0.015
 _SET_UPS = 5
 _PULSE_S = 0.003
@@ -264,7 +264,7 @@ class Run:
 
     def _await_recovery(self):
         record = self.record
-        deadline = record.faults_ended_s + _PATIENCE_S
+        deadline = record.faults_ended_s + _TIMEOUT_S
         while time.monotonic() < deadline:
             for note in reversed(record.cycles):
                 if note.begun_s < record.faults_ended_s:
@@ -285,7 +285,7 @@ class Run:
         for attempt in range(_SET_UPS):
             if self._call("torque_on", must=attempt == _SET_UPS - 1):
                 break
-        wanted_s = time.monotonic() + _PATIENCE_S
+        wanted_s = time.monotonic() + _TIMEOUT_S
         while control.state is not State.COMMAND and time.monotonic() < wanted_s:
             if control.state is State.UNARMED:  # a servo without power is found by its telemetry
                 self._call("torque_on")

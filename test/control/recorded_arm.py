@@ -40,7 +40,7 @@ class Said(NamedTuple):
         return register.decode(self.data[start : start + register.width])
 
 
-class Told(NamedTuple):
+class Written(NamedTuple):
     """A write that reached a servo, and whether and where it stood with torque on then."""
 
     at_s: float
@@ -55,10 +55,10 @@ class Told(NamedTuple):
 
 
 class RecordedServo(EmulatedServo):
-    """Attributes: said, told: everything over the line, oldest first."""
+    """Attributes: said, written: everything over the line, oldest first."""
 
     def __init__(self, id, **options):
-        self.said, self.told = [], []
+        self.said, self.written = [], []
         super().__init__(id, **options)
 
     def read(self, address, count):
@@ -71,7 +71,7 @@ class RecordedServo(EmulatedServo):
         was_on = self.torque_on
         super().write(address, data)
         if threading.current_thread().name == _SERVING:
-            self.told.append(Told(time.monotonic(), address, data, was_on, self.position))
+            self.written.append(Written(time.monotonic(), address, data, was_on, self.position))
 
     def said_between(self, start_s, end_s):
         """Its replies of that time."""
@@ -87,7 +87,7 @@ class RecordedServo(EmulatedServo):
 
 @dataclass
 class Wrong:
-    """Values that a servo never gave to that question: what they were, and by whom told."""
+    """Values that a servo never gave to that question: what they were, and who reported them."""
 
     at_s: float
     text: str

@@ -74,7 +74,7 @@ def test_all_servos_that_do_not_answer_are_named(emulated, arm):
         arm.connect()
 
 
-def test_firmware_is_read_and_a_mixture_is_told(emulated, arm):
+def test_firmware_is_read_and_a_mixture_is_reported(emulated, arm):
     arm.connect()
     version = ".".join(str(register.default) for register in emulated.model.firmware)
     assert arm.firmware == dict.fromkeys(JOINTS, version)
@@ -195,7 +195,7 @@ def test_a_joint_far_outside_its_range_is_not_armed(emulated, arm):
     assert peek(emulated, "Torque_Enable") == [0, 0]
 
 
-def test_torque_off_tells_all_servos_with_one_packet_first(emulated, arm):
+def test_torque_off_reaches_all_servos_with_one_packet_first(emulated, arm):
     arm.connect()
     arm.configure()
     arm.torque_on()
@@ -203,14 +203,14 @@ def test_torque_off_tells_all_servos_with_one_packet_first(emulated, arm):
     sent = arm.bus.counters.packets_sent
     arm.torque_off()
     model = emulated.model
-    told = [register.address for register in (model.torque_enable, model.watchdog) if register]
+    addresses = [register.address for register in (model.torque_enable, model.watchdog) if register]
     assert [(write.id, write.address, write.data) for write in emulated.writes] == [
-        (servo, address, b"\0") for address in told for servo in (1, 2)
+        (servo, address, b"\0") for address in addresses for servo in (1, 2)
     ]
-    assert arm.bus.counters.packets_sent == sent + len(told) + 1, "the packets and the proof"
+    assert arm.bus.counters.packets_sent == sent + len(addresses) + 1, "the packets and the proof"
 
 
-def test_torque_off_tells_a_servo_again_that_missed_it(emulated, arm):
+def test_torque_off_is_repeated_to_a_servo_that_missed_it(emulated, arm):
     arm.connect()
     arm.configure()
     arm.torque_on()

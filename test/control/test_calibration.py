@@ -33,7 +33,7 @@ def test_round_trip_is_lerobots_file(tmp_path):
     assert path.read_text() == before
 
 
-def test_fingerprint_tells_calibrations_apart(tmp_path):
+def test_fingerprint_distinguishes_calibrations(tmp_path):
     one = load(written(tmp_path, GOOD))
     other = {"shoulder_pan": JointCalibration(1, 0, -1200, 800, 3301)}
     assert fingerprint(one) == fingerprint(dict(one)) != fingerprint(other)

@@ -452,11 +452,11 @@ def test_full_feedback_brings_all_readings_in_every_cycle(emulated, clock):
     emulated.servos[1].load = 0.1
     sample = driven.commanded(30, 0.0, 0.0) is not None and driven.cycle().sample
     assert sample.load[0] == pytest.approx(0.1, abs=0.02)
-    told = driven.control.telemetry
-    assert set(told) == set(JOINTS)
-    assert told["shoulder_pan"].stamp_ns == sample.stamp_ns
-    assert told["shoulder_pan"].voltage_v == pytest.approx(emulated.supply.volts)
-    assert told["shoulder_pan"].current_a > 0.1
+    telemetry = driven.control.telemetry
+    assert set(telemetry) == set(JOINTS)
+    assert telemetry["shoulder_pan"].stamp_ns == sample.stamp_ns
+    assert telemetry["shoulder_pan"].voltage_v == pytest.approx(emulated.supply.volts)
+    assert telemetry["shoulder_pan"].current_a > 0.1
     driven.arm.close()
 
 
@@ -465,18 +465,18 @@ def test_telemetry_comes_one_servo_at_a_time_at_its_rate(driven):
     stamps = []
     for _ in range(200):
         driven.cycle()
-        stamps.append({j: told.stamp_ns for j, told in driven.control.telemetry.items()})
+        stamps.append({j: each.stamp_ns for j, each in driven.control.telemetry.items()})
     after = driven.arm.bus.counters
     sent = after.packets_sent - before.packets_sent - (after.retries - before.retries)
     assert sent == pytest.approx(200 + 8, abs=1)
     changes = [a != b for a, b in zip(stamps[1:], stamps, strict=False)]
     assert sum(changes) == pytest.approx(8, abs=1), "2 servos, 2 s, 2 Hz"
-    told = driven.control.telemetry["gripper"]
-    assert told.torque_enabled is False
-    assert told.torque_limit == FULL_GRIP[driven.emulated.model.name]
-    assert 4 < told.voltage_v < 15
-    assert 0 < told.temperature_c < 80
-    assert told.status is ErrorBit.NONE
+    telemetry = driven.control.telemetry["gripper"]
+    assert telemetry.torque_enabled is False
+    assert telemetry.torque_limit == FULL_GRIP[driven.emulated.model.name]
+    assert 4 < telemetry.voltage_v < 15
+    assert 0 < telemetry.temperature_c < 80
+    assert telemetry.status is ErrorBit.NONE
 
 
 def test_a_servo_that_lost_its_power_disarms_the_arm(armed, emulated):
@@ -525,11 +525,11 @@ def test_a_stop_cuts_torque_within_one_cycle_of_a_bad_line(armed, emulated, monk
         armed.control.torque_off()
     cycle.join()
     assert times[0] - asked < period_s
-    told = [(write.id, write.address) for write in emulated.writes]
+    writes = [(write.id, write.address) for write in emulated.writes]
     model = emulated.model
-    assert told[0] == (1, model.goal_position.address), "the cycle's goal"
+    assert writes[0] == (1, model.goal_position.address), "the cycle's goal"
     off = {(1, register.address) for register in (model.torque_enable, model.watchdog) if register}
-    assert set(told[1:]) == off, "and after it nothing but torque off"
+    assert set(writes[1:]) == off, "and after it nothing but torque off"
     assert armed.torque()[0] == 0
     assert armed.control.state is State.UNPROVEN
     emulated.faults.dead.clear()
@@ -538,7 +538,7 @@ def test_a_stop_cuts_torque_within_one_cycle_of_a_bad_line(armed, emulated, monk
 
 
 def test_a_stop_breaks_off_an_arming_in_progress(driven, emulated, monkeypatch):
-    """Told off between two joints: what was on already goes off again."""
+    """Released between two joints: what was on already goes off again."""
     writes = []
     write = driven.arm.servos.write
 
@@ -614,7 +614,7 @@ def test_torque_stays_off_when_a_servo_cannot_be_read(driven, emulated):
     assert driven.torque() == [0, 0]
 
 
-def test_limits_hold_in_what_the_servos_were_told(armed, emulated):
+def test_limits_hold_in_what_the_servos_received(armed, emulated):
     """Random commands, some of them wild: the emulator's own log of goals."""
     rng = np.random.default_rng(1)
     emulated.writes.clear()

@@ -1,6 +1,6 @@
 """Arming, stops, faults and commands in any order, on emulated servos: what must never happen.
 
-Judged by what the servos hold and were told, byte by byte, not by what Control says of it.
+Judged by what the servos hold and received, byte by byte, not by what Control says of it.
 """
 
 import contextlib
@@ -129,12 +129,14 @@ class AnyOrder(RuleBasedStateMachine):
         unread_s = driven.clock.now_s + 0.01 - min(self.unread_since_s.values())
         self.emulated.writes.clear()
         cycle = driven.cycle()
-        told = {id: goals(self.emulated, id) for id in IDS}
+        received = {id: goals(self.emulated, id) for id in IDS}
         assert (cycle.applied is not None) <= was_armed
         if not was_armed or unread_s > MAX_AGE_S + 1e-6:
-            assert cycle.applied is None and not any(told.values()), "moved from an unread state"
+            assert cycle.applied is None and not any(received.values()), (
+                "moved from an unread state"
+            )
         for joint in CALIBRATION.values():
-            assert all(joint.range_min <= tick <= joint.range_max for tick in told[joint.id])
+            assert all(joint.range_min <= tick <= joint.range_max for tick in received[joint.id])
         assert not self.torque_came_on(), "armed by a cycle"
         if cycle.sample is not None:
             fresh = [id for id, is_so in zip(IDS, cycle.sample.fresh, strict=True) if is_so]

@@ -1,4 +1,4 @@
-"""Random mixtures of faults under the control cycle: nothing wrong is ever told or sent.
+"""Random mixtures of faults under the control cycle: nothing wrong is ever reported or sent.
 
 Time stands still within a cycle, so what a servo answers is known exactly: a fresh value that
 differs from its register is a wrong one, were it only a cycle old.
@@ -91,7 +91,7 @@ class Campaign:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_wrong_is_told_or_sent_and_it_recovers(emulated, clock, seed):
+def test_nothing_wrong_is_reported_or_sent_and_it_recovers(emulated, clock, seed):
     emulated.faults.seed = seed
     emulated.faults.__post_init__()
     driven = Driven(emulated, clock, {"answer_share": 0.4})

@@ -112,7 +112,7 @@ def test_an_arm_that_woke_up_in_another_turn_is_where_it_is(emulated, clock, mid
     driven.arm.close()
 
 
-def test_the_direction_is_the_calibrations_and_told_if_it_differs(emulated):
+def test_the_direction_is_the_calibrations_and_reported_if_it_differs(emulated):
     register = emulated.model.registers["Drive_Mode"]
     emulated.servos[1].poke(register, 1)
     arm = made_arm(emulated)

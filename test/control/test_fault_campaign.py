@@ -26,7 +26,7 @@ UNPLUGGED = [Fault("unplug", 0.05, 0.2, 1.0), Fault("miss", 0.6, 0.7, 0.02)]
 
 
 @pytest.mark.parametrize("seed", range(1, 7))
-def test_nothing_wrong_is_told_or_sent_torque_is_as_specified_and_it_recovers(seed):
+def test_nothing_wrong_is_reported_or_sent_torque_is_as_specified_and_it_recovers(seed):
     result = judged(seed)
     assert not result.violations, "\n".join(result.story)
     # How many cycles there were is the computer's affair; more than a value of each is judged.

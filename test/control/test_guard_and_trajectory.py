@@ -40,7 +40,7 @@ def test_refused_and_counted(names, positions):
     assert protection.counts.refused == 1
 
 
-def test_beyond_the_limits_is_clamped_or_refused_as_told():
+def test_beyond_the_limits_is_clamped_or_refused_as_configured():
     assert guard().order(["a"], [9.0])[0] == 9.0, "clamped on its way, not here"
     strict = guard("refuse")
     with pytest.raises(CommandRefused, match=r"outside the calibrated range: a by 0\.500 rad"):

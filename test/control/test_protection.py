@@ -175,7 +175,7 @@ def test_a_release_that_has_begun_is_completed_though_its_reason_is_gone(emulate
     driven = made(emulated, clock, hot="release")
     emulated.faults.errors[2] = ErrorBit.TEMPERATURE
     driven.cycles_until(lambda: driven.torque() == [1, 0], 200)
-    assert driven.control.protection.released == (), "told, not yet proven"
+    assert driven.control.protection.released == (), "ordered, not yet proven"
     emulated.faults.errors.clear()
     driven.cycles(5)
     assert driven.control.protection.released == ("gripper",)
@@ -194,14 +194,14 @@ def test_a_hot_joint_is_relaxed_until_it_has_cooled_down(relaxing):
 
 
 @FEETECH
-def test_a_servo_that_cut_out_from_heat_is_told_as_that(relaxing):
+def test_a_servo_that_cut_out_from_heat_is_reported_as_that(relaxing):
     """It may take its own torque off: that is no lost power, and the arm goes on without it."""
     gripper(relaxing).poke(temperature(relaxing), 75)
     gripper(relaxing).poke(relaxing.emulated.model.torque_enable, 0)
     relaxing.cycles(150)
     assert relaxing.control.counts.unpowered == 0
-    told = "holding; gripper released: cut out by itself, too hot (75 °C)"
-    assert relaxing.control.summary() == told
+    summary = "holding; gripper released: cut out by itself, too hot (75 °C)"
+    assert relaxing.control.summary() == summary
     assert relaxing.torque() == [1, 0], "it is left to cool"
     gripper(relaxing).unpin(temperature(relaxing))
     relaxing.cycles(150)
@@ -237,7 +237,7 @@ def test_warn_does_nothing_but_tell(emulated, clock, bit):
     driven.arm.close()
 
 
-def test_low_voltage_is_told_with_the_voltage(relaxing):
+def test_low_voltage_is_reported_with_the_voltage(relaxing):
     measure = relaxing.emulated.model.measures[Quantity.VOLTAGE]
     gripper(relaxing).poke(measure.register, 43)
     relaxing.cycles(120)
@@ -255,7 +255,7 @@ def test_a_treatment_goes_on_through_lost_packets(relaxing, emulated):
 
 
 @FEETECH
-def test_a_recovery_that_fails_is_told_and_tried_again(relaxing, emulated):
+def test_a_recovery_that_fails_is_reported_and_tried_again(relaxing, emulated):
     servo, write = gripper(relaxing), gripper(relaxing).write
     emulated.faults.errors[2] = ErrorBit.OVERLOAD
     # Torque goes off and does not come on again for a while.
@@ -282,7 +282,7 @@ def test_a_stop_ends_a_treatment_and_torque_stays_off(relaxing, emulated):
     assert relaxing.control.summary().startswith("not armed")
 
 
-def test_arming_anew_restores_a_lowered_torque_limit(relaxing):
+def test_arming_again_restores_a_lowered_torque_limit(relaxing):
     gripper(relaxing).poke(temperature(relaxing), 66)
     relaxing.cycles_until(lambda: relaxing.torque_limits() == [1.0, 0.2], 300)
     gripper(relaxing).poke(temperature(relaxing), 40)

@@ -1,8 +1,8 @@
 """Kills recorders at random instants. usage: kill_child.py OUT KILLS [SEED]
 
 For each n below KILLS forks a recorder of OUT/n that makes episode after episode as fast as it
-can, one camera in JPEGs and one in RGB, and sends it SIGKILL at a random instant: once it has told
-of a random number of frames, and a moment later. A frame's number is painted into its pictures.
+can, one camera in JPEGs and one in RGB, and sends it SIGKILL at a random instant: once it reported
+a random number of frames, and a moment later. A frame's number is painted into its pictures.
 Writes OUT/n.json: frames that `add_frame` had returned from, episodes that `finish_episode` had.
 """
 
@@ -24,7 +24,7 @@ from armlet.datasets import DatasetWriter
 
 LENGTH = 40
 LONGEST = 4 * LENGTH
-_TOLD = struct.Struct("<II")
+_REPORTED = struct.Struct("<II")
 
 
 def pictures(index: int, episode: int) -> dict[str, object]:
@@ -36,20 +36,20 @@ def pictures(index: int, episode: int) -> dict[str, object]:
 PREPARED: dict[int, bytes] = {}
 
 
-def record_for_ever(root: Path, told: mmap.mmap) -> None:
+def record_for_ever(root: Path, reported: mmap.mmap) -> None:
     with DatasetWriter(root, CONTRACT) as writer:
         while True:
             episode = writer.episodes
-            told[:] = _TOLD.pack(episode, 0)
+            reported[:] = _REPORTED.pack(episode, 0)
             writer.begin_episode("pick")
             for index in range(LENGTH):
                 writer.add_frame(frame(index, episode, images=pictures(index, episode)))
-                told[:] = _TOLD.pack(episode, index + 1)
+                reported[:] = _REPORTED.pack(episode, index + 1)
             writer.finish_episode()
 
 
-def _told_frames(told: mmap.mmap) -> int:
-    episodes, frames = _TOLD.unpack(told[:])
+def _reported_frames(reported: mmap.mmap) -> int:
+    episodes, frames = _REPORTED.unpack(reported[:])
     return int(episodes) * LENGTH + int(frames)
 
 
@@ -58,15 +58,15 @@ def main(out: Path, kills: int, seed: int) -> None:
     for number in range(100):
         pictures(number, 0)
     for kill in range(kills):
-        told = mmap.mmap(-1, _TOLD.size)
+        reported = mmap.mmap(-1, _REPORTED.size)
         child = os.fork()
         if child == 0:
             try:
-                record_for_ever(out / f"{kill:03d}", told)
+                record_for_ever(out / f"{kill:03d}", reported)
             finally:
                 os._exit(1)
         wanted = rng.randrange(LONGEST)
-        while _told_frames(told) < wanted:
+        while _reported_frames(reported) < wanted:
             if os.waitpid(child, os.WNOHANG)[0]:
                 raise SystemExit(f"recorder {kill} ended by itself")
             time.sleep(0.001)
@@ -75,7 +75,7 @@ def main(out: Path, kills: int, seed: int) -> None:
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
             raise SystemExit(f"recorder {kill} ended by itself")
-        episodes, frames = _TOLD.unpack(told[:])
+        episodes, frames = _REPORTED.unpack(reported[:])
         (out / f"{kill:03d}.json").write_text(json.dumps({"episodes": episodes, "frames": frames}))
 
 

@@ -55,7 +55,7 @@ def bag(request, messages, tmp_path_factory):
 def live_frames(messages):
     """As the aligner node: observation and action in aligners of their own, on the node's clock."""
     given = {"front": {}, "wrist": {}}
-    told = {
+    given = {
         "streams": ["state", "action", "front", "wrist"],
         **{f"{name}.type": "joint_state" for name in ("state", "action")},
         **{f"{name}.policy": "linear" for name in ("state", "action")},
@@ -65,7 +65,7 @@ def live_frames(messages):
         **{f"{name}.policy": "nearest" for name in given},
         **{f"{name}.tolerance_s": 0.04 for name in given},
     }
-    configs = [s.config for stream in plan(told, ("a",)).streams for s in stream.sources]
+    configs = [s.config for stream in plan(given, ("a",)).streams for s in stream.sources]
     groups = [
         Aligner([c for c in configs if (c.name == "action") == alone], 30, 0.3)
         for alone in (False, True)
@@ -161,7 +161,7 @@ def test_episodes_are_where_they_are_said_to_be(bag, tmp_path):
     assert 13 <= dataset.episodes[1].length <= 16
 
 
-def test_a_hole_splits_or_refuses_and_torn_pictures_are_counted(messages, tmp_path, capsys):
+def test_a_gap_splits_or_refuses_and_torn_pictures_are_counted(messages, tmp_path, capsys):
     torn = [
         dataclasses.replace(m, value=m.value[:-200])
         if m.topic == picture_topic("front") and 1.5 < (m.stamp_ns - START_NS) / SECOND < 2.0
@@ -266,7 +266,7 @@ def test_two_arms_make_one_vector(tmp_path, capsys):
 def test_the_aligner_node_reads_the_same_streams_of_the_same_parameters():
     raw_streams = pytest.importorskip("armlet.nodes.raw_streams", reason="needs ROS 2")
     joints = ["left_pan", "left_gripper", "right_pan", "right_gripper"]
-    told = {
+    given = {
         "streams": ["state", "action", "front"],
         "joints": joints,
         "state.topics": ["left/joint_states", "right/joint_states"],
@@ -287,9 +287,9 @@ def test_the_aligner_node_reads_the_same_streams_of_the_same_parameters():
     def value(name):
         stream = name.partition(".")[0]
         settings = {s.name: s.default for s in stream_settings(stream)}
-        return told.get(name, settings[name])
+        return given.get(name, settings[name])
 
-    ours = plan(told, (), "arm")
+    ours = plan(given, (), "arm")
     for stream in ours.streams:
         node = raw_streams.raw_stream(stream.name, joints, value)
         assert (stream.name, stream.policy, stream.tolerance_s, stream.parts) == (

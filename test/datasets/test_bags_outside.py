@@ -254,12 +254,15 @@ def test_stamps_of_another_time_are_named_with_a_way_on(messages, shift, said, t
         return dataclasses.replace(message, stamp_ns=stamp_ns)
 
     bag = write(tmp_path / "bag", changed(messages, (STATES, COMMANDS), stamped))
-    told = refused(bag, tmp_path / "set", capsys)
-    assert "gave no frames; action refused: " in told or "gave no frames; state refused: " in told
-    assert said in told
-    assert told.count("--stamps recorded") == 1  # of two topics
-    assert told.count("have it stamp them") <= 1
-    assert told.count(said) == 2
+    message = refused(bag, tmp_path / "set", capsys)
+    assert (
+        "gave no frames; action refused: " in message
+        or "gave no frames; state refused: " in message
+    )
+    assert said in message
+    assert message.count("--stamps recorded") == 1  # of two topics
+    assert message.count("have it stamp them") <= 1
+    assert message.count(said) == 2
     assert (
         convert(bag, tmp_path / "set", "--stamps", "recorded", "--param", "front.tolerance_s:=0.1")
         == 0
@@ -470,11 +473,11 @@ def test_the_aligner_node_refuses_the_same_in_the_same_words():
     from sensor_msgs.msg import CompressedImage, Image, JointState
 
     def source(name, kind):
-        told = {"topic": "x", "type": kind, "policy": "nearest", "tolerance_s": 0.1}
+        given = {"topic": "x", "type": kind, "policy": "nearest", "tolerance_s": 0.1}
 
         def value(full):
             settings = {s.name: s.default for s in stream_settings(name)}
-            return told.get(full.partition(".")[2], settings[full])
+            return given.get(full.partition(".")[2], settings[full])
 
         return raw_streams.raw_stream(name, ["pan"], value).sources[0]
 

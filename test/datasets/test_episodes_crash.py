@@ -81,14 +81,14 @@ def test_killed_while_recording(recording, tmp_path):
 
 
 def test_sweeping_removes_what_was_not_finished(recording, tmp_path):
-    told = set()
+    done = set()
     for root in recording[::6]:
         copy = tmp_path / root.name
         shutil.copytree(root, copy)
-        told.update(line.split(" ")[0] for line in sweep(copy))
+        done.update(line.split(" ")[0] for line in sweep(copy))
         assert finished(copy) == finished(root)
         assert sweep(copy) == check(copy) == []
-    assert "removed" in told
+    assert "removed" in done
 
 
 def test_opening_may_remove_instead(recording, tmp_path):
@@ -115,7 +115,7 @@ def test_killed_while_creating(tmp_path, action, version):
 
 
 @pytest.mark.parametrize("action", ["sweep", "recover"])
-def test_killed_while_mending(recording, tmp_path, action):
+def test_killed_during_recovery(recording, tmp_path, action):
     finished_one = next(root for root in recording if finished(root) == 3)
     unfinished_one = [root for root in recording if finished(root) == 2][-1]
     base = finished_one if action == "sweep" else unfinished_one

@@ -126,7 +126,7 @@ def _bad(content, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("half", "is cut off"),
         ("no end", "is cut off"),
@@ -136,11 +136,11 @@ def _bad(content, kind):
         ("size", "expected 64x48, found a JPEG of 48x64"),
     ],
 )
-def test_what_is_no_whole_jpeg_is_refused_and_leaves_the_episode_as_it_was(tmp_path, kind, told):
+def test_what_is_no_whole_jpeg_is_refused_and_leaves_the_episode_as_it_was(tmp_path, kind, message):
     good = {c.name: jpeg(picture(0, c.height, c.width)) for c in CONTRACT.cameras}
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
-        with pytest.raises(FrameError, match=f"image front.*{told}"):
+        with pytest.raises(FrameError, match=f"image front.*{message}"):
             writer.add_frame(frame(0, images={**good, "front": _bad(good["front"], kind)}))
         writer.add_frame(frame(0, images=good))
         assert writer.finish_episode().frames == 1

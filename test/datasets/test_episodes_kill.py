@@ -68,10 +68,10 @@ def folder() -> Iterator[Path]:
 def test_no_frame_is_lost(folder):
     added = kept = 0
     for root in kill(folder, KILLS, seed=KILLS):
-        told = json.loads(root.with_suffix(".json").read_text())
+        reported = json.loads(root.with_suffix(".json").read_text())
         before = lengths(root)
         assert all(length == LENGTH for length in before)
-        assert len(before) >= told["episodes"]
+        assert len(before) >= reported["episodes"]
         if not root.exists():
             continue
         recovered = recover(root)
@@ -79,10 +79,10 @@ def test_no_frame_is_lost(folder):
         assert after[: len(before)] == before
         assert len(after) - len(before) == sum(r.episode is not None for r in recovered)
         # The one more frame is in the files already when add_frame was about to return.
-        if len(before) == told["episodes"]:
+        if len(before) == reported["episodes"]:
             last = sum(after[len(before) :])
-            assert told["frames"] <= last <= min(told["frames"] + 1, LENGTH)
-            added, kept = added + told["frames"], kept + last
+            assert reported["frames"] <= last <= min(reported["frames"] + 1, LENGTH)
+            added, kept = added + reported["frames"], kept + last
         if after:
             assert_right(root)
             assert check(root) == []

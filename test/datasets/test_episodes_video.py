@@ -127,7 +127,7 @@ def test_a_slow_encoder_makes_pictures_wait_on_disk_and_drops_none(tmp_path, mon
     assert error.max() < 5
 
 
-def test_what_is_safe_in_the_video_leaves_the_spool(tmp_path):
+def test_what_is_safe_in_the_video_leaves_the_queue(tmp_path):
     big = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), np.uint8)
     one = track(tmp_path / "a.mp4", size=(1024, 1024))
     for _ in range(9):  # 3 MB each, two to a segment
@@ -272,10 +272,10 @@ def test_a_disk_full_at_the_very_end_does_not_hang(tmp_path, monkeypatch, end, p
     one.abort()
 
 
-def test_a_hole_in_a_foreign_video_shifts_no_picture(tmp_path):
-    whole, holed = tmp_path / "whole.mp4", tmp_path / "holed.mp4"
+def test_a_gap_in_a_foreign_video_shifts_no_picture(tmp_path):
+    whole, gapped = tmp_path / "whole.mp4", tmp_path / "gapped.mp4"
     encoded(whole, 40)
-    with av.open(str(whole)) as source, av.open(str(holed), "w") as target:
+    with av.open(str(whole)) as source, av.open(str(gapped), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size and not 10 <= round(float(packet.pts * packet.time_base) * 30) < 20:
@@ -283,9 +283,9 @@ def test_a_hole_in_a_foreign_video_shifts_no_picture(tmp_path):
                 target.mux(packet)
     pictures = decode(whole)
     for wanted in ([0, 9, 20, 39], [39], [20]):
-        assert np.array_equal(decode(holed, wanted, 30), pictures[wanted])
+        assert np.array_equal(decode(gapped, wanted, 30), pictures[wanted])
     with pytest.raises(VideoError, match="number 12"):
-        decode(holed, [12], 30)
+        decode(gapped, [12], 30)
 
 
 @dataclass(frozen=True)

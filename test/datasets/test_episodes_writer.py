@@ -145,7 +145,7 @@ def test_a_wrong_frame_is_refused_and_leaves_the_episode_as_it_was(tmp_path, cha
     assert check(tmp_path / "set") == []
 
 
-def test_a_hole_is_the_recorders_to_decide(tmp_path):
+def test_a_gap_is_the_recorders_to_decide(tmp_path):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
@@ -162,7 +162,7 @@ def test_a_hole_is_the_recorders_to_decide(tmp_path):
 
 
 @pytest.mark.parametrize(("shift_ns", "fits"), [(16_000_000, True), (17_000_000, False)])
-def test_half_a_period_of_jitter_is_no_hole(tmp_path, shift_ns, fits):
+def test_half_a_period_of_jitter_is_no_gap(tmp_path, shift_ns, fits):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
@@ -285,7 +285,7 @@ def test_a_full_disk_while_preparing_loses_nothing(tmp_path, monkeypatch):
     assert check(tmp_path / "set") == []
 
 
-def test_a_failure_midway_is_mended_by_opening_again(tmp_path, monkeypatch):
+def test_a_failure_midway_is_repaired_by_opening_again(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         record(writer, 2)
         writer.begin_episode("pick")
@@ -311,7 +311,7 @@ def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path, monkeypatch):
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
         with monkeypatch.context() as patch:
-            patch.setattr(writer._take._tracks["wrist"].queue, "put", _no_space)
+            patch.setattr(writer._episode._tracks["wrist"].queue, "put", _no_space)
             with pytest.raises(OSError, match="No space"):
                 writer.add_frame(frame(1))
         with pytest.raises(VideoError, match="discard"):
@@ -323,7 +323,7 @@ def test_a_lost_picture_makes_the_episode_unfinishable(tmp_path, monkeypatch):
     assert [e.length for e in Dataset(tmp_path / "set").episodes] == [2]
 
 
-def test_a_failing_disk_is_told_at_the_next_frame(tmp_path, monkeypatch):
+def test_a_failing_disk_is_reported_at_the_next_frame(tmp_path, monkeypatch):
     failed = threading.Event()
 
     def broken(handle):
@@ -336,7 +336,7 @@ def test_a_failing_disk_is_told_at_the_next_frame(tmp_path, monkeypatch):
             patch.setattr(atomic_files, "flush", broken)
             writer.begin_episode("pick")
             assert failed.wait(10)
-            writer._take._keeper.join()
+            writer._episode._keeper.join()
         with pytest.raises(VideoError, match="Input/output error"):
             writer.add_frame(frame(0))
         writer.discard_episode()
@@ -348,7 +348,7 @@ def test_an_episode_is_discarded_though_the_disk_is_full(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path / "set", CONTRACT) as writer:
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
-        tracks = list(writer._take._tracks.values())
+        tracks = list(writer._episode._tracks.values())
         with monkeypatch.context() as patch:
             patch.setattr(atomic_files, "append", _no_space)
             patch.setattr(atomic_files, "flush", _no_space)
@@ -375,7 +375,7 @@ def test_a_short_disk_refuses_to_begin_and_ends_an_episode_whole(tmp_path, monke
         writer.add_frame(frame(0))
         monkeypatch.setattr(shutil, "disk_usage", _disk(10**8))
         deadline = time.monotonic() + 10
-        while not writer._take._disk_short and time.monotonic() < deadline:
+        while not writer._episode._disk_short and time.monotonic() < deadline:
             time.sleep(0.005)
         with pytest.raises(DiskError, match="finish or discard"):
             writer.add_frame(frame(1))
@@ -412,7 +412,7 @@ def test_the_ledger_is_stored_with_its_episode(tmp_path):
     assert check(dataset.root) == []
 
 
-def test_the_backlog_is_told(tmp_path, monkeypatch):
+def test_the_backlog_is_reported(tmp_path, monkeypatch):
     gate = threading.Event()
     encode = video.Encoder.encode
     monkeypatch.setattr(

@@ -106,8 +106,8 @@ def test_a_real_recording(tmp_path):
     result = review(REAL)
     lags = [lag.lag_s for lag in result.lags]
     assert all(0.09 < lag < 0.17 for lag in lags)  # "about 4 frames (130 ms)"
-    told = {(check_name(f), f.subject) for f in result.findings}
-    assert {("std", f"observation.images.{name}") for name in ("top", "front")} < told
+    found = {(check_name(f), f.subject) for f in result.findings}
+    assert {("std", f"observation.images.{name}") for name in ("top", "front")} < found
     assert {check_name(f) for f in result.findings} == {"std", "structure"}  # its videos are absent
     assert all("dataset stats --write" in f.fix for f in result.findings if check_name(f) == "std")
 

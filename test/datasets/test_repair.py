@@ -87,7 +87,7 @@ def test_a_whole_dataset_is_left_alone(root):
 
 @pytest.mark.parametrize("step", [2, 3, 4, 5, 6, 7])
 @pytest.mark.parametrize("pictures", [False, True])
-def test_every_crash_is_mended_and_a_dry_run_changes_nothing(root, whole, step, pictures):
+def test_every_crash_is_repaired_and_a_dry_run_changes_nothing(root, whole, step, pictures):
     if pictures:
         save_pictures(root)
     back_to(root, step)
@@ -116,7 +116,7 @@ def test_every_crash_is_mended_and_a_dry_run_changes_nothing(root, whole, step, 
                 assert np.allclose(ours[key][name], found[name], atol=slack), (key, name)
 
 
-def test_a_line_cut_short_is_written_anew(root):
+def test_a_line_cut_short_is_written_again(root):
     path = root / layout.EPISODE_LINES
     path.write_text(path.read_text()[:-12])
     tasks = root / layout.TASK_LINES
@@ -181,7 +181,7 @@ def test_a_dataset_being_recorded_is_not_touched(tmp_path):
 
 
 @pytest.mark.skipif(not has_oracle("v03"), reason="no stock LeRobot 0.3.3 (set ARMLET_ORACLE)")
-def test_lerobot_loads_what_was_mended(whole, tmp_path):
+def test_lerobot_loads_what_was_repaired(whole, tmp_path):
     roots = []
     for step in (4, 6):
         root = shutil.copytree(whole, tmp_path / f"step{step}")

@@ -16,7 +16,7 @@ from armlet.motors.discovery import FoundServo, family_at, model_at, probe_each,
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.protocol import Alarm, NoReply
 
-PATIENCE_S = 0.05
+TIMEOUT_S = 0.05
 # For servos that do answer, however busy this computer is.
 LONG_S = 0.5
 HOLD = (
@@ -193,7 +193,7 @@ def test_probing_finds_every_servo_at_every_speed_and_writes_nothing(
         code = next(code for code, speed in model.baud_codes.items() if speed == other)
         bus.servos[6].poke(model.baud_rate, code)
         tried = []
-        answer = probe(bus.port, None, family.baudrates, patience_s=PATIENCE_S, watch=tried.append)
+        answer = probe(bus.port, None, family.baudrates, timeout_s=TIMEOUT_S, watch=tried.append)
         assert answer.servos == (
             FoundServo(1, 1_000_000, family, model.number, firmware),
             FoundServo(200, 1_000_000, family, model.number, firmware),
@@ -217,14 +217,14 @@ def test_only_the_ids_asked_for_are_asked(emulated, probe):
 def test_servos_that_report_errors_are_found(emulated, probe, model):
     with emulated((1, 2)) as bus:
         bus.faults.errors[2] = Alarm.OVERLOAD
-        servos = probe(bus.port, patience_s=LONG_S).servos
+        servos = probe(bus.port, timeout_s=LONG_S).servos
         assert [(servo.id, servo.model, servo.shared) for servo in servos] == [
             (1, model.number, False),
             (2, model.number, False),
         ]
 
 
-def test_two_servos_with_one_id_are_told_from_one(emulated, probe):
+def test_two_servos_with_one_id_are_distinguished_from_one(emulated, probe):
     with emulated((1, 4, 4)) as bus:
         found = {servo.id: servo.shared for servo in probe(bus.port, range(1, 7)).servos}
     assert found == {1: False, 4: True}
@@ -232,7 +232,7 @@ def test_two_servos_with_one_id_are_told_from_one(emulated, probe):
 
 def test_two_servos_with_one_id_are_found_by_calling_all(emulated, probe):
     with emulated((1, 240, 240)) as bus:
-        found = {servo.id: servo.shared for servo in probe(bus.port, patience_s=LONG_S).servos}
+        found = {servo.id: servo.shared for servo in probe(bus.port, timeout_s=LONG_S).servos}
     assert found == {1: False, 240: True}
 
 
@@ -246,7 +246,7 @@ def test_a_lost_reply_makes_no_servo_double(emulated, probe):
 
 def test_each_family_is_asked_until_servos_answer(emulated, family):
     with emulated((1, 6)) as bus:
-        found = probe_each(bus.port, registry.families(), patience_s=PATIENCE_S).servos
+        found = probe_each(bus.port, registry.families(), timeout_s=TIMEOUT_S).servos
         assert [(servo.id, servo.family.name) for servo in found] == [
             (1, family.name),
             (6, family.name),

@@ -35,7 +35,7 @@ from armlet.motors.wire import port
 from armlet.motors.wire.port import SerialPort
 
 IDS = (1, 2, 3, 4, 5, 6)
-PATIENCE_S = 2.0
+TIMEOUT_S = 2.0
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def emulated() -> Iterator[EmulatedBus]:
 
 @pytest.fixture
 def bus(emulated: EmulatedBus) -> Iterator[Bus]:
-    with Bus(emulated.port, timeout_s=PATIENCE_S) as bus:
+    with Bus(emulated.port, timeout_s=TIMEOUT_S) as bus:
         yield bus
 
 
@@ -158,7 +158,7 @@ def test_a_command_and_a_request_go_out_in_one_write(
     assert emulated.servos[1].peek(GOAL_POSITION) == 5, "a bad request sends no command"
 
 
-def test_all_registers_of_the_feedback_block_are_told_apart(
+def test_all_registers_of_the_feedback_block_are_distinguished(
     bus: Bus, emulated: EmulatedBus
 ) -> None:
     registers = [r for r in REGISTERS.values() if 56 <= r.address <= 69]
@@ -235,11 +235,11 @@ ASKING = pytest.mark.parametrize("first", [read_position, write_goal, ping, sync
 def test_an_adapter_that_hears_itself_is_seen_through(
     first: Callable[[Bus], object], emulated: EmulatedBus
 ) -> None:
-    with Bus(emulated.port, timeout_s=PATIENCE_S) as bus:
+    with Bus(emulated.port, timeout_s=TIMEOUT_S) as bus:
         plain = first(bus)
         bus.read(1, ID)
     emulated.faults.echo = True
-    with Bus(emulated.port, timeout_s=PATIENCE_S) as bus:
+    with Bus(emulated.port, timeout_s=TIMEOUT_S) as bus:
         assert first(bus) == plain
         emulated.servos[1].position = 1234
         for _ in range(3):
@@ -292,13 +292,13 @@ def test_a_reply_that_looks_like_its_request_is_a_reply(
 
 def test_unplugging_in_the_middle_of_a_reply(tmp_path: Path) -> None:
     with EmulatedBus(IDS, link=tmp_path / "arm") as emulated:
-        bus = Bus(emulated.port, timeout_s=PATIENCE_S)
+        bus = Bus(emulated.port, timeout_s=TIMEOUT_S)
         for left in (0, 3, 20, 47):
             bus.open()
             assert bus.sync_read([PRESENT_POSITION], IDS).missing == ()
             emulated.faults.hang_up_after_bytes = left
             with pytest.raises(PortError, match="lost"):
-                bus.sync_read([PRESENT_POSITION], IDS, until=time.monotonic() + PATIENCE_S)
+                bus.sync_read([PRESENT_POSITION], IDS, until=time.monotonic() + TIMEOUT_S)
             assert not bus.is_open
             emulated.hang_up()
             emulated.faults.hang_up_after_bytes = None
@@ -318,7 +318,7 @@ def test_a_far_end_that_closes_in_the_middle_of_a_reply() -> None:
         os.close(master)
 
     servo = threading.Thread(target=answer_half)
-    with Bus(os.ttyname(slave), timeout_s=PATIENCE_S) as bus:
+    with Bus(os.ttyname(slave), timeout_s=TIMEOUT_S) as bus:
         servo.start()
         with pytest.raises(PortError, match="lost"):
             bus.read(1, PRESENT_POSITION)
@@ -365,7 +365,7 @@ def test_waiting_is_exact_to_less_than_a_millisecond_and_beyond_select(
     for limit in (1024, 0):
         monkeypatch.setattr(port, "_SELECTABLE", limit)
         device.write(request, 1.0)
-        assert device.read(time.monotonic() + PATIENCE_S)
+        assert device.read(time.monotonic() + TIMEOUT_S)
         assert device.read(time.monotonic() + 0.0003) == b""
         assert device.read(time.monotonic() - 1) == b""
     device.close()
@@ -429,12 +429,12 @@ def test_servos_hear_only_their_own_speed(emulated: EmulatedBus) -> None:
 def test_other_speeds_work(baudrate: int) -> None:
     with (
         EmulatedBus((1,), baudrate=baudrate) as emulated,
-        Bus(emulated.port, baudrate, PATIENCE_S) as bus,
+        Bus(emulated.port, baudrate, TIMEOUT_S) as bus,
     ):
         assert bus.ping(1) == 777
 
 
-def test_a_servo_told_not_to_acknowledge_does_not(emulated: EmulatedBus) -> None:
+def test_a_servo_configured_not_to_acknowledge_does_not(emulated: EmulatedBus) -> None:
     emulated.servos[1].poke(RESPONSE_STATUS_LEVEL, 0)
     with Bus(emulated.port, timeout_s=0.1) as bus:
         with pytest.raises(NoReply):
@@ -458,7 +458,7 @@ def ask(device: SerialPort, request: Packet, replies: int) -> list[Packet]:
     """Sends a packet the bus has no use for, and returns that many replies."""
     parser, received = Parser(), list[Packet]()
     device.write(encode(request), 1.0)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while len(received) < replies and (data := device.read(deadline)):
         received += parser.feed(data)
     return received

@@ -74,7 +74,7 @@ def test_its_servos_go_before_the_computers_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_serves_until_asked_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     link = tmp_path / "arm"
     with running("--link", str(link), "--ids", "3,9") as process:
         assert said(process) == f"serving servos 3,9 on {link} at 1000000 baud\n"
@@ -223,6 +223,23 @@ def test_what_cannot_be_served_is_one_line_and_status_2(
     said = capsys.readouterr()
     assert message in said.err and said.err.count("\n") == 1 and not said.out
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_computer_without_pseudo_terminals_is_not_blamed_on_the_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def openpty() -> tuple[int, int]:
+        raise OSError("out of pty devices")
+
+    for name in ("raise_process", "raise_thread"):
+        monkeypatch.setattr(emulate, name, lambda *_, **__: None)
+    monkeypatch.setattr(os, "openpty", openpty)
+    parser = argparse.ArgumentParser()
+    emulate.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["emulate", "--link", str(tmp_path / "arm")])
+    assert args.run(args) == 2
+    assert "pseudo terminal: out of pty devices" in (said := capsys.readouterr().err)
+    assert "--link" not in said
 
 
 def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:

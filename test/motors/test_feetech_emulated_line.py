@@ -26,7 +26,7 @@ from armlet.motors.feetech.registers import (
 )
 
 IDS = (1, 2, 3, 4, 5, 6)
-PATIENCE_S = 2.0
+TIMEOUT_S = 2.0
 SHORT_S = 0.05
 
 
@@ -46,16 +46,16 @@ class Program:
         settings[4] = settings[5] = code
         termios.tcsetattr(self._fd, termios.TCSANOW, settings)
 
-    def ask(self, *packets: Packet, bytes_due: int, patience_s: float = PATIENCE_S) -> bytes:
+    def ask(self, *packets: Packet, bytes_due: int, timeout_s: float = TIMEOUT_S) -> bytes:
         self.send(*packets)
-        return self.take(bytes_due, patience_s)
+        return self.take(bytes_due, timeout_s)
 
     def send(self, *packets: Packet) -> None:
         os.write(self._fd, b"".join(map(encode, packets)))
 
-    def take(self, bytes_due: int, patience_s: float = PATIENCE_S) -> bytes:
+    def take(self, bytes_due: int, timeout_s: float = TIMEOUT_S) -> bytes:
         received = b""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while len(received) < bytes_due and (left_s := deadline - time.monotonic()) > 0:
             for _, event in self._poll.poll(1000 * left_s):
                 try:
@@ -155,7 +155,7 @@ def test_noise_lies_between_packets(program: Program, emulated: EmulatedBus) -> 
     emulated.faults.noise_next, emulated.faults.noise_bytes = 20, 3
     lengths = set()
     for _ in range(20):
-        reply = program.ask(ping(1), bytes_due=7) + program.take(2, patience_s=0.01)
+        reply = program.ask(ping(1), bytes_due=7) + program.take(2, timeout_s=0.01)
         assert status(1) in reply
         lengths.add(len(reply))
     assert lengths == {7, 8, 9}
@@ -235,13 +235,13 @@ def test_two_servos_with_one_id_garble_each_other(
     with EmulatedBus((1, 2, 1)) as emulated:
         program = open_program(emulated)
         for _ in range(10):
-            reply = program.ask(ping(1), ping(2), bytes_due=13, patience_s=0.2)
+            reply = program.ask(ping(1), ping(2), bytes_due=13, timeout_s=0.2)
             parser = Parser()
             assert [packet.id for packet in parser.feed(reply) + parser.flush()] == [2]
             assert parser.dropped_bytes > 0, "something is there, but what?"
-        reply = program.ask(sync_read(PRESENT_POSITION, (1, 2)), bytes_due=17, patience_s=1.0)
+        reply = program.ask(sync_read(PRESENT_POSITION, (1, 2)), bytes_due=17, timeout_s=1.0)
         assert [packet.id for packet in Parser().feed(reply)] == [2]
-        program.ask(write(1, GOAL_POSITION, 9), ping(2), bytes_due=12, patience_s=1.0)
+        program.ask(write(1, GOAL_POSITION, 9), ping(2), bytes_due=12, timeout_s=1.0)
         assert [servo.peek(GOAL_POSITION) for servo in emulated.chain] == [9, 2047, 9]
 
 
@@ -262,7 +262,7 @@ def test_servos_can_be_exchanged(program: Program, emulated: EmulatedBus) -> Non
     first, second, *others = emulated.chain
     emulated.connect([first])
     assert program.ask(ping(1), ping(2), bytes_due=6) == status(1)
-    assert program.take(1, patience_s=0.02) == b""
+    assert program.take(1, timeout_s=0.02) == b""
     program.ask(write(1, GOAL_POSITION, 7), bytes_due=6)
     emulated.connect([second, *others])
     assert program.ask(ping(1), ping(2), bytes_due=6) == status(2)

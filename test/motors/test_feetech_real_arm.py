@@ -110,12 +110,12 @@ def find_loads(joint: int) -> list[Vector]:
 
     The sag that an unloaded emulation lacks, over the error that asks for full duty, is the load.
     """
-    told = episodes(joint)
+    recorded = episodes(joint)
     full_duty_ticks = NO_LOAD_SPEED * LAG_TIMES_P / P
-    sags = [(emulate(e) - e.position)[SETTLED] / full_duty_ticks for e in told[:3]]
-    poses = [e.pose[SETTLED] for e in told[:3]]
+    sags = [(emulate(e) - e.position)[SETTLED] / full_duty_ticks for e in recorded[:3]]
+    poses = [e.pose[SETTLED] for e in recorded[:3]]
     weights = np.linalg.lstsq(np.concatenate(poses), np.concatenate(sags), rcond=None)[0]
-    return [e.pose @ weights for e in told]
+    return [e.pose @ weights for e in recorded]
 
 
 def lag(command: Vector, position: Vector) -> tuple[float, float]:

@@ -312,7 +312,7 @@ def test_the_first_try_gets_its_time_even_after_the_deadline(
     )
 
 
-def test_patience_follows_the_line(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timeout_follows_the_line(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     servos = Servos(clock)
     opened = open_bus(servos, monkeypatch)
 

@@ -95,7 +95,7 @@ def test_both_halves_killed_it_is_started_again_and_acts(emulated, driver):
     wait_until(lambda: torque(emulated) == [0, 0])
 
 
-def test_a_restart_keeps_what_it_was_told(emulated):
+def test_a_restart_keeps_its_settings(emulated):
     said = []
     with WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin) as plain:
         plain.released()

@@ -45,7 +45,7 @@ class Driver:
         self.process.kill()
         self.process.wait()
 
-    def guardian_said(self):
+    def watchdog_said(self):
         """Its messages, all of them: the pipe ends when it ends."""
         return self.process.stderr.read()
 
@@ -69,19 +69,19 @@ def test_a_killed_drivers_arm_is_released(emulated):
     driver = Driver(emulated)
     assert torque(emulated) == [1, 1]
     driver.kill()
-    said = driver.guardian_said()
+    said = driver.watchdog_said()
     assert torque(emulated) == [0, 0]
     assert "ended with torque on" in said
     assert "torque is off on all servos" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_ends_the_driver_does_not_end_the_guardian(emulated, number):
+def test_what_ends_the_driver_does_not_end_the_watchdog(emulated, number):
     driver = Driver(emulated)
     os.kill(driver.watchdog, number)
     os.kill(driver.watchdog, number)
     driver.kill()
-    driver.guardian_said()
+    driver.watchdog_said()
     assert torque(emulated) == [0, 0]
 
 
@@ -89,7 +89,7 @@ def test_it_lives_in_a_session_of_its_own(emulated):
     driver = Driver(emulated)
     assert os.getsid(driver.watchdog) == driver.watchdog
     driver.kill()
-    driver.guardian_said()
+    driver.watchdog_said()
 
 
 def test_it_does_nothing_after_a_release(emulated):
@@ -113,7 +113,7 @@ def test_it_waits_for_a_port_that_is_gone_or_taken_and_a_line_that_loses_packets
     emulated.hang_up()
     driver.process.wait()
     emulated.plug()
-    driver.guardian_said()
+    driver.watchdog_said()
     assert torque(emulated) == [0, 0]
 
 
@@ -130,7 +130,7 @@ def test_it_knows_when_the_arm_is_armed_and_where_it_is(emulated, tmp_path):
     assert torque(emulated) == [0, 0]
 
 
-def test_a_killed_guardian_is_noticed_and_does_no_harm(emulated):
+def test_a_killed_watchdog_is_noticed_and_does_no_harm(emulated):
     with WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin) as watchdog:
         os.kill(watchdog.pid, signal.SIGKILL)
         wait_until(lambda: not watchdog.alive)

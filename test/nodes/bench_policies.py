@@ -130,8 +130,8 @@ class Bench:
     def policy(self, name, checkpoint, environment=None, ends=False, **parameters):
         """A policy process of its own name, active unless it ends before, on an armed arm."""
         self.graph.director.set("servo_bus/set_torque", True)
-        told = {**self._policy.parameters, "checkpoint": str(checkpoint), **parameters}
-        spec = NodeSpec("policy", name, told)
+        given = {**self._policy.parameters, "checkpoint": str(checkpoint), **parameters}
+        spec = NodeSpec("policy", name, given)
         with tempfile.TemporaryDirectory(prefix="armlet-policy-") as folder:
             log = Path(folder) / "said.log"
             with log.open("w") as output:

@@ -1,4 +1,4 @@
-"""The camera node, a process, on a camera that breaks when told to on stdin.
+"""The camera node, a process, on a camera that breaks when ordered to on stdin.
 
 The node is the shipped one; only what OpenCV, udev and the kernel would say is made up
 (`fake_camera`). Each line of stdin is Python on `plug`, e.g. `plug.pull()`.

@@ -209,7 +209,7 @@ def main(arguments=None):
     bounded = [
         r.off_s for r in runs if r.off_s is not None and {"servo_bus", "supervisor"} & {*r.killed}
     ]
-    told = {
+    result = {
         "runs": len(runs),
         "killed": dict(Counter(" + ".join(sorted(run.killed)) for run in runs)),
         "nobody_left": sum(run.keepers_left == 0 for run in runs),
@@ -218,7 +218,7 @@ def main(arguments=None):
         "worst_off_s": round(max(bounded, default=0.0), 3),
         "failed_seeds": failed,
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
     return 1 if failed else 0
 
 

@@ -319,9 +319,9 @@ def main(arguments=None):
         if run.violations:
             failed.append(seed)
             print(f"seed {seed}: {run.violations[:10]}", file=sys.stderr)
-    told = {"runs": options.runs, "sent": dict(sent), "goals_judged": goals}
+    result = {"runs": options.runs, "sent": dict(sent), "goals_judged": goals}
     worst_s = round(max(stops_s, default=0.0), 3)
-    print(json.dumps({**told, "stops": len(stops_s), "worst_stop_s": worst_s, "failed": failed}))
+    print(json.dumps({**result, "stops": len(stops_s), "worst_stop_s": worst_s, "failed": failed}))
     return 1 if failed else 0
 
 

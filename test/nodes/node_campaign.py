@@ -45,14 +45,14 @@ JOINTS = tuple(CALIBRATION)
 PERIOD_S = 0.01
 RECOVERY_S = 2.0
 READ_S = 0.06
-"""A reading's stamp is midway between request and reply, and a transaction takes 20 ms of patience
+"""A reading's stamp is midway between request and reply, and a transaction has a timeout of 20 ms
 at most and the cycle; the rest is what a busy computer adds."""
 
 STOP_S = 0.5
 """From the request of a service to the servo: 30 ms at most for one cycle and a transaction; the
-rest is DDS on a busy computer, and a stop that is lost on the line and told again."""
+rest is DDS on a busy computer, and a stop that is lost on the line and sent again."""
 
-GUARDIAN_S = 15.0
+WATCHDOG_S = 15.0
 ENDINGS = ("stop", "terminate", "kill", "unplug", "peers")
 _CENTERS = [(joint.range_min + joint.range_max) / 2 for joint in CALIBRATION.values()]
 _ARMED = ("holding", "following")
@@ -199,12 +199,12 @@ class NodeRun:
         name = f"servo_bus/{service}"
         self.seen.note(f"{service} ...")
         try:
-            told = director.trigger(name) if service == "stop" else director.set(name, True)
+            answer = director.trigger(name) if service == "stop" else director.set(name, True)
         except GraphError as error:
-            told = f"failed: {error}"
+            answer = f"failed: {error}"
         self.seen.calls.append((service, begun_s, time.monotonic()))
-        self.seen.note(f"{service}: {told}")
-        return not told.startswith("failed")
+        self.seen.note(f"{service}: {answer}")
+        return not answer.startswith("failed")
 
     def _await(self, what, ready, timeout_s):
         deadline = time.monotonic() + timeout_s
@@ -267,7 +267,7 @@ class NodeRun:
         begun_s = time.monotonic()
         self._process.send_signal(self._dice.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)))
         status = self._process.wait(30)
-        self.seen.measured["terminated_s"] = self._released_after_s(begun_s, GUARDIAN_S)
+        self.seen.measured["terminated_s"] = self._released_after_s(begun_s, WATCHDOG_S)
         if status != 0 or any(self._torque()):
             self.seen.violate("torque", f"ended with {status}, torque {self._torque()}")
 
@@ -276,22 +276,22 @@ class NodeRun:
         begun_s = time.monotonic()
         self._process.kill()
         self._process.wait(10)
-        self._await("the watchdog to cut torque", lambda: not any(self._torque()), GUARDIAN_S)
-        self.seen.measured["guarded_s"] = self._released_after_s(begun_s, GUARDIAN_S)
+        self._await("the watchdog to cut torque", lambda: not any(self._torque()), WATCHDOG_S)
+        self.seen.measured["guarded_s"] = self._released_after_s(begun_s, WATCHDOG_S)
 
     def _end_by_unplug(self):
         """Nothing can cut torque while the cable is out; that it is in again is noticed."""
         self._bus.hang_up()
-        self._await("the loss to be told", lambda: self._says("bus lost"), 5)
+        self._await("the loss to be reported", lambda: self._says("bus lost"), 5)
         self._process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         if not all(self._torque()):
             self.seen.violate("torque", "a servo without a line let go")
         self._bus.plug()
         begun_s = time.monotonic()
-        self._await("torque to be cut", lambda: not any(self._torque()), GUARDIAN_S)
+        self._await("torque to be cut", lambda: not any(self._torque()), WATCHDOG_S)
         self._process.wait(30)
-        self.seen.measured["replugged_s"] = self._released_after_s(begun_s, GUARDIAN_S)
+        self.seen.measured["replugged_s"] = self._released_after_s(begun_s, WATCHDOG_S)
 
     def _rested(self):
         """The goals, once they are the same for twenty cycles: braking takes a few."""
@@ -351,7 +351,7 @@ class NodeRun:
     # --- what must be true ------------------------------------------------------------------
 
     def _check_values(self):
-        """Every position published is one that the servo told at the time of its stamp.
+        """Every position published is one that the servo reported at the time of its stamp.
 
         Where the computer kept one of the processes from running, that is since the message before
         and until the message after.
@@ -392,17 +392,17 @@ class NodeRun:
                     self.seen.violate("goals", f"{joint} was sent {far}")
         for joint, calibration in CALIBRATION.items():
             start = goal = None
-            for told in self._bus.servos[calibration.id].told:
-                if told.address == 40 and told.data[0]:
+            for write in self._bus.servos[calibration.id].written:
+                if write.address == 40 and write.data[0]:
                     start = goal
-                if told.goal is None:
+                if write.goal is None:
                     continue
-                goal = told.goal
+                goal = write.goal
                 low, high = calibration.range_min, calibration.range_max
                 if start is not None:
                     low, high = min(low, start), max(high, start)
-                inside = low <= goal <= high or self._called(told.at_s)
-                if told.torque_was_on and not inside:
+                inside = low <= goal <= high or self._called(write.at_s)
+                if write.torque_was_on and not inside:
                     self.seen.violate("goals", f"{joint} got {goal}, allowed {low}..{high}")
 
     def _called_between(self, start_s, end_s):
@@ -468,8 +468,8 @@ def main(arguments=None):
                 print(f"{at_s - seen.events[0][0]:8.3f} {text}", file=sys.stderr, flush=True)
     values = sum(measured.pop("values", []))
     worst = {f"worst_{name}": round(max(each), 3) for name, each in measured.items()}
-    told = {"runs": options.runs, "faults": dict(faults), "violations": dict(violations)}
-    print(json.dumps({**told, "failed_seeds": failed, "values_checked": values, **worst}))
+    result = {"runs": options.runs, "faults": dict(faults), "violations": dict(violations)}
+    print(json.dumps({**result, "failed_seeds": failed, "values_checked": values, **worst}))
     return 1 if failed else 0
 
 

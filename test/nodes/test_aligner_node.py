@@ -114,7 +114,7 @@ def test_a_late_first_message_is_no_wrong_clock():
 
 
 class Streams:
-    """Publishes what it is told to, and keeps what the aligner makes of it."""
+    """Publishes what it is given, and keeps what the aligner makes of it."""
 
     def __init__(self, graph, namespace=""):
         self.node, self.graph = Node("streams", namespace=namespace), graph

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.wall_clock
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # By the wall clock, and only so that a broken test ends.
-PATIENCE_S = 180.0
+TIMEOUT_S = 180.0
 
 
 class Bench:
@@ -62,7 +62,7 @@ class Bench:
                 self.listener.create_subscription(kind, topic, into.append, 10)
 
     def wait(self, ready, what="what is awaited"):
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while not ready():
             assert time.monotonic() < until, f"{what} never came; said: {self.said()}"
             assert self.node.failure is None, self.node.failure
@@ -191,7 +191,7 @@ def test_a_frozen_camera_is_an_error_and_is_opened_again():
         assert int(bench.values()["lost"]) >= 1
 
 
-def test_a_camera_that_stays_frozen_is_told_as_such_and_not_reopened_if_so_asked():
+def test_a_camera_that_stays_frozen_is_reported_as_such_and_not_reopened_if_so_asked():
     with plugged(frozen_s=0.5, reopen_frozen=False) as (plug, bench):
         bench.wait_for_status("streaming", OK)
         plug.capture.number = 7
@@ -222,7 +222,7 @@ def test_a_slow_camera_is_a_warning_with_figures():
         bench.wait_for_status("streaming", OK)
 
 
-def test_half_written_pictures_are_dropped_counted_and_told():
+def test_half_written_pictures_are_dropped_counted_and_reported():
     with plugged() as (plug, bench):
         bench.listen(compressed=True, raw=True)
         bench.wait(lambda: len(bench.pictures) > 5)
@@ -235,13 +235,13 @@ def test_half_written_pictures_are_dropped_counted_and_told():
 
 
 def test_a_picture_torn_inside_is_dropped_when_it_is_decoded():
-    def holed(data):
+    def gapped(data):
         return data[:170] + bytes(len(data) - 172) + data[-2:]
 
     with plugged() as (plug, bench):
         bench.listen(raw=True)
         bench.wait(lambda: len(bench.raw) > 2)
-        plug.capture.mangle = holed
+        plug.capture.mangle = gapped
         bench.wait_for_status("torn", WARN)
         plug.capture.mangle = lambda data: data
         count = len(bench.raw)
@@ -249,7 +249,7 @@ def test_a_picture_torn_inside_is_dropped_when_it_is_decoded():
         assert len(plug.captures) == 1
 
 
-def test_pictures_of_another_size_are_dropped_and_told():
+def test_pictures_of_another_size_are_dropped_and_reported():
     with plugged() as (plug, bench):
         bench.wait_for_status("streaming", OK)
         plug.capture.mangle = lambda data: jpeg.encode(paint(64, 64, 1))
@@ -259,7 +259,7 @@ def test_pictures_of_another_size_are_dropped_and_told():
         bench.wait(lambda: int(bench.values()["wrong_size"]) > 5)
 
 
-def test_a_camera_that_falls_silent_is_told_and_goes_on():
+def test_a_camera_that_falls_silent_is_reported_and_goes_on():
     with plugged() as (plug, bench):
         bench.wait_for_status("streaming", OK)
         plug.capture.rate = None
@@ -291,7 +291,7 @@ def test_a_lasting_path_is_recommended(capfd):
     assert f"source /dev/video0 is Arm Cam; give {link} instead" in capfd.readouterr().err
 
 
-def test_a_camera_that_gives_no_time_is_told():
+def test_a_camera_that_gives_no_time_is_reported():
     plug = Plug()
     plug.trouble = {"stamp_ms": lambda: 0.0}
     with plugged(plug) as (_, bench):
@@ -387,7 +387,7 @@ def test_controls_that_cannot_be_set_end_the_node(parameters, message):
         lambda path: V4l2Device("/dev/null", kernel.ioctl),
         **{"source": "/dev/video0", **parameters},
     ) as bench:
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while bench.node.failure is None and time.monotonic() < until:
             bench.executor.spin_once(timeout_sec=0.05)
         assert message in str(bench.node.failure)
@@ -408,7 +408,7 @@ def video(tmp_path_factory):
     return path
 
 
-def test_a_camera_waited_for_is_told():
+def test_a_camera_waited_for_is_reported():
     plug = Plug()
     plug.nodes = []
     with camera(plug.source_of, source="/dev/video0") as bench:

@@ -176,7 +176,7 @@ def test_a_policy_that_refuses_old_frames_says_the_cause_first(tmp_path):
     from bench_policies import save_random
 
     _, late_s, words = CLOCKS["late"]
-    told = {
+    parameters = {
         "checkpoint": str(save_random(tmp_path / "checkpoint")),
         "calibration_file": str(FILE),
         "joint_units": "degrees",
@@ -186,7 +186,7 @@ def test_a_policy_that_refuses_old_frames_says_the_cause_first(tmp_path):
     with (
         PublishedFrames(live, RADIANS, late_s=late_s) as frames,
         other("announcer") as announcer,
-        running([NodeSpec("policy", "policy", told)]),
+        running([NodeSpec("policy", "policy", parameters)]),
     ):
         Announcer(announcer)
         assert frames.wait("policy: inference", SENTENCE) == ERROR

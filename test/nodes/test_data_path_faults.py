@@ -340,11 +340,11 @@ def test_a_camera_of_another_size_after_it_came_back(bench):
 
 
 def test_half_written_and_torn_pictures(bench):
-    def holed(data):
+    def gapped(data):
         return data[:700] + bytes(len(data) - 702) + data[-2:]
 
     with bench.episode() as numbers:
-        bench.streams.mangle = holed
+        bench.streams.mangle = gapped
         bench.pictures(10)
         bench.recorded(6)
         bench.streams.fix()

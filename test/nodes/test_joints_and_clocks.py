@@ -34,8 +34,8 @@ def contract(joints=SO101_JOINTS, cameras=("front",)):
 
 
 def recorder(root, calibration):
-    told = {"root": str(root), "task": "wave", "calibration_file": str(calibration)}
-    return NodeSpec("recorder", "recorder", {**told, "min_episode_s": 0.0})
+    given = {"root": str(root), "task": "wave", "calibration_file": str(calibration)}
+    return NodeSpec("recorder", "recorder", {**given, "min_episode_s": 0.0})
 
 
 def record(graph, frames, root):
@@ -126,13 +126,13 @@ def policy(folder):
     pytest.importorskip("torch", reason="the policy extra is not installed")
     from bench_policies import save_random
 
-    told = {
+    given = {
         "checkpoint": str(save_random(folder / "checkpoint")),
         "calibration_file": str(FILE),
         "joint_units": "degrees",
         "threads": 1,
     }
-    return NodeSpec("policy", "policy", told)
+    return NodeSpec("policy", "policy", given)
 
 
 @pytest.mark.parametrize("case", CLOCKS)

@@ -1,4 +1,4 @@
-"""How nodes start and end when they are told wrongly, or have to wait."""
+"""How nodes start and end when they are configured wrongly, or have to wait."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ GUARD_S = 180
         ("camera", {"colour": "red"}, "unknown parameters ['colour']"),
     ],
 )
-def test_a_node_told_wrongly_ends_with_a_reason(executable, parameters, message):
+def test_a_node_configured_wrongly_ends_with_a_reason(executable, parameters, message):
     with running([NodeSpec(executable, executable, parameters)]) as graph:
         assert graph.processes[executable].wait(GUARD_S) == 1
         graph.supervisor.stop()

@@ -7,7 +7,7 @@ is replaced by one that swings the arm, so that a goal that stands still is news
 import contextlib
 
 import pytest
-from policy_witness import Observer, stand_in
+from policy_observer import Observer, stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -30,10 +30,10 @@ def nodes(tmp_path_factory, private_domain):
 
 
 @pytest.fixture(scope="module")
-def witness(nodes):
-    witness = Observer(nodes[0], nodes[0].lockstep)
-    yield witness
-    witness.close()
+def observer(nodes):
+    observer = Observer(nodes[0], nodes[0].lockstep)
+    yield observer
+    observer.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,76 +57,76 @@ def start(nodes, orders):
 
 
 @pytest.fixture
-def policy(start, witness, orders):
+def policy(start, observer, orders):
     """A policy process that swings the arm."""
     orders.write_text("")
     process = start()
-    witness.wait_for_drive()
+    observer.wait_for_drive()
     return process
 
 
-def wait_for_hold(witness):
+def wait_for_hold(observer):
     """Wait until the arm holds, and a little."""
-    witness.wait("hold", lambda: "holding" in witness.bus[-1])
-    count = len(witness.applied)
-    witness.wait("goals", lambda: len(witness.applied) > count + 20)
+    observer.wait("hold", lambda: "holding" in observer.bus[-1])
+    count = len(observer.applied)
+    observer.wait("goals", lambda: len(observer.applied) > count + 20)
 
 
-def check_hold(witness, unsure=0):
+def check_hold(observer, unsure=0):
     """The arm holds as of the horizon's end; that end, ns.
 
     unsure: how many of the last chunks heard here may never have reached the bus.
     """
-    wait_for_hold(witness)
-    ends = witness.horizons()[-1 - unsure :]
-    horizon_ns = min(ends, key=lambda end: abs(end - witness.heard[-1]))
-    assert witness.cycles_to_rest(horizon_ns) <= CYCLES, witness.settled_after(horizon_ns)
-    assert witness.bus[-1] == "holding (joint_trajectory ended)"
-    assert abs(witness.heard[-1] - horizon_ns) <= AT_ONCE_NS
+    wait_for_hold(observer)
+    ends = observer.horizons()[-1 - unsure :]
+    horizon_ns = min(ends, key=lambda end: abs(end - observer.heard[-1]))
+    assert observer.cycles_to_rest(horizon_ns) <= CYCLES, observer.settled_after(horizon_ns)
+    assert observer.bus[-1] == "holding (joint_trajectory ended)"
+    assert abs(observer.heard[-1] - horizon_ns) <= AT_ONCE_NS
     return horizon_ns
 
 
-def test_nan_is_refused_before_it_is_sent_counted_and_told(policy, witness, orders):
-    since = len(witness.policy)
+def test_nan_is_refused_before_it_is_sent_counted_and_reported(policy, observer, orders):
+    since = len(observer.policy)
     orders.write_text("nan")
-    witness.wait_for_policy("non-finite", since)
-    stamp, level, message, values = witness.wait_for_policy("no plan", since)
-    horizon_ns = check_hold(witness)
+    observer.wait_for_policy("non-finite", since)
+    stamp, level, message, values = observer.wait_for_policy("no plan", since)
+    horizon_ns = check_hold(observer)
     assert level == ERROR and "non-finite" in message
     assert abs(stamp - horizon_ns) <= AT_ONCE_NS
     assert int(values["refused_chunks"]) > 0
 
 
-def test_a_policy_leaves_no_gap_and_says_what_it_passed_over(policy, witness):
-    witness.wait_for_chunks(5)
-    first, *_, last = witness.latencies[-3:]
+def test_a_policy_leaves_no_gap_and_says_what_it_passed_over(policy, observer):
+    observer.wait_for_chunks(5)
+    first, *_, last = observer.latencies[-3:]
     # As exact as a float is that counts the seconds since 1970.
     taken_s = [each["inference"] for each in (first, last)]
     assert taken_s == pytest.approx([LATENCY_S] * 2, abs=1e-6)
     assert 0 < last["observation_age"] < LATENCY_S
     assert last["chunk_overlap"] > 0
     assert first["starved"] == last["starved"]
-    count = int(witness.policy[-1][3]["frames_passed_over"])
-    witness.wait("counts", lambda: int(witness.policy[-1][3]["frames_passed_over"]) > count)
+    count = int(observer.policy[-1][3]["frames_passed_over"])
+    observer.wait("counts", lambda: int(observer.policy[-1][3]["frames_passed_over"]) > count)
 
 
-def test_frames_that_stop_coming_are_told(policy, witness, nodes):
-    since = len(witness.policy)
+def test_frames_that_stop_coming_are_reported(policy, observer, nodes):
+    since = len(observer.policy)
     nodes[0].director.change_state("aligner", "deactivate")
     try:
-        _, level, message, _ = witness.wait_for_policy("no plan", since)
-        check_hold(witness)
+        _, level, message, _ = observer.wait_for_policy("no plan", since)
+        check_hold(observer)
     finally:
         nodes[0].director.change_state("aligner", "activate")
     assert level == ERROR and "no fresh observation" in message and "aligner" in message
 
 
-def test_the_task_may_change_while_it_runs(policy, witness, orders):
-    witness.say_task("pick the blue cube")
-    witness.wait("task", lambda: "blue" in (orders.parent / "task").read_text())
+def test_the_task_may_change_while_it_runs(policy, observer, orders):
+    observer.say_task("pick the blue cube")
+    observer.wait("task", lambda: "blue" in (orders.parent / "task").read_text())
 
 
-def test_a_killed_policy_leaves_an_arm_that_holds(policy, witness):
+def test_a_killed_policy_leaves_an_arm_that_holds(policy, observer):
     policy.kill()
     # It may die between this test's copy of the last chunk and the bus's.
-    check_hold(witness, unsure=1)
+    check_hold(observer, unsure=1)

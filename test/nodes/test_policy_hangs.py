@@ -8,7 +8,7 @@ import contextlib
 import signal
 
 import pytest
-from policy_witness import Observer, stand_in
+from policy_observer import Observer, stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -29,10 +29,10 @@ def nodes(tmp_path_factory, private_domain):
 
 
 @pytest.fixture(scope="module")
-def witness(nodes):
-    witness = Observer(nodes[0])
-    yield witness
-    witness.close()
+def observer(nodes):
+    observer = Observer(nodes[0])
+    yield observer
+    observer.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,62 +56,64 @@ def start(nodes, orders):
 
 
 @pytest.fixture
-def policy(start, witness, orders):
+def policy(start, observer, orders):
     """A policy process that swings the arm."""
     orders.write_text("")
     process = start()
-    witness.wait_for_drive()
+    observer.wait_for_drive()
     return process
 
 
-def wait_for_hold(witness):
+def wait_for_hold(observer):
     """Wait until the arm holds, and a little."""
-    witness.wait("hold", lambda: "holding" in witness.bus[-1])
-    count = len(witness.applied)
-    witness.wait("goals", lambda: len(witness.applied) > count + 20)
+    observer.wait("hold", lambda: "holding" in observer.bus[-1])
+    count = len(observer.applied)
+    observer.wait("goals", lambda: len(observer.applied) > count + 20)
 
 
-def check_hold(witness, unsure=0):
+def check_hold(observer, unsure=0):
     """The arm holds from the horizon's end on; that end, ns.
 
     unsure: how many of the last chunks heard here may never have reached the bus.
     """
-    wait_for_hold(witness)
-    horizon_ns = witness.horizons()[-1 - unsure]
-    assert witness.bus[-1] == "holding (joint_trajectory ended)"
-    assert witness.heard[-1] >= horizon_ns
+    wait_for_hold(observer)
+    horizon_ns = observer.horizons()[-1 - unsure]
+    assert observer.bus[-1] == "holding (joint_trajectory ended)"
+    assert observer.heard[-1] >= horizon_ns
     return horizon_ns
 
 
-def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_goes_on_afresh(policy, witness):
+def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_starts_again(policy, observer):
     policy.send_signal(signal.SIGSTOP)
     try:
         # The stop may fall between this test's copy of the last chunk and the bus's.
-        check_hold(witness, unsure=1)
-        count = len(witness.chunks)
+        check_hold(observer, unsure=1)
+        count = len(observer.chunks)
     finally:
         policy.send_signal(signal.SIGCONT)
-    witness.wait_for_drive()
-    late = [end for (_, end), came in zip(witness.chunks, witness.came, strict=True) if end < came]
+    observer.wait_for_drive()
+    late = [
+        end for (_, end), came in zip(observer.chunks, observer.came, strict=True) if end < came
+    ]
     assert late[count:] == []
 
 
-def test_a_hung_inference_is_told_and_its_late_chunk_is_not_sent(policy, witness, orders):
-    since = len(witness.policy)
+def test_a_hung_inference_is_reported_and_its_late_chunk_is_not_sent(policy, observer, orders):
+    since = len(observer.policy)
     orders.write_text("hang")
-    stamp, level, message, _ = witness.wait_for_policy("no plan", since)
-    horizon_ns = check_hold(witness)
+    stamp, level, message, _ = observer.wait_for_policy("no plan", since)
+    horizon_ns = check_hold(observer)
     assert level == ERROR and "inference has taken" in message
     assert stamp >= horizon_ns, "said when the plan is over, not before"
-    witness.wait_for_policy("restart the policy", since)
+    observer.wait_for_policy("restart the policy", since)
     orders.write_text("")
-    witness.wait("late", lambda: int(witness.policy[-1][3]["late_chunks"]) > 0)
-    witness.wait_for_drive()
+    observer.wait("late", lambda: int(observer.policy[-1][3]["late_chunks"]) > 0)
+    observer.wait_for_drive()
 
 
-def test_a_node_whose_inference_hangs_ends_on_request(policy, witness, orders):
-    since = len(witness.policy)
+def test_a_node_whose_inference_hangs_ends_on_request(policy, observer, orders):
+    since = len(observer.policy)
     orders.write_text("hang")
-    witness.wait_for_policy("no plan", since)
+    observer.wait_for_policy("no plan", since)
     policy.send_signal(signal.SIGINT)
     assert policy.wait(GUARD_S) == 0

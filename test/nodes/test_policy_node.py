@@ -91,7 +91,7 @@ def test_a_policy_that_fits_drives_and_pauses(bench, saved):
         bench.graph.wait_for_status("servo_bus: bus", "holding")
 
 
-def test_a_plain_lerobot_checkpoint_drives_in_the_units_that_were_told(bench, tmp_path):
+def test_a_plain_lerobot_checkpoint_drives_in_the_units_that_were_given(bench, tmp_path):
     ensembling = {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}
     checkpoint = save_random(tmp_path / "checkpoint", **ensembling)
     with bench.policy("plain", checkpoint, joint_units="degrees") as policy:
@@ -194,17 +194,17 @@ def tell(policy, task):
 
 @pytest.fixture
 def setup():
-    """Configures a policy node in this process, with what it is told; what it says against it."""
+    """Configures a policy node in this process, with these parameters; what it says against it."""
 
-    def setup(checkpoint, **told):
+    def setup(checkpoint, **parameters):
         file = str(CALIBRATION / "emulated_follower.json")
-        given = {"checkpoint": str(checkpoint), "calibration_file": file, **told}
+        given = {"checkpoint": str(checkpoint), "calibration_file": file, **parameters}
 
-        class Told(PolicyNode):
+        class Recording(PolicyNode):
             def value(self, name):
                 return given[name] if name in given else super().value(name)
 
-        node = Told()
+        node = Recording()
         try:
             with pytest.raises(SetupError) as refused:
                 node.setup()
@@ -221,7 +221,7 @@ def setup():
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "told", "message"),
+    ("checkpoint", "parameters", "message"),
     [
         ("signed", {"joint_units": "range_m100_100"}, "ERROR joint units: expected degrees"),
         ("other arm", {}, "ERROR calibration: expected 0000"),
@@ -236,8 +236,10 @@ def setup():
         ("signed", {"drift_stop_sigma": 1.0}, "warned of before it is stopped"),
     ],
 )
-def test_a_policy_that_does_not_fit_is_not_even_configured(checkpoint, told, message, setup, saved):
-    assert message in setup(saved[checkpoint], **told)
+def test_a_policy_that_does_not_fit_is_not_even_configured(
+    checkpoint, parameters, message, setup, saved
+):
+    assert message in setup(saved[checkpoint], **parameters)
 
 
 def test_drift_is_judged_by_the_thresholds_that_python_has():

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from policy_witness import stand_in
+from policy_observer import stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 

@@ -143,13 +143,13 @@ def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
             "five hundred cycles",
             lambda: int(bus.seen.status()["servo_bus: bus"]["cycles"]) > cycles + 500,
         )
-        told = bus.seen.status()["servo_bus: bus"]
-        share = (int(told["unread"]) - unread) / (int(told["cycles"]) - cycles)
+        status = bus.seen.status()["servo_bus: bus"]
+        share = (int(status["unread"]) - unread) / (int(status["cycles"]) - cycles)
         # 47 % would if nothing was asked again (standard deviation 2 %); how many are asked
         # again in time is the computer's affair. How close to none it comes is measured where
         # nothing else runs: test/control/fault_campaign.py.
         assert share < 0.38, f"{share:.1%} of the cycles lack a joint"
-        assert int(told["retries"]) > 0
+        assert int(status["retries"]) > 0
         assert "holding" in bus.seen.messages()["servo_bus: bus"]
 
 
@@ -162,13 +162,13 @@ def test_a_joint_that_does_not_answer_is_not_made_up(line, tmp_path):
         whole = bus.seen.count("joint_states")
         bus.wait_for_status("servo_bus: bus", "servos do not answer")
         assert bus.seen.count("joint_states") == whole, "a state with a joint nobody read"
-        told = bus.seen.status()
-        timeouts = {joint: int(told[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
+        status = bus.seen.status()
+        timeouts = {joint: int(status[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
         assert max(timeouts, key=timeouts.get) == "elbow_flex"
         line.follower.faults.dead.clear()  # or its end would wait for a proof of torque off
 
 
-def test_an_overloaded_joint_is_relaxed_and_told(bench, tmp_path):
+def test_an_overloaded_joint_is_relaxed_and_reported(bench, tmp_path):
     with started(bench, tmp_path) as bus:
         wait_until_holding(bus)
         gripper = bench.follower.servos[6]
@@ -225,15 +225,15 @@ def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, tmp_pa
     with started(bench, tmp_path) as bus:
         wait_until_holding(bus)
         bus.wait("telemetry", lambda: "V" in bus.seen.messages().get("servo_bus: gripper", ""))
-        told = bus.seen.status()
+        status = bus.seen.status()
         bus_keys = {"rate_hz", "cycle_p50_ms", "cycle_p99_ms", "wire_utilisation", "reconnects"}
-        assert bus_keys <= set(told["servo_bus: bus"])
-        assert 0 < float(told["servo_bus: bus"]["wire_utilisation"]) < 1
+        assert bus_keys <= set(status["servo_bus: bus"])
+        assert 0 < float(status["servo_bus: bus"]["wire_utilisation"]) < 1
         firmware = ".".join(str(part.default) for part in bench.follower.model.firmware)
         servo_keys = {"voltage_v", "temperature_c", "load", "torque_enabled", "firmware"}
         for joint in SO101_JOINTS:
-            assert servo_keys <= set(told[f"servo_bus: {joint}"])
-            assert told[f"servo_bus: {joint}"]["firmware"] == firmware
+            assert servo_keys <= set(status[f"servo_bus: {joint}"])
+            assert status[f"servo_bus: {joint}"]["firmware"] == firmware
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

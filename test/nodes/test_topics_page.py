@@ -73,7 +73,7 @@ def running(ros, node):
 
 @contextlib.contextmanager
 def newcomer():
-    """A node that has just come, and hears of every other one anew."""
+    """A node that has just come, and hears of every other one again."""
     context = rclpy.Context()
     rclpy.init(context=context, args=[])
     ros = rclpy.create_node("newcomer", context=context)

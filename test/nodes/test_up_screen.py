@@ -26,7 +26,7 @@ from armlet.sim import Bench
 from armlet.supervisor import Supervisor
 
 GUARD_S = 180
-PATIENCE_S = 90.0
+TIMEOUT_S = 90.0
 CALIBRATION = share_directory() / "config" / "calibration"
 
 
@@ -52,14 +52,14 @@ def torque(bench):
 
 def test_rates_who_moves_the_arm_and_the_stop_key(bench, robot):
     with TerminalSession("up", "follower", f"robot:={robot}", columns=150) as session:
-        session.wait_for("x: STOP, torque off", patience_s=PATIENCE_S)
-        session.wait_for("follower on", patience_s=PATIENCE_S)
+        session.wait_for("x: STOP, torque off", timeout_s=TIMEOUT_S)
+        session.wait_for("follower on", timeout_s=TIMEOUT_S)
         session.wait_for(
-            r"^servo_bus: holding.* · servo_bus \d+/100 Hz", regex=True, patience_s=PATIENCE_S
+            r"^servo_bus: holding.* · servo_bus \d+/100 Hz", regex=True, timeout_s=TIMEOUT_S
         )
         assert torque(bench) == [1] * 6
         session.send("x")
-        session.wait_for("STOP: torque is off on servo_bus", patience_s=PATIENCE_S)
+        session.wait_for("STOP: torque is off on servo_bus", timeout_s=TIMEOUT_S)
         assert torque(bench) == [0] * 6
         assert session.interrupt() == 0
         assert "Traceback" not in "\n".join(session.screen())
@@ -70,7 +70,7 @@ def test_the_stop_key_counts_before_anything_runs(bench, robot):
     """The arm is let go as soon as its bus can be asked, whatever was loaded when."""
     with TerminalSession("up", "follower", f"robot:={robot}", columns=150) as session:
         session.send("x")
-        session.wait_for("STOP: torque is off on servo_bus", patience_s=PATIENCE_S)
+        session.wait_for("STOP: torque is off on servo_bus", timeout_s=TIMEOUT_S)
         assert torque(bench) == [0] * 6
         assert session.interrupt() == 0
 
@@ -189,7 +189,7 @@ def test_stopped_while_nodes_load_it_shows_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_that_is_told_to_end_while_it_loads_ends_quietly(number):
+def test_a_node_that_is_asked_to_end_while_it_loads_ends_quietly(number):
     loading = "import signal, sys\nprint('loading', flush=True)\nsignal.pause()\n"
     code = (
         "import runpy, sys, types\n"

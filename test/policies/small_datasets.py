@@ -34,7 +34,7 @@ def cameras_only(*names: str) -> Contract:
 
 
 def picture(random: np.random.Generator) -> np.ndarray:
-    """Coloured fields (H, W, 3), warmer than they are cool, so that channels can be told apart."""
+    """Coloured fields (H, W, 3), warmer than they are cool, so that channels differ."""
     fields = random.integers((60, 40, 0), (256, 200, 120), (4, 4, 3))
     rows, columns = np.arange(HEIGHT) * 4 // HEIGHT, np.arange(WIDTH) * 4 // WIDTH
     return fields[rows][:, columns].astype(np.uint8)

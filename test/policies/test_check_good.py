@@ -170,7 +170,7 @@ def test_an_open_line_about_the_pose_says_which_option_closes_it(units, named, t
     assert re.search(named, line), line
 
 
-def test_a_plain_dataset_tells_names_rate_and_camera_sizes(tmp_path):
+def test_a_plain_dataset_declares_names_rate_and_camera_sizes(tmp_path):
     checkpoint = read_checkpoint(w.save_good(tmp_path / "plain", None))
     data = w.dataset()
     bare = dataclasses.replace(data.contract, joint_units=None, calibration=None)

@@ -242,7 +242,7 @@ def test_bfloat16_of_0_3_is_taken(old, policies):
     assert 0 < np.abs(chunk(old) - chunk(policies / "new")).max() < 5
 
 
-def test_a_key_of_main_is_told(new):
+def test_a_key_of_main_is_reported(new):
     document = json.loads((new / "config.json").read_text())
     (new / "config.json").write_text(json.dumps({**document, "pretrained_revision": "v1"}))
     notes = read_checkpoint(new).notes

@@ -1,7 +1,9 @@
 """Every way a checkpoint can lie that could change an action, and how reading it ends."""
 
 import dataclasses
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from safetensors.torch import load_file, save_file
 from small_policies import act_config, make_observation
 
 from armlet.contract import Camera, Contract, Preprocessing
+from armlet.findings import Code
 from armlet.policies import CheckpointError, derive_contract, load_policy, read_checkpoint
+from armlet.policies.checkpoint.weights import read_header
+from armlet.policies.config.strict_json import read_object
 
 BEFORE = "policy_preprocessor.json"
 AFTER = "policy_postprocessor.json"
@@ -223,13 +228,14 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize(("corrupt", "message"), DOCUMENTS.values(), ids=DOCUMENTS.keys())
-def test_corrupt_documents_are_refused(corrupt, message, saved_cameras, cloned):
+def test_corrupt_files_are_refused(corrupt, message, saved_cameras, cloned):
     path = cloned(saved_cameras)
     read_checkpoint(path)
     corrupt(path)
     with pytest.raises(CheckpointError, match=message) as refusal:
         read_checkpoint(path)
     assert str(path) in str(refusal.value)
+    assert refusal.value.finding.code in KINDS
 
 
 def truncate(path):
@@ -282,8 +288,73 @@ def test_corrupt_weights_are_refused(corrupt, message, saved_vectors, cloned):
     path = cloned(saved_vectors)
     load_policy(path)
     corrupt(path)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as refusal:
         load_policy(path)
+    assert refusal.value.finding.code in KINDS
+
+
+KINDS = {
+    Code.POLICY_FILE_MISSING: ("no config", "no postprocessor", "state file missing", "absent"),
+    Code.POLICY_FILE_DAMAGED: ("broken JSON", "repeated key", "truncated", "empty"),
+    Code.POLICY_KIND_UNKNOWN: ("other policy",),
+    Code.POLICY_SETTING_UNKNOWN: ("unknown key", "unknown option"),
+    Code.POLICY_SETTING_INVALID: ("list for config", "wrong kind", "two observations"),
+    Code.POLICY_SETTING_UNSUPPORTED: ("step of a class", "half precision inputs"),
+    Code.POLICY_FILES_CONTRADICT: ("norm_map contradicts", "other action statistics"),
+    Code.POLICY_STATISTICS_MISSING: ("statistic missing", "unnormalized action"),
+    Code.POLICY_STATISTICS_IMPOSSIBLE: ("negative std", "statistics not finite"),
+    Code.POLICY_STATISTICS_AMBIGUOUS: ("statistics under other names",),
+    Code.POLICY_STATISTICS_IMAGE_SCALE: ("statistics of 0..255 pictures",),
+    Code.POLICY_WEIGHTS_MISMATCH: ("tensor missing", "other shape", "integers", "larger config"),
+    Code.POLICY_WEIGHTS_NOT_FINITE: ("NaN weight",),
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(code, name) for code, names in KINDS.items() for name in names],
+    ids=lambda value: str(value),
+)
+def test_a_refusal_has_the_code_of_its_kind(code, name, request, cloned):
+    weights = name in TENSORS
+    corrupt, _ = (TENSORS if weights else DOCUMENTS)[name]
+    path = cloned(request.getfixturevalue("saved_vectors" if weights else "saved_cameras"))
+    corrupt(path)
+    with pytest.raises(CheckpointError) as refusal:
+        (load_policy if weights else read_checkpoint)(path)
+    assert refusal.value.finding.code is code
+
+
+def test_a_file_git_lfs_did_not_fetch_has_a_code_of_its_own(saved_cameras, cloned):
+    path = cloned(saved_cameras)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    (path / "config.json").write_text(pointer)
+    with pytest.raises(CheckpointError, match="git lfs pull") as refusal:
+        read_checkpoint(path)
+    assert refusal.value.finding.code is Code.POLICY_FILE_NOT_FETCHED
+
+
+@pytest.mark.parametrize(("read", "file"), [(read_object, "config.json"), (read_header, WEIGHTS)])
+def test_a_file_the_computer_does_not_give_is_not_damaged(
+    read, file, saved_cameras, no_descriptors
+):
+    read(saved_cameras / file)
+    with no_descriptors(), pytest.raises(CheckpointError, match="Too many open") as refusal:
+        read(saved_cameras / file)
+    assert refusal.value.finding.code is Code.POLICY_FILE_UNREADABLE
+    assert "copy the file again" not in str(refusal.value)
+
+
+def test_a_full_disk_is_not_called_a_wrong_name(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def download(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    with pytest.raises(CheckpointError, match=r"No space left.*HF_HOME") as refusal:
+        read_checkpoint("hub:owner/name")
+    assert refusal.value.finding.code is Code.POLICY_CACHE_FULL
 
 
 def test_negative_variance_is_refused(saved_cameras, cloned):
@@ -387,16 +458,19 @@ def test_contract_in_the_checkpoint_is_the_policys(saved_cameras, cloned):
 def test_contract_of_another_policy_is_refused(changed, message, saved_cameras, cloned):
     path = cloned(saved_cameras)
     plain_contract(path, **changed).save(path / "armlet_contract.json")
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as refusal:
         read_checkpoint(path)
+    kinds = (Code.POLICY_CONTRACT_UNUSABLE, Code.POLICY_FILES_CONTRADICT)
+    assert refusal.value.finding.code in kinds
 
 
 def test_altered_contract_is_refused(saved_cameras, cloned):
     path = cloned(saved_cameras)
     plain_contract(path).save(path / "armlet_contract.json")
     edit("armlet_contract.json", assign("fps", 15))(path)
-    with pytest.raises(CheckpointError, match="altered after signing"):
+    with pytest.raises(CheckpointError, match="altered after signing") as refusal:
         read_checkpoint(path)
+    assert refusal.value.finding.code is Code.POLICY_CONTRACT_UNUSABLE
 
 
 def test_derived_contract_needs_a_name_for_every_entry(saved_cameras):

@@ -101,7 +101,7 @@ def test_a_plan_that_is_over_is_followed_by_another_at_once():
     assert run(planner, [0, 1, 50, 51]) == [0, 50]
 
 
-def test_a_clock_set_back_begins_anew():
+def test_a_clock_set_back_begins_again():
     policy = Counting()
     planner = Planner(policy, Execution("temporal_ensembling"), FPS)
     assert run(planner, [100, 40, 41]) == [100, 40, 41]
@@ -247,5 +247,5 @@ def test_what_is_left_of_a_plan_is_due_from_then_on(first, size, index):
     assert left[:, 0].tolist() == expected
 
 
-def test_latest_only_is_not_guided_unless_told():
+def test_latest_only_is_not_guided_by_default():
     assert not LatestOnly(Replanning()).guided and LatestOnly(Replanning(), guided=True).guided

@@ -124,7 +124,7 @@ def test_pictures_go_in_as_the_camera_gives_them():
     assert [(p.name, p.shape, p.dtype) for p in face.outputs] == [("action", (8, 6), "float32")]
 
 
-def test_an_export_is_a_policy_with_all_its_documents(stated):
+def test_an_export_is_a_policy_with_all_its_files(stated):
     checkpoint, path = stated
     policy = load_policy(path, backend="onnxruntime")
     assert policy.contract == checkpoint.contract
@@ -441,14 +441,14 @@ def set_at(document, value, *keys):
         (("graph", "sha1"), "", "keys: expected bytes, sha256"),
     ],
 )
-def test_a_changed_document_is_refused(keys, value, message, export):
+def test_a_changed_file_is_refused(keys, value, message, export):
     document = json.loads((export / EXPORT).read_text())
     set_at(document, value, *keys)
     (export / EXPORT).write_text(json.dumps(document))
     refuse(export, message)
 
 
-def test_a_torn_document_is_refused(export):
+def test_a_torn_file_is_refused(export):
     text = (export / EXPORT).read_text()
     (export / EXPORT).write_text(text[: len(text) // 2])
     refuse(export, "not readable as JSON")

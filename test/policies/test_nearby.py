@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from armlet.policies.checkpoint.checkpoint import read_checkpoint
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 
 def trained(root, *steps, last=None):

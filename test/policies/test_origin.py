@@ -150,7 +150,7 @@ def test_check_and_inspect_name_the_era_and_see_a_wrong_one(golden, capsys):
     assert status == 1 and "found 0.4.4, as stated" in " ".join(said.split())
 
 
-def test_the_language_models_writer_is_a_witness(golden, one_thread):
+def test_the_language_models_writer_is_considered(golden, one_thread):
     folder, io = golden(NEWEST)
     (folder / "train_config.json").unlink()
     policy = load_policy(folder, optimize=False)

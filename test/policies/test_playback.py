@@ -48,7 +48,7 @@ def test_ensemble_equals_its_definition(coefficient, size, gaps, seed):
     predictions, now = [], 0
     for gap in [1, *gaps]:
         now += gap
-        # An instant no earlier chunk reaches starts anew: what lies before is out of the blend.
+        # An instant no earlier chunk reaches starts again: what lies before is out of the blend.
         predictions = [(t, c) for t, c in predictions if t + size > now]
         chunk = random.normal(size=(size, 3)).astype(np.float32)
         predictions.append((now, chunk))

@@ -61,7 +61,7 @@ def test_no_file_is_blamed_for_an_arm_that_was_calibrated_since_or_answers_in_pa
     assert owner({}, files["f"], others) is None
 
 
-def test_a_file_that_is_gone_or_torn_tells_of_nobody(files):
+def test_a_file_that_is_gone_or_torn_names_nobody(files):
     files["f"].with_name("torn.json").write_text("{")
     others = {"leader": Path("/nowhere/l.json"), "right": files["f"].with_name("torn.json")}
     assert owner(held(LEADER), files["f"], others) is None

@@ -29,9 +29,33 @@ def test_the_arm_that_does_not_look_has_the_name_it_has_at_each_target():
     assert said.endswith(" 74 mm (worst 88)")
 
 
-def test_the_picture_counts_targets_as_the_report_does(seen):
+@pytest.fixture
+def axis():
     figure = pytest.importorskip("matplotlib.figure").Figure()
-    report._draw_errors(figure, seen, REACHES)
-    bars = figure.axes[1]
-    assert bars.get_xticks().tolist() == [1, 2]
-    assert [round(bar.get_x() + bar.get_width()) for bar in bars.patches[:2]] == [1, 2]
+    return figure.subplots()
+
+
+def test_the_picture_counts_targets_as_the_report_does(axis):
+    report._draw_errors(axis, REACHES)
+    assert axis.get_xticks().tolist() == [1, 2]
+    assert [round(bar.get_x() + bar.get_width()) for bar in axis.patches[:2]] == [1, 2]
+
+
+def test_a_bar_that_is_too_low_to_see_has_its_number_and_the_legend_covers_none(axis):
+    report._draw_errors(axis, REACHES)
+    assert [text.get_text() for text in axis.texts] == ["2", "4", "88", "60"]
+    axis.figure.draw_without_rendering()
+    legend = axis.get_legend().get_window_extent()
+    highest = max(bar.get_window_extent().y1 for bar in axis.patches)
+    assert legend.y0 > highest
+
+
+def test_one_and_the_same_latency_every_time_is_seen(axis, seen):
+    report._draw_latency(axis, seen, simulated=True)
+    rest, inference = axis.patches
+    assert (rest.get_x(), rest.get_width()) == pytest.approx((0, 5))
+    assert (inference.get_x(), inference.get_width()) == pytest.approx((5, 50))
+    low, high = axis.get_xlim()
+    assert low == 0 and high > 55
+    words = [text.get_text().strip() for text in axis.texts]
+    assert words == ["making the frame, messages: 5 ms", "the network, as declared: 50 ms"]

@@ -18,7 +18,7 @@ TICK = 0.0016  # radians
 
 
 class Clock:
-    """Time that passes when told to."""
+    """Time that passes when ordered to."""
 
     def __init__(self):
         self.now_s = 1000.0

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from armlet.sim import lockstep
 from armlet.sim.lockstep import (
     DIRECTOR,
     FOLLOWER,
@@ -359,3 +360,10 @@ def test_of_a_latched_topic_the_last_message_is_enough(bench):
         late.received("readiness", START_NS)
         marks = sender._state.sent["readiness"], late._state.received["readiness"]
         assert (marks[0].stamp_ns, marks[0].count) == (marks[1].stamp_ns, marks[1].count)
+
+
+def test_only_a_bench_that_is_not_there_yet_is_waited_for(tmp_path):
+    assert lockstep._connect(tmp_path / "none") is None
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        lockstep._connect(tmp_path / "file" / "socket")

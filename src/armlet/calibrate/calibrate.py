@@ -255,7 +255,7 @@ class Calibrator:
         full_turn: joints that turn all the way round.
         clock: monotonic seconds; tests give their own.
         models: what each joint's servo is.
-        reversed: joints whose servo is mounted the other way round; told to servos that turn
+        reversed: joints whose servo is mounted the other way round; stored in servos that turn
             round by themselves.
 
     Attributes:
@@ -339,10 +339,10 @@ class Calibrator:
             self._heard_s[joint] = now_s
         return found
 
-    def _alarms(self, joint: str, told: Alarm) -> Alarm:
+    def _alarms(self, joint: str, alarms: Alarm) -> Alarm:
         """What a servo reports; where its reply says only that something is, its status says it."""
-        if told != Alarm.ALERT:
-            return told
+        if alarms != Alarm.ALERT:
+            return alarms
         model = self.models[joint]
         status = model.measures[Quantity.STATUS].register
         (value,) = read_all(self.bus, [status], {joint: self.ids[joint]})[joint]

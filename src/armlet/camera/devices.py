@@ -56,10 +56,10 @@ def video_nodes(root: Path = Path("/")) -> tuple[VideoNode, ...]:
         int(match[1]): entry for entry in folder.iterdir() if (match := _NODE.fullmatch(entry.name))
     }
     links = _links(root)
-    return _told_apart([_node(root, found[number], links) for number in sorted(found)])
+    return _distinguished([_node(root, found[number], links) for number in sorted(found)])
 
 
-def _told_apart(nodes: Sequence[VideoNode]) -> tuple[VideoNode, ...]:
+def _distinguished(nodes: Sequence[VideoNode]) -> tuple[VideoNode, ...]:
     """Of cameras that share product and serial number, udev keeps one link by-id for all."""
     ports: dict[tuple[str, str], set[str]] = {}
     for node in nodes:

@@ -20,15 +20,15 @@ _INK = (240, 240, 240)
 _TILE = 320
 
 
-def snapshot(source: CameraSource, settle_s: float, patience_s: float = 5.0) -> Rgb:
+def snapshot(source: CameraSource, settle_s: float, timeout_s: float = 5.0) -> Rgb:
     """What an opened source sees after `settle_s`, uint8 (H, W, 3).
 
     The first pictures of a camera are dark until its exposure has settled. CameraError.
     """
     until_s = time.monotonic() + settle_s
-    picture = source.read(patience_s)
+    picture = source.read(timeout_s)
     while time.monotonic() < until_s:
-        picture = source.read(patience_s)
+        picture = source.read(timeout_s)
     return picture.as_rgb()
 
 

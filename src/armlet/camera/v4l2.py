@@ -260,7 +260,7 @@ class V4l2Device:
     def _menu(self, id: int, low: int, high: int) -> Iterator[tuple[int, str]]:
         for value in range(low, min(high, low + _LONGEST_LIST) + 1):
             answer = self._ask(QUERYMENU, bytearray(_QUERYMENU.pack(id, value, b"", 0)))
-            # Menus have holes: a camera without shutter priority refuses that one value.
+            # Menus have gaps: a camera without shutter priority refuses that one value.
             if answer is not None:
                 yield value, _text(_QUERYMENU.unpack(answer)[2])
 

@@ -110,7 +110,9 @@ def _open(path: Path) -> InputContainer:
         raise CameraError(f"no video file at {path}: check the path") from error
     except FileError as error:
         raise CameraError(str(error)) from error
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except OSError as error:  # FFmpeg's errors of the system are such, too
+        raise CameraError(f"{path} cannot be opened: {error.strerror or error}") from error
+    except (av.FFmpegError, ValueError) as error:
         raise CameraError(
             f"{path} cannot be opened as a video ({error}): it is torn or of another kind"
         ) from error

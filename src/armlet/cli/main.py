@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -80,7 +81,7 @@ def _run(arguments: list[str] | None) -> int:
     parsed, rest = parser.parse_known_args(arguments)
     # argparse takes positionals in one run; ROS users put arg:=value behind options as well.
     if rest and (not hasattr(parsed, "arguments") or any(":=" not in word for word in rest)):
-        parser.refuse(rest, parsed.command)
+        parser.refuse(rest, _named(parsed))
     if rest:
         parsed.arguments += rest
     try:
@@ -89,15 +90,18 @@ def _run(arguments: list[str] | None) -> int:
         print(f"\narmlet {parsed.command}: stopped", file=sys.stderr)
         return 130
     except FileError as error:  # a robot file
-        output.show_error(error, f"armlet {parsed.command}: ")
-        return 2
+        return output.refuse(_named(parsed), error)
     except ModuleNotFoundError as error:
         advice = how_to_install(error)
         if advice is None:
             raise
-        print(f"armlet {parsed.command}: {advice}", file=sys.stderr)
-        return 1
+        return output.refuse(_named(parsed), advice, 1)
     return status
+
+
+def _named(parsed: argparse.Namespace) -> str:
+    """The command with its verb: policy check."""
+    return " ".join(filter(None, (parsed.command, getattr(parsed, "verb", None))))
 
 
 def _complete(parser: Parser) -> None:

@@ -54,10 +54,10 @@ class _Watcher:
         self._next_s = time.monotonic() + self._gap_s
 
 
-def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> LiveSample | None:
+def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> LiveSample | None:
     """Up to `frames` frames over `seconds` from the first one; None if no contract came.
 
-    The first is waited for up to `patience_s`, a time of its own: nodes need seconds to find each
+    The first is waited for up to `timeout_s`, a time of its own: nodes need seconds to find each
     other on a busy machine. Raises ObservationError for a camera that changes its size,
     RuntimeError for frames that cannot be decoded.
     """
@@ -74,7 +74,7 @@ def watch(seconds: float, frames: int, namespace: str, patience_s: float) -> Liv
     )
     try:
         with Interrupts() as interrupts:
-            _spin(node, interrupts, patience_s, lambda: watcher.seeing)
+            _spin(node, interrupts, timeout_s, lambda: watcher.seeing)
             if watcher.seeing:
                 _spin(node, interrupts, seconds, lambda: watcher.done)
     finally:

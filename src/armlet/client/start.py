@@ -38,7 +38,7 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
         namespace = arguments.get("namespace", "")
         try:
             stack.enter_context(one_graph.mark(namespace, os.environ, sole_names(nodes)))
-        except one_graph.AnotherGraph as error:
+        except one_graph.MarkError as error:
             raise GraphError(str(error)) from error
         supervisor = Supervisor(nodes, output)
         director = None

@@ -41,7 +41,7 @@ _REBOOT_S = 2.0
 
 @dataclass(frozen=True)
 class ArmIdentity:
-    """What tells this arm from another: model and calibration, as its servos store them.
+    """What distinguishes this arm from others: model and calibration, as its servos store them.
 
     servos: id, model number, homing offset, lowest and highest position of each joint.
     """
@@ -177,14 +177,14 @@ class Arm:
         silent = [joint for joint in self.joints if joint not in numbers]
         if silent:
             raise ArmError(
-                f"no answer from {self.servos.told(silent)} on {self.bus.port}. Check supply, "
+                f"no answer from {self.servos.labels(silent)} on {self.bus.port}. Check supply, "
                 f"cables and ids, and that they are set to {self.bus.baudrate} baud"
             )
         wrong = {j: found for j, found in numbers.items() if found != self.models[j].number}
         if wrong:
             raise ArmError(
                 f"{_expected([self.models[joint] for joint in wrong])}; "
-                + ", ".join(f"{self.servos.told([j])}: found model {m}" for j, m in wrong.items())
+                + ", ".join(f"{self.servos.labels([j])}: found model {m}" for j, m in wrong.items())
                 + ". Check the ids"
             )
 
@@ -197,9 +197,9 @@ class Arm:
         }
         self.warnings = []
         if len(set(self.firmware.values())) > 1:
-            told = ", ".join(f"{joint} {version}" for joint, version in self.firmware.items())
+            versions = ", ".join(f"{joint} {version}" for joint, version in self.firmware.items())
             self.warnings.append(
-                f"the servos' firmware differs ({told}); they may behave differently. "
+                f"the servos' firmware differs ({versions}); they may behave differently. "
                 f"{first.updated_with} updates it"
             )
 
@@ -207,7 +207,7 @@ class Arm:
         wanted = self._calibrated()
         found = self.servos.read({name for values in wanted.values() for name in values})
         differing = [
-            f"{self.servos.told([joint])}: the calibration file says {name} = {value}, "
+            f"{self.servos.labels([joint])}: the calibration file says {name} = {value}, "
             f"the servo {found[joint][name]}"
             for joint, values in wanted.items()
             for name, value in values.items()
@@ -237,13 +237,13 @@ class Arm:
         if not registers:
             return []
         found = self.servos.read({register.name for register in registers.values()}, registers)
-        told = []
+        differing = []
         for joint, register in registers.items():
             mode, turned = self.calibration[joint].drive_mode, found[joint][register.name] & 1
             if turned != mode:
-                told.append(
-                    f"{self.servos.told([joint])}: the calibration file says drive_mode = {mode}, "
-                    f"the servo {turned}"
+                differing.append(
+                    f"{self.servos.labels([joint])}: the calibration file says drive_mode = "
+                    f"{mode}, the servo {turned}"
                 )
             elif turned:
                 warning = (
@@ -252,7 +252,7 @@ class Arm:
                 )
                 if warning not in self.warnings:
                     self.warnings.append(warning)
-        return told
+        return differing
 
     def _calibrated(self) -> dict[str, dict[str, int]]:
         return {
@@ -363,8 +363,8 @@ class Arm:
         reply = self.bus.sync_read(self._health.registers, [servo_id], until=until)
         if servo_id not in reply.values:
             return None
-        told = self.telemetry[joint] = self._telemetry(joint, reply, self._health)
-        return told
+        telemetry = self.telemetry[joint] = self._telemetry(joint, reply, self._health)
+        return telemetry
 
     def _telemetry(self, joint: str, reply: SyncReply, row: Row) -> JointTelemetry:
         """What a joint's servo replied, which it did."""
@@ -425,12 +425,12 @@ class Arm:
                 self.servos.reboot(joint)
                 deadline = time.monotonic() + _REBOOT_S
                 while self.servos.ask(joint, [model.torque_enable.name]) is None:
-                    self.read()  # which tells the others' watchdogs that somebody is there
+                    self.read()  # which feeds the others' watchdogs
                     if time.monotonic() > deadline:
-                        raise ArmError(f"{self.servos.told([joint])} did not start up again")
+                        raise ArmError(f"{self.servos.labels([joint])} did not start up again")
                 if left := self._cut_out(joint):
                     raise ArmError(
-                        f"torque stays off: {self.servos.told([joint])} still reports "
+                        f"torque stays off: {self.servos.labels([joint])} still reports "
                         f"{describe(left)} after it was rebooted; let it cool, check its supply"
                     )
 
@@ -454,7 +454,7 @@ class Arm:
         silent = [joint for joint, answered in zip(self.joints, seen, strict=True) if not answered]
         raise ArmError(
             f"torque stays off: not every servo answered the first read: no answer from "
-            f"{self.servos.told(silent)}; check supply and cables"
+            f"{self.servos.labels(silent)}; check supply and cables"
         )
 
     def _require_inside(self, joints: tuple[str, ...], position: Vector) -> None:
@@ -491,7 +491,7 @@ class Arm:
         found = self.servos.read([self._torque.name], joints)
         off = [joint for joint, values in found.items() if not values[self._torque.name]]
         if off:
-            raise ArmError(f"{self.servos.told(off)} acknowledged torque on, but it stayed off")
+            raise ArmError(f"{self.servos.labels(off)} acknowledged torque on, but it stayed off")
 
     def _watch_host(self, joints: tuple[str, ...]) -> None:
         """From now on these servos stop by themselves if no instruction reaches them."""
@@ -520,8 +520,8 @@ class Arm:
     def torque_off(self, joints: Iterable[str] | None = None) -> None:
         """Release every servo, or some, and prove it by reading back, whatever they answer.
 
-        One packet tells all of them; those that cannot be proven to be off are told again, at once
-        and one by one. Raises TorqueUnproven naming those that still cannot, and PortError.
+        One packet goes to all of them; to those that cannot be proven to be off it goes again, at
+        once and one by one. Raises TorqueUnproven naming those that still cannot, and PortError.
         """
         on = list(self.joints if joints is None else joints)
         for attempt in range(ATTEMPTS):
@@ -532,21 +532,21 @@ class Arm:
             if attempt:
                 # No answer is no proof, so it is asked below; the others are tried meanwhile.
                 for joint in on:
-                    self.servos.tell(joint, self._torque.name, 0)
+                    self.servos.write_once(joint, self._torque.name, 0)
             # sync_read gives the value even of a servo that reports overload with it.
             ids = [self.servos.ids[joint] for joint in on]
             values = self.bus.sync_read([self._torque], ids, until=self._until(_PROOF_S)).values
             on = [joint for joint in on if values.get(self.servos.ids[joint], (1,)) != (0,)]
             if not on:
                 return
-        told = self.servos.told(on)
-        raise TorqueUnproven(f"torque could not be proven off on {told}; cut the power")
+        on_still = self.servos.labels(on)
+        raise TorqueUnproven(f"torque could not be proven off on {on_still}; cut the power")
 
     def close(self) -> None:
         self.bus.close()
 
     def _until(self, wait_s: float) -> float:
-        """The time.monotonic() by which to have asked: never less than the bus's least patience."""
+        """The time.monotonic() by which to have asked: never before the shortest timeout."""
         return time.monotonic() + max(wait_s, self.bus.least_wait_s)
 
 

@@ -92,7 +92,7 @@ _NOTHING = Cycle(None, None)
 class Control:
     """Drives an `Arm` one `cycle` at a time. Everything else may be called from other threads.
 
-    What is decided is in `state`, what is followed in `motion`; here the arm is told so, and what
+    What is decided is in `state`, what is followed in `motion`; here the arm is commanded, and what
     happened to it is reported back, one thread at a time.
 
     Args:
@@ -135,7 +135,7 @@ class Control:
         self._sample: JointSample | None = None
         self._answers = Answers(len(arm.joints), clock())
         self._release_at_s = clock()
-        self._upkeep = Maintenance(arm, self.protection, self._wanted, clock())
+        self._maintenance = Maintenance(arm, self.protection, self._wanted, clock())
 
     # --- what it is doing -------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Control:
 
     @property
     def last_stop(self) -> object:
-        """Another object after each stop: whoever keeps it can tell that one has come since."""
+        """Another object after each stop: whoever keeps it knows that one has come since."""
         return self._last_stop
 
     def torque_on(self, last_stop: object | None = None) -> None:
@@ -229,7 +229,7 @@ class Control:
     def torque_off(self) -> None:
         """Release the arm, proven by reading back; if the bus is lost, as soon as it is back.
 
-        May be called from any thread, whatever the cycle is busy with: all servos are told to let
+        May be called from any thread, whatever the cycle is busy with: all servos are ordered to
         go at the end of the transaction in progress, which the cycle bounds by answer_share of its
         period, retries included (another servo's single acknowledgement by the bus's timeout); so
         within one cycle. Proof follows. Raises ArmError or BusError when the arm could not be
@@ -237,7 +237,7 @@ class Control:
         """
         self._last_stop = object()
         self._stopping.set()
-        # What is lost with the port is told below, under the lock.
+        # What is lost with the port is reported below, under the lock.
         with contextlib.suppress(PortError):
             self.arm.cut()
         with self._lock:
@@ -301,7 +301,7 @@ class Control:
                 self._motion.drop()
             self._answers.note_all(self._clock())
             self._release_at_s = self._clock()
-            self._upkeep.clock_was_set_back(self._clock())
+            self._maintenance.clock_was_set_back(self._clock())
 
     def tune(
         self,
@@ -480,7 +480,7 @@ class Control:
             self._forget()
             self._advance(
                 FellSilent(
-                    f"no answer from {self.arm.servos.told(joints)} for {silent_s:.1f} s; check "
+                    f"no answer from {self.arm.servos.labels(joints)} for {silent_s:.1f} s; check "
                     "supply and cables"
                 )
             )
@@ -493,7 +493,7 @@ class Control:
     def _forget(self) -> None:
         self._motion = None
         self._sample = None
-        self._upkeep.drop_treatment()
+        self._maintenance.drop_treatment()
         self.protection.reset()
 
     # --- between cycles ---------------------------------------------------------------------
@@ -503,11 +503,11 @@ class Control:
         if sample is None:
             return
         goal = self.goal
-        care = self._upkeep.treating or not self.protection.quiet
-        if goal is not None and care and self._upkeep.treat(sample, goal, now_s):
+        care = self._maintenance.treating or not self.protection.quiet
+        if goal is not None and care and self._maintenance.treat(sample, goal, now_s):
             return
         slot_s = 1 / (self.settings.telemetry_hz * len(self.arm.joints))
-        reason = self._upkeep.read_telemetry(sample, goal, slot_s, now_s, until)
+        reason = self._maintenance.read_telemetry(sample, goal, slot_s, now_s, until)
         if reason is not None:
             self._forget()
             self._advance(Disarmed(reason))

@@ -1,4 +1,4 @@
-"""What an arm tells about itself."""
+"""What an arm reports about itself."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Maintenance:
 
     Args:
         arm: whose servos.
-        protection: tells what has to be done, and is told what was found.
+        protection: says what has to be done, and is given what was found.
         wanted: whether torque may come on.
         now_s: control time.
     """
@@ -99,17 +99,21 @@ class Maintenance:
             return None
         self._due_s = max(self._due_s + slot_s, now_s)
         joint = self._next()
-        told = self._arm.read_telemetry(joint, until)
-        if told is not None and joint != self._doubted and self._alarming(joint, told, armed):
-            # One reading is no proof: it is taken again in the next cycle.
+        telemetry = self._arm.read_telemetry(joint, until)
+        if (
+            telemetry is not None
+            and joint != self._doubted
+            and self._alarming(joint, telemetry, armed)
+        ):
+            # One reading is no proof: it is read again in the next cycle.
             self._doubted, self._due_s = joint, now_s
             return None
         self._doubted = ""
         self._turn += 1
-        return None if told is None else self._take(joint, told, sample, goal, now_s)
+        return None if telemetry is None else self._judge(joint, telemetry, sample, goal, now_s)
 
-    def _alarming(self, joint: str, told: JointTelemetry, armed: bool) -> bool:
-        return self._powerless(joint, told, armed) or self._protection.is_alarming(told)
+    def _alarming(self, joint: str, telemetry: JointTelemetry, armed: bool) -> bool:
+        return self._powerless(joint, telemetry, armed) or self._protection.is_alarming(telemetry)
 
     def _next(self) -> str:
         """The joint to read next: its turn, unless another reports an error that it alone knows."""
@@ -119,34 +123,34 @@ class Maintenance:
             return self._doubted
         return alerted[0] if alerted else self._arm.joints[self._turn % len(self._arm.joints)]
 
-    def _powerless(self, joint: str, told: JointTelemetry, armed: bool) -> bool:
+    def _powerless(self, joint: str, telemetry: JointTelemetry, armed: bool) -> bool:
         torque_off = self._protection.torque_off[self._arm.joints.index(joint)]
-        return armed and not told.torque_enabled and not torque_off
+        return armed and not telemetry.torque_enabled and not torque_off
 
-    def _take(
+    def _judge(
         self,
         joint: str,
-        told: JointTelemetry,
+        telemetry: JointTelemetry,
         sample: JointSample,
         goal: Vector | None,
         now_s: float,
     ) -> str | None:
         armed = goal is not None
-        self._protection.note_telemetry(joint, told, now_s)
-        if armed and Alarm.HOST_SILENT in told.status:
+        self._protection.note_telemetry(joint, telemetry, now_s)
+        if armed and Alarm.HOST_SILENT in telemetry.status:
             return (
-                f"{self._arm.servos.told([joint])} stopped by itself: no instruction reached it in "
-                "a second; look at what else this computer does, then arm it again"
+                f"{self._arm.servos.labels([joint])} stopped by itself: no instruction reached it "
+                "in a second; look at what else this computer does, then arm it again"
             )
-        if not self._powerless(joint, told, armed):
+        if not self._powerless(joint, telemetry, armed):
             return None
-        if told.status & self._arm.models[joint].cuts_torque:
+        if telemetry.status & self._arm.models[joint].cuts_torque:
             if goal is not None:
                 i = self._arm.joints.index(joint)
                 self._protection.hold_back(joint, float(sample.position[i]), float(goal[i]))
             self._protection.cut_out(joint, now_s)
             return None
         return (
-            f"{self._arm.servos.told([joint])} was found without torque: it lost its power "
+            f"{self._arm.servos.labels([joint])} was found without torque: it lost its power "
             "for a moment, and its settings with it; check supply and cables, then arm it again"
         )

@@ -69,7 +69,7 @@ class JointReadings:
             nearest to its calibrated centre, and then in the one nearest to where it was.
 
     Attributes:
-        turns: by joint, how many turns its servo is ahead of what is told.
+        turns: by joint, how many turns its servo is ahead of what is reported.
         implausible: readings that were held back and not confirmed.
     """
 

@@ -43,7 +43,7 @@ class Action(StrEnum):
 class JointPolicy:
     """What is done about each condition of one joint.
 
-    warn: it is counted and told, nothing else.
+    warn: it is counted and reported, nothing else.
     relax: the torque limit is lowered and the goal goes no further than where the joint stands, in
     the direction it was pushing, plus relaxed_push_rad; so commands that lead away are followed. A
     latched overload is recovered. Undone once the condition is gone and no command pushes.
@@ -217,7 +217,7 @@ class Protection:
     # --- what is wrong ----------------------------------------------------------------------
 
     def note_errors(self, joint: str, bits: Alarm, now_s: float) -> None:
-        """The error bits of a joint's reply; what two replies in a row tell is believed."""
+        """The error bits of a joint's reply; what two replies in a row report is believed."""
         care = self.joints[joint]
         believed, care.last_bits = bits & care.last_bits, bits
         if Alarm.ALERT in believed:  # what it is about is in the servo's telemetry alone
@@ -226,19 +226,20 @@ class Protection:
             care.bits = believed
             self._judge(joint, care, now_s)
 
-    def note_telemetry(self, joint: str, told: JointTelemetry, now_s: float) -> None:
+    def note_telemetry(self, joint: str, telemetry: JointTelemetry, now_s: float) -> None:
         """A joint's temperature, voltage and error bits, believed as they are."""
         care = self.joints[joint]
-        care.bits, care.celsius, care.volts = told.status, told.temperature_c, told.voltage_v
+        care.bits = telemetry.status
+        care.celsius, care.volts = telemetry.temperature_c, telemetry.voltage_v
         self._judge(joint, care, now_s)
 
-    def is_alarming(self, told: JointTelemetry) -> bool:
+    def is_alarming(self, telemetry: JointTelemetry) -> bool:
         """Whether these readings would have consequences."""
         settings = self.settings
         return (
-            bool(told.status)
-            or told.temperature_c >= settings.hot_c
-            or told.voltage_v < settings.low_voltage_v
+            bool(telemetry.status)
+            or telemetry.temperature_c >= settings.hot_c
+            or telemetry.voltage_v < settings.low_voltage_v
         )
 
     def _judge(self, joint: str, care: JointCare, now_s: float) -> None:
@@ -294,7 +295,7 @@ class Protection:
             if not relaxing:
                 return None
             return Remedy(joint, Treatment.RELAX, self._describe(relaxing[0], care))
-        # Limp: a recovery was broken off and has to be finished.
+        # Without torque: a recovery was broken off and has to be finished.
         torque_off = bool(self.torque_off[self._index[joint]])
         if Condition.OVERLOAD in relaxing or (torque_off and not relaxing):
             return self._recovery(joint, care, now_s)
@@ -408,18 +409,18 @@ class Protection:
         """What is wrong or limited now, joint by joint; empty if nothing is."""
         if self.quiet:
             return ""
-        told = []
+        conditions = []
         for joint, care in self.joints.items():
             now = ", ".join(self._describe(c, care) for c in sorted(care.conditions))
             if care.mode is Mode.RELEASED:
-                told.append(f"{joint} released: {care.reason}")
+                conditions.append(f"{joint} released: {care.reason}")
             elif care.mode is Mode.RELAXED:
-                told.append(f"{joint} relaxed: {now or care.reason}")
+                conditions.append(f"{joint} relaxed: {now or care.reason}")
             elif now:
-                told.append(f"{joint}: {now}")
+                conditions.append(f"{joint}: {now}")
             if care.trouble:
-                told.append(f"{joint}: {care.trouble}")
-        return "; ".join(told)
+                conditions.append(f"{joint}: {care.trouble}")
+        return "; ".join(conditions)
 
     def _say(self, joint: str, said: str, now_s: float) -> None:
         self.joints[joint].said = said

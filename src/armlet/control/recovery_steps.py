@@ -1,8 +1,8 @@
 """How a servo is treated between cycles: one small transaction a step.
 
-Each treatment is an iterator; every `next` of it asks or tells one servo once and returns at once,
+Each treatment is an iterator; every `next` of it reads or writes one servo once and returns,
 so that a treatment costs the control cycle no more than that. A lost reply is tried again at the
-next step. They raise ArmError when a servo does not do what it is told, and PortError.
+next step. They raise ArmError when a servo does not do what it is ordered, and PortError.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ def treat(
 def _set(servos: Servos, joint: str, name: str, value: int) -> Steps:
     """Writes until it reads back."""
     for _ in range(_TRIES):
-        servos.tell(joint, name, value)
+        servos.write_once(joint, name, value)
         yield
-        told = servos.ask(joint, [name])
-        if told is not None and told[0] == (value,):
+        reply = servos.ask(joint, [name])
+        if reply is not None and reply[0] == (value,):
             return
         yield
-    raise ArmError(f"{servos.told([joint])} does not take {name} = {value}")
+    raise ArmError(f"{servos.labels([joint])} does not take {name} = {value}")
 
 
 def _restore(servos: Servos, joint: str) -> Steps:
     """The torque limit the servo's EEPROM asks for."""
     model = servos.models[joint]
     for _ in range(_TRIES):
-        told = servos.ask(joint, [model.max_torque.name])
+        reply = servos.ask(joint, [model.max_torque.name])
         yield
-        if told is not None:
-            yield from _set(servos, joint, model.torque_limit.name, told[0][0])
+        if reply is not None:
+            yield from _set(servos, joint, model.torque_limit.name, reply[0][0])
             return
-    raise ArmError(f"{servos.told([joint])} does not answer")
+    raise ArmError(f"{servos.labels([joint])} does not answer")
 
 
 def _recover(
@@ -82,12 +82,12 @@ def _recover(
         yield from _reboot(servos, joint, protection)
     position = model.measures[Quantity.POSITION].register
     for _ in range(_TRIES):
-        told = servos.ask(joint, [model.goal_position.name, position.name])
+        reply = servos.ask(joint, [model.goal_position.name, position.name])
         yield
-        if told is not None and abs(told[0][0] - told[0][1]) <= _SAME_TICKS:
+        if reply is not None and abs(reply[0][0] - reply[0][1]) <= _SAME_TICKS:
             break
     else:
-        raise ArmError(f"{servos.told([joint])} does not take its position as its goal")
+        raise ArmError(f"{servos.labels([joint])} does not take its position as its goal")
     if not wanted():
         raise ArmError("torque stays off: a stop was requested")
     yield from _set(servos, joint, torque, 1)
@@ -102,12 +102,12 @@ def _reboot(servos: Servos, joint: str, protection: Protection) -> Steps:
     servos.reboot(joint)
     yield
     for _ in range(_TRIES):
-        told = servos.ask(joint, [status.name])
+        reply = servos.ask(joint, [status.name])
         yield
-        if told is not None and not model.alarms(Quantity.STATUS, told[0][0]) & model.cuts_torque:
+        if reply is not None and not model.alarms(Quantity.STATUS, reply[0][0]) & model.cuts_torque:
             break
     else:
-        raise ArmError(f"{servos.told([joint])} still reports its error after it was rebooted")
+        raise ArmError(f"{servos.labels([joint])} still reports its error after it was rebooted")
     limit = model.measures[Quantity.TORQUE_LIMIT]
     relaxed = limit.count(protection.settings.relaxed_torque)
     settings = {**model.setup(joint, is_gripper(joint)).ram, limit.register.name: relaxed}

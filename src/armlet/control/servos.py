@@ -31,7 +31,7 @@ class CalibrationDiffers(ArmError):
 
 
 class TorqueUnproven(ArmError):
-    """Servos may have torque though they were told to let go."""
+    """Servos may have torque though they were ordered to release."""
 
 
 class Servos:
@@ -68,13 +68,13 @@ class Servos:
         joints = list(self.ids if joints is None else joints)
         found: dict[str, dict[str, int]] = {joint: {} for joint in joints}
         for registers in self._spans(names):
-            told, missing = self._gather(registers, joints)
+            answered, missing = self._gather(registers, joints)
             if missing:
                 raise ArmError(
-                    f"no answer from {self.told(missing)} when asked for {', '.join(registers)}; "
+                    f"no answer from {self.labels(missing)} when asked for {', '.join(registers)}; "
                     "check supply and cables"
                 )
-            for joint, values in told.items():
+            for joint, values in answered.items():
                 found[joint].update(values)
         return found
 
@@ -104,7 +104,7 @@ class Servos:
         values = reply.values.get(servo_id)
         return None if values is None else (values, reply.errors.get(servo_id, Alarm.NONE))
 
-    def tell(self, joint: str, name: str, value: int) -> bool:
+    def write_once(self, joint: str, name: str, value: int) -> bool:
         """Write once; whether it was acknowledged as done. Raises PortError."""
         try:
             self.bus.write(self.ids[joint], self._register(joint, name), value, check=False)
@@ -121,10 +121,10 @@ class Servos:
             except (NoReply, CorruptReply):
                 continue
             except (InstructionRefused, ValueError) as error:
-                raise ArmError(f"{self.told([joint])}: {error}") from error
+                raise ArmError(f"{self.labels([joint])}: {error}") from error
             return
         raise ArmError(
-            f"{self.told([joint])} does not acknowledge {name} = {value}; check supply and cables"
+            f"{self.labels([joint])} does not acknowledge {name} = {value}; check supply and cables"
         )
 
     def reboot(self, joint: str) -> bool:
@@ -180,7 +180,7 @@ class Servos:
                 differing[joint] = other
         return differing
 
-    def told(self, joints: Iterable[str]) -> str:
+    def labels(self, joints: Iterable[str]) -> str:
         """Joints with their ids, for messages."""
         return ", ".join(f"{joint} (id {self.ids[joint]})" for joint in joints)
 
@@ -203,7 +203,7 @@ class _JointRegisters:
 
     @property
     def label(self) -> str:
-        return self._servos.told([self._joint])
+        return self._servos.labels([self._joint])
 
     @property
     def lock(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What a follower is told when a leader stands somewhere."""
+"""The command to a follower for where its leader stands."""
 
 from __future__ import annotations
 

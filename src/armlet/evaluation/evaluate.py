@@ -90,7 +90,7 @@ def evaluate(
     """Errors of one policy, or of two beside each other, and of the baselines.
 
     chunks: predicted per episode, evenly over its frames; 0: at every frame. seed: of the noise,
-    which is a function of it, the episode and the frame. progress is told chunks done, of how many.
+    which is a function of it, the episode and the frame. progress gets chunks done, of how many.
     Raises DatasetError, ObservationError for observations the policy does not take, and
     FloatingPointError for actions that are not finite.
     """

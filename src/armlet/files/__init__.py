@@ -10,6 +10,7 @@ from .documents import read_json as read_json
 from .documents import read_yaml as read_yaml
 from .errors import FileError as FileError
 from .errors import PointerError as PointerError
+from .errors import UnreadableError as UnreadableError
 from .opening import check_file as check_file
 from .opening import open_file as open_file
 from .opening import read_bytes as read_bytes

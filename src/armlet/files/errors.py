@@ -7,6 +7,10 @@ class FileError(ValueError):
     """A file, or a value in it, that must not be used: what was expected, what was found."""
 
 
+class UnreadableError(FileError):
+    """A file that is there and that the computer does not give: its rights, the disk, ..."""
+
+
 class PointerError(FileError):
     """A Git LFS pointer that stands where a file should.
 

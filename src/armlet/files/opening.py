@@ -7,7 +7,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from .errors import FileError, PointerError
+from .errors import FileError, PointerError, UnreadableError
 from .text import printable
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -33,7 +33,9 @@ def open_file(path: Path, limit: int | None = None) -> BufferedReader:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UnreadableError(f"{_name(path)} cannot be opened: {_reason(error)}") from error
+    except ValueError as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{_name(path)} cannot be opened: {_reason(error)}") from error
@@ -63,7 +65,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         try:
             content = file.read(limit + 1)
         except OSError as error:
-            raise FileError(f"{_name(path)} cannot be read: {_reason(error)}") from error
+            raise UnreadableError(f"{_name(path)} cannot be read: {_reason(error)}") from error
     if len(content) > limit:  # a file that states no size, as those of /proc
         raise FileError(f"{_name(path)} is longer than {limit:,} bytes, more than armlet reads")
     return content

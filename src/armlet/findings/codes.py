@@ -518,8 +518,173 @@ class Code(StrEnum):
     POLICY_CHECKPOINT_UNUSABLE = (
         "policy.checkpoint-unusable",
         "The checkpoint cannot be read or run.",
-        "Files are missing, damaged, or of a kind armlet does not know.",
-        "Copy the whole pretrained_model folder again, or train again.",
+        "A fault that none of the codes below names, found by a package that adds policies.",
+        "Do what the line says; else copy the whole pretrained_model folder, or train again.",
+    )
+    POLICY_CHECKPOINT_NOT_FOUND = (
+        "policy.checkpoint-not-found",
+        "There is no checkpoint at this path or under this name.",
+        "A misspelt path, the folder above or below the right one, or no network to the Hub.",
+        "Give the pretrained_model folder, or `hub:owner/name@revision`.",
+    )
+    POLICY_FILE_MISSING = (
+        "policy.file-missing",
+        "A file of the checkpoint is not there.",
+        "Only a part of the folder was copied.",
+        "Copy the whole pretrained_model folder.",
+    )
+    POLICY_FILE_DAMAGED = (
+        "policy.file-damaged",
+        "A file of the checkpoint cannot be read as what it must be.",
+        "A copy or download was broken off, or the file was edited.",
+        "Copy the file again.",
+    )
+    POLICY_FILE_NOT_FETCHED = (
+        "policy.file-not-fetched",
+        "A Git LFS pointer stands where a file should.",
+        "The repository was cloned without Git LFS.",
+        "Run `git lfs pull` in its repository, or download the file.",
+    )
+    POLICY_FILE_UNREADABLE = (
+        "policy.file-unreadable",
+        "A file of the checkpoint is there, and the computer does not give it.",
+        "Another user's file, a failing disk, or too many open files.",
+        "See that this user may read it, and do what the line says.",
+    )
+    POLICY_CACHE_FULL = (
+        "policy.cache-full",
+        "A checkpoint of the Hugging Face Hub cannot be stored on this computer.",
+        "The disk is full, or another user's folder holds the cache.",
+        "Make room, or set `HF_HOME` to a folder of yours on another disk.",
+    )
+    POLICY_FILE_PICKLED = (
+        "policy.file-pickled",
+        "The weights are a pickled file.",
+        "They were saved with torch.save.",
+        "Reading it would run code from the file. Load it where you trust it, and save the "
+        "weights with safetensors.",
+    )
+    POLICY_PACKAGE_MISSING = (
+        "policy.package-missing",
+        "A Python package that reads this checkpoint is not installed.",
+        "armlet was installed without its policy extra.",
+        "Install it with the printed pip command.",
+    )
+    POLICY_PACKAGE_BROKEN = (
+        "policy.package-broken",
+        "The package that adds this policy cannot be loaded, or is not the only one.",
+        "It is of another armlet, or two packages add one type.",
+        "Repair, update or remove that package.",
+    )
+    POLICY_KIND_UNKNOWN = (
+        "policy.kind-unknown",
+        "armlet does not run policies of this type.",
+        "It is a LeRobot policy that armlet lacks, or one of a package that is not installed.",
+        "Train one of the types that are named, or install the package that adds it.",
+    )
+    POLICY_SETTING_UNKNOWN = (
+        "policy.setting-unknown",
+        "A file of the checkpoint has keys that armlet does not know.",
+        "A newer LeRobot wrote it, or the keys were added by hand.",
+        "Train with a LeRobot that armlet knows, or remove the keys if they are yours.",
+    )
+    POLICY_SETTING_INVALID = (
+        "policy.setting-invalid",
+        "A value in the checkpoint's files is missing, of the wrong type or impossible.",
+        "The file was edited.",
+        "Restore the file as LeRobot wrote it.",
+    )
+    POLICY_SETTING_UNSUPPORTED = (
+        "policy.setting-unsupported",
+        "The policy was trained with a setting that armlet cannot run.",
+        "It uses an option, a processor or code of its own.",
+        "Train it with the setting that is named.",
+    )
+    POLICY_FILES_CONTRADICT = (
+        "policy.files-contradict",
+        "Files of the checkpoint contradict each other.",
+        "They come from several training runs.",
+        "Copy the whole folder of one run again.",
+    )
+    POLICY_WEIGHTS_MISMATCH = (
+        "policy.weights-mismatch",
+        "The weights are not those of the network in config.json: tensors are missing, left over, "
+        "or of another shape or type.",
+        "config.json and the weights come from different training runs.",
+        "Copy the whole folder of one run again.",
+    )
+    POLICY_WEIGHTS_NOT_FINITE = (
+        "policy.weights-not-finite",
+        "Weights are NaN, infinite or impossible.",
+        "The training diverged, or the file is damaged.",
+        "Take an earlier checkpoint.",
+    )
+    POLICY_STATISTICS_MISSING = (
+        "policy.statistics-missing",
+        "Statistics that the normalization needs are not in the checkpoint.",
+        "The processors were saved without them.",
+        "Restore the statistics of the training data.",
+    )
+    POLICY_STATISTICS_IMPOSSIBLE = (
+        "policy.statistics-impossible",
+        "Statistics have another shape than their feature, or values no data can have.",
+        "They are of other data, or were never computed.",
+        "Compute the statistics of the training data again.",
+    )
+    POLICY_STATISTICS_AMBIGUOUS = (
+        "policy.statistics-ambiguous",
+        "The checkpoint has several statistics, and nothing says which are this robot's.",
+        "It was trained on data of several robots, or two features share a name.",
+        "Name the robot (`--embodiment`), or rename the feature and train again.",
+    )
+    POLICY_CONTRACT_UNUSABLE = (
+        "policy.contract-unusable",
+        "The contract in the checkpoint is damaged, was altered, or is another checkpoint's.",
+        "It was copied from another folder or edited.",
+        "Restore the checkpoint's own contract, or remove it and run `armlet policy bind`.",
+    )
+    POLICY_BASE_UNUSABLE = (
+        "policy.base-unusable",
+        "The policy that this adapter changes is not here, or is not a whole policy.",
+        "An adapter has only what training changed.",
+        "Give the policy that training started from: `--base DIR`.",
+    )
+    POLICY_LANGUAGE_MODEL = (
+        "policy.language-model",
+        "The language model of a SmolVLA policy is not here, or is another one.",
+        "The checkpoint names it, but its files are on the Hub.",
+        "Fetch its config.json and tokenizer.json once, and give their folder as `vlm`.",
+    )
+    POLICY_VERSION_UNCLEAR = (
+        "policy.version-unclear",
+        "Which LeRobot or transformers trained the policy is not clear, and they compute "
+        "differently.",
+        "The files fit several versions, or contradict what was stated.",
+        "State the version it was trained with: `--lerobot`, `--transformers`.",
+    )
+    POLICY_OPTION_REFUSED = (
+        "policy.option-refused",
+        "An option that was given does not suit this policy.",
+        "It is another policy's, or a value is misspelt.",
+        "Give the value that is named, or leave the option out.",
+    )
+    POLICY_EXPORT_INVALID = (
+        "policy.export-invalid",
+        "The files of an exported policy are damaged, were altered, or are of another armlet.",
+        "A copy was broken off, or the export is old.",
+        "Copy the whole exported folder again, or export the checkpoint again.",
+    )
+    POLICY_EXPORT_DIFFERS = (
+        "policy.export-differs",
+        "The graph does not compute what the policy computes in torch.",
+        "An optimizer of this version of the runtime makes a mistake.",
+        "Export again with this version installed, use another backend, or torch.",
+    )
+    POLICY_GRAPH_REFUSED = (
+        "policy.graph-refused",
+        "The graph cannot be loaded, or would read files or run operators of its own.",
+        "It is not an export of armlet, or was made for another version of the runtime.",
+        "Export the checkpoint again on this computer.",
     )
     POLICY_FACT = (
         "policy.fact",

@@ -32,7 +32,7 @@ _EXPECTED_TIMEOUT_S = 0.03
 _GUESSED_TIMEOUT_S = 0.01
 """Return delay is at most 0.5 ms; the rest is for USB adapters and a busy machine."""
 
-_CALL_PATIENCE_S = 0.8
+_CALL_TIMEOUT_S = 0.8
 """Servos answer a broadcast one after the other by id; in slots of 3 ms, id 252 comes at 0.76 s."""
 
 _LOOKS = 4
@@ -93,7 +93,7 @@ def probe(
     ids: Sequence[int] | None = None,
     baudrates: Sequence[int] | None = None,
     *,
-    patience_s: float = _CALL_PATIENCE_S,
+    timeout_s: float = _CALL_TIMEOUT_S,
     watch: Callable[[int], None] | None = None,
 ) -> Probe:
     """Asks a serial device which servos of a family answer. Reads only; opens it exclusively.
@@ -104,8 +104,8 @@ def probe(
         ids: whom to ask, one by one. None calls everybody at once by a broadcast ping, and the
             ids 1 to 6 one by one; if the answers collide, every id one by one.
         baudrates: the speeds to ask at; None: that of an arm.
-        patience_s: how long to wait for answers to the broadcast.
-        watch: told each speed before it is tried.
+        timeout_s: how long to wait for answers to the broadcast.
+        watch: called with each speed before it is tried.
     """
     others = users(path)
     if others:
@@ -116,7 +116,7 @@ def probe(
         if watch is not None:
             watch(baudrate)
         try:
-            found += _ask_all(path, family, ids, baudrate, patience_s)
+            found += _ask_all(path, family, ids, baudrate, timeout_s)
         except PortError as error:
             if _is_locked(error):
                 return Probe(path, tuple(found), True, "in use by another program")
@@ -132,7 +132,7 @@ def probe_each(
     ids: Sequence[int] | None = None,
     baudrates: Callable[[MotorFamily], Sequence[int]] = lambda family: (family.baudrate,),
     *,
-    patience_s: float = _CALL_PATIENCE_S,
+    timeout_s: float = _CALL_TIMEOUT_S,
     watch: Callable[[int], None] | None = None,
 ) -> Probe:
     """Asks as `probe` in one protocol after the other, until servos answer.
@@ -145,7 +145,7 @@ def probe_each(
         speeds = baudrates(family)
         if not speeds:
             continue
-        answer = probe(path, family, ids, speeds, patience_s=patience_s, watch=watch)
+        answer = probe(path, family, ids, speeds, timeout_s=timeout_s, watch=watch)
         if answer.servos or answer.problem:
             break
     return answer
@@ -172,13 +172,13 @@ def _is_locked(error: PortError) -> bool:
 
 
 def _ask_all(
-    path: str, family: MotorFamily, ids: Sequence[int] | None, baudrate: int, patience_s: float
+    path: str, family: MotorFamily, ids: Sequence[int] | None, baudrate: int, timeout_s: float
 ) -> list[FoundServo]:
     """Raises PortError."""
     guessed: Sequence[int] = ()
     if ids is None:
         with family.make_bus(path, baudrate) as bus:
-            answers = bus.call(patience_s)
+            answers = bus.call(timeout_s)
         ids = answers.ids
         guessed = range(LAST_ID + 1) if answers.garbled else _USUAL_IDS
     known = family.make_bus(path, baudrate, _EXPECTED_TIMEOUT_S)

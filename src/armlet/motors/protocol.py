@@ -477,8 +477,8 @@ class MotorBus(Protocol):
 
     Attributes:
         port, baudrate: of the serial line; changing them takes effect when it is opened next.
-        timeout_s: patience for replies beyond their time on the wire.
-        least_wait_s: least patience.
+        timeout_s: timeout of replies beyond their time on the wire.
+        least_wait_s: shortest timeout.
         usual_model: what the servos are where nobody says otherwise.
     """
 

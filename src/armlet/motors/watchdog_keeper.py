@@ -45,19 +45,19 @@ class TorqueWatchdog:
         self._running = threading.Condition(self._lock)
         self._ending = threading.Event()
         self._wake, self._waker = os.pipe()
-        self._guardian = WatchdogProcess(port, baudrate, ids, origin)
+        self._watchdog = WatchdogProcess(port, baudrate, ids, origin)
         self._thread = threading.Thread(target=self._keep, name="torque watchdog", daemon=True)
         self._thread.start()
 
     @property
     def pid(self) -> int:
         """The process id of the first of its processes."""
-        return self._guardian.pid
+        return self._watchdog.pid
 
     @property
     def alive(self) -> bool:
         """Whether all of it watches."""
-        return self._guardian.alive
+        return self._watchdog.alive
 
     def wait_until_alive(self, timeout_s: float) -> bool:
         """Wait for a restart in progress; whether all of it watches."""
@@ -68,19 +68,19 @@ class TorqueWatchdog:
         """Torque is on or may be from now on."""
         with self._lock:
             self._armed = True
-            self._guardian.armed()
+            self._watchdog.armed()
 
     def released(self) -> None:
         """Torque is proven off."""
         with self._lock:
             self._armed = False
-            self._guardian.released()
+            self._watchdog.released()
 
     def moved(self, port: str) -> None:
         """The arm is on another port from now on."""
         with self._lock:
             self._port = port
-            self._guardian.moved(port)
+            self._watchdog.moved(port)
 
     def close(self) -> None:
         """As `WatchdogProcess.close`."""
@@ -90,11 +90,11 @@ class TorqueWatchdog:
             self._thread.join()
             os.close(self._wake)
             os.close(self._waker)
-            self._guardian.close()
+            self._watchdog.close()
 
     def _keep(self) -> None:
         while not self._ending.is_set():
-            select.select([self._wake, *self._guardian.alive_fds], [], [])
+            select.select([self._wake, *self._watchdog.alive_fds], [], [])
             if self._ending.is_set():
                 return
             try:
@@ -107,7 +107,7 @@ class TorqueWatchdog:
         self._report("the torque watchdog has died and is started again")
         new = WatchdogProcess(self._port, self._baudrate, self._ids, self._origin)
         with self._running:
-            old, self._guardian = self._guardian, new
+            old, self._watchdog = self._watchdog, new
             new.moved(self._port)
             if not self._armed:
                 new.released()

@@ -42,7 +42,7 @@ READ_TIMEOUT_S = 1.0
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 0.5
 # Diagnostics go out once a second; trouble shorter than that must be seen there too.
-TOLD_S = 3.0
+REPORTED_S = 3.0
 # A camera that looks at a lens cap would otherwise be reopened all day.
 LAST_FROZEN_RETRY_S = 60.0
 
@@ -293,7 +293,7 @@ class CameraNode(ArmletNode):
             return []
         found = self._watch.findings(now_s)
         self._log_new(found)
-        if past is not None and now_s - past[0] < TOLD_S:
+        if past is not None and now_s - past[0] < REPORTED_S:
             text = f"recovered {now_s - past[0]:.1f} s ago from: {past[1]}"
             found.insert(0, camera_finding(Code.CAMERA_RECOVERED, Severity.ERROR, text))
         return found

@@ -95,9 +95,9 @@ class GuardedInbox(_Node):  # type: ignore[misc]
             return
         self._drops_reported.add((topic, type(error)))
         refused = isinstance(error, TooLong | CdrError | MessageError)
-        told = str(error) if refused else "".join(traceback.format_exception(error))
+        reason = str(error) if refused else "".join(traceback.format_exception(error))
         self.get_logger().error(
-            f"a message on {topic} was dropped, further ones are only counted: {told}"
+            f"a message on {topic} was dropped, further ones are only counted: {reason}"
         )
 
     def inbox_status(self, label: str) -> DiagnosticStatus | None:

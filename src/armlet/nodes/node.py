@@ -62,7 +62,7 @@ _NO_ARGUMENTS = inspect.Signature()
 
 
 class SetupError(Exception):
-    """A node cannot be configured as it is told to; trying again will not help."""
+    """A node cannot be configured as its parameters say; trying again will not help."""
 
 
 class Misfit(ParameterException):
@@ -247,7 +247,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             self._urgent = None
 
     def make_safe(self) -> None:
-        """The process has been told to end: what must not wait for that. In another thread."""
+        """The process has been asked to end: what must not wait for that. In another thread."""
 
     def create_timer(  # type: ignore[override]
         self, period_s: float, callback: Callable[[], None], **given: Any

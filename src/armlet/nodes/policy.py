@@ -91,7 +91,7 @@ _LASTING = (PolicyState.REFUSED, PolicyState.UNRECORDED, PolicyState.HUNG)
 INFERENCE_NICENESS = 5
 # Of the delays seen: one hiccup must not move all that follows.
 DELAY_PERCENT = 95
-# Shorter than a frame's period: what ends is told, and the arm held, within one.
+# Shorter than a frame's period: what ends is reported, and the arm held, within one.
 WATCH_S = 0.02
 STOP_S = 5.0
 
@@ -119,7 +119,7 @@ class PolicyNode(ArmletNode):
         self._window: Window[LiveFrame] = Window(1)
         self._arrivals = Arrivals()
         self._computer = ComputerCause(self)
-        # Under this lock the session is told what happens, and chunk and hold are published.
+        # Under this lock the session is given what happens, and chunk and hold are published.
         self._publishing = threading.Lock()
         self._session = PolicySession(False, self.value("max_observation_age_s"))
         self._warm_s: float | None = None

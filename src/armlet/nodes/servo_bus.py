@@ -81,7 +81,7 @@ class ServoBus(ArmletNode):
         try:
             # As long as the process lives: two drivers of one name would share its commands.
             self._mark = one_graph.mark_name(self.get_fully_qualified_name(), os.environ)
-        except one_graph.AnotherGraph as error:
+        except one_graph.MarkError as error:
             raise SetupError(str(error)) from error
         for joint in self._named_joints():
             self.declare(joint_settings(joint))

@@ -1,4 +1,4 @@
-"""What servo_bus tells on /diagnostics: one status for the bus, one for each servo."""
+"""What servo_bus reports on /diagnostics: one status for the bus, one for each servo."""
 
 from __future__ import annotations
 
@@ -160,27 +160,28 @@ def _oddities(arm: Arm) -> Iterator[Trouble]:
 
 
 def joint_statuses(label: str, control: Control) -> list[DiagnosticStatus]:
-    """One status for each servo that has told something."""
+    """One status for each servo that has reported something."""
     return [_joint_status(label, control, joint) for joint in control.arm.joints]
 
 
 def _joint_status(label: str, control: Control, joint: str) -> DiagnosticStatus:
     arm, care = control.arm, control.protection.joints[joint]
     counters = arm.bus.servo_counters.get(arm.calibration[joint].id)
-    told = control.telemetry.get(joint)
+    telemetry = control.telemetry.get(joint)
     values: dict[str, object] = {"mode": care.mode.value, "firmware": arm.firmware.get(joint, "")}
     summary = "no telemetry yet"
-    if told is not None:
-        summary = f"{told.voltage_v:.1f} V, {told.temperature_c:.0f} °C, load {told.load:+.0%}"
+    if telemetry is not None:
+        summary = f"{telemetry.voltage_v:.1f} V, {telemetry.temperature_c:.0f} °C, "
+        summary += f"load {telemetry.load:+.0%}"
         values |= {
-            "voltage_v": f"{told.voltage_v:.1f}",
-            "temperature_c": f"{told.temperature_c:.0f}",
-            "load": f"{told.load:.3f}",
-            "current_a": "" if told.current_a is None else f"{told.current_a:.3f}",
-            "moving": told.moving,
-            "torque_enabled": told.torque_enabled,
-            "torque_limit": told.torque_limit,
-            "status": describe(told.status),
+            "voltage_v": f"{telemetry.voltage_v:.1f}",
+            "temperature_c": f"{telemetry.temperature_c:.0f}",
+            "load": f"{telemetry.load:.3f}",
+            "current_a": "" if telemetry.current_a is None else f"{telemetry.current_a:.3f}",
+            "moving": telemetry.moving,
+            "torque_enabled": telemetry.torque_enabled,
+            "torque_limit": telemetry.torque_limit,
+            "status": describe(telemetry.status),
         }
     if care.said:
         values["last_event"] = care.said

@@ -106,14 +106,17 @@ class SimBench(ArmletNode):
         if self._clock_mark is None:  # as long as the process lives; discovery is slower than this
             try:
                 self._clock_mark = one_graph.mark_name(one_graph.CLOCK, os.environ)
-            except one_graph.AnotherGraph as error:
+            except one_graph.MarkError as error:
                 raise SetupError(str(error)) from error
         self._clock_topic = self.create_publisher(Clock, "/clock", 10)
         expected = [name for name in self.value("participants") if name]
         try:
             self._keeper = Timekeeper(path, expected, self._tell, self._say, self._match)
         except OSError as error:
-            raise SetupError(f"{path}: {error}; set directory to a shorter path") from error
+            # Python's own, of a path that an address has no room for, has no number.
+            where = "a shorter path" if error.errno is None else "a folder that takes sockets"
+            reason = error.strerror or error
+            raise SetupError(f"{path}: {reason}; set directory to {where}") from error
         start_s = self.value("start_s") or float(round(time.time()))
         self._start_ns = self._keeper.now_ns = round(start_s * 1e9)
         self._set_time(self._start_ns)

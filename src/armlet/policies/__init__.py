@@ -9,9 +9,8 @@ from .config.base import ActConfig as ActConfig
 from .config.base import Feature as Feature
 from .config.base import PolicyConfig as PolicyConfig
 from .config.diffusion import DiffusionConfig as DiffusionConfig
+from .config.errors import CheckpointError as CheckpointError
 from .config.smolvla import SmolVlaConfig as SmolVlaConfig
-from .errors import CheckpointError as CheckpointError
-from .errors import ObservationError as ObservationError
 from .execution.pacing import Coverage as Coverage
 from .execution.pacing import Durations as Durations
 from .execution.planner import Execution as Execution
@@ -30,6 +29,7 @@ from .networks.diffusion import Diffusion as Diffusion
 from .networks.resnet import calibrate_batch_norm as calibrate_batch_norm
 from .networks.smolvla import SmolVla as SmolVla
 from .observation import Observation as Observation
+from .observation import ObservationError as ObservationError
 from .observation import Window as Window
 from .preprocess import Preprocessor as Preprocessor
 from .registry import PolicyFamily as PolicyFamily

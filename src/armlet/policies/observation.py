@@ -11,9 +11,11 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ObservationError as ObservationError
-
 Seen = TypeVar("Seen")
+
+
+class ObservationError(ValueError):
+    """An observation that is not the one the policy was trained on."""
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from armlet.contract import Preprocessing
+from armlet.findings import Code
 
 from .config.base import ACTION, ENVIRONMENT, MODES, STATE, Feature, PolicyConfig, camera_name
-from .errors import CheckpointError, ObservationError
-from .observation import Observation
+from .config.errors import CheckpointError
+from .observation import Observation, ObservationError
 
 EPSILON = 1e-8
 _FINITE = 1e30
@@ -150,6 +151,7 @@ class Preprocessor:
         """
         if not 0 < eps < 1e-3:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 where,
                 "normalization eps",
                 expected="a small positive number",
@@ -408,6 +410,7 @@ def _normalizer(
     mode = modes.get(feature.type)
     if mode not in MODES:
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             f"normalization mode of {feature.type} ({key})",
             expected=f"one of {', '.join(MODES)}",
@@ -418,6 +421,7 @@ def _normalizer(
     missing = [name for name in _NEEDS[mode] if name not in found]
     if missing:
         raise CheckpointError.found(
+            Code.POLICY_STATISTICS_MISSING,
             where,
             f"statistics of {key} for {mode}",
             expected=", ".join(f"{key}.{name}" for name in _NEEDS[mode]),
@@ -439,6 +443,7 @@ def _statistic(name: str, value: ArrayLike, feature: Feature, where: object) -> 
     shape = (feature.shape[0], 1, 1) if feature.type == "VISUAL" else feature.shape
     if array.shape != shape:
         raise CheckpointError.found(
+            Code.POLICY_STATISTICS_IMPOSSIBLE,
             where,
             f"shape of {name}",
             expected=shape,
@@ -447,6 +452,7 @@ def _statistic(name: str, value: ArrayLike, feature: Feature, where: object) -> 
         )
     if not np.isfinite(array).all():
         raise CheckpointError.found(
+            Code.POLICY_STATISTICS_IMPOSSIBLE,
             where,
             f"values of {name}",
             expected="finite numbers",
@@ -465,6 +471,7 @@ def _check_possible(key: str, mode: str, values: tuple[Tensor, ...], where: obje
     if (spread < 0).any():
         names = _NEEDS[mode]
         raise CheckpointError.found(
+            Code.POLICY_STATISTICS_IMPOSSIBLE,
             where,
             f"statistics of {key}",
             expected="std >= 0" if mode == "MEAN_STD" else f"{names[0]} <= {names[1]}",
@@ -476,6 +483,7 @@ def _check_possible(key: str, mode: str, values: tuple[Tensor, ...], where: obje
 def _check_picture_mean(key: str, mean: Tensor, where: object) -> None:
     if ((mean < -_PICTURE_MEAN_SLACK) | (mean > 1 + _PICTURE_MEAN_SLACK)).any():
         raise CheckpointError.found(
+            Code.POLICY_STATISTICS_IMAGE_SCALE,
             where,
             f"values of {key}.mean",
             expected="0..1, the range of the pictures they normalize",

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from armlet import plugins
+from armlet.findings import Code
 from armlet.suggestions import did_you_mean
 
 from .config.base import PolicyConfig
+from .config.errors import CheckpointError
 from .config.releases import PatchRows
-from .errors import CheckpointError
 from .networks.base import PolicyNetwork
 from .networks.tokens import Language
 
@@ -239,6 +240,7 @@ def family(name: object, where: object) -> PolicyFamily[Any]:
     if found is None:
         known = known_types()
         raise CheckpointError.found(
+            Code.POLICY_KIND_UNKNOWN,
             where,
             "policy type",
             expected=" or ".join(map(repr, known)),
@@ -259,6 +261,7 @@ def family_of(config: PolicyConfig) -> PolicyFamily[Any]:
 
 def _unusable(name: object, where: object, found: str) -> CheckpointError:
     return CheckpointError.found(
+        Code.POLICY_PACKAGE_BROKEN,
         where,
         f"policy type {name!r}",
         expected="a PolicyFamily of this type in one installed package",

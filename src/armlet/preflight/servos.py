@@ -125,9 +125,11 @@ def firmware(chain: Chain) -> Iterator[Finding]:
         fix = f"bring all to one version with {updated_with}{refused}"
         yield warning(Code.SERVO_FIRMWARE_MIXED, "firmware", f"differs: {found}", fix)
     if not mixed:
-        told = ", ".join(f"{label} {next(iter(each))}" for label, each in versions.items())
+        versions_by_label = ", ".join(
+            f"{label} {next(iter(each))}" for label, each in versions.items()
+        )
         one = len(versions) == 1
-        found = next(iter(next(iter(versions.values())))) if one else told
+        found = next(iter(next(iter(versions.values())))) if one else versions_by_label
         yield ok(Code.SERVO_FIRMWARE_MIXED, "firmware", found)
 
 
@@ -303,7 +305,7 @@ def _unlocked(chain: Chain) -> Iterator[Finding]:
 
 
 def _eeprom(register: Register) -> str:
-    """What `armlet registers set` wants to be told for a register that outlives a power cycle."""
+    """What `armlet registers set` asks for about a register that outlives a power cycle."""
     return "" if register.area == "ram" else " --eeprom"
 
 

@@ -38,7 +38,7 @@ class JointModel:
     """One joint. id: its servo's, as delivered. servo: the servo's model.
 
     full_turn: it turns all the way round, so that calibration needs no sweep of it. reversed: its
-    servo is mounted the other way round, and is told so where it can be (drive_mode).
+    servo is mounted the other way round, and is configured so where it can be (drive_mode).
     """
 
     id: int

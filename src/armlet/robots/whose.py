@@ -65,7 +65,7 @@ def _is_held(file: Path, held: Held) -> bool:
     try:
         calibration = load(file)
     except (CalibrationError, OSError):
-        return False  # it tells of nobody; who uses it says what is wrong with it
+        return False  # it names nobody; who uses it says what is wrong with it
     stored = {
         entry.id: (entry.homing_offset, entry.range_min, entry.range_max)
         for entry in calibration.values()

@@ -349,12 +349,16 @@ class Participant:
 
 
 def _connect(path: Path) -> socket.socket | None:
+    """None as long as no bench is there, or it has not come to accept. Raises OSError."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         connection.connect(str(path))
-    except OSError:
+    except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
         connection.close()
         return None
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

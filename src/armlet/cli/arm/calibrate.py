@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import (
     add_arm,
     add_model,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     _Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 TIMEOUT_S = 0.1
-"""Patience with a servo: nothing here is in a hurry, and a reply lost is a doubt."""
+"""A long timeout: nothing here is in a hurry, and a lost reply would raise doubts."""
 
 POLL_S = 0.004
 FRAME_S = 1 / 15
@@ -118,20 +118,15 @@ def run(args: argparse.Namespace) -> int:
         args.port = port_of(args)
         return work(args)
     except FileError as error:
-        return _fail(str(error), 2)
+        return refuse("calibrate", error)
     except _Refusal as refusal:
-        return _fail(str(refusal), 2)
+        return refuse("calibrate", refusal)
     except _Quit:
         return 1
     except (KeyboardInterrupt, EOFError):
         return 130
     except (ArmError, BusError, CalibrationError, OSError) as error:
-        return _fail(str(error), 1)
-
-
-def _fail(why: str, status: int) -> int:
-    print(f"armlet calibrate: {why}", file=sys.stderr)
-    return status
+        return refuse("calibrate", error, 1)
 
 
 # --- by hand
@@ -242,7 +237,7 @@ def _stage(screen: Console, title: str) -> Iterator[_Stage]:
 
 @contextlib.contextmanager
 def _put_back(calibrator: Calibrator, screen: Console) -> Iterator[None]:
-    """On any way out but success, EEPROM gets its old values back, and the person is told."""
+    """On any way out but success, EEPROM gets its old values back, and the person reads so."""
     with _signals((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler):
         try:
             yield

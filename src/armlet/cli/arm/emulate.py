@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.priority import Role, raise_process, raise_thread
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until told to stop; 0, or 2 with one line on stderr for what cannot be served."""
+    """Serves until asked to stop; 0, or 2 with one line on stderr for what cannot be served."""
     try:
         bus, what = _make_bus(args)
         _check_link(Path(args.link))
@@ -99,9 +100,11 @@ def run(args: argparse.Namespace) -> int:
         raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         bus.plug()
     except ValueError as error:
-        return _refuse(str(error))
+        return refuse("emulate", error)
     except OSError as error:
-        return _refuse(f"--link {args.link}: {error.strerror or error}")
+        # Only what is said of a path is the link's; the rest is of the pseudo terminal behind it.
+        what = "pseudo terminal" if error.filename is None else f"--link {args.link}"
+        return refuse("emulate", f"{what}: {error.strerror or error}")
     paced = ", wire-paced" if args.paced else ""
     try:
         if args.factory:
@@ -257,15 +260,11 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
 def _check_link(link: Path) -> None:
     """Raises OSError for a link that cannot be made; a dead one, or another's, is replaced."""
     if link.exists() and not link.is_symlink():
-        raise FileExistsError(f"{link} exists and is no symbolic link; choose another path")
+        why = f"{link} exists and is no symbolic link; choose another path"
+        raise FileExistsError(errno.EEXIST, why, str(link))
     next(link.parent.iterdir(), None)  # of what is there and a folder, OSError of anything else
     if not os.access(link.parent, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-
-def _refuse(why: str) -> int:
-    print(f"armlet emulate: {why}", file=sys.stderr)
-    return 2
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(link.parent))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from armlet.motors.devices import SerialDevice
 
 _LOOK_EVERY_S = 0.2
-_LINK_PATIENCE_S = 2.0
+_LINK_TIMEOUT_S = 2.0
 """udev makes the links of a device a moment after the device."""
 
 List = Callable[[], list["SerialDevice"]]
@@ -66,17 +68,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _watch(console(), lambda: serial_devices(args.among), args.wait)
     except EOFError:
-        print(
-            "armlet find-port: expected the Enter key, found the end of the input. Without "
-            "anybody to unplug a cable use --probe",
-            file=sys.stderr,
-        )
-        return 2
+        why = "expected the Enter key, found the end of the input. Without anybody to unplug a "
+        return refuse("find-port", why + "cable use --probe")
     except KeyboardInterrupt:
         return 130
 
 
-def _probe(among: list[str] | None, patience_s: float) -> int:
+def _probe(among: list[str] | None, timeout_s: float) -> int:
     from armlet.cli.arm import scan
     from armlet.cli.terminal.listing import say, show_table
     from armlet.cli.terminal.screen import console
@@ -85,11 +83,10 @@ def _probe(among: list[str] | None, patience_s: float) -> int:
     try:
         devices = scan.chosen_devices(None, among)
     except ValueError as error:
-        print(f"armlet find-port: {error}", file=sys.stderr)
-        return 2
+        return refuse("find-port", error)
     families = registry.families()
     bauds = tuple({family.baudrate for family in families})
-    surveys = scan.survey(devices, families, None, bauds, patience_s, console(sys.stderr))
+    surveys = scan.survey(devices, families, None, bauds, timeout_s, console(sys.stderr))
     rows = [(_cells(each), "" if each.servos else "quiet") for each in surveys]
     screen = console()
     show_table(screen, ("port", "stable path", "servos", "model", "voltage>"), rows)
@@ -100,7 +97,7 @@ def _probe(among: list[str] | None, patience_s: float) -> int:
         if not found:
             say(screen, scan.summary(surveys), "attention")
     elif not found:
-        print(f"armlet find-port: {scan.summary(surveys)}", file=sys.stderr)
+        refuse("find-port", scan.summary(surveys), 1)
     return 0 if found else 1
 
 
@@ -183,7 +180,7 @@ def _await_new(
         new = _missing(look(), left)
         since = (since or now_s) if new else None
         linked = all(device.stable_path is not None for device in new)
-        if since is not None and (linked or now_s - since > _LINK_PATIENCE_S):
+        if since is not None and (linked or now_s - since > _LINK_TIMEOUT_S):
             return new
         try:
             key.line(_LOOK_EVERY_S)

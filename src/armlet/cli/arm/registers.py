@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import add_arm, add_robot, families_of, port_of
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ def _guarded(
         with line.bus:
             return work(line)
     except (ValueError, OSError, RegisterError, WriteRefused, BusError, EOFError) as error:
-        text = " ".join(str(error).split())
-        print(f"armlet registers {args.verb}: {text}", file=sys.stderr)
-        return 2
+        return refuse(f"registers {args.verb}", error)
     except KeyboardInterrupt:
         return 130
 

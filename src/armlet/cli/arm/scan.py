@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import add_robot, families_of, port_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def add_port_choice(parser: argparse.ArgumentParser) -> argparse._MutuallyExclus
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """Adds --timeout, which was called --patience."""
+    """Adds --timeout, which was called `--patience`."""
     parser.add_argument(
         "--timeout",
         "--patience",
@@ -93,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
         bauds, ids = parse_bauds(args.baud), parse_ids(args.ids)
         devices = chosen_devices(args.port, args.among)
     except ValueError as error:
-        print(f"armlet scan: {error}", file=sys.stderr)
-        return 2
+        return refuse("scan", error)
     surveys = survey(devices, families, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
         print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
@@ -184,7 +184,7 @@ def survey(
     families: Sequence[MotorFamily],
     ids: list[int] | None,
     bauds: tuple[int, ...],
-    patience_s: float,
+    timeout_s: float,
     progress: Console,
 ) -> list[Survey]:
     """Asks every device in each family's protocol, saying in a terminal where it is."""
@@ -203,7 +203,7 @@ def survey(
                 status.update(f"asking {escape(at)} at {baud} baud")
 
             answer = probe_each(
-                device.path, families, ids, speeds, patience_s=patience_s, watch=watch
+                device.path, families, ids, speeds, timeout_s=timeout_s, watch=watch
             )
             servos = tuple(read_servo(device.path, found) for found in answer.servos)
             surveys.append(Survey(device, answer, servos))
@@ -251,11 +251,11 @@ def show(screen: Console, surveys: list[Survey]) -> None:
         show_table(screen, ("port", *COLUMNS), rows)
         for each in surveys:
             if each.probe.problem:
-                print(f"armlet scan: {each.device.address}: {each.probe.problem}", file=sys.stderr)
+                refuse("scan", f"{each.device.address}: {each.probe.problem}", 1)
         if not rows:
             asked = ", ".join(each.device.address for each in surveys)
             about = f"asked {asked}. " if asked else ""
-            print(f"armlet scan: {about}{summary(surveys)}", file=sys.stderr)
+            refuse("scan", f"{about}{summary(surveys)}", 1)
         return
     for each in surveys:
         say(screen, heading(each.device), "name")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import (
     add_arm,
     add_model,
@@ -83,15 +84,10 @@ def run(args: argparse.Namespace) -> int:
             walk.set_up(joint)
         walk.verify()
     except (ValueError, BusError, WriteRefused, PortUnusable) as error:
-        print(f"armlet setup-motors: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return refuse("setup-motors", error)
     except EOFError:
-        print(
-            "armlet setup-motors: expected the Enter key, found the end of the input; run it in "
-            "a terminal",
-            file=sys.stderr,
-        )
-        return 2
+        why = "expected the Enter key, found the end of the input; run it in a terminal"
+        return refuse("setup-motors", why)
     except KeyboardInterrupt:
         print(
             f"\nStopped; no servo is half set. Go on with: armlet setup-motors --port {args.port} "
@@ -112,7 +108,7 @@ class Walk:
     Args:
         screen: where to talk.
         port: serial port.
-        patience_s: how long to wait for answers when all servos are called.
+        timeout_s: how long to wait for answers when all servos are called.
         kind: whose joints.
         option: what has to be typed for that kind, and a space.
         done: joints that an earlier run has set up.
@@ -122,7 +118,7 @@ class Walk:
         self,
         screen: Console,
         port: str,
-        patience_s: float,
+        timeout_s: float,
         kind: RobotModel,
         option: str = "",
         done: tuple[str, ...] = (),
@@ -131,7 +127,7 @@ class Walk:
 
         self._screen = screen
         self._port = port
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._key: EnterKey = EnterKey()
         self._kind = kind
         self._option = option
@@ -242,7 +238,7 @@ class Walk:
                     self._family,
                     ids,
                     baudrates or self._family.baudrates,
-                    patience_s=self._patience_s,
+                    timeout_s=self._timeout_s,
                     watch=watch if self._screen.is_terminal else None,
                 )
                 if answer.servos or answer.problem:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import show, show_json
+from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
 
@@ -140,7 +140,7 @@ def run_info(args: argparse.Namespace) -> int:
     try:
         summary = summarize(Dataset(args.root))
     except DatasetError as error:
-        return _fail(error)
+        return refuse("dataset info", error, 1, lines=True)
     if args.json:
         show_json(summary)
     else:
@@ -207,7 +207,7 @@ def run_stats(args: argparse.Namespace) -> int:
         show(f"{args.root}: statistics are written")
         return 0
     except DatasetError as error:
-        return _fail(error)
+        return refuse("dataset stats", error, 1, lines=True)
 
 
 def run_view(args: argparse.Namespace) -> int:
@@ -226,7 +226,7 @@ def run_view(args: argparse.Namespace) -> int:
         with progress("episodes drawn") as step:
             page = draw(dataset, chosen, output, step)
     except DatasetError as error:
-        return _fail(error)
+        return refuse("dataset view", error, 1, lines=True)
     show(page.index)
     return 0
 
@@ -253,7 +253,7 @@ def run_compact(args: argparse.Namespace) -> int:
     try:
         done = compact(args.root, args.output, args.data_mb, args.video_mb)
     except (DatasetError, OSError) as error:
-        return _fail(error)
+        return refuse("dataset compact", error, 1, lines=True)
     show(
         f"{args.output}: {done.episodes} episodes in {done.files_after} files, "
         f"before {done.files_before}"
@@ -269,7 +269,7 @@ def run_repair(args: argparse.Namespace) -> int:
     try:
         said = repair(args.root, args.yes, args.remove)
     except (DatasetError, OSError) as error:
-        return _fail(error)
+        return refuse("dataset repair", error, 1, lines=True)
     for line in said:
         show(line)
     if not said:
@@ -277,11 +277,6 @@ def run_repair(args: argparse.Namespace) -> int:
     elif not args.yes:
         show("nothing was changed; --yes does it")
     return 0
-
-
-def _fail(error: Exception) -> int:
-    show(printable(error, 4000, lines=True), error=True)
-    return 1
 
 
 def summarize(dataset: Dataset) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import show
+from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of, robot_of
 from armlet.files import FileError, printable
 from armlet.robots.unit_modes import MODES
 
-from .dataset_edits import Verbs, fail
+from .dataset_edits import Verbs
 
 if TYPE_CHECKING:
     from armlet.contract import Contract
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         rebound = bind(args.root, _contract(args, load_info(args.root)), args.replace)
     except (DatasetError, FileError, OSError) as error:
-        return fail(error)
+        return refuse("dataset bind", error, 1, lines=True)
     for finding in rebound.findings:
         show(finding)
     if not rebound.ok:

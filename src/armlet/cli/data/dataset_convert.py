@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import show
+from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of, robot_of
 from armlet.files import FileError, printable
 from armlet.robots.unit_modes import MODES
@@ -127,8 +127,7 @@ def run(args: argparse.Namespace) -> int:
             return _dataset(args)
         return _bag(args)
     except (ConvertError, DatasetError, FileError, OSError) as error:
-        show(printable(error, 4000, lines=True), error=True)
-        return 1
+        return refuse("dataset convert", error, 1, lines=True)
 
 
 def _dataset(args: argparse.Namespace) -> int:

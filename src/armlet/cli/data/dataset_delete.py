@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from armlet.datasets.transform import edits
 
     return dataset_edits.run_edit(
+        "delete",
         args.root,
         lambda: edits.delete(
             args.root, dataset_edits.episodes_of(args.root, args.episodes), args.dry_run

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from armlet.cli.terminal.output import show
+from armlet.cli.terminal.output import refuse, show
 from armlet.files import printable
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def episodes_of(root: Path, text: str) -> list[int]:
     return parse_episodes(text, layout.load_info(root).total_episodes)
 
 
-def run_edit(root: Path, make: Callable[[], Edited]) -> int:
-    """Edit and print what was done; 0, or 1 and why not."""
+def run_edit(verb: str, root: Path, make: Callable[[], Edited]) -> int:
+    """Edit and print what was done; 0, or 1 and why not. verb: of `armlet dataset`."""
     from armlet.datasets import DatasetError
 
     try:
         done = make()
     except (DatasetError, OSError) as error:
-        return fail(error)
+        return refuse(f"dataset {verb}", error, 1, lines=True)
     show(f"{root}: {done.said}")
     for note in done.notes:
         show(f"  {printable(note)}")
@@ -67,9 +67,3 @@ def run_edit(root: Path, make: Callable[[], Edited]) -> int:
         f"{root / done.trash}, `armlet dataset undo {root}` brings it back"
     )
     return 0
-
-
-def fail(error: Exception) -> int:
-    """Print why something was refused; 1."""
-    show(printable(error, 4000, lines=True), error=True)
-    return 1

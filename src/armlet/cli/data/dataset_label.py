@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error("say which episodes: --success, --failure")
     others = None if args.others is None else args.others == "success"
     return dataset_edits.run_edit(
+        "label",
         args.root,
         lambda: edits.label(
             args.root, _labels(args.root, args.success, args.failure), others, args.dry_run

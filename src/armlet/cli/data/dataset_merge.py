@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from armlet.cli.terminal.output import show
+from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
 
-from . import dataset_edits
 from .dataset_edits import Verbs
 
 
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         with progress("files written") as step:
             done = merge(args.roots, args.output, args.dry_run, step)
     except (DatasetError, OSError) as error:
-        return dataset_edits.fail(error)
+        return refuse("dataset merge", error, 1, lines=True)
     for note in done.notes:
         show(printable(note))
     show(f"{done.root}: {done.episodes} episodes, {done.frames} frames")

@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
         chosen = args.episodes and dataset_edits.episodes_of(args.root, args.episodes)
         return edits.relabel(args.root, args.task, chosen, args.replace, args.dry_run)
 
-    return dataset_edits.run_edit(args.root, make)
+    return dataset_edits.run_edit("relabel", args.root, make)

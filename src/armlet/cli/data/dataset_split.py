@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from armlet.cli.terminal.output import show
+from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.progress import progress
 
-from . import dataset_edits
 from .dataset_edits import EPISODES, Verbs
 
 
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         with progress("files written") as step:
             done = split(args.root, args.output, dict(args.parts), args.seed, args.dry_run, step)
     except (DatasetError, OSError) as error:
-        return dataset_edits.fail(error)
+        return refuse("dataset split", error, 1, lines=True)
     for made in done.values():
         show(f"{made.root}: {made.episodes} episodes, {made.frames} frames")
     if args.dry_run:

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from armlet.datasets.transform import edits
 
     return dataset_edits.run_edit(
+        "trim",
         args.root,
         lambda: edits.trim(
             args.root,

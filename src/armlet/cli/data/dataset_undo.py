@@ -24,4 +24,4 @@ def run(args: argparse.Namespace) -> int:
     """Undo; 0, or 1 and why not."""
     from armlet.datasets.transform import edits
 
-    return dataset_edits.run_edit(args.root, lambda: edits.undo(args.root, args.dry_run))
+    return dataset_edits.run_edit("undo", args.root, lambda: edits.undo(args.root, args.dry_run))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import add_robot, robot_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SHEET = "contact-sheet.jpg"
 _NONE_FOUND = (
-    "No cameras: this machine has no V4L2 capture device (/dev/video*). Plug one in; in a "
+    "no cameras: this machine has no V4L2 capture device (/dev/video*). Plug one in; in a "
     "container pass it on (--device /dev/video0). To see what this command does without one: "
     "armlet find-cameras --also pattern --also file:clip.mp4"
 )
@@ -103,13 +103,11 @@ def run(args: argparse.Namespace) -> int:
     robot = robot_of(args)
     found = sightings(robot.cameras if robot else {}, args.also, (args.width, args.height))
     if not found:
-        print(_NONE_FOUND, file=sys.stderr)
-        return 1
+        return refuse("find-cameras", _NONE_FOUND, 1)
     try:
         saved = photographed(found, args.settle, args.output)
     except OSError as error:
-        print(f"armlet find-cameras: cannot save pictures: {error}", file=sys.stderr)
-        return 1
+        return refuse("find-cameras", f"cannot save pictures: {error}", 1)
     show(console(), saved, args.output)
     return 1 if any(each.trouble for each in saved) else 0
 
@@ -259,7 +257,7 @@ def show(screen: Console, seen: list[Sighting], folder: Path) -> None:
     show_table(screen, ("device", "name", "lasting path", "formats", "picture"), rows)
     for each in seen:
         if each.trouble:
-            print(f"armlet find-cameras: {each.device}: {each.trouble}", file=sys.stderr)
+            refuse("find-cameras", f"{each.device}: {each.trouble}", 1)
     shown = [each for each in seen if each.picture is not None]
     if shown and screen.is_terminal:
         say(screen, f"All on one sheet: {folder / _SHEET}")

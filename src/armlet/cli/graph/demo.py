@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 
+from armlet.cli.terminal.output import refuse
 from armlet.missing import require
 
 
@@ -61,8 +61,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         prepare(plan)
     except GraphError as error:
-        print(f"armlet demo: {error}", file=sys.stderr)
-        return 1
+        return refuse("demo", error, 1)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C: the graph is stopped on the way out.
         signal.signal(number, signal.default_int_handler)
@@ -72,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(whole_demo(plan, args.checkpoint, args.report, terminal))
     except GraphError as error:
-        print(f"armlet demo: {error}; what the nodes said is in {plan.log}", file=sys.stderr)
-        return 1
+        return refuse("demo", f"{error}; what the nodes said is in {plan.log}", 1)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import add_model, add_robot, robot_of
 from armlet.files import FileError
 
@@ -87,8 +87,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         checks = list(all_checks(args))
     except ValueError as error:
-        print(f"armlet doctor: {error}", file=sys.stderr)
-        return 2
+        return refuse("doctor", error)
     screen = console()
     report: Report = []
     if args.json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.cli.terminal.output import show
+from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of
 from armlet.client.motion import Motion, ReplayError
 from armlet.files import FileError
@@ -80,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
             )
         return _play(args, dataset)
     except (ReplayError, DatasetError) as error:
-        show(f"armlet replay: {error}", error=True)
-        return 1
+        return refuse("replay", error, 1)
 
 
 def _play(args: argparse.Namespace, dataset: Dataset) -> int:

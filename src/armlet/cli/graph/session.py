@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from typing import TYPE_CHECKING
+
+from armlet.cli.terminal.output import refuse
 
 if TYPE_CHECKING:
     from armlet.cli.terminal.keyboard import KeyQueue
@@ -49,12 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.cli.terminal.keyboard import KeyQueue, is_interactive
 
     if not is_interactive():
-        print(
-            "armlet session: needs a terminal; from scripts call the services of /recorder and "
-            "/servo_bus",
-            file=sys.stderr,
-        )
-        return 2
+        why = "needs a terminal; from scripts call the services of /recorder and /servo_bus"
+        return refuse("session", why)
     # Keys are read before anything else is loaded: the stop key works from the first instant.
     with contextlib.suppress(KeyboardInterrupt, EOFError), KeyQueue() as keys:
         from armlet.client.recording import RecordGraph

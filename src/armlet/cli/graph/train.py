@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from armlet.cli.terminal.output import show, show_error
+from armlet.cli.terminal.output import refuse, show
 from armlet.client.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
                 raise ValueError(f"threads must be at least 1, found {args.threads}")
             torch.set_num_threads(args.threads)
     except ValueError as error:
-        return _refuse(error)
+        return refuse("train", error)
     try:
         return _train(Dataset(args.dataset), args.output, settings)
     except (DatasetError, CheckpointError, OSError) as error:
-        return _refuse(error)
+        return refuse("train", error)
 
 
 def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
@@ -158,9 +158,3 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _refuse(error: Exception) -> int:
-    # One line, whatever a library put into its message.
-    show_error(error, "armlet train: ")
-    return 2

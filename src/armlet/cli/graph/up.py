@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.missing import require
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
         print(_list())
         return 0
     if args.name is None:
-        print(f"armlet up: name a graph, as in `armlet up sim`:\n{_list()}", file=sys.stderr)
-        return 2
+        return refuse("up", f"name a graph, as in `armlet up sim`:\n{_list()}", lines=True)
     try:
         chosen = graph(args.name)
         if args.show_args:
@@ -80,16 +79,14 @@ def run(args: argparse.Namespace) -> int:
         nodes = chosen.nodes(given)
         check(nodes)
     except BringupError as error:
-        print(f"armlet up: {error}", file=sys.stderr)
-        return 2
+        return refuse("up", error)
     require("rclpy")
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
     try:
         mark = one_graph.mark(given.get("namespace", ""), os.environ, sole_names(nodes))
-    except one_graph.AnotherGraph as error:
-        print(f"armlet up: {error}", file=sys.stderr)
-        return 2
+    except one_graph.MarkError as error:
+        return refuse("up", error)
     with mark:
         return _run(nodes, given.get("namespace", ""), args.duration)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import show, show_error
+from armlet.cli.terminal.output import refuse, show
 
 from . import policy_bind, policy_check, policy_compare, policy_evaluate, policy_export
 from .policy_choices import add_choices, chosen
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "policy",
         help="run, inspect, check, bind, evaluate or export a trained policy, no robot needed",
     )
-    verbs = policy.add_subparsers(metavar="verb", required=True)
+    verbs = policy.add_subparsers(dest="verb", metavar="VERB", required=True)
     infer = verbs.add_parser(
         "infer",
         help="compute a policy's actions for recorded observations",
@@ -88,7 +88,7 @@ def run_infer(args: argparse.Namespace) -> int:
             precision=args.precision,
         )
     except ValueError as error:
-        return _refuse(error)
+        return refuse("policy infer", error, BAD_INPUT)
     try:
         arrays = _read_arrays(args.input)
         noise = _noise(arrays) if policy.draws else None
@@ -102,7 +102,7 @@ def run_infer(args: argparse.Namespace) -> int:
         with args.output.open("wb") as file:
             np.savez_compressed(file, chunk=chunk, actions=actions)
     except (ValueError, FloatingPointError, OSError) as error:
-        return _refuse(error)
+        return refuse("policy infer", error, BAD_INPUT)
     return 0
 
 
@@ -114,7 +114,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     try:
         checkpoint = inspect(args)
     except ValueError as error:
-        return _refuse(error)
+        return refuse("policy inspect", error, BAD_INPUT)
     config = checkpoint.config
     played = (
         f"temporal ensembling, coefficient {config.temporal_ensemble_coeff}"
@@ -200,12 +200,6 @@ def _print_contract(contract: Any) -> None:
     show(f"action names   {', '.join(contract.action_names)}")
     for task in contract.tasks[:_TASKS]:
         show(f"task           {task}")
-
-
-def _refuse(error: Exception) -> int:
-    # One line, whatever a library put into its message.
-    show_error(error, "error: ")
-    return BAD_INPUT
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import show, show_error
+from armlet.cli.terminal.output import refuse, show
 from armlet.files import printable
 
 from .policy_check import REFUSED, UNUSABLE, dataset_samples
@@ -47,7 +47,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     """Bind, and print what was bound; see the description for the status."""
     from armlet.datasets import DatasetError
-    from armlet.policies.errors import CheckpointError
+    from armlet.policies.config.errors import CheckpointError
     from armlet.policies.fit.check import refusal_report
 
     try:
@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.checkpoint}: refused, nothing was changed")
         return REFUSED
     except (DatasetError, OSError, ValueError) as error:
-        show_error(error, "error: ")
-        return UNUSABLE
+        return refuse("policy bind", error, UNUSABLE)
 
 
 def _bind(args: argparse.Namespace) -> int:

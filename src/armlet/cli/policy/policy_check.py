@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import show, show_error, show_json
+from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.robot import add_robot, calibration_of
 
 from .policy_choices import add_choices, chosen
@@ -152,7 +152,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.camera import CameraError
     from armlet.datasets import DatasetError
     from armlet.findings import Severity
-    from armlet.policies.errors import CheckpointError, ObservationError
+    from armlet.policies.config.errors import CheckpointError
+    from armlet.policies.observation import ObservationError
     from armlet.robots import CalibrationError
 
     try:
@@ -170,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
         RuntimeError,
         ValueError,
     ) as error:
-        return _unusable(error)
+        return refuse("policy check", error, UNUSABLE)
     if args.json:
         show_json(report.to_json())
     else:
@@ -184,11 +185,6 @@ def run(args: argparse.Namespace) -> int:
 
 class _NothingLive(RuntimeError):
     """--live was asked and no frames came."""
-
-
-def _unusable(error: Exception) -> int:
-    show_error(error, "error: ")
-    return UNUSABLE
 
 
 def _report(args: argparse.Namespace) -> Report:
@@ -249,7 +245,7 @@ def _asking(
 def located(checkpoint: Path) -> Path:
     """The checkpoint's directory. Raises FileNotFoundError if there is none to be checked."""
     from armlet.policies.checkpoint import hub
-    from armlet.policies.errors import CheckpointError
+    from armlet.policies.config.errors import CheckpointError
 
     try:
         path = hub.locate(checkpoint)
@@ -270,8 +266,8 @@ def draw_page(
     names: Sequence[str],
 ) -> None:
     """Draw what the policy receives. Raises ValueError without samples."""
-    from armlet.policies.errors import ObservationError
     from armlet.policies.fit.check_picture import draw
+    from armlet.policies.observation import ObservationError
 
     if not samples:
         raise ValueError("--picture: expected --dataset, --bag or --live, found none; give one")

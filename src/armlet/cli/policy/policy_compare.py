@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import show, show_error, show_json
+from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.robot import add_robot, calibration_of
 
 from .policy_check import dataset_samples, draw_page, located
@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.camera import CameraError
     from armlet.datasets import DatasetError
     from armlet.findings import as_json
-    from armlet.policies.errors import CheckpointError, ObservationError
+    from armlet.policies.config.errors import CheckpointError
+    from armlet.policies.observation import ObservationError
     from armlet.robots import CalibrationError
 
     try:
@@ -105,8 +106,7 @@ def run(args: argparse.Namespace) -> int:
         RuntimeError,
         ValueError,
     ) as error:
-        show_error(error, "error: ")
-        return UNUSABLE
+        return refuse("policy compare", error, UNUSABLE)
     wrong = sum(not finding.ok for finding in found)
     if args.json:
         items = [as_json(finding) for finding in found]

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import show, show_error, show_json
+from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 
 from .policy_check import UNUSABLE, dataset_samples
@@ -130,11 +130,9 @@ def run(args: argparse.Namespace) -> int:
 
             draw(found, args.plot)
     except _Unfit as error:
-        show(f"error: {error}", error=True)
-        return UNUSABLE
+        return refuse("policy evaluate", error, UNUSABLE, lines=True)
     except (DatasetError, FloatingPointError, OSError, RuntimeError, ValueError) as error:
-        show_error(error, "error: ")
-        return UNUSABLE
+        return refuse("policy evaluate", error, UNUSABLE)
     _print(args, found, judged)
     return exit_status(judged)
 

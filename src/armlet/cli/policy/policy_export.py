@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import show, show_error
+from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.robot import add_robot, arm_of
 from armlet.robots.unit_modes import MODES
 
@@ -82,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint, args.output, args.backend, args.precision, robot, args.embodiment
         )
     except (ValueError, OSError, CalibrationError) as error:
-        show_error(error, "error: ")
-        return BAD_INPUT
+        return refuse("policy export", error, BAD_INPUT)
     show(f"written        {args.output}")
     print_manifest(manifest)
     for note in () if checkpoint.adapter is None else checkpoint.adapter.notes():

@@ -150,7 +150,7 @@ def _answering(arm: ArmEntry) -> list[int]:
     port = arm.port
     if not Path(port).is_char_device():
         raise SetupFailed(f"{port} is not there; plug the arm in, or find it: armlet setup ports")
-    answer = probe(port, motors_of(arm.kind)[0], patience_s=_TIMEOUT_S)
+    answer = probe(port, motors_of(arm.kind)[0], timeout_s=_TIMEOUT_S)
     if answer.problem:
         raise SetupFailed(f"{port}: {answer.problem}; stop what uses it, or replug it")
     shared = [servo.id for servo in answer.servos if servo.shared]

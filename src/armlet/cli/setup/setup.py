@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.output import refuse
 from armlet.cli.terminal.robot import add_robot
 from armlet.robots.unit_modes import MODES
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     unknown = [step for step in args.steps if step not in STEPS]
     if unknown:
         meant = did_you_mean(unknown, STEPS)
-        return _fail(f"no step {unknown[0]!r}; {meant}there are {', '.join(STEPS)}", 2)
+        return refuse("setup", f"no step {unknown[0]!r}; {meant}there are {', '.join(STEPS)}")
     steps = [step for step in STEPS if step in (args.steps or STEPS)]
     try:
         given = Given(
@@ -81,18 +82,20 @@ def run(args: argparse.Namespace) -> int:
         )
         dialogue = Dialogue(_path(args.robot), given)
     except (FileError, ValueError) as error:
-        return _fail(str(error), 2)
+        return refuse("setup", error)
     step = steps[0]
     try:
         for step in steps:
             _steps()[step](dialogue)
     except (SetupFailed, FileError, OSError) as error:
-        return _fail(f"{error}. {_go_on(args.robot, step, dialogue.writer.path)}", 1)
+        return refuse("setup", f"{error}. {_go_on(args.robot, step, dialogue.writer.path)}", 1)
     except EOFError:
-        return _fail(f"nobody is there to answer {step}; run it in a terminal, or see --help", 2)
+        return refuse(
+            "setup", f"nobody is there to answer {step}; run it in a terminal, or see --help"
+        )
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return _fail(f"stopped. {_go_on(args.robot, step, dialogue.writer.path)}", 130)
+        return refuse("setup", f"stopped. {_go_on(args.robot, step, dialogue.writer.path)}", 130)
     return dialogue.status
 
 
@@ -133,8 +136,3 @@ def _go_on(robot: str, step: str, path: Path) -> str:
     left = " ".join(STEPS[STEPS.index(step) :])
     kept = f"What was answered is in {path}. " if path.exists() else ""
     return f"{kept}Go on with: armlet setup {left}{option}"
-
-
-def _fail(why: str, status: int) -> int:
-    print(f"armlet setup: {' '.join(why.split())}", file=sys.stderr)
-    return status

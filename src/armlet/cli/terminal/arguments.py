@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from armlet.suggestions import did_you_mean
 
@@ -25,6 +25,10 @@ class Parser(argparse.ArgumentParser):
         stream = file or sys.stderr
         if message and stream is not None:  # `2>&-`
             stream.write(message)
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with one line, headed as every command heads its own."""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
     def refuse(self, words: Sequence[str], command: str) -> None:
         """End the program: a command, or a verb of it, takes none of these words."""

@@ -39,13 +39,13 @@ class Keyboard:
     def __exit__(self, *_: object) -> None:
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._settings)
 
-    def poll(self, patience_s: float) -> str:
+    def poll(self, timeout_s: float) -> str:
         """The next key, "\\n" for Enter, "" if none was pressed in time.
 
         Arrows and other keys of several characters are passed over. Raises EOFError when the
         terminal is gone.
         """
-        if not self._pressed and select.select([self._descriptor], [], [], patience_s)[0]:
+        if not self._pressed and select.select([self._descriptor], [], [], timeout_s)[0]:
             try:
                 typed = os.read(self._descriptor, 64).decode(errors="replace")
             except OSError as error:
@@ -77,13 +77,13 @@ class KeyQueue:
         self._thread.join()
         self._keyboard.__exit__()
 
-    def key(self, patience_s: float) -> str:
+    def key(self, timeout_s: float) -> str:
         """The next key, or empty if none was pressed in time.
 
         Raises EOFError when the terminal is gone.
         """
         try:
-            key = self._keys.get(timeout=patience_s)
+            key = self._keys.get(timeout=timeout_s)
         except queue.Empty:
             return ""
         if key is None:

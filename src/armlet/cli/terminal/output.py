@@ -27,9 +27,15 @@ def show_json(document: Any) -> None:
     write(printable_json(document))
 
 
-def show_error(error: Exception, before: str = "") -> None:
-    """One line on stderr, whatever a library put into its message."""
-    show(before + printable(" ".join(str(error).split()), 2000), error=True)
+def refuse(command: str, why: object, status: int = 2, *, lines: bool = False) -> int:
+    """Print `armlet COMMAND: why` on stderr; the exit status: 2 for bad input, 1 for a failure.
+
+    In one line, whatever a library put into its message; lines: why has lines of its own, of
+    things that differ, say.
+    """
+    text = str(why) if lines else " ".join(str(why).split())
+    show(f"armlet {command}: {printable(text, 4000, lines=lines)}", error=True)
+    return status
 
 
 def write(text: str, error: bool = False) -> None:

@@ -75,7 +75,7 @@ class Setup:
     robot_type: str = "so101_follower"
     codec: str = "h264"
     version: str = "v3.0"
-    split_at_holes: bool = True
+    split_at_gaps: bool = True
 
 
 @dataclass
@@ -394,7 +394,7 @@ class _Recording:
         try:
             self._writer.add_frame(made)
         except GapError:
-            if not self._setup.split_at_holes:
+            if not self._setup.split_at_gaps:
                 raise
             self.finish()
             self._begin(span)

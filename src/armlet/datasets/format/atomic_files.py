@@ -6,6 +6,7 @@ be simulated between any two of them. None follows a symbolic link to a file.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterable
@@ -94,12 +95,18 @@ def move(moves: Iterable[tuple[Path, Path]]) -> None:
     sync(folders)
 
 
+# What link(2) says where there are no second names, between disks, and of a file with too many.
+_KNOWS_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
+
+
 def link(source: Path, target: Path) -> None:
     """Give a file a second name; where the disk knows none, copy it. A link stays a link."""
     make_folder(target.parent)
     try:
         os.link(source, target, follow_symlinks=False)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _KNOWS_NO_LINKS:
+            raise
         if source.is_symlink():
             target.symlink_to(source.readlink())
         else:

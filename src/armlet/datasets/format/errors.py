@@ -14,7 +14,7 @@ class FrameError(DatasetError):
 class GapError(DatasetError):
     """Frames are missing before this one. The episode is as it was before the call.
 
-    LeRobot's time axis is frame_index / fps, so a hole cannot be stored: finish the episode and
+    LeRobot's time axis is frame_index / fps, so a gap cannot be stored: finish the episode and
     begin another with this frame, or discard it. expected_ns and found_ns are grid stamps,
     missing the number of frames between them.
     """

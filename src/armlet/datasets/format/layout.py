@@ -88,7 +88,7 @@ _NUMBERS = {
 }
 _NAMES = frozenset(("video_key",))
 _INFO_SHAPE = Shape(size=4 << 20)
-_TOLD_SHAPE = Shape(size=4 << 20)
+_DECLARED_SHAPE = Shape(size=4 << 20)
 
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 _DATA_PATH = f"data/{_FILE}.parquet"
@@ -280,7 +280,7 @@ def place(root: Path, relative: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Declared:
     """The file that `load_notes` reads."""
 
     ledger: Mapping[str, Mapping[str, float]] | None = None
@@ -294,8 +294,8 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
     """
     path = locate(root, ledger_path(episode))
     try:
-        document = read_json(path, _TOLD_SHAPE)
-        typed(_Told, document, path.name)
+        document = read_json(path, _DECLARED_SHAPE)
+        typed(_Declared, document, path.name)
     except FileNotFoundError:
         return {}
     except FileError as error:

@@ -289,7 +289,7 @@ def _seek(
 ) -> Iterator[tuple[int, Any]]:
     """The frames with these ascending numbers, seeking over gaps longer than a few GOPs.
 
-    rate is the nominal one: the average rate of a video with a hole in it would shift pictures.
+    rate is the nominal one: the average rate of a video with a gap in it would shift pictures.
     """
     base = time_base(stream)
     start = 0

@@ -70,7 +70,7 @@ class Backlog:
 class OpenEpisode:
     """An episode being recorded into a folder. One thread's own, but for `sync`.
 
-    A thread of the take's syncs all files every SYNC_S: what a power cut may cost.
+    A thread of the episode's syncs all files every SYNC_S: what a power cut may cost.
     """
 
     def __init__(self, folder: Path, contract: Contract, setting: Setting):
@@ -139,8 +139,8 @@ class OpenEpisode:
     def add(self, frame: EpisodeFrame) -> None:
         """Take a frame: all of it or nothing.
 
-        Raises FrameError, GapError or DiskError, leaving the take as it was; or VideoError or
-        OSError if a picture could not be kept, after which the take can only be aborted.
+        Raises FrameError, GapError or DiskError, leaving the episode as it was; or VideoError or
+        OSError if a picture could not be kept, after which the episode can only be aborted.
         """
         self._require_whole()
         if self._finished:
@@ -170,7 +170,7 @@ class OpenEpisode:
         return {IMAGES + name: track.finish(self.frames) for name, track in self._tracks.items()}
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The rows so far, the columns that only the take knows."""
+        """The rows so far, the columns that only the episode knows."""
         return columns_of(self._journal.read(), self._contract.fps)
 
     def abort(self) -> None:

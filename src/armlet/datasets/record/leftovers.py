@@ -198,12 +198,12 @@ def _total_steps(root: Path, info: Info, rows: list[EpisodeRow], trash: Trash) -
         f"correct {layout.INFO}: it counts {there}; there are {len(rows)}, {frames}",
         write,
         writes=tuple(contents),
-        done=f"info.json counted {there}, {_told(info.total_tasks)} tasks; now {len(rows)}, "
+        done=f"info.json counted {there}, {_or_unknown(info.total_tasks)} tasks; now {len(rows)}, "
         f"{frames}, {tasks}",
     )
 
 
-def _told(count: int | None) -> str:
+def _or_unknown(count: int | None) -> str:
     return "unknown" if count is None else str(count)
 
 

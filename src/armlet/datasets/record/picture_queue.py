@@ -30,7 +30,7 @@ _SEGMENT_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture as it was spooled."""
+    """A picture as it was queued."""
 
     number: int
     kind: int

@@ -126,7 +126,7 @@ def own_files(folder: Path) -> list[Path]:
     ]
 
 
-class Salvage:
+class Remains:
     """An unfinished episode, with the face of a `OpenEpisode` that is to be finished."""
 
     def __init__(self, folder: Path, header: Header, contract: Contract):
@@ -161,7 +161,7 @@ class Salvage:
         return {}
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The rows, as a take's."""
+        """The rows, as an episode's."""
         return columns_of(self._rows[: self.frames], self._contract.fps)
 
     @property

@@ -29,7 +29,7 @@ class VideoTrack:
         self._aborted = False
         self._counts = LevelCounts(folder / f"{name}.counts", form.height, form.width)
         try:
-            self._reel = AppendableMp4(self.video, form)
+            self._file = AppendableMp4(self.video, form)
         except BaseException:
             self._counts.close()
             raise
@@ -39,7 +39,7 @@ class VideoTrack:
     @property
     def damaged(self) -> list[int]:
         """Pictures of which only a part could be decoded."""
-        return list(self._reel.damaged)
+        return list(self._file.damaged)
 
     def put(self, picture: Picture) -> None:
         """Queue a copy of one picture. Raises VideoError, or OSError where the disk is full."""
@@ -51,8 +51,8 @@ class VideoTrack:
 
     def sync(self) -> None:
         """Wait until what is encoded is on disk, and let go of the pictures it was made from."""
-        encoded = self._reel.pictures
-        self._reel.sync()
+        encoded = self._file.pictures
+        self._file.sync()
         self.queue.release(encoded)
         if self.queue.queued > self.form.fps:
             # A second and more behind: what waits is worth the disk's time too.
@@ -70,13 +70,13 @@ class VideoTrack:
         self.end()
         self._thread.join()
         self._raise_error()
-        counts = (self._put, self._reel.pictures, self._counts.pictures)
+        counts = (self._put, self._file.pictures, self._counts.pictures)
         if counts != (rows, rows, rows):
             raise VideoError(
                 f"{self.video.name}: {rows} rows, {counts[0]} pictures went in, {counts[1]} are "
                 f"in the file, {counts[2]} in the statistics; discard this episode"
             )
-        self._reel.close()
+        self._file.close()
         return self._counts.stats()
 
     def abort(self) -> None:
@@ -89,7 +89,7 @@ class VideoTrack:
     def close(self) -> None:
         """Close the files of a track whose thread has ended."""
         self.queue.close()
-        self._reel.abandon()
+        self._file.abandon()
         self._counts.close()
 
     def _raise_error(self) -> None:
@@ -105,19 +105,19 @@ class VideoTrack:
     def _encode(self) -> None:
         encoder = Encoder(self.form)
         developer = Developer(self.form.height, self.form.width)
-        self._reel.begin(encoder.description)
+        self._file.begin(encoder.description)
         while (shot := self.queue.take()) is not None and not self._aborted:
             made = develop(developer, shot)
             if made.damaged:
-                self._reel.damaged.append(shot.number)
+                self._file.damaged.append(shot.number)
             self._counts.add(made.levels)
-            self._reel.add(encoder.encode(made.frame))
+            self._file.add(encoder.encode(made.frame))
         if not self._aborted:
-            self._reel.add(encoder.encode(None))
+            self._file.add(encoder.encode(None))
 
 
 def develop(developer: Developer, shot: Shot) -> Developed:
-    """A spooled picture for encoder and statistics. Raises VideoError naming the picture."""
+    """A queued picture for encoder and statistics. Raises VideoError naming the picture."""
     try:
         return developer.raw(shot.content) if shot.kind == RGB else developer.jpeg(shot.content)
     except VideoError as error:

@@ -49,7 +49,7 @@ from armlet.findings import Finding
 from . import leftovers, recovery, removal
 from .compatibility import misfits
 from .episode import Backlog, EpisodeFrame, OpenEpisode, Setting
-from .recovery import Header, Recovered, Salvage
+from .recovery import Header, Recovered, Remains
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class DatasetWriter:
         if unfinished not in ("recover", "remove"):
             raise DatasetError(f"unfinished must be recover or remove, found {unfinished!r}")
         self.recovered: list[Recovered] = []
-        self._take: OpenEpisode | None = None
+        self._episode: OpenEpisode | None = None
         self._task = ""
         self._broken = ""
         atomic_files.make_folder(self.root)
@@ -190,35 +190,35 @@ class DatasetWriter:
     @property
     def recording(self) -> bool:
         """Whether an episode is open."""
-        return self._take is not None
+        return self._episode is not None
 
     @property
     def open_frames(self) -> int:
         """Frames in the open episode."""
-        take = self._take  # which the writer's own thread may drop meanwhile
-        return 0 if take is None else take.frames
+        episode = self._episode  # which the writer's own thread may drop meanwhile
+        return 0 if episode is None else episode.frames
 
     @property
     def queued(self) -> int:
         """Pictures waiting for the slowest encoder. None is ever dropped."""
-        take = self._take
-        return 0 if take is None else take.queued
+        episode = self._episode
+        return 0 if episode is None else episode.queued
 
     @property
     def spilled(self) -> int:
         """Waiting pictures that are on disk only, all cameras."""
-        take = self._take
-        return 0 if take is None else take.spilled
+        episode = self._episode
+        return 0 if episode is None else episode.spilled
 
     @property
     def damaged(self) -> dict[str, list[int]]:
         """Frames of the open episode whose JPEG could be decoded in part only, by camera."""
-        return {} if self._take is None else self._take.damaged
+        return {} if self._episode is None else self._episode.damaged
 
     @property
     def backlog(self) -> Backlog:
         """What waits for the encoders."""
-        return Backlog() if self._take is None else self._take.backlog
+        return Backlog() if self._episode is None else self._episode.backlog
 
     def required_bytes(self, seconds: float) -> int:
         """About what an episode this long takes, by those recorded, or else by picture size."""
@@ -241,7 +241,7 @@ class DatasetWriter:
         Raises DiskError if there is room for less than a few seconds.
         """
         self._require_usable()
-        if self._take is not None:
+        if self._episode is not None:
             raise DatasetError("an episode is open; finish or discard it first")
         if not task.strip():
             raise DatasetError("an episode needs a task: say in words what the arm is to do")
@@ -252,7 +252,7 @@ class DatasetWriter:
         recovery.require_own(self.root)
         try:
             recovery.write_header(self._unfinished, self._header(task), self._contract)
-            self._take = OpenEpisode(self._unfinished, self._contract, self._setting)
+            self._episode = OpenEpisode(self._unfinished, self._contract, self._setting)
         except BaseException:
             leftovers.remove_unfinished(self.root)
             raise
@@ -264,7 +264,7 @@ class DatasetWriter:
         Raises FrameError, GapError or DiskError, leaving the episode as it was; or VideoError or
         OSError if a picture could not be kept, after which the episode can only be discarded.
         """
-        self._open_take().add(frame)
+        self._the_open_episode().add(frame)
 
     def finish_episode(self, ledger: Ledger | None = None) -> EpisodeSummary:
         """Make the open episode part of the dataset, on disk, when this returns.
@@ -274,11 +274,11 @@ class DatasetWriter:
         If something fails while files are prepared (a full disk), the episode stays open and
         this may be called again. Raises DatasetError for an episode without frames.
         """
-        take = self._open_take()
-        if take.frames == 0:
+        episode = self._the_open_episode()
+        if episode.frames == 0:
             raise DatasetError("the episode has no frames; discard it")
-        summary = self._save(take, self._task, ledger)
-        self._drop_take()
+        summary = self._save(episode, self._task, ledger)
+        self._drop_episode()
         return summary
 
     def discard_episode(self) -> None:
@@ -286,9 +286,9 @@ class DatasetWriter:
 
         Raises DatasetError if none is open.
         """
-        if self._take is None:
+        if self._episode is None:
             raise DatasetError("no episode is open; begin one first")
-        self._drop_take()
+        self._drop_episode()
 
     def remove_last(self, count: int) -> None:
         """Move the last `count` episodes to the dataset's trash; nothing is deleted.
@@ -296,7 +296,7 @@ class DatasetWriter:
         Raises DatasetError if an episode is open, or if fewer are there.
         """
         self._require_usable()
-        if self._take is not None:
+        if self._episode is not None:
             raise DatasetError("an episode is open; finish or discard it first")
         planned = removal.plan(self.root, self._info, count)
         self._broken = "removing episodes failed midway; open the dataset again, which repairs it"
@@ -319,11 +319,11 @@ class DatasetWriter:
         to its last complete frame; where it can be neither finished nor gone on with.
         """
         try:
-            if self._take is not None and keep:
-                take, self._take = self._take, None
-                take.abort()
-            elif self._take is not None:
-                self._drop_take()
+            if self._episode is not None and keep:
+                episode, self._episode = self._episode, None
+                episode.abort()
+            elif self._episode is not None:
+                self._drop_episode()
         finally:
             if self._lock is not None:
                 atomic_files.unlock(self._lock)
@@ -350,17 +350,17 @@ class DatasetWriter:
         if self._broken:
             raise DatasetError(self._broken)
 
-    def _open_take(self) -> OpenEpisode:
+    def _the_open_episode(self) -> OpenEpisode:
         self._require_usable()
-        if self._take is None:
+        if self._episode is None:
             raise DatasetError("no episode is open; begin one first")
-        return self._take
+        return self._episode
 
-    def _drop_take(self) -> None:
-        assert self._take is not None
+    def _drop_episode(self) -> None:
+        assert self._episode is not None
         # First: whatever fails below, this episode is over.
-        take, self._take = self._take, None
-        take.abort()
+        episode, self._episode = self._episode, None
+        episode.abort()
         leftovers.remove_unfinished(self.root)
 
     def _tell(self, said: list[str]) -> None:
@@ -442,7 +442,7 @@ class DatasetWriter:
         if unfinished is None:
             return
         header, contract = unfinished
-        found = Salvage(self._unfinished, header, contract)
+        found = Remains(self._unfinished, header, contract)
         # Before anything is cut or added, and again after: a picture may not be decodable.
         pictures = found.finish()
         episode = self.episodes if found.frames else None
@@ -456,12 +456,14 @@ class DatasetWriter:
 
     def _save(
         self,
-        take: OpenEpisode | Salvage,
+        episode: OpenEpisode | Remains,
         task: str,
         ledger: Ledger | None,
         pictures: dict[str, Stats] | None = None,
     ) -> EpisodeSummary:
-        ready = self._prepare(take, task, ledger, take.finish() if pictures is None else pictures)
+        ready = self._prepare(
+            episode, task, ledger, episode.finish() if pictures is None else pictures
+        )
         self._broken = (
             f"finishing episode {self.episodes} failed midway; open the dataset again, "
             "which repairs it"
@@ -481,32 +483,32 @@ class DatasetWriter:
             duration_s=ready.row.length / self._info.fps,
             task=task,
             size_bytes=size,
-            damaged=take.damaged,
+            damaged=episode.damaged,
         )
 
     def _prepare(
         self,
-        take: OpenEpisode | Salvage,
+        episode: OpenEpisode | Remains,
         task: str,
         ledger: Ledger | None,
         pictures: dict[str, Stats],
     ) -> _Ready:
         """Write and fsync every file of the episode under `.unfinished`."""
         task_index, tasks = _with_task(self._tasks, task)
-        columns = self._columns(take, task_index)
-        row = self._row(take.frames, task, columns, pictures)
+        columns = self._columns(episode, task_index)
+        row = self._row(episode.frames, task, columns, pictures)
         own = self._info.number_of(row.episode)
         info = self._info.with_totals(row.episode + 1, row.dataset_to, len(tasks))
         if row.episode == 0:
-            info = info.with_streams({k: video.describe(v) for k, v in take.videos.items()})
+            info = info.with_streams({k: video.describe(v) for k, v in episode.videos.items()})
         data = tables.data_table(info.features, columns, described=info.is_v2)
         contents = {info.data_path(own): tables.encode(data)}
         if tasks != self._tasks:
             contents[_tasks_path(info)] = (
                 jsonl.tasks(tasks) if info.is_v2 else tables.encode(tables.tasks_table(tasks))
             )
-        if ledger is not None or take.damaged:
-            document = {"ledger": ledger, "damaged": take.damaged}
+        if ledger is not None or episode.damaged:
+            document = {"ledger": ledger, "damaged": episode.damaged}
             contents[layout.ledger_path(row.episode)] = json.dumps(document, indent=1).encode()
         statistics: dict[str, Stats] = {}
         if not info.is_v2:
@@ -517,9 +519,9 @@ class DatasetWriter:
         for number, (target, content) in enumerate(contents.items()):
             staged[target] = self._unfinished / f"{number}-{target.name}"
             atomic_files.write(staged[target], content)
-        for key, path in take.videos.items():
+        for key, path in episode.videos.items():
             staged[info.video_path(key, own)] = path
-        atomic_files.sync(take.videos.values())
+        atomic_files.sync(episode.videos.values())
         return _Ready(row, info, tasks, statistics, staged)
 
     def _metadata(
@@ -539,11 +541,11 @@ class DatasetWriter:
             layout.INFO: info.dumps(),
         }
 
-    def _columns(self, take: OpenEpisode | Salvage, task_index: int) -> dict[str, NDArray[Any]]:
-        ones = np.ones(take.frames, np.int64)
-        return take.columns() | {
+    def _columns(self, episode: OpenEpisode | Remains, task_index: int) -> dict[str, NDArray[Any]]:
+        ones = np.ones(episode.frames, np.int64)
+        return episode.columns() | {
             "episode_index": ones * self.episodes,
-            "index": self.frames + np.arange(take.frames, dtype=np.int64),
+            "index": self.frames + np.arange(episode.frames, dtype=np.int64),
             "task_index": ones * task_index,
         }
 

@@ -141,7 +141,7 @@ def _data_sizes(root: Path, info: Info, rows: Sequence[EpisodeRow]) -> dict[int,
         path = layout.locate(root, info.data_path(number))
         try:
             sizes[number] = path.stat().st_size
-        except OSError as error:
+        except FileNotFoundError as error:
             raise DatasetError(f"{path} is absent; fetch the dataset's data folder too") from error
     return {row.episode: sizes[row.data] * row.length / frames[row.data] for row in rows}
 

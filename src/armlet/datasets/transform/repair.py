@@ -427,7 +427,7 @@ def _foreseen(root: Path, remove: bool) -> list[Step]:
     info = layout.load_info(root)
     if not leftovers.unfinished(root, len(tables.read_episodes(root))):
         return steps
-    found = recovery.Salvage(root / layout.UNFINISHED, header, contract)
+    found = recovery.Remains(root / layout.UNFINISHED, header, contract)
     pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())
     there = f"{found.rows} rows, pictures: {pictures or 'none'}"
     used = tuple(entries(root, layout.UNFINISHED))

@@ -34,7 +34,7 @@ class Faults:
         noise_bytes: the most random bytes in one place.
         delay_s: how late replies come. The line keeps its order: later replies wait as well.
         delay_jitter_s: up to so much later still.
-        delay_probability: share of replies that are late; all, unless told otherwise.
+        delay_probability: share of replies that are late; all, by default.
         usb_latency_s: the adapter collects received bytes until so long after the first of them,
             or until it has 62: an FTDI chip's latency timer, 16 ms unless a program changes it.
         echo: the adapter receives what the host sends, as simple half-duplex adapters do.

@@ -124,7 +124,7 @@ class Pty:
                 return False
             try:
                 fcntl.flock(self._slave, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return True
             fcntl.flock(self._slave, fcntl.LOCK_UN)
             return False
@@ -134,9 +134,9 @@ class Pty:
         settings = fcntl.ioctl(self.master, _TCGETS2, bytes(_TERMIOS2.size))
         return int(_TERMIOS2.unpack(settings)[-1])
 
-    def let_read(self, patience_s: float) -> None:
+    def let_read(self, timeout_s: float) -> None:
         """Waits until the program has read what was sent, at most that long."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         # Asking whether the far end is readable also makes the kernel hand over what was written.
         while select.select([self._slave], [], [], 0)[0] and time.monotonic() < deadline:
             time.sleep(0.0005)
@@ -184,7 +184,7 @@ class Exchange:
                 [self._pty.master, self._pty.stopped],
                 [self._pty.master] if self._unsent else [],
                 [],
-                self._patience_s(),
+                self._timeout_s(),
             )
             now_s = time.monotonic()
             if self._pty.stopped in readable:
@@ -199,7 +199,7 @@ class Exchange:
                 self._pty.let_read(_LAST_READ_S)
                 return True
 
-    def _patience_s(self) -> float | None:
+    def _timeout_s(self) -> float | None:
         """How long nothing needs doing; None for as long as nothing is received."""
         if self._making:
             return 0.0

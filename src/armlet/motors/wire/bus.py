@@ -53,10 +53,10 @@ class LineBus(ABC):
     Args:
         port: serial device.
         baudrate: bits per second.
-        timeout_s: patience for replies (return delay and adapter latency) beyond their wire time.
+        timeout_s: timeout of replies (return delay and adapter latency) beyond their wire time.
 
-        least_wait_s: least patience. The line learns how long replies take and waits no longer; an
-            emulated line in simulated time takes no time of its own, only its computer does.
+        least_wait_s: shortest timeout. The line learns how long replies take and waits no longer;
+            an emulated line in simulated time takes no time of its own, only its computer does.
         stamp: the time on the stamps' clock, ns, of an instant of time.monotonic_ns().
 
     All are attributes too; changing them takes effect when the port is opened next.
@@ -259,7 +259,7 @@ class LineBus(ABC):
         Servos that do not answer are reported as missing, not raised. Given `until`, they are
         asked again, and only they, for as long as another try can finish before that time; how
         soon a reply is taken for lost follows the latency this line has shown (see `ReplyTimeout`).
-        Without, there is one try with the patience of `timeout_s`: with no second chance nothing
+        Without, there is one try with the timeout of `timeout_s`: with no second chance nothing
         is gained by giving up the first one early.
 
         Args:
@@ -287,7 +287,7 @@ class LineBus(ABC):
         with self._lock:
             data = self._writing(register, tuple(values)).encode(values)
             try:
-                self._open_line().tell(data)
+                self._open_line().send(data)
             except PortError:
                 self.close()
                 raise

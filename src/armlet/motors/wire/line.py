@@ -59,10 +59,10 @@ class Line:
         device: the open port.
         framing: the protocol.
         baudrate: bits per second, for the time bytes take.
-        timeout_s: longest patience for replies beyond that time.
+        timeout_s: longest timeout of replies beyond that time.
         counters: counted into.
         servos: counted into, by id.
-        least_wait_s: shortest patience, see `ReplyTimeout`.
+        least_wait_s: shortest timeout, see `ReplyTimeout`.
         stamp: the time on the stamps' clock, ns, of an instant of time.monotonic_ns().
         suspects: lengths of replies that may be outstanding from the line before on this port, by
             the time.monotonic() of their requests, see `suspects`. The line is settled only if
@@ -81,7 +81,7 @@ class Line:
         stamp: Stamp = unix_stamp,
         suspects: Mapping[int, float] | None = None,
     ) -> None:
-        self.patience = ReplyTimeout(timeout_s, least_wait_s)
+        self.reply_timeout = ReplyTimeout(timeout_s, least_wait_s)
         self.stamp = stamp
         self._suspects: dict[int, float] = _recent(suspects or {})
         self._settled = not self._suspects
@@ -156,7 +156,7 @@ class Line:
         garbled = parser.checksum_errors + parser.dropped_bytes > 0
         return Answers(tuple(sorted(id for id in ids if id <= MAX_ID)), garbled)
 
-    def tell(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Sends a packet that no servo answers. Raises PortError."""
         self._send(data, 1)
         if self._echoes is not False and len(self._unheard) < _UNHEARD_BYTES:
@@ -165,7 +165,7 @@ class Line:
     def avoid(self, ids: tuple[int, ...]) -> list[int]:
         """Lengths that replies of these servos must not have, those to avoid most last.
 
-        Of a single servo's replies, a copy of the one before cannot be told by its turn.
+        Of a single servo's replies, a copy of the one before cannot be recognised by its turn.
         """
         if len(ids) == 1 and self._final is not None and self._final[0] == ids[0]:
             return [length for length in self._suspects if length != self._final[1]] + [
@@ -202,7 +202,7 @@ class Line:
             request: what to ask.
             command: a packet without reply that goes out right before it.
             until: time.monotonic() by which to be back. The wait ends earlier if the replies are
-                overdue and another try may yet succeed. None: the longest patience.
+                overdue and another try may yet succeed. None: the longest timeout.
         """
         self._copied = self._final
         return self._exchange(request, command, until)
@@ -269,7 +269,7 @@ class Line:
         answer = _silence()
         wire_s = (len(data) + request.due.size) * self._byte_s
         deadline = self._deadline(answer.written_ns / 1e9, wire_s, until)
-        self._awake_until = self.patience.sleep(wire_s)
+        self._awake_until = self.reply_timeout.sleep(wire_s)
         if tries:
             self._sift(answer, request, self._read(answer, deadline), deadline, tries)
         else:
@@ -288,9 +288,9 @@ class Line:
     def _deadline(self, now: float, wire_s: float, until: float | None) -> float:
         if until is None:
             return now + wire_s + self._timeout_s
-        deadline = now + wire_s + self.patience.wait_s
+        deadline = now + wire_s + self.reply_timeout.wait_s
         # What is left then must do for another try, else it is better spent on this one.
-        return deadline if deadline + self.patience.delay_s + _SHORT_TRY_S < until else until
+        return deadline if deadline + self.reply_timeout.delay_s + _SHORT_TRY_S < until else until
 
     def _collect(self, answer: Answer, request: Request, sent: bytes, deadline: float) -> None:
         """Receives until the last servo asked has answered, or the time is up.
@@ -378,7 +378,7 @@ class Line:
                 if not answer.packets:
                     answer.last_ns = now_ns
                 answer.packets[packet.id] = packet
-                self.patience.saw((now_ns - answer.written_ns) / 1e9 - self.takes_s(request))
+                self.reply_timeout.saw((now_ns - answer.written_ns) / 1e9 - self.takes_s(request))
                 return True
         return False
 
@@ -418,14 +418,14 @@ class Line:
         if self._echoes is None and answer.echoed and not request.due.intact(request.data):
             self._echoes = True
         if not answered:
-            self.patience.saw_nothing()
+            self.reply_timeout.saw_nothing()
             return
         self._final = answered[-1], request.reply_params
         wire_s = (
             sent_bytes + len(answered) * (request.reply_params + self._framing.overhead)
         ) * self._byte_s
         delay_s = (answer.last_ns - answer.written_ns) / 1e9 - wire_s
-        self.patience.saw(delay_s)
+        self.reply_timeout.saw(delay_s)
         if self._echoes is None:
             self._echoes = answer.echoed
 

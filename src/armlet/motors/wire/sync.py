@@ -28,7 +28,7 @@ class SyncForm:
         framing: the protocol.
         registers: what is wanted of each servo, ascending.
         ids: servos to ask.
-        padding: bytes read in excess, which is how replies to different requests are told apart.
+        padding: bytes read in excess, which is how replies to different requests are kept apart.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
     length = line.choose(plan.lengths, avoided) if avoided else plan.count
     if length is None:
         if command:
-            line.tell(command)
+            line.send(command)
             command = b""
         length = _wait_for_length(line, plan, until)
         if length is None:
@@ -173,7 +173,7 @@ def gather(line: Line, plan: SyncRead, command: bytes, until: float | None) -> S
 
 def _wait_for_length(line: Line, plan: SyncRead, until: float | None) -> int | None:
     """Listens until a length is free again. None if none is in time."""
-    deadline = time.monotonic() + line.patience.wait_s if until is None else until
+    deadline = time.monotonic() + line.reply_timeout.wait_s if until is None else until
     length = None
     while length is None and line.listen(deadline):
         length = line.choose(plan.lengths, line.avoid(plan.ids))
@@ -191,7 +191,7 @@ def _retry(
         if length is None:
             break
         form = plan.form(missing, length)
-        needs_s = line.takes_s(form.request) + line.patience.delay_s
+        needs_s = line.takes_s(form.request) + line.reply_timeout.delay_s
         if time.monotonic() + needs_s > until:
             break
         asked = [Try(form.request, answer) for form, answer in tries]

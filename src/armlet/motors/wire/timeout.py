@@ -31,10 +31,10 @@ class ReplyTimeout:
     """A retransmission timer: waits as long as the line's replies have lately taken to come.
 
     The delay of each reply beyond its time on the wire goes into a smoothed mean and a smoothed
-    deviation; patience is the mean and four deviations (Jacobson's estimator, RFC 6298). One or two
+    deviation; it is the mean and four deviations (Jacobson's estimator, RFC 6298). One or two
     silences are put down to loss; with each further one it doubles, so a line that has become
     slower is waited for. Until something has come it is the longest. Giving up too early costs a
-    request, never a value: a late reply is told from the next one by its length.
+    request, never a value: a late reply is known from the next one by its length.
 
     Replies cannot come before their bytes have been on the wire, so a reader sleeps until shortly
     before then and is not woken by each reply. A line that has no such wire (a pseudo-terminal)
@@ -95,7 +95,7 @@ class ReplyTimeout:
         if self._deviation_s is None:
             self.delay_s, self._deviation_s = delay_s, delay_s / 2
         else:
-            # Bounded, so that one stall of the computer at most doubles the patience; a line that
+            # Bounded, so that one stall of the computer at most doubles the timeout; a line that
             # has become slower gets there within a few replies.
             error_s = min(delay_s - self.delay_s, self.wait_s)
             self.delay_s += error_s / 8

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from armlet.files import open_file
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError
 
 from . import hub, lerobot_03
 from .adapter_config import FILE as SETTINGS
@@ -92,6 +93,7 @@ class Adapter:
                     changed = _rescaled(changed, magnitude)
                 if not torch.isfinite(changed).all():
                     raise CheckpointError.found(
+                        Code.POLICY_WEIGHTS_NOT_FINITE,
                         self.path,
                         f"{name} with the adapter",
                         expected="finite weights",
@@ -136,6 +138,7 @@ def read_adapter(path: Path, content: Mapping[str, Any], base: str | None) -> Ad
     lacking = [name for name in (SETTINGS, FILE) if not (path / name).is_file()]
     if lacking:
         raise CheckpointError.found(
+            Code.POLICY_FILE_MISSING,
             path,
             "adapter (config.json says use_peft)",
             expected=f"{SETTINGS} and {FILE}",
@@ -168,6 +171,7 @@ def _base(
     lacking = [name for name in (_CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if lacking:
         raise CheckpointError.found(
+            Code.POLICY_BASE_UNUSABLE,
             folder,
             "base of the adapter",
             expected=f"a checkpoint with {_CONFIG} and {WEIGHTS}",
@@ -181,6 +185,7 @@ def _base(
     if own.get("type") != content.get("type") or (own.get("use_peft") and not same):
         kind = "an adapter itself" if own.get("use_peft") else f"a policy of type {own.get('type')}"
         raise CheckpointError.found(
+            Code.POLICY_BASE_UNUSABLE,
             folder,
             "base of the adapter",
             expected=f"whole weights of a policy of type {content.get('type')}",
@@ -203,6 +208,7 @@ def _folder(path: Path, config: AdapterConfig) -> Path:
     repository = f"hub:{name if name and hub.is_repository(name) else 'owner/name'}{revision}"
     beside = f"; if {WEIGHTS} beside the adapter is the base, give {path}"
     raise CheckpointError.found(
+        Code.POLICY_BASE_UNUSABLE,
         path / SETTINGS,
         "base of the adapter",
         expected="the policy that training started from, as a folder or in the Hub's cache",
@@ -248,6 +254,7 @@ def _arranged(
     extra = sorted(found.keys() - {names[n] for n in names.keys() & (parts | saved)})
     if missing or extra or not (layers or saved):
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_MISMATCH,
             where,
             "tensor names",
             expected=f"adapters of {len(adapted)} layers and {len(saved)} whole tensors, as "
@@ -285,6 +292,7 @@ def _check_shapes(
         entry = found[stored]
         if entry.shape != shape or (entry.dtype not in FLOATS and stored not in counters):
             raise CheckpointError.found(
+                Code.POLICY_WEIGHTS_MISMATCH,
                 where,
                 f"{stored}",
                 expected=f"{shape} in {' or '.join(FLOATS)}",

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from armlet.files import printable
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 
 from . import patterns
 
@@ -77,6 +78,7 @@ _STARTS = (True, False, "gaussian", "orthogonal", "eva")
 _LARGEST_RANK, _LARGEST_ALPHA, _MOST_ENTRIES = 1 << 16, 1e6, 4096
 _CONTAINER = re.compile(r"\w+")
 _RETRAIN = "merge the adapter where peft is installed and save the merged policy"
+_UNSUPPORTED = Code.POLICY_SETTING_UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def read_config(path: Path) -> AdapterConfig:
     refuse_unknown(content, {*_IGNORED, *_VARIANTS, *_READ}, path)
     for key in _VARIANTS:
         if content.get(key):
-            raise _refused(path, key, "nothing", content[key])
+            raise _refused(path, key, "nothing", content[key], _UNSUPPORTED)
     fixed: tuple[tuple[str, tuple[object, ...], object], ...] = (
         ("peft_type", ("LORA",), None),
         ("bias", ("none",), "none"),
@@ -167,7 +169,8 @@ def read_config(path: Path) -> AdapterConfig:
     )
     for key, allowed, usual in fixed:
         if content.get(key, usual) not in allowed:
-            raise _refused(path, key, " or ".join(map(str, allowed)), content.get(key, usual))
+            expected, found = " or ".join(map(str, allowed)), content.get(key, usual)
+            raise _refused(path, key, expected, found, _UNSUPPORTED)
     targets = _selection(content, "target_modules", path)
     if not targets:
         raise _refused(path, "target_modules", "names or a pattern of modules", targets)
@@ -252,6 +255,14 @@ def _numbers(value: object, where: object) -> tuple[int, ...]:
     return numbers
 
 
-def _refused(where: object, what: str, expected: object, found: object) -> CheckpointError:
+def _refused(
+    where: object,
+    what: str,
+    expected: object,
+    found: object,
+    code: Code = Code.POLICY_SETTING_INVALID,
+) -> CheckpointError:
     shown = repr(found)
-    return CheckpointError.found(where, what, expected=expected, found=shown[:200], fix=_RETRAIN)
+    return CheckpointError.found(
+        code, where, what, expected=expected, found=shown[:200], fix=_RETRAIN
+    )

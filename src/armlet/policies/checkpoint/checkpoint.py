@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from armlet import contract as contracts
 from armlet.contract import Contract
+from armlet.findings import Code
 from armlet.policies.config.base import (
     ACTION,
     STATE,
@@ -27,9 +28,9 @@ from armlet.policies.config.base import (
     newer_keys,
     parse,
 )
+from armlet.policies.config.errors import CheckpointError as CheckpointError
 from armlet.policies.config.releases import RELEASES, PatchRows
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError as CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.networks.meta import without_values
 from armlet.policies.networks.tokens import Language
@@ -154,6 +155,7 @@ def read_checkpoint(
     path, choices = hub.locate(path), choices or Choices()
     if not path.is_dir():
         raise CheckpointError.found(
+            Code.POLICY_CHECKPOINT_NOT_FOUND,
             path,
             "checkpoint",
             expected="a directory with config.json and model.safetensors",
@@ -162,6 +164,7 @@ def read_checkpoint(
         )
     if not (path / CONFIG).exists() and (near := advice(path)):
         raise CheckpointError.found(
+            Code.POLICY_CHECKPOINT_NOT_FOUND,
             path,
             "checkpoint",
             expected="a directory with config.json and model.safetensors",
@@ -219,6 +222,7 @@ def load_network(checkpoint: Checkpoint) -> PolicyNetwork:
     where = checkpoint.weights
     if (checkpoint.path / EXPORT).is_file():
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             checkpoint.path,
             "weights",
             expected="a checkpoint",
@@ -255,7 +259,13 @@ def outline(checkpoint: Checkpoint, where: object) -> PolicyNetwork:
         try:
             return checkpoint.family.build(checkpoint.config, checkpoint.companions)
         except ValueError as error:
-            raise CheckpointError(f"{where}: {error}") from error
+            raise CheckpointError.of(
+                Code.POLICY_SETTING_INVALID,
+                error,
+                where,
+                expected="settings that fit together",
+                fix="restore the file LeRobot wrote",
+            ) from error
 
 
 def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> bool:
@@ -272,6 +282,7 @@ def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> 
     if modes == {"IDENTITY"} and "pretrained_path" not in content:
         return True
     raise CheckpointError.found(
+        Code.POLICY_FILE_MISSING,
         path / f"{PREPROCESSOR}.json",
         "processor file missing",
         expected="the processors of LeRobot 0.4 and later, or 0.3.x's statistics in the weights",
@@ -288,6 +299,7 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
     unknown = [name for name in choices.without if name not in names]
     if unknown or not config.LACKS_CAMERAS:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             where,
             "cameras to run without",
             expected=f"cameras of a SmolVLA policy (this {config.TITLE} has {', '.join(names)})",
@@ -297,7 +309,13 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
     try:
         return config.without(tuple(names[name] for name in choices.without))
     except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError.of(
+            Code.POLICY_OPTION_REFUSED,
+            error,
+            where,
+            expected="a choice that suits this policy",
+            fix="correct it, or leave it out",
+        ) from error
 
 
 def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
@@ -307,7 +325,13 @@ def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConf
     try:
         return config.denoised(choices.denoising)
     except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError.of(
+            Code.POLICY_OPTION_REFUSED,
+            error,
+            where,
+            expected="a choice that suits this policy",
+            fix="correct it, or leave it out",
+        ) from error
 
 
 def _read_processors(
@@ -393,6 +417,7 @@ def _check_same_actions(
     probe = torch.linspace(-2, 2, 5)[:, None].expand(5, config.action_size)
     if not torch.equal(before.unnormalize_action(probe), other.unnormalize_action(probe)):
         raise CheckpointError.found(
+            Code.POLICY_FILES_CONTRADICT,
             after.state_file,
             "action statistics",
             expected="those of the preprocessor's statistics file",
@@ -406,6 +431,7 @@ def _check_camera_order(where: object, expected: list[str], found: Iterable[str]
     named = [camera for camera in found if camera in expected]
     if sorted(named) == sorted(expected) and named != expected:
         raise CheckpointError.found(
+            Code.POLICY_FILES_CONTRADICT,
             where,
             "order of cameras",
             expected=f"{', '.join(expected)}, as in config.json",
@@ -426,6 +452,7 @@ def _observation_names(
             continue
         if feature not in cameras or feature in names:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 pipeline.where,
                 f"rename_map of {key}",
                 expected=f"each camera of the policy at most once ({', '.join(cameras)})",
@@ -436,6 +463,7 @@ def _observation_names(
     keys = [names.get(key, key) for key in config.input_features]
     if len(set(keys)) < len(keys):
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             pipeline.where,
             "rename_map",
             expected="a different observation key for every input",
@@ -457,7 +485,12 @@ def _contract(path: Path, config: PolicyConfig, preprocessor: Preprocessor) -> C
     try:
         contract = contracts.load(where)
     except (contracts.ContractError, OSError) as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError.of(
+            Code.POLICY_CONTRACT_UNUSABLE,
+            error,
+            expected="the contract that was written with this checkpoint",
+            fix="restore it, or remove it and run `armlet policy bind`",
+        ) from error
     check_contract(contract, config, preprocessor, where)
     return contract
 
@@ -488,6 +521,7 @@ def check_contract(
     for what, expected, found in facts:
         if expected != found:
             raise CheckpointError.found(
+                Code.POLICY_CONTRACT_UNUSABLE,
                 where,
                 f"contract: {what}",
                 expected=f"{expected}, as in the policy's own files",
@@ -530,6 +564,7 @@ def _check_sizes(found: Mapping[str, Entry], checkpoint: Checkpoint, where: Path
         for name, size in sizes.items():
             if (size or 0) > limit:
                 raise CheckpointError.found(
+                    Code.POLICY_WEIGHTS_MISMATCH,
                     where,
                     f"{name} of config.json",
                     expected=f"at most {limit}, which is all these weights have room for",

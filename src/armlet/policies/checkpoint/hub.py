@@ -6,13 +6,16 @@ a mistyped path never asks the network. Only JSON and safetensors files are fetc
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 SCHEME = "hub:"
 _FETCHED = ("*.json", "*.safetensors")
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -28,6 +31,7 @@ def locate(checkpoint: Path | str) -> Path:
     named = _NAME.fullmatch(name)
     if named is None:
         raise CheckpointError.found(
+            Code.POLICY_CHECKPOINT_NOT_FOUND,
             name,
             "name of a repository",
             expected="hub:owner/name or hub:owner/name@revision",
@@ -71,6 +75,7 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
         )
     except ImportError as error:
         raise CheckpointError.found(
+            Code.POLICY_PACKAGE_MISSING,
             name,
             "repository",
             expected="the Python package huggingface_hub, which fetches it",
@@ -80,7 +85,17 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
     try:
         folder = snapshot_download(repo, revision=revision, allow_patterns=list(_FETCHED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise CheckpointError.found(
+                Code.POLICY_CACHE_FULL,
+                name,
+                "repository",
+                expected="room, and the right to write, in the Hub's cache on this machine",
+                found=error.strerror,
+                fix="make room, or set HF_HOME to a folder of yours on another disk",
+            ) from error
         raise CheckpointError.found(
+            Code.POLICY_CHECKPOINT_NOT_FOUND,
             name,
             "repository",
             expected="one the Hub, or its cache on this machine, has",

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from armlet.findings import Code
 from armlet.policies.config.base import ACTION, PolicyConfig
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 
 from .weights import Entry, opened, some
 
@@ -43,6 +44,7 @@ def plain_names(found: Iterable[str], where: Path) -> dict[str, str]:
         plain = name.replace(COMPILED, "")
         if plain in names:
             raise CheckpointError.found(
+                Code.POLICY_WEIGHTS_MISMATCH,
                 where,
                 f"tensor {plain}",
                 expected="once",
@@ -96,6 +98,7 @@ def buffer_statistics(
     ]
     if unknown:
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_MISMATCH,
             path,
             "normalization tensors",
             expected=f"those of {', '.join(features)}",
@@ -149,6 +152,7 @@ def _mangled(features: Iterable[str], path: Path) -> dict[str, str]:
         if short in names.values():
             other = next(k for k, v in names.items() if v == short)
             raise CheckpointError.found(
+                Code.POLICY_STATISTICS_AMBIGUOUS,
                 path,
                 f"buffer_{short}",
                 expected="the statistics of one feature",
@@ -188,6 +192,7 @@ def _choose(
         return own
     if embodiment not in robots:
         raise CheckpointError.found(
+            Code.POLICY_STATISTICS_AMBIGUOUS,
             where,
             "statistics under the names of robots",
             expected="the name of one of these robots as embodiment, or statistics without one",
@@ -211,6 +216,7 @@ def _check_targets(
     same = given.keys() == targets.keys()
     if not same or any(not np.array_equal(given[name], targets[name]) for name in given):
         raise CheckpointError.found(
+            Code.POLICY_FILES_CONTRADICT,
             path,
             "action statistics",
             expected=f"the same in {TARGETS}* and {OUT}*",

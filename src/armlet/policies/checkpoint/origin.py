@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.releases import (
     CONFIG,
     RELEASES,
@@ -30,7 +32,6 @@ from armlet.policies.config.releases import (
 )
 from armlet.policies.config.smolvla import SmolVlaConfig, VlmConfig
 from armlet.policies.config.strict_json import read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 from armlet.policies.networks.siglip import patch_positions
 
 # What save_checkpoint writes beside a SmolVLA that did not come out of LeRobot's own training.
@@ -123,18 +124,19 @@ def patch_rows(
     def places(rows: PatchRows) -> tuple[int, ...]:
         return tuple(patch_positions(count, side, precision, rows).tolist())
 
-    witness = _witness(origin, vlm.written)
-    if witness is not None:
-        rows, says = witness
+    stated = _beside_weights(origin, vlm.written)
+    if stated is not None:
+        rows, says = stated
         if places(rows) not in map(places, _rows(origin.runs)):
             raise _contradicted(origin, "versions", says, str(origin))
-        return witness
+        return stated
     candidates = _rows(origin.installs)
     if len(set(map(places, candidates))) == 1:
         return candidates[-1], f"transformers {_listed(origin.installs)}"
     found = f"LeRobot {origin.name} ({origin.because}), whose transformers "
     found += f"({_listed(origin.installs)}) place pictures of a tower in {_name(precision)} apart"
     raise CheckpointError.found(
+        Code.POLICY_VERSION_UNCLEAR,
         origin.path,
         "arithmetic of the vision tower",
         expected="files that say which transformers it was trained with",
@@ -169,7 +171,7 @@ def _found(path: Path, releases: tuple[Release, ...], because: str, conflict: st
     return Origin(path, releases, because, conflict, by_files=releases)
 
 
-def _witness(origin: Origin, written: Version | None) -> tuple[PatchRows, str] | None:
+def _beside_weights(origin: Origin, written: Version | None) -> tuple[PatchRows, str] | None:
     """What a file beside the weights says of the arithmetic, if one does.
 
     Our own record; else the language model's config.json, where the transformers that wrote it is
@@ -182,6 +184,7 @@ def _witness(origin: Origin, written: Version | None) -> tuple[PatchRows, str] |
         names = [rows.value for rows in PatchRows]
         if content.get(_PATCH_ROWS) not in names:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 where,
                 _PATCH_ROWS,
                 expected=f"one of {', '.join(names)}",
@@ -212,11 +215,18 @@ def _stated(path: Path, what: str, text: str) -> Span:
     try:
         return parse_span(text)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {what} it was trained with: {error}") from error
+        raise CheckpointError.of(
+            Code.POLICY_OPTION_REFUSED,
+            error,
+            f"{path}: {what} it was trained with",
+            expected="a version, or a span of versions",
+            fix="correct it, or leave it out",
+        ) from error
 
 
 def _contradicted(origin: Origin, what: str, expected: str, stated: str) -> CheckpointError:
     return CheckpointError.found(
+        Code.POLICY_VERSION_UNCLEAR,
         origin.path,
         f"{what} it was trained with",
         expected=f"{expected}, as the checkpoint's files say ({origin.because})",

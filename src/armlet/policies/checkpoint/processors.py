@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from armlet.findings import Code
 from armlet.policies.config.base import ACTION, Feature, PolicyConfig, parse_features, parse_modes
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 from armlet.policies.registry import (
     DEVICE,
     NEW_LINE,
@@ -63,6 +64,7 @@ class Pipeline:
         for key, feature in expected.items():
             if self.features.get(key) != feature:
                 raise CheckpointError.found(
+                    Code.POLICY_FILES_CONTRADICT,
                     self.where,
                     f"feature {key}",
                     expected=feature.to_json(),
@@ -72,6 +74,7 @@ class Pipeline:
             mode = config.normalization_mapping[feature.type]
             if self.modes.get(feature.type) != mode:
                 raise CheckpointError.found(
+                    Code.POLICY_FILES_CONTRADICT,
                     self.where,
                     f"norm_map of {feature.type}",
                     expected=f"{mode}, as in config.json",
@@ -84,6 +87,7 @@ class Pipeline:
         selected = self.normalized_keys
         if selected is not None and mode != "IDENTITY" and key not in (*selected, ACTION):
             raise CheckpointError.found(
+                Code.POLICY_SETTING_UNSUPPORTED,
                 self.where,
                 "normalize_observation_keys",
                 expected=f"every input, {key} among them",
@@ -101,7 +105,12 @@ def read_pipeline(directory: Path, name: str, family: PolicyFamily[Any]) -> Pipe
     steps = document.get("steps")
     if not isinstance(steps, list):
         raise CheckpointError.found(
-            where, "steps", expected="a list", found=repr(steps), fix="copy the file again"
+            Code.POLICY_SETTING_INVALID,
+            where,
+            "steps",
+            expected="a list",
+            found=repr(steps),
+            fix="copy the file again",
         )
     allowed, main = _steps(name, family), _MAIN[name]
     found: dict[str, dict[str, Any]] = {}
@@ -109,6 +118,7 @@ def read_pipeline(directory: Path, name: str, family: PolicyFamily[Any]) -> Pipe
         registered = _registry_name(step, f"{where}: step {index}", allowed)
         if registered in found or (registered == RENAME and main in found):
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 f"{where}: step {index}",
                 "order of steps",
                 expected=f"each once, {RENAME} before {NORMALIZER}",
@@ -119,6 +129,7 @@ def read_pipeline(directory: Path, name: str, family: PolicyFamily[Any]) -> Pipe
     for required in (step for step in allowed if step in _REQUIRED):
         if required not in found:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 where,
                 "steps",
                 expected=f"the step {required}",
@@ -178,6 +189,7 @@ def _registry_name(step: object, where: str, allowed: tuple[str, ...]) -> str:
     if "class" in step or registered not in allowed:
         named = f"class {step['class']!r}" if "class" in step else repr(registered)
         raise CheckpointError.found(
+            Code.POLICY_SETTING_UNSUPPORTED,
             where,
             "processor step",
             expected=f"one of {', '.join(allowed)}",
@@ -197,6 +209,7 @@ def _check_device(step: dict[str, Any], where: Path) -> None:
     refuse_unknown(config, ("device", "float_dtype"), f"{where}: device_processor")
     if config.get("float_dtype") not in (None, "float32"):
         raise CheckpointError.found(
+            Code.POLICY_SETTING_UNSUPPORTED,
             f"{where}: device_processor",
             "float_dtype",
             expected="null or float32",
@@ -214,6 +227,7 @@ def _text(step: dict[str, Any], where: Path) -> Text:
     for key, only in fixed.items():
         if config.get(key, only) != only:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_UNSUPPORTED,
                 where_step,
                 key,
                 expected=repr(only),
@@ -223,7 +237,12 @@ def _text(step: dict[str, Any], where: Path) -> Text:
     longest = as_kind(config.get("max_length", 512), int, f"{where_step}: max_length")
     if longest < 1:
         raise CheckpointError.found(
-            where_step, "max_length", expected="1 or more", found=longest, fix="restore the file"
+            Code.POLICY_SETTING_INVALID,
+            where_step,
+            "max_length",
+            expected="1 or more",
+            found=longest,
+            fix="restore the file",
         )
     cut = as_kind(config.get("truncation", True), bool, f"{where_step}: truncation")
     name = as_kind(config.get("tokenizer_name"), str, f"{where_step}: tokenizer_name")
@@ -252,6 +271,7 @@ def _pipeline(
     selected = config.get("normalize_observation_keys")
     if selected is not None and not isinstance(selected, list):
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             "normalize_observation_keys",
             expected="a list of feature keys",
@@ -274,6 +294,7 @@ def _state_file(step: dict[str, Any], directory: Path, where: Path) -> Path:
     name = step.get("state_file")
     if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             f"state_file of {step['registry_name']}",
             expected="the name of a .safetensors file beside this one",

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from armlet import contract as contracts
 from armlet.contract import Contract
+from armlet.findings import Code
 from armlet.policies.config.base import PolicyConfig
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.networks.meta import without_values
 from armlet.policies.networks.tokens import FILE as TOKENIZER
@@ -143,6 +144,7 @@ def _weights(model: PolicyNetwork, config: PolicyConfig, dtype: torch.dtype) -> 
     state = model.state_dict()
     if {name: t.shape for name, t in state.items()} != expected:
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_MISMATCH,
             "model to save",
             "tensors",
             expected=f"the {len(expected)} of its configuration",
@@ -162,6 +164,7 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     stored = value.detach().cpu().to(dtype).contiguous()
     if not torch.isfinite(stored).all():
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_NOT_FINITE,
             "model to save",
             f"values of {name}",
             expected=f"finite as {dtype}",

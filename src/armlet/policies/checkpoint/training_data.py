@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.releases import TRAINING
 from armlet.policies.config.strict_json import as_object, read_object
-from armlet.policies.errors import CheckpointError
 
 # What armlet's training writes.
 FILE = "armlet_training.json"
@@ -47,6 +48,7 @@ def _listed(value: object, where: Path, count: int) -> frozenset[int]:
     else:
         return frozenset(value)
     raise CheckpointError.found(
+        Code.POLICY_SETTING_INVALID,
         where,
         "episodes of the training data",
         expected=expected,

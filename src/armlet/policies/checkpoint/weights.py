@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from armlet.files import FileError, check_file, kind_of, open_file, parse_json
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 FILE = "model.safetensors"
 FLOATS = ("F32", "F16", "BF16")
@@ -90,7 +91,9 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(str(path), framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise _damaged(path, error) from error
+    except SafetensorError as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
 
 
@@ -103,6 +106,7 @@ def read_tensor(file: Any, name: str, where: Path) -> Tensor:
     value: Tensor = file.get_tensor(name).to(torch.float32, copy=True)
     if not torch.isfinite(value).all():
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_NOT_FINITE,
             where,
             f"values of {name}",
             expected="finite weights",
@@ -111,6 +115,7 @@ def read_tensor(file: Any, name: str, where: Path) -> Tensor:
         )
     if name.endswith(".running_var") and bool((value < 0).any()):
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_NOT_FINITE,
             where,
             f"values of {name}",
             expected="variances, not negative",
@@ -127,6 +132,7 @@ def check_weights(
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
         raise CheckpointError.found(
+            Code.POLICY_WEIGHTS_MISMATCH,
             where,
             "tensor names",
             expected=f"{len(expected)} tensors; missing {some(missing)}",
@@ -136,6 +142,7 @@ def check_weights(
     for name, shape in expected.items():
         if found[name].shape != shape:
             raise CheckpointError.found(
+                Code.POLICY_WEIGHTS_MISMATCH,
                 where,
                 f"shape of {name}",
                 expected=shape,
@@ -144,6 +151,7 @@ def check_weights(
             )
         if found[name].dtype not in FLOATS:
             raise CheckpointError.found(
+                Code.POLICY_WEIGHTS_MISMATCH,
                 where,
                 f"dtype of {name}",
                 expected=" or ".join(FLOATS),
@@ -185,8 +193,9 @@ def _entries(header: Mapping[str, Any], content: int, path: Path) -> dict[str, E
     return entries
 
 
-def _damaged(path: Path, found: object) -> CheckpointError:
+def _damaged(path: Path, found: object, code: Code = Code.POLICY_FILE_DAMAGED) -> CheckpointError:
     return CheckpointError.found(
+        code,
         path,
         "file not readable",
         expected="a whole safetensors file",
@@ -198,12 +207,13 @@ def _damaged(path: Path, found: object) -> CheckpointError:
 def _missing(path: Path) -> CheckpointError:
     pickled = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".bin", ".pt", ".pth"))
     if path.name != FILE or not pickled:
-        return _damaged(path, "no such file")
+        return _damaged(path, "no such file", Code.POLICY_FILE_MISSING)
     return _pickled(path.with_name(pickled[0]))
 
 
 def _pickled(path: Path) -> CheckpointError:
     return CheckpointError.found(
+        Code.POLICY_FILE_PICKLED,
         path,
         "file not readable",
         expected="a whole safetensors file",

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 from .strict_json import as_kind, as_object, refuse_unknown
 
@@ -243,6 +244,7 @@ def parse(content: Mapping[str, Any], where: object, kind: type[PolicyConfig]) -
     for key in kind.STATED:
         if key not in content:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 where,
                 key,
                 expected="a value: LeRobot's default for it changed, and it always writes it",
@@ -265,7 +267,13 @@ def parse(content: Mapping[str, Any], where: object, kind: type[PolicyConfig]) -
     try:
         return kind(**settings)
     except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError.of(
+            Code.POLICY_SETTING_INVALID,
+            error,
+            where,
+            expected="settings that fit together",
+            fix="restore the file LeRobot wrote",
+        ) from error
 
 
 def newer_keys(content: Mapping[str, Any], kind: type[PolicyConfig]) -> list[str]:
@@ -283,6 +291,7 @@ def parse_features(content: object, where: str) -> dict[str, Feature]:
         shape = entry.get("shape")
         if not isinstance(shape, list) or any(type(n) is not int or n < 1 for n in shape):
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 f"{where}: {key}",
                 "shape",
                 expected="a list of positive integers",
@@ -300,6 +309,7 @@ def parse_modes(content: object, where: str) -> dict[str, str]:
     for kind, mode in modes.items():
         if mode not in MODES:
             raise CheckpointError.found(
+                Code.POLICY_SETTING_INVALID,
                 where,
                 f"normalization mode of {kind}",
                 expected=f"one of {', '.join(MODES)}",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 from .base import BACKBONES, STATE, PolicyConfig, check_positive
 from .strict_json import as_kind
@@ -31,6 +32,7 @@ FINAL_GROUPS = 8
 def _list(value: object, kind: type, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             "wrong kind of value",
             expected="a list of numbers",

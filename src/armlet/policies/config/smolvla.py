@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 from .base import STATE, Feature, PolicyConfig, check_positive
 from .releases import Version, parse_written
@@ -43,6 +44,7 @@ class RealTimeChunking:
 def _pair(value: object, where: str) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             "wrong kind of value",
             expected="[width, height]; LeRobot cannot load null",
@@ -56,6 +58,7 @@ def _pair(value: object, where: str) -> tuple[int, int]:
 def _betas(value: object, where: str) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             "wrong kind of value",
             expected="two numbers",
@@ -74,6 +77,7 @@ def _chunking(value: object, where: str) -> RealTimeChunking | None:
     refuse_unknown(content, (*names, "enabled", "mode", "debug", "debug_maxlen"), where)
     if content.get("mode", "guided") != "guided":
         raise CheckpointError.found(
+            Code.POLICY_SETTING_UNSUPPORTED,
             where,
             "mode of real-time chunking",
             expected="'guided'",
@@ -89,7 +93,13 @@ def _chunking(value: object, where: str) -> RealTimeChunking | None:
     try:
         return RealTimeChunking(**settings)
     except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError.of(
+            Code.POLICY_SETTING_INVALID,
+            error,
+            where,
+            expected="settings that fit together",
+            fix="restore the file LeRobot wrote",
+        ) from error
 
 
 def _smolvla_normalization() -> dict[str, str]:
@@ -311,6 +321,7 @@ def parse_vlm(content: Mapping[str, Any], where: object) -> VlmConfig:
     """
     if content.get("model_type") != "smolvlm":
         raise CheckpointError.found(
+            Code.POLICY_LANGUAGE_MODEL,
             where,
             "model_type",
             expected="'smolvlm', the language model of SmolVLA",
@@ -340,6 +351,7 @@ def _sizes(
     for key, only in _FIXED[part].items():
         if stated.get(key, only) != only:
             raise CheckpointError.found(
+                Code.POLICY_LANGUAGE_MODEL,
                 f"{where}: {part}",
                 key,
                 expected=repr(only),
@@ -359,6 +371,7 @@ def _dtype(content: Mapping[str, Any], where: object) -> str | None:
     dtype = stated.get("dtype", stated.get("torch_dtype"))
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise CheckpointError.found(
+            Code.POLICY_LANGUAGE_MODEL,
             f"{where}: vision_config",
             "dtype",
             expected="float32, bfloat16 or float16",
@@ -378,6 +391,7 @@ def _check_vlm(vlm: VlmConfig, where: object) -> None:
     fits = fits and vision.image_size % (vision.patch_size * vlm.scale_factor) == 0
     if not fits:
         raise CheckpointError.found(
+            Code.POLICY_LANGUAGE_MODEL,
             where,
             "sizes",
             expected="positive sizes that divide each other (heads, patches, scale_factor)",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from armlet.files import FileError, Shape, kind_of, printable, read_json, shown
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 _CONFIG = Shape(size=4 << 20)
 # More known keys than this tell a reader nothing.
@@ -24,6 +25,7 @@ def read_object(path: Path, shape: Shape = _CONFIG) -> dict[str, Any]:
         content = read_json(path, shape)
     except FileNotFoundError:
         raise CheckpointError.found(
+            Code.POLICY_FILE_MISSING,
             path,
             "file missing",
             expected="a file",
@@ -32,6 +34,7 @@ def read_object(path: Path, shape: Shape = _CONFIG) -> dict[str, Any]:
         ) from None
     except FileError as error:
         raise CheckpointError.found(
+            Code.POLICY_FILE_DAMAGED,
             path,
             "not readable as JSON",
             expected="a JSON object",
@@ -45,6 +48,7 @@ def as_object(value: object, where: object) -> dict[str, Any]:
     """`value` if it is a JSON object. Raises CheckpointError naming `where` otherwise."""
     if not isinstance(value, dict):
         raise CheckpointError.found(
+            Code.POLICY_SETTING_INVALID,
             where,
             "wrong kind of value",
             expected="a JSON object",
@@ -65,6 +69,7 @@ def as_kind(value: object, hint: Any, where: object) -> Any:
     if type(value) is int and float in kinds:
         return float(value)
     raise CheckpointError.found(
+        Code.POLICY_SETTING_INVALID,
         where,
         "wrong kind of value",
         expected=" or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds),
@@ -79,6 +84,7 @@ def refuse_unknown(found: dict[str, Any], known: typing.Collection[str], where: 
     if unknown:
         listed = f" ({', '.join(sorted(known))})" if len(known) <= _LISTED else ""
         raise CheckpointError.found(
+            Code.POLICY_SETTING_UNKNOWN,
             where,
             "unknown keys",
             expected=f"only keys this armlet knows{listed}",

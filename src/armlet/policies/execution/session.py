@@ -35,7 +35,7 @@ class PolicyState(enum.Enum):
 
 
 class Action(enum.Enum):
-    """What the node has to do after an event. HOLD: tell the arm to stop following."""
+    """What the node has to do after an event. HOLD: order the arm to stop following."""
 
     NONE = "none"
     HOLD = "hold"
@@ -257,7 +257,7 @@ class PolicySession:
 
     @property
     def held(self) -> bool:
-        """Whether the arm was told to hold because it has no plan."""
+        """Whether the arm was ordered to hold because it has no plan."""
         return self._held
 
     def _hold(self, now: Now) -> Action:

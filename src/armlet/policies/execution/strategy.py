@@ -65,7 +65,7 @@ class Replanning:
 
 
 class Strategy(Protocol):
-    """guided: the policy is told what is planned. bridges: the plan is never to run out."""
+    """guided: the policy is given what is planned. bridges: the plan is never to run out."""
 
     guided: bool
     bridges: bool

@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from armlet.findings import Code
 from armlet.policies.checkpoint import hub, origin
 from armlet.policies.checkpoint.checkpoint import CONFIG, VLM_FOLDER
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.smolvla import RealTimeChunking, SmolVlaConfig, parse_vlm
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError
 from armlet.policies.networks import tokens
 from armlet.policies.networks.rtc import Guidance
 from armlet.policies.networks.smolvla import TOKENS, UNUSED, SmolVla, vision_precision
@@ -96,6 +97,7 @@ def _language(config: SmolVlaConfig, files: CheckpointFiles, text: Text) -> Lang
     words = tokens.Words.read(folder / tokens.FILE, text.longest, vlm.text.vocab_size)
     if config.add_image_special_tokens and words.marks() is None:
         raise CheckpointError.found(
+            Code.POLICY_LANGUAGE_MODEL,
             folder / tokens.FILE,
             "marks around pictures",
             expected=f"{tokens.EDGE} and {tokens.WHOLE}, for add_image_special_tokens",
@@ -116,6 +118,7 @@ def _language_folder(path: Path, config: SmolVlaConfig, given: Path | None) -> P
     if cached is not None:
         return cached
     raise CheckpointError.found(
+        Code.POLICY_LANGUAGE_MODEL,
         path,
         f"language model {config.vlm_model_name}",
         expected=f"a folder with its {CONFIG} and {tokens.FILE}, given as vlm or put into the "

@@ -22,7 +22,7 @@ from armlet.findings import Code, Finding, Severity, as_json, compared, text
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.checkpoint.weights import read_header
 from armlet.policies.config.base import ACTION, STATE, camera_name
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration
 from armlet.robots.joints import joint_names
@@ -245,10 +245,11 @@ def stored_rate(path: Path) -> int | None:
                 frames = float(np.max(stored.get_tensor("frame_index.max")))
         except (SafetensorError, OSError) as error:
             raise CheckpointError.found(
+                Code.POLICY_FILE_DAMAGED,
                 file,
                 "file not readable",
                 expected="a whole safetensors file",
-                found=str(error),
+                found=error,
                 fix="copy the file again",
             ) from error
         if seconds > 0 and 1 <= round(frames / seconds) <= 1000:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from armlet.findings import Code, Finding, Severity
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
-from armlet.policies.errors import ObservationError
-from armlet.policies.observation import Observation
+from armlet.policies.observation import Observation, ObservationError
 
 from .feature_stats import Floats, Frozen, describe, divergence, frozen_statistics, unlike
 from .limits import Limits

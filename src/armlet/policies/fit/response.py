@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from armlet.findings import Code, Finding, Severity
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
-from armlet.policies.errors import ObservationError
-from armlet.policies.observation import Observation
+from armlet.policies.observation import Observation, ObservationError
 
 from .feature_stats import Floats, frozen_statistics
 from .limits import Limits
@@ -141,8 +140,8 @@ def _asked(checkpoint: Checkpoint, answer: Answer, moments: Sequence[Moment]) ->
         centre, scale = frozen.mean, frozen.spread()
     else:
         rows = [m.actions for m in moments if m.actions is not None]
-        told = np.concatenate(rows) if rows else np.zeros((1, config.action_size))
-        centre, scale = told.mean(axis=0), np.maximum(told.std(axis=0), 1.0)
+        actions = np.concatenate(rows) if rows else np.zeros((1, config.action_size))
+        centre, scale = actions.mean(axis=0), np.maximum(actions.std(axis=0), 1.0)
     cameras = tuple(camera_name(key) for key in config.image_features)
     return _Asked(answer, centre, scale, cameras, STATE in config.used_features)
 
@@ -205,7 +204,7 @@ class _Spread:
     """
 
     answers: Floats
-    told: Floats
+    demonstrated: Floats
     recorded: Floats | None
 
     @classmethod
@@ -217,23 +216,23 @@ class _Spread:
         recorded = np.full(answers.shape, np.nan)
         for row, moment in enumerate(moments):
             assert moment.actions is not None
-            told = moment.actions[: answers.shape[1]]
-            recorded[row, : len(told)] = (told - asked.centre) / asked.scale
+            actions = moment.actions[: answers.shape[1]]
+            recorded[row, : len(actions)] = (actions - asked.centre) / asked.scale
         # Steps that few frames reached have no spread to speak of.
         reached = (~np.isnan(recorded[..., 0])).sum(axis=0) >= max(2, len(moments) // 2)
-        told = np.sqrt(np.nanvar(recorded[:, reached], axis=0).mean(axis=0))
-        return cls(np.sqrt(answers[:, reached].var(axis=0).mean(axis=0)), told, recorded)
+        demonstrated = np.sqrt(np.nanvar(recorded[:, reached], axis=0).mean(axis=0))
+        return cls(np.sqrt(answers[:, reached].var(axis=0).mean(axis=0)), demonstrated, recorded)
 
     @property
     def moving(self) -> NDArray[np.bool_]:
         """The joints whose actions changed at all: (n,)."""
-        return self.told > _MOVES
+        return self.demonstrated > _MOVES
 
     @property
     def share(self) -> float:
         """The answers' spread over that of the recorded actions, of the joints that moved."""
         moving = self.moving
-        return _rms(self.answers[moving]) / max(_rms(self.told[moving]), 1e-9)
+        return _rms(self.answers[moving]) / max(_rms(self.demonstrated[moving]), 1e-9)
 
 
 def _rms(values: Floats) -> float:
@@ -251,7 +250,7 @@ def _constant(item: str, answers: Floats, spread: _Spread, limits: Limits) -> Fi
         Severity.ERROR,
         item,
         f"actions that follow what is seen (the recorded ones spread "
-        f"{_rms(spread.told[spread.moving]):.2g} training std)",
+        f"{_rms(spread.demonstrated[spread.moving]):.2g} training std)",
         f"the same actions for {len(answers)} different observations"
         + (", the mean of the training data" if mean else ""),
         f"the head{'' if mean else ', or all before it,'} is zeroed: {_RESTORE}",
@@ -265,14 +264,14 @@ def _stuck_lines(
     """Joints that are answered with one value while the recorded actions move them."""
     if spread.recorded is None:
         return
-    shares = spread.answers / np.maximum(spread.told, 1e-9)
+    shares = spread.answers / np.maximum(spread.demonstrated, 1e-9)
     for joint in np.flatnonzero(spread.moving & (shares < limits.constant)):
         yield Finding(
             Code.POLICY_ACTIONS_CONSTANT,
             Severity.ERROR,
             f"answers of {_name(names, int(joint))}",
             f"actions that follow what is seen (the recorded ones spread "
-            f"{spread.told[joint]:.2g} training std)",
+            f"{spread.demonstrated[joint]:.2g} training std)",
             f"the same for {len(answers)} different observations",
             f"the head's row of this joint is zeroed: {_RESTORE}",
         )

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Contract
-from armlet.policies.errors import ObservationError
-from armlet.policies.observation import Observation
+from armlet.policies.observation import Observation, ObservationError
 from armlet.robots.calibration import Calibration
 from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter

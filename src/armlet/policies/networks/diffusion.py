@@ -279,7 +279,7 @@ class TimeConv(nn.Conv1d):
     """torch.nn.Conv1d, half its size padded, that optimize_for_inference runs as a matrix product.
 
     Of a few instants and wide layers the weights are what takes the time: torch's convolution lays
-    them out anew in every pass, which takes twice as long as reading them (torch 2.13, one core).
+    them out again in every pass, which takes twice as long as reading them (torch 2.13, one core).
     """
 
     as_product = False

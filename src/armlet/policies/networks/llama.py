@@ -1,6 +1,6 @@
 """Layers of a Llama (Touvron et al. 2023, arXiv:2302.13971), for text and for actions.
 
-Tensor names are transformers' own. Attention itself is told apart from its projections, because
+Tensor names are transformers' own. Attention itself is kept apart from its projections, because
 SmolVLA's two streams share keys and values.
 """
 

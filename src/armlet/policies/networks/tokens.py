@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from armlet.files import Shape
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.smolvla import VlmConfig
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.errors import CheckpointError
 
 if TYPE_CHECKING:
     import tokenizers
@@ -45,6 +46,7 @@ class Words:
             from tokenizers import Tokenizer
         except ImportError as error:
             raise CheckpointError.found(
+                Code.POLICY_PACKAGE_MISSING,
                 path,
                 "tokenizer",
                 expected="the Python package tokenizers, which reads it",
@@ -58,6 +60,7 @@ class Words:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the only class tokenizers raises
             raise CheckpointError.found(
+                Code.POLICY_FILE_DAMAGED,
                 path,
                 "tokenizer",
                 expected="a file of the tokenizers package",
@@ -67,6 +70,7 @@ class Words:
         highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         if highest >= vocabulary:
             raise CheckpointError.found(
+                Code.POLICY_LANGUAGE_MODEL,
                 path,
                 "token ids",
                 expected=f"below {vocabulary}, the words the network knows",

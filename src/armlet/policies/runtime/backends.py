@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from armlet.policies.errors import CheckpointError
+from armlet.findings import Code
+from armlet.policies.config.errors import CheckpointError
 
 TORCH = "torch"
 ONNXRUNTIME = "onnxruntime"
@@ -150,6 +151,7 @@ def _check_bfloat16(core: Any) -> None:
 
 def _refused(where: object, backend: str, error: Exception) -> CheckpointError:
     return CheckpointError.found(
+        Code.POLICY_GRAPH_REFUSED,
         where,
         f"graph for {backend}",
         expected="one this runtime can load",

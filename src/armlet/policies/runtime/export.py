@@ -1,10 +1,10 @@
 """Exported policies: a directory with the graph, what it is, and the proof that it runs right.
 
     policy.onnx    the graph, with its manifest in its metadata
-    export.json    the manifest, the graph's size and SHA-256, and a witness
+    export.json    the manifest, the graph's size and SHA-256, and a sample
     config.json, processors and contract as in the checkpoint, for all that is not inference
 
-The witness is one observation and the chunk torch gives for it. Whoever loads the directory runs
+The sample is one observation and the chunk torch gives for it. Whoever loads the directory runs
 it through the runtime at hand first: an optimizer's mistake shows before the arm moves.
 """
 
@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 import armlet
 from armlet import contract as contracts
 from armlet.files import FileError, check_file
+from armlet.findings import Code
 from armlet.policies.checkpoint import lerobot_03
 from armlet.policies.checkpoint.checkpoint import (
     CONFIG,
@@ -49,8 +50,8 @@ from armlet.policies.config.base import (
     PolicyConfig,
     camera_name,
 )
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import as_kind, as_object, read_object, refuse_unknown
-from armlet.policies.errors import CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.observation import Observation
 from armlet.policies.preprocess import Preprocessor
@@ -139,7 +140,7 @@ class Export:
     path: Path
     manifest: Manifest
     graph: bytes
-    witness: GoldenSample
+    sample: GoldenSample
     checkpoint: Checkpoint
 
 
@@ -169,9 +170,9 @@ def compile_checkpoint(
 
     Raises as export_policy does, but for the directory.
     """
-    graph, witnesses = _traced(checkpoint, backend, None, trials=1)
+    graph, samples = _traced(checkpoint, backend, None, trials=1)
     session = open_session(graph, backend, precision, threads, checkpoint.path)
-    return _proven(session, backend, precision, witnesses, checkpoint, checkpoint.path)
+    return _proven(session, backend, precision, samples, checkpoint, checkpoint.path)
 
 
 def export_policy(
@@ -190,10 +191,10 @@ def export_policy(
     """
     check_backend(backend, precision)
     check_new(path)
-    graph, witnesses = _traced(checkpoint, backend, robot, trials=_TRIALS)
+    graph, samples = _traced(checkpoint, backend, robot, trials=_TRIALS)
     session = open_session(graph, backend, precision, None, checkpoint.path)
     joints = None if robot is None else robot.joints
-    running = _proven(session, backend, precision, witnesses, checkpoint, _UNWRITTEN, joints)
+    running = _proven(session, backend, precision, samples, checkpoint, _UNWRITTEN, joints)
     config, contract = checkpoint.config, checkpoint.contract
     manifest = Manifest(
         format=FORMAT,
@@ -220,7 +221,7 @@ def export_policy(
             "graph": {"bytes": len(stored), "sha256": hashlib.sha256(stored).hexdigest()},
             "witness": {
                 key: value if isinstance(value, int) else value.tolist()
-                for key, value in vars(witnesses[0]).items()
+                for key, value in vars(samples[0]).items()
             },
         }
         (folder / EXPORT).write_text(json.dumps(document, indent=1, allow_nan=False), "utf-8")
@@ -249,16 +250,17 @@ def read_export(path: Path) -> Export:
     _agree(where, "statistics", checkpoint.preprocessor.fingerprint(), manifest.statistics)
     canonical = None if contract is None else contract.canonical()
     _agree(where, "contract", canonical, manifest.contract)
-    witness = _witness(document.get("witness"), config, where)
-    return Export(path, manifest, graph, witness, checkpoint)
+    sample = _golden_sample(document.get("witness"), config, where)
+    return Export(path, manifest, graph, sample, checkpoint)
 
 
 def run_export(export: Export, backend: str, precision: str, threads: int | None = None) -> Running:
-    """The graph made ready and proven by its witness. Raises as open_session does, and
-    CheckpointError if it does not give the witness's chunk, or is in radians, which a Policy is
+    """The graph made ready and proven by its sample. Raises as open_session does, and
+    CheckpointError if it does not give the sample's chunk, or is in radians, which a Policy is
     not."""
     if export.manifest.units != DATASET_UNITS:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             export.path,
             "units of the graph",
             expected=f"{DATASET_UNITS} units, which armlet converts with the arm's own calibration",
@@ -267,13 +269,13 @@ def run_export(export: Export, backend: str, precision: str, threads: int | None
         )
     graph, where = export.graph, export.path / GRAPH
     session = open_session(graph, backend, precision, threads, where)
-    return _proven(session, backend, precision, [export.witness], export.checkpoint, where)
+    return _proven(session, backend, precision, [export.sample], export.checkpoint, where)
 
 
-def witness_arrays(witness: GoldenSample, config: PolicyConfig) -> dict[str, NDArray[Any]]:
-    """The graph's inputs for the witness."""
-    random = np.random.RandomState(witness.seed)
-    vectors = {STATE: witness.state, ENVIRONMENT: witness.environment_state}
+def sample_arrays(sample: GoldenSample, config: PolicyConfig) -> dict[str, NDArray[Any]]:
+    """The graph's inputs for the sample."""
+    random = np.random.RandomState(sample.seed)
+    vectors = {STATE: sample.state, ENVIRONMENT: sample.environment_state}
     return {
         port.name: vectors[port.name]
         if port.name in vectors
@@ -282,17 +284,17 @@ def witness_arrays(witness: GoldenSample, config: PolicyConfig) -> dict[str, NDA
     }
 
 
-def torch_witness(checkpoint: Checkpoint, network: PolicyNetwork) -> tuple[Observation, Floats]:
+def torch_sample(checkpoint: Checkpoint, network: PolicyNetwork) -> tuple[Observation, Floats]:
     """An observation such as training had, and the chunk (C, n) an unoptimized network gives."""
     config = checkpoint.config
     graph = PolicyGraph(config, checkpoint.preprocessor, network, None)
-    witness = _observe(config, checkpoint.preprocessor, None, seed=0)
+    sample = _observe(config, checkpoint.preprocessor, None, seed=0)
     with torch.inference_mode():
-        chunk = _answered(graph, witness, config).chunk
-    arrays = witness_arrays(witness, config)
+        chunk = _answered(graph, sample, config).chunk
+    arrays = sample_arrays(sample, config)
     images = {camera_name(key): arrays[key] for key in config.image_features}
     environment = arrays.get(ENVIRONMENT)
-    return Observation(witness.state, images, environment_state=environment), chunk
+    return Observation(sample.state, images, environment_state=environment), chunk
 
 
 def _traced(
@@ -308,11 +310,11 @@ def _traced(
     network = load_network(checkpoint)
     joints = None if robot is None else robot.joints
     preprocessor = checkpoint.preprocessor
-    witnesses = [_observe(config, preprocessor, joints, seed) for seed in range(trials)]
+    samples = [_observe(config, preprocessor, joints, seed) for seed in range(trials)]
     full = PolicyGraph(config, preprocessor, network, joints)
     with torch.inference_mode():
-        witnesses = [_answered(full, witness, config) for witness in witnesses]
-    return trace(config, preprocessor, network.fold_for_inference(), joints), witnesses
+        samples = [_answered(full, sample, config) for sample in samples]
+    return trace(config, preprocessor, network.fold_for_inference(), joints), samples
 
 
 def _observe(
@@ -343,43 +345,45 @@ def _usual(preprocessor: Preprocessor, key: str) -> tuple[Any, Any]:
     return (first + second) / 2, (second - first) / 2
 
 
-def _answered(graph: PolicyGraph, witness: GoldenSample, config: PolicyConfig) -> GoldenSample:
-    arrays = witness_arrays(witness, config)
+def _answered(graph: PolicyGraph, sample: GoldenSample, config: PolicyConfig) -> GoldenSample:
+    arrays = sample_arrays(sample, config)
     chunk = graph(*(torch.from_numpy(arrays[name]) for name in graph.names))
-    return dataclasses.replace(witness, chunk=chunk.numpy())
+    return dataclasses.replace(sample, chunk=chunk.numpy())
 
 
 def _proven(
     session: Session,
     backend: str,
     precision: str,
-    witnesses: Sequence[GoldenSample],
+    samples: Sequence[GoldenSample],
     checkpoint: Checkpoint,
     where: object,
     joints: JointMap | None = None,
 ) -> Running:
-    """The session if it gives the witnesses' chunks, within what its precision allows."""
-    chunks = [session(witness_arrays(witness, checkpoint.config)) for witness in witnesses]
+    """The session if it gives the samples' chunks, within what its precision allows."""
+    chunks = [session(sample_arrays(sample, checkpoint.config)) for sample in samples]
     shapes = {(c.shape, c.dtype.name) for c in chunks}
-    expected = (witnesses[0].chunk.shape, "float32")
+    expected = (samples[0].chunk.shape, "float32")
     if shapes != {expected}:
-        raise _wrong(where, f"chunk of the graph in {backend}", expected, sorted(shapes))
+        what, code = f"chunk of the graph in {backend}", Code.POLICY_EXPORT_DIFFERS
+        raise _wrong(where, what, expected, sorted(shapes), code)
     deviation = np.max(
         [
             np.abs(c.astype(np.float64) - w.chunk).max(axis=0)
-            for c, w in zip(chunks, witnesses, strict=True)
+            for c, w in zip(chunks, samples, strict=True)
         ],
         axis=0,
     )
     limit = _LIMITS[precision] * _action_spread(checkpoint.preprocessor, joints)
     # Of a joint that hardly moved, float32's own steps are wider than that.
-    limit = limit + _STEPS * np.max([np.abs(w.chunk).max(axis=0) for w in witnesses], axis=0)
+    limit = limit + _STEPS * np.max([np.abs(w.chunk).max(axis=0) for w in samples], axis=0)
     if not (deviation <= limit).all():
         raise _wrong(
             where,
             f"actions of the graph in {backend}, {precision}",
-            f"torch's within {_told(limit)}",
-            f"errors of {_told(deviation)}",
+            f"torch's within {_listed(limit)}",
+            f"errors of {_listed(deviation)}",
+            Code.POLICY_EXPORT_DIFFERS,
         )
     return Running(session, backend, precision, deviation)
 
@@ -422,6 +426,7 @@ def _manifest(content: object, where: Path) -> Manifest:
     _exactly(document, hints, where)
     if document["format"] != FORMAT:
         raise CheckpointError.found(
+            Code.POLICY_EXPORT_INVALID,
             where,
             "format of the export",
             expected=FORMAT,
@@ -454,7 +459,7 @@ def _read_port(content: object, where: Path) -> Port:
     return Port(name, tuple(shape), dtype)
 
 
-def _witness(content: object, config: PolicyConfig, where: Path) -> GoldenSample:
+def _golden_sample(content: object, config: PolicyConfig, where: Path) -> GoldenSample:
     document = as_object(content, where)
     _exactly(document, [field.name for field in dataclasses.fields(GoldenSample)], where)
     sizes = {
@@ -509,8 +514,15 @@ def _exactly(document: Mapping[str, Any], keys: Collection[str], where: Path) ->
         raise _wrong(where, "keys", ", ".join(sorted(keys)), ", ".join(sorted(document)))
 
 
-def _wrong(where: object, what: str, expected: object, found: object) -> CheckpointError:
+def _wrong(
+    where: object,
+    what: str,
+    expected: object,
+    found: object,
+    code: Code = Code.POLICY_EXPORT_INVALID,
+) -> CheckpointError:
     return CheckpointError.found(
+        code,
         where,
         what,
         expected=expected,
@@ -519,5 +531,5 @@ def _wrong(where: object, what: str, expected: object, found: object) -> Checkpo
     )
 
 
-def _told(values: NDArray[np.float64]) -> str:
+def _listed(values: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.2g}" for value in values)

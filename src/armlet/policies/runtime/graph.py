@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from armlet.findings import Code
 from armlet.policies.config.base import ACTION, STATE, PolicyConfig
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.preprocess import Preprocessor
 
@@ -175,6 +176,7 @@ def read_face(model: bytes, where: object) -> GraphFace:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             places = [entry.value for entry in tensor.external_data if entry.key == "location"]
             raise CheckpointError.found(
+                Code.POLICY_GRAPH_REFUSED,
                 where,
                 f"tensor {tensor.name}",
                 expected="its values in the graph's own file",
@@ -196,6 +198,7 @@ def _check_domains(proto: Any, where: object) -> None:
     foreign = sorted(domains - {"", "ai.onnx"})
     if foreign or proto.functions:
         raise CheckpointError.found(
+            Code.POLICY_GRAPH_REFUSED,
             where,
             "operators",
             expected="only ONNX's own",
@@ -234,6 +237,7 @@ def _port(value: Any) -> Port:
 
 def _no_graph(where: object, found: str) -> CheckpointError:
     return CheckpointError.found(
+        Code.POLICY_GRAPH_REFUSED,
         where,
         "graph not readable",
         expected="an ONNX model",

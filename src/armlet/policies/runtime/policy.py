@@ -11,19 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from armlet.contract import Camera, Contract, Preprocessing
+from armlet.findings import Code
 from armlet.policies.checkpoint import hub
 from armlet.policies.checkpoint.checkpoint import Checkpoint, Choices, load_network, read_checkpoint
 from armlet.policies.config.base import PolicyConfig, camera_name
-from armlet.policies.errors import CheckpointError, ObservationError
+from armlet.policies.config.errors import CheckpointError
 from armlet.policies.execution.playback import ActionQueue, TemporalEnsembler
 from armlet.policies.execution.strategy import LeftOver
 from armlet.policies.networks.base import PolicyNetwork
-from armlet.policies.observation import Observation, Window, latest
+from armlet.policies.observation import Observation, ObservationError, Window, latest
 from armlet.policies.preprocess import Preprocessor
 from armlet.policies.registry import Inference
 
 from .backends import BFLOAT16, FLOAT32, ONNXRUNTIME, OPENVINO, TORCH, check_backend
-from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_witness
+from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_sample
 
 
 class Policy:
@@ -278,7 +279,7 @@ def _load_rounded(
     checkpoint: Checkpoint, network: PolicyNetwork, device: str, optimize: bool
 ) -> Policy:
     """A network of one pass in bfloat16, compared once with itself in float32."""
-    observation, exact = torch_witness(checkpoint, network)
+    observation, exact = torch_sample(checkpoint, network)
     if optimize:
         network.optimize_for_inference()
     rounded = Policy(checkpoint, network.round_weights(), device, BFLOAT16)
@@ -289,6 +290,7 @@ def _load_rounded(
 def _load_export(path: Path, backend: str, precision: str, threads: int | None) -> Policy:
     if backend == TORCH:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             path,
             "backend",
             expected=f"{ONNXRUNTIME} or {OPENVINO}, for this is an exported policy",

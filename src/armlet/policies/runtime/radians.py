@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.findings import Code
 from armlet.policies.checkpoint.checkpoint import Checkpoint
-from armlet.policies.errors import CheckpointError
+from armlet.policies.config.errors import CheckpointError
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration
@@ -47,6 +48,7 @@ def robot_of(checkpoint: Checkpoint, file: Path, units: str | None = None) -> Ro
     stated = None if checkpoint.contract is None else checkpoint.contract.joint_units
     if units is None and stated is None:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             checkpoint.path,
             "units of the joints",
             expected="degrees or range_m100_100, in the contract or given",
@@ -55,6 +57,7 @@ def robot_of(checkpoint: Checkpoint, file: Path, units: str | None = None) -> Ro
         )
     if units is not None and stated not in (None, units):
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             checkpoint.path,
             "units of the joints",
             expected=f"{stated}, as in the contract",
@@ -106,6 +109,7 @@ def _converters(
     )
     if not fits:
         raise CheckpointError.found(
+            Code.POLICY_OPTION_REFUSED,
             file,
             "joints",
             expected=f"{', '.join(joint_names(action_names))} ({source}), for state and action",

@@ -1,4 +1,4 @@
-"""A policy process whose network a test replaces, and a witness with the times of what it does."""
+"""A policy process whose network a test replaces, and an observer of what it does, with times."""
 
 import bisect
 import subprocess
@@ -82,7 +82,7 @@ class WitnessNode(InLockstep, Node):
 
     def __init__(self, context, lockstep):
         given = [Parameter("use_sim_time", value=lockstep is not None)]
-        super().__init__("witness", context=context, parameter_overrides=given)
+        super().__init__("observer", context=context, parameter_overrides=given)
         if lockstep is not None:
             self.join_lockstep(lockstep)
 
