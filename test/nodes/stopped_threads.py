@@ -29,11 +29,11 @@ def _ptrace(request, thread):
 class Stopped:
     """Stopped threads; this process's thread that stopped them has to end it too."""
 
-    def __init__(self, pid, prefix):
+    def __init__(self, pid, wanted):
         self.names = []
         self._threads = []
         for thread, name in threads(pid).items():
-            if name.startswith(prefix):
+            if wanted(thread, name):
                 _ptrace(_SEIZE, thread)
                 _ptrace(_INTERRUPT, thread)
                 os.waitpid(thread, _WALL)
@@ -62,9 +62,9 @@ class Stopped:
 
 
 @contextmanager
-def stopped(pid, prefix):
-    """The threads of a process whose names begin with a prefix, stopped."""
-    held = Stopped(pid, prefix)
+def stopped(pid, wanted):
+    """The threads of a process that are wanted, by id and name, stopped."""
+    held = Stopped(pid, wanted)
     try:
         yield held
     finally:

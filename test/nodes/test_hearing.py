@@ -1,9 +1,16 @@
 """A driver that hears nothing any more: found out, made safe, and ended."""
 
+import os
+import signal
+import time
+from pathlib import Path
+
 import pytest
 from node_processes import follower, running
-from stopped_threads import stopped
+from stopped_threads import stopped, threads
 
+from armlet.bringup import FASTDDS_VARIABLE
+from armlet.nodes.fastdds import hear_own_messages_as_others
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -27,6 +34,13 @@ def torque(bench):
     ]
 
 
+def wait_for_torque(bench, wanted):
+    end_s = time.monotonic() + 30.0
+    while torque(bench) != wanted:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
 @pytest.mark.wall_clock
 @pytest.mark.parametrize(
     ("hangs", "silent"),
@@ -39,7 +53,7 @@ def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(bench, bu
     """It held the arm for good, and no stop reached it."""
     process = bus.processes["servo_bus"]
     assert torque(bench) == [1] * 6
-    with stopped(process.pid, hangs) as held:
+    with stopped(process.pid, lambda thread, name: name.startswith(hangs)) as held:
         assert held.names
         held.reap()
         assert process.wait(60) == 1
@@ -53,11 +67,28 @@ def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(bench, bu
 
 
 @pytest.mark.wall_clock
+def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(bench, bus):
+    """It stands with the bus locked, or even with Python's own lock, and both take the torque."""
+    process = bus.processes["servo_bus"]
+    cycle = [
+        thread
+        for thread in threads(process.pid)
+        if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+    ]
+    if not cycle:
+        pytest.skip("without real-time priority nothing tells which thread it is")
+    with stopped(process.pid, lambda thread, name: thread in cycle) as held:
+        held.reap()
+        assert process.wait(60) in (1, -signal.SIGKILL)
+    wait_for_torque(bench, [0] * 6)
+
+
+@pytest.mark.wall_clock
 def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_does(bench, bus):
     process = bus.processes["servo_bus"]
     bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])
     bus.wait_for_status("servo_bus: bus", "following joint_trajectory")
-    with stopped(process.pid, "dds.shm"):
+    with stopped(process.pid, lambda thread, name: name.startswith("dds.shm")):
         bus.wait_for_status("servo_bus: bus", "no sign of life from topics")
         bus.wait("a hold", lambda: "holding" in bus.seen.messages()["servo_bus: bus"])
         assert torque(bench) == [1] * 6
@@ -66,3 +97,13 @@ def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_do
     assert torque(bench) == [1] * 6
     bus.director.stop()
     assert torque(bench) == [0] * 6
+
+
+def test_a_profile_that_a_person_has_chosen_stays(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FASTDDS_VARIABLE, "mine.xml")
+    hear_own_messages_as_others()
+    assert os.environ[FASTDDS_VARIABLE] == "mine.xml"
+    monkeypatch.delenv(FASTDDS_VARIABLE)
+    hear_own_messages_as_others()
+    assert Path(os.environ[FASTDDS_VARIABLE]).is_file()

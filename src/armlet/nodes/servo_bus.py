@@ -238,6 +238,7 @@ class ServoBus(ArmletNode):
                 arm.bus.port, self.value("baudrate"), ids, self._report_watchdog, self._motors
             )
             self._watchdog.released()
+            self._watchdog.lives()  # from the start: the first second may be the one that hangs
 
     def _other_files(self) -> dict[str, Path]:
         given = (text.partition("=") for text in self.value("other_calibrations"))
