@@ -400,7 +400,8 @@ def _descriptor(setting: Setting) -> ParameterDescriptor:
         limits = IntegerRange(from_value=int(setting.low), to_value=int(setting.high))
         descriptor.integer_range = [limits]
     else:
-        span = FloatingPointRange(from_value=float(setting.low), to_value=float(setting.high))
+        low = 0.0 if setting.common else float(setting.low)
+        span = FloatingPointRange(from_value=low, to_value=float(setting.high))
         descriptor.floating_point_range = [span]
     return descriptor
 
