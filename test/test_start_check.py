@@ -85,7 +85,7 @@ def test_shipped_and_usual_graphs_are_fine(nodes, tmp_path):
         ("recorder: {episodes: many}", "parameters.recorder: episodes must be a whole number"),
         (
             "servo_bus: {elbow_flex.max_velocity_rad_s: -1.0}",
-            "elbow_flex.max_velocity_rad_s must be 0 to 10, found -1.0",
+            "elbow_flex.max_velocity_rad_s must be 0 (as max_velocity_rad_s) or 0.01 to 10",
         ),
         (
             "servo_bus: {elbow.max_velocity_rad_s: 1.0}",

@@ -97,7 +97,8 @@ def _settings(settings: Iterable[Setting]) -> list[str]:
 def _setting(setting: Setting) -> tuple[str, ...]:
     limits = ""
     if setting.low is not None and setting.high is not None:
-        limits = f"{_number(setting.low)} … {_number(setting.high)}"
+        zero = "0, " if setting.common else ""
+        limits = f"{zero}{_number(setting.low)} … {_number(setting.high)}"
     kind = TYPES[list if isinstance(setting.default, (list, tuple)) else type(setting.default)]
     return (
         code(setting.name),

@@ -113,7 +113,12 @@ class Graph:
         nodes = _with_persons_parameters(nodes, values)
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
-            nodes = [dataclasses.replace(spec, environment=environment) for spec in nodes]
+            nodes = [
+                spec  # no pictures come to it, and it has a profile of its own
+                if spec.executable == "servo_bus"
+                else dataclasses.replace(spec, environment=environment)
+                for spec in nodes
+            ]
         return nodes
 
 
@@ -143,6 +148,11 @@ def parameter_file(spec: NodeSpec) -> Path:
 def fastdds_profile() -> Path:
     """The shipped Fast DDS profile with room for raw pictures."""
     return share_directory() / "config" / "fastdds.xml"
+
+
+def own_messages_profile() -> Path:
+    """The shipped Fast DDS profile by which a process hears itself as it hears others."""
+    return share_directory() / "config" / "fastdds_own_messages.xml"
 
 
 def discovery(environment: Mapping[str, str]) -> dict[str, str]:

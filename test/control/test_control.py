@@ -127,6 +127,20 @@ def test_hold_drops_the_trajectory_and_brakes_within_the_limits(armed):
     assert (np.diff(path) >= 0).all()
 
 
+def test_a_hold_that_drops_commands_brakes_and_stays_whoever_commanded(armed):
+    armed.command(1.0, 0.0)
+    armed.cycles(10)
+    assert armed.control.state is State.COMMAND
+    armed.control.hold(drop_commands=True)
+    armed.cycles(1)
+    assert armed.control.state is State.HOLD
+    armed.cycles(50)
+    at_rest = armed.control.goal
+    assert at_rest[0] < 0.9
+    armed.cycles(10)
+    np.testing.assert_array_equal(armed.control.goal, at_rest)
+
+
 def test_a_late_trajectory_starts_at_the_point_due_now_and_ends_in_a_hold(armed):
     armed.follow([0, 0.5, 1.0], [[0, 0], [0.02, 0], [0.04, 0]], stamp_ns=armed.now_ns - 500 * MS)
     goals = armed.cycles(10)

@@ -175,6 +175,40 @@ def test_a_joint_that_moves_stops_as_well_when_its_acceleration_is_lowered(lower
     assert (np.abs(setpoint.velocity) <= lowered * DT + 1e-9).all(), "it stood: it is the new one"
 
 
+shares = st.floats(1e-3, 1.0)
+
+
+@given(
+    st.lists(
+        st.tuples(shares, shares, positions, st.floats(0.001, 0.03), st.booleans()),
+        min_size=1,
+        max_size=60,
+    )
+)
+def test_limits_that_change_in_motion_move_nothing_and_exceed_none_it_began_with(steps):
+    """Any limits up to the first ones at any step, lowered and raised back, whatever the target."""
+    setpoint = Setpoint(guard(), np.zeros(2))
+    first = setpoint._guard.velocity.copy(), setpoint._guard.acceleration.copy()
+    place = np.zeros(2)
+    for slower, weaker, target, dt_s, holds in steps:
+        velocity, acceleration = first[0] * slower, first[1] * weaker
+        names = setpoint._guard.joints
+        setpoint._guard.limit(
+            dict(zip(names, velocity, strict=True)), dict(zip(names, acceleration, strict=True))
+        )
+        before, speed = setpoint.position.copy(), setpoint.velocity.copy()
+        setpoint.limits_changed()
+        assert (setpoint.position == before).all(), "a limit moves nothing"
+        place = setpoint.stop() if holds else target
+        setpoint.step(place, dt_s)
+        assert (np.abs(setpoint.velocity) <= first[0] + 1e-9).all()
+        assert (np.abs(setpoint.velocity - speed) <= first[1] * dt_s + 1e-9).all()
+        assert (setpoint.position >= LOWER - 1e-9).all()
+        assert (setpoint.position <= UPPER + 1e-9).all()
+        if holds and (speed == 0).all():
+            np.testing.assert_array_equal(setpoint.position, before)
+
+
 def test_a_joint_outside_its_range_is_brought_in_smoothly():
     setpoint = Setpoint(guard(), np.array([1.08, 0.0]))
     path = [1.08]

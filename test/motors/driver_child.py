@@ -1,6 +1,7 @@
 """A driver that arms two servos under a watchdog's eyes, says so and waits to be ended.
 
 Arguments: port, what to do at the end of its input ("forget", "release" or "nothing"), motors.
+"live": say once that it lives, and never again, where 2 s without it mean that it hangs.
 """
 
 import ctypes
@@ -21,9 +22,12 @@ bus = motors.make_bus(
     port, timeout_s=10.0
 )  # the emulated servos are as slow as this computer is busy
 bus.open()
-watchdog = WatchdogProcess(port, 1_000_000, (1, 2), motors.origin)
+hang_s = {"hang_s": 2} if ending == "live" else {}
+watchdog = WatchdogProcess(port, 1_000_000, (1, 2), motors.origin, **hang_s)
 for servo in (1, 2):
     bus.write(servo, TORQUE_ENABLE, 1)
+if ending == "live":
+    watchdog.lives()
 print(watchdog.pid, flush=True)
 sys.stdin.readline()
 if ending == "release":

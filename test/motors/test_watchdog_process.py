@@ -105,6 +105,28 @@ def test_a_driver_that_ends_without_a_release_is_as_good_as_killed(emulated):
     assert "ended with torque on" in errors
 
 
+def test_a_driver_that_hangs_with_torque_on_is_killed_and_its_arm_released(emulated):
+    """It held its port, and the servos their torque, for good."""
+    with watched(emulated) as silent, watched(emulated) as released:
+        # This process is their driver: one never said that it lives, one that torque is off.
+        released.lives()
+        released.released()
+        driver = Driver(emulated, "live")
+        assert driver.process.wait(30) == -signal.SIGKILL
+        said = driver.watchdog_said()
+        assert "hangs, nothing came for 2 s; killing it" in said
+        assert "torque is off on all servos" in said
+        assert torque(emulated) == [0, 0]
+        assert silent.alive
+        assert released.alive
+        silent.released()
+
+
+def watched(emulated):
+    origin = motors(emulated).origin
+    return WatchdogProcess(emulated.port, 1_000_000, (1, 2), origin, hang_s=1)
+
+
 def test_it_waits_for_a_port_that_is_gone_or_taken_and_a_line_that_loses_packets(emulated):
     driver = Driver(emulated)
     emulated.faults.request_drop_next = 2

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from armlet import align
 from armlet.camera import controls
@@ -79,6 +81,70 @@ def test_a_limit_of_one_joint_is_bound_by_the_common_one_where_it_has_none_itsel
     assert "the configured 5.0, found 5.5" in own.refusal(5.5, 0.0, 5.0)
     assert own.refusal(0.0, 8.0, 5.0) == own.refusal(8.0, 8.0, 5.0) == ""
     assert "the configured 2.0, found 0.0 (speed: 5.0)" in own.refusal(0.0, 2.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("max_velocity_rad_s", 0.01, 10.0), ("max_acceleration_rad_s2", 0.1, 1000.0)],
+)
+def test_a_limit_of_one_joint_has_the_range_of_the_common_one_or_is_0(name, least, most):
+    """Any limit above 0 was taken, of which no arm moves."""
+    settings = declared("servo_bus", ["elbow_flex"])
+    own = settings[f"elbow_flex.{name}"]
+    assert [own.misfit(value) for value in (0.0, least, most)] == [""] * 3
+    for value in (1e-9, least / 2, most * 1.1, -1.0, math.nan):
+        assert own.misfit(value), value
+    assert own.misfit(1e-9) == f"must be 0 (as {name}) or {least:g} to {most:g}, found 1e-09"
+    assert settings[name].misfit(0.0)
+
+
+BUS = declared("servo_bus", ["elbow_flex", "gripper"])
+TUNED = {name: each for name, each in BUS.items() if not isinstance(each.change, Fixed)}
+
+
+def effective(values):
+    """What limits the arm: a joint's own limit, or the common one."""
+    return {
+        name: values[name] or values[each.common] for name, each in TUNED.items() if each.common
+    } | {name: value for name, value in values.items() if not TUNED[name].common}
+
+
+def of_range(setting):
+    inside = st.floats(setting.low, setting.high)
+    odd = st.sampled_from([0.0, -0.0, 5e-324, -1.0, math.nan, math.inf, 1, True, None, "1.0"])
+    return st.one_of(inside, inside, st.sampled_from([setting.low, setting.high]), odd)
+
+
+@st.composite
+def changes(draw):
+    """Values a servo_bus may be started with, and what somebody asks for while it runs."""
+    begun = {
+        name: draw(of_range(each).filter(lambda value, each=each: not each.misfit(value)))
+        for name, each in TUNED.items()
+    }
+    asked = st.sampled_from(sorted(TUNED)).flatmap(
+        lambda name: st.tuples(st.just(name), of_range(TUNED[name]))
+    )
+    return begun, draw(st.lists(asked, max_size=20))
+
+
+@given(changes())
+def test_no_change_while_it_runs_loosens_a_limit_beyond_what_it_was_started_with(case):
+    begun, asked = case
+    assert {name for name, each in TUNED.items() if each.change is Change.FREE} == {"blend_s"}
+    values, at_first = dict(begun), effective(begun)
+    for name, value in asked:
+        setting = TUNED[name]
+        common = begun[setting.common] if setting.common else 0.0
+        if setting.refusal(value, begun[name], common):
+            continue
+        values[name] = value
+        for limit, now in effective(values).items():
+            assert not TUNED[limit].misfit(now)
+            if TUNED[limit].change is Change.LOWER:
+                assert now <= at_first[limit]
+            elif TUNED[limit].change is Change.HIGHER:
+                assert now >= at_first[limit]
 
 
 def test_a_read_only_parameter_answers_with_its_reason_whatever_the_value():

@@ -324,11 +324,13 @@ class Control:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def hold(self) -> None:
-        """Drop the trajectory and stay where the goal is."""
+    def hold(self, drop_commands: bool = False) -> None:
+        """Drop the trajectory, and a person's commands if asked to, and stay where the goal is."""
         with self._lock:
             if self._motion is not None:
                 self._motion.trajectory = None
+                if drop_commands:
+                    self._motion.commands.clear()
 
     def command(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now_ns: int

@@ -264,6 +264,12 @@ class Code(StrEnum):
         "The watchdog's process was ended, or cannot start.",
         "It is started again by itself; if it is not, look at the node's messages.",
     )
+    ARM_HEARING_DOUBTFUL = (
+        "arm.hearing-doubtful",
+        "A part of the driver gives no sign of life: a stop might not be heard, so the arm holds.",
+        "The computer is far too busy, or the middleware is stuck within the process.",
+        "Wait: it goes on if it can, else the driver takes the torque off and ends.",
+    )
     ARM_SERVO_REVERSES = (
         "arm.servo-reverses",
         "A servo turns its direction round by itself (drive_mode 1).",

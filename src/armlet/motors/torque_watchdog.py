@@ -4,6 +4,9 @@ A driver that is killed (SIGKILL, a segmentation fault, out of memory) leaves it
 their last goal for good. Its torque watchdog is a pair of small processes that wait on pipes. When
 the pipes close and the torque was not reported off, the first opens the port and cuts it; the
 second does so if the first dies too. So whichever two processes are killed, one is left.
+
+A driver that hangs keeps its port, and its servos hold. So one that has begun to say that it lives
+has to go on: if it does not, with torque on, its watchdog kills it and then cuts the torque.
 """
 
 from __future__ import annotations
@@ -42,6 +45,10 @@ _PROOF_S = 0.1
 _TAKEN_S = 3.0
 """Who holds the port for longer is another driver, which has the arm now."""
 
+HANG_S = 15
+"""A driver that has said every second that it lives, and says nothing for so long, hangs."""
+_SECOND_LATER_S = 3
+
 _WATCHING = b"watching\n"
 _DONE = b"done"
 
@@ -57,12 +64,21 @@ class WatchdogProcess:
         baudrate: bits per second.
         ids: the servos.
         origin: of their family, see `MotorFamily`.
+        hang_s: without a `lives` for so many whole seconds, after the first and with torque on, the
+            driver is killed.
 
     Raises:
         RuntimeError: the processes did not start.
     """
 
-    def __init__(self, port: str, baudrate: int, ids: Sequence[int], origin: str = FEETECH) -> None:
+    def __init__(
+        self,
+        port: str,
+        baudrate: int,
+        ids: Sequence[int],
+        origin: str = FEETECH,
+        hang_s: int = HANG_S,
+    ) -> None:
         reads, self._words = zip(*[os.pipe() for _ in range(2)], strict=True)
         self.alive_fds, alives = zip(*[os.pipe() for _ in range(2)], strict=True)
         self._closed = False
@@ -73,6 +89,7 @@ class WatchdogProcess:
                 [
                     *(sys.executable, "-m", __name__, port, str(baudrate), *map(str, ids)),
                     *("--fds", fds, "--family", origin),
+                    *("--driver", str(os.getpid()), "--hang", str(hang_s)),
                 ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=theirs,
@@ -131,6 +148,15 @@ class WatchdogProcess:
         """The arm is on another port from now on."""
         self._say(f"port {port}")
 
+    def lives(self) -> None:
+        """The driver lives. Once said, to be said once a second while torque is on."""
+        if not self._closed:
+            for fd in self._words:
+                # One that was stopped reads nothing: this must not wait for it.
+                if select.select([], [fd], [], 0)[1]:
+                    with contextlib.suppress(BrokenPipeError):
+                        os.write(fd, b"lives\n")
+
     def close(self) -> None:
         """Ends it, after it has cut the torque unless that was reported off. Close the port first.
 
@@ -169,22 +195,42 @@ def _read_word(fd: int, deadline: float) -> bytes:
 class _Watch:
     """What a watchdog knows of its driver, by the words that come through a pipe."""
 
-    def __init__(self, port: str, words: int) -> None:
+    def __init__(self, port: str, words: int, driver: int, hang_s: int) -> None:
         self.port = port
         self.armed = True
         self._words = words
+        self._driver, self._hang_s = driver, hang_s
+        self._says_it_lives = False
 
     def until_the_driver_ends(self) -> None:
-        """Reads words until the pipe closes."""
+        """Reads words until the pipe closes, which is brought about if the driver hangs."""
         pending = b""
-        while data := os.read(self._words, 4096):
+        while data := self._read():
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 self._hear(line.decode())
 
+    def _read(self) -> bytes:
+        silent_s = 0  # whole seconds that this process lived through: a computer's sleep is none
+        while not select.select([self._words], [], [], 1.0)[0]:
+            silent_s += 1
+            if self._says_it_lives and self.armed and silent_s >= self._hang_s:
+                self._kill(silent_s)
+        return os.read(self._words, 4096)
+
+    def _kill(self, silent_s: int) -> None:
+        _report(f"the driver of {self.port} hangs, nothing came for {silent_s} s; killing it")
+        # Its pipe is open, so it is this process and no later one of the same number.
+        try:
+            os.kill(self._driver, signal.SIGKILL)
+        except OSError as error:
+            _report(f"the driver of {self.port}, process {self._driver}: {error}; cut the power")
+
     def _hear(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         match word:
+            case "lives":
+                self._says_it_lives = True
             case "armed":
                 self.armed = True
             case "released":
@@ -258,6 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("baudrate", type=int)
     parser.add_argument("ids", type=int, nargs="+")
     parser.add_argument("--fds", required=True, help="pipes: words, words, alive, alive")
+    parser.add_argument("--driver", type=int, required=True, help="its process id")
+    parser.add_argument("--hang", type=int, default=HANG_S, help="see HANG_S")
     parser.add_argument("--family", default=FEETECH, help="of the servos: package.module:ATTRIBUTE")
     options = parser.parse_args(arguments)
     options.family = load(options.family)  # now: an import could fail when it is needed
@@ -269,12 +317,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Of one program, so that the second costs hardly any memory and no time to start.
     if os.fork():
         _close(second_words, second_alive, result)
-        status = _guard(_Watch(options.port, words), alive, options)
+        watch = _Watch(options.port, words, options.driver, options.hang)
+        status = _guard(watch, alive, options)
         os.write(first_result, _DONE)
         return status
     os.setsid()
     _close(words, alive, first_result)
-    watch = _Watch(options.port, second_words)
+    hang_s = options.hang + _SECOND_LATER_S
+    watch = _Watch(options.port, second_words, options.driver, hang_s)
     return _guard(watch, second_alive, options, result)
 
 

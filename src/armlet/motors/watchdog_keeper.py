@@ -76,6 +76,11 @@ class TorqueWatchdog:
             self._armed = False
             self._watchdog.released()
 
+    def lives(self) -> None:
+        """As `WatchdogProcess.lives`."""
+        with self._lock:
+            self._watchdog.lives()
+
     def moved(self, port: str) -> None:
         """The arm is on another port from now on."""
         with self._lock:

@@ -94,6 +94,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
 
     Attributes:
         clock: the node's time, which follows use_sim_time.
+        changing_state: its executor is in a lifecycle transition, and hears nothing meanwhile.
     """
 
     def __init__(self, name: str, settings: Sequence[Setting]):
@@ -103,6 +104,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         self._active = False
         self._configured = False
         self._is_set_up = False
+        self.changing_state = False
         self._settings: dict[str, Setting] = {}
         self._configured_values: dict[str, Any] = {}
         self._permanent: dict[Any, Any] = {}
@@ -235,6 +237,13 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             callback = self._lockstep.holding(callback)
         self._urgent.serve(kind, name, callback)
 
+    def hear_urgently(
+        self, kind: Any, topic: str, callback: Callable[[Any], None], **given: Any
+    ) -> None:
+        """Subscribe to a topic in the threads that serve urgent services, which there must be."""
+        assert self._urgent is not None
+        self._urgent.hear(kind, topic, callback, **given)
+
     def wait_until_started(self, timeout_s: float) -> None:
         """Wait while the node activates itself; for urgent services, which do not wait for it."""
         deadline = time.monotonic() + timeout_s
@@ -269,6 +278,11 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         """End the process because of an error in a thread of the node's own."""
         self.get_logger().fatal("".join(traceback.format_exception(error)))
         self.failure = error
+
+    def say_past_the_middleware(self, text: str) -> None:
+        """Log to stderr only: rclpy would publish it as well, and might wait for ever."""
+        line = f"[FATAL] [{time.time():.9f}] [{self.get_logger().name}]: {text}\n"
+        os.write(sys.stderr.fileno(), line.encode())
 
     def close(self) -> None:
         """Stop and release everything; for the end of the process."""
@@ -324,6 +338,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             self._active = False
 
     def _attempt(self, what: str, action: Callable[[], object]) -> TransitionCallbackReturn:
+        self.changing_state = True
         try:
             action()
         except NotReady as error:
@@ -340,6 +355,8 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             # rclpy would keep it to itself; a node in an unknown state must end, and release.
             self.fail(error)
             return TransitionCallbackReturn.ERROR
+        finally:
+            self.changing_state = False
         return TransitionCallbackReturn.SUCCESS
 
     def _try_autostart(self) -> None:
@@ -383,7 +400,8 @@ def _descriptor(setting: Setting) -> ParameterDescriptor:
         limits = IntegerRange(from_value=int(setting.low), to_value=int(setting.high))
         descriptor.integer_range = [limits]
     else:
-        span = FloatingPointRange(from_value=float(setting.low), to_value=float(setting.high))
+        low = 0.0 if setting.common else float(setting.low)
+        span = FloatingPointRange(from_value=low, to_value=float(setting.high))
         descriptor.floating_point_range = [span]
     return descriptor
 

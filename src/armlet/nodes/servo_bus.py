@@ -34,6 +34,7 @@ from armlet.control import (
     State,
     Trajectory,
 )
+from armlet.control.liveness import Verdict
 from armlet.motors.devices import same_kind, serial_device, serial_devices
 from armlet.motors.protocol import BusError, MotorBus, MotorFamily
 from armlet.motors.registry import choose
@@ -46,6 +47,8 @@ from armlet.settings.servo_bus import SETTINGS, joint_settings
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
+from .fastdds import hear_own_messages_as_others
+from .hearing import TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
 from .messages import to_ns, trajectory
 from .node import (
@@ -69,6 +72,9 @@ LOOK_S = 0.05
 WATCHDOG_S = 2.0
 # What is still to be published at the end has so long.
 SENT_S = 1.0
+# A driver that hears nothing any more has so long to prove torque off before it ends.
+RELEASE_S = 3.0
+CYCLE = "the control cycle"
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 
@@ -92,6 +98,7 @@ class ServoBus(ArmletNode):
         self._leaving = False
         self._worker: Worker | None = None
         self._sender: Sender | None = None
+        self._hearing = Hearing(self, (CYCLE,))
         self._stopped_early = False
         self._stops = 0
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
@@ -142,6 +149,8 @@ class ServoBus(ArmletNode):
         if not self.in_lockstep:  # where what a cycle says must have been said before time goes on
             self._sender = Sender("sender", self._on_failure)
         self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
+        if self._follower:
+            self._hearing.start(self._excused, self._heed_hearing, self._on_failure)
 
     def _make_control(self) -> Control:
         if self.value("mode") not in ("follower", "leader"):
@@ -229,6 +238,7 @@ class ServoBus(ArmletNode):
                 arm.bus.port, self.value("baudrate"), ids, self._report_watchdog, self._motors
             )
             self._watchdog.released()
+            self._watchdog.lives()  # from the start: the first second may be the one that hangs
 
     def _other_files(self) -> dict[str, Path]:
         given = (text.partition("=") for text in self.value("other_calibrations"))
@@ -245,9 +255,11 @@ class ServoBus(ArmletNode):
         self.create_subscription(
             JointTrajectory, "joint_trajectory", self._on_trajectory, COMMAND_QOS
         )
+        self._hearing.make_faces()
         if self._urgent is None:
             self.serve_urgently(SetBool, "~/set_torque", self._on_set_torque)
             self.serve_urgently(Trigger, "~/stop", self._on_stop)
+            self._hearing.make_urgent_faces()
 
     def start(self) -> None:
         if self._follower and self.value("torque_on_activate"):
@@ -286,6 +298,7 @@ class ServoBus(ArmletNode):
                 self._release_arm()
 
     def teardown(self) -> None:
+        self._hearing.stop()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -353,6 +366,35 @@ class ServoBus(ArmletNode):
         self.fail(error)
         self.stop()
 
+    # --- what nobody can stop any more ends, in the thread of `Hearing` ----------------------
+
+    def _excused(self) -> list[str]:
+        """What cannot give a sign: in a transition the executor, in simulated time the cycle."""
+        parts = {TOPICS: self.changing_state, CYCLE: self.clock.simulated}
+        return [part for part, is_so in parts.items() if is_so]
+
+    def _heed_hearing(self, verdict: Verdict) -> None:
+        if verdict is Verdict.DEAD:
+            self._end_unheard()
+        if self._watchdog is not None:
+            self._watchdog.lives()
+
+    def _end_unheard(self) -> None:
+        """Torque off, and an end with status 1, past whatever hangs."""
+        silent, outcome = self._hearing.doubtful, ["its watchdog cuts the torque"]
+
+        def release(ending: threading.Event) -> None:
+            self._leaving = True
+            self._release_arm()
+            outcome.append("torque is off: every servo was read back")
+
+        Worker("release", release, lambda error: outcome.append(str(error))).stop(RELEASE_S)
+        self.say_past_the_middleware(
+            f"no sign of life from {silent}: a stop might not be heard, so the driver ends; "
+            f"{outcome[-1]}"
+        )
+        os._exit(1)
+
     # --- cycles, in the worker's thread -----------------------------------------------------
 
     def _run_cycles(self, ending: threading.Event) -> None:
@@ -369,6 +411,7 @@ class ServoBus(ArmletNode):
                     control.clock_was_set_back()
                 last_ns = steady_ns
                 due_ns = _next_cycle_ns(due_ns, steady_ns, period_ns, clock.simulated)
+                self._hearing.sign(CYCLE)
                 self._cycle(control, now_ns)
                 if control.state is State.LOST:
                     pacer.rest()
@@ -380,6 +423,8 @@ class ServoBus(ArmletNode):
     def _cycle(self, control: Control, now_ns: int) -> None:
         # What a cycle takes of the computer's time, whatever the clock says.
         begun_s = time.monotonic()
+        if self._hearing.doubtful:
+            control.hold(drop_commands=True)
         cycle = control.cycle(now_ns)
         self._times.add(time.monotonic() - begun_s)
         if cycle.sample is not None:
@@ -411,6 +456,7 @@ class ServoBus(ArmletNode):
         due_s = time.monotonic() + next(waits_s)
         # In short steps: a service may have found the bus meanwhile, and cycles must go on.
         while not ending.wait(LOOK_S) and control.state is State.LOST:
+            self._hearing.sign(CYCLE)
             if time.monotonic() >= due_s:
                 control.reconnect()
                 due_s = time.monotonic() + next(waits_s)
@@ -493,6 +539,8 @@ class ServoBus(ArmletNode):
             response.message = "" if control is None else control.summary()
         except (BusError, ArmError) as error:
             response.success, response.message = False, str(error)
+        # Requests may wait for one another, longer than a sign may be due.
+        self._hearing.sign(URGENT)
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         control = self._control
@@ -502,9 +550,9 @@ class ServoBus(ArmletNode):
         unguarded = watchdog is not None and not watchdog.alive
         restarts = 0 if watchdog is None else watchdog.restarts
         unsent = 0 if self._sender is None else self._sender.dropped
-        follower, times = self._follower, self._times
+        follower, times, silent = self._follower, self._times, self._hearing.doubtful
         return [
-            bus_status(self.label, control, times, unguarded, restarts, follower, unsent),
+            bus_status(self.label, control, times, unguarded, restarts, follower, unsent, silent),
             *joint_statuses(self.label, control),
         ]
 
@@ -531,4 +579,5 @@ def _finder(port: str) -> Callable[[], list[str]]:
 
 
 def main() -> None:
+    hear_own_messages_as_others()
     run(ServoBus)

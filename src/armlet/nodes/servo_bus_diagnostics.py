@@ -111,19 +111,24 @@ def bus_status(
     watchdog_restarts: int = 0,
     follower: bool = True,
     unsent: int = 0,
+    silent: str = "",
 ) -> DiagnosticStatus:
     """The bus as a whole.
 
     unguarded: not all of its torque watchdog is running. unsent: cycles whose messages were not
-    published, as too many of earlier ones still waited for that.
+    published, as too many of earlier ones still waited for that. silent: parts of the driver that
+    give no sign of life, in words.
 
     An arm that is to be driven and does not hold is never OK: people must see it before it drops.
     """
     arm, summary = control.arm, control.summary()
-    level, codes = _judged([*_bus_troubles(control, follower, unguarded)])
-    if arm.warnings or unguarded:
-        notes = [*arm.warnings, *(["the torque watchdog is not running"] * unguarded)]
-        summary = "; ".join([summary, *notes])
+    level, codes = _judged([*_bus_troubles(control, follower, unguarded, silent)])
+    notes = list(arm.warnings)
+    if unguarded:
+        notes.append("the torque watchdog is not running")
+    if silent:
+        notes.append(f"no sign of life from {silent}")
+    summary = "; ".join([summary, *notes])
     counters = arm.bus.counters
     values = {
         **times.report(counters, arm.bus.baudrate),
@@ -137,7 +142,9 @@ def bus_status(
     return diagnostic(status_name(label, BUS), level, summary, values, arm.bus.port)
 
 
-def _bus_troubles(control: Control, follower: bool, unguarded: bool) -> Iterator[Trouble]:
+def _bus_troubles(
+    control: Control, follower: bool, unguarded: bool, silent: str
+) -> Iterator[Trouble]:
     state = control.state
     if state in _STATES:
         yield _STATES[state]
@@ -147,6 +154,8 @@ def _bus_troubles(control: Control, follower: bool, unguarded: bool) -> Iterator
         yield Trouble(Severity.WARNING, Code.ARM_JOINT_RELEASED)
     if unguarded:
         yield Trouble(Severity.WARNING, Code.ARM_UNGUARDED)
+    if silent:
+        yield Trouble(Severity.ERROR, Code.ARM_HEARING_DOUBTFUL)
     yield from _oddities(control.arm)
 
 

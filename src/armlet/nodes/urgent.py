@@ -60,6 +60,13 @@ class UrgentServices:
         if not self._thread.is_alive():
             self._thread.start()
 
+    def hear(self, kind: Any, topic: str, callback: Callable[[Any], None], **given: Any) -> None:
+        """Subscribe to a topic from now on; given: as for rclpy's create_subscription."""
+        resolved = self._owner.resolve_topic_name(topic)
+        self._node.create_subscription(
+            kind, resolved, callback, callback_group=self._group, **given
+        )
+
     def close(self) -> None:
         """Serve no more."""
         self._executor.shutdown()

@@ -17,6 +17,14 @@ _ACTIONS = "warn, relax, release"
 MAX_VELOCITY, MAX_ACCELERATION = 5.0, 100.0
 GRIPPER_PUSH_RAD = 0.1
 
+# What an arm can mean, the same for all joints and for one.
+# rad/s: 7 ticks of an encoder in a second; no servo of a follower is faster without any load (103
+# rpm, XL330-M288; 61 rpm, XL430-W250; 46 rpm, STS3215).
+VELOCITIES = (0.01, 10.0)
+# rad/s^2: below the least that servos' own profiles have (0.15, STS3215; 0.37, XL330), an arm
+# that has to hold goes on for radians; at rest to the highest velocity within one cycle of 10 ms.
+ACCELERATIONS = (0.1, 1e3)
+
 
 SETTINGS = (
     Setting(
@@ -66,10 +74,11 @@ SETTINGS = (
     Setting(
         "telemetry_hz",
         2.0,
-        "How often each servo's voltage, temperature and load are read (Hz).",
+        "How often each servo's voltage, temperature and load are read (Hz); heat is seen by it, "
+        "and a servo that lost its power.",
         0.1,
         20.0,
-        change=Change.FREE,
+        change=Change.HIGHER,
     ),
     Setting(
         "torque_on_activate",
@@ -81,16 +90,14 @@ SETTINGS = (
         "max_velocity_rad_s",
         MAX_VELOCITY,
         "Upper limit of commanded velocities (rad/s).",
-        0.01,
-        10.0,
+        *VELOCITIES,
         change=Change.LOWER,
     ),
     Setting(
         "max_acceleration_rad_s2",
         MAX_ACCELERATION,
         "Upper limit of commanded accelerations (rad/s^2).",
-        0.1,
-        1e3,
+        *ACCELERATIONS,
         change=Change.LOWER,
     ),
     Setting(
@@ -103,8 +110,7 @@ SETTINGS = (
         "ramp_velocity_rad_s",
         1.0,
         "When a new source takes over, the arm approaches it at no more than this (rad/s).",
-        0.01,
-        10.0,
+        *VELOCITIES,
         change=Change.LOWER,
     ),
     Setting(
@@ -182,8 +188,7 @@ def joint_settings(joint: str) -> tuple[Setting, ...]:
             f"{joint}.max_velocity_rad_s",
             0.0,
             f"Velocity limit of {joint} (rad/s). 0: the common limit.",
-            0.0,
-            10.0,
+            *VELOCITIES,
             change=Change.LOWER,
             common="max_velocity_rad_s",
         ),
@@ -191,8 +196,7 @@ def joint_settings(joint: str) -> tuple[Setting, ...]:
             f"{joint}.max_acceleration_rad_s2",
             0.0,
             f"Acceleration limit of {joint} (rad/s^2). 0: the common limit.",
-            0.0,
-            1e3,
+            *ACCELERATIONS,
             change=Change.LOWER,
             common="max_acceleration_rad_s2",
         ),

@@ -34,7 +34,8 @@ class Setting:
     """A parameter: name, default, what it means; numbers may have a range.
 
     change: how it may be changed while the node runs, or why not. LOWER and HIGHER: no further
-    than the value the node was started with. common: the parameter whose value 0 stands for.
+    than the value the node was started with. common: the parameter whose value 0 stands for; 0 is
+    a value then, whatever the range.
     words: a whole number is a value, and so are these words. formerly: a name it had.
     """
 
@@ -71,8 +72,11 @@ class Setting:
             return f"must be {_KINDS[kind]}, found {value!r}{fix}"
         if kind is float and not math.isfinite(value):
             return f"must be a finite number, found {value}"
+        if self.common and value == 0:
+            return ""
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
-            return f"must be {_short(self.low)} to {_short(self.high)}, found {value}"
+            zero = f"0 (as {self.common}) or " if self.common else ""
+            return f"must be {zero}{_short(self.low)} to {_short(self.high)}, found {value}"
         return ""
 
     def _misfit_list(self, value: Any) -> str:

@@ -1,0 +1,109 @@
+"""A driver that hears nothing any more: found out, made safe, and ended."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from node_processes import follower, running
+from stopped_threads import stopped, threads
+
+from armlet.bringup import FASTDDS_VARIABLE
+from armlet.nodes.fastdds import hear_own_messages_as_others
+from armlet.robots import SO101_JOINTS
+from armlet.sim import Bench
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with Bench(paced=False, links=tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+def bus(bench, tmp_path):
+    with running([follower(tmp_path / "follower")]) as bus:
+        bus.wait_for_status("servo_bus: bus", "holding")
+        yield bus
+
+
+def torque(bench):
+    return [
+        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
+    ]
+
+
+def wait_for_torque(bench, wanted):
+    end_s = time.monotonic() + 30.0
+    while torque(bench) != wanted:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize(
+    ("hangs", "silent"),
+    [
+        ("dds.ev", "the middleware's events for"),  # as in Fast DDS's issue 6502
+        ("dds.shm", "topics for"),
+    ],
+)
+def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(bench, bus, hangs, silent):
+    """It held the arm for good, and no stop reached it."""
+    process = bus.processes["servo_bus"]
+    assert torque(bench) == [1] * 6
+    with stopped(process.pid, lambda thread, name: name.startswith(hangs)) as held:
+        assert held.names
+        held.reap()
+        assert process.wait(60) == 1
+    assert torque(bench) == [0] * 6
+    bus.supervisor.stop()  # all that it said has been read then
+    said = bus.said()
+    assert said.count("no sign of life from") == 1
+    assert silent in said
+    assert "the driver ends; torque is off: every servo was read back" in said
+    assert silent in bus.supervisor.trouble()
+
+
+@pytest.mark.wall_clock
+def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(bench, bus):
+    """It stands with the bus locked, or even with Python's own lock, and both take the torque."""
+    process = bus.processes["servo_bus"]
+    cycle = [
+        thread
+        for thread in threads(process.pid)
+        if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+    ]
+    if not cycle:
+        pytest.skip("without real-time priority nothing tells which thread it is")
+    with stopped(process.pid, lambda thread, name: thread in cycle) as held:
+        held.reap()
+        assert process.wait(60) in (1, -signal.SIGKILL)
+    wait_for_torque(bench, [0] * 6)
+
+
+@pytest.mark.wall_clock
+def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_does(bench, bus):
+    process = bus.processes["servo_bus"]
+    bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])
+    bus.wait_for_status("servo_bus: bus", "following joint_trajectory")
+    with stopped(process.pid, lambda thread, name: name.startswith("dds.shm")):
+        bus.wait_for_status("servo_bus: bus", "no sign of life from topics")
+        bus.wait("a hold", lambda: "holding" in bus.seen.messages()["servo_bus: bus"])
+        assert torque(bench) == [1] * 6
+    bus.wait("life", lambda: "no sign" not in bus.seen.messages()["servo_bus: bus"])
+    assert process.poll() is None
+    assert torque(bench) == [1] * 6
+    bus.director.stop()
+    assert torque(bench) == [0] * 6
+
+
+def test_a_profile_that_a_person_has_chosen_stays(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FASTDDS_VARIABLE, "mine.xml")
+    hear_own_messages_as_others()
+    assert os.environ[FASTDDS_VARIABLE] == "mine.xml"
+    monkeypatch.delenv(FASTDDS_VARIABLE)
+    hear_own_messages_as_others()
+    assert Path(os.environ[FASTDDS_VARIABLE]).is_file()
