@@ -297,8 +297,9 @@ def node(seconds: float) -> dict[str, Any]:
 
     from armlet.bringup import NodeSpec, command
     from armlet.camera import jpeg
-    from armlet.nodes.messages import compressed_image, joint_state, to_ns
+    from armlet.nodes.messages import joint_state, to_ns
     from armlet.nodes.node import STATE_QOS
+    from armlet.nodes.pictures import compressed_image
     from armlet.robots import SO101_JOINTS
 
     parameters: dict[str, Any] = {"streams": ["state", *CAMERAS]}

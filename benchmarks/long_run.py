@@ -45,8 +45,9 @@ from armlet.camera import read_counter
 from armlet.camera.pattern import paint
 from armlet.datasets import Dataset, check
 from armlet.datasets.format import layout
-from armlet.nodes.messages import rgb, to_ns
+from armlet.nodes.messages import to_ns
 from armlet.nodes.node import STATE_QOS
+from armlet.nodes.pictures import rgb
 from armlet.nodes.teardown import destroy
 from armlet.supervisor import Supervisor
 

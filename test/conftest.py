@@ -7,10 +7,12 @@ one of them runs no test without the mark does.
 
 import contextlib
 import fcntl
+import gc
 import os
 import resource
 import signal
 import subprocess
+import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +29,10 @@ settings.load_profile("armlet")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A thread that waits for another sleeps: spinning takes a core from the other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell without job control has what it starts in the background ignore Ctrl-C, and so would the
 # programs that tests start and interrupt.
@@ -54,6 +60,17 @@ def pytest_collection_modifyitems(items):
             group = f"wall clock {item.stash[LANE]}"
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is loaded and collected stays: to look through it for garbage takes a fifth of this."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _place(item):

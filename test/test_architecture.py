@@ -167,6 +167,16 @@ def test_what_a_computer_without_an_arm_imports_needs_no_serial_port(room):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_who_has_no_pictures_starts_without_opencv():
+    script = (
+        "import sys\n"
+        "from armlet.client import graph\n"
+        "from armlet.nodes import computer, servo_bus, teleop\n"
+        "assert 'cv2' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @pytest.mark.parametrize("forbidden", ["lerobot", "transformers", "torchvision", "diffusers"])
 def test_nothing_needs_lerobot_at_run_time(forbidden):
     for path in PACKAGE.rglob("*.py"):

@@ -39,7 +39,7 @@ def all_of(root: Path, episodes: Sequence[int]) -> list[Expected]:
 def assert_is(edited: Path, expected: Sequence[Expected]) -> None:
     """Every column bit for bit, every picture equal where it was not encoded again."""
     new = Dataset(edited)
-    known = {one.root: Dataset(one.root) for one in expected}
+    known = {root: Dataset(root) for root in {one.root for one in expected}}
     assert new.info.total_episodes == len(new.episodes) == len(expected)
     start = 0
     for k, one in enumerate(expected):

@@ -58,6 +58,20 @@ def killed(folder: Path, form: str, action: str, stride: int = 1) -> Killed:
     return Killed(old, tree(folder / "done"), states)
 
 
+@pytest.fixture(scope="module")
+def all_kills() -> Iterator[Killed]:
+    """Of the deletion of an episode, at every step; its states are not to be changed."""
+    with tempfile.TemporaryDirectory(dir=QUICK) as name:
+        yield killed(Path(name), "own files", "delete")
+
+
+@pytest.fixture
+def deleted(all_kills, tmp_path) -> Killed:
+    """The same, its states copied."""
+    copies = [shutil.copytree(state, tmp_path / state.name) for state in all_kills.states]
+    return Killed(all_kills.old, all_kills.new, copies)
+
+
 def without_edit(root: Path) -> dict[str, str]:
     return {name: found for name, found in tree(root).items() if not name.startswith(".edit")}
 
@@ -72,7 +86,6 @@ def is_half(root: Path) -> bool:
 
 
 CASES = [
-    ("own files", "delete", 1),
     ("shared files", "delete", 2),
     ("v2.1", "delete", 2),
     ("own files", "trim", 4),
@@ -84,7 +97,14 @@ CASES = [
 
 @pytest.mark.parametrize(("form", "action", "stride"), CASES)
 def test_a_kill_leaves_the_old_or_the_new_dataset(tmp_path, form, action, stride):
-    found = killed(tmp_path, form, action, stride)
+    assert_old_or_new(killed(tmp_path, form, action, stride), action)
+
+
+def test_a_kill_at_every_step_leaves_the_old_or_the_new_dataset(deleted):
+    assert_old_or_new(deleted, "delete")
+
+
+def assert_old_or_new(found: Killed, action: str) -> None:
     assert len(found.states) > 10
     ends = []
     for root in found.states:
@@ -110,9 +130,8 @@ def test_a_kill_leaves_the_old_or_the_new_dataset(tmp_path, form, action, stride
     assert set(ends) == {False, True}
 
 
-def test_killed_while_an_edit_is_finished(tmp_path):
-    found = killed(tmp_path, "own files", "delete", 4)
-    half = [root for root in found.states if (root / ".edit/journal.json").exists()]
+def test_killed_while_an_edit_is_finished(tmp_path, deleted):
+    half = [root for root in deleted.states if (root / ".edit/journal.json").exists()]
     assert len(half) > 5
     for root in (half[0], half[len(half) // 2]):
         out = tmp_path / f"again-{root.name}"
@@ -121,17 +140,16 @@ def test_killed_while_an_edit_is_finished(tmp_path):
         assert len(states) > 3
         for state in states:
             sweep(state)
-            assert tree(state) == found.new
+            assert tree(state) == deleted.new
             edits.undo(state)
-            assert tree(state) == found.old
+            assert tree(state) == deleted.old
 
 
-def test_the_next_edit_and_the_recorder_finish_what_a_kill_left(tmp_path):
-    found = killed(tmp_path, "own files", "delete", 6)
+def test_the_next_edit_and_the_recorder_finish_what_a_kill_left(deleted):
     counts = set()
-    for number, root in enumerate(found.states):
+    for number, root in enumerate(deleted.states[::6]):
         half = (root / ".edit/journal.json").exists()
-        before = 2 if half or without_edit(root) == found.new else 3
+        before = 2 if half or without_edit(root) == deleted.new else 3
         counts.add((half, before))
         if number % 2:
             done = edits.relabel(root, "lift", [0])
@@ -146,9 +164,8 @@ def test_the_next_edit_and_the_recorder_finish_what_a_kill_left(tmp_path):
     assert (False, 3) in counts
 
 
-def test_a_preview_of_a_repair_names_the_files_of_an_interrupted_edit(tmp_path):
-    found = killed(tmp_path, "own files", "delete", 3)
-    begun = [root for root in found.states if (root / ".edit").exists()]
+def test_a_preview_of_a_repair_names_the_files_of_an_interrupted_edit(deleted):
+    begun = [root for root in deleted.states if (root / ".edit").exists()]
     half = next(root for root in begun if (root / ".edit/journal.json").exists())
     before = tree(half)
     said = repair(half, yes=False)

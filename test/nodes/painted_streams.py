@@ -16,8 +16,9 @@ from sensor_msgs.msg import CompressedImage, JointState
 from armlet.camera import jpeg, read_counter
 from armlet.camera.pattern import paint
 from armlet.datasets.format import layout
-from armlet.nodes.messages import compressed_image, joint_state, rgb, to_ns
+from armlet.nodes.messages import joint_state, to_ns
 from armlet.nodes.node import RECORDING_QOS, STATE_QOS
+from armlet.nodes.pictures import compressed_image, rgb
 from armlet.nodes.teardown import destroy
 from armlet.robots import SO101_JOINTS
 

@@ -12,8 +12,9 @@ from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from armlet.camera import jpeg
-from armlet.nodes.messages import compressed_image, joint_state, skew_message
+from armlet.nodes.messages import joint_state, skew_message
 from armlet.nodes.node import LATCHED_QOS, RECORDING_QOS
+from armlet.nodes.pictures import compressed_image
 from armlet.nodes.teardown import destroy
 from armlet.robots.joints import joint_names
 

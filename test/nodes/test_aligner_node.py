@@ -19,14 +19,8 @@ from std_msgs.msg import Float64MultiArray
 from armlet.align import counts_since
 from armlet.bringup import FASTDDS_VARIABLE, NodeSpec, fastdds_profile
 from armlet.camera import jpeg
-from armlet.nodes.messages import (
-    compressed_image,
-    joint_state,
-    parse_ledger,
-    parse_sent_age_s,
-    parse_skew,
-    to_ns,
-)
+from armlet.nodes.messages import joint_state, parse_ledger, parse_sent_age_s, parse_skew, to_ns
+from armlet.nodes.pictures import compressed_image
 from armlet.robots import SO101_JOINTS
 
 SPEC = NodeSpec(
@@ -329,7 +323,7 @@ CAMERA = f"""
 import time, numpy as np, rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
-from armlet.nodes.messages import image
+from armlet.nodes.pictures import image
 rclpy.init()
 node = rclpy.create_node("top")
 qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -20,7 +20,8 @@ from armlet.bringup import NodeSpec
 from armlet.camera import V4l2Device, jpeg, read_counter
 from armlet.camera.pattern import paint
 from armlet.nodes.camera import CameraNode
-from armlet.nodes.messages import rgb, to_ns
+from armlet.nodes.messages import to_ns
+from armlet.nodes.pictures import rgb
 from armlet.nodes.teardown import destroy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "camera"))

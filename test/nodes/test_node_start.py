@@ -62,7 +62,8 @@ def test_the_camera_publishes_a_numbered_pattern():
     from sensor_msgs.msg import CompressedImage, Image
 
     from armlet.camera import read_counter
-    from armlet.nodes.messages import rgb, to_ns
+    from armlet.nodes.messages import to_ns
+    from armlet.nodes.pictures import rgb
 
     spec = NodeSpec("camera", "camera", {"source": "pattern", "width": 160, "height": 120}, "top")
     with running([spec]):

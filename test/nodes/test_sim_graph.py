@@ -15,7 +15,8 @@ from sensor_msgs.msg import CompressedImage, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.align import grid_index, grid_ns
-from armlet.nodes.messages import rgb, to_ns
+from armlet.nodes.messages import to_ns
+from armlet.nodes.pictures import rgb
 from armlet.nodes.teardown import destroy
 from armlet.robots import SO101_JOINTS
 

@@ -25,8 +25,9 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.nodes.clock import RosClock
 from armlet.nodes.computer import ComputerCause
 from armlet.nodes.lockstep import InLockstep
-from armlet.nodes.messages import joint_state, joint_trajectory, to_ns, trajectory
+from armlet.nodes.messages import joint_state, to_ns
 from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS
+from armlet.nodes.trajectories import joint_trajectory, trajectory
 from armlet.sim.lockstep import DIRECTOR, Turn
 
 from .measurements import Measurements

@@ -21,9 +21,9 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.nodes.clock import RosClock
-from armlet.nodes.messages import joint_trajectory
 from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
+from armlet.nodes.trajectories import joint_trajectory
 
 from .interrupts import Interrupts
 from .motion import ReplayError, worst

@@ -44,8 +44,9 @@ from armlet.settings.aligner import SETTINGS, stream_settings
 from .camera_publisher import picture_qos
 from .fastdds import raw_picture_warning
 from .joint_states import JointStatePublisher
-from .messages import MessageError, diagnostic, picture_size, rgb, skew_message, to_time
+from .messages import MessageError, diagnostic, skew_message, to_time
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, run
+from .pictures import picture_size, rgb
 from .publishers import misfits, why_silent
 from .raw_streams import RawStream, Source, raw_stream
 from .reception import with_reception

@@ -8,8 +8,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from armlet.camera import Intrinsics, Picture
 
-from .messages import camera_info, compressed_image, image, to_time
+from .messages import to_time
 from .node import RECORDING_QOS, STATE_QOS
+from .pictures import camera_info, compressed_image, image
 
 # Raw pictures kept for a subscriber that is not run for a while: a third of a second, 9 MB at
 # 640x480. Of JPEG it is seconds.

@@ -19,16 +19,9 @@ from armlet.align import Assembler
 from armlet.contract import Contract, ContractError
 from armlet.robots.joints import joint_names
 
-from .messages import (
-    MessageError,
-    parse_ledger,
-    parse_sent_age_s,
-    parse_skew,
-    positions,
-    rgb,
-    to_ns,
-)
+from .messages import MessageError, parse_ledger, parse_sent_age_s, parse_skew, positions, to_ns
 from .node import LATCHED_QOS
+from .pictures import rgb
 from .stamps import valid
 
 # Parts of frames are kept for longer than the aligner waits for late data and is behind.

@@ -1,8 +1,11 @@
-"""Between ROS messages and the values the ROS-free packages work on."""
+"""Between ROS messages and the values the ROS-free packages work on.
+
+What every node needs is here. `pictures` and `trajectories` are modules of their own: most nodes
+start without the rooms that these belong to.
+"""
 
 from __future__ import annotations
 
-import array
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
@@ -10,24 +13,18 @@ from typing import Any, TypeGuard
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
-from rclpy.duration import Duration
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from armlet.camera import CameraError, Intrinsics, jpeg, raw
-from armlet.control import Trajectory
 from armlet.findings import Finding
 from armlet.findings import diagnostic as findings_diagnostic
 
-from .cdr import TrajectoryMessage
 from .stamps import to_ns as to_ns
 from .stamps import to_time as to_time
 
 LONGEST_TASK = 2000
 """Characters of an instruction; those of LeRobot's datasets have a few hundred."""
 
-_SECOND_NS = 1_000_000_000
 _LATEST_NS = 2**63
 _LONGEST_LABEL = 1 << 16
 
@@ -60,96 +57,6 @@ def positions(message: JointState, joints: Sequence[str]) -> NDArray[np.float64]
     if missing:
         raise MessageError(f"JointState lacks {missing}; it names {list(message.name)}")
     return np.array([found[joint] for joint in joints], np.float64)
-
-
-def joint_trajectory(
-    joints: Sequence[str], stamp_ns: int, step_s: float, rows: NDArray[np.float64]
-) -> JointTrajectory:
-    """An action chunk: radians (k, n), point i due at stamp + i * step_s."""
-    message = JointTrajectory(joint_names=list(joints))
-    message.header.stamp = to_time(stamp_ns)
-    message.points = [
-        JointTrajectoryPoint(
-            positions=row.tolist(),
-            time_from_start=Duration(nanoseconds=round(i * step_s * _SECOND_NS)).to_msg(),
-        )
-        for i, row in enumerate(rows)
-    ]
-    return message
-
-
-def trajectory(message: JointTrajectory | TrajectoryMessage, now_ns: int) -> Trajectory:
-    """The motion of a message; a zero stamp means now (ROS 2 convention).
-
-    Raises ValueError on ragged, unordered or non-finite points.
-    """
-    if isinstance(message, TrajectoryMessage):
-        times_s, rows = message.times_s, message.positions
-    else:
-        count = len(message.joint_names)
-        if any(len(point.positions) != count for point in message.points):
-            raise MessageError(f"every point needs {count} positions, one for each joint name")
-        times_s = np.array([_seconds(point) for point in message.points], np.float64)
-        rows = np.array([list(p.positions) for p in message.points]).reshape(-1, count)
-    return Trajectory(to_ns(message.header.stamp) or now_ns, times_s, rows)
-
-
-def _seconds(point: JointTrajectoryPoint) -> float:
-    return float(point.time_from_start.sec + point.time_from_start.nanosec * 1e-9)
-
-
-def compressed_image(data: jpeg.JpegBytes, stamp_ns: int, frame_id: str) -> CompressedImage:
-    message = CompressedImage(format="jpeg")
-    message.header.stamp = to_time(stamp_ns)
-    message.header.frame_id = frame_id
-    # array.array(data) would take a memoryview item by item; this is one copy.
-    content = array.array("B")
-    content.frombytes(data)
-    message.data = content
-    return message
-
-
-def camera_info(intrinsics: Intrinsics | None, size: tuple[int, int], frame_id: str) -> CameraInfo:
-    """CameraInfo of (width, height) pictures; K all zero, uncalibrated (REP-104), without any."""
-    message = CameraInfo(width=size[0], height=size[1])
-    message.header.frame_id = frame_id
-    if intrinsics is not None:
-        message.distortion_model = intrinsics.distortion_model
-        message.d = list(intrinsics.d)
-        message.k = list(intrinsics.k)
-        message.r = list(intrinsics.r)
-        message.p = list(intrinsics.p)
-    return message
-
-
-def image(rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Image:
-    """Image rgb8 from (H, W, 3)."""
-    height, width = rgb.shape[:2]
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    message.header.stamp = to_time(stamp_ns)
-    message.header.frame_id = frame_id
-    # A numpy array would be checked element by element (55 ms a picture); this is one copy.
-    pixels = array.array("B")
-    pixels.frombytes(np.ascontiguousarray(rgb).data)
-    message.data = pixels
-    return message
-
-
-def rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3), RGB, of a raw or JPEG picture. Raises CameraError."""
-    if isinstance(message, CompressedImage):
-        return jpeg.decode(np.frombuffer(message.data, np.uint8).tobytes())
-    return raw.rgb(message)
-
-
-def picture_size(message: Image | CompressedImage) -> tuple[int, int]:
-    """(width, height) of a picture; of a JPEG by its header. Raises MessageError if it has none."""
-    if isinstance(message, Image):
-        return message.width, message.height
-    try:
-        return jpeg.size(memoryview(message.data))
-    except CameraError as error:
-        raise MessageError(str(error)) from error
 
 
 def skew_message(

@@ -59,7 +59,7 @@ from armlet.sim.lockstep import POLICY
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, instruction, joint_trajectory, skew_message, to_time
+from .messages import MessageError, diagnostic, instruction, skew_message, to_time
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,
@@ -73,6 +73,7 @@ from .node import (
 )
 from .policy_fit import DriftWatch, PolicyFit, task_doubt
 from .required_recorder import RequiredRecorder
+from .trajectories import joint_trajectory
 from .worker import Newest, Worker
 
 # What a frame made of others' messages may raise; it costs that frame, and not the node.

@@ -50,7 +50,7 @@ from .cdr import TrajectoryMessage
 from .fastdds import hear_own_messages_as_others
 from .hearing import TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
-from .messages import to_ns, trajectory
+from .messages import to_ns
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,
@@ -63,6 +63,7 @@ from .node import (
 )
 from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
 from .stamps import valid
+from .trajectories import trajectory
 from .worker import Sender, Worker
 
 # A lost port is looked for this often: back within 2 s, and a dead one costs next to nothing.

@@ -42,6 +42,8 @@ _ARROW = {
 }
 # What is read at once: ten times the 100 MB at which LeRobot begins a next file would not fit.
 _MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
+# Fewer are read by one thread in less time than it takes to share them out.
+_MANY_VALUES = 1_000_000
 _MOST_INDEX = 2**40
 _LONGEST_S = 1e8
 COUNTER = Feature("int64", (1,))
@@ -84,12 +86,10 @@ def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> p
     try:
         check_file(path)
         with pq.ParquetFile(path) as file:
-            _check_footer(file, path, columns)
-        return (
-            pq.ParquetFile(path).read(columns)
-            if filters is None
-            else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
-        )
+            values = _check_footer(file, path, columns)
+            if filters is None:
+                return file.read(columns, use_threads=values > _MANY_VALUES)
+        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is absent") from error
     except FileError as error:
@@ -99,8 +99,11 @@ def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> p
         raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
 
 
-def _check_footer(file: Any, path: Path, columns: list[str] | None) -> None:
-    """Raises DatasetError for columns that are not there, or take more memory than rows may."""
+def _check_footer(file: Any, path: Path, columns: list[str] | None) -> int:
+    """How many values will be read.
+
+    Raises DatasetError for columns that are not there, or take more memory than rows may.
+    """
     footer = file.metadata
     lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
     if lacking:
@@ -109,9 +112,8 @@ def _check_footer(file: Any, path: Path, columns: list[str] | None) -> None:
             f"{printable(', '.join(file.schema_arrow.names))}"
         )
     values = size = 0
-    for group in range(footer.num_row_groups):
-        for place in range(footer.num_columns):
-            column = footer.row_group(group).column(place)
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
             if columns is None or column.path_in_schema.partition(".")[0] in columns:
                 values += column.num_values
                 size += column.total_uncompressed_size
@@ -120,6 +122,7 @@ def _check_footer(file: Any, path: Path, columns: list[str] | None) -> None:
             f"{path}: its footer states {values:,} values in {size:,} bytes, expected at most "
             f"{_MOST_VALUES:,} in {_MOST_BYTES:,}: the file is damaged, or was not made by LeRobot"
         )
+    return values
 
 
 def data_table(
