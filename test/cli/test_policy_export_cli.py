@@ -112,7 +112,9 @@ def test_what_cannot_be_done_is_one_line_and_status_2(
 ):
     assert run("export", checkpoint, "--output", tmp_path / "x", *options) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert (
+        error.startswith("armlet policy export: ") and message in error and error.count("\n") == 1
+    )
     assert not (tmp_path / "x").exists()
 
 

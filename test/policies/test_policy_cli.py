@@ -109,13 +109,14 @@ def test_bad_input_file_is_one_line_and_status_2(content, saved_cameras, tmp_pat
     places = ("--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz")
     assert run("infer", "--checkpoint", saved_cameras, *places) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+    assert error.startswith("armlet policy infer: ") and error.count("\n") == 1
 
 
 def test_bad_checkpoint_is_one_line_and_status_2(arrays, tmp_path, capsys):
     assert infer(tmp_path / "nothing", arrays, tmp_path) == 2
     error = capsys.readouterr().err
     assert "expected a directory" in error and error.count("\n") == 1
+    assert error.startswith("armlet policy infer: ")
 
 
 @pytest.mark.parametrize("device", ["nonsense", "meta:x"])

@@ -88,7 +88,7 @@ def run_infer(args: argparse.Namespace) -> int:
             precision=args.precision,
         )
     except ValueError as error:
-        return _refuse(error)
+        return _refuse("infer", error)
     try:
         arrays = _read_arrays(args.input)
         noise = _noise(arrays) if policy.draws else None
@@ -102,7 +102,7 @@ def run_infer(args: argparse.Namespace) -> int:
         with args.output.open("wb") as file:
             np.savez_compressed(file, chunk=chunk, actions=actions)
     except (ValueError, FloatingPointError, OSError) as error:
-        return _refuse(error)
+        return _refuse("infer", error)
     return 0
 
 
@@ -114,7 +114,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     try:
         checkpoint = inspect(args)
     except ValueError as error:
-        return _refuse(error)
+        return _refuse("inspect", error)
     config = checkpoint.config
     played = (
         f"temporal ensembling, coefficient {config.temporal_ensemble_coeff}"
@@ -202,9 +202,9 @@ def _print_contract(contract: Any) -> None:
         show(f"task           {task}")
 
 
-def _refuse(error: Exception) -> int:
+def _refuse(verb: str, error: Exception) -> int:
     # One line, whatever a library put into its message.
-    show_error(error, "error: ")
+    show_error(error, f"armlet policy {verb}: ")
     return BAD_INPUT
 
 

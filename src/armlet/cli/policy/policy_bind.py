@@ -57,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.checkpoint}: refused, nothing was changed")
         return REFUSED
     except (DatasetError, OSError, ValueError) as error:
-        show_error(error, "error: ")
+        show_error(error, "armlet policy bind: ")
         return UNUSABLE
 
 
 def _bind(args: argparse.Namespace) -> int:
     from armlet.datasets import Dataset
+    from armlet.datasets.check.quality import not_finite, read_vectors
+    from armlet.datasets.format.tables import read_episodes
     from armlet.policies import read_checkpoint
     from armlet.policies.fit.bind import bind, bound_contract, judge
 
@@ -70,9 +72,10 @@ def _bind(args: argparse.Namespace) -> int:
     dataset = Dataset(args.dataset)
     source = _source(dataset)
     checkpoint = read_checkpoint(args.checkpoint, chosen(args), contract=False)
-    report = judge(checkpoint, dataset_samples(args.dataset))
-    if not report.ok:
-        for finding in report.wrong:
+    broken = [*not_finite(read_vectors(dataset.root, dataset.info, read_episodes(dataset.root)))]
+    wrong = broken or judge(checkpoint, dataset_samples(args.dataset)).wrong
+    if wrong:
+        for finding in wrong:
             show(finding)
         show(f"{args.checkpoint}: refused, nothing was changed")
         return REFUSED

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         RuntimeError,
         ValueError,
     ) as error:
-        show_error(error, "error: ")
+        show_error(error, "armlet policy compare: ")
         return UNUSABLE
     wrong = sum(not finding.ok for finding in found)
     if args.json:

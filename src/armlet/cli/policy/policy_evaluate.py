@@ -130,10 +130,10 @@ def run(args: argparse.Namespace) -> int:
 
             draw(found, args.plot)
     except _Unfit as error:
-        show(f"error: {error}", error=True)
+        show(f"armlet policy evaluate: {error}", error=True)
         return UNUSABLE
     except (DatasetError, FloatingPointError, OSError, RuntimeError, ValueError) as error:
-        show_error(error, "error: ")
+        show_error(error, "armlet policy evaluate: ")
         return UNUSABLE
     _print(args, found, judged)
     return exit_status(judged)

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint, args.output, args.backend, args.precision, robot, args.embodiment
         )
     except (ValueError, OSError, CalibrationError) as error:
-        show_error(error, "error: ")
+        show_error(error, "armlet policy export: ")
         return BAD_INPUT
     show(f"written        {args.output}")
     print_manifest(manifest)

@@ -74,6 +74,7 @@ def problems(root: Path) -> list[Finding]:
         *_version_notes(info),
         *_newer_columns(info),
         *_totals(info, rows, tasks),
+        *_tasks_problems(root, info, rows, tasks),
         *_absent(root, info, rows),
         *_orphans(root, info, rows),
         *_row_problems(root, info, rows, len(tasks)),
@@ -146,19 +147,36 @@ def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Fi
     for name, there, found in zip(
         ("episodes", "frames", "tasks"), counted, (len(rows), frames, len(tasks)), strict=True
     ):
+        if name == "tasks" and rows and not tasks:
+            continue  # the file is lacking, which has a line of its own
         if there is not None and there != found:
             yield _problem(
                 Code.DATASET_TOTAL_WRONG,
                 f"info.json counts {there} {name}, the metadata has {found}",
                 f"restore {metadata_of(info)} from a copy" if lacking else _REPAIR,
             )
+
+
+def _tasks_problems(
+    root: Path, info: Info, rows: list[EpisodeRow], tasks: list[str]
+) -> Iterator[Finding]:
+    """Tasks of the episodes' metadata that the tasks file lacks."""
+    file, known = tables.tasks_path(info), set(tasks)
+    if rows and not tasks:
+        said = "has no tasks" if os.path.lexists(root / file) else "is absent"
+        yield _problem(
+            Code.DATASET_TASK_UNKNOWN,
+            f"{file} {said}: the rows' task_index points at nothing",
+            "restore the file from a copy; `armlet dataset convert ROOT OUTPUT` writes a copy with "
+            "the names that the episodes' metadata has",
+        )
+        return
     for row in rows:
-        unknown = [task for task in row.tasks if task not in tasks]
+        unknown = [task for task in row.tasks if task not in known]
         if unknown:
             yield _problem(
                 Code.DATASET_TASK_UNKNOWN,
-                f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in "
-                f"{layout.TASK_LINES if info.is_v2 else layout.TASKS}",
+                f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in {file}",
                 "restore the file from a copy, or add the task there",
             )
 
@@ -228,9 +246,10 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
                 Code.DATASET_ROW_COUNT_WRONG,
                 f"{path} has {table.num_rows} rows, its episodes {expected}",
             )
+        index = tables.EpisodeIndex(columns["episode_index"])
         for row in members:
-            mask = columns["episode_index"] == row.episode
-            own = {key: values[mask] for key, values in columns.items()}
+            rows_of = index.rows(row.episode)
+            own = {key: values[rows_of] for key, values in columns.items()}
             for code, said in _episode_problems(own, row, info, tasks):
                 yield _problem(code, f"episode {row.episode}: {said}")
 
@@ -259,7 +278,7 @@ def _episode_problems(
             Code.DATASET_TIMESTAMP_WRONG,
             f"timestamp is up to {off:.4f} s away from frame_index / fps",
         )
-    if not np.isin(columns["task_index"], np.arange(tasks)).all():
+    if tasks and not np.isin(columns["task_index"], np.arange(tasks)).all():
         yield Code.DATASET_INDEX_WRONG, f"task_index points beyond the {tasks} tasks"
     for key, values in columns.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -28,6 +28,7 @@ from .layout import (
     TASKS,
     Feature,
     FileNumber,
+    Info,
     load_info,
     locate,
 )
@@ -193,6 +194,45 @@ def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
         ) from error
 
 
+class EpisodeIndex:
+    """Where each episode's rows are in a file, without looking through the file for each of them.
+
+    episode_index: the file's column (N,).
+    """
+
+    def __init__(self, episode_index: NDArray[Any]) -> None:
+        # Stable: rows that lie apart keep their order.
+        self._order = np.argsort(episode_index, kind="stable")
+        self._sorted = episode_index[self._order]
+        self._in_order = bool((self._order == np.arange(len(episode_index))).all())
+
+    def rows(self, episode: int) -> slice | NDArray[np.int64]:
+        """The rows of an episode, for indexing; a slice where the file has them in order."""
+        first, last = np.searchsorted(self._sorted, [episode, episode + 1]).tolist()
+        return slice(first, last) if self._in_order else self._order[first:last]
+
+    def part(self, table: pa.Table, episode: int) -> pa.Table:
+        """The rows of an episode as a table."""
+        rows = self.rows(episode)
+        if isinstance(rows, slice):
+            return table.slice(rows.start, rows.stop - rows.start)
+        return table.take(pa.array(rows))
+
+
+def not_finite(values: NDArray[Any]) -> str:
+    """Which rows (L, ...) hold a value that is NaN or infinite, and what to do; nothing if none."""
+    if values.dtype.kind != "f":
+        return ""
+    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if not len(rows):
+        return ""
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return (
+        f"non-finite values in row {rows[0]}{more}, of which nothing can be computed; take the "
+        "episode out (`armlet dataset delete`), or those rows at its ends (`armlet dataset trim`)"
+    )
+
+
 def tasks_table(tasks: Sequence[str]) -> pa.Table:
     """tasks.parquet: a pandas frame with the task as its index, which pandas has to be given."""
     column_names: dict[str, Any] = {"name": None, "field_name": None, "metadata": None}
@@ -223,6 +263,36 @@ def _pandas_column(name: str | None, field_name: str, kind: str, numpy: str) -> 
         "numpy_type": numpy,
         "metadata": None,
     }
+
+
+def tasks_path(info: Info) -> Path:
+    """The tasks file of a dataset's version."""
+    return TASK_LINES if info.is_v2 else TASKS
+
+
+def unnamed_task(root: Path, info: Info, rows: Sequence[EpisodeRow], tasks: Sequence[str]) -> str:
+    """What shows that the tasks file lacks tasks that rows have; nothing if nothing does.
+
+    By the metadata alone: the file is absent, or has not what an episode is said to show. No crash
+    leaves this, as a task is written before the rows that point at it. Another task would get the
+    number of the one that is lacking.
+    """
+    path = tasks_path(info)
+    if rows and not tasks:
+        return f"{root / path} {'is absent' if not (root / path).exists() else 'has no tasks'}"
+    known = set(tasks)
+    for row in rows:
+        for task in row.tasks:
+            if task not in known:
+                said = printable(repr(task), 80)
+                return f"{root / path} lacks {said}, a task of episode {row.episode}"
+    return ""
+
+
+def require_tasks(root: Path, info: Info, rows: Sequence[EpisodeRow], tasks: Sequence[str]) -> None:
+    """Raises DatasetError if the tasks file lacks tasks that rows have; see `unnamed_task`."""
+    if lacking := unnamed_task(root, info, rows, tasks):
+        raise DatasetError(f"{lacking}, so nothing was changed; restore it from a copy")
 
 
 def read_tasks(root: Path) -> list[str]:

@@ -57,6 +57,7 @@ def plan(root: Path, keep: bool = False) -> list[Step]:
             f"{len(rows)} is there; armlet never leaves this, so nothing was changed: restore "
             f"{metadata_of(info)} or correct the totals"
         )
+    tables.require_tasks(root, info, rows, tables.read_tasks(root))
     pending = unfinished(root, len(rows))
     steps = list(_orphan_steps(root, info, rows, keep, trash)) if pending else []
     if not (keep and pending):

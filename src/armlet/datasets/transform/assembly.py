@@ -450,7 +450,7 @@ def _with_totals(info: Info, episodes: int, frames: int, tasks: int) -> Info:
 
 def _used_tasks(cuts: Sequence[Cut]) -> list[set[int]]:
     """By episode of the new dataset, the tasks of its rows, by their numbers in the source."""
-    known: dict[Path, tuple[NDArray[Any], NDArray[Any]]] = {}
+    known: dict[Path, tuple[tables.EpisodeIndex, NDArray[Any]]] = {}
     found = []
     for cut in cuts:
         path = layout.locate(cut.source.root, cut.source.info.data_path(cut.row.data))
@@ -459,9 +459,9 @@ def _used_tasks(cuts: Sequence[Cut]) -> list[set[int]]:
             columns = [
                 tables.column(table, key, tables.COUNTER) for key in ("episode_index", "task_index")
             ]
-            known[path] = (columns[0], columns[1])
-        episodes, numbers = known[path]
-        own = numbers[episodes == cut.row.episode]
+            known[path] = (tables.EpisodeIndex(columns[0]), columns[1])
+        index, numbers = known[path]
+        own = numbers[index.rows(cut.row.episode)]
         if len(own) != cut.row.length:
             raise DatasetError(
                 f"{path}: expected {cut.row.length} rows of episode {cut.row.episode}, "
@@ -469,7 +469,10 @@ def _used_tasks(cuts: Sequence[Cut]) -> list[set[int]]:
             )
         used = set(own[cut.first : cut.first + cut.count].tolist())
         if not used <= set(range(len(cut.source.tasks))):
-            raise DatasetError(f"{path}: task_index beyond the {len(cut.source.tasks)} tasks")
+            file, count = tables.tasks_path(cut.source.info), len(cut.source.tasks)
+            raise DatasetError(
+                f"{path}: task_index beyond the {count} tasks of {file}; restore that from a copy"
+            )
         found.append(used)
     return found
 

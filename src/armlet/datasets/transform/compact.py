@@ -156,8 +156,8 @@ def episode_tables(
         if row.data != known:
             path = layout.locate(root, info.data_path(row.data))
             known, table = row.data, tables.read(path)
-            numbers = tables.column(table, "episode_index", tables.COUNTER)
-        own = table.filter(pa.array(numbers == row.episode))
+            index = tables.EpisodeIndex(tables.column(table, "episode_index", tables.COUNTER))
+        own = index.part(table, row.episode)
         if own.num_rows != row.length:
             raise DatasetError(
                 f"{root / info.data_path(row.data)}: expected {row.length} rows of episode "
