@@ -89,7 +89,7 @@ class Dataset:
         self.root = Path(root)
         self.info: Info = layout.load_info(self.root)
         self.tasks: list[str] = tables.read_tasks(self.root)
-        self._rows = tables.read_episodes(self.root)[: self.info.total_episodes]
+        self._rows = tables.read_episodes(self.root, stats=False)[: self.info.total_episodes]
         if len(self._rows) < self.info.total_episodes:
             raise DatasetError(
                 f"{self.root}: info.json counts {self.info.total_episodes} episodes, the "
@@ -123,8 +123,9 @@ class Dataset:
         try:
             return stats.load(layout.locate(self.root, layout.STATS))
         except FileNotFoundError as error:
-            if self._rows and all(row.stats for row in self._rows):
-                return stats.aggregate([row.stats for row in self._rows])
+            rows = tables.read_episodes(self.root)[: self.info.total_episodes]
+            if rows and all(row.stats for row in rows):
+                return stats.aggregate([row.stats for row in rows])
             raise DatasetError(f"{self.root} holds no statistics: {layout.STATS} absent") from error
 
     def episode(self, k: int) -> EpisodeData:

@@ -865,6 +865,12 @@ class Code(StrEnum):
         "The tasks file was replaced.",
         "Restore it, or add the task.",
     )
+    DATASET_FILES_MANY = (
+        "dataset.files-many",
+        "A dataset of so many files that opening it takes long.",
+        "armlet records an episode to a file.",
+        "`armlet dataset compact` merges files; nothing is encoded again.",
+    )
     DATASET_FILE_MISSING = (
         "dataset.file-missing",
         "A file that the metadata names is missing.",

@@ -72,7 +72,8 @@ def _bind(args: argparse.Namespace) -> int:
     dataset = Dataset(args.dataset)
     source = _source(dataset)
     checkpoint = read_checkpoint(args.checkpoint, chosen(args), contract=False)
-    broken = [*not_finite(read_vectors(dataset.root, dataset.info, read_episodes(dataset.root)))]
+    rows = read_episodes(dataset.root, stats=False)
+    broken = [*not_finite(read_vectors(dataset.root, dataset.info, rows))]
     wrong = broken or judge(checkpoint, dataset_samples(args.dataset)).wrong
     if wrong:
         for finding in wrong:

@@ -46,6 +46,9 @@ _NOT_COUNTED = (
 _CONVERT = "`armlet dataset convert ROOT OUTPUT` writes a copy in v3.0 with statistics of the data"
 
 
+COMPACT = "`armlet dataset compact ROOT OUTPUT` merges them, and recording goes on in OUTPUT"
+
+
 def _problem(
     code: Code, found: str, fix: str = RESTORE, severity: Severity = Severity.ERROR
 ) -> Finding:
@@ -62,7 +65,7 @@ def problems(root: Path) -> list[Finding]:
     """Everything that is wrong with a dataset, each with what helps. Changes nothing."""
     try:
         info = layout.load_info(root)
-        rows = tables.read_episodes(root)
+        rows = tables.read_episodes(root, stats=False)
         tasks = tables.read_tasks(root)
     except DatasetError as error:
         if os.path.lexists(root / layout.EDIT_JOURNAL):
@@ -73,6 +76,7 @@ def problems(root: Path) -> list[Finding]:
         *_leftovers(root, len(rows)),
         *_version_notes(info),
         *_newer_columns(info),
+        *_many_files(root),
         *_totals(info, rows, tasks),
         *_tasks_problems(root, info, rows, tasks),
         *_absent(root, info, rows),
@@ -126,6 +130,11 @@ def _version_notes(info: Info) -> Iterator[Finding]:
             _CONVERT,
             Severity.WARNING,
         )
+
+
+def _many_files(root: Path) -> Iterator[Finding]:
+    if said := tables.many_files(root):
+        yield _problem(Code.DATASET_FILES_MANY, said, COMPACT, Severity.WARNING)
 
 
 def _newer_columns(info: Info) -> Iterator[Finding]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ _ARROW = {
 # What is read at once: ten times the 100 MB at which LeRobot begins a next file would not fit.
 _MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
 _MOST_INDEX = 2**40
+# Threads take longer to start than so many rows to read.
+_FEW_ROWS = 1000
+# Metadata files that are read at the same time, where there are more than a few of them.
+_READERS, _FEW_FILES = 8, 16
+# So many take some seconds to open.
+_MANY_FILES = 1000
 _LONGEST_S = 1e8
 COUNTER = Feature("int64", (1,))
 # The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
@@ -80,17 +87,23 @@ def encode(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """A parquet file. Raises DatasetError if it is absent, broken or too large for its kind."""
+def read(
+    path: Path,
+    columns: list[str] | Callable[[list[str]], list[str]] | None = None,
+    filters: Any = None,
+) -> pa.Table:
+    """A parquet file. columns: which, or a choice among those that are there; None is all.
+
+    Raises DatasetError if it is absent, broken or too large for its kind.
+    """
     try:
         check_file(path)
         with pq.ParquetFile(path) as file:
-            _check_footer(file, path, columns)
-        return (
-            pq.ParquetFile(path).read(columns)
-            if filters is None
-            else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
-        )
+            chosen = columns(file.schema_arrow.names) if callable(columns) else columns
+            _check_footer(file, path, chosen)
+            if filters is None:
+                return file.read(chosen, use_threads=file.metadata.num_rows > _FEW_ROWS)
+        return pq.read_table(path, columns=chosen, filters=filters, partitioning=None)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is absent") from error
     except FileError as error:
@@ -110,9 +123,10 @@ def _check_footer(file: Any, path: Path, columns: list[str] | None) -> None:
             f"{printable(', '.join(file.schema_arrow.names))}"
         )
     values = size = 0
-    for group in range(footer.num_row_groups):
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
         for place in range(footer.num_columns):
-            column = footer.row_group(group).column(place)
+            column = group.column(place)
             if columns is None or column.path_in_schema.partition(".")[0] in columns:
                 values += column.num_values
                 size += column.total_uncompressed_size
@@ -348,23 +362,49 @@ def episode_files(root: Path) -> list[Path]:
     return sorted((root / EPISODES).glob("*/*.parquet"))
 
 
-def read_episodes(root: Path) -> list[EpisodeRow]:
+def many_files(root: Path) -> str:
+    """Says so where there are so many metadata files that opening the dataset takes long."""
+    count = len(episode_files(root))
+    if count < _MANY_FILES:
+        return ""
+    return f"its episodes' metadata is in {count} files, all of which are read whenever it is opened"
+
+
+def read_episodes(root: Path, stats: bool = True) -> list[EpisodeRow]:
     """All rows of the episodes metadata, in LeRobot's order.
 
+    stats: with each episode's statistics, which are most of what is read; v2.1's come always.
     Raises DatasetError unless row i is episode i and row ranges follow each other: LeRobot looks
     episodes up by row, so a gap would silently shift every later one.
     """
     files = episode_files(root)
     if not files and (root / EPISODE_LINES).exists():
         return _in_order(_line_rows(root))
-    return _in_order(
-        (path, _episode_row(values, path)) for path in files for values in _metadata(root, path)
-    )
+    columns = None if stats else _without_stats
+    if len(files) <= _FEW_FILES:
+        return _in_order(_episode_rows(files, (_metadata(root, path, columns) for path in files)))
+    with ThreadPoolExecutor(_READERS, "metadata") as pool:
+        found = pool.map(lambda path: _metadata(root, path, columns), files)
+        return _in_order(_episode_rows(files, found))
 
 
-def _metadata(root: Path, path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read(locate(root, path.relative_to(root))).to_pylist()
+def _without_stats(names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith("stats/")]
+
+
+def _metadata(
+    root: Path, path: Path, columns: Callable[[list[str]], list[str]] | None
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read(locate(root, path.relative_to(root)), columns).to_pylist()
     return found
+
+
+def _episode_rows(
+    files: Iterable[Path], found: Iterable[list[dict[str, Any]]]
+) -> Iterator[tuple[Path, EpisodeRow]]:
+    for path, rows in zip(files, found, strict=True):
+        for values in rows:
+            yield path, _episode_row(values, path)
 
 
 def _in_order(found: Iterable[tuple[Path, EpisodeRow]]) -> list[EpisodeRow]:

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from armlet.datasets.check import recompute_stats
 from armlet.datasets.format import jsonl, layout, stats, tables, video
+from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, FileNumber, Info
 from armlet.datasets.format.stats import Stats
@@ -137,21 +137,21 @@ class Assembly:
     def _write_rows(self, path: Path, group: Group) -> None:
         source = self.cuts[group.episodes[0]].source
         old = [self.cuts[k].row for k in group.episodes]
-        writer: Any = None
+        file: DataFile | None = None
         try:
             for k, (_, table) in zip(
                 group.episodes, episode_tables(source.root, source.info, old), strict=True
             ):
                 edited = self._edited(k, table)
-                if writer is None:
-                    writer = pq.ParquetWriter(path, edited.schema, compression="snappy")
-                writer.write_table(edited, row_group_size=max(1, edited.num_rows))
+                if file is None:
+                    file = DataFile(path, edited.schema)
+                file.add(edited)
                 self._count(k, edited)
         except pa.ArrowException as error:
             raise DatasetError(f"{path}: rows cannot be written: {printable(error)}") from error
         finally:
-            if writer is not None:
-                writer.close()
+            if file is not None:
+                file.close()
 
     def _edited(self, k: int, table: pa.Table) -> pa.Table:
         """An episode's rows as they are in the new dataset."""

@@ -431,7 +431,7 @@ def _foreseen(root: Path, remove: bool) -> list[Step]:
         return steps
     header, contract = unfinished
     info = layout.load_info(root)
-    if not leftovers.unfinished(root, len(tables.read_episodes(root))):
+    if not leftovers.unfinished(root, len(tables.read_episodes(root, stats=False))):
         return steps
     found = recovery.Salvage(root / layout.UNFINISHED, header, contract)
     pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())
