@@ -8,6 +8,7 @@ from made_episodes import CONTRACT, made
 from armlet.datasets import Dataset, DatasetWriter
 from armlet.datasets.check import integrity
 from armlet.datasets.format import edit_journal, stats, tables
+from armlet.datasets.format.layout import FileNumber
 from armlet.datasets.record.recording import EpisodeRecorder
 from armlet.datasets.record.session import OnGap, Rules
 from armlet.datasets.transform.compact import compact
@@ -66,6 +67,19 @@ def test_many_files_are_said_and_merged_ones_not(root, tmp_path, monkeypatch):
     assert any("in 20 files" in text and "armlet dataset compact" in text for text in said)
     compact(root, tmp_path / "merged")
     assert integrity.problems(tmp_path / "merged") == []
+
+
+def test_an_edit_does_not_compare_every_episode_with_every_other(root, monkeypatch):
+    compared = []
+    equal = FileNumber.__eq__
+
+    def counted(one, other):
+        compared.append(one)
+        return equal(one, other)
+
+    monkeypatch.setattr(FileNumber, "__eq__", counted)
+    delete(root, [0], dry_run=True)
+    assert len(compared) < 15 * len(LENGTHS)
 
 
 def test_an_edit_that_moves_every_file_asks_for_each_once(tmp_path, monkeypatch):

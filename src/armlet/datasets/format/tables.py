@@ -367,7 +367,9 @@ def many_files(root: Path) -> str:
     count = len(episode_files(root))
     if count < _MANY_FILES:
         return ""
-    return f"its episodes' metadata is in {count} files, all of which are read whenever it is opened"
+    return (
+        f"its episodes' metadata is in {count} files, all of which are read whenever it is opened"
+    )
 
 
 def read_episodes(root: Path, stats: bool = True) -> list[EpisodeRow]:

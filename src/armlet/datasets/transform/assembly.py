@@ -16,6 +16,7 @@ import contextlib
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -202,11 +203,16 @@ class Assembly:
     def _place_videos(self, key: str) -> list[Product]:
         pieces = [_piece(cut, key) for cut in self.cuts]
         places = [cut.row.videos[key].number for cut in self.cuts]
+        members = {
+            id(source): Counter(row.videos[key].number for row in source.rows)
+            for source in self._sources()
+        }
         whole = [
             group
             for group in _groups(self.info, self.cuts, places)
             if not any(self.cuts[k].is_trimmed for k in group.episodes)
-            and self._members(self.cuts[group.episodes[0]], key) == len(group.episodes)
+            and members[id(self.cuts[group.episodes[0]].source)][places[group.episodes[0]]]
+            == len(group.episodes)
         ]
         as_is = {k for group in whole for k in group.episodes}
         alone = {
@@ -231,10 +237,6 @@ class Assembly:
                 "delete the episode"
             )
         return True
-
-    def _members(self, cut: Cut, key: str) -> int:
-        number = cut.row.videos[key].number
-        return sum(row.videos[key].number == number for row in cut.source.rows)
 
     def _video(
         self, key: str, group: Group, pieces: Sequence[Piece], as_is: set[int], alone: set[int]
