@@ -271,12 +271,13 @@ def test_the_adapter_unplugged_in_the_sweep(emulated, hands, tmp_path):
 
 
 def test_a_file_that_cannot_be_saved_leaves_the_servos_as_they_were(emulated, hands, tmp_path):
-    path = tmp_path / "arm.json"
-    (tmp_path / "arm.json.new").mkdir()
+    path = tmp_path / "gone/arm.json"
+    path.parent.mkdir()
     with calibrating(emulated, path) as session:
         session.wait_for("hold it there")
         session.send(ENTER)
         swept(session, hands)
+        path.parent.rmdir()
         session.send(ENTER)
         assert session.wait_end() == 1
         session.wait_for("Not calibrated: the servos have their previous values back.")

@@ -13,11 +13,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
 import check_world as w  # noqa: E402
 import small_datasets as data  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from small_policies import make_act  # noqa: E402
+from test_not_finite import poison  # noqa: E402
 
 from armlet.cli.main import main  # noqa: E402
 from armlet.contract import load  # noqa: E402
@@ -112,6 +114,22 @@ def test_a_contract_that_cannot_be_read_is_no_obstacle_and_is_kept(world, plain)
     assert bind(plain, "--dataset", world / "data") == 0
     assert read_checkpoint(plain).contract.joint_units == "degrees"
     assert (plain / f"{CONTRACT}.bak").read_text() == "{"
+
+
+def test_rows_that_are_not_finite_are_of_no_dataset_to_bind_to(tmp_path, capsys):
+    """In any episode, also in one that is not looked at for its pictures."""
+    data.record(tmp_path / "data", 11, 3)
+    statistics = Dataset(tmp_path / "data").statistics
+    config = w.small_config()
+    save_checkpoint(tmp_path / "plain", make_act(config), config, statistics)
+    assert bind(tmp_path / "plain", "--dataset", tmp_path / "data") == 0
+    (tmp_path / "plain" / CONTRACT).unlink()
+    poison(tmp_path / "data", "action", np.inf, episode=4)
+    capsys.readouterr()
+    assert bind(tmp_path / "plain", "--dataset", tmp_path / "data") == 1
+    said = capsys.readouterr().out
+    assert "ERROR action of episode 4" in said and "[dataset.value-not-finite]" in said
+    assert not (tmp_path / "plain" / CONTRACT).exists()
 
 
 def _imagenet(tensors):

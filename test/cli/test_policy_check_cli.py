@@ -139,11 +139,11 @@ def test_frames_of_a_dataset_have_their_window_and_their_actions(recorded):
     assert len(samples.moments) == 8 and samples.images["front"].shape[0] == 8
     np.testing.assert_array_equal(samples.images["front"], plain.images["front"])
     assert [len(moment.actions) for moment in samples.moments[4:]] == [3, 3, 3, 1]
-    np.testing.assert_array_equal(second.actions, episode.action[7:10])
+    np.testing.assert_array_equal(second.actions, episode.action[8:11])
     np.testing.assert_array_equal(first.observation.earlier[0].state, first.observation.state)
     [before] = second.observation.earlier
-    np.testing.assert_array_equal([before.state, second.observation.state], episode.state[6:8])
-    shown = dataset.images(1, "wrist", [6, 7, 23])
+    np.testing.assert_array_equal([before.state, second.observation.state], episode.state[7:9])
+    shown = dataset.images(1, "wrist", [7, 8, 23])
     seen = [m.images["wrist"] for m in (before, second.observation, last.observation)]
     np.testing.assert_array_equal(seen, shown)
     assert second.observation.task == "reach"

@@ -216,9 +216,11 @@ def test_a_port_in_use_is_refused(bus, registers):
 
 def test_a_dump_holds_everything(bus, registers, tmp_path):
     bus.faults.errors[2] = ErrorBit.OVERLOAD
-    file = tmp_path / "arm.json"
+    file, other = tmp_path / "arm.json", tmp_path / "arm.json.new"
+    other.write_text("a person's")
     status, out, _ = registers("dump", file)
     assert status == 0 and "3 servos (1, 2, 3)" in out
+    assert other.read_text() == "a person's"
     servos = json.loads(file.read_text())["servos"]
     assert servos["3"] == {
         "model": 777,

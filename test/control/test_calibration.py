@@ -1,6 +1,8 @@
 """LeRobot's calibration JSON."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -59,6 +61,10 @@ def test_refusals_name_file_joint_and_fault(tmp_path, change, message):
     assert "shoulder_pan" in str(caught.value)
 
 
+def fail(handle):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_torn_files(tmp_path, text):
     with pytest.raises(CalibrationError, match=r"arm\.json"):
@@ -70,15 +76,15 @@ def test_missing_file(tmp_path):
         load(tmp_path / "none.json")
 
 
-def test_saving_replaces_the_file_in_one_step_or_not_at_all(tmp_path):
+def test_saving_replaces_the_file_in_one_step_or_not_at_all(tmp_path, monkeypatch):
     path = written(tmp_path, GOOD)
     text = path.read_text()
     other = {"gripper": JointCalibration(6, 0, 3, 10, 20)}
-    (tmp_path / "arm.json.new").mkdir()
-    with pytest.raises(OSError, match=r"arm\.json\.new"):
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space left"):
+        full.setattr(os, "fsync", fail)
         save(other, path)
     assert path.read_text() == text
-    (tmp_path / "arm.json.new").rmdir()
+    assert [found.name for found in tmp_path.iterdir()] == ["arm.json"]
     save(other, path)
     assert load(path) == other
     assert [found.name for found in tmp_path.iterdir()] == ["arm.json"]

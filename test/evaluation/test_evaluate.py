@@ -12,9 +12,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
 import small_datasets as data  # noqa: E402
 from small_policies import act_config, make_act  # noqa: E402
+from test_not_finite import poison  # noqa: E402
 
 from armlet.cli.main import main  # noqa: E402
 from armlet.datasets import Dataset  # noqa: E402
@@ -333,6 +335,17 @@ def test_a_policy_that_is_no_better_than_the_mean_is_warned_of(constant, root, c
     assert "[policy.no-better-than-baseline]" in said
 
 
+def test_actions_that_no_arm_can_mean_are_numbers_that_can_be_read(constant, root, capsys):
+    huge = constant("huge", 1e37, dtype=torch.float32)
+    assert run(huge, "--dataset", root, "--chunks", 2) == 0
+    table = [line.split("\t") for line in capsys.readouterr().out.splitlines() if "\t" in line]
+    assert all("e+38" in cell and len(cell) < 12 for row in table[1:] for cell in row[2:5])
+    beyond = constant("beyond", 3e38, dtype=torch.float32)
+    assert run(beyond, "--dataset", root, "--chunks", 2) == 2
+    said = capsys.readouterr().err
+    assert "armlet policy evaluate: the network gave non-finite actions" in said
+
+
 def test_json_has_every_number_and_is_the_same_every_time(up, constant, root, capsys):
     arguments = (up, "--dataset", root, "--against", constant("middle", 0.0), "--chunks", 3)
     options = ("--episodes", "0,2,4,6,1,3", "--json")
@@ -444,6 +457,25 @@ def test_a_dataset_that_does_not_fit_is_refused(change, code, up, tmp_path, caps
     assert run(up, "--dataset", other) == 2
     said = capsys.readouterr().err
     assert "does not fit" in said and f"[{code}" in said
+
+
+@pytest.mark.parametrize("key", ["action", "observation.state"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_rows_that_are_not_finite_are_named_before_anything_is_predicted(
+    key, value, up, root, tmp_path, capsys
+):
+    other = poison(shutil.copytree(root, tmp_path / "set"), key, value)
+    assert run(up, "--dataset", other) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    start = f"armlet policy evaluate: episode 1: {key} has non-finite values in row 2, "
+    assert said.err.startswith(start)
+
+
+def test_a_policy_that_is_not_there_is_refused_in_the_commands_name(root, capsys):
+    assert run("nosuch", "--dataset", root) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("armlet policy evaluate: nosuch") and said.count("\n") == 1
 
 
 def test_ctrl_c_ends_it_in_one_line_and_draws_nothing(up, root, tmp_path, capsys, monkeypatch):

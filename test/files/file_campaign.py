@@ -96,10 +96,9 @@ def refused(*errors: type[Exception]) -> Callable[[Callable[[Path], object]], Ca
             try:
                 read(case)
             except errors as error:
-                from armlet.cli.terminal.output import show_error
+                from armlet.cli.terminal.output import refuse
 
-                show_error(error)
-                return 1
+                return refuse("campaign", error, 1)
             return 0
 
         return run

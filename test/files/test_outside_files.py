@@ -17,6 +17,7 @@ from armlet.files import (
     check_name,
     inside,
     json_lines,
+    keep_previous,
     parse_json,
     printable,
     printable_json,
@@ -257,6 +258,22 @@ def test_whatever_is_printed_is_printable_and_can_be_encoded(text):
     assert json.loads(printable_json({"a": text})) == {"a": text}
     rest = printable_json({"a": text}).replace("\n", "")
     assert not HIDDEN & {unicodedata.category(letter) for letter in rest}
+
+
+NEIGHBOURS = ("arm.json.new", "arm.json.draft", ".arm.json.new", ".arm.json.0.new", "arm.json.bak")
+
+
+def test_nobodys_file_is_taken_for_a_temporary_one(tmp_path):
+    path = tmp_path / "arm.json"
+    for name in NEIGHBOURS:
+        (tmp_path / name).write_text("a person's")
+    path.write_text("one")
+    assert keep_previous(path) == tmp_path / "arm.json.bak.2"
+    replace_file(path, b"two")
+    assert keep_previous(path) == tmp_path / "arm.json.bak.3"
+    assert keep_previous(path) == tmp_path / "arm.json.bak.3"
+    assert {(tmp_path / name).read_text() for name in NEIGHBOURS} == {"a person's"}
+    assert len([*tmp_path.iterdir()]) == len(NEIGHBOURS) + 3
 
 
 @pytest.mark.parametrize("linked", [False, True])

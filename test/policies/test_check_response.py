@@ -111,6 +111,21 @@ def scaled(network):
     network.get_parameter(f"{HEAD}.weight").mul_(300)
 
 
+def head(weight, bias=0.0):
+    """The head's outputs, normalized actions, times `weight` and with an offset."""
+
+    def change(network):
+        network.get_parameter(f"{HEAD}.weight").mul_(weight)
+        network.get_parameter(f"{HEAD}.bias").mul_(weight).add_(bias)
+
+    return change
+
+
+def one_negated(network):
+    for name in ("weight", "bias"):
+        network.get_parameter(f"{HEAD}.{name}")[2].mul_(-1)
+
+
 def huge(network):
     network.get_parameter(f"{HEAD}.weight").fill_(3e38)
 
@@ -128,6 +143,12 @@ def test_a_trained_policy_is_not_accused_at_any_single_pose(row, reach):
     assert worst(asked(reach[0], reach[1][row : row + 1])) is Severity.OK
 
 
+# What recorded actions show, and a pose does not.
+LIKENESS = (
+    Code.POLICY_ACTIONS_INVERTED,
+    Code.POLICY_ACTIONS_SCALED,
+    Code.POLICY_ACTIONS_SHIFTED,
+)
 # name: (damage, code, subject, words)
 DAMAGED = {
     "head zeroed": (
@@ -172,6 +193,42 @@ DAMAGED = {
         "answers to the dataset",
         "elbow_flex has the actions of wrist_flex",
     ),
+    "head negated": (
+        head(-1.0),
+        Code.POLICY_ACTIONS_INVERTED,
+        "answers to the dataset",
+        "found shoulder_pan -1.00, shoulder_lift -1.00, elbow_flex -0.99, wrist_flex -0.96",
+    ),
+    "one joint negated": (
+        one_negated,
+        Code.POLICY_ACTIONS_INVERTED,
+        "answers to the dataset",
+        "found elbow_flex -0.99 (",
+    ),
+    "head times three": (
+        head(3.0),
+        Code.POLICY_ACTIONS_SCALED,
+        "answers to the dataset",
+        "found shoulder_pan 3.1, shoulder_lift 2.9",
+    ),
+    "head a third": (
+        head(1 / 3),
+        Code.POLICY_ACTIONS_SCALED,
+        "answers to the dataset",
+        "found shoulder_pan 0.34, shoulder_lift 0.32",
+    ),
+    "radians for degrees": (
+        head(np.pi / 180),
+        Code.POLICY_ACTIONS_SCALED,
+        "answers to the dataset",
+        "found shoulder_pan 0.018, shoulder_lift 0.017",
+    ),
+    "head shifted": (
+        head(1.0, 1.0),
+        Code.POLICY_ACTIONS_SHIFTED,
+        "answers to the dataset",
+        "found shoulder_pan +1.1, shoulder_lift +1",
+    ),
     "pictures not connected": (
         zeroed("encoder_img_feat_input_proj.weight"),
         Code.POLICY_BLIND_TO_PICTURES,
@@ -204,12 +261,37 @@ def test_a_damaged_network_is_refused_by_what_it_answers(name, reach):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in DAMAGED if "exchanged" not in name and name[:3] not in ("one", "joi")]
+    "name",
+    [
+        name
+        for name, (_, code, *_) in DAMAGED.items()
+        if "exchanged" not in name and name[:3] not in ("one", "joi") and code not in LIKENESS
+    ],
 )
 def test_one_frame_of_an_arm_that_waits_is_enough(name, reach):
     change, code, *_ = DAMAGED[name]
     findings = asked(reach[0], reach[1][:1], change, source="live robot")
     assert [f.code for f in findings if f.severity is Severity.ERROR] == [code]
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(1.5, 0.0), (0.7, 0.0), (1.0, 0.3), (1.0, -0.3)])
+def test_a_policy_that_is_a_little_off_is_not_accused(weight, bias, reach):
+    assert worst(asked(*reach, head(weight, bias))) is Severity.OK
+
+
+def test_what_a_policy_does_on_another_dataset_is_no_error_of_its_files(reach):
+    checkpoint, moments = reach
+    answer = Policy(checkpoint, load_network(checkpoint), "cpu").repeatable()
+
+    def negated(observation):
+        centre = checkpoint.statistics["action"]["mean"]
+        return 2 * np.asarray(centre, np.float32) - answer(observation)
+
+    options = ("dataset", moments, w.NAMES)
+    for trained, severity in ((True, Severity.ERROR), (False, Severity.WARNING)):
+        findings = response_findings(checkpoint, negated, *options, trained=trained)
+        [found] = [f for f in findings if f.severity is not Severity.OK]
+        assert (found.code, found.severity) == (Code.POLICY_ACTIONS_INVERTED, severity)
 
 
 def test_an_arm_that_waits_warns_of_permuted_joints(reach):

@@ -116,6 +116,7 @@ def test_bad_checkpoint_is_one_line_and_status_2(arrays, tmp_path, capsys):
     assert infer(tmp_path / "nothing", arrays, tmp_path) == 2
     error = capsys.readouterr().err
     assert "expected a directory" in error and error.count("\n") == 1
+    assert error.startswith("armlet policy infer: ")
 
 
 @pytest.mark.parametrize("device", ["nonsense", "meta:x"])

@@ -75,6 +75,14 @@ def test_what_a_camera_has_of_its_own_stays(mine):
     assert "# bought in March" in mine.read_text()
 
 
+def test_a_draft_of_a_persons_stays(mine):
+    draft = mine.with_name("robot.yaml.draft")
+    draft.write_text("mine")
+    RobotWriter(mine).set_units("range_m100_100")
+    assert draft.read_text() == "mine"
+    assert read(mine).joint_units == "range_m100_100"
+
+
 def test_saying_the_same_again_changes_nothing(mine):
     writer = RobotWriter(mine)
     writer.set_arm("follower", {"port": "/dev/a"})

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Contract, ContractError, load
+from armlet.files import printable
 
 from .format import layout, stats, tables, video
 from .format.errors import DatasetError
 from .format.layout import IMAGES, Feature, Info
 from .format.pictures import stored_picture
 from .format.stats import Stats
+
+VECTORS = (layout.STATE, layout.ACTION, "observation.environment_state")
+"""What a policy is given, and what it gives, as numbers."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,15 @@ class EpisodeData:
         """(L,) int64, Unix time of each frame. DatasetError where armlet did not record it."""
         return self._column(layout.STAMP)
 
+    def require_finite(self, keys: Sequence[str] = VECTORS) -> None:
+        """Raises DatasetError where values of these columns are NaN or infinite.
+
+        For whoever computes with them: one such value spoils every mean.
+        """
+        for key in keys:
+            if key in self.columns and (said := tables.not_finite(self.columns[key])):
+                raise DatasetError(f"episode {self.info.episode}: {key} has {said}")
+
     def _column(self, key: str) -> NDArray[Any]:
         if key not in self.columns:
             raise DatasetError(
@@ -76,7 +89,7 @@ class Dataset:
         self.root = Path(root)
         self.info: Info = layout.load_info(self.root)
         self.tasks: list[str] = tables.read_tasks(self.root)
-        self._rows = tables.read_episodes(self.root)[: self.info.total_episodes]
+        self._rows = tables.read_episodes(self.root, stats=False)[: self.info.total_episodes]
         if len(self._rows) < self.info.total_episodes:
             raise DatasetError(
                 f"{self.root}: info.json counts {self.info.total_episodes} episodes, the "
@@ -110,8 +123,9 @@ class Dataset:
         try:
             return stats.load(layout.locate(self.root, layout.STATS))
         except FileNotFoundError as error:
-            if self._rows and all(row.stats for row in self._rows):
-                return stats.aggregate([row.stats for row in self._rows])
+            rows = tables.read_episodes(self.root)[: self.info.total_episodes]
+            if rows and all(row.stats for row in rows):
+                return stats.aggregate([row.stats for row in rows])
             raise DatasetError(f"{self.root} holds no statistics: {layout.STATS} absent") from error
 
     def episode(self, k: int) -> EpisodeData:
@@ -123,11 +137,19 @@ class Dataset:
             raise DatasetError(f"{self.root}: info.json declares no column task_index of shape [1]")
         table = self._read_rows(path, row, keys)
         columns = {key: tables.column(table, key, self.info.features[key]) for key in keys}
+        return EpisodeData(self.episodes[k], columns, self._tasks_of(path, columns["task_index"]))
+
+    def _tasks_of(self, path: Path, indices: NDArray[Any]) -> tuple[str, ...]:
+        """The task of each row (L,). Raises DatasetError for rows whose task has no name."""
+        known = dict(enumerate(self.tasks))
         try:
-            tasks = tuple(self.tasks[int(index)] for index in columns["task_index"].tolist())
-        except (IndexError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path}: task_index beyond the {len(self.tasks)} tasks") from error
-        return EpisodeData(self.episodes[k], columns, tasks)
+            return tuple(known[int(index)] for index in indices.tolist())
+        except (LookupError, ValueError, TypeError) as error:
+            raise DatasetError(
+                f"{path}: rows have task_index {printable(error, 40)}, and "
+                f"{tables.tasks_path(self.info)} has {len(self.tasks)} tasks; "
+                "`armlet dataset check` has more"
+            ) from error
 
     def ledger(self, k: int) -> dict[str, Any] | None:
         """What the aligner noted of episode k, by stream; None if nothing was stored."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from armlet.datasets import Dataset, DatasetError
-from armlet.datasets.reader import EpisodeData
 from armlet.policies import Checkpoint, Observation, Policy
 from armlet.policies.config.base import ACTION, STATE, camera_name
 from armlet.policies.fit.feature_stats import describe, frozen_statistics
@@ -115,7 +114,8 @@ def evaluate(
         raise DatasetError(f"{dataset.root}: expected episodes with frames, found none")
     for k in episodes:
         episode = dataset.episode(k)
-        actions = _actions(dataset, episode)
+        episode.require_finite()
+        actions = episode.action.astype(np.float64)
         named = list(dict.fromkeys(cameras))
         for moment in moments(dataset, episode, frames[k], named, windows):
             following = actions[moment.frame : moment.frame + horizon]
@@ -188,16 +188,6 @@ def joints_of(dataset: Dataset) -> tuple[str, ...]:
         found = "no such column" if feature is None else f"the shape {list(feature.shape)}"
         raise DatasetError(f"{dataset.root}: expected vectors in a column {ACTION}, found {found}")
     return feature.names or tuple(f"entry {i}" for i in range(feature.shape[0]))
-
-
-def _actions(dataset: Dataset, episode: EpisodeData) -> Floats:
-    actions = episode.action.astype(np.float64)
-    if not np.isfinite(actions).all():
-        raise DatasetError(
-            f"{dataset.root}: episode {episode.info.episode} has actions that are not finite; see "
-            "`armlet dataset check`"
-        )
-    return actions
 
 
 def _units(dataset: Dataset, checkpoint: Checkpoint) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from armlet.datasets import Dataset
 from armlet.datasets.reader import EpisodeData
@@ -48,34 +49,55 @@ def moments(
     longest = max(windows)
     for start in range(0, len(frames), _BLOCK):
         block = frames[start : start + _BLOCK]
-        needed = sorted({max(0, frame - i) for frame in block for i in range(longest)})
-        seen = dict(zip(needed, _observations(dataset, episode, needed, cameras), strict=True))
+        recorded = Recorded(dataset, episode, block, longest)
+        for camera in cameras:
+            recorded.decode(camera)
         for frame in block:
-            yield Moment(frame, {size: _window(seen, frame, size) for size in set(windows)})
+            yield Moment(frame, {size: recorded.window(frame, size) for size in set(windows)})
 
 
-def _window(seen: dict[int, Observation], frame: int, size: int) -> Observation:
-    """The newest observation with those before it, as the policy node's window holds them."""
-    window: Window[Observation] = Window(size)
-    held: tuple[Observation, ...] = ()
-    for index in range(max(0, frame - size + 1), frame + 1):
-        held = window.add(seen[index], index)
-    return latest(held)
+class Recorded:
+    """Some frames of an episode, as a policy sees them, with the frames before them.
 
+    longest: how many observations the policy reads at most. Pictures are those of the cameras that
+    were decoded.
+    """
 
-def _observations(
-    dataset: Dataset, episode: EpisodeData, frames: Sequence[int], cameras: Sequence[str]
-) -> Iterator[Observation]:
-    number = episode.info.episode
-    images = {name: dataset.images(number, name, frames) for name in cameras}
-    nothing = np.zeros((episode.info.length, 0), np.float32)
-    states = np.asarray(episode.columns.get(STATE, nothing), np.float32)
-    environment = episode.columns.get(ENVIRONMENT)
-    for at, frame in enumerate(frames):
-        yield Observation(
-            state=states[frame],
-            images={name: pictures[at] for name, pictures in images.items()},
-            task=episode.tasks[frame],
+    def __init__(
+        self, dataset: Dataset, episode: EpisodeData, frames: Sequence[int], longest: int
+    ) -> None:
+        self._dataset, self._episode, self._frames = dataset, episode, frames
+        # Before the first frame of an episode it is as it is, as in training.
+        self._needed = sorted({max(0, frame - i) for frame in frames for i in range(longest)})
+        self._places = {frame: at for at, frame in enumerate(self._needed)}
+        nothing = np.zeros((episode.info.length, 0), np.float32)
+        self._states = np.asarray(episode.columns.get(STATE, nothing), np.float32)
+        self._environment = episode.columns.get(ENVIRONMENT)
+        self._pictures: dict[str, NDArray[np.uint8]] = {}
+
+    def decode(self, camera: str) -> None:
+        """Decode a camera's pictures. Raises DatasetError."""
+        number = self._episode.info.episode
+        self._pictures[camera] = self._dataset.images(number, camera, self._needed)
+
+    def pictures(self, camera: str) -> NDArray[np.uint8]:
+        """A camera's pictures of the frames themselves: uint8 (N, H, W, 3) RGB."""
+        return self._pictures[camera][[self._places[frame] for frame in self._frames]]
+
+    def window(self, frame: int, size: int) -> Observation:
+        """The newest observation with those before it, as the policy node's window holds them."""
+        window: Window[Observation] = Window(size)
+        held: tuple[Observation, ...] = ()
+        for index in range(max(0, frame - size + 1), frame + 1):
+            held = window.add(self._observation(index), index)
+        return latest(held)
+
+    def _observation(self, frame: int) -> Observation:
+        at, environment = self._places[frame], self._environment
+        return Observation(
+            state=self._states[frame],
+            images={name: pictures[at] for name, pictures in self._pictures.items()},
+            task=self._episode.tasks[frame],
             environment_state=(
                 None if environment is None else np.asarray(environment[frame], np.float32)
             ),

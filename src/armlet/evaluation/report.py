@@ -14,6 +14,7 @@ from .evaluate import MEAN, STAY, A, B, Evaluation
 from .pairs import LEAST_EPISODES, Pairs
 
 BASELINE_NAMES = {STAY: "holding still", MEAN: "the mean action of the training data"}
+_ABSURD = 1e6
 _TRAIN = "train for longer, or check dataset and statistics: armlet policy check"
 
 
@@ -112,11 +113,17 @@ def rows(found: Evaluation) -> list[list[str]]:
         numbers = [mine.mean[i], mine.rms[i], mine.bias[i], *steps, *others]
         unit = found.units.get(joint, "dataset units")
         signed = {2}
-        cells = [f"{v:+.2f}" if at in signed else f"{v:.2f}" for at, v in enumerate(numbers)]
+        cells = [_cell(v, at in signed) for at, v in enumerate(numbers)]
         if pairs:
-            cells += [f"{pairs[i].mean:+.2f}", f"{pairs[i].p:.2g}"]
+            cells += [_cell(pairs[i].mean, signed=True), f"{pairs[i].p:.2g}"]
         table.append([joint.removesuffix(".pos"), unit, *cells])
     return table
+
+
+def _cell(value: float, signed: bool) -> str:
+    """Hundredths of a unit; of what no arm can mean, as damaged weights give it, the magnitude."""
+    sign, digits = "+" if signed else "", ".2f" if abs(value) < _ABSURD else ".3g"
+    return format(value, sign + digits)
 
 
 def shown_steps(found: Evaluation) -> list[int]:

@@ -22,6 +22,7 @@ from .places import inside as inside
 from .places import writable as writable
 from .replacing import check_replaceable as check_replaceable
 from .replacing import keep_previous as keep_previous
+from .replacing import new_beside as new_beside
 from .replacing import replace_file as replace_file
 from .replacing import umask as umask
 from .text import printable as printable

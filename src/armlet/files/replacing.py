@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+import itertools
 import os
+import tempfile
 from pathlib import Path
 
 from .text import printable
@@ -17,8 +20,7 @@ def replace_file(path: Path, content: bytes) -> None:
     check_replaceable(path)
     path = path.resolve()
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
-    temporary = path.with_name(path.name + ".new")
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
+    number, temporary = new_beside(path)
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)
@@ -31,6 +33,15 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
+def new_beside(path: Path) -> tuple[int, Path]:
+    """A new, empty file in the folder of `path`, open for writing: its descriptor and its name.
+
+    No file had the name before, so that nobody's is written over. Raises OSError.
+    """
+    number, name = tempfile.mkstemp(prefix=".armlet-", suffix=".new", dir=path.parent)
+    return number, Path(name)
+
+
 def check_replaceable(path: Path) -> None:
     """Raise OSError if there is something else than a file at `path`, or where its link leads."""
     if path.exists() and not path.is_file():
@@ -41,16 +52,20 @@ def check_replaceable(path: Path) -> None:
 def keep_previous(path: Path) -> Path | None:
     """Copy a file that is about to be replaced to FILE.bak, and return that path if there was one.
 
+    Where FILE.bak has other content, the copy is FILE.bak.2, and so on: nothing is written over.
     The copy is beside the file itself, where `path` is a link. Raises OSError.
     """
     if not path.exists():
         return None
     path = path.resolve()
-    kept = path.with_name(path.name + ".bak")
-    if kept.is_symlink():
-        kept.unlink()  # the link was somebody's; what it leads to stays as it is
-    replace_file(kept, path.read_bytes())
-    return kept
+    for number in itertools.count(1):
+        kept = path.with_name(path.name + (".bak" if number == 1 else f".bak.{number}"))
+        if not os.path.lexists(kept):
+            replace_file(kept, path.read_bytes())
+            return kept
+        if kept.is_file() and not kept.is_symlink() and filecmp.cmp(path, kept, shallow=False):
+            return kept
+    raise AssertionError("there is always a next number")
 
 
 def umask() -> int:

@@ -932,6 +932,24 @@ class Code(StrEnum):
         "The rows of its head were permuted, by a tool or by another order of joints in training.",
         "Restore model.safetensors, or train again on data with this order of joints.",
     )
+    POLICY_ACTIONS_INVERTED = (
+        "policy.actions-inverted",
+        "A joint's actions go the other way than the recorded ones.",
+        "A row of the policy's head, or the joint's direction in another calibration, is negated.",
+        "Restore model.safetensors, or give the dataset that it was trained on.",
+    )
+    POLICY_ACTIONS_SCALED = (
+        "policy.actions-scaled",
+        "A joint's actions are the recorded ones at another scale.",
+        "The head's weights, or the statistics of the action, are others than in training.",
+        "Restore model.safetensors and the statistics beside it.",
+    )
+    POLICY_ACTIONS_SHIFTED = (
+        "policy.actions-shifted",
+        "A joint's actions are the recorded ones with an offset.",
+        "The head's biases, or the statistics of the action, are others than in training.",
+        "Restore model.safetensors and the statistics beside it.",
+    )
     POLICY_ACTIONS_NOT_FINITE = (
         "policy.actions-not-finite",
         "The policy gives actions that are not finite for a recorded observation.",
@@ -1017,6 +1035,12 @@ class Code(StrEnum):
         "An episode's task is not in the tasks file.",
         "The tasks file was replaced.",
         "Restore it, or add the task.",
+    )
+    DATASET_FILES_MANY = (
+        "dataset.files-many",
+        "A dataset of so many files that opening it takes long.",
+        "armlet records an episode to a file.",
+        "`armlet dataset compact` merges files; nothing is encoded again.",
     )
     DATASET_FILE_MISSING = (
         "dataset.file-missing",

@@ -7,6 +7,7 @@ loses the comments within it; all others stay byte for byte.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,15 @@ from typing import Any
 
 import yaml
 
-from armlet.files import FileError, keep_previous, printable, read_text, read_yaml, replace_file
+from armlet.files import (
+    FileError,
+    keep_previous,
+    new_beside,
+    printable,
+    read_text,
+    read_yaml,
+    replace_file,
+)
 
 from .robot_file import RobotFile, read
 
@@ -74,7 +83,8 @@ class RobotWriter:
         text = read_text(self.path, _LARGEST) if before else _HEADER
         wanted = {**before, section: value}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(self.path.name + ".draft")
+        number, draft = new_beside(self.path)
+        os.close(number)
         try:
             new = _with_section(text, section, value)
             if not _says(draft, new, wanted):

@@ -138,9 +138,11 @@ def _contract(dataset: Dataset) -> Contract:
 
 
 def load_samples(dataset: Dataset, episodes: list[int]) -> Samples:
-    """Rows and decoded pictures of some episodes."""
+    """Rows and decoded pictures of some episodes. Raises DatasetError, for NaN in them too."""
     cameras = dataset.info.cameras
     data = [dataset.episode(k) for k in episodes]
+    for episode in data:
+        episode.require_finite()
     lengths = np.array([episode.info.length for episode in data])
     return Samples(
         episodes=list(episodes),

@@ -295,6 +295,7 @@ def run_dump(args: argparse.Namespace) -> int:
 
 
 def _dump(line: Line, args: argparse.Namespace) -> int:
+    from armlet.files import replace_file
     from armlet.motors.discovery import read_memory
 
     servos = {}
@@ -311,9 +312,7 @@ def _dump(line: Line, args: argparse.Namespace) -> int:
         print(document)
         return 0
     path = Path(args.file)
-    new = path.with_name(path.name + ".new")
-    new.write_text(document + "\n")
-    new.replace(path)
+    replace_file(path, f"{document}\n".encode())
     print(f"saved {len(servos)} servos ({', '.join(servos)}) in {path}")
     return 0
 

@@ -135,9 +135,13 @@ def _dataset(args: argparse.Namespace) -> int:
     from armlet.datasets.transform.convert import convert
 
     version = args.to or ("v3.0" if load_info(args.source).is_v2 else "v2.1")
-    left_out = convert(args.source, args.output, version)
-    if left_out:
-        show(f"left out, because {version} has no such columns: {printable(', '.join(left_out))}")
+    done = convert(args.source, args.output, version)
+    if done.left_out:
+        names = printable(", ".join(done.left_out))
+        show(f"left out, because {version} has no such columns: {names}")
+    for index, task in done.named.items():
+        name = printable(repr(task), 80)
+        show(f"task {index} was in no tasks file; by the episodes' metadata it is {name}")
     show(f"{args.output}: {load_info(args.output).total_episodes} episodes, {version}")
     return 0
 

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _bind(args: argparse.Namespace) -> int:
     from armlet.datasets import Dataset
+    from armlet.datasets.check.quality import not_finite, read_vectors
+    from armlet.datasets.format.tables import read_episodes
     from armlet.policies import read_checkpoint
     from armlet.policies.fit.bind import bind, bound_contract, judge
 
@@ -69,9 +71,11 @@ def _bind(args: argparse.Namespace) -> int:
     dataset = Dataset(args.dataset)
     source = _source(dataset)
     checkpoint = read_checkpoint(args.checkpoint, chosen(args), contract=False)
-    report = judge(checkpoint, dataset_samples(args.dataset))
-    if not report.ok:
-        for finding in report.wrong:
+    rows = read_episodes(dataset.root, stats=False)
+    broken = [*not_finite(read_vectors(dataset.root, dataset.info, rows))]
+    wrong = broken or judge(checkpoint, dataset_samples(args.dataset)).wrong
+    if wrong:
+        for finding in wrong:
             show(finding)
         show(f"{args.checkpoint}: refused, nothing was changed")
         return REFUSED

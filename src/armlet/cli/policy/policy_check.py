@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from armlet.policies import PolicyNetwork
     from armlet.policies.checkpoint.checkpoint import Checkpoint
     from armlet.policies.fit.check import Asking, Report
-    from armlet.policies.fit.samples import Moment, Samples
+    from armlet.policies.fit.samples import Samples
     from armlet.robots import Calibration
 
 REFUSED, UNUSABLE = 1, 2
@@ -287,73 +286,50 @@ def dataset_samples(root: Path, n_obs_steps: int = 1, chunk_size: int = 1) -> Sa
     import numpy as np
 
     from armlet.datasets import Dataset, DatasetError
-    from armlet.policies.fit.samples import Samples
+    from armlet.evaluation.observations import Recorded, frames_of
+    from armlet.policies.fit.samples import Moment, Samples
 
     dataset = Dataset(root)
     if not dataset.episodes:
         raise DatasetError(f"{root}: expected episodes, found none; record some")
     count = len(dataset.episodes)
     chosen = sorted({int(k) for k in np.linspace(0, count - 1, min(count, _EPISODES))})
-    episodes = [_Episode(dataset, k, n_obs_steps) for k in chosen]
+    data = [dataset.episode(k) for k in chosen]
+    for episode in data:
+        episode.require_finite()
+    frames = [frames_of(episode.info.length, _FRAMES) for episode in data]
+    seen = [
+        Recorded(dataset, episode, rows, n_obs_steps)
+        for episode, rows in zip(data, frames, strict=True)
+    ]
     contract = dataset_contract(dataset)
     unseen = {}
     for camera in contract.cameras:
         try:
-            for episode in episodes:
-                episode.see(camera.name)
+            for recorded in seen:
+                recorded.decode(camera.name)
         except DatasetError as error:
             unseen[camera.name] = str(error)
-    seen = [camera.name for camera in contract.cameras if camera.name not in unseen]
-    data = [episode.data for episode in episodes]
-    moments = [m for episode in episodes for m in episode.moments(chunk_size)]
+    cameras = [camera.name for camera in contract.cameras if camera.name not in unseen]
+    moments = [
+        Moment(
+            recorded.window(row, n_obs_steps), episode.action[row : row + chunk_size].astype(float)
+        )
+        for recorded, episode, rows in zip(seen, data, frames, strict=True)
+        for row in rows
+        if not unseen
+    ]
     return Samples(
         source="dataset",
         live=False,
         contract=contract,
-        images={name: np.concatenate([e.frames(name) for e in episodes]) for name in seen},
+        images={name: np.concatenate([one.pictures(name) for one in seen]) for name in cameras},
         states={contract.joint_units or "": np.concatenate([d.state for d in data]).astype(float)},
         actions=np.concatenate([d.action for d in data]).astype(float),
         statistics=_statistics(dataset),
         unseen=unseen,
-        moments=() if unseen else moments,
+        moments=moments,
     )
-
-
-class _Episode:
-    """A few frames over an episode, each with those before it."""
-
-    def __init__(self, dataset: Dataset, number: int, n_obs_steps: int) -> None:
-        import numpy as np
-
-        self._dataset, self._number, self._steps = dataset, number, n_obs_steps
-        self.data = dataset.episode(number)
-        last = self.data.info.length - 1
-        self._rows = sorted({int(i) for i in np.linspace(0, last, _FRAMES)})
-        # Before the first frame of an episode it is as it is, as in training.
-        windows = [max(0, row - back) for row in self._rows for back in range(n_obs_steps)]
-        self._decoded = sorted({*windows})
-        self._pictures: dict[str, Any] = {}
-
-    def see(self, camera: str) -> None:
-        """Decode a camera's pictures. Raises DatasetError."""
-        self._pictures[camera] = self._dataset.images(self._number, camera, self._decoded)
-
-    def frames(self, camera: str) -> Any:
-        """Its pictures of the frames themselves (N, H, W, 3)."""
-        return self._pictures[camera][[self._decoded.index(row) for row in self._rows]]
-
-    def moments(self, chunk_size: int) -> Iterator[Moment]:
-        from armlet.policies import Observation
-        from armlet.policies.fit.samples import Moment
-
-        for row in self._rows:
-            seen = []
-            for back in reversed(range(self._steps)):
-                at = max(0, row - back)
-                images = {name: p[self._decoded.index(at)] for name, p in self._pictures.items()}
-                seen.append(Observation(self.data.state[at], images, self.data.tasks[at]))
-            actions = self.data.action[row : row + chunk_size].astype(float)
-            yield Moment(replace(seen[-1], earlier=tuple(seen[:-1])), actions)
 
 
 def _check_names(dataset: Dataset, contract: Contract) -> None:

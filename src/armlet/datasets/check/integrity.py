@@ -46,6 +46,9 @@ _NOT_COUNTED = (
 _CONVERT = "`armlet dataset convert ROOT OUTPUT` writes a copy in v3.0 with statistics of the data"
 
 
+COMPACT = "`armlet dataset compact ROOT OUTPUT` merges them, and recording goes on in OUTPUT"
+
+
 def _problem(
     code: Code, found: str, fix: str = RESTORE, severity: Severity = Severity.ERROR
 ) -> Finding:
@@ -62,7 +65,7 @@ def problems(root: Path) -> list[Finding]:
     """Everything that is wrong with a dataset, each with what helps. Changes nothing."""
     try:
         info = layout.load_info(root)
-        rows = tables.read_episodes(root)
+        rows = tables.read_episodes(root, stats=False)
         tasks = tables.read_tasks(root)
     except DatasetError as error:
         if os.path.lexists(root / layout.EDIT_JOURNAL):
@@ -73,7 +76,9 @@ def problems(root: Path) -> list[Finding]:
         *_leftovers(root, len(rows)),
         *_version_notes(info),
         *_newer_columns(info),
+        *_many_files(root),
         *_totals(info, rows, tasks),
+        *_tasks_problems(root, info, rows, tasks),
         *_absent(root, info, rows),
         *_orphans(root, info, rows),
         *_row_problems(root, info, rows, len(tasks)),
@@ -127,6 +132,11 @@ def _version_notes(info: Info) -> Iterator[Finding]:
         )
 
 
+def _many_files(root: Path) -> Iterator[Finding]:
+    if said := tables.many_files(root):
+        yield _problem(Code.DATASET_FILES_MANY, said, COMPACT, Severity.WARNING)
+
+
 def _newer_columns(info: Info) -> Iterator[Finding]:
     if info.is_v2 and info.language_keys:
         yield _problem(
@@ -146,19 +156,36 @@ def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Fi
     for name, there, found in zip(
         ("episodes", "frames", "tasks"), counted, (len(rows), frames, len(tasks)), strict=True
     ):
+        if name == "tasks" and rows and not tasks:
+            continue  # the file is lacking, which has a line of its own
         if there is not None and there != found:
             yield _problem(
                 Code.DATASET_TOTAL_WRONG,
                 f"info.json counts {there} {name}, the metadata has {found}",
                 f"restore {metadata_of(info)} from a copy" if lacking else _REPAIR,
             )
+
+
+def _tasks_problems(
+    root: Path, info: Info, rows: list[EpisodeRow], tasks: list[str]
+) -> Iterator[Finding]:
+    """Tasks of the episodes' metadata that the tasks file lacks."""
+    file, known = tables.tasks_path(info), set(tasks)
+    if rows and not tasks:
+        said = "has no tasks" if os.path.lexists(root / file) else "is absent"
+        yield _problem(
+            Code.DATASET_TASK_UNKNOWN,
+            f"{file} {said}: the rows' task_index points at nothing",
+            "restore the file from a copy; `armlet dataset convert ROOT OUTPUT` writes a copy with "
+            "the names that the episodes' metadata has",
+        )
+        return
     for row in rows:
-        unknown = [task for task in row.tasks if task not in tasks]
+        unknown = [task for task in row.tasks if task not in known]
         if unknown:
             yield _problem(
                 Code.DATASET_TASK_UNKNOWN,
-                f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in "
-                f"{layout.TASK_LINES if info.is_v2 else layout.TASKS}",
+                f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in {file}",
                 "restore the file from a copy, or add the task there",
             )
 
@@ -228,9 +255,10 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
                 Code.DATASET_ROW_COUNT_WRONG,
                 f"{path} has {table.num_rows} rows, its episodes {expected}",
             )
+        index = tables.EpisodeIndex(columns["episode_index"])
         for row in members:
-            mask = columns["episode_index"] == row.episode
-            own = {key: values[mask] for key, values in columns.items()}
+            rows_of = index.rows(row.episode)
+            own = {key: values[rows_of] for key, values in columns.items()}
             for code, said in _episode_problems(own, row, info, tasks):
                 yield _problem(code, f"episode {row.episode}: {said}")
 
@@ -259,7 +287,7 @@ def _episode_problems(
             Code.DATASET_TIMESTAMP_WRONG,
             f"timestamp is up to {off:.4f} s away from frame_index / fps",
         )
-    if not np.isin(columns["task_index"], np.arange(tasks)).all():
+    if tasks and not np.isin(columns["task_index"], np.arange(tasks)).all():
         yield Code.DATASET_INDEX_WRONG, f"task_index points beyond the {tasks} tasks"
     for key, values in columns.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -7,7 +7,7 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,15 +209,30 @@ def read_vectors(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Row
                 for key in wanted
             }
             numbers = tables.column(table, "episode_index", tables.COUNTER)
-            known = row.data
-        own = numbers == row.episode
-        empty = np.zeros((int(own.sum()), 0))
+            index, known = tables.EpisodeIndex(numbers), row.data
+        own = index.rows(row.episode)
+        empty = np.zeros((len(numbers[own]), 0))
         yield Rows(
             row,
             columns[layout.STATE][own].astype(np.float64) if layout.STATE in columns else empty,
             columns[layout.ACTION][own].astype(np.float64) if layout.ACTION in columns else empty,
             columns[layout.SKEW][own].astype(np.float64) if layout.SKEW in columns else None,
         )
+
+
+def not_finite(episodes: Iterable[Rows]) -> Iterator[Finding]:
+    """An error for every episode whose states or actions hold NaN or an infinite number."""
+    for episode in episodes:
+        for what, values in (("state", episode.state), ("action", episode.action)):
+            if said := tables.not_finite(values):
+                found, _, fix = said.partition("; ")
+                yield Finding(
+                    Code.DATASET_VALUE_NOT_FINITE,
+                    Severity.ERROR,
+                    f"{what} of {episode.where}",
+                    found=found,
+                    fix=fix,
+                )
 
 
 # --- episodes and tasks -----------------------------------------------------------------------

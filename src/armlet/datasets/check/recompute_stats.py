@@ -91,7 +91,7 @@ def _material(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) -> d
         table = tables.read(path, columns, [("episode_index", "=", row.episode)])
         if table.num_rows != row.length:
             raise DatasetError(f"{path}: {table.num_rows} rows of episode {row.episode}")
-        found |= _of_table(table, info, columns)
+        found |= _of_table(table, info, columns, f"episode {row.episode}")
     for key in wanted:
         if info.features[key].dtype == "video":
             found[key] = _of_video(root, info, row, key)
@@ -99,15 +99,20 @@ def _material(root: Path, info: Info, row: EpisodeRow, keys: Iterable[str]) -> d
 
 
 def table_stats(table: pa.Table, info: Info, keys: Iterable[str]) -> dict[str, Stats]:
-    """Statistics of features by an episode's rows; those that have no column are left out."""
+    """Statistics of features by an episode's rows; those that have no column are left out.
+
+    Raises DatasetError for values that are not finite.
+    """
     there = [k for k in keys if k in table.column_names and is_counted(info, k)]
-    return {key: found.stats() for key, found in _of_table(table, info, there).items()}
+    return {key: found.stats() for key, found in _of_table(table, info, there, "rows").items()}
 
 
-def _of_table(table: pa.Table, info: Info, keys: Iterable[str]) -> dict[str, Material]:
+def _of_table(table: pa.Table, info: Info, keys: Iterable[str], where: str) -> dict[str, Material]:
     found = {}
     for key in keys:
         values = tables.column(table, key, info.features[key])
+        if said := tables.not_finite(values):
+            raise DatasetError(f"{where}: {key} has {said}")
         stored = info.features[key].dtype == "image"
         found[key] = _of_stored(values) if stored else Material(False, [values])
     return found

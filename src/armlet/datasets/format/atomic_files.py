@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,32 @@ from .errors import DatasetError
 
 def write(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), content)
+
+
+def write_beside(path: Path, content: bytes) -> Path:
+    """Write a new file into the folder of `path`, to be moved there; on disk when this returns.
+
+    It has a name that no file had: one of a like name is a person's, or what a kill left. After an
+    error it is gone again.
+    """
+    for number in itertools.count():
+        staged = path.with_name(f".{path.name}.{number}.new")
+        try:
+            handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        except FileExistsError:
+            continue
+        try:
+            _fill(handle, content)
+        except BaseException:
+            remove(staged)
+            raise
+        return staged
+    raise AssertionError("there is always a next number")
+
+
+def _fill(handle: int, content: bytes) -> None:
+    """Write a whole file, wait until it is on disk, and close it."""
     try:
         rest = memoryview(content)
         while rest:

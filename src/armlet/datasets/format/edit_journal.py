@@ -215,8 +215,11 @@ def _apply(root: Path, journal: Journal) -> None:
         trash.put(layout.INFO)
     for path in (Path(text) for text in journal.writes if text != str(layout.INFO)):
         _replace(root, path, trash, keep=str(path) not in sources)
+    names: dict[str, list[str]] = {}
+    for new, old in journal.moved.items():
+        names.setdefault(old, []).append(new)
     for path in map(Path, journal.removes):
-        _take_away(root, path, trash, journal)
+        _take_away(root, path, trash, names.get(str(path), []))
     _replace(root, layout.INFO, trash, keep=False)
     for name, old in journal.restored.items():
         if _is_same_file(root, name, old):
@@ -237,10 +240,10 @@ def _replace(root: Path, path: Path, trash: Trash, keep: bool) -> None:
         atomic_files.remove(staged)
 
 
-def _take_away(root: Path, path: Path, trash: Trash, journal: Journal) -> None:
+def _take_away(root: Path, path: Path, trash: Trash, names: Sequence[str]) -> None:
+    """names: those that the file has now, where it is moved."""
     if not os.path.lexists(layout.place(root, path)):
         return
-    names = [new for new, old in journal.moved.items() if old == str(path)]
     if any(_is_same_file(root, name, str(path)) for name in names):
         atomic_files.remove(layout.place(root, path))
     elif not trash.has(path):

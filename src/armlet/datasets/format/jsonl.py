@@ -40,16 +40,18 @@ def read_tasks(root: Path) -> list[str]:
 
 
 def task_names(root: Path, lines: Sequence[Mapping[str, Any]]) -> dict[int, str]:
-    """Tasks by index, from the file's lines. Raises DatasetError."""
+    """Tasks by index, from the file's lines. Raises DatasetError, also for an index twice."""
+    found: dict[int, str] = {}
     try:
-        return {
-            whole_number(line.get("task_index"), "task_index", 0, _MOST): typed(
-                str, line.get("task"), "task"
-            )
-            for line in lines
-        }
+        for line in lines:
+            index = whole_number(line.get("task_index"), "task_index", 0, _MOST)
+            task = typed(str, line.get("task"), "task")
+            if found.setdefault(index, task) != task:
+                names = " and ".join(printable(repr(one), 80) for one in (found[index], task))
+                raise FileError(f"task_index {index} is there twice, as {names}; keep one line")
     except FileError as error:
         raise DatasetError(f"{root / TASK_LINES} is not a tasks file: {error}") from error
+    return found
 
 
 def read_episodes(root: Path) -> list[EpisodeLine]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .layout import (
     TASKS,
     Feature,
     FileNumber,
+    Info,
     load_info,
     locate,
 )
@@ -45,6 +47,10 @@ _MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
 # Fewer are read by one thread in less time than it takes to share them out.
 _MANY_VALUES = 1_000_000
 _MOST_INDEX = 2**40
+# Metadata files that are read at the same time, where there are more than a few of them.
+_READERS, _FEW_FILES = 8, 16
+# So many take some seconds to open.
+_MANY_FILES = 1000
 _LONGEST_S = 1e8
 COUNTER = Feature("int64", (1,))
 # The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
@@ -81,15 +87,23 @@ def encode(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read(path: Path, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """A parquet file. Raises DatasetError if it is absent, broken or too large for its kind."""
+def read(
+    path: Path,
+    columns: list[str] | Callable[[list[str]], list[str]] | None = None,
+    filters: Any = None,
+) -> pa.Table:
+    """A parquet file. columns: which, or a choice among those that are there; None is all.
+
+    Raises DatasetError if it is absent, broken or too large for its kind.
+    """
     try:
         check_file(path)
         with pq.ParquetFile(path) as file:
-            values = _check_footer(file, path, columns)
+            chosen = columns(file.schema_arrow.names) if callable(columns) else columns
+            values = _check_footer(file, path, chosen)
             if filters is None:
-                return file.read(columns, use_threads=values > _MANY_VALUES)
-        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+                return file.read(chosen, use_threads=values > _MANY_VALUES)
+        return pq.read_table(path, columns=chosen, filters=filters, partitioning=None)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is absent") from error
     except FileError as error:
@@ -112,8 +126,10 @@ def _check_footer(file: Any, path: Path, columns: list[str] | None) -> int:
             f"{printable(', '.join(file.schema_arrow.names))}"
         )
     values = size = 0
-    for group in map(footer.row_group, range(footer.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for place in range(footer.num_columns):
+            column = group.column(place)
             if columns is None or column.path_in_schema.partition(".")[0] in columns:
                 values += column.num_values
                 size += column.total_uncompressed_size
@@ -196,6 +212,45 @@ def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
         ) from error
 
 
+class EpisodeIndex:
+    """Where each episode's rows are in a file, without looking through the file for each of them.
+
+    episode_index: the file's column (N,).
+    """
+
+    def __init__(self, episode_index: NDArray[Any]) -> None:
+        # Stable: rows that lie apart keep their order.
+        self._order = np.argsort(episode_index, kind="stable")
+        self._sorted = episode_index[self._order]
+        self._in_order = bool((self._order == np.arange(len(episode_index))).all())
+
+    def rows(self, episode: int) -> slice | NDArray[np.int64]:
+        """The rows of an episode, for indexing; a slice where the file has them in order."""
+        first, last = np.searchsorted(self._sorted, [episode, episode + 1]).tolist()
+        return slice(first, last) if self._in_order else self._order[first:last]
+
+    def part(self, table: pa.Table, episode: int) -> pa.Table:
+        """The rows of an episode as a table."""
+        rows = self.rows(episode)
+        if isinstance(rows, slice):
+            return table.slice(rows.start, rows.stop - rows.start)
+        return table.take(pa.array(rows))
+
+
+def not_finite(values: NDArray[Any]) -> str:
+    """Which rows (L, ...) hold a value that is NaN or infinite, and what to do; nothing if none."""
+    if values.dtype.kind != "f":
+        return ""
+    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if not len(rows):
+        return ""
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return (
+        f"non-finite values in row {rows[0]}{more}, of which nothing can be computed; take the "
+        "episode out (`armlet dataset delete`), or those rows at its ends (`armlet dataset trim`)"
+    )
+
+
 def tasks_table(tasks: Sequence[str]) -> pa.Table:
     """tasks.parquet: a pandas frame with the task as its index, which pandas has to be given."""
     column_names: dict[str, Any] = {"name": None, "field_name": None, "metadata": None}
@@ -226,6 +281,36 @@ def _pandas_column(name: str | None, field_name: str, kind: str, numpy: str) -> 
         "numpy_type": numpy,
         "metadata": None,
     }
+
+
+def tasks_path(info: Info) -> Path:
+    """The tasks file of a dataset's version."""
+    return TASK_LINES if info.is_v2 else TASKS
+
+
+def unnamed_task(root: Path, info: Info, rows: Sequence[EpisodeRow], tasks: Sequence[str]) -> str:
+    """What shows that the tasks file lacks tasks that rows have; nothing if nothing does.
+
+    By the metadata alone: the file is absent, or has not what an episode is said to show. No crash
+    leaves this, as a task is written before the rows that point at it. Another task would get the
+    number of the one that is lacking.
+    """
+    path = tasks_path(info)
+    if rows and not tasks:
+        return f"{root / path} {'is absent' if not (root / path).exists() else 'has no tasks'}"
+    known = set(tasks)
+    for row in rows:
+        for task in row.tasks:
+            if task not in known:
+                said = printable(repr(task), 80)
+                return f"{root / path} lacks {said}, a task of episode {row.episode}"
+    return ""
+
+
+def require_tasks(root: Path, info: Info, rows: Sequence[EpisodeRow], tasks: Sequence[str]) -> None:
+    """Raises DatasetError if the tasks file lacks tasks that rows have; see `unnamed_task`."""
+    if lacking := unnamed_task(root, info, rows, tasks):
+        raise DatasetError(f"{lacking}, so nothing was changed; restore it from a copy")
 
 
 def read_tasks(root: Path) -> list[str]:
@@ -281,23 +366,51 @@ def episode_files(root: Path) -> list[Path]:
     return sorted((root / EPISODES).glob("*/*.parquet"))
 
 
-def read_episodes(root: Path) -> list[EpisodeRow]:
+def many_files(root: Path) -> str:
+    """Says so where there are so many metadata files that opening the dataset takes long."""
+    count = len(episode_files(root))
+    if count < _MANY_FILES:
+        return ""
+    return (
+        f"its episodes' metadata is in {count} files, all of which are read whenever it is opened"
+    )
+
+
+def read_episodes(root: Path, stats: bool = True) -> list[EpisodeRow]:
     """All rows of the episodes metadata, in LeRobot's order.
 
+    stats: with each episode's statistics, which are most of what is read; v2.1's come always.
     Raises DatasetError unless row i is episode i and row ranges follow each other: LeRobot looks
     episodes up by row, so a gap would silently shift every later one.
     """
     files = episode_files(root)
     if not files and (root / EPISODE_LINES).exists():
         return _in_order(_line_rows(root))
-    return _in_order(
-        (path, _episode_row(values, path)) for path in files for values in _metadata(root, path)
-    )
+    columns = None if stats else _without_stats
+    if len(files) <= _FEW_FILES:
+        return _in_order(_episode_rows(files, (_metadata(root, path, columns) for path in files)))
+    with ThreadPoolExecutor(_READERS, "metadata") as pool:
+        found = pool.map(lambda path: _metadata(root, path, columns), files)
+        return _in_order(_episode_rows(files, found))
 
 
-def _metadata(root: Path, path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read(locate(root, path.relative_to(root))).to_pylist()
+def _without_stats(names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith("stats/")]
+
+
+def _metadata(
+    root: Path, path: Path, columns: Callable[[list[str]], list[str]] | None
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read(locate(root, path.relative_to(root)), columns).to_pylist()
     return found
+
+
+def _episode_rows(
+    files: Iterable[Path], found: Iterable[list[dict[str, Any]]]
+) -> Iterator[tuple[Path, EpisodeRow]]:
+    for path, rows in zip(files, found, strict=True):
+        for values in rows:
+            yield path, _episode_row(values, path)
 
 
 def _in_order(found: Iterable[tuple[Path, EpisodeRow]]) -> list[EpisodeRow]:

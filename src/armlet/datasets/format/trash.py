@@ -100,8 +100,8 @@ def entries(root: Path, relative: Path) -> Iterator[Path]:
 
 def replace_file(root: Path, target: Path, content: bytes, trash: Trash) -> None:
     """A file's new content, by one rename; never seen half written. What it was is in the trash."""
-    staged = layout.place(root, target.with_name(f".{target.name}.new"))
-    atomic_files.make_folder(staged.parent)
-    atomic_files.write(staged, content)
+    place = layout.place(root, target)
+    atomic_files.make_folder(place.parent)
+    staged = atomic_files.write_beside(place, content)
     trash.keep(target)
-    atomic_files.move([(staged, layout.place(root, target))])
+    atomic_files.move([(staged, place)])

@@ -50,13 +50,14 @@ def plan(root: Path, keep: bool = False) -> list[Step]:
         return _unfinished_steps(root, trash)
     info = layout.load_info(root)
     layout.require_current(root, info)
-    rows = tables.read_episodes(root)
+    rows = tables.read_episodes(root, stats=False)
     if info.total_episodes > len(rows):
         raise DatasetError(
             f"{root}: info.json counts {info.total_episodes} episodes, the metadata of "
             f"{len(rows)} is there; armlet never leaves this, so nothing was changed: restore "
             f"{metadata_of(info)} or correct the totals"
         )
+    tables.require_tasks(root, info, rows, tables.read_tasks(root))
     pending = unfinished(root, len(rows))
     steps = list(_orphan_steps(root, info, rows, keep, trash)) if pending else []
     if not (keep and pending):
@@ -84,7 +85,8 @@ def is_empty(root: Path) -> bool:
         return False
     if recovery.read_header(root / layout.UNFINISHED) is not None:
         return False
-    return not tables.read_episodes(root) and layout.load_info(root).total_episodes == 0
+    rows = tables.read_episodes(root, stats=False)
+    return not rows and layout.load_info(root).total_episodes == 0
 
 
 def put_empty_away(root: Path) -> list[str]:
@@ -185,8 +187,9 @@ def _total_steps(root: Path, info: Info, rows: list[EpisodeRow], trash: Trash) -
     if (info.total_episodes, info.total_frames, known) == (len(rows), frames, tasks):
         return
     contents = {layout.INFO: whole.dumps()}
-    if rows and not info.is_v2 and all(row.stats for row in rows):
-        whole_stats = stats.aggregate([row.stats for row in rows])
+    known_stats = [] if info.is_v2 else [row.stats for row in tables.read_episodes(root)]
+    if known_stats and all(known_stats):
+        whole_stats = stats.aggregate(known_stats)
         contents = {layout.STATS: stats.dumps(whole_stats), **contents}
 
     def write() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from armlet.align import counts_since, troubles
+from armlet.datasets.format import tables
 from armlet.datasets.format.errors import DatasetError, DiskError, FrameError, GapError
 
 from . import session
@@ -113,6 +114,9 @@ class EpisodeRecorder:
         self.trouble = ""
         for line in self.writer.repaired:
             self._say(logging.WARNING, line)
+        if many := tables.many_files(self.writer.root):
+            hint = "`armlet dataset compact` merges them; record into the new dataset then"
+            self._say(logging.WARNING, f"{self.writer.root}: {many}; {hint}")
         self._count_whole()
 
     def _count_whole(self) -> None:

@@ -504,7 +504,7 @@ class DatasetWriter:
         data = tables.data_table(info.features, columns, described=info.is_v2)
         contents = {info.data_path(own): tables.encode(data)}
         if tasks != self._tasks:
-            contents[_tasks_path(info)] = (
+            contents[tables.tasks_path(info)] = (
                 jsonl.tasks(tasks) if info.is_v2 else tables.encode(tables.tasks_table(tasks))
             )
         if ledger is not None or episode.damaged:
@@ -593,14 +593,14 @@ class _Ready:
             commit = [layout.episodes_path(number)]
         first = [target for target in self.staged if target not in (*last, *commit)]
         # The new task must be there before the rows that point at it.
-        first.sort(key=lambda target: (target != _tasks_path(info), target.suffix != ".mp4"))
+        first.sort(key=lambda target: (target != tables.tasks_path(info), target.suffix != ".mp4"))
         return first, commit, last
 
     @property
     def new(self) -> list[Path]:
         """Targets that nothing should be at: what is there nevertheless is not this recorder's."""
         replaced = (layout.INFO, layout.STATS, layout.STATS_LINES, layout.EPISODE_LINES)
-        return [t for t in self.staged if t not in (*replaced, _tasks_path(self.info))]
+        return [t for t in self.staged if t not in (*replaced, tables.tasks_path(self.info))]
 
     @property
     def own(self) -> list[Path]:
@@ -608,10 +608,6 @@ class _Ready:
         return [target for target in self.staged if target.suffix == ".mp4"] + [
             self.info.data_path(self.info.number_of(self.row.episode))
         ]
-
-
-def _tasks_path(info: Info) -> Path:
-    return layout.TASK_LINES if info.is_v2 else layout.TASKS
 
 
 def recover(root: Path) -> list[Recovered]:

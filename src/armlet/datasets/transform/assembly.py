@@ -16,6 +16,7 @@ import contextlib
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from armlet.datasets.check import recompute_stats
 from armlet.datasets.format import jsonl, layout, stats, tables, video
+from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, FileNumber, Info
 from armlet.datasets.format.stats import Stats
@@ -137,21 +138,21 @@ class Assembly:
     def _write_rows(self, path: Path, group: Group) -> None:
         source = self.cuts[group.episodes[0]].source
         old = [self.cuts[k].row for k in group.episodes]
-        writer: Any = None
+        file: DataFile | None = None
         try:
             for k, (_, table) in zip(
                 group.episodes, episode_tables(source.root, source.info, old), strict=True
             ):
                 edited = self._edited(k, table)
-                if writer is None:
-                    writer = pq.ParquetWriter(path, edited.schema, compression="snappy")
-                writer.write_table(edited, row_group_size=max(1, edited.num_rows))
+                if file is None:
+                    file = DataFile(path, edited.schema)
+                file.add(edited)
                 self._count(k, edited)
         except pa.ArrowException as error:
             raise DatasetError(f"{path}: rows cannot be written: {printable(error)}") from error
         finally:
-            if writer is not None:
-                writer.close()
+            if file is not None:
+                file.close()
 
     def _edited(self, k: int, table: pa.Table) -> pa.Table:
         """An episode's rows as they are in the new dataset."""
@@ -202,11 +203,16 @@ class Assembly:
     def _place_videos(self, key: str) -> list[Product]:
         pieces = [_piece(cut, key) for cut in self.cuts]
         places = [cut.row.videos[key].number for cut in self.cuts]
+        members = {
+            id(source): Counter(row.videos[key].number for row in source.rows)
+            for source in self._sources()
+        }
         whole = [
             group
             for group in _groups(self.info, self.cuts, places)
             if not any(self.cuts[k].is_trimmed for k in group.episodes)
-            and self._members(self.cuts[group.episodes[0]], key) == len(group.episodes)
+            and members[id(self.cuts[group.episodes[0]].source)][places[group.episodes[0]]]
+            == len(group.episodes)
         ]
         as_is = {k for group in whole for k in group.episodes}
         alone = {
@@ -231,10 +237,6 @@ class Assembly:
                 "delete the episode"
             )
         return True
-
-    def _members(self, cut: Cut, key: str) -> int:
-        number = cut.row.videos[key].number
-        return sum(row.videos[key].number == number for row in cut.source.rows)
 
     def _video(
         self, key: str, group: Group, pieces: Sequence[Piece], as_is: set[int], alone: set[int]
@@ -450,7 +452,7 @@ def _with_totals(info: Info, episodes: int, frames: int, tasks: int) -> Info:
 
 def _used_tasks(cuts: Sequence[Cut]) -> list[set[int]]:
     """By episode of the new dataset, the tasks of its rows, by their numbers in the source."""
-    known: dict[Path, tuple[NDArray[Any], NDArray[Any]]] = {}
+    known: dict[Path, tuple[tables.EpisodeIndex, NDArray[Any]]] = {}
     found = []
     for cut in cuts:
         path = layout.locate(cut.source.root, cut.source.info.data_path(cut.row.data))
@@ -459,9 +461,9 @@ def _used_tasks(cuts: Sequence[Cut]) -> list[set[int]]:
             columns = [
                 tables.column(table, key, tables.COUNTER) for key in ("episode_index", "task_index")
             ]
-            known[path] = (columns[0], columns[1])
-        episodes, numbers = known[path]
-        own = numbers[episodes == cut.row.episode]
+            known[path] = (tables.EpisodeIndex(columns[0]), columns[1])
+        index, numbers = known[path]
+        own = numbers[index.rows(cut.row.episode)]
         if len(own) != cut.row.length:
             raise DatasetError(
                 f"{path}: expected {cut.row.length} rows of episode {cut.row.episode}, "
@@ -469,7 +471,10 @@ def _used_tasks(cuts: Sequence[Cut]) -> list[set[int]]:
             )
         used = set(own[cut.first : cut.first + cut.count].tolist())
         if not used <= set(range(len(cut.source.tasks))):
-            raise DatasetError(f"{path}: task_index beyond the {len(cut.source.tasks)} tasks")
+            file, count = tables.tasks_path(cut.source.info), len(cut.source.tasks)
+            raise DatasetError(
+                f"{path}: task_index beyond the {count} tasks of {file}; restore that from a copy"
+            )
         found.append(used)
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.contract import Camera, Contract, ContractError, fit, load
-from armlet.datasets.check.quality import names_of, read_vectors
+from armlet.datasets.check.quality import names_of, not_finite, read_vectors
 from armlet.datasets.check.review_joints import suspect_units, unit_findings
 from armlet.datasets.check.rows import Rows
 from armlet.datasets.format import atomic_files, layout
@@ -172,6 +172,10 @@ def examine(source: Source, contract: Contract) -> Iterator[Finding]:
     """
     names = names_of(source.info)
     episodes = list(read_vectors(source.root, source.info, list(source.rows)))
+    broken = [*not_finite(episodes)]
+    yield from broken
+    if broken:
+        return
     wrong = [
         dataclasses.replace(finding, fix=_FIX_UNITS)
         for finding in unit_findings(episodes, names, contract)

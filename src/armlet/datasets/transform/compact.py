@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from armlet.datasets.format import layout, tables
+from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import FileNumber, Info
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
@@ -52,7 +52,7 @@ def compact(
             f"{root} is {info.version}, which has a file for every episode; "
             "convert it to v3.0 first"
         )
-    rows = tables.read_episodes(root)
+    rows = tables.read_episodes(root, stats=False)
     if len(rows) != info.total_episodes:
         raise DatasetError(
             f"{root}: info.json counts {info.total_episodes} episodes, the metadata has "
@@ -98,27 +98,27 @@ def _next(number: FileNumber, chunks_size: int) -> FileNumber:
 def _write_data(
     root: Path, folder: Path, info: Info, rows: Sequence[EpisodeRow]
 ) -> Iterator[EpisodeRow]:
-    """Rows of many episodes to a file, a row group each."""
+    """Rows of many episodes to a file."""
     number, written = FileNumber(0, 0), 0.0
-    writer: Any = None
+    file: DataFile | None = None
     sizes = _data_sizes(root, info, rows)
     try:
         for row, table in episode_tables(root, info, rows):
-            if writer is not None and written + sizes[row.episode] >= _limit(info, "data"):
-                writer.close()
-                writer, number = None, _next(number, info.chunks_size)
-            if writer is None:
+            if file is not None and written + sizes[row.episode] >= _limit(info, "data"):
+                file.close()
+                file, number = None, _next(number, info.chunks_size)
+            if file is None:
                 path = layout.place(folder, info.data_path(number))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                writer, written = pq.ParquetWriter(path, table.schema, compression="snappy"), 0.0
-            if table.schema != writer.schema:
-                table = _cast(table, writer.schema, root / info.data_path(row.data))
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+                file, written = DataFile(path, table.schema), 0.0
+            if table.schema != file.schema:
+                table = _cast(table, file.schema, root / info.data_path(row.data))
+            file.add(table)
             written += sizes[row.episode]
             yield replace(row, data=number)
     finally:
-        if writer is not None:
-            writer.close()
+        if file is not None:
+            file.close()
 
 
 def _cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
@@ -156,8 +156,8 @@ def episode_tables(
         if row.data != known:
             path = layout.locate(root, info.data_path(row.data))
             known, table = row.data, tables.read(path)
-            numbers = tables.column(table, "episode_index", tables.COUNTER)
-        own = table.filter(pa.array(numbers == row.episode))
+            index = tables.EpisodeIndex(tables.column(table, "episode_index", tables.COUNTER))
+        own = index.part(table, row.episode)
         if own.num_rows != row.length:
             raise DatasetError(
                 f"{root / info.data_path(row.data)}: expected {row.length} rows of episode "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from armlet.datasets.format.layout import Feature, Info
 from armlet.datasets.format.stats import QUANTILES, Stats
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 
-from . import concat
+from . import concat, task_names
 from .atomic_directory import copy_extras, new_dataset, require_outside
 from .compact import episode_tables, piece_of
 
@@ -36,16 +36,25 @@ REWRITTEN = (
 )
 
 
-def convert(
-    root: Path, output: Path, version: str, progress: Progress | None = None
-) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Converted:
+    """What else became of a dataset.
+
+    left_out: columns that the version does not have: v2.1 has none of dtype `language`. named:
+    tasks that the tasks file lacked, by index, with the names that episodes' metadata has for them.
+    """
+
+    left_out: tuple[str, ...]
+    named: Mapping[int, str]
+
+
+def convert(root: Path, output: Path, version: str, progress: Progress | None = None) -> Converted:
     """Write a dataset again in another version, an episode to a file. The source stays.
 
     Rows are equal bit for bit, videos are copied, or cut out of a shared file packet by packet.
     v2.1 has no quantiles: towards v3.0 they are computed again, those of pictures from the video.
     v2.0 has no statistics of episodes: all are computed from the data, none are taken.
-    Returns the columns that were left out: v2.1 has none of dtype `language`.
-    Raises DatasetError, also if the source is not whole.
+    Raises DatasetError, also if the source is not whole, or rows have a task without a name.
     """
     info = layout.load_info(root)
     if version not in layout.VERSIONS:
@@ -55,12 +64,13 @@ def convert(
     if info.is_v2 == (version == layout.VERSION_2) and not info.is_v2_0:
         raise DatasetError(f"{root} is {info.version} already")
     rows = tables.read_episodes(root)
-    tasks = tables.read_tasks(root)
+    known = tables.read_tasks(root)
     if len(rows) != info.total_episodes:
         raise DatasetError(
             f"{root}: info.json counts {info.total_episodes} episodes, the metadata has "
             f"{len(rows)}; run `armlet dataset repair` first"
         )
+    tasks = task_names.complete(root, info, rows, known)
     target = _info(info, version, len(rows), rows[-1].dataset_to if rows else 0, len(tasks))
     require_outside(output, [root])
     with new_dataset(output) as folder:
@@ -70,7 +80,8 @@ def convert(
         ]
         copy_extras(root, folder, REWRITTEN)
         _write_metadata(folder, target, placed, tasks)
-    return tuple(key for key in info.features if key not in target.features)
+    left_out = tuple(key for key in info.features if key not in target.features)
+    return Converted(left_out, dict(list(enumerate(tasks))[len(known) :]))
 
 
 def _info(info: Info, version: str, episodes: int, frames: int, tasks: int) -> Info:

@@ -295,7 +295,8 @@ def _own_files(source: Source) -> list[Path]:
 
 def _trashed(removes: Sequence[Path], moved: Mapping[Path, Path]) -> tuple[Path, ...]:
     """Those that get no other name."""
-    return tuple(path for path in removes if path not in set(moved.values()))
+    renamed = set(moved.values())
+    return tuple(path for path in removes if path not in renamed)
 
 
 def _last_edit(root: Path) -> Journal:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from armlet.datasets.format import atomic_files, video
 from armlet.datasets.format.video import Encoder, Format
-from armlet.datasets.record.appendable_mp4 import AppendableMp4, index_path
+from armlet.datasets.record.appendable_mp4 import AppendableMp4
 
 # By what info.json or a stream calls a codec, the option that encodes it.
 _CODECS = {"av1": "libsvtav1", "h264": "h264", "hevc": "hevc"}
@@ -26,16 +27,16 @@ def write_video(target: Path, frames: Iterable[Any], form: Format) -> None:
     Raises what the frames' source raises, VideoError and OSError.
     """
     atomic_files.make_folder(target.parent)
-    staged = target.with_name(f".{target.name}.new")
-    encoder, film = Encoder(form), AppendableMp4(staged, form)
-    try:
-        film.begin(encoder.description)
-        for frame in frames:
-            film.add(encoder.encode(frame))
-        film.add(encoder.encode(None))
-        film.close()
-    finally:
-        film.abandon()
-    atomic_files.sync([staged])
-    atomic_files.move([(staged, target)])
-    atomic_files.remove(index_path(staged))
+    with tempfile.TemporaryDirectory(prefix=".armlet-", dir=target.parent) as folder:
+        staged = Path(folder) / target.name
+        encoder, film = Encoder(form), AppendableMp4(staged, form)
+        try:
+            film.begin(encoder.description)
+            for frame in frames:
+                film.add(encoder.encode(frame))
+            film.add(encoder.encode(None))
+            film.close()
+        finally:
+            film.abandon()
+        atomic_files.sync([staged])
+        atomic_files.move([(staged, target)])

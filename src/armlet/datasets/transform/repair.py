@@ -14,7 +14,7 @@ Everything that is replaced or removed is in the dataset's trash afterwards.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def plan(root: Path) -> list[Step]:
                 "LeRobot's own tools"
             )
     kept = [episode for episode in found if isinstance(episode, _Found)]
+    _require_tasks(kept, found_lists.tasks)
     return [
         *_encode_steps(root, info, kept, trash),
         *_torn_steps(root, found_lists, trash),
@@ -115,6 +116,17 @@ def plan(root: Path) -> list[Step]:
         *_removal_steps(root, info, len(kept), [str(e) for e in found[len(kept) :]], trash),
         *_picture_steps(root, trash),
     ]
+
+
+def _require_tasks(kept: Sequence[_Found], tasks: Mapping[int, str]) -> None:
+    """Raises DatasetError where rows have a task without a name: LeRobot writes the name first."""
+    for episode, found in enumerate(kept):
+        for index in found.tasks:
+            if index not in tasks:
+                raise DatasetError(
+                    f"episode {episode}: its rows refer to task {index}, which "
+                    f"{layout.TASK_LINES} lacks; add its text there"
+                )
 
 
 def _data_episodes(root: Path, info: Info) -> Iterator[int]:
@@ -298,12 +310,6 @@ def _line(
 ) -> dict[str, Any]:
     if listed is not None:
         return {**listed, "length": found.rows}
-    unknown = [index for index in found.tasks if index not in tasks]
-    if unknown:
-        raise DatasetError(
-            f"episode {episode}: its rows refer to task {unknown[0]}, which {layout.TASK_LINES} "
-            "lacks; add its text there"
-        )
     texts = [tasks[index] for index in found.tasks]
     return {"episode_index": episode, "tasks": texts, "length": found.rows}
 
@@ -425,7 +431,7 @@ def _foreseen(root: Path, remove: bool) -> list[Step]:
         return steps
     header, contract = unfinished
     info = layout.load_info(root)
-    if not leftovers.unfinished(root, len(tables.read_episodes(root))):
+    if not leftovers.unfinished(root, len(tables.read_episodes(root, stats=False))):
         return steps
     found = recovery.Remains(root / layout.UNFINISHED, header, contract)
     pictures = ", ".join(f"{count} {name}" for name, count in found.pictures.items())

@@ -21,7 +21,7 @@ from armlet.contract import Camera, Contract, compare_calibrations, fit
 from armlet.findings import Code, Finding, Severity, as_json, compared, text
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.checkpoint.weights import read_header
-from armlet.policies.config.base import ACTION, STATE, camera_name
+from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
 from armlet.policies.config.errors import CheckpointError
 from armlet.robots import calibration as calibrations
 from armlet.robots.calibration import Calibration
@@ -30,7 +30,7 @@ from armlet.robots.units import JointUnits, converter, unit_of
 from armlet.robots.units import joint_units as unit_mode
 
 from .comparisons import distribution_findings, input_line, source_inputs
-from .feature_stats import Floats, frozen_statistics
+from .feature_stats import Floats, frozen_statistics, unlike
 from .limits import Limits
 from .network_input import NetworkInput
 from .response import Answer, response_findings
@@ -156,6 +156,8 @@ def check(
         units_line,
         *statistics_lines(checkpoint, units or None, names),
     ]
+    if driving and ENVIRONMENT in checkpoint.config.used_features:
+        findings.append(_simulators_only())
     if calibration is not None:
         findings += _calibration_lines(checkpoint, expected, calibration, units)
         if robot is None:
@@ -191,7 +193,10 @@ def _response_lines(
     steps, count = checkpoint.config.n_obs_steps, asking.probes
     moments = moments_of(source, units, steps, asking.task, count)
     names = joint_names(expected.action_names)
-    return response_findings(checkpoint, asking.answer, source.source, moments, names, limits)
+    trained = not unlike(checkpoint, source.statistics)
+    return response_findings(
+        checkpoint, asking.answer, source.source, moments, names, limits, trained
+    )
 
 
 # --- what is expected -----------------------------------------------------------------------------
@@ -325,6 +330,17 @@ def _policy_lines(checkpoint: Checkpoint) -> Iterator[Finding]:
             f"to {described.value_range}, {mode}",
         )
     yield _range_line(checkpoint)
+
+
+def _simulators_only() -> Finding:
+    return Finding(
+        Code.POLICY_INPUT_REFUSED,
+        Severity.ERROR,
+        "inputs",
+        "pictures and joints, which a robot has",
+        f"{ENVIRONMENT}, which a simulator has",
+        "train a policy without it, by the dataset without that column",
+    )
 
 
 def _said(item: str, found: object, because: str = "") -> Finding:

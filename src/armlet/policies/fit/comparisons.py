@@ -113,15 +113,17 @@ def _input_lines(
             "fetch them: without pictures neither channels nor cameras can be compared",
         )
     states = reading(samples, joint_units)
-    # Neither datasets nor robots here show what only a simulator knows.
-    unknowable = ENVIRONMENT in checkpoint.config.used_features
+    # Robots do not show what only a simulator knows.
+    environment = next((m.observation.environment_state for m in samples.moments), None)
+    unknowable = ENVIRONMENT in checkpoint.config.used_features and environment is None
     if states is None or not len(states) or samples.unseen or unknowable:
         return
     item = f"input from the {samples.source}"
     # A vector that is not finite, if there is one: the policy would refuse it when it comes.
     row = int(np.argmin(np.isfinite(states).all(axis=1)))
     images = {name: pictures[row % len(pictures)] for name, pictures in samples.images.items()}
-    observation = Observation(states[row].astype(np.float32), images)
+    state = states[row].astype(np.float32)
+    observation = Observation(state, images, environment_state=environment)
     try:
         checkpoint.preprocessor(observation)
     except ObservationError as error:

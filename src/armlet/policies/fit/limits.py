@@ -14,7 +14,8 @@ from armlet.suggestions import did_you_mean
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a check; what they are held against is in comparisons and response.
+    """Limits of a check; what they are held against is in comparisons,
+    response and likeness.
 
     Attributes:
         fits: divergence (nats) of pictures up to which they fit. Pictures of the same scene on
@@ -39,6 +40,13 @@ class Limits:
         misplaced: mean squared difference, in training variances, of answers and recorded actions
             up to which a joint's answers are in their place. Two joints with motions of their own
             differ by 2.
+        inverted: correlation of a joint's answers with the recorded actions, below whose negative
+            the joint goes the wrong way. A policy of no use is near 0, within 0.3 by chance.
+        scaled: spread of a joint's answers over that of the recorded actions beyond which their
+            scale is wrong, and below 1 / of which, times the correlation. The checkpoint that
+            armlet ships is at 0.93 to 1.08, with correlations of 0.96 to 1.00.
+        shifted: mean of a joint's answers less the recorded actions, in training std; 0.06 of the
+            checkpoint that armlet ships.
         scale: how many times too large a picture's spread at the network may be. 16 is in the
             middle, by ratio, of the right scale and one that is 255 times off.
     """
@@ -56,6 +64,9 @@ class Limits:
     blind: float = 0.002
     unconnected: float = 1e-5
     misplaced: float = 0.25
+    inverted: float = 0.5
+    scaled: float = 2.0
+    shifted: float = 0.5
     scale: float = 16.0
 
     def __post_init__(self) -> None:

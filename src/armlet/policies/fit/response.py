@@ -4,7 +4,8 @@ Files cannot show that a head is zeroed, permuted, or that an input is not conne
 has its shape and its numbers are numbers. So the network is run, through the policy's own
 Preprocessor and with the same noise each time, so that only the input differs:
 
-- on frames of a recording; the spread of its answers is held against that of the recorded actions;
+- on frames of a recording; the spread of its answers is held against that of the recorded actions,
+  and each joint's answers against its actions (likeness);
 - on the pictures of one frame with the joints of another, and the reverse; a camera whose pictures
   are alike there, as a covered one's are, has its negatives instead;
 - where all frames are alike, as before an arm that waits, on the frame with its pictures as
@@ -28,6 +29,7 @@ from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, camera_name
 from armlet.policies.observation import Observation, ObservationError
 
 from .feature_stats import Floats, frozen_statistics
+from .likeness import likeness_findings
 from .limits import Limits
 from .samples import Moment
 from .statistics import best_order
@@ -89,9 +91,11 @@ def response_findings(
     moments: Sequence[Moment],
     names: Sequence[str],
     limits: Limits | None = None,
+    trained: bool = True,
 ) -> Iterator[Finding]:
     """Lines of one source. moments are its frames; one, or frames all alike, are enough for the
-    inputs but not for the spread. names are those of the action's joints."""
+    inputs but not for the spread. names are those of the action's joints. trained: whether the
+    policy was trained on this source, as far as its statistics say."""
     limits = limits or Limits()
     item = f"answers to the {source}"
     why = _unaskable(checkpoint, moments)
@@ -100,7 +104,7 @@ def response_findings(
         return
     try:
         asked = _asked(checkpoint, answer, moments)
-        yield from _lines(asked, checkpoint, item, moments, names, limits)
+        yield from _lines(asked, checkpoint, item, moments, names, limits, trained)
     except ObservationError:
         return  # the line about the input says it, and how to fix it
     except FloatingPointError as error:
@@ -115,10 +119,11 @@ def response_findings(
 
 
 def _unaskable(checkpoint: Checkpoint, moments: Sequence[Moment]) -> str:
-    if ENVIRONMENT in checkpoint.config.used_features:
-        return "the policy reads an environment state, which is a simulator's"
     if not moments:
         return "no frame with all that the policy reads"
+    bare = any(moment.observation.environment_state is None for moment in moments)
+    if ENVIRONMENT in checkpoint.config.used_features and bare:
+        return "the policy reads an environment state, which is a simulator's"
     return ""
 
 
@@ -153,6 +158,7 @@ def _lines(
     moments: Sequence[Moment],
     names: Sequence[str],
     limits: Limits,
+    trained: bool,
 ) -> Iterator[Finding]:
     places = _places(checkpoint, moments)
     apart = _distances(places)
@@ -171,6 +177,11 @@ def _lines(
     permuted = _permuted(item, answers, spread, names, limits)
     if permuted is not None:
         yield permuted
+    elif spread.recorded is not None and spread.share <= limits.wild:
+        joints = [int(joint) for joint in np.flatnonzero(spread.moving)]
+        called = [_name(names, joint) for joint in range(answers.shape[2])]
+        recorded = spread.recorded
+        yield from likeness_findings(item, joints, answers, recorded, called, limits, trained)
     blind = [*_blind_lines(asked, item, effects, limits)]
     yield from blind
     yield _spread_line(asked, item, spread, effects, limits)
@@ -365,11 +376,18 @@ def _effects(
 def _mixed(
     own: Observation, other: Observation, pictures: Collection[str], state: bool
 ) -> Observation:
-    """own with the pictures of some cameras, or the joints, of other; history likewise."""
+    """own with the pictures of some cameras, or the joints, of other; history likewise.
+
+    A simulator's environment state goes with the joints.
+    """
 
     def one(a: Observation, b: Observation) -> Observation:
         images = {name: (b if name in pictures else a).images[name] for name in a.images}
-        return dataclasses.replace(a, images=images, state=b.state if state else a.state)
+        vectors = b if state else a
+        environment = vectors.environment_state
+        return dataclasses.replace(
+            a, images=images, state=vectors.state, environment_state=environment
+        )
 
     earlier = tuple(one(a, b) for a, b in zip(own.earlier, other.earlier, strict=True))
     return dataclasses.replace(one(own, other), earlier=earlier)
