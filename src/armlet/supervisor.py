@@ -21,7 +21,7 @@ from armlet.motors.torque_watchdog import cut_torque
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 15.0
 
 # A node that was still loading ends by the signal itself.
 _WELL = (0, -signal.SIGTERM)
