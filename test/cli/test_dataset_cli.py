@@ -17,7 +17,7 @@ from test_lint import recorded
 
 from armlet.cli.data import dataset as command
 from armlet.datasets import Dataset, check
-from armlet.datasets.format import layout
+from armlet.datasets.format import layout, tables
 
 
 def run(*words):
@@ -120,7 +120,7 @@ def test_stats_of_v2_are_corrected_too(tmp_path, capsys):
 
 def test_lacking_quantiles_are_added_and_the_rest_stays(root, tmp_path, capsys):
     """As after LeRobot's own conversion from v2.1."""
-    mean = Dataset(root)._rows[1].stats["observation.images.front"]["mean"]
+    mean = tables.read_episodes(root)[1].stats["observation.images.front"]["mean"]
     for path in sorted((root / layout.EPISODES).rglob("*.parquet")):
         table = pq.read_table(path, partitioning=None)
         lacking = [n for n in table.column_names if n.startswith("stats/") and "/q" in n]
@@ -128,7 +128,7 @@ def test_lacking_quantiles_are_added_and_the_rest_stays(root, tmp_path, capsys):
     assert run("stats", root, "--write") == 0
     assert "q01, q10, q50, q90, q99 are not stored" in capsys.readouterr().out
     assert run("stats", root) == 0
-    stored = Dataset(root)._rows[1].stats["observation.images.front"]
+    stored = tables.read_episodes(root)[1].stats["observation.images.front"]
     assert np.array_equal(stored["mean"], mean)
     assert stored["q01"].shape == (3, 1, 1)
 

@@ -90,7 +90,7 @@ def test_merge_and_split_write_new_datasets(root, tmp_path, capsys):
     capsys.readouterr()
     assert run("merge", merged, made(tmp_path / "old", version="v2.1"), "--output", "x") == 1
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "these datasets cannot be one:"
+    assert said[0] == "armlet dataset merge: these datasets cannot be one:"
     assert said[1].startswith("  version: ")
     assert "armlet dataset convert" in said[1]
 

@@ -20,6 +20,7 @@ from test_episodes_kill import kill
 
 from armlet.contract import Camera
 from armlet.datasets import Dataset, DatasetWriter, check, recover
+from armlet.datasets.format import tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle")) / "v04/bin/python"
@@ -145,7 +146,7 @@ def test_we_decode_the_same_pictures(stock):
 def test_statistics_are_lerobots(stock):
     *episodes, whole = json.loads((stock / "stats.json").read_text())
     dataset = Dataset(stock / "ours")
-    ours_of = [*(row.stats for row in dataset._rows), dataset.statistics]
+    ours_of = [*(row.stats for row in tables.read_episodes(dataset.root)), dataset.statistics]
     for ours_all, expected in zip(ours_of, [*episodes, whole], strict=True):
         assert set(ours_all) == set(expected)
         for key, stats in expected.items():
