@@ -91,6 +91,11 @@ def _run(arguments: list[str] | None) -> int:
         return 130
     except FileError as error:  # a robot file
         return output.refuse(_named(parsed), error)
+    except OSError as error:
+        # What the system says of a file is the person's to see to; the rest is a fault of ours.
+        if error.filename is None:
+            raise
+        return output.refuse(_named(parsed), error, 1)
     except ModuleNotFoundError as error:
         advice = how_to_install(error)
         if advice is None:

@@ -19,6 +19,7 @@ from .places import PathTemplate as PathTemplate
 from .places import check_name as check_name
 from .places import expanded as expanded
 from .places import inside as inside
+from .places import resolved as resolved
 from .places import writable as writable
 from .replacing import check_replaceable as check_replaceable
 from .replacing import keep_previous as keep_previous

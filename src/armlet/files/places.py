@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -64,21 +66,32 @@ def check_name(name: str) -> str:
     return name
 
 
+def resolved(path: Path) -> Path:
+    """A path without links. Raises OSError, also for links that lead in a circle.
+
+    `Path.resolve` raises RuntimeError for these before Python 3.13.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError as error:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
 def inside(root: Path, relative: Path) -> Path:
     """`root / relative`, for reading. Raises FileError if, links resolved, it is not below root.
 
     A snapshot in the Hugging Face Hub's cache consists of links to its `blobs`, which is allowed.
     """
     _require_relative(str(relative), str(relative))
-    path, top = root / relative, root.resolve()
+    path = root / relative
     try:
-        resolved = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:
+        top, target = resolved(root), resolved(path)
+    except (OSError, ValueError) as error:
         raise FileError(f"{printable(path)} cannot be resolved: {printable(error)}") from error
     allowed = [top, top.parent.parent / "blobs"] if top.parent.name == "snapshots" else [top]
-    if not any(resolved.is_relative_to(place) for place in allowed):
+    if not any(target.is_relative_to(place) for place in allowed):
         raise FileError(
-            f"{printable(relative)} leads out of {printable(root)}, to {printable(resolved)}; "
+            f"{printable(relative)} leads out of {printable(root)}, to {printable(target)}; "
             "put the file itself there"
         )
     return path

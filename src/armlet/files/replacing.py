@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from .places import resolved
 from .text import printable
 
 
@@ -18,7 +19,7 @@ def replace_file(path: Path, content: bytes) -> None:
     such as a device (/dev/null, for root), is refused.
     """
     check_replaceable(path)
-    path = path.resolve()
+    path = resolved(path)
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
     number, temporary = new_beside(path)
     try:
@@ -57,7 +58,7 @@ def keep_previous(path: Path) -> Path | None:
     """
     if not path.exists():
         return None
-    path = path.resolve()
+    path = resolved(path)
     for number in itertools.count(1):
         kept = path.with_name(path.name + (".bak" if number == 1 else f".bak.{number}"))
         if not os.path.lexists(kept):

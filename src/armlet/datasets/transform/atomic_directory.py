@@ -11,7 +11,7 @@ from pathlib import Path
 from armlet.datasets.format import atomic_files, layout
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.trash import entries
-from armlet.files import FileError, check_file, umask
+from armlet.files import FileError, check_file, resolved, umask
 
 _LARGEST_EXTRA = 256 << 20
 
@@ -19,7 +19,7 @@ _LARGEST_EXTRA = 256 << 20
 def require_outside(output: Path, sources: Iterable[Path]) -> None:
     """Raises DatasetError if an output lies inside of a dataset, which is to stay as it is."""
     for source in sources:
-        if output.resolve().is_relative_to(source.resolve()):
+        if resolved(output).is_relative_to(resolved(source)):
             raise DatasetError(f"{output} lies inside of {source}; choose a folder outside of it")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from armlet.files import open_file
+from armlet.files import open_file, resolved
 from armlet.findings import Code
 from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.strict_json import read_object
@@ -181,7 +181,7 @@ def _base(
         )
     refuse_pointers(folder)
     own = read_object(folder / _CONFIG)
-    same = folder.resolve() == path.resolve()
+    same = resolved(folder) == resolved(path)
     if own.get("type") != content.get("type") or (own.get("use_peft") and not same):
         kind = "an adapter itself" if own.get("use_peft") else f"a policy of type {own.get('type')}"
         raise CheckpointError.found(

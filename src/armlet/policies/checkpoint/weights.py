@@ -80,7 +80,7 @@ def refuse_pointers(folder: Path) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             check_file(path)
-        except (FileError, FileNotFoundError) as error:
+        except (FileError, OSError) as error:
             raise _damaged(path, error) from error
 
 
