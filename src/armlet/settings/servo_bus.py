@@ -117,7 +117,7 @@ SETTINGS = (
         "command_timeout_s",
         0.5,
         "Hold the arm when no command has arrived for this long (s).",
-        0.02,
+        0.1,  # three commands at 30 Hz: else a policy gets in between those of a person
         10.0,
         change=Change.LOWER,
     ),
