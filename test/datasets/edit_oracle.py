@@ -81,7 +81,7 @@ def _assert_same_rows(here: pa.Table, there: pa.Table) -> None:
 
 
 def _readable(dataset: Dataset, k: int) -> EpisodeData:
-    """An episode by what the reader reads: numbers, not language."""
+    """An episode without its language, which is compared by itself."""
     features = {key: f for key, f in dataset.info.features.items() if f.dtype != "language"}
     info = layout.parse_info(
         {**dataset.info.document, "features": {k: f.to_json() for k, f in features.items()}}

@@ -20,7 +20,7 @@ from .format.layout import IMAGES, Feature, Info
 from .format.pictures import stored_picture
 from .format.stats import Stats
 
-VECTORS = (layout.STATE, layout.ACTION, "observation.environment_state")
+VECTORS = (layout.STATE, layout.ACTION, layout.ENVIRONMENT_STATE)
 """What a policy is given, and what it gives, as numbers."""
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from armlet.contract import ContractError, load
 from armlet.datasets.format import atomic_files, layout, stats, tables, video
@@ -47,6 +48,11 @@ _CONVERT = "`armlet dataset convert ROOT OUTPUT` writes a copy in v3.0 with stat
 
 
 COMPACT = "`armlet dataset compact ROOT OUTPUT` merges them, and recording goes on in OUTPUT"
+
+
+def statistics_fix(info: Info) -> str:
+    """What computes statistics again: of v2.0 only a copy can have others."""
+    return _CONVERT if info.is_v2_0 else _COUNT
 
 
 def _problem(
@@ -152,12 +158,12 @@ def _newer_columns(info: Info) -> Iterator[Finding]:
 def _totals(info: Info, rows: list[EpisodeRow], tasks: list[str]) -> Iterator[Finding]:
     frames = rows[-1].dataset_to if rows else 0
     counted = (info.total_episodes, info.total_frames, info.total_tasks)
-    lacking = info.total_episodes > len(rows)
+    lacking, known = info.total_episodes > len(rows), set(tasks)
     for name, there, found in zip(
         ("episodes", "frames", "tasks"), counted, (len(rows), frames, len(tasks)), strict=True
     ):
-        if name == "tasks" and rows and not tasks:
-            continue  # the file is lacking, which has a line of its own
+        if name == "tasks" and any(task not in known for row in rows for task in row.tasks):
+            continue  # the file is lacking, or lacks some, which has a line of its own
         if there is not None and there != found:
             yield _problem(
                 Code.DATASET_TOTAL_WRONG,
@@ -239,6 +245,8 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
             where = layout.locate(root, path)
             if not where.exists():
                 continue
+            for said in _objects_problems(tables.schema(where), info):
+                yield _problem(Code.DATASET_COLUMN_INVALID, f"{path}: {said}")
             keys = [k for k, f in info.features.items() if f.dtype not in _NOT_NUMBERS]
             table = tables.read(where, keys)
         except DatasetError as error:
@@ -261,6 +269,37 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
             own = {key: values[rows_of] for key, values in columns.items()}
             for code, said in _episode_problems(own, row, info, tasks):
                 yield _problem(code, f"episode {row.episode}: {said}")
+
+
+def _objects_problems(schema: pa.Schema, info: Info) -> Iterator[str]:
+    """Columns of text and language that are not as declared, and columns that nobody declared.
+
+    Those of numbers are judged when they are read. LeRobot cannot cast such a file to its features.
+    """
+    for key, feature in info.features.items():
+        if feature.dtype not in ("string", "language"):
+            continue
+        if key not in schema.names:
+            yield f"there is no column {printable(key, 80)}, which info.json declares"
+        elif not _fits(schema.field(key).type, feature.dtype):
+            yield (
+                f"column {printable(key, 80)}: expected {feature.dtype} values, found "
+                f"{printable(schema.field(key).type, 80)}"
+            )
+    for name in sorted({*schema.names} - {*info.features}):
+        yield f"column {printable(name, 80)} is not declared in info.json"
+
+
+def _fits(kind: pa.DataType, dtype: str) -> bool:
+    while dtype == "string" and (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+        kind = kind.value_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_null(kind):
+        return True
+    if dtype == "string":
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _episode_problems(

@@ -352,7 +352,7 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
 def _statistics(
     root: Path, info: Info, rows: list[EpisodeRow], episodes: list[Rows]
 ) -> Iterator[Finding]:
-    fix = "compute them again: `armlet dataset stats --write`"
+    fix = integrity.statistics_fix(info)
     for key, found in _stored(root, info, rows).items():
         if key in info.features and info.features[key].is_depth:
             continue

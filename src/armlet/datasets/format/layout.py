@@ -54,6 +54,7 @@ VERSIONS = (VERSION, VERSION_2)
 CHUNKS_SIZE = 1000
 STATE = "observation.state"
 ACTION = "action"
+ENVIRONMENT_STATE = "observation.environment_state"
 IMAGES = "observation.images."
 STAMP = "armlet.stamp_ns"
 SKEW = "armlet.skew_s"
@@ -74,6 +75,7 @@ STATS_LINES = Path("meta/episodes_stats.jsonl")
 
 # Columns of every dataset that count, and that no policy normalizes.
 COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+_NO_NUMBERS = ("string", "language", "image", "video")
 # What describes a dataset that has no episodes.
 DESCRIPTIONS = (INFO, CONTRACT, STATS, TASKS, TASK_LINES, EPISODE_LINES, STATS_LINES)
 # The name v2.0 has for a video feature's `info`.
@@ -455,6 +457,7 @@ def parse_info(document: Mapping[str, Any]) -> Info:
             document=document,
         )
         _check_templates(info)
+        _check_numbers(info)
     except FileError as error:
         raise DatasetError(f"not an info.json of LeRobot v3 or v2: {error}") from error
     return info
@@ -468,6 +471,14 @@ def _template(document: Mapping[str, Any], name: str) -> PathTemplate:
     old = document["codebase_version"] in (VERSION_2, VERSION_2_0)
     version = VERSION_2 if old else VERSION
     return PathTemplate.parse(document.get(name), _NUMBERS[version], _NAMES)
+
+
+def _check_numbers(info: Info) -> None:
+    """Raises FileError where what must be numbers is declared as something else."""
+    for key in (STATE, ACTION, ENVIRONMENT_STATE, *COUNTERS):
+        dtype = info.features[key].dtype if key in info.features else "float32"
+        if dtype in _NO_NUMBERS:
+            raise FileError(f"features.{key}: expected a dtype of numbers, found {dtype}")
 
 
 def _check_templates(info: Info) -> None:

@@ -42,6 +42,8 @@ _ARROW = {
     "int32": pa.int32(),
     "bool": pa.bool_(),
 }
+# What a row holds that is no number: text, a file's bytes, a list of what was said.
+_OBJECTS = ("string", "image", "language")
 # What is read at once: ten times the 100 MB at which LeRobot begins a next file would not fit.
 _MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
 # Fewer are read by one thread in less time than it takes to share them out.
@@ -113,6 +115,17 @@ def read(
         raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
 
 
+def schema(path: Path) -> pa.Schema:
+    """The columns of a parquet file. Raises DatasetError if it is absent or broken."""
+    try:
+        check_file(path)
+        return pq.read_schema(path)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is absent") from error
+    except (FileError, pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
+
+
 def _check_footer(file: Any, path: Path, columns: list[str] | None) -> int:
     """How many values will be read.
 
@@ -180,14 +193,19 @@ def _check_lengths(lists: pa.Array) -> None:
 
 
 def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
-    """One column as an array: (L,) for shape (1,), else (L, *shape). Raises DatasetError."""
+    """One column as an array: (L,) for shape (1,), else (L, *shape). Raises DatasetError.
+
+    Text and language are (L,) objects.
+    """
     if key not in table.column_names:
         raise DatasetError(f"there is no column {printable(key, 80)}, which info.json declares")
     if table.column_names.count(key) > 1:
         raise DatasetError(f"column {printable(key, 80)} is there twice")
     values = table[key].combine_chunks()
-    if feature.dtype in ("string", "image"):
-        return np.array(values.to_pylist(), dtype=object)
+    if feature.dtype in _OBJECTS:
+        objects = np.empty(table.num_rows, dtype=object)
+        objects[:] = values.to_pylist()  # one by one: rows of as many words would be a matrix
+        return objects
     try:
         while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
             _check_lengths(values)
