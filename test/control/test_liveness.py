@@ -73,3 +73,18 @@ def test_who_gives_a_sign_before_each_look_is_never_doubted_and_who_gives_none_i
         verdict = silent.look(now_s)
         assert (verdict is Verdict.DEAD) == (counted_s > DEAD_S)
         assert (verdict is Verdict.ALIVE) == (counted_s <= DOUBT_S)
+
+
+def test_parts_that_may_never_give_a_sign_count_once_they_are_expected_to():
+    judge = Liveness(PARTS, 0.0, unproven=["stop"])
+    verdicts, now_s = looks(judge, 0.0, 100, signs=["topics"])
+    assert set(verdicts) == {Verdict.ALIVE}
+    judge.expect()
+    verdicts, _ = looks(judge, now_s, 11, signs=["topics"])
+    assert verdicts[-1] is Verdict.DEAD
+
+
+def test_a_sign_of_what_is_not_judged_is_no_matter():
+    judge = Liveness(["topics"], 0.0)
+    judge.sign("events")
+    assert judge.look(LOOK_S) is Verdict.ALIVE

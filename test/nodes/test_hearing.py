@@ -1,5 +1,6 @@
 """A driver that hears nothing any more: found out, made safe, and ended."""
 
+import dataclasses
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from stopped_threads import stopped, threads
 
 from armlet.bringup import FASTDDS_VARIABLE
 from armlet.nodes.fastdds import hear_own_messages_as_others
+from armlet.nodes.hearing import Hearing
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -97,6 +99,37 @@ def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_do
     assert torque(bench) == [1] * 6
     bus.director.stop()
     assert torque(bench) == [0] * 6
+
+
+_DEAF = """<?xml version="1.0" encoding="UTF-8"?>
+<dds xmlns="http://www.eprosima.com">
+  <profiles>
+    <participant profile_name="mine" is_default_profile="true"><rtps><propertiesPolicy><properties>
+      <property><name>fastdds.ignore_local_endpoints</name><value>true</value></property>
+    </properties></propertiesPolicy></rtps></participant>
+  </profiles>
+</dds>
+"""
+
+
+def test_a_driver_that_never_hears_itself_keeps_torque_off_and_says_why(bench, tmp_path):
+    """It armed, took that for a deadlock, and let the arm go ten seconds later."""
+    profile = tmp_path / "mine.xml"
+    profile.write_text(_DEAF)
+    driver = dataclasses.replace(
+        follower(tmp_path / "follower"), environment={FASTDDS_VARIABLE: str(profile)}
+    )
+    with running([driver]) as bus:
+        bus.wait("a refusal", lambda: "does not hear what it says to itself" in bus.said())
+        assert bus.processes["servo_bus"].poll() is None
+        assert torque(bench) == [0] * 6
+
+
+def test_no_two_drivers_have_the_topic_of_one():
+    """Another's messages, one of a bag, say, kept the deadline that must be missed."""
+    names = {Hearing(None)._topic for _ in range(50)}
+    assert len(names) == 50
+    assert all("/_" in name for name in names), "hidden, so that no bag has it"
 
 
 def test_a_profile_that_a_person_has_chosen_stays(monkeypatch, tmp_path):

@@ -23,6 +23,7 @@ NODES = (
 COMMON = re.compile(
     r"/(rosout|parameter_events|clock|diagnostics)$"
     r"|/transition_event$"
+    r"|/_"  # hidden ones
     r"|/(\w+_parameters|\w+_parameters_atomically|get_parameter_types|get_type_description)$"
     r"|/(get_state|change_state|get_available_states|get_available_transitions|get_transition_graph)$"
 )

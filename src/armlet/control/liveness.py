@@ -47,15 +47,23 @@ class Liveness:
     Args:
         parts: names, for people.
         now_s: of any clock that goes on while the process runs, s.
+        unproven: parts that may never give a sign, for a reason that is none of theirs: their
+            silence counts from `expect` on.
     """
 
-    def __init__(self, parts: Iterable[str], now_s: float) -> None:
+    def __init__(self, parts: Iterable[str], now_s: float, unproven: Collection[str] = ()) -> None:
         self._parts = {name: _Part() for name in parts}
+        self._unproven = frozenset(unproven)
         self._looked_s = now_s
 
     def sign(self, name: str) -> None:
-        """A part lives. From any thread."""
-        self._parts[name].signs += 1
+        """A part lives. From any thread; of a part that is not judged it is no matter."""
+        if (part := self._parts.get(name)) is not None:
+            part.signs += 1
+
+    def expect(self) -> None:
+        """All parts have to give signs from now on. From any thread."""
+        self._unproven = frozenset()
 
     def look(self, now_s: float, excused: Collection[str] = ()) -> Verdict:
         """Count how long each part has been silent, and judge; from one thread.
@@ -66,7 +74,7 @@ class Liveness:
         self._looked_s = now_s
         for name, part in self._parts.items():
             signs = part.signs
-            lives = signs != part.counted or name in excused
+            lives = signs != part.counted or name in excused or name in self._unproven
             part.counted = signs
             part.silent_s = 0.0 if lives else part.silent_s + passed_s
         longest_s = max(part.silent_s for part in self._parts.values())

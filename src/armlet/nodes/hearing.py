@@ -2,15 +2,18 @@
 
 Fast DDS can deadlock within a process (see `teardown`): what it plays goes on, and no message, no
 request and no newcomer reaches it any more. Nothing fails by that, so the driver asks for proof.
-Once a second it publishes on a topic of its own. Three things must come of it: the message to the
-node's executor, the message to the executor of the urgent services, and, because the message comes
-less often than its deadline says, the event of a missed deadline, which the thread makes that also
-keeps the process known to others. `PROFILE` has the message go the way of others' messages, through
-the threads that receive; without it Fast DDS hands it over within the process.
+Once a second it publishes on a topic that no other process has: a stranger's messages would pass
+for its own, or keep a deadline that must be missed. Three things must come of it: the message to
+the node's executor, the message to the executor of the urgent services, and, because the message
+comes less often than its deadline says, the event of a missed deadline, which the thread makes that
+also keeps the process known to others. `PROFILE` has the message go the way of others' messages,
+through the threads that receive; without it Fast DDS hands it over within the process.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -28,7 +31,6 @@ from .worker import Worker
 if TYPE_CHECKING:
     from .node import ArmletNode
 
-TOPIC = "~/hearing"
 QOS = QoSProfile(depth=1, deadline=Duration(seconds=0.6 * LOOK_S))
 
 TOPICS = "topics"
@@ -36,6 +38,8 @@ URGENT = "~/stop and ~/set_torque"
 EVENTS = "the middleware's events"
 
 _STOP_S = 1.0
+# Until the first message has come back; the one before may be sent before anybody listens.
+_FIRST_S = 0.1
 
 
 class Hearing:
@@ -51,6 +55,9 @@ class Hearing:
 
     def __init__(self, node: ArmletNode, others: Sequence[str] = ()) -> None:
         self._node, self._others = node, tuple(others)
+        # Hidden, as of ROS's rules for names: no `ros2 bag record -a` has it.
+        self._topic = f"~/_hearing/p{os.getpid()}_{secrets.token_hex(4)}"
+        self._heard = threading.Event()
         self._events = False
         self._liveness: Liveness | None = None
         self._workers: list[Worker] = []
@@ -58,33 +65,42 @@ class Hearing:
 
     def make_faces(self) -> None:
         """What goes with each configuration of the node."""
-        self._voice = self._node.create_publisher(Empty, TOPIC, QOS)
-        self._node.create_subscription(Empty, TOPIC, self._on_topic, QOS)
+        self._voice = self._node.create_publisher(Empty, self._topic, QOS)
+        self._node.create_subscription(Empty, self._topic, self._on_topic, QOS)
 
     def make_urgent_faces(self) -> None:
         """What lasts as long as the urgent services."""
         missed = SubscriptionEventCallbacks(deadline=self._on_event, use_default_callbacks=False)
         try:
             self._node.hear_urgently(
-                Empty, TOPIC, self._on_urgent, qos_profile=QOS, event_callbacks=missed
+                Empty, self._topic, self._on_urgent, qos_profile=QOS, event_callbacks=missed
             )
             self._events = True
         except UnsupportedEventTypeError:  # of middlewares that are not DDS
-            self._node.hear_urgently(Empty, TOPIC, self._on_urgent, qos_profile=QOS)
+            self._node.hear_urgently(Empty, self._topic, self._on_urgent, qos_profile=QOS)
 
     def _on_topic(self, message: Any) -> None:
         self.sign(TOPICS)
 
-    def _on_urgent(self, message: Any = None) -> None:
+    def _on_urgent(self, message: Any) -> None:
+        if not self._heard.is_set() and (liveness := self._liveness) is not None:
+            liveness.expect()
+            self._heard.set()
         self.sign(URGENT)
 
     def _on_event(self, event: Any) -> None:
         self.sign(EVENTS)
 
-    def sign(self, part: str) -> None:
-        """A part lives."""
-        if self._liveness is not None:
-            self._liveness.sign(part)
+    def sign(self, *parts: str) -> None:
+        """Parts live. From any thread."""
+        liveness = self._liveness
+        if liveness is not None:
+            for part in parts:
+                liveness.sign(part)
+
+    def wait_until_heard(self, timeout_s: float) -> bool:
+        """Whether a message has come back since `start`; waits for the first, wall time."""
+        return self._heard.wait(timeout_s)
 
     def start(
         self,
@@ -93,8 +109,10 @@ class Hearing:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         """Judge from now on. at_each_look: called once a second, in the thread that judges."""
-        parts = [TOPICS, URGENT, *([EVENTS] if self._events else []), *self._others]
-        liveness = self._liveness = Liveness(parts, time.monotonic())
+        heard = [TOPICS, URGENT, *([EVENTS] if self._events else [])]
+        self._heard.clear()
+        liveness = Liveness([*heard, *self._others], time.monotonic(), unproven=heard)
+        self._liveness = liveness
 
         def judge(ending: threading.Event) -> None:
             while not ending.wait(LOOK_S):
@@ -109,7 +127,7 @@ class Hearing:
         ]
 
     def _speak(self, ending: threading.Event) -> None:
-        while not ending.wait(LOOK_S):
+        while not ending.wait(LOOK_S if self._heard.is_set() else _FIRST_S):
             self._voice.publish(Empty())
 
     def stop(self) -> None:

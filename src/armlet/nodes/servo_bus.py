@@ -48,7 +48,7 @@ from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
 from .fastdds import hear_own_messages_as_others
-from .hearing import TOPICS, URGENT, Hearing
+from .hearing import EVENTS, TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
 from .messages import to_ns
 from .node import (
@@ -71,6 +71,8 @@ RECONNECT_S = (0.1, 0.2, 0.5)
 LOOK_S = 0.05
 # An arming waits so long for the torque watchdog, which may just be starting again.
 WATCHDOG_S = 2.0
+# Its own first message is back in milliseconds; a busy computer takes longer.
+HEARD_S = 10.0
 # What is still to be published at the end has so long.
 SENT_S = 1.0
 # A driver that hears nothing any more has so long to prove torque off before it ends.
@@ -339,6 +341,12 @@ class ServoBus(ArmletNode):
             raise ArmError("torque stays off: the node is not configured, or it is ending")
         if stops != self._stops:
             raise ArmError("torque stays off: a stop was requested meanwhile")
+        if not self._hearing.wait_until_heard(HEARD_S):
+            raise ArmError(
+                "torque stays off: this driver does not hear what it says to itself, so it might "
+                "not hear a stop either; if you have a Fast DDS profile with "
+                "fastdds.ignore_local_endpoints, take that out"
+            )
         if not watchdog.wait_until_alive(WATCHDOG_S):
             raise ArmError(
                 "torque stays off: no torque watchdog is running, so nobody would cut torque if "
@@ -540,8 +548,8 @@ class ServoBus(ArmletNode):
             response.message = "" if control is None else control.summary()
         except (BusError, ArmError) as error:
             response.success, response.message = False, str(error)
-        # Requests may wait for one another, longer than a sign may be due.
-        self._hearing.sign(URGENT)
+        # Requests may wait for one another, and events for them, longer than a sign may be due.
+        self._hearing.sign(URGENT, EVENTS)
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         control = self._control
