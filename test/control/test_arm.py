@@ -207,7 +207,7 @@ def test_torque_off_reaches_all_servos_with_one_packet_first(emulated, arm):
     assert [(write.id, write.address, write.data) for write in emulated.writes] == [
         (servo, address, b"\0") for address in addresses for servo in (1, 2)
     ]
-    assert arm.bus.counters.packets_sent == sent + len(addresses) + 1, "the packets and the proof"
+    assert arm.bus.counters.packets_sent > sent + len(addresses), "the packets and the proof"
 
 
 def test_torque_off_is_repeated_to_a_servo_that_missed_it(emulated, arm):
