@@ -25,7 +25,6 @@ from armlet.findings import Code, Finding, Severity
 
 from .recompute_stats import is_counted
 
-_NOT_NUMBERS = ("video", "image", "string", "language")
 TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
 # Statistics of pictures are of values 0..1, whose std is 0.5 at most; slack for what was rounded.
 _MOST_OF = {"mean": 1.01, "max": 1.01, "std": 0.505}
@@ -247,7 +246,7 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
                 continue
             for said in _objects_problems(tables.schema(where), info):
                 yield _problem(Code.DATASET_COLUMN_INVALID, f"{path}: {said}")
-            keys = [k for k, f in info.features.items() if f.dtype not in _NOT_NUMBERS]
+            keys = [k for k, f in info.features.items() if f.dtype not in layout.NOT_NUMBERS]
             table = tables.read(where, keys)
         except DatasetError as error:
             yield _problem(Code.DATASET_DATA_UNREADABLE, str(error), FETCH)

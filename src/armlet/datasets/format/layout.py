@@ -75,7 +75,7 @@ STATS_LINES = Path("meta/episodes_stats.jsonl")
 
 # Columns of every dataset that count, and that no policy normalizes.
 COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
-_NO_NUMBERS = ("string", "language", "image", "video")
+NOT_NUMBERS = ("string", "language", "image", "video")
 # What describes a dataset that has no episodes.
 DESCRIPTIONS = (INFO, CONTRACT, STATS, TASKS, TASK_LINES, EPISODE_LINES, STATS_LINES)
 # The name v2.0 has for a video feature's `info`.
@@ -477,7 +477,7 @@ def _check_numbers(info: Info) -> None:
     """Raises FileError where what must be numbers is declared as something else."""
     for key in (STATE, ACTION, ENVIRONMENT_STATE, *COUNTERS):
         dtype = info.features[key].dtype if key in info.features else "float32"
-        if dtype in _NO_NUMBERS:
+        if dtype in NOT_NUMBERS:
             raise FileError(f"features.{key}: expected a dtype of numbers, found {dtype}")
 
 

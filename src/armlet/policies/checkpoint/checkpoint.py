@@ -259,13 +259,7 @@ def outline(checkpoint: Checkpoint, where: object) -> PolicyNetwork:
         try:
             return checkpoint.family.build(checkpoint.config, checkpoint.companions)
         except ValueError as error:
-            raise CheckpointError.of(
-                Code.POLICY_SETTING_INVALID,
-                error,
-                where,
-                expected="settings that fit together",
-                fix="restore the file LeRobot wrote",
-            ) from error
+            raise CheckpointError.of_settings(error, where) from error
 
 
 def _is_old(path: Path, content: Mapping[str, object], config: PolicyConfig) -> bool:
@@ -309,13 +303,17 @@ def _without(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfi
     try:
         return config.without(tuple(names[name] for name in choices.without))
     except ValueError as error:
-        raise CheckpointError.of(
-            Code.POLICY_OPTION_REFUSED,
-            error,
-            where,
-            expected="a choice that suits this policy",
-            fix="correct it, or leave it out",
-        ) from error
+        raise _unsuitable(error, where) from error
+
+
+def _unsuitable(error: ValueError, where: Path) -> CheckpointError:
+    return CheckpointError.of(
+        Code.POLICY_OPTION_REFUSED,
+        error,
+        where,
+        expected="a choice that suits this policy",
+        fix="correct it, or leave it out",
+    )
 
 
 def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConfig:
@@ -325,13 +323,7 @@ def _denoised(config: PolicyConfig, choices: Choices, where: Path) -> PolicyConf
     try:
         return config.denoised(choices.denoising)
     except ValueError as error:
-        raise CheckpointError.of(
-            Code.POLICY_OPTION_REFUSED,
-            error,
-            where,
-            expected="a choice that suits this policy",
-            fix="correct it, or leave it out",
-        ) from error
+        raise _unsuitable(error, where) from error
 
 
 def _read_processors(

@@ -267,13 +267,7 @@ def parse(content: Mapping[str, Any], where: object, kind: type[PolicyConfig]) -
     try:
         return kind(**settings)
     except ValueError as error:
-        raise CheckpointError.of(
-            Code.POLICY_SETTING_INVALID,
-            error,
-            where,
-            expected="settings that fit together",
-            fix="restore the file LeRobot wrote",
-        ) from error
+        raise CheckpointError.of_settings(error, where) from error
 
 
 def newer_keys(content: Mapping[str, Any], kind: type[PolicyConfig]) -> list[str]:

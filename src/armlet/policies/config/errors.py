@@ -46,3 +46,14 @@ class CheckpointError(ValueError):
         found, subject = " ".join(str(error).split()), str(where) or "checkpoint"
         refusal.finding = Finding(code, Severity.ERROR, subject, expected, found, fix)
         return refusal
+
+    @classmethod
+    def of_settings(cls, error: Exception, where: object) -> CheckpointError:
+        """An error of settings that are each right, and not together. where: their file."""
+        return cls.of(
+            Code.POLICY_SETTING_INVALID,
+            error,
+            where,
+            expected="settings that fit together",
+            fix="restore the file LeRobot wrote",
+        )

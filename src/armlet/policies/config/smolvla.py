@@ -93,13 +93,7 @@ def _chunking(value: object, where: str) -> RealTimeChunking | None:
     try:
         return RealTimeChunking(**settings)
     except ValueError as error:
-        raise CheckpointError.of(
-            Code.POLICY_SETTING_INVALID,
-            error,
-            where,
-            expected="settings that fit together",
-            fix="restore the file LeRobot wrote",
-        ) from error
+        raise CheckpointError.of_settings(error, where) from error
 
 
 def _smolvla_normalization() -> dict[str, str]:
