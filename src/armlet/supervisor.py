@@ -46,8 +46,14 @@ class Output(Protocol):
 class Supervisor:
     """A graph's processes. A required node that ends stops the graph; another is reported."""
 
-    def __init__(self, nodes: Sequence[NodeSpec], output: Output | None = None):
+    def __init__(
+        self,
+        nodes: Sequence[NodeSpec],
+        output: Output | None = None,
+        popen: type[subprocess.Popen[str]] = subprocess.Popen,
+    ):
         self._nodes = nodes
+        self._popen = popen
         self._output: Output = output or sys.stdout
         self.processes: dict[str, subprocess.Popen[str]] = {}
         """Started processes by label."""
@@ -73,7 +79,7 @@ class Supervisor:
     def start(self, directory: Path) -> None:
         """Start every node; its parameters go through a file in a directory."""
         for spec in self._nodes:
-            process = subprocess.Popen(
+            process = self._popen(
                 command(spec, directory),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -5,7 +5,6 @@ Needs torch.
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from forked_nodes import Popen
 from node_processes import STANDSTILL_S, running, simulated_nodes
 
 from armlet.bringup import NodeSpec, command
@@ -135,7 +135,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="armlet-policy-") as folder:
             log = Path(folder) / "said.log"
             with log.open("w") as output:
-                process = subprocess.Popen(
+                process = Popen(
                     command(spec, Path(folder)),
                     stdout=output,
                     stderr=output,

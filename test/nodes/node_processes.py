@@ -7,7 +7,6 @@ test acts, and goes on while it waits. So a busy computer makes a test slower an
 import dataclasses
 import os
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from forked_nodes import Popen
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
@@ -100,7 +100,7 @@ class Running:
         """One more node of the graph, by its NodeSpec; yields its process once it is active."""
         with tempfile.TemporaryDirectory(prefix="armlet-test-") as folder:
             with self._log.open("a") as output:
-                process = subprocess.Popen(
+                process = Popen(
                     command(spec, Path(folder)), stdout=output, stderr=output, env=environment(spec)
                 )
             try:
@@ -141,13 +141,13 @@ class Trouble:
 
 
 @contextmanager
-def running(nodes, lockstep=None):
+def running(nodes, lockstep=None, popen=Popen):
     """Nodes as processes, and a director; lockstep: the socket of the bench that owns the time."""
     with tempfile.TemporaryDirectory(prefix="armlet-test-") as name:
         directory = Path(name)
         log = directory / "nodes.log"
         with log.open("a") as output:
-            supervisor = Supervisor(nodes, output)
+            supervisor = Supervisor(nodes, output, popen)
             trouble, director = Trouble(supervisor), None
             try:
                 supervisor.start(directory)

@@ -1,13 +1,13 @@
 """A policy process whose network a test replaces, and an observer of what it does, with times."""
 
 import bisect
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from forked_nodes import Popen
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -68,7 +68,7 @@ def stand_in(spec, directory, orders, output=None, script=STAND_IN):
     line = command(spec, directory)
     module = line.index("-m")
     line[module : module + 3] = ["-c", script, str(orders)]
-    process = subprocess.Popen(line, stdout=output, stderr=output, text=True)
+    process = Popen(line, stdout=output, stderr=output, text=True)
     try:
         yield process
     finally:

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from forked_nodes import Popen
 from node_processes import CALIBRATION, follower, running
 from simulated_bench import SimulatedBench
 
@@ -92,7 +93,7 @@ def faulty(bench, tmp_path, method):
     line = command(spec(bench, tmp_path), tmp_path)
     module = line.index("-m")
     line[module : module + 3] = ["-c", FAULTY.format(method=method)]
-    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    return Popen(line, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("method", ["_publish", "diagnostics"])
