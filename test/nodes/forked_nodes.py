@@ -20,16 +20,19 @@ import sys
 import threading
 import types
 from functools import cache
+from pathlib import Path
 
 # By which a node knows its parent (`armlet.nodes.node`, which loads rclpy).
 SUPERVISOR = "ARMLET_SUPERVISOR"
 # What nodes load, but for rclpy: it starts threads as it loads, and a fork has only its own.
-LOADED = """
-numpy pyarrow.parquet cv2 av yaml
-armlet.align armlet.camera armlet.control armlet.contract armlet.datasets armlet.motors armlet.sim
-diagnostic_msgs.msg geometry_msgs.msg lifecycle_msgs.msg rcl_interfaces.msg rosgraph_msgs.msg
-sensor_msgs.msg std_msgs.msg std_srvs.srv trajectory_msgs.msg
-""".split()
+LOADED = [
+    *("numpy", "pyarrow.parquet", "cv2", "av", "yaml"),
+    *("armlet.align", "armlet.camera", "armlet.control", "armlet.contract", "armlet.datasets"),
+    *("armlet.motors", "armlet.sim"),
+    *("diagnostic_msgs.msg", "geometry_msgs.msg", "lifecycle_msgs.msg", "rcl_interfaces.msg"),
+    *("rosgraph_msgs.msg", "sensor_msgs.msg", "std_msgs.msg", "std_srvs.srv"),
+    "trajectory_msgs.msg",
+]
 # Apart, as torch takes a while to end, too.
 LOADED_BY_POLICIES = ["torch", "armlet.policies"]
 LARGEST_REQUEST = 1 << 18
@@ -53,7 +56,7 @@ class Popen:
             order = {
                 "line": line[1:],
                 "env": dict(env or os.environ),
-                "cwd": os.getcwd(),
+                "cwd": str(Path.cwd()),
                 **session,
             }
             _nursery(_is_policy(line)).send(order, [out, err, theirs.fileno()])
@@ -113,7 +116,7 @@ def _stream(wanted, inherited, given):
         given.callback(os.close, writing)
         return os.fdopen(reading), writing
     if wanted == subprocess.DEVNULL:
-        return None, given.enter_context(open(os.devnull, "w")).fileno()
+        return None, given.enter_context(Path(os.devnull).open("w")).fileno()
     return None, inherited if wanted is None else wanted.fileno()
 
 
@@ -208,8 +211,9 @@ def become(order):
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
-    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False))
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
+    error = io.FileIO(2, "w", closefd=False)
+    sys.stderr = io.TextIOWrapper(error, errors="backslashreplace", write_through=True)
     sys.path[0] = order["cwd"]
     kind, what, *arguments = order["line"]
     sys.argv = [kind, *arguments]
