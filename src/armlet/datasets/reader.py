@@ -18,6 +18,7 @@ from .format import layout, stats, tables, video
 from .format.errors import DatasetError
 from .format.layout import IMAGES, Feature, Info
 from .format.pictures import stored_picture
+from .format.provenance import EpisodeProvenance
 from .format.stats import Stats
 
 VECTORS = (layout.STATE, layout.ACTION, layout.ENVIRONMENT_STATE)
@@ -155,6 +156,20 @@ class Dataset:
         """What the aligner noted of episode k, by stream; None if nothing was stored."""
         self._row(k)
         found: dict[str, Any] | None = layout.load_notes(self.root, k).get("ledger")
+        return found
+
+    def provenance(self, k: int) -> EpisodeProvenance | None:
+        """Which policies drove episode k, and who commanded its rows; None if nothing was noted.
+
+        Raises DatasetError.
+        """
+        row = self._row(k)
+        found = layout.load_provenance(self.root, k)
+        if found is not None and found.length > row.length:
+            raise DatasetError(
+                f"{self.root / layout.ledger_path(k)}: provenance names row {found.length - 1}, "
+                f"episode {k} has {row.length} rows"
+            )
         return found
 
     def damaged(self, k: int) -> dict[str, list[int]]:

@@ -18,6 +18,8 @@ from std_srvs.srv import Trigger
 from armlet.align import Arrivals, Condition
 from armlet.camera import CameraError
 from armlet.contract import Contract
+from armlet.contract.provenance import Provenance, ProvenanceError
+from armlet.contract.provenance import parse as parse_provenance
 from armlet.datasets import (
     Answer,
     DatasetWriter,
@@ -43,6 +45,9 @@ from .worker import Worker
 
 # Frames in memory on their way to the disk; 4 s at 30 fps, a few megabytes of JPEG.
 QUEUE_FRAMES = 120
+
+# Provenances of policies that were heard of last.
+POLICIES_KEPT = 64
 
 # What a stream must not be for a recording to start.
 _STALE = frozenset(set(Condition) - {Condition.FLOWING, Condition.SLOW})
@@ -75,6 +80,7 @@ class Recorder(ArmletNode):
         self._streams: dict[str, str] = {}
         self._stale: dict[str, str] = {}
         self._counts: dict[str, dict[str, int]] = {}
+        self._policies: dict[str, Provenance] = {}
         self._room = threading.Semaphore(QUEUE_FRAMES)
         self._work: ThreadPoolExecutor | None = None
         self._frames: FrameSubscriber | None = None
@@ -103,6 +109,7 @@ class Recorder(ArmletNode):
         self.create_service(Trigger, "~/rerecord_episode", self._on_rerecord)
         self.create_subscription(String, "~/task", self._on_task, 1)
         self.create_subscription(DiagnosticArray, "aligner/ledger", self._on_ledger, LATCHED_QOS)
+        self.create_subscription(String, "policy/provenance", self._on_provenance, LATCHED_QOS)
         self._heart = Worker("heartbeat", self._beat, self.fail)
 
     def start(self) -> None:
@@ -190,6 +197,7 @@ class Recorder(ArmletNode):
             unfinished=self.value("unfinished"),
             adopt=self.value("adopt"),
             calibration_tolerance_deg=self.value("calibration_tolerance_deg"),
+            intervention=self.value("intervention"),
         )
 
     def _say(self, level: int, text: str) -> None:
@@ -224,6 +232,16 @@ class Recorder(ArmletNode):
             split(name)[1]: {what: int(count) for what, count in values.items() if _is_count(count)}
             for name, values in values_of.items()
         }
+
+    def _on_provenance(self, message: String) -> None:
+        """A policy says what it is: rows that it commands name it by its mark."""
+        try:
+            provenance = parse_provenance(message.data)
+        except ProvenanceError as error:
+            raise MessageError(str(error)) from error
+        self._policies[provenance.mark()] = provenance
+        if len(self._policies) > POLICIES_KEPT:
+            del self._policies[next(iter(self._policies))]
 
     def _on_frame(self, frame: LiveFrame) -> None:
         now_ns = self.now_ns()
@@ -301,12 +319,15 @@ class Recorder(ArmletNode):
 
     def _episode_frame(self, frame: LiveFrame) -> EpisodeFrame:
         assert self._vectors is not None
+        source = frame.command_source()
         return EpisodeFrame(
             state=self._vectors.state(frame.state()),
             action=self._vectors.action(frame.action()),
             images=frame.pictures(),
             stamp_ns=frame.stamp_ns,
             skew_s=frame.skew_s(),
+            source=source,
+            policy=self._policies.get(source.policy),
         )
 
     # --- what people ask for ----------------------------------------------------------------
