@@ -611,10 +611,6 @@ def _aligner(values: Values) -> list[NodeSpec]:
     return [_spec("aligner", values, fps=fps, streams=streams, **_joints(values), **pictures)]
 
 
-def _whoever_drives(policy: bool) -> dict[str, Any]:
-    return {"intervention": True} if policy else {}
-
-
 def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
     """policy: whether one may drive, so that rows say when a person did."""
     if not values["root"]:
@@ -631,8 +627,8 @@ def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
             min_episode_s=_number(values, "min_episode_s"),
             calibration_file=_follower_calibration(values),
             joint_units=_data_units(values),
+            intervention=policy,
             **_robot_type(values),
-            **_whoever_drives(policy),
         )
     ]
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -48,6 +49,8 @@ QUEUE_FRAMES = 120
 
 # Provenances of policies that were heard of last.
 POLICIES_KEPT = 64
+# Latched, and several in a row: one that is changed while it runs says so each time.
+PROVENANCE_QOS = QoSProfile(depth=POLICIES_KEPT, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 # What a stream must not be for a recording to start.
 _STALE = frozenset(set(Condition) - {Condition.FLOWING, Condition.SLOW})
@@ -109,7 +112,7 @@ class Recorder(ArmletNode):
         self.create_service(Trigger, "~/rerecord_episode", self._on_rerecord)
         self.create_subscription(String, "~/task", self._on_task, 1)
         self.create_subscription(DiagnosticArray, "aligner/ledger", self._on_ledger, LATCHED_QOS)
-        self.create_subscription(String, "policy/provenance", self._on_provenance, LATCHED_QOS)
+        self.create_subscription(String, "policy/provenance", self._on_provenance, PROVENANCE_QOS)
         self._heart = Worker("heartbeat", self._beat, self.fail)
 
     def start(self) -> None:

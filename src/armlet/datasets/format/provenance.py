@@ -104,10 +104,10 @@ def of_rows(
     known: provenances by mark.
     """
     changed = (np.diff(commanders) != 0) | (np.diff(marks) != 0)
-    starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if len(commanders) else []
+    bounds = sorted({0, *(np.flatnonzero(changed) + 1).tolist(), len(commanders)})
     policies: dict[str, Provenance] = {}
     runs: dict[str, Ranges] = defaultdict(list)
-    for start, end in zip(starts, [*starts[1:], len(commanders)], strict=True):
+    for start, end in itertools.pairwise(bounds):
         mark = f"{int(marks[start]):016x}"
         if mark in known:
             policies.setdefault(mark, known[mark])

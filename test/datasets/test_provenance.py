@@ -1,0 +1,285 @@
+"""Episodes say who commanded their rows and which policies drove, whatever becomes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edit_oracle import tree
+from hypothesis import given
+from hypothesis import strategies as st
+from made_episodes import CONTRACT, QUICK, frame
+from offline import REPOSITORY
+
+from armlet.align import Commander, CommandSource
+from armlet.cli.main import main
+from armlet.contract.provenance import Provenance, ProvenanceError
+from armlet.datasets import Dataset, DatasetError, DatasetWriter, check, recover
+from armlet.datasets.format import layout
+from armlet.datasets.format.provenance import EpisodeProvenance, of_rows
+from armlet.datasets.record import policies, row_log
+from armlet.datasets.record.episode import JOURNAL
+from armlet.datasets.record.recovery import HEADER
+from armlet.datasets.transform import edits
+from armlet.datasets.transform.compact import compact
+from armlet.datasets.transform.convert import convert
+from armlet.datasets.transform.merge import merge
+from armlet.datasets.transform.split import split
+
+PLAIN = dataclasses.replace(CONTRACT, cameras=())
+GOLDEN = REPOSITORY.parent / "shared/golden/lerobot-0.6.1/intervention"
+
+
+def policy(name: str) -> Provenance:
+    digest = f"{ord(name):064x}"
+    settings = ("act", "latest_only", "torch", "float32", "cpu", "measured")
+    return Provenance(digest, name, *settings, statistics=digest, contract=None)
+
+
+A, B = policy("A"), policy("B")
+SOURCES = {
+    "?": CommandSource(),
+    "h": CommandSource(Commander.HOLD),
+    "p": CommandSource(Commander.PERSON),
+    "t": CommandSource(Commander.TRAJECTORY),
+    **{one.name: CommandSource(Commander.TRAJECTORY, one.mark()) for one in (A, B)},
+    # Of a policy that never said what it is.
+    "C": CommandSource(Commander.TRAJECTORY, policy("C").mark()),
+}
+KNOWN = {one.mark(): one for one in (A, B)}
+NAMES = {"?": "unknown", "h": "hold", "p": "person", "t": "trajectory", "C": "policy"}
+
+
+def record(writer: DatasetWriter, rows: str, finish: bool = True) -> None:
+    """An episode whose rows have these commanders; the writer's own time goes on."""
+    episode = writer.episodes
+    writer.begin_episode("pick")
+    for index, letter in enumerate(rows):
+        source = SOURCES[letter]
+        known = KNOWN.get(source.policy)
+        writer.add_frame(frame(index, episode, PLAIN, source=source, policy=known))
+    if finish:
+        writer.finish_episode({})
+
+
+def recorded(root: Path, episodes: Sequence[str], **options: object) -> Path:
+    with DatasetWriter(root, PLAIN, intervention=True, **options) as writer:  # type: ignore[arg-type]
+        for rows in episodes:
+            record(writer, rows)
+    return root
+
+
+def assert_says(root: Path, episodes: Sequence[str]) -> None:
+    """Notes and column are those of rows with these commanders."""
+    dataset = Dataset(root)
+    assert check(root) == []
+    assert [episode.length for episode in dataset.episodes] == list(map(len, episodes))
+    for k, rows in enumerate(episodes):
+        noted = dataset.provenance(k)
+        assert noted is not None
+        assert letters(noted, len(rows)) == rows
+        by_person = [letter == "p" for letter in rows]
+        assert dataset.episode(k).columns[layout.INTERVENTION].tolist() == by_person
+
+
+def letters(noted: EpisodeProvenance, length: int) -> str:
+    found = ["?"] * length
+    of = {name: letter for letter, name in NAMES.items()}
+    of |= {f"policy {k}": one.name for k, one in enumerate(noted.policies)}
+    for who in noted.rows:
+        for first, last in noted.ranges(who):
+            found[first : last + 1] = of[who] * (last + 1 - first)
+    return "".join(found)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=QUICK) as folder:
+        yield Path(folder)
+
+
+# --- rows as text -------------------------------------------------------------------------------
+
+
+def of_letters(rows: str) -> EpisodeProvenance:
+    sources = [SOURCES[letter] for letter in rows]
+    commanders = np.array([source.commander for source in sources], np.uint8)
+    marks = np.array([int(source.policy or "0", 16) for source in sources], np.uint64)
+    return of_rows(commanders, marks, KNOWN)
+
+
+@given(st.text("?hptABC", max_size=30), st.integers(0, 30), st.integers(0, 30))
+def test_every_row_has_its_commander_and_a_part_its_own(rows, first, count):
+    noted = of_letters(rows)
+    assert letters(noted, len(rows)) == rows
+    assert {one.name for one in noted.policies} == set(rows) & {"A", "B"}
+    assert sum(map(noted.frames, noted.rows)) == len(rows)
+    part = rows[first : first + count]
+    cut = noted.cut(first, count)
+    assert letters(cut, len(part)) == part
+    assert {one.name for one in cut.policies} == set(part) & {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"somebody": "0"},
+        {"policy 1": "0"},
+        {"policy -1": "0"},
+        {"person": "0-"},
+        {"person": "3-1"},
+        {"person": "4,3"},
+        {"person": "0,0"},
+        {"person": "0 "},
+        {"person": "0-9", "hold": "9"},
+        {"person": "99999999999"},
+    ],
+)
+def test_what_names_no_rows_is_refused(rows):
+    with pytest.raises(ProvenanceError):
+        EpisodeProvenance((A,), rows)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        1,
+        {"rows": [1]},
+        {"rows": {"person": 1}},
+        {"rows": {"person": "0-3,2"}},
+        {"policies": [{"name": "x"}]},
+        {"policies": [dataclasses.asdict(A) | {"name": "\x1b[2J"}]},
+        {"rows": {"person": "0-99"}},
+    ],
+)
+def test_notes_that_cannot_be_right_are_refused(tmp_path, stored):
+    root = recorded(tmp_path / "set", ["pp"])
+    path = root / layout.ledger_path(0)
+    path.write_text(json.dumps({"provenance": stored}))
+    with pytest.raises(DatasetError) as caught:
+        Dataset(root).provenance(0)
+    assert path.name in str(caught.value) and str(caught.value).isprintable()
+    # What is stored there does not keep a person from looking at the rest.
+    assert main(["dataset", "info", str(root)]) == 0
+
+
+# --- recording ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", layout.VERSIONS)
+def test_rows_are_flagged_and_policies_named(tmp_path, version):
+    episodes = ["?hAAppBBAh", "pp", "tCA", "hh"]
+    assert_says(recorded(tmp_path / "set", episodes, version=version), episodes)
+
+
+def test_whoever_made_the_dataset_chose_whether_rows_are_flagged(tmp_path):
+    root = recorded(tmp_path / "set", ["pA"])
+    with DatasetWriter(root, PLAIN) as writer:
+        record(writer, "Ap")
+    assert_says(root, ["pA", "Ap"])
+    without = tmp_path / "without"
+    with DatasetWriter(without, PLAIN) as writer:
+        record(writer, "pp")
+    with DatasetWriter(without, PLAIN, intervention=True) as writer:
+        record(writer, "php?")
+        record(writer, "pA")
+    dataset = Dataset(without)
+    assert layout.INTERVENTION not in dataset.info.features
+    # People alone are what a dataset is of; a policy is noted all the same.
+    assert [dataset.provenance(k) for k in (0, 1)] == [None, None]
+    noted = dataset.provenance(2)
+    assert noted is not None and letters(noted, 2) == "pA"
+
+
+def test_an_empty_dataset_is_made_again_with_the_column(tmp_path):
+    root = tmp_path / "set"
+    DatasetWriter(root, PLAIN).close()
+    assert_says(recorded(root, ["pA"]), ["pA"])
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="no datasets of LeRobot 0.6.1")
+def test_the_column_is_lerobots_own():
+    theirs = Dataset(GOLDEN).info.features
+    assert theirs[layout.INTERVENTION] == layout.features_of(PLAIN, True)[layout.INTERVENTION]
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_a_killed_recorder_left_says_it_too(tmp_path, torn):
+    root = left_by_a_kill(tmp_path, "hAApAA")
+    if torn:
+        path = root / layout.UNFINISHED / policies.FILE
+        path.write_bytes(path.read_bytes()[:-9])
+    recover(root)
+    assert_says(root, ["hCCpCC" if torn else "hAApAA"])
+
+
+def test_an_episode_that_an_earlier_armlet_left_is_of_nobody(tmp_path):
+    root = left_by_a_kill(tmp_path, "hAApAA")
+    folder = root / layout.UNFINISHED
+    header = json.loads((folder / HEADER).read_text())
+    assert header.pop("sourced")
+    (folder / HEADER).write_text(json.dumps(header))
+    rows = row_log.rows(folder / JOURNAL, PLAIN)
+    old = np.zeros(len(rows), row_log.row_type(PLAIN, sourced=False))
+    for name in old.dtype.names:
+        old[name] = rows[name]
+    content = b"".join(
+        row.tobytes()[:-4] + zlib.crc32(row.tobytes()[:-4]).to_bytes(4, "little") for row in old
+    )
+    (folder / JOURNAL).write_bytes(content)
+    recover(root)
+    assert_says(root, ["??????"])
+
+
+def left_by_a_kill(tmp_path: Path, rows: str) -> Path:
+    with DatasetWriter(tmp_path / "whole", PLAIN, intervention=True) as writer:
+        record(writer, rows, finish=False)
+        shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    return tmp_path / "killed"
+
+
+# --- afterwards ---------------------------------------------------------------------------------
+
+EPISODES = ["hAAppBB", "pp", "BBh?t", "Cpp"]
+
+
+@pytest.mark.parametrize("form", ["own files", "shared files", "v2.1"])
+def test_every_edit_takes_it_along(tmp_path, form):
+    version = "v2.1" if form == "v2.1" else "v3.0"
+    root = recorded(tmp_path / "set", EPISODES, version=version)
+    if form == "shared files":
+        compact(root, tmp_path / "shared")
+        root = tmp_path / "shared"
+    assert_says(root, EPISODES)
+    before = tree(root)
+    edits.delete(root, [1])
+    assert_says(root, [EPISODES[0], *EPISODES[2:]])
+    edits.trim(root, [0, 1], 2, 1)
+    trimmed = ["AppB", "h?", "Cpp"]
+    assert_says(root, trimmed)
+    edits.relabel(root, "fold", [2])
+    edits.label(root, {0: True}, False)
+    assert_says(root, trimmed)
+    split(root, tmp_path / "parts", {"one": "0,2", "two": "1"})
+    assert_says(tmp_path / "parts/one", ["AppB", "Cpp"])
+    assert_says(tmp_path / "parts/two", ["h?"])
+    merge([tmp_path / "parts/two", tmp_path / "parts/one"], tmp_path / "merged")
+    assert_says(tmp_path / "merged", ["h?", "AppB", "Cpp"])
+    for _ in range(4):
+        edits.undo(root)
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("version", layout.VERSIONS)
+def test_another_version_says_the_same(tmp_path, version):
+    other = next(one for one in layout.VERSIONS if one != version)
+    root = recorded(tmp_path / "set", EPISODES, version=version)
+    convert(root, tmp_path / "other", other)
+    assert_says(tmp_path / "other", EPISODES)
