@@ -20,8 +20,16 @@ def test_what_is_written_is_read(source):
 
 @pytest.mark.parametrize(
     "text",
-    ["base_link", "joint_commands/0123456789abcdef", "joint_trajectory/", "hold/", "\x1b[2J"]
-    + ["joint_trajectory/0123456789ABCDEF", "joint_trajectory/0123456789abcdef0", "Joint_commands"],
+    [
+        "base_link",
+        "Joint_commands",
+        "joint_commands/0123456789abcdef",
+        "joint_trajectory/",
+        "joint_trajectory/0123456789ABCDEF",
+        "joint_trajectory/0123456789abcdef0",
+        "hold/",
+        "\x1b[2J",
+    ],
 )
 def test_what_no_driver_of_ours_writes_is_unknown(text):
     assert parse(text) == UNKNOWN
@@ -54,7 +62,13 @@ def origins(samples, policy=Policy.LINEAR):
 
 
 def test_a_frame_has_the_origin_of_the_sample_nearest_to_it():
-    samples = [(96, [0], POLICY), (106, [1], PERSON), (194, [2], PERSON), (202, [3], POLICY), (230, [3], HOLD)]
+    samples = [
+        (96, [0], POLICY),
+        (106, [1], PERSON),
+        (194, [2], PERSON),
+        (202, [3], POLICY),
+        (230, [3], HOLD),
+    ]
     assert origins(samples) == [(1, POLICY), (2, POLICY)]
     # That of the sample that is held, whichever is nearer.
     assert origins(samples, Policy.PREVIOUS) == [(1, POLICY), (2, PERSON)]

@@ -283,3 +283,38 @@ def test_another_version_says_the_same(tmp_path, version):
     root = recorded(tmp_path / "set", EPISODES, version=version)
     convert(root, tmp_path / "other", other)
     assert_says(tmp_path / "other", EPISODES)
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def test_a_person_is_shown_who_drove(tmp_path, capsys):
+    root = recorded(tmp_path / "set", EPISODES)
+    assert main(["dataset", "info", str(root), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["provenance"]
+    assert said["frames"] == {
+        "hold": 2, "person": 6, "policy": 7, "trajectory": 1, "unknown": 1
+    }  # fmt: skip
+    assert said["policies"] == [
+        {**dataclasses.asdict(A), "episodes": "0"},
+        {**dataclasses.asdict(B), "episodes": "0,2"},
+    ]
+    assert said["interventions"] == {"0": "3-4", "3": "1-2"}
+    assert main(["dataset", "info", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert f"policies  A: act, checkpoint {A.checkpoint[:12]}" in out
+    assert "hold 2, person 6, policy 7, trajectory 1, unknown 1 frames" in out
+    assert "a person took over in 2 episodes" in out
+    plain = tmp_path / "plain"
+    with DatasetWriter(plain, PLAIN) as writer:
+        record(writer, "pp")
+    assert main(["dataset", "info", str(plain), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"] is None
+
+
+def test_a_page_shows_it_beside_each_episode(tmp_path):
+    pytest.importorskip("matplotlib", reason="pages are drawn by matplotlib")
+    root = recorded(tmp_path / "set", ["hAAppA"])
+    assert main(["dataset", "view", str(root), "--output", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page/index.html").read_text()
+    assert "<p>hold: 0; person: 3-4; policy A: 1-2,5</p>" in page

@@ -172,6 +172,20 @@ class Dataset:
             )
         return found
 
+    def provenances(self) -> dict[int, EpisodeProvenance]:
+        """That of every episode of which it was noted, but for notes that cannot be read."""
+        found = {}
+        for k in range(len(self._rows)):
+            try:
+                noted = (
+                    self.provenance(k) if layout.notes_name(self.root, k, "provenance") else None
+                )
+            except DatasetError:
+                continue  # `check` says so
+            if noted is not None:
+                found[k] = noted
+        return found
+
     def damaged(self, k: int) -> dict[str, list[int]]:
         """By camera, the frames of episode k whose JPEG was damaged when it was recorded."""
         self._row(k)

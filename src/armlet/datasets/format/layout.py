@@ -40,6 +40,7 @@ from armlet.files import (
     check_name,
     inside,
     printable,
+    read_bytes,
     read_json,
     typed,
     whole_number,
@@ -310,6 +311,20 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
     except (FileError, ProvenanceError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     return {name: value for name, value in document.items() if value is not None}
+
+
+def notes_name(root: Path, episode: int, name: str) -> bool:
+    """Whether a name stands in an episode's notes at all, which is quicker than to parse them.
+
+    Raises DatasetError.
+    """
+    try:
+        content = read_bytes(locate(root, ledger_path(episode)), _DECLARED_SHAPE.size)
+    except FileNotFoundError:
+        return False
+    except FileError as error:
+        raise DatasetError(str(error)) from error
+    return json.dumps(name).encode() in content
 
 
 def load_provenance(root: Path, episode: int) -> EpisodeProvenance | None:

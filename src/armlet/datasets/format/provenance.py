@@ -91,6 +91,11 @@ class EpisodeProvenance:
         rows = {renamed.get(who, who): _text(own) for who, own in runs.items() if own}
         return EpisodeProvenance(tuple(self.policies[k] for k in used), rows)
 
+    def said(self) -> str:
+        """In a line: who commanded which rows."""
+        names = {f"{POLICY} {k}": f"{POLICY} {one.name}" for k, one in enumerate(self.policies)}
+        return "; ".join(f"{names.get(who, who)}: {own}" for who, own in self.rows.items())
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in the episode's notes."""
         return dataclasses.asdict(self)
