@@ -285,6 +285,32 @@ def test_another_version_says_the_same(tmp_path, version):
     assert_says(tmp_path / "other", EPISODES)
 
 
+# --- labels -------------------------------------------------------------------------------------
+
+
+def test_what_was_said_when_it_was_recorded_becomes_lerobots_column(tmp_path, capsys):
+    root = recorded(tmp_path / "set", ["AA", "pA", "AA", "AA"])
+    with pytest.raises(SystemExit):
+        main(["dataset", "label", str(root)])
+    assert main(["dataset", "label", str(root), "--recorded"]) == 1
+    assert "of no episode was it said" in capsys.readouterr().err
+    with DatasetWriter(root, PLAIN) as writer:
+        writer.label([0, 2], True)
+        writer.label([1], False)
+    assert_says(root, ["AA", "pA", "AA", "AA"])
+    assert main(["dataset", "info", str(root)]) == 0
+    assert "labels    success 0,2; failure 1\n" in capsys.readouterr().out
+    assert main(["dataset", "label", str(root), "--recorded"]) == 1
+    assert "episodes 3 would have no label" in capsys.readouterr().err
+    # What is named counts before what was said then.
+    assert main(["dataset", "label", str(root), "--recorded", "--failure", "2-3"]) == 0
+    dataset = Dataset(root)
+    labels = [dataset.episode(k).columns["next.success"].tolist() for k in range(4)]
+    assert labels == [[True] * 2, [False] * 2, [False] * 2, [False] * 2]
+    edits.delete(root, [0])
+    assert Dataset(root).successes() == {0: False, 1: True}
+
+
 # --- looking ------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,7 @@ def test_a_person_takes_over_with_the_leader_and_hands_back(checkpoint, tmp_path
         graph.director.set("policy/set_running", False)
         holds(graph)
         graph.director.trigger("recorder/stop_recording")
+        graph.director.set("recorder/label_episode", True)
         graph.wait_for_status("recorder: messages", f"{len(NO_PROVENANCE)} messages dropped")
     check_rows(Dataset(root), sent, read_checkpoint(checkpoint))
 
@@ -142,6 +143,7 @@ def check_rows(dataset, sent, checkpoint):
     (policy,) = noted.policies
     mark = f"joint_trajectory/{policy.mark()}"
     assert rows_of(noted, "policy 0") == [k for k, source in enumerate(nearest) if source == mark]
+    assert dataset.successes() == {0: True}
     assert min(noted.frames(who) for who in ("person", "hold", "policy 0")) > 10
     assert sum(map(noted.frames, noted.rows)) == episode.info.length
     assert (policy.checkpoint, policy.name) == (checkpoint.digest(), "checkpoint")

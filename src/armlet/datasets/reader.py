@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from .format.layout import IMAGES, Feature, Info
 from .format.pictures import stored_picture
 from .format.provenance import EpisodeProvenance
 from .format.stats import Stats
+
+Noted = TypeVar("Noted")
 
 VECTORS = (layout.STATE, layout.ACTION, layout.ENVIRONMENT_STATE)
 """What a policy is given, and what it gives, as numbers."""
@@ -174,12 +176,24 @@ class Dataset:
 
     def provenances(self) -> dict[int, EpisodeProvenance]:
         """That of every episode of which it was noted, but for notes that cannot be read."""
+        return self._noted("provenance", self.provenance)
+
+    def success(self, k: int) -> bool | None:
+        """Whether episode k succeeded, as a person said when it was recorded; None: nobody did."""
+        self._row(k)
+        found: bool | None = layout.load_notes(self.root, k).get("success")
+        return found
+
+    def successes(self) -> dict[int, bool]:
+        """The same of every episode of which a person said it."""
+        return self._noted("success", self.success)
+
+    def _noted(self, name: str, read: Callable[[int], Noted | None]) -> dict[int, Noted]:
+        """By episode, what stands under a name in its notes, where they can be read."""
         found = {}
         for k in range(len(self._rows)):
             try:
-                noted = (
-                    self.provenance(k) if layout.notes_name(self.root, k, "provenance") else None
-                )
+                noted = read(k) if layout.notes_name(self.root, k, name) else None
             except DatasetError:
                 continue  # `check` says so
             if noted is not None:

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from armlet.align import Arrivals, Condition
 from armlet.camera import CameraError
@@ -64,6 +64,7 @@ READINESS_S = 0.5
 WATCH_S = 0.1
 
 Result = TypeVar("Result")
+Response = TypeVar("Response", Trigger.Response, SetBool.Response)
 
 
 class Recorder(ArmletNode):
@@ -110,6 +111,7 @@ class Recorder(ArmletNode):
         self.create_service(Trigger, "~/stop_recording", self._on_stop)
         self.create_service(Trigger, "~/discard_episode", self._on_discard)
         self.create_service(Trigger, "~/rerecord_episode", self._on_rerecord)
+        self.create_service(SetBool, "~/label_episode", self._on_label)
         self.create_subscription(String, "~/task", self._on_task, 1)
         self.create_subscription(DiagnosticArray, "aligner/ledger", self._on_ledger, LATCHED_QOS)
         self.create_subscription(String, "policy/provenance", self._on_provenance, PROVENANCE_QOS)
@@ -377,7 +379,12 @@ class Recorder(ArmletNode):
         self._in_thread(self._recorder.discard)
         return self._answer(response, self._start())
 
-    def _answer(self, response: Trigger.Response, answer: Answer | None) -> Trigger.Response:
+    def _on_label(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        return self._answer(
+            response, self._in_thread(lambda: self._recorder.label(bool(request.data)))
+        )
+
+    def _answer(self, response: Response, answer: Answer | None) -> Response:
         answer = answer or Answer(False, "the recorder has failed; see its log")
         response.success, response.message = answer.success, answer.message
         return response

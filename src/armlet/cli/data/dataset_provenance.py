@@ -41,8 +41,28 @@ def summarize(dataset: Dataset) -> dict[str, Any] | None:
     }
 
 
-def lines(summary: dict[str, Any]) -> dict[str, str]:
-    """The same for people, by what stands before it."""
+def labels(dataset: Dataset) -> dict[str, str] | None:
+    """For JSON: the episodes that succeeded and those that failed; None if nobody said."""
+    from armlet.datasets.transform.cuts import said_episodes
+
+    found = dataset.successes()
+    by_label = {
+        name: said_episodes([k for k, success in found.items() if success is value])
+        for name, value in (("success", True), ("failure", False))
+    }
+    return by_label if found else None
+
+
+def lines(provenance: dict[str, Any] | None, labels: dict[str, str] | None) -> dict[str, str]:
+    """Both for people, by what stands before it."""
+    said = [f"{name} {episodes}" for name, episodes in (labels or {}).items() if episodes]
+    return {
+        **(_lines(provenance) if provenance else {}),
+        **({"labels": "; ".join(said)} if said else {}),
+    }
+
+
+def _lines(summary: dict[str, Any]) -> dict[str, str]:
     policies = [
         f"{policy['name']}: {policy['policy']}, checkpoint {policy['checkpoint'][:12]}, statistics "
         f"{policy['statistics'][:12]}, {policy['strategy']}, {policy['backend']} "

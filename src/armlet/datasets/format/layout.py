@@ -17,8 +17,9 @@ starting with `observation` or `action`, and demands (3, 1, 1) statistics of eve
 `image`; hence these two names, and one vector instead of a column per stream.
 
 `meta/armlet/episode-XXXXXX.json` is what the recorder notes of an episode: the aligner's ledger,
-which pictures were damaged, and which policies drove it (`provenance`). LeRobot ignores the folder;
-columns of the episodes metadata would not do, since LeRobot demands the same columns in every file.
+which pictures were damaged, which policies drove it (`provenance`), and whether a person called it
+a `success`. LeRobot ignores the folder; columns of the episodes metadata would not do, since
+LeRobot demands the same columns in every file.
 """
 
 from __future__ import annotations
@@ -295,10 +296,11 @@ class _Declared:
     ledger: Mapping[str, Mapping[str, float]] | None = None
     damaged: Mapping[str, tuple[int, ...]] | None = None
     provenance: EpisodeProvenance | None = None
+    success: bool | None = None
 
 
 def load_notes(root: Path, episode: int) -> dict[str, Any]:
-    """What the recorder noted of an episode: "ledger", "damaged", "provenance", as far as it did.
+    """What was noted of an episode: "ledger", "damaged", "provenance", "success", as far as it was.
 
     Raises DatasetError.
     """

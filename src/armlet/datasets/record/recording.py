@@ -76,6 +76,8 @@ class EpisodeRecorder:
         self._first_episode = 0
         self._notes: list[str] = []
         self._whole, self._removed = 0, 0
+        # Episodes of the recording that was saved last, while the dataset is open.
+        self._saved: list[int] = []
         self.writer: DatasetWriter | None = None
         self.trouble = ""
         """Why the dataset cannot be opened; empty if it can."""
@@ -105,6 +107,7 @@ class EpisodeRecorder:
         return ""
 
     def _open(self) -> None:
+        self._saved = []
         try:
             self.writer = self._open_dataset()
         except (DatasetError, OSError) as error:
@@ -222,6 +225,19 @@ class EpisodeRecorder:
         moved = f", {self._removed} saved of it moved to the dataset's trash"
         return Answer(True, f"episode discarded{moved if self._removed else ''}")
 
+    def label(self, success: bool) -> Answer:
+        """Say whether the recording that was saved last succeeded; all parts of it."""
+        if self.status.recording:
+            return Answer(False, "this recording is not over; stop it first")
+        if self.writer is None or not self._saved:
+            return Answer(False, "there is no episode to label: the last recording saved none")
+        try:
+            self.writer.label(self._saved, success)
+        except (DatasetError, OSError) as error:
+            return Answer(False, f"the label cannot be stored: {error}")
+        called = ", ".join(map(str, self._saved))
+        return Answer(True, f"episode {called}: {'success' if success else 'failure'}")
+
     # --- what comes by itself --------------------------------------------------------------------
 
     def add(self, row: EpisodeFrame, counts: Counts, incomplete: int) -> None:
@@ -310,7 +326,7 @@ class EpisodeRecorder:
         match action:
             case session.Begin():
                 if self.status.gaps == 0:
-                    self._first_episode, self._notes = writer.episodes, []
+                    self._first_episode, self._notes, self._saved = writer.episodes, [], []
                 writer.begin_episode(self._task)
             case session.AddAgain() if frame is not None:
                 self._add(writer, *frame)
@@ -337,6 +353,7 @@ class EpisodeRecorder:
         summary = writer.finish_episode(ledger)
         saved = Part(summary.episode, summary.frames, summary.duration_s)
         self._session.advance(session.Saved(saved))
+        self._saved.append(saved.episode)
         self._whole += not part
         of = f", part {part} of a recording with a gap" if part else ""
         self._say(logging.INFO, f"saved {saved}{of}")
@@ -367,7 +384,7 @@ class EpisodeRecorder:
         count = self.writer.episodes - self._first_episode
         if count > 0:
             self.writer.remove_last(count)
-            self._removed = count
+            self._removed, self._saved = count, []
             self._say(logging.WARNING, f"moved {count} episodes to the trash of {self.writer.root}")
             self._count_whole()
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -306,6 +306,24 @@ class DatasetWriter:
         self._broken = "removing episodes failed midway; open the dataset again, which repairs it"
         self._info, self._stats = removal.remove(self.root, self._info, planned)
         self._broken = ""
+
+    def label(self, episodes: Iterable[int], success: bool) -> None:
+        """Note of episodes whether they succeeded; `edits.label` can make a column of that.
+
+        Raises DatasetError, also if an episode is open; OSError.
+        """
+        self._require_usable()
+        if self._episode is not None:
+            raise DatasetError("an episode is open; finish or discard it first")
+        atomic_files.make_folder(layout.place(self.root, layout.UNFINISHED))
+        recovery.require_own(self.root)
+        for episode in episodes:
+            target = layout.ledger_path(episode)
+            staged = self._unfinished / f"0-{target.name}"
+            notes = {**layout.load_notes(self.root, episode), "success": success}
+            atomic_files.write(staged, json.dumps(notes, indent=1).encode())
+            atomic_files.move([(staged, layout.place(self.root, target))])
+        leftovers.remove_unfinished(self.root)
 
     def whole_episodes(self) -> int:
         """Finished episodes that are whole: parts of recordings that were split are none.
