@@ -23,7 +23,7 @@ from armlet.cli.main import main
 from armlet.contract.provenance import Provenance, ProvenanceError
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check, recover
 from armlet.datasets.format import layout
-from armlet.datasets.format.provenance import EpisodeProvenance, of_rows
+from armlet.datasets.format.provenance import EpisodeProvenance, Latency, latency, of_rows
 from armlet.datasets.record import policies, row_log
 from armlet.datasets.record.episode import JOURNAL
 from armlet.datasets.record.recovery import HEADER
@@ -127,6 +127,12 @@ def test_every_row_has_its_commander_and_a_part_its_own(rows, first, count):
     assert {one.name for one in cut.policies} == set(part) & {"A", "B"}
 
 
+def test_a_latency_is_of_the_chunks_that_were_measured():
+    measured = np.array([[0.01 * k, 0.1 + 0.01 * k] for k in range(101)])
+    assert latency(measured) == Latency(101, 0.5, 0.99, 0.6, 1.09)
+    assert latency(measured[:0]) is None
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -157,6 +163,7 @@ def test_what_names_no_rows_is_refused(rows):
         {"policies": [{"name": "x"}]},
         {"policies": [dataclasses.asdict(A) | {"name": "\x1b[2J"}]},
         {"rows": {"person": "0-99"}},
+        {"latency": {"chunks": 1}},
     ],
 )
 def test_notes_that_cannot_be_right_are_refused(tmp_path, stored):
@@ -196,6 +203,23 @@ def test_whoever_made_the_dataset_chose_whether_rows_are_flagged(tmp_path):
     assert [dataset.provenance(k) for k in (0, 1)] == [None, None]
     noted = dataset.provenance(2)
     assert noted is not None and letters(noted, 2) == "pA"
+
+
+def test_how_long_the_policy_took_is_noted_where_one_drove(tmp_path):
+    took = Latency(2, 0.1, 0.2, 0.3, 0.4)
+    with DatasetWriter(tmp_path / "set", PLAIN) as writer:
+        for rows in ("pA", "pp"):
+            record(writer, rows, finish=False)
+            writer.finish_episode({}, took)
+        record(writer, "AA")
+    dataset = Dataset(tmp_path / "set")
+    noted = [dataset.provenance(k) for k in range(3)]
+    assert noted[0] is not None and noted[0].latency == took
+    assert noted[1] is None
+    assert noted[2] is not None and noted[2].latency is None
+    edits.trim(dataset.root, [0], 0, 1)
+    trimmed = Dataset(dataset.root).provenance(0)
+    assert trimmed is not None and trimmed.latency == took
 
 
 def test_an_empty_dataset_is_made_again_with_the_column(tmp_path):
@@ -340,7 +364,11 @@ def test_a_person_is_shown_who_drove(tmp_path, capsys):
 
 def test_a_page_shows_it_beside_each_episode(tmp_path):
     pytest.importorskip("matplotlib", reason="pages are drawn by matplotlib")
-    root = recorded(tmp_path / "set", ["hAAppA"])
+    root = tmp_path / "set"
+    with DatasetWriter(root, PLAIN) as writer:
+        record(writer, "hAAppA", finish=False)
+        writer.finish_episode({}, Latency(2, 0.1, 0.2, 0.3, 0.4))
     assert main(["dataset", "view", str(root), "--output", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page/index.html").read_text()
-    assert "<p>hold: 0; person: 3-4; policy A: 1-2,5</p>" in page
+    said = "hold: 0; person: 3-4; policy A: 1-2,5; observation to chunk 0.300 s, at most 0.400 s"
+    assert f"<p>{said} for 99 of 100</p>" in page

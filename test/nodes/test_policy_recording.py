@@ -8,7 +8,7 @@ import pytest
 from node_processes import running_graph
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Float64MultiArray, String
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -17,6 +17,7 @@ from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
 from armlet.client.graph import GraphError
 from armlet.datasets import Dataset
 from armlet.datasets.format.layout import INTERVENTION
+from armlet.nodes.messages import skew_message
 from armlet.nodes.node import RECORDING_QOS
 from armlet.nodes.stamps import to_ns
 from armlet.policies.checkpoint.checkpoint import read_checkpoint
@@ -99,6 +100,9 @@ def test_a_person_takes_over_with_the_leader_and_hands_back(checkpoint, tmp_path
         graph.wait("a listener", lambda: say.get_subscription_count() > 0)
         for text in NO_PROVENANCE:
             say.publish(String(data=text))
+        took = graph.director._node.create_publisher(Float64MultiArray, "policy/latency", 1)
+        graph.wait("a listener", lambda: took.get_subscription_count() > 0)
+        took.publish(skew_message(1, {"inference": -1.0, "observation_to_chunk": 1e300}))
         graph.director.set("teleop/set_engaged", True)
         graph.wait_for_status("servo_bus: bus", "took over from joint_trajectory")
         before = graph.seen.status()["servo_bus: bus"]["preempted"]
@@ -114,7 +118,7 @@ def test_a_person_takes_over_with_the_leader_and_hands_back(checkpoint, tmp_path
         holds(graph)
         graph.director.trigger("recorder/stop_recording")
         graph.director.set("recorder/label_episode", True)
-        graph.wait_for_status("recorder: messages", f"{len(NO_PROVENANCE)} messages dropped")
+        graph.wait_for_status("recorder: messages", f"{len(NO_PROVENANCE) + 1} messages dropped")
     check_rows(Dataset(root), sent, read_checkpoint(checkpoint))
 
 
@@ -152,6 +156,9 @@ def check_rows(dataset, sent, checkpoint):
     assert (policy.policy, policy.strategy) == ("act", "latest_only")
     assert (policy.backend, policy.precision) == ("torch", "float32")
     assert policy.inference_latency_s == "0.05"
+    assert noted.latency.chunks > 3
+    assert 0.05 <= noted.latency.inference_p50_s <= noted.latency.inference_p99_s < 0.1
+    assert 0.05 <= noted.latency.observation_to_chunk_p50_s < 0.5
 
 
 def rows_of(noted, who):

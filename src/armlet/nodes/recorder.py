@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from std_msgs.msg import String
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from armlet.align import Arrivals, Condition
@@ -30,6 +32,7 @@ from armlet.datasets import (
     Phase,
     Rules,
 )
+from armlet.datasets.format.provenance import Latency, latency
 from armlet.datasets.vectors import Vectors
 from armlet.priority import Role, raise_process
 from armlet.robots import CalibrationError
@@ -39,8 +42,8 @@ from armlet.settings.recorder import SETTINGS
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, instruction, to_time
-from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, Value, run
+from .messages import MessageError, diagnostic, instruction, parse_skew, to_time
+from .node import LATCHED_QOS, RECORDING_QOS, STATE_QOS, ArmletNode, SetupError, Value, run
 from .status_names import DATASET, READINESS, split, status_name
 from .worker import Worker
 
@@ -51,6 +54,9 @@ QUEUE_FRAMES = 120
 POLICIES_KEPT = 64
 # Latched, and several in a row: one that is changed while it runs says so each time.
 PROVENANCE_QOS = QoSProfile(depth=POLICIES_KEPT, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+# An hour of chunks, five a second; what one may take, s.
+CHUNKS_KEPT, LONGEST_S = 18_000, 3600.0
 
 # What a stream must not be for a recording to start.
 _STALE = frozenset(set(Condition) - {Condition.FLOWING, Condition.SLOW})
@@ -73,7 +79,10 @@ class Recorder(ArmletNode):
     def __init__(self) -> None:
         super().__init__("recorder", SETTINGS)
         self._computer = ComputerCause(self)
-        self._recorder = EpisodeRecorder(self._open_dataset, self._say, self._computer.before)
+        self._latencies: deque[tuple[int, float, float]] = deque(maxlen=CHUNKS_KEPT)
+        self._recorder = EpisodeRecorder(
+            self._open_dataset, self._say, self._computer.before, self._latency
+        )
         self._contract: Contract | None = None
         self._vectors: Vectors | None = None
         self._unusable = ""
@@ -115,6 +124,7 @@ class Recorder(ArmletNode):
         self.create_subscription(String, "~/task", self._on_task, 1)
         self.create_subscription(DiagnosticArray, "aligner/ledger", self._on_ledger, LATCHED_QOS)
         self.create_subscription(String, "policy/provenance", self._on_provenance, PROVENANCE_QOS)
+        self.create_subscription(Float64MultiArray, "policy/latency", self._on_latency, STATE_QOS)
         self._heart = Worker("heartbeat", self._beat, self.fail)
 
     def start(self) -> None:
@@ -247,6 +257,20 @@ class Recorder(ArmletNode):
         self._policies[provenance.mark()] = provenance
         if len(self._policies) > POLICIES_KEPT:
             del self._policies[next(iter(self._policies))]
+
+    def _on_latency(self, message: Float64MultiArray) -> None:
+        stamp_ns, values = parse_skew(message)
+        inference_s, to_chunk_s = (
+            values.get(k, -1.0) for k in ("inference", "observation_to_chunk")
+        )
+        if not (0 <= inference_s < LONGEST_S and 0 <= to_chunk_s < LONGEST_S):
+            raise MessageError(f"expected durations of a chunk, found {str(values)[:200]}")
+        self._latencies.append((stamp_ns, inference_s, to_chunk_s))
+
+    def _latency(self, first_ns: int, last_ns: int) -> Latency | None:
+        """How long the policy took for the observations between two stamps."""
+        measured = [row[1:] for row in tuple(self._latencies) if first_ns <= row[0] <= last_ns]
+        return latency(np.array(measured, np.float64))
 
     def _on_frame(self, frame: LiveFrame) -> None:
         now_ns = self.now_ns()

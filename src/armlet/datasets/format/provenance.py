@@ -34,16 +34,39 @@ Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
+class Latency:
+    """How long a policy took for so many chunks: median and 99th percentile, s.
+
+    Of inference alone, and from the stamp of an observation to its chunk.
+    """
+
+    chunks: int
+    inference_p50_s: float
+    inference_p99_s: float
+    observation_to_chunk_p50_s: float
+    observation_to_chunk_p99_s: float
+
+
+def latency(measured: NDArray[np.float64]) -> Latency | None:
+    """That of chunks (k, 2): seconds of inference, and from observation to chunk; None for none."""
+    if not len(measured):
+        return None
+    p50, p99 = np.percentile(measured, (50, 99), axis=0).round(4).tolist()
+    return Latency(len(measured), p50[0], p99[0], p50[1], p99[1])
+
+
+@dataclass(frozen=True)
 class EpisodeProvenance:
     """What moved the arm in an episode.
 
-    policies: those that drove it. rows: by who commanded them, as in "0-119,180-299"; rows that
-    nobody has are unknown. Raises ProvenanceError for names and ranges that are no such, and for
-    rows with two commanders.
+    policies: those that drove it; latency: how long they took, if that was heard. rows: by who
+    commanded them, as in "0-119,180-299"; rows that nobody has are unknown. Raises ProvenanceError
+    for names and ranges that are no such, and for rows with two commanders.
     """
 
     policies: tuple[Provenance, ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
+    latency: Latency | None = None
 
     def __post_init__(self) -> None:
         for who in self.rows:
@@ -75,7 +98,7 @@ class EpisodeProvenance:
     def cut(self, first: int, count: int) -> EpisodeProvenance:
         """That of `count` rows from row `first` on; policies that drove none of these are left out.
 
-        Policies keep their order.
+        Policies keep their order, and the latency is that of the whole.
         """
         runs = {
             who: [
@@ -89,12 +112,17 @@ class EpisodeProvenance:
         used = [k for k, who in enumerate(named) if runs.get(who)]
         renamed = {named[k]: f"{POLICY} {place}" for place, k in enumerate(used)}
         rows = {renamed.get(who, who): _text(own) for who, own in runs.items() if own}
-        return EpisodeProvenance(tuple(self.policies[k] for k in used), rows)
+        return EpisodeProvenance(tuple(self.policies[k] for k in used), rows, self.latency)
 
     def said(self) -> str:
         """In a line: who commanded which rows."""
         names = {f"{POLICY} {k}": f"{POLICY} {one.name}" for k, one in enumerate(self.policies)}
-        return "; ".join(f"{names.get(who, who)}: {own}" for who, own in self.rows.items())
+        said = [f"{names.get(who, who)}: {own}" for who, own in self.rows.items()]
+        took = self.latency
+        if took is not None:
+            p50_s, p99_s = took.observation_to_chunk_p50_s, took.observation_to_chunk_p99_s
+            said.append(f"observation to chunk {p50_s:.3f} s, at most {p99_s:.3f} s for 99 of 100")
+        return "; ".join(said)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the episode's notes."""

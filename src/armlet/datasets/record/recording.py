@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from armlet.align import counts_since, troubles
 from armlet.datasets.format import tables
 from armlet.datasets.format.errors import DatasetError, DiskError, FrameError, GapError
+from armlet.datasets.format.provenance import Latency
 
 from . import session
 from .episode import EpisodeFrame
@@ -38,10 +39,12 @@ class Answer:
 
 @dataclass
 class _Account:
-    """The aligner's counts at the first and at the last row of the open episode."""
+    """Stamps of the first and the last row of the open episode, and the aligner's counts there."""
 
     first: Counts = field(default_factory=dict)
     last: Counts = field(default_factory=dict)
+    first_ns: int = 0
+    last_ns: int = 0
     first_incomplete: int = 0
     last_incomplete: int = 0
 
@@ -61,6 +64,8 @@ class EpisodeRecorder:
         open_dataset: gives the writer; may raise DatasetError or OSError.
         say: is called with what happens.
         cause: is asked about every gap, and whenever no frames come.
+        latency: gives how long the policy took for the chunks of observations from one stamp (ns)
+            to another.
     """
 
     def __init__(
@@ -68,8 +73,10 @@ class EpisodeRecorder:
         open_dataset: Callable[[], DatasetWriter],
         say: Say,
         cause: Cause = lambda symptom: symptom,
+        latency: Callable[[int, int], Latency | None] = lambda first_ns, last_ns: None,
     ) -> None:
         self._open_dataset, self._say, self._cause = open_dataset, say, cause
+        self._latency = latency
         self._session = RecordingSession()
         self._account = _Account()
         self._task = ""
@@ -267,8 +274,9 @@ class EpisodeRecorder:
     ) -> None:
         writer.add_frame(row)
         if writer.open_frames == 1:
-            self._account = _Account(counts, counts, incomplete, incomplete)
+            self._account = _Account(counts, first_ns=row.stamp_ns, first_incomplete=incomplete)
         self._account.last, self._account.last_incomplete = counts, incomplete
+        self._account.last_ns = row.stamp_ns
         self._do(session.Row(row.stamp_ns))
 
     def bad_frame(self, reason: str) -> None:
@@ -350,7 +358,7 @@ class EpisodeRecorder:
         }
         if any(lost.values()):
             ledger[RECORDER] = {what: count for what, count in lost.items() if count}
-        summary = writer.finish_episode(ledger)
+        summary = writer.finish_episode(ledger, self._latency(account.first_ns, account.last_ns))
         saved = Part(summary.episode, summary.frames, summary.duration_s)
         self._session.advance(session.Saved(saved))
         self._saved.append(saved.episode)

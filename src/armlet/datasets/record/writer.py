@@ -29,7 +29,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,7 +41,7 @@ from armlet.contract import Contract
 from armlet.datasets.format import atomic_files, edit_journal, jsonl, layout, stats, tables, video
 from armlet.datasets.format.errors import DatasetError, DiskError
 from armlet.datasets.format.layout import Info
-from armlet.datasets.format.provenance import EpisodeProvenance
+from armlet.datasets.format.provenance import EpisodeProvenance, Latency
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.format.trash import Trash
 from armlet.files import printable
@@ -152,6 +152,7 @@ class DatasetWriter:
         self.recovered: list[Recovered] = []
         self._episode: OpenEpisode | None = None
         self._task = ""
+        self._latency: Latency | None = None
         self._broken = ""
         atomic_files.make_folder(self.root)
         self._lock: int | None = atomic_files.lock(self.root)
@@ -260,7 +261,7 @@ class DatasetWriter:
         except BaseException:
             leftovers.remove_unfinished(self.root)
             raise
-        self._task = task
+        self._task, self._latency = task, None
 
     def add_frame(self, frame: EpisodeFrame) -> None:
         """Add a frame. It is in files when this returns; the encoders are not waited for.
@@ -270,10 +271,13 @@ class DatasetWriter:
         """
         self._the_open_episode().add(frame)
 
-    def finish_episode(self, ledger: Ledger | None = None) -> EpisodeSummary:
+    def finish_episode(
+        self, ledger: Ledger | None = None, latency: Latency | None = None
+    ) -> EpisodeSummary:
         """Make the open episode part of the dataset, on disk, when this returns.
 
-        ledger: what the aligner counted of each stream, to be stored with the episode.
+        ledger: what the aligner counted of each stream, to be stored with the episode. latency:
+        how long the policy took, stored if one drove.
 
         If something fails while files are prepared (a full disk), the episode stays open and
         this may be called again. Raises DatasetError for an episode without frames.
@@ -281,6 +285,7 @@ class DatasetWriter:
         episode = self._the_open_episode()
         if episode.frames == 0:
             raise DatasetError("the episode has no frames; discard it")
+        self._latency = latency
         summary = self._save(episode, self._task, ledger)
         self._drop_episode()
         return summary
@@ -553,7 +558,7 @@ class DatasetWriter:
 
     def _driven(self, episode: OpenEpisode | Remains) -> EpisodeProvenance | None:
         """What moved the arm: noted if that was not people alone, or rows say who it was."""
-        found = episode.provenance()
+        found = replace(episode.provenance(), latency=self._latency)
         return found if found.driven or layout.INTERVENTION in self._info.features else None
 
     def _metadata(
