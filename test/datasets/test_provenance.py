@@ -20,6 +20,7 @@ from offline import REPOSITORY
 
 from armlet.align import Commander, CommandSource
 from armlet.cli.main import main
+from armlet.contract import Camera, Contract
 from armlet.contract.provenance import Provenance, ProvenanceError
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check, recover
 from armlet.datasets.format import layout
@@ -229,9 +230,28 @@ def test_an_empty_dataset_is_made_again_with_the_column(tmp_path):
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="no datasets of LeRobot 0.6.1")
-def test_the_column_is_lerobots_own():
-    theirs = Dataset(GOLDEN).info.features
-    assert theirs[layout.INTERVENTION] == layout.features_of(PLAIN, True)[layout.INTERVENTION]
+def test_the_column_is_lerobots_own_and_its_datasets_go_on(tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(GOLDEN, root)
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    info = Dataset(root).info
+    ours = layout.features_of(PLAIN, intervention=True)
+    assert info.features[layout.INTERVENTION] == ours[layout.INTERVENTION]
+    cameras = tuple(Camera(n, *f.picture_size) for n, f in info.cameras.items())
+    names = info.features[layout.STATE].names
+    assert names is not None
+    contract = Contract(info.fps, cameras, names, names, "degrees")
+    with DatasetWriter(root, contract, codec="libsvtav1", adopt=True) as writer:
+        writer.begin_episode("pick")
+        for index, letter in enumerate("ppAAp"):
+            source = SOURCES[letter]
+            writer.add_frame(frame(index, 0, contract, source=source, policy=A))
+        writer.finish_episode()
+    dataset = Dataset(root)
+    (k,) = dataset.provenances()
+    assert dataset.episode(k).columns[layout.INTERVENTION].tolist() == [1, 1, 0, 0, 1]
+    assert check(root) == []
 
 
 @pytest.mark.parametrize("torn", [False, True])
