@@ -188,12 +188,17 @@ class Dataset:
         """The same of every episode of which a person said it."""
         return self._noted("success", self.success)
 
+    @cached_property
+    def _notes(self) -> dict[str, list[int]]:
+        """The episodes whose notes have one of these names."""
+        return layout.notes_with(self.root, len(self._rows), ("provenance", "success"))
+
     def _noted(self, name: str, read: Callable[[int], Noted | None]) -> dict[int, Noted]:
         """By episode, what stands under a name in its notes, where they can be read."""
         found = {}
-        for k in range(len(self._rows)):
+        for k in self._notes[name]:
             try:
-                noted = read(k) if layout.notes_name(self.root, k, name) else None
+                noted = read(k)
             except DatasetError:
                 continue  # `check` says so
             if noted is not None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,18 +315,23 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value is not None}
 
 
-def notes_name(root: Path, episode: int, name: str) -> bool:
-    """Whether a name stands in an episode's notes at all, which is quicker than to parse them.
+def notes_with(root: Path, episodes: int, names: Sequence[str]) -> dict[str, list[int]]:
+    """By name, the episodes whose notes have it anywhere: a tenth of the time of reading them all.
 
-    Raises DatasetError.
+    Notes that cannot be read have none. Raises DatasetError.
     """
-    try:
-        content = read_bytes(locate(root, ledger_path(episode)), _DECLARED_SHAPE.size)
-    except FileNotFoundError:
-        return False
-    except FileError as error:
-        raise DatasetError(str(error)) from error
-    return json.dumps(name).encode() in content
+    folder = locate(root, ledger_path(0).parent)
+    found: dict[str, list[int]] = {name: [] for name in names}
+    marks = {name: json.dumps(name).encode() for name in names}
+    for episode in range(episodes if folder.is_dir() else 0):
+        try:
+            content = read_bytes(folder / ledger_path(episode).name, _DECLARED_SHAPE.size)
+        except (FileNotFoundError, FileError):
+            continue  # nothing was noted, or `check` says why it cannot be read
+        for name, mark in marks.items():
+            if mark in content:
+                found[name].append(episode)
+    return found
 
 
 def load_provenance(root: Path, episode: int) -> EpisodeProvenance | None:
