@@ -611,7 +611,8 @@ def _aligner(values: Values) -> list[NodeSpec]:
     return [_spec("aligner", values, fps=fps, streams=streams, **_joints(values), **pictures)]
 
 
-def _recorder(values: Values) -> list[NodeSpec]:
+def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
+    """policy: whether one may drive, so that rows say when a person did."""
     if not values["root"]:
         return []
     return [
@@ -626,6 +627,7 @@ def _recorder(values: Values) -> list[NodeSpec]:
             min_episode_s=_number(values, "min_episode_s"),
             calibration_file=_follower_calibration(values),
             joint_units=_data_units(values),
+            intervention=policy,
             **_robot_type(values),
         )
     ]
@@ -746,10 +748,11 @@ def _with_persons_parameters(nodes: list[NodeSpec], values: Values) -> list[Node
 
 
 def _describe_sim(values: Values) -> list[NodeSpec]:
-    nodes = _bench(values) + _follower(values) + _aligner(values) + _recorder(values)
+    policy = values["policy"] == "true"
+    nodes = _bench(values) + _follower(values) + _aligner(values) + _recorder(values, policy)
     if values["teleop"] == "true":
         nodes += _teleop(values)
-    if values["policy"] == "true":
+    if policy:
         nodes += _policy(values)
     return nodes
 
@@ -770,7 +773,7 @@ def _describe_record(values: Values) -> list[NodeSpec]:
 
 
 def _describe_robot(values: Values) -> list[NodeSpec]:
-    data_path = _cameras(values) + _aligner(values) + _recorder(values)
+    data_path = _cameras(values) + _aligner(values) + _recorder(values, policy=True)
     return _bench(values) + _follower(values) + data_path
 
 

@@ -18,7 +18,7 @@ from driven_arm import (
     goals,
 )
 
-from armlet.control import ArmError, CommandRefused, ControlSettings, State
+from armlet.control import ArmError, CommandRefused, ControlSettings, Source, State
 from armlet.motors.feetech import ErrorBit
 
 
@@ -113,6 +113,30 @@ def test_commands_come_before_a_trajectory_until_they_fall_silent(armed):
     joined = np.concatenate([held[None], armed.cycles(20)])[:, 0]
     assert armed.control.state is State.TRAJECTORY
     assert np.diff(joined).max() <= RAMP_VELOCITY * 0.01 + TICK, "joined with the ramp"
+
+
+def test_every_goal_names_whose_it_is(armed):
+    def whose(count):
+        cycles = [armed.cycle() for _ in range(count)]
+        assert all(cycle.applied is not None for cycle in cycles)
+        return {(cycle.source, cycle.origin) for cycle in cycles}
+
+    assert whose(3) == {(Source.HOLD, "")}
+    armed.follow([0, 1], [[0, 0], [0.2, 0]], origin="first")
+    assert whose(5) == {(Source.TRAJECTORY, "first")}
+    armed.follow([0, 1], [[0, 0], [0.3, 0]], origin="second")  # blended into
+    assert whose(20) == {(Source.TRAJECTORY, "second")}
+    armed.command(0.1, 0.0)
+    assert whose(5) == {(Source.COMMAND, "")}
+    assert not armed.follow([0, 1], [[0, 0], [0.2, 0]], origin="third")
+    armed.cycles_until(lambda: armed.control.state is State.HOLD)
+    assert whose(5) == {(Source.HOLD, "")}
+    armed.follow([0], [[0.3, 0]], origin="a place")
+    assert whose(5) == {(Source.TRAJECTORY, "a place")}
+    armed.follow([0, 0.1], [[0.3, 0], [0.3, 0]])
+    assert whose(5) == {(Source.TRAJECTORY, "")}
+    armed.control.torque_off()
+    assert armed.cycle().applied is None
 
 
 def test_hold_drops_the_trajectory_and_brakes_within_the_limits(armed):

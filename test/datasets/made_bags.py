@@ -21,12 +21,16 @@ STATES, COMMANDS = "/joint_states", "/applied_joint_commands"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A message and when it was recorded; value is the joint vector, or the picture's bytes."""
+    """A message and when it was recorded; value is the joint vector, or the picture's bytes.
+
+    source: who commanded it, as the driver says.
+    """
 
     topic: str
     stamp_ns: int
     recorded_ns: int
     value: Any
+    source: str = ""
 
 
 def picture_topic(camera: str, namespace: str = "") -> str:
@@ -58,7 +62,7 @@ def serialized(message: Recorded, joints: tuple[str, ...] = SO101_JOINTS) -> tup
     stamp = TYPES.types["builtin_interfaces/msg/Time"](
         sec=message.stamp_ns // 10**9, nanosec=message.stamp_ns % 10**9
     )
-    header = TYPES.types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
+    header = TYPES.types["std_msgs/msg/Header"](stamp=stamp, frame_id=message.source)
     none = np.zeros(0)
     if isinstance(message.value, bytes):
         kind = "sensor_msgs/msg/CompressedImage"

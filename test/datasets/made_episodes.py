@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.align import Commander, CommandSource
 from armlet.contract import Camera, Contract, Stream
 from armlet.datasets import DatasetWriter, EpisodeFrame
 
@@ -59,6 +60,7 @@ def frame(
             c.name: picture(index + 31 * episode, c.height, c.width) for c in contract.cameras
         },
         "stamp_ns": START_NS + episode * 10**12 + index * 10**9 // contract.fps,
+        "source": CommandSource(Commander.PERSON if index % 3 else Commander.HOLD),
         "skew_s": {s.name: 0.001 * (n + index) for n, s in enumerate(contract.alignment)},
     }
     return EpisodeFrame(**{**values, **other})

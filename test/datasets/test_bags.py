@@ -20,6 +20,7 @@ from armlet.contract import load
 from armlet.datasets import Dataset, check
 from armlet.datasets.bags.streams import plan
 from armlet.datasets.format import layout
+from armlet.datasets.format.provenance import EpisodeProvenance
 from armlet.robots import calibration as calibrations
 from armlet.robots.units import own_converter
 from armlet.settings.aligner import stream_settings
@@ -42,9 +43,23 @@ def convert(bag, output, *words):
     return run("convert", bag, output, *arguments)
 
 
+TAKEN_OVER_NS = START_NS + 1_500_000_000
+
+
 @pytest.fixture(scope="module")
 def messages():
-    return scene(4.0)
+    """A policy drives, and then a person."""
+    return [
+        dataclasses.replace(message, source=commander(message.stamp_ns))
+        if message.topic == COMMANDS
+        else message
+        for message in scene(4.0)
+    ]
+
+
+def commander(stamp_ns):
+    by_person = stamp_ns >= TAKEN_OVER_NS
+    return "joint_commands" if by_person else "joint_trajectory/0123456789abcdef"
 
 
 @pytest.fixture(scope="module", params=["mcap", "sqlite3"])
@@ -121,6 +136,25 @@ def test_rows_are_those_of_the_live_aligner_bit_for_bit(bag, messages, tmp_path)
         pictures = np.concatenate([dataset.images(k, camera) for k in range(len(dataset.episodes))])
         expected = counters(np.stack([rgb(values[camera]) for _, values, _ in live]))
         assert counters(pictures) == expected
+    sent = np.array([m.stamp_ns for m in messages if m.topic == COMMANDS])
+    nearest = [commander(sent[np.abs(sent - stamp).argmin()]) for stamp in stamps]
+    assert commanders_of(dataset) == nearest
+
+
+def commanders_of(dataset):
+    """Who commanded each row; which policy it was no bag says."""
+    found, source = [], {"person": "joint_commands", "policy": commander(0)}
+    for episode in dataset.episodes:
+        noted = dataset.provenance(episode.episode)
+        rows = noted.rows if noted else {"person": f"0-{episode.length - 1}"}
+        own = {
+            k: source[who]
+            for who in rows
+            for first, last in EpisodeProvenance((), rows).ranges(who)
+            for k in range(first, last + 1)
+        }
+        found += [own[k] for k in range(episode.length)]
+    return found
 
 
 def test_contract_and_ledger_are_in_the_dataset(bag, messages, tmp_path, capsys):

@@ -46,7 +46,7 @@ def stock() -> Iterator[Path]:
     """The folder in which stock_lerobot.py has done everything."""
     with tempfile.TemporaryDirectory(dir=QUICK) as name:
         folder = Path(name)
-        made(folder / "ours", LENGTHS, LARGE)
+        made(folder / "ours", LENGTHS, LARGE, intervention=True)
         np.savez(folder / "raw.npz", **raw_columns())
         base = made(folder / "base", (3, 2))
         (folder / "killed").mkdir()
@@ -111,6 +111,7 @@ def raw_columns() -> dict[str, np.ndarray]:
         "observation.state": np.float32([f.state for f in frames]),
         "armlet.stamp_ns": np.array([f.stamp_ns for f in frames]),
         "armlet.skew_s": np.float32([list(f.skew_s.values()) for f in frames]),
+        "intervention": numbers % 3 > 0,
         "timestamp": np.float32(numbers / 30),
         "frame_index": numbers,
         "episode_index": np.repeat(np.arange(len(LENGTHS)), LENGTHS),
@@ -152,7 +153,8 @@ def test_statistics_are_lerobots(stock):
         for key, stats in expected.items():
             if key == "armlet.stamp_ns":
                 stats.pop("std")  # LeRobot squares int64 nanoseconds, which overflow
-            span = np.asarray(stats["max"]) - np.asarray(stats["min"])
+            # LeRobot has the least of a bool column as a bool.
+            span = np.asarray(stats["max"], float) - np.asarray(stats["min"], float)
             for name, value in stats.items():
                 ours, value = ours_all[key][name], np.asarray(value)
                 assert ours.shape == value.shape, (key, name)

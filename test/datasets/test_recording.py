@@ -15,6 +15,7 @@ from crash_child import content, finished, kill_at_every_step
 from made_episodes import CONTRACT, QUICK, frame, made, record
 
 from armlet.datasets import (
+    Answer,
     Dataset,
     DatasetError,
     DatasetWriter,
@@ -202,6 +203,32 @@ def test_discarding_after_one_gap_too_many_is_of_all_parts_too(root):
     room.recorder.close()
     assert lengths(root) == []
     assert check(root) == []
+
+
+def test_the_recording_that_was_saved_last_is_labelled_all_parts_of_it(root):
+    room = Room(root, SPLIT)
+    nothing = "there is no episode to label: the last recording saved none"
+    assert room.recorder.label(True).message == nothing
+    room.start()
+    room.rows(*range(6))
+    assert room.recorder.label(True).message == "this recording is not over; stop it first"
+    room.recorder.stop()
+    assert room.recorder.label(False) == Answer(True, "episode 0: failure")
+    assert room.recorder.label(True) == Answer(True, "episode 0: success")
+    room.start()
+    room.rows(*range(6), *range(10, 16))
+    room.recorder.stop()
+    assert room.recorder.label(False) == Answer(True, "episode 1, 2: failure")
+    dataset = Dataset(root)
+    assert dataset.successes() == {0: True, 1: False, 2: False}
+    assert dataset.ledger(1)["recorder"]["part"] == 1, "what else is noted stays"
+    assert check(root) == []
+    # Nothing is left of a recording that is discarded.
+    room.start()
+    room.rows(*range(6), *range(10, 16))
+    room.recorder.discard()
+    assert room.recorder.label(True).message == nothing
+    assert Dataset(root).successes() == {0: True, 1: False, 2: False}
 
 
 def test_a_bad_frame_refuses_the_episode(root):

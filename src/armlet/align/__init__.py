@@ -10,6 +10,8 @@ from .aligner import offline as offline
 from .arrivals import Arrivals as Arrivals
 from .assembler import Assembler as Assembler
 from .backlog import Backlog as Backlog
+from .command_source import Commander as Commander
+from .command_source import CommandSource as CommandSource
 from .description import ACTION as ACTION
 from .description import NONE as NONE
 from .description import STATE as STATE

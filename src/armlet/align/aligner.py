@@ -14,7 +14,7 @@ cannot be built within tolerance is not emitted, and counted; nothing is ever fi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .ledger import Ledger, Skews, StreamLedger
@@ -37,12 +37,16 @@ GIVE_UP_S = 5.0
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: index k on the grid, its time, each stream's value and skew (s)."""
+    """One frame: index k on the grid, its time, each stream's value and skew (s).
+
+    origins: of streams whose samples say it, the origin of the sample nearest to the frame's time.
+    """
 
     index: int
     stamp_ns: int
     values: dict[str, Any]
     skew_s: dict[str, float]
+    origins: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Sample:
     """One sample of a stream, as recorded.
 
     received_ns, if known, is when it came, by which it is judged as the live aligner judges it
-    (`Punctuality`). fingerprint: see `fingerprint`.
+    (`Punctuality`). fingerprint: see `fingerprint`. origin: what its message says of where it comes
+    from, if anything.
     """
 
     stream: str
@@ -58,6 +63,7 @@ class Sample:
     value: Any
     fingerprint: Hashable | None = None
     received_ns: int | None = None
+    origin: Any = None
 
 
 def grid_ns(index: int, fps: int) -> int:
@@ -163,7 +169,7 @@ class Aligner:
             return timing
         if timing is Timing.IN_TIME:
             for each in (*held, sample):
-                self.push(each.stream, each.stamp_ns, each.value, each.fingerprint)
+                self._push(each)
         elif timing is Timing.SKIPPED:
             account.skipped += 1 + len(held)
         else:
@@ -175,12 +181,16 @@ class Aligner:
         self, name: str, stamp_ns: int, value: Any, fingerprint: Hashable | None = None
     ) -> None:
         """Take a sample whose stamp is its time. KeyError if there is no such stream."""
+        self._push(Sample(name, stamp_ns, value, fingerprint))
+
+    def _push(self, sample: Sample) -> None:
+        name, stamp_ns = sample.stream, sample.stamp_ns
         stream, account = self._streams[name], self.ledger.streams[name]
         account.received += 1
         if stream.newest_ns is not None and stamp_ns < stream.newest_ns - _JUMP_NS:
             stream.forget_after(stamp_ns)
             self._set_back(stamp_ns)
-        arrival = stream.push(stamp_ns, value, fingerprint)
+        arrival = stream.push(stamp_ns, sample.value, sample.fingerprint, sample.origin)
         if arrival is Arrival.DUPLICATE:
             account.duplicate += 1
         elif arrival is Arrival.LATE:
@@ -250,7 +260,7 @@ class Aligner:
         for sample in samples:
             received_ns = sample.received_ns
             if received_ns is None:
-                self.push(sample.stream, sample.stamp_ns, sample.value, sample.fingerprint)
+                self._push(sample)
             else:
                 # The recorder's clock is not the stamps': in time is relative to the best so far.
                 least_ns = min(least_ns, max(0, received_ns - sample.stamp_ns))
@@ -343,6 +353,7 @@ class Aligner:
             stamp_ns=at_ns,
             values={name: value.value for name, value in good.items()},
             skew_s={name: value.skew_ns * 1e-9 for name, value in good.items()},
+            origins={name: v.origin for name, v in good.items() if v.origin is not None},
         )
 
     def _account(self, name: str, value: Evaluated) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import enum
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
@@ -93,14 +93,16 @@ class Evaluated:
     """A stream's value at a frame's time.
 
     skew_ns is the stamp of the sample nearest to that time, minus that time; source_ns the stamp
-    of that sample, which distinguishes a reused sample from a new one. Where joints were sampled at
-    different times, both are of the joint whose sample is furthest.
+    of that sample, which distinguishes a reused sample from a new one, and origin what it says of
+    where it comes from. Where joints were sampled at different times, all are of the joint whose
+    sample is furthest.
     """
 
     value: Any
     skew_ns: int
     source_ns: int
     interpolated: bool = False
+    origin: Any = None
 
 
 class Stream:
@@ -118,6 +120,7 @@ class Stream:
         self._stamps: list[int] = []
         self._values: list[Any] = []
         self._frozen: list[bool] = []
+        self._origins: list[Any] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -138,7 +141,9 @@ class Stream:
         """Samples in memory."""
         return len(self._stamps)
 
-    def push(self, stamp_ns: int, value: Any, fingerprint: Hashable | None = None) -> Arrival:
+    def push(
+        self, stamp_ns: int, value: Any, fingerprint: Hashable | None = None, origin: Any = None
+    ) -> Arrival:
         """Insert a sample by its stamp, unless it is there already or its place is passed."""
         newest = self.newest_ns
         at = len(self._stamps)
@@ -152,6 +157,7 @@ class Stream:
         self._stamps.insert(at, stamp_ns)
         self._values.insert(at, value)
         self._frozen.insert(at, self.frozen)
+        self._origins.insert(at, origin)
         self._note(stamp_ns, value)
         return Arrival.TAKEN
 
@@ -218,13 +224,17 @@ class Stream:
         keep = bisect.bisect_right(self._stamps, at_ns)
         if keep == len(self._stamps):
             return
-        stamps, values, frozen = self._stamps[:keep], self._values[:keep], self._frozen[:keep]
-        self._stamps, self._values, self._frozen = [], [], []
+        stamps, values = self._stamps[:keep], self._values[:keep]
+        frozen, origins = self._frozen[:keep], self._origins[:keep]
+        self._stamps, self._values, self._frozen, self._origins = [], [], [], []
         self._clear()
-        for stamp_ns, value, was_frozen in zip(stamps, values, frozen, strict=True):
+        for stamp_ns, value, was_frozen, origin in zip(
+            stamps, values, frozen, origins, strict=True
+        ):
             self._stamps.append(stamp_ns)
             self._values.append(value)
             self._frozen.append(was_frozen)
+            self._origins.append(origin)
             self._note(stamp_ns, value)
 
     def forget_before(self, at_ns: int) -> None:
@@ -236,15 +246,21 @@ class Stream:
     def _drop(self, which: slice) -> None:
         if self._partial:
             self._partial -= sum(map(is_partial, self._values[which]))
-        del self._stamps[which], self._values[which], self._frozen[which]
+        del self._stamps[which], self._values[which], self._frozen[which], self._origins[which]
 
     def evaluate(self, at_ns: int) -> Evaluated | Miss:
         """The value at a time by the stream's policy, or why there is none."""
         if self.newest_ns is None:
             return Miss.NEVER_SEEN
         if self._partial:
-            return self._by_column(at_ns)
-        return self._evaluate(at_ns, self._stamps, self._values)
+            found = self._by_column(at_ns)
+        else:
+            found = self._evaluate(at_ns, self._stamps, self._values)
+        return found if isinstance(found, Miss) else self._with_origin(found)
+
+    def _with_origin(self, value: Evaluated) -> Evaluated:
+        origin = self._origins[bisect.bisect_left(self._stamps, value.source_ns)]
+        return value if origin is None else replace(value, origin=origin)
 
     def _by_column(self, at_ns: int) -> Evaluated | Miss:
         rows = np.array(self._values)

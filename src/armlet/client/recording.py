@@ -41,7 +41,8 @@ _TRIGGERS = (
     "sim_bench/reset",
 )
 _SET_TORQUE = "servo_bus/set_torque"
-_SWITCHES = (_SET_TORQUE, "teleop/set_engaged")
+_LABEL = "recorder/label_episode"
+_SWITCHES = (_SET_TORQUE, "teleop/set_engaged", _LABEL)
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
 SILENCE_S = 0.9
@@ -132,6 +133,8 @@ class RecordGraph:
             " ": self._start_or_stop,
             "d": lambda: self._trigger("recorder/discard_episode"),
             "r": lambda: self._trigger("recorder/rerecord_episode"),
+            "s": lambda: self._switch(_LABEL, True),
+            "f": lambda: self._switch(_LABEL, False),
             "t": lambda: self._switch(_SET_TORQUE, True),
             "e": self._engage,
             "m": lambda: self._bench("demonstrate"),

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -80,10 +80,13 @@ class Cycle:
     """What one cycle read (None: no joint answered) and really sent (None: nothing).
 
     applied: goals (n,), radians, as the servos got them; what of `sample` is fresh it says itself.
+    source: whose target they pursue; origin: that of the trajectory, if they follow one.
     """
 
     sample: JointSample | None
     applied: Vector | None
+    source: Source = Source.HOLD
+    origin: str = ""
 
 
 _NOTHING = Cycle(None, None)
@@ -374,7 +377,7 @@ class Control:
                 self.counts.preempted += 1
                 return False
             self._ignore(np.ones(len(self.arm.joints), np.bool_))
-            ordered = Trajectory(trajectory.stamp_ns, trajectory.times_s, positions)
+            ordered = replace(trajectory, positions=positions)
             if motion.follow(ordered, now_ns, self._decided.source, self.settings):
                 self._advance(Chosen(Source.TRAJECTORY))
             return True
@@ -426,15 +429,22 @@ class Control:
             wait_s = max(settings.answer_share * settings.period_s, settings.answer_wait_s)
             # The wall clock: bytes are waited for on a real line.
             until = time.monotonic() + wait_s
-            sample, applied = None, None
+            sample, applied, source, origin = None, None, Source.HOLD, ""
             try:
                 goal = self._next_goal(now)
+                source, origin = self._decided.source, self._origin()
                 sample, applied = self.arm.exchange(goal, settings.feedback, until)
                 self._note(sample, now.s)
                 self._attend(sample, now.s, until)
             except BusError as error:
                 self._lose(error)
-            return Cycle(sample, applied)
+            return Cycle(sample, applied, source, origin)
+
+    def _origin(self) -> str:
+        motion = None if self._motion is None else self._motion.trajectory
+        if motion is None or self._decided.source is not Source.TRAJECTORY:
+            return ""
+        return motion.origin
 
     def _next_goal(self, now: Instant) -> Vector | None:
         motion, before = self._motion, self._decided.source

@@ -100,7 +100,8 @@ class Motion:
         place = motion.positions[-1]
         duration_s = float(np.abs(place - self.goal).max()) / settings.ramp_velocity
         times_s = np.array([0.0, max(duration_s, settings.period_s)])
-        return Trajectory(motion.stamp_ns, times_s, np.stack([self.goal, place]))
+        points = np.stack([self.goal, place])
+        return Trajectory(motion.stamp_ns, times_s, points, motion.origin)
 
     def inputs(self, now: Instant, state_age_s: float, settings: ControlSettings) -> Inputs:
         """What there is to follow now."""

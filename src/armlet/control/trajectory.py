@@ -18,6 +18,8 @@ _BLEND_STEPS = 10
 class Trajectory:
     """Points of a motion: radians (k, n) at times_s (k,) after stamp_ns (Unix time).
 
+    origin: who sent it, in a few characters; empty if it does not say.
+
     Raises ValueError unless there is a point, times ascend strictly and stay within MAX_TIME_S,
     and all numbers are finite.
     """
@@ -25,6 +27,7 @@ class Trajectory:
     stamp_ns: int
     times_s: Vector
     positions: Vector
+    origin: str = ""
 
     def __post_init__(self) -> None:
         points = len(self.times_s)
@@ -70,6 +73,7 @@ class Trajectory:
             at_ns,
             np.concatenate([[0.0], self.times_s[after] - elapsed]),
             np.concatenate([begin[None], self.positions[after]]),
+            self.origin,
         )
 
 
@@ -91,4 +95,5 @@ def blend(old: Trajectory, new: Trajectory, at_ns: int, blend_s: float) -> Traje
         at_ns,
         np.concatenate([times_s, new_times_s[after]]),
         np.concatenate([(1 - weights) * olds + weights * news, new.positions[after]]),
+        new.origin,
     )

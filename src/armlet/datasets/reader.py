@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,10 @@ from .format import layout, stats, tables, video
 from .format.errors import DatasetError
 from .format.layout import IMAGES, Feature, Info
 from .format.pictures import stored_picture
+from .format.provenance import EpisodeProvenance
 from .format.stats import Stats
+
+Noted = TypeVar("Noted")
 
 VECTORS = (layout.STATE, layout.ACTION, layout.ENVIRONMENT_STATE)
 """What a policy is given, and what it gives, as numbers."""
@@ -155,6 +158,51 @@ class Dataset:
         """What the aligner noted of episode k, by stream; None if nothing was stored."""
         self._row(k)
         found: dict[str, Any] | None = layout.load_notes(self.root, k).get("ledger")
+        return found
+
+    def provenance(self, k: int) -> EpisodeProvenance | None:
+        """Which policies drove episode k, and who commanded its rows; None if nothing was noted.
+
+        Raises DatasetError.
+        """
+        row = self._row(k)
+        found = layout.load_provenance(self.root, k)
+        if found is not None and found.length > row.length:
+            raise DatasetError(
+                f"{self.root / layout.ledger_path(k)}: provenance names row {found.length - 1}, "
+                f"episode {k} has {row.length} rows"
+            )
+        return found
+
+    def provenances(self) -> dict[int, EpisodeProvenance]:
+        """That of every episode of which it was noted, but for notes that cannot be read."""
+        return self._noted("provenance", self.provenance)
+
+    def success(self, k: int) -> bool | None:
+        """Whether episode k succeeded, as a person said when it was recorded; None: nobody did."""
+        self._row(k)
+        found: bool | None = layout.load_notes(self.root, k).get("success")
+        return found
+
+    def successes(self) -> dict[int, bool]:
+        """The same of every episode of which a person said it."""
+        return self._noted("success", self.success)
+
+    @cached_property
+    def _notes(self) -> dict[str, list[int]]:
+        """The episodes whose notes have one of these names."""
+        return layout.notes_with(self.root, len(self._rows), ("provenance", "success"))
+
+    def _noted(self, name: str, read: Callable[[int], Noted | None]) -> dict[int, Noted]:
+        """By episode, what stands under a name in its notes, where they can be read."""
+        found = {}
+        for k in self._notes[name]:
+            try:
+                noted = read(k)
+            except DatasetError:
+                continue  # `check` says so
+            if noted is not None:
+                found[k] = noted
         return found
 
     def damaged(self, k: int) -> dict[str, list[int]]:

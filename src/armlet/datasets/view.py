@@ -290,6 +290,7 @@ def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
     parts = [
         f"<h2 id='e{k}'>Episode {k}</h2>",
         f"<p>{tasks} · {episode.info.length} frames · {episode.info.duration_s:.1f} s</p>",
+        *_driven(dataset, k),
     ]
     for camera in dataset.info.cameras:
         name = f"episode-{k:06d}-{camera}.jpg".replace("/", "_")
@@ -305,6 +306,15 @@ def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
     except DatasetError as error:
         parts.append(f"<p class='bad'>{html.escape(str(error))}</p>")
     return "\n".join(parts)
+
+
+def _driven(dataset: Dataset, k: int) -> list[str]:
+    """Who commanded an episode's rows, where that was noted."""
+    try:
+        noted = dataset.provenance(k)
+    except DatasetError as error:
+        return [f"<p class='bad'>{html.escape(printable(error))}</p>"]
+    return [] if noted is None else [f"<p>{html.escape(printable(noted.said(), 2000))}</p>"]
 
 
 def _page(dataset: Dataset, sections: Sequence[str], overview: str) -> str:

@@ -32,6 +32,7 @@ from armlet.align import (
     StreamLedger,
     Timing,
     Watch,
+    command_source,
     join,
     worst_skew_s,
 )
@@ -205,7 +206,8 @@ class AlignerNode(ArmletNode):
                 account.refused += 1
                 self._say_refused(name, str(error))
                 return
-            sample = Sample(name, stamp_ns, value, fingerprint, received_ns)
+            origin = source.origin(message)
+            sample = Sample(name, stamp_ns, value, fingerprint, received_ns, origin)
             self._backlog.turn(now_ns, self.clock.steady_ns())
             timing = aligner.arrive(sample, received_ns, self._backlog.paused_ns)
             if timing in (Timing.OFFSET, Timing.OLD, Timing.FUTURE):
@@ -261,7 +263,8 @@ class AlignerNode(ArmletNode):
             if parts:
                 publisher = self._state if name == STATE else self._action
                 vector = join(parts, self._joints, frame.values)
-                publisher.publish(self._joints, frame.stamp_ns, vector)
+                source = str(command_source.of_parts(parts, frame.origins))
+                publisher.publish(self._joints, frame.stamp_ns, vector, source=source)
                 skew_s[name] = worst_skew_s(parts, frame.skew_s)
             else:
                 self._publish_image(name, frame.values[name], frame.stamp_ns)

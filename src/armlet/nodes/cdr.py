@@ -29,7 +29,7 @@ class CdrError(ValueError):
 
 @dataclass(frozen=True)
 class TrajectoryMessage:
-    """A JointTrajectory's stamp, joint names, and positions (k, n) at times_s (k,)."""
+    """A JointTrajectory's header, joint names, and positions (k, n) at times_s (k,)."""
 
     header: Header
     joint_names: tuple[str, ...]
@@ -102,7 +102,7 @@ def read_trajectory(data: bytes) -> TrajectoryMessage:
 
 def _read(reader: _Reader) -> TrajectoryMessage:
     stamp_ns = _nanoseconds("stamp", *reader.pair())
-    reader.text()
+    frame_id = reader.text()
     names = tuple([reader.text() for _ in range(reader.count("joint names", MAX_JOINTS))])
     count = reader.count("points", MAX_POINTS)
     times_s, rows = np.empty(count), np.empty((count, len(names)))
@@ -117,7 +117,7 @@ def _read(reader: _Reader) -> TrajectoryMessage:
             reader.numbers()
         rows[index] = row
         times_s[index] = _nanoseconds("time_from_start", *reader.pair()) / _SECOND_NS
-    header = Header(stamp=to_time(stamp_ns))
+    header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
     return TrajectoryMessage(header, names, times_s, rows)
 
 

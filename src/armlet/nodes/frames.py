@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from armlet import contract as contracts
-from armlet.align import Assembler
+from armlet.align import Assembler, CommandSource, command_source
 from armlet.contract import Contract, ContractError
 from armlet.robots.joints import joint_names
 
@@ -53,6 +53,10 @@ class LiveFrame:
     def action(self) -> NDArray[np.float64]:
         """The command that was sent (n,), radians."""
         return positions(self.parts[_ACTION], joint_names(self.contract.action_names))
+
+    def command_source(self) -> CommandSource:
+        """Who commanded the action."""
+        return command_source.parse(self.parts[_ACTION].header.frame_id)
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
         """RGB pictures (H, W, 3) by camera. Raises CameraError or MessageError."""

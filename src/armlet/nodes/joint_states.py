@@ -32,16 +32,17 @@ _FORMS_KEPT = 64
 class _Form:
     """A JointState of certain joints, serialized but for its stamp and its numbers."""
 
-    def __init__(self, joints: tuple[str, ...], moving: bool) -> None:
+    def __init__(self, joints: tuple[str, ...], moving: bool, source: str) -> None:
         count = len(joints)
         message = JointState(name=list(joints), position=[0.0] * count)
+        message.header.frame_id = source
         if moving:
             message.velocity = [0.0] * count
         self._data = bytearray(serialize_message(message))
         order = "<" if self._data[1] == _LITTLE_ENDIAN else ">"
         self._stamp = struct.Struct(f"{order}iI")
         self._numbers = struct.Struct(f"{order}{count}d")
-        names_at = _aligned(_behind_text(_STAMP_AT + self._stamp.size, ""), _LENGTH)
+        names_at = _aligned(_behind_text(_STAMP_AT + self._stamp.size, source), _LENGTH)
         behind = names_at + _LENGTH
         for joint in joints:
             behind = _behind_text(_aligned(behind, _LENGTH), joint)
@@ -91,7 +92,7 @@ class JointStatePublisher:
     def __init__(self, publisher: Any) -> None:
         self._publisher = publisher
         # Of few joints some may be fresh, all of them nearly always.
-        self._forms: dict[tuple[tuple[str, ...], bool], _Form] = {}
+        self._forms: dict[tuple[tuple[str, ...], bool, str], _Form] = {}
 
     def publish(
         self,
@@ -99,9 +100,13 @@ class JointStatePublisher:
         stamp_ns: int,
         position: NDArray[np.float64],
         velocity: NDArray[np.float64] | None = None,
+        source: str = "",
     ) -> None:
-        """Publish positions (n,), radians, and velocities (n,), rad/s, of n joints."""
-        key = tuple(joints), velocity is not None
+        """Publish positions (n,), radians, and velocities (n,), rad/s, of n joints.
+
+        source: who commanded them, for the header's frame_id (`align.CommandSource`).
+        """
+        key = tuple(joints), velocity is not None, source
         form = self._forms.get(key)
         if form is None:
             if len(self._forms) >= _FORMS_KEPT:

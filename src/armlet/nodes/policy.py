@@ -22,6 +22,8 @@ from trajectory_msgs.msg import JointTrajectory
 from armlet.align import Arrivals, grid_index
 from armlet.camera import CameraError
 from armlet.contract import Contract
+from armlet.contract.provenance import Provenance
+from armlet.files import printable
 from armlet.findings import Severity, worst
 from armlet.policies import (
     CheckpointError,
@@ -38,6 +40,7 @@ from armlet.policies import (
     periods,
     warm_up,
 )
+from armlet.policies.checkpoint.hub import SCHEME
 from armlet.policies.execution.session import (
     Action,
     ChunkResult,
@@ -95,6 +98,8 @@ DELAY_PERCENT = 95
 # Shorter than a frame's period: what ends is reported, and the arm held, within one.
 WATCH_S = 0.02
 STOP_S = 5.0
+# Characters of a checkpoint's name in its provenance.
+LONGEST_NAME = 100
 
 
 class PolicyNode(ArmletNode):
@@ -138,6 +143,7 @@ class PolicyNode(ArmletNode):
             self._latency_s = _declared_latency_s(self.value("inference_latency_s"))
             self._calibration = calibrations.load_arms(self.value("calibration_file"))
             self._policy = self.load()
+            self._digest = self._policy.checkpoint.digest()
             self._execution = self._make_execution(self.value)
             # To see that the policy can be executed so; the frames' rate is not known yet.
             self._strategy, _ = make_strategy(self._policy, self._execution, fps=30)
@@ -169,6 +175,9 @@ class PolicyNode(ArmletNode):
                 DiagnosticArray, "recorder/readiness", self._on_readiness, LATCHED_QOS
             )
         self._chunk = self.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
+        self._provenances = self.create_publisher(String, "~/provenance", LATCHED_QOS)
+        self._provenance: Provenance | None = None
+        self._announce_provenance()
         self._latency = self.create_publisher(Float64MultiArray, "~/latency", STATE_QOS)
         self.create_subscription(String, "~/task", self._on_task, STATE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -425,14 +434,36 @@ class PolicyNode(ArmletNode):
         planner, execution = self._planner, self._execution
         if planner is None or planner.fps != fps:
             planner = self._planner = Planner(policy, execution, fps)
+            self._announce_provenance()
             self._set_limits(planner)
             return planner
         if planner.execution is not execution:
             planner.follow(execution)
+            self._announce_provenance()
             self._set_limits(planner)
         if reset:
             planner.reset()
         return planner
+
+    def _announce_provenance(self) -> None:
+        """Say what this policy is and how it is run, before a chunk that names it."""
+        assert self._policy is not None
+        policy = self._policy
+        made = Provenance(
+            checkpoint=self._digest,
+            name=_checkpoint_name(self.value("checkpoint")),
+            policy=policy.config.TYPE,
+            strategy=self._strategy,
+            backend=policy.backend,
+            precision=policy.precision,
+            device=self.value("device"),
+            inference_latency_s=self.value("inference_latency_s"),
+            statistics=policy.preprocessor.fingerprint(),
+            contract=None if policy.contract is None else policy.contract.signature(),
+        )
+        if made != self._provenance:
+            self._provenance, self._mark = made, made.mark()
+            self._provenances.publish(String(data=made.canonical()))
 
     def _set_limits(self, planner: Planner | None) -> None:
         """What the session has to know of how the policy is executed."""
@@ -458,7 +489,8 @@ class PolicyNode(ArmletNode):
         radians = convert.dataset_to_radians(rows, self._units)
         if not np.isfinite(radians).all():
             raise FloatingPointError("actions are not finite in radians; nothing of them is sent")
-        chunk = joint_trajectory(convert.joints, frame.stamp_ns, 1 / contract.fps, radians)
+        step_s = 1 / contract.fps
+        chunk = joint_trajectory(convert.joints, frame.stamp_ns, step_s, radians, self._mark)
         end_ns = frame.stamp_ns + round((len(rows) - 1) / contract.fps * 1e9)
         with self._publishing:
             now = self._now()
@@ -629,6 +661,12 @@ def _declared_latency_s(text: str) -> float | None:
             f"inference_latency_s must be measured, or 0 to 60 seconds, found {text!r}"
         )
     return latency_s
+
+
+def _checkpoint_name(checkpoint: str) -> str:
+    """A repository, or a folder's own name: where it lies on this computer is nobody's affair."""
+    name = checkpoint if checkpoint.startswith(SCHEME) else Path(checkpoint).absolute().name
+    return printable(name or "/", LONGEST_NAME)
 
 
 def main() -> None:

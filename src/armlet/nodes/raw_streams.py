@@ -10,11 +10,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from armlet.align import (
+    CommandSource,
     JointError,
     JointPart,
     Policy,
     StreamConfig,
     Timing,
+    command_source,
     describe_stream,
     fingerprint,
     why_refused,
@@ -63,6 +65,10 @@ class Source:
         if reason:
             raise MessageError(reason)
         return stamp_ns, message, fingerprint(message.data)
+
+    def origin(self, message: Any) -> CommandSource | None:
+        """Who commanded the joints of a message; None for a picture."""
+        return None if self.part is None else command_source.parse(message.header.frame_id)
 
     def why_refused(self, timing: Timing, stamp_ns: int, received_ns: int) -> str:
         """In words, for a message that did not come in time."""

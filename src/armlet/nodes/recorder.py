@@ -5,19 +5,24 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import SetBool, Trigger
 
 from armlet.align import Arrivals, Condition
 from armlet.camera import CameraError
 from armlet.contract import Contract
+from armlet.contract.provenance import Provenance, ProvenanceError
+from armlet.contract.provenance import parse as parse_provenance
 from armlet.datasets import (
     Answer,
     DatasetWriter,
@@ -27,6 +32,7 @@ from armlet.datasets import (
     Phase,
     Rules,
 )
+from armlet.datasets.format.provenance import Latency, latency
 from armlet.datasets.vectors import Vectors
 from armlet.priority import Role, raise_process
 from armlet.robots import CalibrationError
@@ -36,13 +42,21 @@ from armlet.settings.recorder import SETTINGS
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, instruction, to_time
-from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, Value, run
+from .messages import MessageError, diagnostic, instruction, parse_skew, to_time
+from .node import LATCHED_QOS, RECORDING_QOS, STATE_QOS, ArmletNode, SetupError, Value, run
 from .status_names import DATASET, READINESS, split, status_name
 from .worker import Worker
 
 # Frames in memory on their way to the disk; 4 s at 30 fps, a few megabytes of JPEG.
 QUEUE_FRAMES = 120
+
+# Provenances of policies that were heard of last.
+POLICIES_KEPT = 64
+# Latched, and several in a row: one that is changed while it runs says so each time.
+PROVENANCE_QOS = QoSProfile(depth=POLICIES_KEPT, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+# An hour of chunks, five a second; what one may take, s.
+CHUNKS_KEPT, LONGEST_S = 18_000, 3600.0
 
 # What a stream must not be for a recording to start.
 _STALE = frozenset(set(Condition) - {Condition.FLOWING, Condition.SLOW})
@@ -56,6 +70,7 @@ READINESS_S = 0.5
 WATCH_S = 0.1
 
 Result = TypeVar("Result")
+Response = TypeVar("Response", Trigger.Response, SetBool.Response)
 
 
 class Recorder(ArmletNode):
@@ -64,7 +79,10 @@ class Recorder(ArmletNode):
     def __init__(self) -> None:
         super().__init__("recorder", SETTINGS)
         self._computer = ComputerCause(self)
-        self._recorder = EpisodeRecorder(self._open_dataset, self._say, self._computer.before)
+        self._latencies: deque[tuple[int, float, float]] = deque(maxlen=CHUNKS_KEPT)
+        self._recorder = EpisodeRecorder(
+            self._open_dataset, self._say, self._computer.before, self._latency
+        )
         self._contract: Contract | None = None
         self._vectors: Vectors | None = None
         self._unusable = ""
@@ -75,6 +93,7 @@ class Recorder(ArmletNode):
         self._streams: dict[str, str] = {}
         self._stale: dict[str, str] = {}
         self._counts: dict[str, dict[str, int]] = {}
+        self._policies: dict[str, Provenance] = {}
         self._room = threading.Semaphore(QUEUE_FRAMES)
         self._work: ThreadPoolExecutor | None = None
         self._frames: FrameSubscriber | None = None
@@ -101,8 +120,11 @@ class Recorder(ArmletNode):
         self.create_service(Trigger, "~/stop_recording", self._on_stop)
         self.create_service(Trigger, "~/discard_episode", self._on_discard)
         self.create_service(Trigger, "~/rerecord_episode", self._on_rerecord)
+        self.create_service(SetBool, "~/label_episode", self._on_label)
         self.create_subscription(String, "~/task", self._on_task, 1)
         self.create_subscription(DiagnosticArray, "aligner/ledger", self._on_ledger, LATCHED_QOS)
+        self.create_subscription(String, "policy/provenance", self._on_provenance, PROVENANCE_QOS)
+        self.create_subscription(Float64MultiArray, "policy/latency", self._on_latency, STATE_QOS)
         self._heart = Worker("heartbeat", self._beat, self.fail)
 
     def start(self) -> None:
@@ -190,6 +212,7 @@ class Recorder(ArmletNode):
             unfinished=self.value("unfinished"),
             adopt=self.value("adopt"),
             calibration_tolerance_deg=self.value("calibration_tolerance_deg"),
+            intervention=self.value("intervention"),
         )
 
     def _say(self, level: int, text: str) -> None:
@@ -224,6 +247,30 @@ class Recorder(ArmletNode):
             split(name)[1]: {what: int(count) for what, count in values.items() if _is_count(count)}
             for name, values in values_of.items()
         }
+
+    def _on_provenance(self, message: String) -> None:
+        """A policy says what it is: rows that it commands name it by its mark."""
+        try:
+            provenance = parse_provenance(message.data)
+        except ProvenanceError as error:
+            raise MessageError(str(error)) from error
+        self._policies[provenance.mark()] = provenance
+        if len(self._policies) > POLICIES_KEPT:
+            del self._policies[next(iter(self._policies))]
+
+    def _on_latency(self, message: Float64MultiArray) -> None:
+        stamp_ns, values = parse_skew(message)
+        inference_s, to_chunk_s = (
+            values.get(k, -1.0) for k in ("inference", "observation_to_chunk")
+        )
+        if not (0 <= inference_s < LONGEST_S and 0 <= to_chunk_s < LONGEST_S):
+            raise MessageError(f"expected durations of a chunk, found {str(values)[:200]}")
+        self._latencies.append((stamp_ns, inference_s, to_chunk_s))
+
+    def _latency(self, first_ns: int, last_ns: int) -> Latency | None:
+        """How long the policy took for the observations between two stamps."""
+        measured = [row[1:] for row in tuple(self._latencies) if first_ns <= row[0] <= last_ns]
+        return latency(np.array(measured, np.float64))
 
     def _on_frame(self, frame: LiveFrame) -> None:
         now_ns = self.now_ns()
@@ -301,12 +348,15 @@ class Recorder(ArmletNode):
 
     def _episode_frame(self, frame: LiveFrame) -> EpisodeFrame:
         assert self._vectors is not None
+        source = frame.command_source()
         return EpisodeFrame(
             state=self._vectors.state(frame.state()),
             action=self._vectors.action(frame.action()),
             images=frame.pictures(),
             stamp_ns=frame.stamp_ns,
             skew_s=frame.skew_s(),
+            source=source,
+            policy=self._policies.get(source.policy),
         )
 
     # --- what people ask for ----------------------------------------------------------------
@@ -353,7 +403,12 @@ class Recorder(ArmletNode):
         self._in_thread(self._recorder.discard)
         return self._answer(response, self._start())
 
-    def _answer(self, response: Trigger.Response, answer: Answer | None) -> Trigger.Response:
+    def _on_label(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        return self._answer(
+            response, self._in_thread(lambda: self._recorder.label(bool(request.data)))
+        )
+
+    def _answer(self, response: Response, answer: Answer | None) -> Response:
         answer = answer or Answer(False, "the recorder has failed; see its log")
         response.success, response.message = answer.success, answer.message
         return response

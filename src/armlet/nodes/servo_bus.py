@@ -18,6 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet import one_graph
+from armlet.align import Commander, CommandSource
 from armlet.control import (
     Action,
     Arm,
@@ -31,6 +32,7 @@ from armlet.control import (
     Guard,
     JointPolicy,
     ProtectionSettings,
+    Source,
     State,
     Trajectory,
 )
@@ -78,6 +80,11 @@ SENT_S = 1.0
 # A driver that hears nothing any more has so long to prove torque off before it ends.
 RELEASE_S = 3.0
 CYCLE = "the control cycle"
+_COMMANDERS = {
+    Source.HOLD: Commander.HOLD,
+    Source.COMMAND: Commander.PERSON,
+    Source.TRAJECTORY: Commander.TRAJECTORY,
+}
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 
@@ -453,7 +460,8 @@ class ServoBus(ArmletNode):
                 position, velocity = position[sample.fresh], velocity[sample.fresh]
             self._states.publish(joints, sample.stamp_ns, position, velocity)
         if cycle.applied is not None:
-            self._applied.publish(control.arm.joints, now_ns, cycle.applied)
+            source = str(CommandSource(_COMMANDERS[cycle.source], cycle.origin))
+            self._applied.publish(control.arm.joints, now_ns, cycle.applied, source=source)
         if summary != self._announced:
             self._announced = summary
             self._status.publish(String(data=summary))

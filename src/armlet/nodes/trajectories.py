@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rclpy.duration import Duration
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from armlet.align.command_source import policy_mark
 from armlet.control import Trajectory
 
 from .cdr import TrajectoryMessage
@@ -19,10 +20,14 @@ _SECOND_NS = 1_000_000_000
 
 
 def joint_trajectory(
-    joints: Sequence[str], stamp_ns: int, step_s: float, rows: NDArray[np.float64]
+    joints: Sequence[str], stamp_ns: int, step_s: float, rows: NDArray[np.float64], policy: str = ""
 ) -> JointTrajectory:
-    """An action chunk: radians (k, n), point i due at stamp + i * step_s."""
+    """An action chunk: radians (k, n), point i due at stamp + i * step_s.
+
+    policy: the mark of its provenance, which the driver hands on with what it sends to the servos.
+    """
     message = JointTrajectory(joint_names=list(joints))
+    message.header.frame_id = policy
     message.header.stamp = to_time(stamp_ns)
     message.points = [
         JointTrajectoryPoint(
@@ -37,6 +42,8 @@ def joint_trajectory(
 def trajectory(message: JointTrajectory | TrajectoryMessage, now_ns: int) -> Trajectory:
     """The motion of a message; a zero stamp means now (ROS 2 convention).
 
+    Its origin is the mark of the policy that the message is of, empty if it has none.
+
     Raises ValueError on ragged, unordered or non-finite points.
     """
     if isinstance(message, TrajectoryMessage):
@@ -47,7 +54,8 @@ def trajectory(message: JointTrajectory | TrajectoryMessage, now_ns: int) -> Tra
             raise MessageError(f"every point needs {count} positions, one for each joint name")
         times_s = np.array([_seconds(point) for point in message.points], np.float64)
         rows = np.array([list(p.positions) for p in message.points]).reshape(-1, count)
-    return Trajectory(to_ns(message.header.stamp) or now_ns, times_s, rows)
+    stamp_ns = to_ns(message.header.stamp) or now_ns
+    return Trajectory(stamp_ns, times_s, rows, policy_mark(message.header.frame_id))
 
 
 def _seconds(point: JointTrajectoryPoint) -> float:

@@ -96,6 +96,13 @@ SETTINGS = (
         change=DATASET,
     ),
     Setting(
+        "intervention",
+        False,
+        "Give a new dataset LeRobot's bool column intervention: whether a person commanded a row. "
+        "Set in graphs in which a policy may drive.",
+        change=DATASET,
+    ),
+    Setting(
         "unfinished",
         "recover",
         "What to do with the episode of a recorder that was killed: recover or remove it.",

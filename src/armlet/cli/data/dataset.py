@@ -18,6 +18,7 @@ from . import (
     dataset_delete,
     dataset_label,
     dataset_merge,
+    dataset_provenance,
     dataset_relabel,
     dataset_split,
     dataset_trim,
@@ -319,6 +320,8 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "action": names[ACTION],
         "joint_units": None if contract is None else contract.joint_units,
         "tasks": dataset.tasks,
+        "provenance": dataset_provenance.summarize(dataset),
+        "labels": dataset_provenance.labels(dataset),
         "size_bytes": _size_bytes(dataset.root),
         "contract": None if contract is None else contract.signature(),
         "problems": check(dataset.root),
@@ -365,6 +368,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         "units": summary["joint_units"] or "not stated",
         "tasks": "\n".join(map(printable, summary["tasks"][:_TASKS]))
         + (f"\nand {more:,} more" if (more := len(summary["tasks"]) - _TASKS) > 0 else ""),
+        **dataset_provenance.lines(summary["provenance"], summary["labels"]),
         "contract": summary["contract"]
         or "none (not recorded by armlet, or lost to another tool: `armlet dataset bind`)",
         "problems": "\n".join(printable(p, 1000) for p in summary["problems"]) or "none",

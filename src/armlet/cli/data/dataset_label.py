@@ -24,6 +24,11 @@ def add_verb(verbs: Verbs) -> None:
     parser.add_argument(
         "--others", choices=("success", "failure"), help="of all episodes that are not named"
     )
+    parser.add_argument(
+        "--recorded",
+        action="store_true",
+        help="of episodes that are not named, what was said when they were recorded",
+    )
     dataset_edits.add_dry_run(parser)
     parser.set_defaults(parser=parser)
 
@@ -32,16 +37,29 @@ def run(args: argparse.Namespace) -> int:
     """Label; 0, or 1 and why not."""
     from armlet.datasets.transform import edits
 
-    if not (args.success or args.failure):
-        args.parser.error("say which episodes: --success, --failure")
+    if not (args.success or args.failure or args.recorded):
+        args.parser.error("say which episodes: --success, --failure, --recorded")
     others = None if args.others is None else args.others == "success"
     return dataset_edits.run_edit(
         "label",
         args.root,
         lambda: edits.label(
-            args.root, _labels(args.root, args.success, args.failure), others, args.dry_run
+            args.root,
+            _recorded(args.root, args.recorded) | _labels(args.root, args.success, args.failure),
+            others,
+            args.dry_run,
         ),
     )
+
+
+def _recorded(root: Path, wanted: bool) -> dict[int, bool]:
+    """What was said of episodes when they were recorded. Raises DatasetError if nothing was."""
+    from armlet.datasets import Dataset, DatasetError
+
+    found = Dataset(root).successes() if wanted else {}
+    if wanted and not found:
+        raise DatasetError("of no episode was it said when it was recorded; name them")
+    return found
 
 
 def _labels(root: Path, success: str | None, failure: str | None) -> dict[int, bool]:

@@ -18,6 +18,8 @@ KEYS = {
     " ": "start or stop an episode",
     "d": "discard the episode",
     "r": "discard it and record again",
+    "s": "the last episode succeeded",
+    "f": "the last episode failed",
     "t": "hold the arm (torque on)",
     "x": "STOP: torque off at once",
     "e": "engage or disengage the leader",

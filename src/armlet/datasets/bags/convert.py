@@ -25,6 +25,7 @@ from armlet.align import (
     Refusal,
     Sample,
     Timing,
+    command_source,
     counts_since,
     join,
     why_refused,
@@ -354,7 +355,7 @@ def _sample(
     stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
     if plan.stamps is Stamps.RECORDED:
         stamp_ns = recorded_ns
-    return Sample(name, stamp_ns, value, mark, recorded_ns)
+    return Sample(name, stamp_ns, value, mark, recorded_ns, source.origin(message))
 
 
 class _Recording:
@@ -430,12 +431,14 @@ def _episode_frame(frame: Frame, plan: Plan, vectors: Vectors) -> EpisodeFrame:
         else:
             images[stream.name] = picture(frame.values[stream.name])
             skew_s[stream.name] = frame.skew_s[stream.name]
+    (commanded,) = (stream for stream in plan.streams if stream.name == ACTION)
     return EpisodeFrame(
         vectors.state(radians[STATE]),
         vectors.action(radians[ACTION]),
         images,
         frame.stamp_ns,
         skew_s,
+        command_source.of_parts(commanded.parts, frame.origins),
     )
 
 

@@ -17,9 +17,11 @@ from armlet.align import (
     GIVE_UP_S,
     NONE,
     STATE,
+    CommandSource,
     JointPart,
     Policy,
     StreamConfig,
+    command_source,
     describe_stream,
     fingerprint,
 )
@@ -74,6 +76,10 @@ class BagSource:
         if reason := self.unfit(message):
             raise ValueError(reason)
         return message, fingerprint(message.data)
+
+    def origin(self, message: Any) -> CommandSource | None:
+        """Who commanded the joints of a message; None for a picture."""
+        return None if self.part is None else command_source.parse(message.header.frame_id)
 
     def unfit(self, message: Any) -> str:
         """Why a camera's message is no picture that can be taken; empty if it is."""

@@ -7,6 +7,8 @@ rewritten. Stock LeRobot loads, filters, trains on and appends to such a dataset
 Columns beyond LeRobot's own:
 
 - `armlet.stamp_ns` int64 [1]: time of the frame on the aligner's grid, ns of Unix time;
+- `intervention` bool [1]: whether a person commanded the row, LeRobot's own name; only in datasets
+  that were made so;
 - `armlet.skew_s` float32 [streams]: true stamp of each stream's sample minus that time, in
   seconds; `names` in info.json are the contract's alignment streams. Absent without streams.
 
@@ -15,8 +17,9 @@ starting with `observation` or `action`, and demands (3, 1, 1) statistics of eve
 `image`; hence these two names, and one vector instead of a column per stream.
 
 `meta/armlet/episode-XXXXXX.json` is what the recorder notes of an episode: the aligner's ledger,
-and which pictures were damaged. LeRobot ignores the folder; columns of the episodes metadata would
-not do, since LeRobot demands the same columns in every file.
+which pictures were damaged, which policies drove it (`provenance`), and whether a person called it
+a `success`. LeRobot ignores the folder; columns of the episodes metadata would not do, since
+LeRobot demands the same columns in every file.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from armlet.contract import FILE_NAME, Contract
+from armlet.contract.provenance import ProvenanceError
 from armlet.files import (
     FileError,
     PathTemplate,
@@ -37,6 +41,7 @@ from armlet.files import (
     check_name,
     inside,
     printable,
+    read_bytes,
     read_json,
     typed,
     whole_number,
@@ -44,6 +49,7 @@ from armlet.files import (
 )
 
 from .errors import DatasetError
+from .provenance import EpisodeProvenance
 
 VERSION = "v3.0"
 VERSION_2 = "v2.1"
@@ -58,6 +64,8 @@ ENVIRONMENT_STATE = "observation.environment_state"
 IMAGES = "observation.images."
 STAMP = "armlet.stamp_ns"
 SKEW = "armlet.skew_s"
+# LeRobot's own name (the dagger strategy of its rollouts), and so without a prefix.
+INTERVENTION = "intervention"
 
 INFO = Path("meta/info.json")
 STATS = Path("meta/stats.json")
@@ -287,10 +295,12 @@ class _Declared:
 
     ledger: Mapping[str, Mapping[str, float]] | None = None
     damaged: Mapping[str, tuple[int, ...]] | None = None
+    provenance: EpisodeProvenance | None = None
+    success: bool | None = None
 
 
 def load_notes(root: Path, episode: int) -> dict[str, Any]:
-    """What the recorder noted of an episode: "ledger" and "damaged"; nothing if it noted nothing.
+    """What was noted of an episode: "ledger", "damaged", "provenance", "success", as far as it was.
 
     Raises DatasetError.
     """
@@ -300,15 +310,47 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
         typed(_Declared, document, path.name)
     except FileNotFoundError:
         return {}
-    except FileError as error:
+    except (FileError, ProvenanceError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     return {name: value for name, value in document.items() if value is not None}
 
 
-def features_of(contract: Contract) -> dict[str, Feature]:
+def notes_with(root: Path, episodes: int, names: Sequence[str]) -> dict[str, list[int]]:
+    """By name, the episodes whose notes have it anywhere: a tenth of the time of reading them all.
+
+    Notes that cannot be read have none. Raises DatasetError.
+    """
+    folder = locate(root, ledger_path(0).parent)
+    found: dict[str, list[int]] = {name: [] for name in names}
+    marks = {name: json.dumps(name).encode() for name in names}
+    for episode in range(episodes if folder.is_dir() else 0):
+        try:
+            content = read_bytes(folder / ledger_path(episode).name, _DECLARED_SHAPE.size)
+        except (FileNotFoundError, FileError):
+            continue  # nothing was noted, or `check` says why it cannot be read
+        for name, mark in marks.items():
+            if mark in content:
+                found[name].append(episode)
+    return found
+
+
+def load_provenance(root: Path, episode: int) -> EpisodeProvenance | None:
+    """Which policies drove an episode and who commanded its rows; None if that was not noted.
+
+    Raises DatasetError.
+    """
+    stored = load_notes(root, episode).get("provenance")
+    if stored is None:
+        return None
+    found: EpisodeProvenance = typed(EpisodeProvenance, stored, "provenance")
+    return found
+
+
+def features_of(contract: Contract, intervention: bool = False) -> dict[str, Feature]:
     """The features of a dataset recorded under a contract, in LeRobot's order.
 
-    Raises DatasetError for a name that cannot be a feature's.
+    intervention: with the column that says which rows a person commanded. Raises DatasetError for a
+    name that cannot be a feature's.
     """
     features = {
         ACTION: Feature("float32", (len(contract.action_names),), contract.action_names),
@@ -328,17 +370,24 @@ def features_of(contract: Contract) -> dict[str, Feature]:
     if contract.alignment:
         streams = tuple(stream.name for stream in contract.alignment)
         features[SKEW] = Feature("float32", (len(streams),), streams)
+    if intervention:
+        features[INTERVENTION] = Feature("bool", (1,))
     features["timestamp"] = Feature("float32", (1,))
     for name in ("frame_index", "episode_index", "index", "task_index"):
         features[name] = Feature("int64", (1,))
     return features
 
 
-def new_info(contract: Contract, robot_type: str, version: str = VERSION) -> Info:
-    """info.json of a dataset without episodes. Raises DatasetError for an unknown version."""
+def new_info(
+    contract: Contract, robot_type: str, version: str = VERSION, intervention: bool = False
+) -> Info:
+    """info.json of a dataset without episodes. Raises DatasetError for an unknown version.
+
+    intervention: with the column of that name.
+    """
     if version not in VERSIONS:
         raise DatasetError(f"version must be one of {', '.join(VERSIONS)}, found {version!r}")
-    features = features_of(contract)
+    features = features_of(contract, intervention)
     old = version == VERSION_2
     sizes = (
         {"total_videos": 0, "total_chunks": 0}

@@ -114,7 +114,8 @@ def robot_family(name: str | None) -> str | None:
 
 
 def _feature_lines(info: Info, contract: Contract) -> list[Finding]:
-    wanted = layout.features_of(contract)
+    # Whoever made the dataset has chosen whether it says which rows a person commanded.
+    wanted = layout.features_of(contract, layout.INTERVENTION in info.features)
     lines = []
     for key in dict.fromkeys([*info.features, *wanted]):
         if key in (layout.STAMP, layout.SKEW) and key not in info.features:

@@ -13,15 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.align import Commander, CommandSource
+from armlet.align.command_source import UNKNOWN
 from armlet.camera import CameraError, jpeg
 from armlet.contract import Camera, Contract
-from armlet.datasets.format import atomic_files
+from armlet.contract.provenance import Provenance
+from armlet.datasets.format import atomic_files, provenance
 from armlet.datasets.format.errors import DiskError, FrameError, GapError, VideoError
-from armlet.datasets.format.layout import ACTION, IMAGES, SKEW, STAMP, STATE
+from armlet.datasets.format.layout import ACTION, IMAGES, INTERVENTION, SKEW, STAMP, STATE
 from armlet.datasets.format.pictures import Picture, as_bytes, is_rgb
+from armlet.datasets.format.provenance import EpisodeProvenance
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.format.video import Format
 
+from . import policies
 from .row_log import Journal
 from .video_track import VideoTrack
 
@@ -36,7 +41,8 @@ class EpisodeFrame:
     state and action: float (n,), dataset units, in the contract's order. images: by camera name,
     exactly the contract's cameras, (H, W, 3) uint8 RGB or the JPEG that the camera gave, which is
     recorded without going through RGB. stamp_ns: the frame's time on the grid. skew_s: source
-    stamp minus stamp_ns, exactly the contract's alignment streams.
+    stamp minus stamp_ns, exactly the contract's alignment streams. source: who commanded the
+    action; policy: the provenance of the policy that it names, if that is known.
     """
 
     state: NDArray[np.floating[Any]]
@@ -44,6 +50,8 @@ class EpisodeFrame:
     images: Mapping[str, Picture]
     stamp_ns: int
     skew_s: Mapping[str, float]
+    source: CommandSource = UNKNOWN
+    policy: Provenance | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class OpenEpisode:
         self._folder = folder
         self._setting = setting
         self._tracks: dict[str, VideoTrack] = {}
+        self._policies: dict[str, Provenance] = {}
         self._last_stamp: int | None = None
         self._torn = False
         self._finished = False
@@ -155,8 +164,9 @@ class OpenEpisode:
         self._torn = True
         for name, track in self._tracks.items():
             track.put(images[name])
+        self._note_policy(frame)
         # Last: a row in the journal says that its pictures are in the queues.
-        self._journal.add(stamp, action, state, skews)
+        self._journal.add(stamp, action, state, skews, frame.source)
         self._last_stamp = stamp
         self._torn = False
 
@@ -172,6 +182,16 @@ class OpenEpisode:
     def columns(self) -> dict[str, NDArray[Any]]:
         """The rows so far, the columns that only the episode knows."""
         return columns_of(self._journal.read(), self._contract.fps)
+
+    def provenance(self) -> EpisodeProvenance:
+        """Who commanded the rows so far."""
+        return provenance_of(self._journal.read(), self._policies)
+
+    def _note_policy(self, frame: EpisodeFrame) -> None:
+        mark, policy = frame.source.policy, frame.policy
+        if mark and mark not in self._policies and policy is not None and policy.mark() == mark:
+            policies.append(self._folder, policy)
+            self._policies[mark] = policy
 
     def abort(self) -> None:
         """Stop the encoders and close all files, whatever state they are in."""
@@ -309,4 +329,18 @@ def columns_of(rows: NDArray[Any], fps: int) -> dict[str, NDArray[Any]]:
         "timestamp": (frame_index / fps).astype(np.float32),
         "frame_index": frame_index,
     }
+    columns[INTERVENTION] = (
+        rows["commander"] == Commander.PERSON if _sourced(rows) else np.zeros(len(rows), np.bool_)
+    )
     return columns | {SKEW: rows["skew"]} if rows["skew"].shape[1] else columns
+
+
+def provenance_of(rows: NDArray[Any], known: Mapping[str, Provenance]) -> EpisodeProvenance:
+    """Who commanded a journal's rows. known: policies by mark."""
+    if not _sourced(rows):
+        return EpisodeProvenance()
+    return provenance.of_rows(rows["commander"], rows["policy"], known)
+
+
+def _sourced(rows: NDArray[Any]) -> bool:
+    return "commander" in (rows.dtype.names or ())

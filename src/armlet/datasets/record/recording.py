@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from armlet.align import counts_since, troubles
 from armlet.datasets.format import tables
 from armlet.datasets.format.errors import DatasetError, DiskError, FrameError, GapError
+from armlet.datasets.format.provenance import Latency
 
 from . import session
 from .episode import EpisodeFrame
@@ -38,10 +39,12 @@ class Answer:
 
 @dataclass
 class _Account:
-    """The aligner's counts at the first and at the last row of the open episode."""
+    """Stamps of the first and the last row of the open episode, and the aligner's counts there."""
 
     first: Counts = field(default_factory=dict)
     last: Counts = field(default_factory=dict)
+    first_ns: int = 0
+    last_ns: int = 0
     first_incomplete: int = 0
     last_incomplete: int = 0
 
@@ -61,6 +64,8 @@ class EpisodeRecorder:
         open_dataset: gives the writer; may raise DatasetError or OSError.
         say: is called with what happens.
         cause: is asked about every gap, and whenever no frames come.
+        latency: gives how long the policy took for the chunks of observations from one stamp (ns)
+            to another.
     """
 
     def __init__(
@@ -68,14 +73,18 @@ class EpisodeRecorder:
         open_dataset: Callable[[], DatasetWriter],
         say: Say,
         cause: Cause = lambda symptom: symptom,
+        latency: Callable[[int, int], Latency | None] = lambda first_ns, last_ns: None,
     ) -> None:
         self._open_dataset, self._say, self._cause = open_dataset, say, cause
+        self._latency = latency
         self._session = RecordingSession()
         self._account = _Account()
         self._task = ""
         self._first_episode = 0
         self._notes: list[str] = []
         self._whole, self._removed = 0, 0
+        # Episodes of the recording that was saved last, while the dataset is open.
+        self._saved: list[int] = []
         self.writer: DatasetWriter | None = None
         self.trouble = ""
         """Why the dataset cannot be opened; empty if it can."""
@@ -105,6 +114,7 @@ class EpisodeRecorder:
         return ""
 
     def _open(self) -> None:
+        self._saved = []
         try:
             self.writer = self._open_dataset()
         except (DatasetError, OSError) as error:
@@ -222,6 +232,19 @@ class EpisodeRecorder:
         moved = f", {self._removed} saved of it moved to the dataset's trash"
         return Answer(True, f"episode discarded{moved if self._removed else ''}")
 
+    def label(self, success: bool) -> Answer:
+        """Say whether the recording that was saved last succeeded; all parts of it."""
+        if self.status.recording:
+            return Answer(False, "this recording is not over; stop it first")
+        if self.writer is None or not self._saved:
+            return Answer(False, "there is no episode to label: the last recording saved none")
+        try:
+            self.writer.label(self._saved, success)
+        except (DatasetError, OSError) as error:
+            return Answer(False, f"the label cannot be stored: {error}")
+        called = ", ".join(map(str, self._saved))
+        return Answer(True, f"episode {called}: {'success' if success else 'failure'}")
+
     # --- what comes by itself --------------------------------------------------------------------
 
     def add(self, row: EpisodeFrame, counts: Counts, incomplete: int) -> None:
@@ -251,8 +274,9 @@ class EpisodeRecorder:
     ) -> None:
         writer.add_frame(row)
         if writer.open_frames == 1:
-            self._account = _Account(counts, counts, incomplete, incomplete)
+            self._account = _Account(counts, first_ns=row.stamp_ns, first_incomplete=incomplete)
         self._account.last, self._account.last_incomplete = counts, incomplete
+        self._account.last_ns = row.stamp_ns
         self._do(session.Row(row.stamp_ns))
 
     def bad_frame(self, reason: str) -> None:
@@ -310,7 +334,7 @@ class EpisodeRecorder:
         match action:
             case session.Begin():
                 if self.status.gaps == 0:
-                    self._first_episode, self._notes = writer.episodes, []
+                    self._first_episode, self._notes, self._saved = writer.episodes, [], []
                 writer.begin_episode(self._task)
             case session.AddAgain() if frame is not None:
                 self._add(writer, *frame)
@@ -334,9 +358,10 @@ class EpisodeRecorder:
         }
         if any(lost.values()):
             ledger[RECORDER] = {what: count for what, count in lost.items() if count}
-        summary = writer.finish_episode(ledger)
+        summary = writer.finish_episode(ledger, self._latency(account.first_ns, account.last_ns))
         saved = Part(summary.episode, summary.frames, summary.duration_s)
         self._session.advance(session.Saved(saved))
+        self._saved.append(saved.episode)
         self._whole += not part
         of = f", part {part} of a recording with a gap" if part else ""
         self._say(logging.INFO, f"saved {saved}{of}")
@@ -367,7 +392,7 @@ class EpisodeRecorder:
         count = self.writer.episodes - self._first_episode
         if count > 0:
             self.writer.remove_last(count)
-            self._removed = count
+            self._removed, self._saved = count, []
             self._say(logging.WARNING, f"moved {count} episodes to the trash of {self.writer.root}")
             self._count_whole()
 

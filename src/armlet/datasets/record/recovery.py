@@ -24,13 +24,14 @@ from armlet.datasets.format import atomic_files, layout, stats, video
 from armlet.datasets.format.errors import DatasetError, VideoError
 from armlet.datasets.format.layout import IMAGES
 from armlet.datasets.format.pictures import Developer, sampled
+from armlet.datasets.format.provenance import EpisodeProvenance
 from armlet.datasets.format.stats import LevelCounts, Stats
 from armlet.datasets.format.video import Encoder, Format
 from armlet.files import FileError, printable, read_json, typed
 
-from . import appendable_mp4, picture_queue, row_log
+from . import appendable_mp4, picture_queue, policies, row_log
 from .appendable_mp4 import AppendableMp4
-from .episode import JOURNAL, columns_of
+from .episode import JOURNAL, columns_of, provenance_of
 from .video_track import develop
 
 HEADER = "episode.json"
@@ -38,7 +39,7 @@ CONTRACT = "contract.json"
 _BATCH = 16  # pictures decoded at a time
 # What the recorder puts into `.unfinished`: nothing else in there is its own.
 _OWN = re.compile(
-    rf"{HEADER}|header|{CONTRACT}|info\.json|stats\.json|{re.escape(JOURNAL)}|"
+    rf"{HEADER}|header|{CONTRACT}|{re.escape(policies.FILE)}|info\.json|stats\.json|{re.escape(JOURNAL)}|"
     rf"{re.escape(IMAGES)}[^/]+\.(mp4|index|counts|queue-\d{{8}})|"
     r"\d+-(file-\d+\.parquet|episode_\d+\.parquet|episode-\d+\.json|info\.json|stats\.json|"
     r"tasks\.(parquet|jsonl)|episodes(_stats)?\.jsonl)"
@@ -47,7 +48,10 @@ _OWN = re.compile(
 
 @dataclass(frozen=True)
 class Header:
-    """What a recorder says of an episode before its first frame."""
+    """What a recorder says of an episode before its first frame.
+
+    sourced: its rows say who commanded them (`row_log.row_type`).
+    """
 
     episode: int
     task: str
@@ -55,6 +59,7 @@ class Header:
     codec: str
     crf: int
     adopted: bool
+    sourced: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,9 @@ class Remains:
             camera.name: _form(camera, contract.fps, header) for camera in contract.cameras
         }
         path = folder / JOURNAL
-        self._rows = row_log.rows(path, contract) if path.exists() else _no_rows(contract)
+        self._rows = (
+            row_log.rows(path, contract, header.sourced) if path.exists() else _no_rows(contract)
+        )
         self.rows = len(self._rows)
         self.pictures = {name: self._available(name) for name in self._forms}
         self.frames = min([self.rows, *self.pictures.values()])
@@ -163,6 +170,10 @@ class Remains:
     def columns(self) -> dict[str, NDArray[Any]]:
         """The rows, as an episode's."""
         return columns_of(self._rows[: self.frames], self._contract.fps)
+
+    def provenance(self) -> EpisodeProvenance:
+        """Who commanded the rows."""
+        return provenance_of(self._rows[: self.frames], policies.read(self._folder))
 
     @property
     def damaged(self) -> dict[str, list[int]]:

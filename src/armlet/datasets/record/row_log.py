@@ -1,6 +1,6 @@
 """An episode's rows while it is being recorded: appended one by one, each with its checksum.
 
-A row is its number, stamp, action, state and skews as they will be stored, and a CRC-32. The
+A row is its number, stamp, action, state, skews and who commanded it, and a CRC-32. The
 finished episode is made from this file too, so memory does not grow with its length.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.align import CommandSource
 from armlet.contract import Contract
 from armlet.datasets.format import atomic_files
 from armlet.datasets.format.errors import DatasetError
@@ -23,8 +24,13 @@ from armlet.files import FileError, read_bytes
 _LARGEST = 256 << 20
 
 
-def row_type(contract: Contract) -> np.dtype[Any]:
-    """A row's layout on disk; the checksum is of everything before it."""
+def row_type(contract: Contract, sourced: bool = True) -> np.dtype[Any]:
+    """A row's layout on disk; the checksum is of everything before it.
+
+    sourced: it says who commanded it, which those of earlier recorders do not: a `Commander`, and
+    the mark of a policy, 0 where there is none.
+    """
+    source = [("commander", "u1"), ("policy", "<u8")] if sourced else []
     return np.dtype(
         [
             ("number", "<u4"),
@@ -32,6 +38,7 @@ def row_type(contract: Contract) -> np.dtype[Any]:
             ("action", "<f4", (len(contract.action_names),)),
             ("state", "<f4", (len(contract.state_names),)),
             ("skew", "<f4", (len(contract.alignment),)),
+            *source,
             ("checksum", "<u4"),
         ]
     )
@@ -52,10 +59,12 @@ class Journal:
         action: NDArray[np.float32],
         state: NDArray[np.float32],
         skews: list[float],
+        source: CommandSource,
     ) -> None:
         """Append a row. Raises OSError where the disk is full."""
         row = np.zeros(1, row_type(self._contract))
-        row[0] = (self.rows, stamp, action, state, skews, 0)
+        mark = int(source.policy or "0", 16)
+        row[0] = (self.rows, stamp, action, state, skews, source.commander, mark, 0)
         content = row.tobytes()[:-4]
         atomic_files.append(self._handle, content + zlib.crc32(content).to_bytes(4, "little"))
         self.rows += 1
@@ -81,12 +90,12 @@ class Journal:
             self._handle = -1
 
 
-def rows(path: Path, contract: Contract) -> NDArray[Any]:
+def rows(path: Path, contract: Contract, sourced: bool = True) -> NDArray[Any]:
     """The rows of a journal from the first on, as far as they are whole: (L,) of row_type.
 
     Raises DatasetError, FileNotFoundError.
     """
-    kind = row_type(contract)
+    kind = row_type(contract, sourced)
     try:
         content = read_bytes(path, _LARGEST)
     except FileError as error:

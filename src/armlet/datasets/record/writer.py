@@ -28,8 +28,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,6 +41,7 @@ from armlet.contract import Contract
 from armlet.datasets.format import atomic_files, edit_journal, jsonl, layout, stats, tables, video
 from armlet.datasets.format.errors import DatasetError, DiskError
 from armlet.datasets.format.layout import Info
+from armlet.datasets.format.provenance import EpisodeProvenance, Latency
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.format.trash import Trash
 from armlet.files import printable
@@ -119,6 +120,7 @@ class DatasetWriter:
         unfinished: str = "recover",
         adopt: bool = False,
         calibration_tolerance_deg: float = 0.0,
+        intervention: bool = False,
         memory_bytes: int = 64 << 20,
         reserve_bytes: int = 256 << 20,
     ):
@@ -129,6 +131,7 @@ class DatasetWriter:
         without a contract, may be resumed; the caller vouches for units and calibration.
         calibration_tolerance_deg: by how much a joint may have moved since the dataset's own
         calibration, in degrees.
+        intervention: whether a dataset that is created gets LeRobot's column `intervention`.
         crf: the encoder's quality scale, lower is better; None takes the codec's own default.
         memory_bytes: pictures kept in memory while they wait, further ones wait on disk only.
         reserve_bytes: disk that recording leaves free.
@@ -140,6 +143,7 @@ class DatasetWriter:
         self._contract = contract
         self._robot_type = robot_type
         self._adopt = adopt
+        self._intervention = intervention
         self._tolerance_deg = calibration_tolerance_deg
         quality = video.default_crf(codec) if crf is None else crf
         self._setting = Setting(codec, quality, memory_bytes, reserve_bytes)
@@ -148,6 +152,7 @@ class DatasetWriter:
         self.recovered: list[Recovered] = []
         self._episode: OpenEpisode | None = None
         self._task = ""
+        self._latency: Latency | None = None
         self._broken = ""
         atomic_files.make_folder(self.root)
         self._lock: int | None = atomic_files.lock(self.root)
@@ -256,7 +261,7 @@ class DatasetWriter:
         except BaseException:
             leftovers.remove_unfinished(self.root)
             raise
-        self._task = task
+        self._task, self._latency = task, None
 
     def add_frame(self, frame: EpisodeFrame) -> None:
         """Add a frame. It is in files when this returns; the encoders are not waited for.
@@ -266,10 +271,13 @@ class DatasetWriter:
         """
         self._the_open_episode().add(frame)
 
-    def finish_episode(self, ledger: Ledger | None = None) -> EpisodeSummary:
+    def finish_episode(
+        self, ledger: Ledger | None = None, latency: Latency | None = None
+    ) -> EpisodeSummary:
         """Make the open episode part of the dataset, on disk, when this returns.
 
-        ledger: what the aligner counted of each stream, to be stored with the episode.
+        ledger: what the aligner counted of each stream, to be stored with the episode. latency:
+        how long the policy took, stored if one drove.
 
         If something fails while files are prepared (a full disk), the episode stays open and
         this may be called again. Raises DatasetError for an episode without frames.
@@ -277,6 +285,7 @@ class DatasetWriter:
         episode = self._the_open_episode()
         if episode.frames == 0:
             raise DatasetError("the episode has no frames; discard it")
+        self._latency = latency
         summary = self._save(episode, self._task, ledger)
         self._drop_episode()
         return summary
@@ -302,6 +311,24 @@ class DatasetWriter:
         self._broken = "removing episodes failed midway; open the dataset again, which repairs it"
         self._info, self._stats = removal.remove(self.root, self._info, planned)
         self._broken = ""
+
+    def label(self, episodes: Iterable[int], success: bool) -> None:
+        """Note of episodes whether they succeeded; `edits.label` can make a column of that.
+
+        Raises DatasetError, also if an episode is open; OSError.
+        """
+        self._require_usable()
+        if self._episode is not None:
+            raise DatasetError("an episode is open; finish or discard it first")
+        atomic_files.make_folder(layout.place(self.root, layout.UNFINISHED))
+        recovery.require_own(self.root)
+        for episode in episodes:
+            target = layout.ledger_path(episode)
+            staged = self._unfinished / f"0-{target.name}"
+            notes = {**layout.load_notes(self.root, episode), "success": success}
+            atomic_files.write(staged, json.dumps(notes, indent=1).encode())
+            atomic_files.move([(staged, layout.place(self.root, target))])
+        leftovers.remove_unfinished(self.root)
 
     def whole_episodes(self) -> int:
         """Finished episodes that are whole: parts of recordings that were split are none.
@@ -369,7 +396,7 @@ class DatasetWriter:
             _log.warning("%s: %s", self.root, printable(line, 1000))
 
     def _create(self, robot_type: str, version: str) -> None:
-        info = layout.new_info(self._contract, robot_type, version)
+        info = layout.new_info(self._contract, robot_type, version, self._intervention)
         atomic_files.make_folder(layout.place(self.root, layout.UNFINISHED))
         trash = Trash(self.root)
         for path in (layout.CONTRACT, layout.INFO):
@@ -399,6 +426,8 @@ class DatasetWriter:
 
     def _is_misfit(self, version: str) -> bool:
         info = layout.load_info(self.root)
+        if self._intervention and layout.INTERVENTION not in info.features:
+            return True
         try:
             return info.is_v2 != (version == layout.VERSION_2) or bool(self._misfits(info))
         except DatasetError:
@@ -434,6 +463,7 @@ class DatasetWriter:
             codec=self._setting.codec,
             crf=self._setting.crf,
             adopted=self._adopt,
+            sourced=True,
         )
 
     def _recover(self) -> None:
@@ -507,8 +537,10 @@ class DatasetWriter:
             contents[tables.tasks_path(info)] = (
                 jsonl.tasks(tasks) if info.is_v2 else tables.encode(tables.tasks_table(tasks))
             )
-        if ledger is not None or episode.damaged:
+        driven = self._driven(episode)
+        if ledger is not None or episode.damaged or driven is not None:
             document = {"ledger": ledger, "damaged": episode.damaged}
+            document |= {} if driven is None else {"provenance": driven.to_json()}
             contents[layout.ledger_path(row.episode)] = json.dumps(document, indent=1).encode()
         statistics: dict[str, Stats] = {}
         if not info.is_v2:
@@ -523,6 +555,11 @@ class DatasetWriter:
             staged[info.video_path(key, own)] = path
         atomic_files.sync(episode.videos.values())
         return _Ready(row, info, tasks, statistics, staged)
+
+    def _driven(self, episode: OpenEpisode | Remains) -> EpisodeProvenance | None:
+        """What moved the arm: noted if that was not people alone, or rows say who it was."""
+        found = replace(episode.provenance(), latency=self._latency)
+        return found if found.driven or layout.INTERVENTION in self._info.features else None
 
     def _metadata(
         self, row: tables.EpisodeRow, info: Info, statistics: Mapping[str, Stats]
@@ -558,7 +595,8 @@ class DatasetWriter:
     ) -> tables.EpisodeRow:
         own = self._info.number_of(self.episodes)
         span = tables.VideoSpan(own, 0.0, length / self._info.fps)
-        known = {key: stats.vector_stats(values) for key, values in columns.items()} | pictures
+        features = self._info.features
+        known = {k: stats.vector_stats(v) for k, v in columns.items() if k in features} | pictures
         return tables.EpisodeRow(
             episode=self.episodes,
             tasks=(task,),
@@ -567,7 +605,7 @@ class DatasetWriter:
             dataset_to=self.frames + length,
             data=own,
             videos=dict.fromkeys(pictures, span),
-            stats={key: known[key] for key in self._info.features},
+            stats={key: known[key] for key in features},
         )
 
 

@@ -535,12 +535,16 @@ def _part(cut: Cut) -> EpisodeRow:
 
 
 def _trimmed_ledger(notes: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
-    """What the recorder said, with damaged pictures by their new row."""
+    """What the recorder said, with damaged pictures and commanders by their new row."""
     damaged = {
         camera: [n - cut.first for n in frames if cut.first <= n < cut.first + cut.count]
         for camera, frames in notes.get("damaged", {}).items()
     }
-    return {**notes, "damaged": damaged} if "damaged" in notes else dict(notes)
+    trimmed = {**notes, "damaged": damaged} if "damaged" in notes else dict(notes)
+    driven = layout.load_provenance(cut.source.root, cut.row.episode)
+    if driven is not None:
+        trimmed["provenance"] = driven.cut(cut.first, cut.count).to_json()
+    return trimmed
 
 
 def _with_column(table: pa.Table, name: str, values: NDArray[Any]) -> pa.Table:

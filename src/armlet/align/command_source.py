@@ -1,0 +1,87 @@
+"""Who commanded an arm at an instant, as it travels in the header of what was commanded."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .joints import JointPart
+
+_MARK = re.compile(r"[0-9a-f]{16}")
+
+
+class Commander(enum.IntEnum):
+    """Who it was. The numbers are stored.
+
+    UNKNOWN: nobody said. HOLD: nobody, the arm held. PERSON: joint commands. TRAJECTORY: a
+    trajectory, of a policy or of another program.
+    """
+
+    UNKNOWN = 0
+    HOLD = 1
+    PERSON = 2
+    TRAJECTORY = 3
+
+
+_TEXTS = {
+    Commander.UNKNOWN: "",
+    Commander.HOLD: "hold",
+    Commander.PERSON: "joint_commands",
+    Commander.TRAJECTORY: "joint_trajectory",
+}
+_COMMANDERS = {text: commander for commander, text in _TEXTS.items()}
+
+
+@dataclass(frozen=True)
+class CommandSource:
+    """Who commanded; of a trajectory the mark of its policy, empty if it had none."""
+
+    commander: Commander = Commander.UNKNOWN
+    policy: str = ""
+
+    def __str__(self) -> str:
+        """As `parse` reads it: `hold`, `joint_commands`, `joint_trajectory/0123456789abcdef`."""
+        text = _TEXTS[self.commander]
+        return f"{text}/{self.policy}" if self.policy else text
+
+
+UNKNOWN = CommandSource()
+
+
+def policy_mark(text: str) -> str:
+    """A policy's mark, 16 hexadecimal digits; empty for any other text."""
+    return text if _MARK.fullmatch(text) else ""
+
+
+@lru_cache(maxsize=64)
+def parse(text: str) -> CommandSource:
+    """The source that a text names: UNKNOWN for any text that no driver of ours writes."""
+    name, slash, mark = text.partition("/")
+    commander = _COMMANDERS.get(name, Commander.UNKNOWN)
+    if not slash:
+        return CommandSource(commander)
+    known = commander is Commander.TRAJECTORY and policy_mark(mark)
+    return CommandSource(commander, mark) if known else UNKNOWN
+
+
+def of_parts(parts: Iterable[JointPart], origins: Mapping[str, CommandSource]) -> CommandSource:
+    """Who commanded a frame's vector. origins: of its samples by stream (`Frame.origins`)."""
+    return merged(origins.get(part.stream, UNKNOWN) for part in parts)
+
+
+def merged(sources: Iterable[CommandSource]) -> CommandSource:
+    """Who commanded several arms at once.
+
+    A person who commands one of them; else unknown if one is; else what moves one of them. Of two
+    policies neither is named.
+    """
+    found = set(sources)
+    by_commander = {source.commander: source for source in found}
+    for commander in (Commander.PERSON, Commander.UNKNOWN, Commander.TRAJECTORY):
+        if commander in by_commander:
+            same = [source for source in found if source.commander is commander]
+            return same[0] if len(same) == 1 else CommandSource(commander)
+    return by_commander.get(Commander.HOLD, UNKNOWN)
