@@ -1,8 +1,8 @@
 """Where things lie in a LeRobot v3.0, v2.1 or v2.0 dataset, and its info.json.
 
-In v3.0 armlet writes one data file, one video per camera and one metadata file per episode:
-file footers are closed per episode, each file appears by one rename, and no video is ever
-rewritten. Stock LeRobot loads, filters, trains on and appends to such a dataset.
+In v3.0 armlet writes one data file, one video per camera and one metadata file per episode: file
+footers are closed per episode, and each file appears by one rename. Small ones are merged when the
+dataset is closed (`record.compaction`). Stock LeRobot loads, trains on and appends to either.
 
 Columns beyond LeRobot's own:
 
@@ -21,10 +21,11 @@ not do, since LeRobot demands the same columns in every file.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from armlet.files import (
     check_name,
     inside,
     printable,
+    read_bytes,
     read_json,
     typed,
     whole_number,
@@ -294,7 +296,30 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
 
     Raises DatasetError.
     """
-    path = locate(root, ledger_path(episode))
+    return _notes(locate(root, ledger_path(episode)))
+
+
+def notes_reader(root: Path) -> Callable[[int], dict[str, Any]]:
+    """`load_notes` for many episodes: where their files lead to is looked up once."""
+    folder = ledger_path(0).parent
+    try:
+        with os.scandir(locate(root, folder)) as found:
+            plain = {entry.name: entry.is_file(follow_symlinks=False) for entry in found}
+    except FileNotFoundError:
+        plain = {}
+    except (DatasetError, OSError):
+        return lambda episode: load_notes(root, episode)
+
+    def read(episode: int) -> dict[str, Any]:
+        path = ledger_path(episode)
+        if path.name not in plain:
+            return {}
+        return _notes(root / path) if plain[path.name] else load_notes(root, episode)
+
+    return read
+
+
+def _notes(path: Path) -> dict[str, Any]:
     try:
         document = read_json(path, _DECLARED_SHAPE)
         typed(_Declared, document, path.name)
@@ -303,6 +328,20 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
     except FileError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     return {name: value for name, value in document.items() if value is not None}
+
+
+def notes_mention(root: Path, episode: int, word: str) -> bool:
+    """Whether the recorder's notes of an episode have this name; they are not parsed for that.
+
+    Raises DatasetError.
+    """
+    path = root / ledger_path(episode)
+    try:
+        return json.dumps(word).encode() in read_bytes(path, _DECLARED_SHAPE.size)
+    except FileNotFoundError:
+        return False
+    except FileError as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
 def features_of(contract: Contract) -> dict[str, Feature]:
@@ -467,10 +506,16 @@ def _count(document: Mapping[str, Any], name: str) -> int:
     return whole_number(document.get(name), name, 0, _MOST_ROWS)
 
 
+# Each path of thousands of episodes asks for it.
+_parsed = functools.lru_cache(64)(PathTemplate.parse)
+
+
 def _template(document: Mapping[str, Any], name: str) -> PathTemplate:
     old = document["codebase_version"] in (VERSION_2, VERSION_2_0)
     version = VERSION_2 if old else VERSION
-    return PathTemplate.parse(document.get(name), _NUMBERS[version], _NAMES)
+    text = document.get(name)
+    parse = _parsed if isinstance(text, str) else PathTemplate.parse
+    return parse(text, _NUMBERS[version], _NAMES)
 
 
 def _check_numbers(info: Info) -> None:
