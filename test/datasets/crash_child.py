@@ -18,6 +18,7 @@ from made_episodes import CONTRACT, record
 
 from armlet.datasets import DatasetWriter, recover, sweep
 from armlet.datasets.format import atomic_files
+from armlet.datasets.record import compaction
 from armlet.datasets.transform import edits
 
 KILLED = 9
@@ -62,6 +63,12 @@ def remove_one(root: Path) -> None:
         writer.remove_last(1)
 
 
+def merge_files(root: Path) -> None:
+    handle = atomic_files.lock(root)
+    assert compaction.compact(root, 3)
+    atomic_files.unlock(handle)
+
+
 def delete_one(root: Path) -> None:
     edits.delete(root, [1])
 
@@ -84,6 +91,7 @@ ACTIONS = {
     "sweep": sweep,
     "recover": recover,
     "remove": remove_one,
+    "merge": merge_files,
     "delete": delete_one,
     "trim": trim_some,
     "relabel": relabel_one,

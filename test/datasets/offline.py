@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from made_episodes import CONTRACT, counted, counters, frame
@@ -44,7 +45,7 @@ def with_lerobot(version: str, folder: Path, *roots: Path) -> None:
 
 
 def numbered(
-    root: Path, lengths: tuple[int, ...], contract: Contract = CONTRACT, **options: str
+    root: Path, lengths: tuple[int, ...], contract: Contract = CONTRACT, **options: Any
 ) -> Path:
     """A dataset whose pictures are numbered through all episodes."""
     number = 0

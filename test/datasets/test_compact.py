@@ -10,10 +10,10 @@ from offline import has_oracle, numbered, numbers, same_rows, with_lerobot
 
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, VideoError, check
 from armlet.datasets.format import layout
+from armlet.datasets.format.concat import join
 from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.video_pieces import Piece
 from armlet.datasets.transform.compact import compact
-from armlet.datasets.transform.concat import join
 
 LENGTHS = (7, 4, 9, 1, 12)
 FRONT = "videos/observation.images.front/chunk-000"

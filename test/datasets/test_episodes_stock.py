@@ -36,6 +36,7 @@ pytestmark = [
 ]
 
 LENGTHS = (6, 4, 7)
+MERGED = ("data", "meta/episodes")
 STOCK_FAULT = "a bug of LeRobot"
 # One picture is large enough for LeRobot's spatial sampling to set in.
 LARGE = dataclasses.replace(CONTRACT, cameras=(Camera("front", 240, 320), Camera("wrist", 32, 48)))
@@ -46,7 +47,8 @@ def stock() -> Iterator[Path]:
     """The folder in which stock_lerobot.py has done everything."""
     with tempfile.TemporaryDirectory(dir=QUICK) as name:
         folder = Path(name)
-        made(folder / "ours", LENGTHS, LARGE, intervention=True)
+        made(folder / "ours", LENGTHS, LARGE, intervention=True, merge_files=2)
+        assert [len(list(folder.glob(f"ours/{each}/*/*"))) for each in MERGED] == [1, 1]
         np.savez(folder / "raw.npz", **raw_columns())
         base = made(folder / "base", (3, 2))
         (folder / "killed").mkdir()

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from made_episodes import CONTRACT, made
 
-from armlet.datasets import Dataset, DatasetWriter
+from armlet.datasets import Dataset, DatasetError, DatasetWriter
 from armlet.datasets.check import integrity
-from armlet.datasets.format import edit_journal, stats, tables
+from armlet.datasets.format import edit_journal, layout, stats, tables
 from armlet.datasets.format.layout import FileNumber
 from armlet.datasets.record.recording import EpisodeRecorder
 from armlet.datasets.record.session import OnGap, Rules
@@ -67,6 +67,28 @@ def test_many_files_are_said_and_merged_ones_not(root, tmp_path, monkeypatch):
     assert any("in 20 files" in text and "armlet dataset compact" in text for text in said)
     compact(root, tmp_path / "merged")
     assert integrity.problems(tmp_path / "merged") == []
+
+
+def test_notes_of_many_episodes_are_those_of_each(root, tmp_path):
+    folder = tmp_path / "meta/armlet"
+    folder.mkdir(parents=True)
+    paths = [tmp_path / layout.ledger_path(k) for k in range(4)]
+    paths[0].write_text('{"ledger": {"recorder": {"part": 2}}, "damaged": {}}')
+    paths[1].write_text("{")
+    (tmp_path.parent / "outside.json").write_text("{}")
+    paths[2].symlink_to(tmp_path.parent / "outside.json")
+    notes = layout.notes_reader(tmp_path)
+    assert notes(0) == layout.load_notes(tmp_path, 0) != {}
+    assert notes(3) == layout.load_notes(tmp_path, 3) == {}
+    for k, why in ((1, "cannot be read"), (2, "leads out of")):
+        for read in (notes, lambda k: layout.load_notes(tmp_path, k)):
+            with pytest.raises(DatasetError, match=why):
+                read(k)
+    assert layout.notes_with(tmp_path, 4, ["part", "damaged"]) == {
+        "part": [0, 1, 2],  # two of which cannot be read
+        "damaged": [0, 1, 2],
+    }
+    assert layout.notes_reader(root.parent / "nothing")(0) == {}
 
 
 def test_an_edit_does_not_compare_every_episode_with_every_other(root, monkeypatch):

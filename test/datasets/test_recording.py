@@ -317,18 +317,19 @@ def test_a_removed_episode_is_whole_in_the_trash_and_gone_from_the_dataset(root,
     assert content(root) == before, "putting everything back gives the dataset that was"
 
 
-def test_an_episode_that_shares_its_file_is_not_removed(root):
+def test_an_episode_is_taken_out_of_files_that_it_shares(root):
     from armlet.datasets.transform.compact import compact
 
     made(root, (5, 3))
     compact(root, root.with_name("compact"))
-    before = content(root.with_name("compact"))
-    with (
-        DatasetWriter(root.with_name("compact"), CONTRACT) as writer,
-        pytest.raises(DatasetError, match="other episodes too"),
-    ):
+    with DatasetWriter(root.with_name("compact"), CONTRACT) as writer:
         writer.remove_last(1)
-    assert content(root.with_name("compact")) == before
+    with DatasetWriter(root, CONTRACT) as writer:
+        writer.remove_last(1)
+    assert check(root.with_name("compact")) == []
+    ours, theirs = Dataset(root.with_name("compact")), Dataset(root)
+    assert np.array_equal(ours.episode(0).state, theirs.episode(0).state)
+    assert np.array_equal(ours.images(0, "front"), theirs.images(0, "front"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -73,8 +74,11 @@ def kind_of(value: object, article: str = "") -> str:
     return "nothing" if value is None else article + type(value).__name__
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 def _fields(kind: Any, document: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     unknown = sorted(set(document) - set(hints))
     required = {
         field.name

@@ -1039,7 +1039,7 @@ class Code(StrEnum):
     DATASET_FILES_MANY = (
         "dataset.files-many",
         "A dataset of so many files that opening it takes long.",
-        "armlet records an episode to a file.",
+        "A recorder merges small files when it closes a dataset, but those before did not.",
         "`armlet dataset compact` merges files; nothing is encoded again.",
     )
     DATASET_FILE_MISSING = (

@@ -100,7 +100,7 @@ def _leftovers(root: Path, episodes: int) -> Iterator[Finding]:
         yield _problem(
             Code.DATASET_EDIT_INTERRUPTED,
             f"{layout.EDIT}: an edit was interrupted before it changed anything; repairing the "
-            f"dataset, or the next edit, moves it to {TRASH}",
+            f"dataset, or the next edit, moves it to {TRASH}, or removes it if it is a copy",
             _REPAIR,
         )
     if not os.path.lexists(root / layout.UNFINISHED) or atomic_files.is_locked(root):
@@ -202,8 +202,9 @@ def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]
                 yield _problem(Code.DATASET_FILE_MISSING, f"{path} is absent", FETCH)
         except DatasetError as error:
             yield _problem(Code.DATASET_PATH_INVALID, str(error))
+    keys = info.video_keys
     for row in rows:
-        for key in info.video_keys:
+        for key in keys:
             if key not in row.videos:
                 yield _problem(
                     Code.DATASET_VIDEO_UNDECLARED,
@@ -340,12 +341,14 @@ def _episode_problems(
 
 
 def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
-    by_file: dict[tuple[str, Path], list[EpisodeRow]] = defaultdict(list)
+    by_file: dict[tuple[str, FileNumber], list[EpisodeRow]] = defaultdict(list)
+    keys = set(info.video_keys)
     for row in rows:
         for key, span in row.videos.items():
-            if key in info.video_keys:
-                by_file[key, info.video_path(key, span.number)].append(row)
-    for (key, path), members in by_file.items():
+            if key in keys:
+                by_file[key, span.number].append(row)
+    for (key, number), members in by_file.items():
+        path = info.video_path(key, number)
         try:
             where = layout.locate(root, path)
             if not where.exists():
@@ -429,9 +432,10 @@ def _picture_problems(
 
 
 def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
+    notes = layout.notes_reader(root)
     for row in rows:
         try:
-            damaged = layout.load_notes(root, row.episode).get("damaged", {})
+            damaged = notes(row.episode).get("damaged", {})
         except DatasetError as error:
             yield _problem(Code.DATASET_NOTES_UNREADABLE, str(error))
             continue

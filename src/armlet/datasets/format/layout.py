@@ -1,8 +1,8 @@
 """Where things lie in a LeRobot v3.0, v2.1 or v2.0 dataset, and its info.json.
 
-In v3.0 armlet writes one data file, one video per camera and one metadata file per episode:
-file footers are closed per episode, each file appears by one rename, and no video is ever
-rewritten. Stock LeRobot loads, filters, trains on and appends to such a dataset.
+In v3.0 armlet writes one data file, one video per camera and one metadata file per episode: file
+footers are closed per episode, and each file appears by one rename. Small ones are merged when the
+dataset is closed (`record.compaction`). Stock LeRobot loads, trains on and appends to either.
 
 Columns beyond LeRobot's own:
 
@@ -24,10 +24,11 @@ LeRobot demands the same columns in every file.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -304,7 +305,30 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
 
     Raises DatasetError.
     """
-    path = locate(root, ledger_path(episode))
+    return _notes(locate(root, ledger_path(episode)))
+
+
+def notes_reader(root: Path) -> Callable[[int], dict[str, Any]]:
+    """`load_notes` for many episodes: where their files lead to is looked up once."""
+    folder = ledger_path(0).parent
+    try:
+        with os.scandir(locate(root, folder)) as found:
+            plain = {entry.name: entry.is_file(follow_symlinks=False) for entry in found}
+    except FileNotFoundError:
+        plain = {}
+    except (DatasetError, OSError):
+        return lambda episode: load_notes(root, episode)
+
+    def read(episode: int) -> dict[str, Any]:
+        path = ledger_path(episode)
+        if path.name not in plain:
+            return {}
+        return _notes(root / path) if plain[path.name] else load_notes(root, episode)
+
+    return read
+
+
+def _notes(path: Path) -> dict[str, Any]:
     try:
         document = read_json(path, _DECLARED_SHAPE)
         typed(_Declared, document, path.name)
@@ -316,9 +340,9 @@ def load_notes(root: Path, episode: int) -> dict[str, Any]:
 
 
 def notes_with(root: Path, episodes: int, names: Sequence[str]) -> dict[str, list[int]]:
-    """By name, the episodes whose notes have it anywhere: a tenth of the time of reading them all.
+    """By name, the episodes whose notes have it anywhere: a tenth of the time of parsing them all.
 
-    Notes that cannot be read have none. Raises DatasetError.
+    Notes that cannot be read are among them: whoever loads them learns why. Raises DatasetError.
     """
     folder = locate(root, ledger_path(0).parent)
     found: dict[str, list[int]] = {name: [] for name in names}
@@ -326,10 +350,12 @@ def notes_with(root: Path, episodes: int, names: Sequence[str]) -> dict[str, lis
     for episode in range(episodes if folder.is_dir() else 0):
         try:
             content = read_bytes(folder / ledger_path(episode).name, _DECLARED_SHAPE.size)
-        except (FileNotFoundError, FileError):
-            continue  # nothing was noted, or `check` says why it cannot be read
+        except FileNotFoundError:
+            continue
+        except FileError:
+            content = None
         for name, mark in marks.items():
-            if mark in content:
+            if content is None or mark in content:
                 found[name].append(episode)
     return found
 
@@ -516,10 +542,16 @@ def _count(document: Mapping[str, Any], name: str) -> int:
     return whole_number(document.get(name), name, 0, _MOST_ROWS)
 
 
+# Each path of thousands of episodes asks for it.
+_parsed = functools.lru_cache(64)(PathTemplate.parse)
+
+
 def _template(document: Mapping[str, Any], name: str) -> PathTemplate:
     old = document["codebase_version"] in (VERSION_2, VERSION_2_0)
     version = VERSION_2 if old else VERSION
-    return PathTemplate.parse(document.get(name), _NUMBERS[version], _NAMES)
+    text = document.get(name)
+    parse = _parsed if isinstance(text, str) else PathTemplate.parse
+    return parse(text, _NUMBERS[version], _NAMES)
 
 
 def _check_numbers(info: Info) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ _READERS, _FEW_FILES = 8, 16
 # So many take some seconds to open.
 _MANY_FILES = 1000
 _LONGEST_S = 1e8
+_PLACE = re.compile(r"chunk-(\d{1,9})/file-(\d{1,9})\.parquet")
 COUNTER = Feature("int64", (1,))
 # The name pandas gives to an unnamed index; LeRobot's tasks table is a pandas frame.
 _TASK_COLUMN = "__index_level_0__"
@@ -117,9 +119,24 @@ def read(
 
 def schema(path: Path) -> pa.Schema:
     """The columns of a parquet file. Raises DatasetError if it is absent or broken."""
+    return footer(path).columns
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a parquet file says of itself. size: bytes on disk."""
+
+    rows: int
+    columns: pa.Schema
+    size: int
+
+
+def footer(path: Path) -> Footer:
+    """How many rows of which columns. Raises DatasetError if the file is absent or broken."""
     try:
         check_file(path)
-        return pq.read_schema(path)
+        with pq.ParquetFile(path) as file:
+            return Footer(file.metadata.num_rows, file.schema_arrow, path.stat().st_size)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is absent") from error
     except (FileError, pa.ArrowException, OSError, ValueError) as error:
@@ -379,9 +396,37 @@ def episode_table(row: EpisodeRow, number: FileNumber) -> pa.Table:
     return pa.table({name: [value] for name, value in values.items()})
 
 
+def with_values(table: pa.Table, values: Mapping[str, Sequence[int] | Sequence[float]]) -> pa.Table:
+    """A table whose columns of these names, where it has them, hold other numbers."""
+    for name, column in values.items():
+        if name in table.column_names:
+            place = table.column_names.index(name)
+            kind = pa.float64() if name.endswith("timestamp") else pa.int64()
+            table = table.set_column(place, name, pa.array(column, kind))
+    return table
+
+
+def row_places(data: Sequence[FileNumber], own: FileNumber) -> dict[str, list[int]]:
+    """Columns of the episodes metadata: by episode the file of its rows, and the table's own."""
+    return {
+        "data/chunk_index": [number.chunk for number in data],
+        "data/file_index": [number.file for number in data],
+        "meta/episodes/chunk_index": [own.chunk] * len(data),
+        "meta/episodes/file_index": [own.file] * len(data),
+    }
+
+
 def episode_files(root: Path) -> list[Path]:
     """The metadata files in the order in which LeRobot concatenates them."""
     return sorted((root / EPISODES).glob("*/*.parquet"))
+
+
+def metadata_number(path: Path) -> FileNumber:
+    """A metadata file's number, by its name. Raises DatasetError for a name that has none."""
+    found = _PLACE.fullmatch("/".join(path.parts[-2:]))
+    if found is None:
+        raise DatasetError(f"{path}: expected a name like chunk-000/file-000.parquet")
+    return FileNumber(int(found[1]), int(found[2]))
 
 
 def many_files(root: Path) -> str:

@@ -19,8 +19,8 @@ TRASH = Path(".trash")
 class Step:
     """One thing that a repair does. writes and removes: the files it touches, below the dataset.
 
-    removes: files that go to the trash, or a folder with all its files. done: `said` when it is
-    done, where that has other words.
+    removes: files that go to the trash, or a folder with all its files. drops: files that go, as
+    others hold all of them. done: `said` when it is done, where that has other words.
     """
 
     said: str
@@ -28,6 +28,7 @@ class Step:
     writes: tuple[Path, ...] = ()
     removes: tuple[Path, ...] = ()
     done: str = ""
+    drops: tuple[Path, ...] = ()
 
     def lines(self) -> list[str]:
         """What would be done, and under it every file that it would touch."""
@@ -35,6 +36,7 @@ class Step:
             printable(self.said, 1000),
             *(f"  writes {printable(path)}" for path in self.writes),
             *(f"  moves to {TRASH}: {printable(path)}" for path in self.removes),
+            *(f"  removes a copy: {printable(path)}" for path in self.drops),
         ]
 
     def done_line(self) -> str:
@@ -81,11 +83,15 @@ class Trash:
             raise DatasetError(f"{target} is there already; nothing was changed")
         return target
 
+    def next_name(self) -> str:
+        """The name that a new folder would have; nothing is made."""
+        folder = layout.place(self._root, TRASH / "0").parent
+        there = folder.iterdir() if folder.is_dir() else ()
+        used = [int(path.name) for path in there if path.name.isdecimal()]
+        return f"{max(used, default=0) + 1:04d}"
+
     def _new_folder(self) -> Path:
-        folder = layout.place(self._root, TRASH / "0")
-        atomic_files.make_folder(folder.parent)
-        used = [int(p.name) for p in folder.parent.iterdir() if p.name.isdecimal()]
-        made = folder.parent / f"{max(used, default=0) + 1:04d}"
+        made = layout.place(self._root, TRASH / self.next_name())
         atomic_files.make_folder(made)
         return made
 

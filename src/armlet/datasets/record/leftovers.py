@@ -211,9 +211,10 @@ def _or_unknown(count: int | None) -> str:
 
 
 def named_files(info: Info, rows: list[EpisodeRow]) -> Iterator[Path]:
-    """Data and video files that the episodes metadata speaks of."""
-    for row in rows:
-        yield info.data_path(row.data)
-        for key, span in row.videos.items():
-            if key in info.features:
-                yield info.video_path(key, span.number)
+    """Data and video files that the episodes metadata speaks of, each once."""
+    for number in dict.fromkeys(row.data for row in rows):
+        yield info.data_path(number)
+    for key in info.features:
+        spans = (row.videos[key] for row in rows if key in row.videos)
+        for number in dict.fromkeys(span.number for span in spans):
+            yield info.video_path(key, number)

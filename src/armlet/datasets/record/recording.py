@@ -403,7 +403,7 @@ class EpisodeRecorder:
         if writer is not None:
             frames = writer.open_frames
             try:
-                writer.close(keep=frames > 0)
+                writer.close(keep=frames > 0, merge=False)
             except (DatasetError, OSError) as further:
                 errors.append(str(further))
         kept = (

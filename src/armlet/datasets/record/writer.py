@@ -21,6 +21,8 @@ without a line in that list, as well as a line without rows:
 What a crash leaves is repaired when the dataset is opened again: before step 2 is done, the episode
 is finished from `.unfinished/`, or removed if that is asked for; after it totals and statistics
 are made up.
+
+When a dataset is closed that something was recorded into, small files are merged (`compaction`).
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from armlet.datasets.format.trash import Trash
 from armlet.files import printable
 from armlet.findings import Finding
 
-from . import leftovers, recovery, removal
+from . import compaction, leftovers, recovery, removal
 from .compatibility import misfits
 from .episode import Backlog, EpisodeFrame, OpenEpisode, Setting
 from .recovery import Header, Recovered, Remains
@@ -123,6 +125,7 @@ class DatasetWriter:
         intervention: bool = False,
         memory_bytes: int = 64 << 20,
         reserve_bytes: int = 256 << 20,
+        merge_files: int = compaction.LEAST,
     ):
         """Open the dataset for writing; repairs first what a crash left (see `repaired`).
 
@@ -135,6 +138,8 @@ class DatasetWriter:
         crf: the encoder's quality scale, lower is better; None takes the codec's own default.
         memory_bytes: pictures kept in memory while they wait, further ones wait on disk only.
         reserve_bytes: disk that recording leaves free.
+        merge_files: so many small files of rows and metadata are merged when the dataset is closed;
+        0: none ever are.
 
         Raises DatasetError if another writer has it, if root holds something else, or, line by
         line, if the contract, fps, features, robot type or codec do not fit what is there.
@@ -154,6 +159,8 @@ class DatasetWriter:
         self._task = ""
         self._latency: Latency | None = None
         self._broken = ""
+        self._merge_files, self._reserve_bytes = merge_files, reserve_bytes
+        self._has_recorded = False
         atomic_files.make_folder(self.root)
         self._lock: int | None = atomic_files.lock(self.root)
         self.repaired: list[str] = []
@@ -170,7 +177,7 @@ class DatasetWriter:
             self._frame_bytes = self._recorded_frame_bytes()
             self._recover()
         except BaseException:
-            self.close()
+            self.close(merge=False)
             raise
 
     def _create_if_new(self, robot_type: str, version: str) -> None:
@@ -335,15 +342,18 @@ class DatasetWriter:
 
         Raises DatasetError if a ledger cannot be read.
         """
-        notes = [layout.load_notes(self.root, k) for k in range(self.episodes)]
+        named = layout.notes_with(self.root, self.episodes, [PART])[PART]
+        notes = [layout.load_notes(self.root, k) for k in named]
         parts = [(t.get("ledger") or {}).get(RECORDER, {}).get(PART, 0) for t in notes]
-        return sum(not part for part in parts)
+        return self.episodes - sum(bool(part) for part in parts)
 
-    def close(self, keep: bool = False) -> None:
+    def close(self, keep: bool = False, merge: bool = True) -> None:
         """Discard the open episode, if any, and give the dataset back. May be called again.
 
         keep: leave the open episode on disk as a kill would, for the next writer to recover it up
-        to its last complete frame; where it can be neither finished nor gone on with.
+        to its last complete frame; where it can be neither finished nor gone on with. merge: merge
+        small files, if something was recorded and there are enough of them; where that fails, a
+        warning says why and the dataset is as it was.
         """
         try:
             if self._episode is not None and keep:
@@ -351,10 +361,28 @@ class DatasetWriter:
                 episode.abort()
             elif self._episode is not None:
                 self._drop_episode()
+            if merge and not keep:
+                self._merge()
         finally:
             if self._lock is not None:
                 atomic_files.unlock(self._lock)
                 self._lock = None
+
+    def _merge(self) -> None:
+        if not (self._merge_files and self._has_recorded) or self._broken or self._lock is None:
+            return
+        self._has_recorded = False
+        try:
+            said = compaction.compact(self.root, self._merge_files, self._reserve_bytes)
+        except (DatasetError, OSError, MemoryError) as error:
+            _log.warning(
+                "%s: small files were not merged: %s; nothing recorded is touched by that",
+                self.root,
+                printable(error, 1000),
+            )
+            return
+        if said:
+            _log.info("%s: %s", self.root, said)
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -365,7 +393,7 @@ class DatasetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(merge=kind is None)
 
     @property
     def _unfinished(self) -> Path:
@@ -505,6 +533,7 @@ class DatasetWriter:
             atomic_files.move([(ready.staged[t], layout.place(self.root, t)) for t in targets])
         self._info, self._tasks, self._stats = ready.info, ready.tasks, ready.statistics
         self._broken = ""
+        self._has_recorded = True
         size = sum((self.root / target).stat().st_size for target in ready.own)
         self._frame_bytes = size / ready.row.length
         return EpisodeSummary(
@@ -669,6 +698,7 @@ def recover(root: Path) -> list[Recovered]:
         codec=header.codec,
         crf=header.crf,
         adopt=header.adopted,
+        merge_files=0,  # a repair does what it said it would
     ) as writer:
         return writer.recovered
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from armlet.datasets.check import recompute_stats
-from armlet.datasets.format import jsonl, layout, stats, tables, video
+from armlet.datasets.format import concat, jsonl, layout, stats, tables, video
 from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, FileNumber, Info
@@ -37,7 +37,7 @@ from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 from armlet.datasets.format.video_pieces import Piece, is_cuttable
 from armlet.files import printable
 
-from . import concat, encode
+from . import encode
 from .compact import episode_tables, piece_of
 from .convert import described
 from .cuts import SUCCESS, Cut, Source

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from armlet.datasets.format import layout, tables
+from armlet.datasets.format import concat, layout, tables
 from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import FileNumber, Info
@@ -18,7 +18,6 @@ from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 from armlet.datasets.format.video_pieces import Piece
 from armlet.files import FileError, printable, typed
 
-from . import concat
 from .atomic_directory import copy_extras, new_dataset, require_outside
 
 Progress = Callable[[str], None]
@@ -239,10 +238,7 @@ def _write_metadata(root: Path, folder: Path, info: Info, rows: Sequence[Episode
 def _placed(table: pa.Table, rows: Sequence[EpisodeRow], number: FileNumber) -> pa.Table:
     """The episodes metadata with its columns of places renewed, all others as they are."""
     values: dict[str, list[int] | list[float]] = {
-        "data/chunk_index": [row.data.chunk for row in rows],
-        "data/file_index": [row.data.file for row in rows],
-        "meta/episodes/chunk_index": [number.chunk] * len(rows),
-        "meta/episodes/file_index": [number.file] * len(rows),
+        **tables.row_places([row.data for row in rows], number)
     }
     for key in rows[0].videos if rows else ():
         spans = [row.videos[key] for row in rows]
@@ -250,11 +246,7 @@ def _placed(table: pa.Table, rows: Sequence[EpisodeRow], number: FileNumber) -> 
         values[f"videos/{key}/file_index"] = [span.number.file for span in spans]
         values[f"videos/{key}/from_timestamp"] = [span.from_s for span in spans]
         values[f"videos/{key}/to_timestamp"] = [span.to_s for span in spans]
-    for name, column in values.items():
-        kind = pa.float64() if name.endswith("timestamp") else pa.int64()
-        place = table.column_names.index(name)
-        table = table.set_column(place, name, pa.array(column, kind))
-    return table
+    return tables.with_values(table, values)
 
 
 def _count(root: Path) -> int:

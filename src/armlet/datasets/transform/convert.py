@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from armlet.contract import Camera, Contract
 from armlet.datasets.check import recompute_stats
-from armlet.datasets.format import jsonl, layout, stats, tables
+from armlet.datasets.format import concat, jsonl, layout, stats, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, Info
 from armlet.datasets.format.stats import QUANTILES, Stats
 from armlet.datasets.format.tables import EpisodeRow, VideoSpan
 
-from . import concat, task_names
+from . import task_names
 from .atomic_directory import copy_extras, new_dataset, require_outside
 from .compact import episode_tables, piece_of
 

@@ -18,7 +18,6 @@ SUCCESS = "next.success"
 """LeRobot's own name: bool, whether the task is done after this row. A label is in every row."""
 
 _RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7}))?")
-_PLACE = re.compile(r"chunk-(\d{1,9})/file-(\d{1,9})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,7 @@ class Source:
         """By episode, the number of the metadata file with its row. v3.0 only."""
         places: list[FileNumber] = []
         for path in tables.episode_files(self.root):
-            found = _PLACE.fullmatch("/".join(path.parts[-2:]))
-            if found is None:
-                raise DatasetError(f"{path}: expected a name like chunk-000/file-000.parquet")
-            number = FileNumber(int(found[1]), int(found[2]))
+            number = tables.metadata_number(path)
             places += [number] * tables.read(path, ["episode_index"]).num_rows
         return places
 

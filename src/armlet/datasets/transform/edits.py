@@ -192,8 +192,7 @@ def undo(root: Path, dry_run: bool = False) -> Edited:
             said, 0, 0, tuple(sorted(back)), _trashed(removes, moved), dict(sorted(moved.items()))
         )
         if not dry_run:
-            folder = edit_journal.prepare(root)
-            with _abandoned_on_error(root):
+            with edit_journal.prepared(root) as folder:
                 for path, source in back.items():
                     atomic_files.link(source, folder / path)
                 restored = {path: source.relative_to(root) for path, source in old.items()}
@@ -227,8 +226,7 @@ def edit(root: Path, choose: Choice, dry_run: bool = False) -> Edited:
         )
         if dry_run:
             return done
-        folder = edit_journal.prepare(root)
-        with _abandoned_on_error(root):
+        with edit_journal.prepared(root) as folder:
             make(folder, products)
             journal = edit_journal.commit(root, said, removes, moved)
         return replace(done, trash=TRASH / journal.trash)
@@ -349,12 +347,3 @@ def _taken(root: Path, dry_run: bool) -> Iterator[None]:
         yield
     finally:
         atomic_files.unlock(handle)
-
-
-@contextlib.contextmanager
-def _abandoned_on_error(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        edit_journal.abandon(root)
-        raise
