@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.output import FAILED, refuse
 from armlet.cli.terminal.robot import add_robot, families_of, port_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     fine = any(each.servos for each in surveys) and not any(
         each.probe.problem or any(servo.found.shared for servo in each.servos) for each in surveys
     )
-    return 0 if fine else 1
+    return 0 if fine else FAILED
 
 
 _FOUND = ("id", "baudrate", "model", "firmware", "shared")
@@ -251,11 +251,11 @@ def show(screen: Console, surveys: list[Survey]) -> None:
         show_table(screen, ("port", *COLUMNS), rows)
         for each in surveys:
             if each.probe.problem:
-                refuse("scan", f"{each.device.address}: {each.probe.problem}", 1)
+                refuse("scan", f"{each.device.address}: {each.probe.problem}", FAILED)
         if not rows:
             asked = ", ".join(each.device.address for each in surveys)
             about = f"asked {asked}. " if asked else ""
-            refuse("scan", f"{about}{summary(surveys)}", 1)
+            refuse("scan", f"{about}{summary(surveys)}", FAILED)
         return
     for each in surveys:
         say(screen, heading(each.device), "name")
