@@ -27,6 +27,8 @@ from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO
 from armlet.robots.unit_modes import MODES as UNIT_MODES
 from armlet.suggestions import did_you_mean
 
+# The process that started a node, which ends with it: `armlet up` or ROS's launch.
+SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
 FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 DISCOVERY_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"

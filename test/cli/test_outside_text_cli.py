@@ -174,6 +174,28 @@ def test_the_demo_removes_no_dataset_that_it_did_not_make(root, tmp_path):
         plan.dataset.mkdir()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--checkpoint", "none"], "found nothing at "),
+        (["--reaches", "0"], "argument --reaches: expected a whole number from 1 up, found '0'"),
+        (["--record-only", "-1"], "argument --record-only: expected "),
+    ],
+)
+def test_the_demo_is_refused_before_it_starts(words, said, tmp_path, capsys, monkeypatch):
+    """Not after the demonstrations."""
+    pytest.importorskip("rclpy")
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(["demo", *words])
+    except SystemExit as end:  # argparse's own
+        status = end.code
+    assert status == 2 and list(tmp_path.iterdir()) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("armlet demo: ") and said in line
+
+
 def test_the_fix_of_a_policys_pointer_is_its_own_and_said_once(tmp_path, capsys):
     """Copying a pointer again gives a pointer; its own path need not be said twice either."""
     pytest.importorskip("torch")

@@ -49,7 +49,7 @@ def test_what_can_be_made_or_written_passes(file, tmp_path):
 
 
 def test_a_file_needs_a_folder_that_is_there_and_no_folder_of_its_name(tmp_path):
-    with pytest.raises(OutputError, match="there is no folder .*none; make it first"):
+    with pytest.raises(OutputError, match=r"there is no folder .*none; make it first"):
         check_output_file(tmp_path / "none/file")
     with pytest.raises(OutputError, match="expected a file to write, found a folder"):
         check_output_file(tmp_path)

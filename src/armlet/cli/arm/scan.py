@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         return refuse("scan", error)
     surveys = survey(devices, families, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
-        print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
+        print(json.dumps({"ports": [each.to_json() for each in surveys]}, indent=2))
     else:
         show(console(), surveys)
     fine = any(each.servos for each in surveys) and not any(
@@ -144,7 +144,7 @@ class Servo:
             return "two servos?"
         return "no readable answer" if self.errors is None else self.errors
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         readings = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
         found = {name: getattr(self.found, name) for name in _FOUND}
@@ -166,7 +166,7 @@ class Survey:
     probe: Probe
     servos: tuple[Servo, ...]
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "path": self.device.path,
@@ -175,7 +175,7 @@ class Survey:
             "description": self.device.description,
             "in_use": self.probe.in_use,
             "problem": self.probe.problem,
-            "servos": [servo.document() for servo in self.servos],
+            "servos": [servo.to_json() for servo in self.servos],
         }
 
 

@@ -31,7 +31,7 @@ from armlet.policies.registry import family_of
 
 from . import training_data
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
-from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
+from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_json, state_file_name
 from .weights import FILE as WEIGHTS
 
 
@@ -67,7 +67,7 @@ def save_checkpoint(
         _write_json(unfinished / CONFIG, config.to_json(), indent=4)
         stored = _flat(statistics)
         for name in (PREPROCESSOR, POSTPROCESSOR):
-            _write_json(unfinished / f"{name}.json", pipeline_document(name, config), indent=2)
+            _write_json(unfinished / f"{name}.json", pipeline_json(name, config), indent=2)
             save_file(stored, str(unfinished / state_file_name(name, family)))
         if contract is not None:
             contract.save(unfinished / contracts.FILE_NAME)
