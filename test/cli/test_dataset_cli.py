@@ -145,7 +145,7 @@ def test_view_writes_a_page(root, tmp_path, capsys):
 
 def test_view_with_rerun_says_when_it_is_not_there(root, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
-    assert run("view", root, "--rerun") == 2
+    assert run("view", root, "--rerun") == 1
     assert "pip install rerun-sdk" in capsys.readouterr().err
 
 

@@ -44,8 +44,13 @@ def refuse(command: str, why: object, status: int | None = None, *, lines: bool 
     text = said if lines else " ".join(said.split())
     show(f"armlet {command}: {printable(text, 4000, lines=lines)}", error=True)
     if status is None:
-        status = FAILED if isinstance(why, Exception) and is_of_the_computer(why) else UNUSABLE
+        status = FAILED if isinstance(why, Exception) and _lacks(why) else UNUSABLE
     return status
+
+
+def _lacks(why: Exception) -> bool:
+    """Whether the computer has no room, or not a package, for what was rightly asked."""
+    return is_of_the_computer(why) or isinstance(why.__cause__, ImportError)
 
 
 def write(text: str, error: bool = False) -> None:

@@ -110,9 +110,8 @@ def new_directory(path: Path) -> Iterator[Path]:
 def check_new(path: Path) -> None:
     """Raise FileExistsError unless `path` is free for a checkpoint: absent, or an empty folder."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(
-            f"{path}: expected a new directory, found one with files; choose another"
-        )
+        found = "one with files" if path.is_dir() else "a file"
+        raise FileExistsError(f"{path}: expected a new directory, found {found}; choose another")
 
 
 def _finish(folder: Path) -> None:
