@@ -219,3 +219,42 @@ def test_a_command_that_is_not_there_is_found(tmp_path):
     assert list(commands(page)) == [["up", "teleop", "no_such:=1"]]
     with pytest.raises(AssertionError, match="no_such"):
         test_every_command_is_one_that_armlet_has(page)
+
+
+INLINE = re.compile(r"`(armlet [^`]+)`")
+# What stands for a word of the reader's: NAME, ROOT, ...
+PLACE = re.compile(r"[A-Z][A-Z0-9_.]*|\.\.\.|…")
+
+
+def unknown_words(line):
+    """The first word of a command line in prose that armlet does not have, if there is one."""
+    words = line.replace("\n", " ").split()[1:]
+    parser = make_parser()
+    while words and (verbs := verbs_of(parser)) and not words[0].startswith("-"):
+        word = words.pop(0)
+        if PLACE.fullmatch(word):
+            return None
+        if word not in verbs:
+            return word
+        parser = verbs[word]
+    known = set(parser._option_string_actions)
+    options = (re.match(r"--[a-z][a-z-]*", word) for word in words)
+    return next((option[0] for option in options if option and option[0] not in known), None)
+
+
+def verbs_of(parser):
+    return next((each.choices for each in parser._actions if hasattr(each.choices, "items")), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_in_a_sentence_or_a_table_is_one_that_armlet_has(page):
+    """Not only those in blocks: the fixes of findings.md, the table of edits."""
+    lines = INLINE.findall(FENCE.sub("", page.read_text()))
+    assert {line: word for line in lines if (word := unknown_words(line))} == {}
+
+
+def test_a_command_in_a_sentence_that_is_not_there_is_found():
+    assert unknown_words("armlet dataset mend ROOT") == "mend"
+    assert unknown_words("armlet dataset check ROOT --fast") == "--fast"
+    assert unknown_words("armlet dataset check ROOT --strict") is None
+    assert unknown_words("armlet COMMAND --help") is None

@@ -168,6 +168,21 @@ def test_a_parameter_file_may_be_written_as_ros_writes_numbers(tmp_path, followe
     check(graph("follower").nodes({**given, "robot": "none"}))
 
 
+def test_a_dataset_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    given = {"emulated": "true", "root": str(tmp_path / "file/set")}
+    said = said_of(graph("record").nodes(given))
+    assert said.startswith("recorder: root: nothing can be written to ")
+    assert f"{tmp_path / 'file'} is a file" in said
+
+
+@pytest.mark.parametrize("namespace", ["a b", "1arm", "left-arm", "a//b"])
+def test_a_namespace_that_ros_would_refuse_is_refused(nodes, namespace):
+    assert said_of(nodes(namespace=namespace)).startswith("namespace: expected letters, digits")
+    check(nodes(namespace="/left_arm/"))
+    check(nodes(namespace="lab/left_arm2"))
+
+
 def test_up_says_it_in_one_line_and_starts_nothing(tmp_path):
     calibration = share_directory() / "config" / "calibration" / "emulated_follower.json"
     robot = tmp_path / "robot.yaml"

@@ -26,6 +26,21 @@ NODES = (
     *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer"),
     "sim_bench",
 )
+STATUSES = (
+    ("`0`", "done, and nothing is wrong"),
+    (
+        "`1`",
+        "done, and something is wrong (a check, a comparison, nothing found); or it failed on the "
+        "way: a servo, the disk, a package that is not installed",
+    ),
+    (
+        "`2`",
+        "not begun, nothing was changed: an argument, file, dataset, checkpoint or port that "
+        "cannot be used as asked",
+    ),
+    ("`130`", "stopped by Ctrl-C"),
+    ("`141`", "the program that read the output ended (`| head`)"),
+)
 TYPES = {bool: "bool", int: "integer", float: "double", str: "string", list: "string array"}
 
 
@@ -141,6 +156,10 @@ def commands_page() -> str:
         "",
         "`armlet COMMAND --help` prints the same. The graphs of `armlet up`, with their arguments, "
         "are on [a page of their own](graphs.md).",
+        "",
+        "## Exit status",
+        "",
+        *table(("status", "meaning, in every command"), STATUSES),
     ]
     for title, parser in _parsers("armlet", make_parser(), ""):
         lines += ["", f"## {title}", "", *_description(parser.description or "")]

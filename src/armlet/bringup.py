@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,8 @@ from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO
 from armlet.robots.unit_modes import MODES as UNIT_MODES
 from armlet.suggestions import did_you_mean
 
+# The process that started a node, which ends with it: `armlet up` or ROS's launch.
+SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
 FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 DISCOVERY_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
@@ -95,7 +98,9 @@ class Graph:
         if unknown:
             meant = did_you_mean(unknown, sorted(known), RENAMED)
             raise BringupError(
-                f"{self.name} has no arguments {unknown}; {meant}it has {sorted(known)}"
+                f"{self.name} has no argument {', '.join(unknown)}; "
+                f"{meant or 'it has ' + ', '.join(sorted(known)) + '; '}"
+                f"`armlet up {self.name} --show-args` says more"
             )
         for name, value in given.items():
             choices = known[name].choices
@@ -205,6 +210,8 @@ LOCKSTEP_SOCKET = "lockstep"
 # Begins the name of a repository, where a directory could be given; as in policies.checkpoint.hub.
 HUB = "hub:"
 
+_NAMESPACE = re.compile(r"([a-z_]\w*(/[a-z_]\w*)*)?", re.ASCII | re.IGNORECASE)
+NAMESPACE_EXPECTED = "expected letters, digits and _, no digit first, as in left_arm"
 NAMESPACE = Argument("namespace", "", "Namespace of the whole graph, e.g. left_arm.")
 EMULATED = Argument("emulated", "false", "Use the emulated bench instead of hardware.", BOOLEAN)
 RAW = Argument(
@@ -384,6 +391,11 @@ def _number(values: Values, name: str) -> float:
 
 def _emulated(values: Values) -> bool:
     return values.get("emulated", "true") == "true"
+
+
+def is_namespace(text: str) -> bool:
+    """Whether ROS takes it for a namespace; a slash at either end is left out by armlet."""
+    return _NAMESPACE.fullmatch(text.strip("/")) is not None
 
 
 def _spec(executable: str, values: Values, namespace: str = "", **parameters: Any) -> NodeSpec:

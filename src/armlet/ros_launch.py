@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 
-from armlet.bringup import Graph, NodeSpec, command, graph
+from armlet.bringup import SUPERVISOR_VARIABLE, Graph, NodeSpec, command, graph
 from armlet.start_check import check
 
 
@@ -37,24 +38,27 @@ def launch_description(name: str) -> LaunchDescription:
 def _processes(context: LaunchContext, described: Graph) -> list[ExecuteProcess]:
     given = context.launch_configurations
     values = {argument.name: given[argument.name] for argument in described.arguments}
-    directory = Path(tempfile.mkdtemp(prefix="armlet-"))
-    # The nodes read their files at their start; launch itself has ended after all of them.
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     pushed = given.get("ros_namespace", "").strip("/")
     nodes = [_within(spec, pushed) for spec in described.nodes(values)]
     check(nodes)
-    return [_process(spec, directory) for spec in nodes]
+    directory = Path(tempfile.mkdtemp(prefix="armlet-"))
+    # The nodes read their files at their start; launch itself has ended after all of them.
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    # A person's prefix (gdb, say) stands between launch and the node.
+    ending = {} if given.get("launch-prefix") else {SUPERVISOR_VARIABLE: str(os.getpid())}
+    return [_process(spec, directory, ending) for spec in nodes]
 
 
 def _within(spec: NodeSpec, namespace: str) -> NodeSpec:
     return dataclasses.replace(spec, namespace=f"{namespace}/{spec.namespace}".strip("/"))
 
 
-def _process(spec: NodeSpec, directory: Path) -> ExecuteProcess:
+def _process(spec: NodeSpec, directory: Path, ending: dict[str, str]) -> ExecuteProcess:
+    """A node that ends with launch, however that ends: launch leaves its processes at a SIGTERM."""
     return ExecuteProcess(
         cmd=command(spec, directory),
         name=spec.label.replace("/", "-"),
-        additional_env=dict(spec.environment),
+        additional_env={**spec.environment, **ending},
         output="screen",
         on_exit=[Shutdown(reason=f"{spec.label} ended")] if spec.required else None,
     )

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armlet.bringup import HUB, BringupError, NodeSpec
-from armlet.files import FileError, printable, read_yaml
+from armlet.bringup import HUB, NAMESPACE_EXPECTED, BringupError, NodeSpec, is_namespace
+from armlet.files import FileError, OutputError, check_output, explained, printable, read_yaml
 from armlet.findings import Code
 from armlet.robots import Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
@@ -33,6 +33,8 @@ def check(nodes: Sequence[NodeSpec]) -> None:
         path: list(_parameter_sets(Path(path))) for spec in nodes for path in spec.parameter_files
     }
     for spec in nodes:
+        if not is_namespace(spec.namespace):
+            raise BringupError(f"namespace: {NAMESPACE_EXPECTED}, found {spec.namespace!r}")
         given = {name: (value, "") for name, value in spec.parameters.items()}
         for path in spec.parameter_files:
             for pattern, parameters in files[path]:
@@ -60,6 +62,8 @@ def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
             raise BringupError(f"{place} {misfit}")
         if (spec.executable, name) == ("policy", "checkpoint"):
             _check_checkpoint(place, str(value))
+        if (spec.executable, name) == ("recorder", "root"):
+            _check_root(place, str(value))
 
 
 def _unknown(executable: str, name: str, known: Mapping[str, Setting]) -> str:
@@ -77,7 +81,8 @@ def _calibration(spec: NodeSpec, name: str, file: str) -> Calibration:
             return calibrations.load_arms(file)
         return calibrations.load(Path(file))
     except (CalibrationError, OSError) as error:
-        raise BringupError(f"{spec.label}: {name}: {error}") from error
+        said = explained(error) if isinstance(error, OSError) else str(error)
+        raise BringupError(f"{spec.label}: {name}: {said}") from error
 
 
 def _check_checkpoint(place: str, checkpoint: str) -> None:
@@ -88,6 +93,13 @@ def _check_checkpoint(place: str, checkpoint: str) -> None:
             f"nothing at {printable(Path(checkpoint))}; "
             f"`armlet train` and LeRobot's training write one [{Code.POLICY_CHECKPOINT_NOT_FOUND}]"
         )
+
+
+def _check_root(place: str, root: str) -> None:
+    try:
+        check_output(Path(root))
+    except OutputError as error:
+        raise BringupError(f"{place}: {error}") from error
 
 
 def _misfit(setting: Setting, value: Any, where: str) -> str:
@@ -147,7 +159,8 @@ def _parameter_sets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         document = read_yaml(path, scalar=ros_scalar)
     except (FileError, OSError) as error:
-        raise BringupError(f"params_file: {error}") from error
+        said = explained(error) if isinstance(error, OSError) else str(error)
+        raise BringupError(f"params_file: {said}") from error
     if not isinstance(document, dict):
         raise BringupError(
             f"params_file: {printable(path)}: expected node names with {_PARAMETERS} below them"

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
-from armlet.bringup import NodeSpec, command
+from armlet.bringup import SUPERVISOR_VARIABLE, NodeSpec, command
 from armlet.motors.torque_watchdog import cut_torque
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
@@ -87,7 +87,7 @@ class Supervisor:
                 text=True,
                 # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
                 start_new_session=True,
-                env={**os.environ, **spec.environment, "ARMLET_SUPERVISOR": str(os.getpid())},
+                env={**os.environ, **spec.environment, SUPERVISOR_VARIABLE: str(os.getpid())},
             )
             self.processes[spec.label] = process
             lines = process.stdout

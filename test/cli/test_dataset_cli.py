@@ -139,7 +139,7 @@ def test_view_writes_a_page(root, tmp_path, capsys):
     page = Path(capsys.readouterr().out.strip())
     assert page == tmp_path / "set-view/index.html"
     assert "1 of 2 episodes" in page.read_text()
-    assert run("view", root, "--episode", 5) == 1
+    assert run("view", root, "--episode", 5) == 2
     assert "episodes 0..1, not [5]" in capsys.readouterr().err
 
 
@@ -156,9 +156,9 @@ def test_compact_and_convert(root, tmp_path, capsys):
     assert "2 episodes, v2.1" in capsys.readouterr().out
     assert run("convert", tmp_path / "old", tmp_path / "new") == 0
     assert check(tmp_path / "new") == []
-    assert run("compact", root, tmp_path / "small") == 1
+    assert run("compact", root, tmp_path / "small") == 2
     assert "exists already" in capsys.readouterr().err
-    assert run("convert", root, tmp_path / "x", "--to", "v3.0") == 1
+    assert run("convert", root, tmp_path / "x", "--to", "v3.0") == 2
     assert "is v3.0 already" in capsys.readouterr().err
 
 
@@ -173,5 +173,5 @@ def test_repair_says_what_it_would_do_first(root, capsys):
     assert layout.load_info(root).total_frames == 3
     assert run("repair", root, "--yes") == 0
     assert layout.load_info(root).total_frames == 180
-    assert run("repair", root / "nothing") == 1
+    assert run("repair", root / "nothing") == 2
     assert "is not a folder" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def test_edits_say_what_they_did_and_how_to_take_it_back(root, capsys):
         assert run("undo", root) == 0
     assert tree(root) == before
     capsys.readouterr()
-    assert run("undo", root) == 1
+    assert run("undo", root) == 2
     assert "no edit in .trash" in capsys.readouterr().err
 
 
@@ -88,14 +88,14 @@ def test_merge_and_split_write_new_datasets(root, tmp_path, capsys):
     assert sorted(lengths(merged)) == [3, 4, 5, 6]
     assert check(merged) == []
     capsys.readouterr()
-    assert run("merge", merged, made(tmp_path / "old", version="v2.1"), "--output", "x") == 1
+    assert run("merge", merged, made(tmp_path / "old", version="v2.1"), "--output", "x") == 2
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "armlet dataset merge: these datasets cannot be one:"
     assert said[1].startswith("  version: ")
     assert "armlet dataset convert" in said[1]
 
 
-def test_what_is_refused_is_said_once_with_status_1(root, capsys):
+def test_what_is_refused_is_said_once_with_status_2(root, capsys):
     before = tree(root)
     for words, why in (
         (("delete", root, "9"), "there are episodes 0 to 3, not 9"),
@@ -104,10 +104,10 @@ def test_what_is_refused_is_said_once_with_status_1(root, capsys):
         (("split", root, "a=0", "a=1", "--output", "x"), "named twice"),
         (("delete", root.with_name("none"), "0"), "is not a LeRobot dataset"),
     ):
-        assert run(*words) == 1
+        assert run(*words) == 2
         assert why in capsys.readouterr().err
     with DatasetWriter(root, CONTRACT):
-        assert run("delete", root, "0") == 1
+        assert run("delete", root, "0") == 2
         assert "is being written by another recorder" in capsys.readouterr().err
     assert tree(root) == before
 

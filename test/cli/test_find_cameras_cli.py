@@ -123,8 +123,10 @@ def test_the_best_mode_is_near_the_size_asked_for_and_compressed():
 
 def test_a_folder_that_cannot_be_written_is_named(no_cameras, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["find-cameras", "--also", "pattern", "--output", str(tmp_path / "file/x")]) == 1
-    assert "cannot save pictures" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["find-cameras", "--also", "pattern", "--output", str(tmp_path / "file/x")])
+    assert ended.value.code == 2
+    assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
 
 
 def test_labels_stand_above_the_picture():

@@ -71,9 +71,10 @@ def test_names_in_a_refusal_are_made_safe(root, capsys):
     info = json.loads((root / layout.INFO).read_text())
     info["codebase_version"] = EVIL
     (root / layout.INFO).write_text(json.dumps(info))
-    for verb in ("info", "check", "repair", "stats", "view"):
-        assert main(["dataset", verb, str(root)]) == 1
-    assert main(["dataset", "convert", str(root), str(root.parent / "out")]) == 1
+    for verb in ("info", "repair", "stats", "view"):
+        assert main(["dataset", verb, str(root)]) == 2
+    assert main(["dataset", "check", str(root)]) == 1
+    assert main(["dataset", "convert", str(root), str(root.parent / "out")]) == 2
     said = capsys.readouterr()
     assert hidden(said.out + said.err) == []
     assert "\\x1b[2J" in said.err
@@ -143,7 +144,7 @@ def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, caps
     page = tmp_path / "page"
     page.mkdir()
     (page / "index.html").write_text("<p>mine</p>")
-    assert main(["dataset", "view", str(root), "--output", str(page)]) == 1
+    assert main(["dataset", "view", str(root), "--output", str(page)]) == 2
     assert "is not a page of" in capsys.readouterr().err
     assert (page / "index.html").read_text() == "<p>mine</p>"
     shutil.rmtree(page)
@@ -151,7 +152,7 @@ def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, caps
         assert main(["dataset", "view", str(root), "--output", str(page)]) == 0
     (page / "overview.png").unlink()
     (page / "overview.png").symlink_to(tmp_path / "precious.png")
-    assert main(["dataset", "view", str(root), "--output", str(page)]) == 1
+    assert main(["dataset", "view", str(root), "--output", str(page)]) == 2
     assert not (tmp_path / "precious.png").exists()
 
 
@@ -171,6 +172,28 @@ def test_the_demo_removes_no_dataset_that_it_did_not_make(root, tmp_path):
         prepare(plan)
         assert not plan.dataset.exists()
         plan.dataset.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--checkpoint", "none"], "found nothing at "),
+        (["--reaches", "0"], "argument --reaches: expected a whole number from 1 up, found '0'"),
+        (["--record-only", "-1"], "argument --record-only: expected "),
+    ],
+)
+def test_the_demo_is_refused_before_it_starts(words, said, tmp_path, capsys, monkeypatch):
+    """Not after the demonstrations."""
+    pytest.importorskip("rclpy")
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(["demo", *words])
+    except SystemExit as end:  # argparse's own
+        status = end.code
+    assert status == 2 and list(tmp_path.iterdir()) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("armlet demo: ") and said in line
 
 
 def test_the_fix_of_a_policys_pointer_is_its_own_and_said_once(tmp_path, capsys):

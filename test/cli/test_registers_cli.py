@@ -106,7 +106,6 @@ def test_every_register_has_a_meaning(model):
         (("get", "Homming_Offset", "--id", 1), "did you mean Homing_Offset"),
         (("get", "temperature", "--id", 1), "Present_Temperature"),
         (("get", "xyzzy", "--id", 1), "shows all names"),
-        (("get", "ID", "--id", 9), "servo 9: no intact reply"),
         (("get", "ID", "--id", "all"), "--id: expected ids"),
         (("get", "ID", "--id", 1, "--baud", "all"), "expected one speed"),
         (("set", "Present_Position", 5, "--id", 1), "read only"),
@@ -119,13 +118,25 @@ def test_every_register_has_a_meaning(model):
         (("set", "ID", 9, "--id", "1,2", "--eeprom"), "expected one servo"),
         (("set", "Baud_Rate", 7, "--id", 1, "--eeprom"), "4 = 115200 baud"),
         (("set", "Torque_Enable", 128, "--id", 1), "takes 0..1 (0 = off, 1 = on)"),
-        (("restore", "/no/such/file"), "No such file"),
-        (("dump", "--id", "8"), "servo 8"),
+        (("restore", "/no/such/file"), "No such file or directory; name what dump wrote"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(bus, registers, words, message):
     status, out, err = registers(*words)
     assert status == 2 and message in err and err.count("\n") == 1 and not out
+    assert not bus.writes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("get", "ID", "--id", 9), "servo 9: no intact reply"),
+        (("dump", "--id", "8"), "servo 8"),
+    ],
+)
+def test_a_servo_that_fails_is_one_line_and_status_1(bus, registers, words, message):
+    status, out, err = registers(*words)
+    assert status == 1 and message in err and err.count("\n") == 1 and not out
     assert not bus.writes
 
 
@@ -204,7 +215,7 @@ def test_a_value_that_does_not_hold_is_an_error(bus, registers):
     write = bus.servos[1].write
     bus.servos[1].write = lambda at, data: None if at == 21 else write(at, data)
     status, _, err = registers("set", "P_Coefficient", 16, "--id", 1, "--eeprom")
-    assert status == 2 and "was set to 16, it holds 32" in err
+    assert status == 1 and "was set to 16, it holds 32" in err
     assert bus.servos[1].peek(REGISTERS["Lock"]) == 1
 
 
@@ -394,7 +405,6 @@ def edited(file, edit):
         (lambda d: d["servos"]["1"]["registers"].update(Wings=2), "no register 'Wings'"),
         (lambda d: d["servos"]["1"]["registers"].update(Phase="12"), "expected a number"),
         (lambda d: d["servos"]["1"]["registers"].update(Phase=300), "not to be trusted"),
-        (lambda d: d["servos"].update({"9": d["servos"]["1"]}), "servo 9: no intact reply"),
     ],
 )
 def test_a_dump_that_does_not_fit_is_refused_before_anything_is_written(
@@ -406,6 +416,17 @@ def test_a_dump_that_does_not_fit_is_refused_before_anything_is_written(
     edited(file, edit)
     status, _, err = registers("restore", file, "--yes")
     assert status == 2 and message in err and err.count("\n") == 1
+    assert not bus.writes
+
+
+def test_a_dump_with_a_servo_that_is_not_there_is_not_written(bus, registers, tmp_path):
+    file = tmp_path / "arm.json"
+    registers("dump", file)
+    change(bus)
+    bus.writes.clear()
+    edited(file, lambda d: d["servos"].update({"9": d["servos"]["1"]}))
+    status, _, err = registers("restore", file, "--yes")
+    assert status == 1 and "servo 9: no intact reply" in err and err.count("\n") == 1
     assert not bus.writes
 
 

@@ -164,7 +164,7 @@ def test_a_motor_that_does_not_keep_its_id_is_an_error(tmp_path):
         write = made.motors[11].write
         made.motors[11].write = lambda at, data: None if at == 5 else write(at, data)
         session.send(ENTER)
-        assert session.wait_end() == 2
+        assert session.wait_end() == 1
         said = " ".join("\n".join(session.screen()).split())
         assert "stays at id 11" in said
         assert made.motors[11].peek(REGISTERS["Lock"]) == 1

@@ -208,7 +208,7 @@ def test_a_gap_splits_or_refuses_and_torn_pictures_are_counted(messages, tmp_pat
     assert "refused 14" in captured.out or "refused 15" in captured.out
     assert "torn picture" in captured.err
     assert len(Dataset(tmp_path / "split").episodes) == 2
-    assert convert(bag, tmp_path / "refuse", "--on-gap", "refuse") == 1
+    assert convert(bag, tmp_path / "refuse", "--on-gap", "refuse") == 2
     assert "frame(s) missing" in capsys.readouterr().err
     assert not (tmp_path / "refuse").exists()
 
@@ -277,7 +277,7 @@ def test_two_arms_make_one_vector(tmp_path, capsys):
     key = layout.STATE
     assert joined(tmp_path / "two", key).tobytes() == joined(tmp_path / "set", key).tobytes()
     words[3] = CALIBRATION
-    assert run("convert", bag, tmp_path / "one", *words) == 1
+    assert run("convert", bag, tmp_path / "one", *words) == 2
     assert "lacks left_shoulder_pan" in capsys.readouterr().err
     assert not (tmp_path / "one").exists()
     # Both arms are converted alike, their grippers too.
@@ -338,7 +338,7 @@ def test_the_aligner_node_reads_the_same_streams_of_the_same_parameters():
 
 def test_what_is_lacking_is_named(bag, tmp_path, capsys):
     def said(*words):
-        assert run("convert", bag, tmp_path / "set", *words) == 1
+        assert run("convert", bag, tmp_path / "set", *words) == 2
         return capsys.readouterr().err
 
     assert "give --calibration FILE" in said("--task", "reach")
@@ -354,7 +354,7 @@ def test_what_is_lacking_is_named(bag, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("convert", bag, tmp_path / "set", "--to", "v9")
     (tmp_path / "no-bag").mkdir()
-    assert run("convert", tmp_path / "no-bag", tmp_path / "out", *given) == 1
+    assert run("convert", tmp_path / "no-bag", tmp_path / "out", *given) == 2
     assert "not a bag that can be read" in capsys.readouterr().err
 
 

@@ -132,7 +132,7 @@ def test_a_contract_that_is_there_is_replaced_only_on_request_and_kept(root, arm
     other = dataclasses.replace(load(root / layout.CONTRACT), calibration="c0ffee")
     other.save(root / layout.CONTRACT)
     before = (root / layout.CONTRACT).read_bytes()
-    assert bind(*options) == 1
+    assert bind(*options) == 2
     assert "--replace" in (said := capsys.readouterr().err) and "calibration" in said
     assert (root / layout.CONTRACT).read_bytes() == before
     assert bind(*options, "--replace") == 0
@@ -192,7 +192,7 @@ def test_a_calibration_of_other_joints_is_refused(root, tmp_path, capsys):
     entries = {f"left_{name}": entry for name, entry in FOLLOWER.items()}
     calibrations.save(entries, tmp_path / "left.json")
     lost(root)
-    assert bind(root, "--calibration", tmp_path / "left.json", "--joint-units", "degrees") == 1
+    assert bind(root, "--calibration", tmp_path / "left.json", "--joint-units", "degrees") == 2
     assert "lacks shoulder_pan" in capsys.readouterr().err
     assert not (root / layout.CONTRACT).exists()
 
@@ -201,7 +201,7 @@ def test_a_dataset_that_was_not_recorded_alike_is_refused(recorded, root, tmp_pa
     document = json.loads((lost(root) / layout.INFO).read_text())
     document["fps"] = 25
     (root / layout.INFO).write_text(json.dumps(document))
-    assert bind(root, "--from", recorded) == 1
+    assert bind(root, "--from", recorded) == 2
     assert "fps: expected 25, found 30" in capsys.readouterr().err
     assert not (root / layout.CONTRACT).exists()
 
@@ -218,7 +218,7 @@ def test_a_dataset_that_was_not_recorded_alike_is_refused(recorded, root, tmp_pa
 def test_what_is_not_given_is_asked_for(options, message, root, arm, capsys):
     lost(root)
     named = [option.format(arm=arm, root=root) for option in options]
-    assert bind(root, *named) == 1
+    assert bind(root, *named) == 2
     assert message in capsys.readouterr().err
 
 
@@ -226,7 +226,7 @@ def test_a_dataset_that_is_being_recorded_into_is_left_alone(root, arm, capsys):
     lost(root)
     handle = atomic_files.lock(root)
     try:
-        assert bind(root, "--calibration", arm, "--joint-units", "degrees") == 1
+        assert bind(root, "--calibration", arm, "--joint-units", "degrees") == 2
     finally:
         atomic_files.unlock(handle)
     assert "being written" in capsys.readouterr().err

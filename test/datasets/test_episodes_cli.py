@@ -68,7 +68,7 @@ def test_files_may_vanish_meanwhile(root, capsys, monkeypatch):
 
 
 def test_what_is_no_dataset(tmp_path, capsys):
-    assert run("info", tmp_path) == 1
+    assert run("info", tmp_path) == 2
     assert "not a LeRobot dataset" in capsys.readouterr().err
     assert run("check", tmp_path) == 1
     assert "give the folder of a dataset" in capsys.readouterr().out
@@ -77,5 +77,5 @@ def test_what_is_no_dataset(tmp_path, capsys):
     for name in ("set", "tests"):
         (tmp_path / name / "meta").mkdir(parents=True)
         (tmp_path / name / "meta" / "info.json").touch()
-    assert run("info", tmp_path) == 1
+    assert run("info", tmp_path) == 2
     assert f"; {tmp_path / 'set'} is one, and 1 more in it\n" in capsys.readouterr().err

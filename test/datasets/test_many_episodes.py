@@ -84,10 +84,9 @@ def test_notes_of_many_episodes_are_those_of_each(root, tmp_path):
         for read in (notes, lambda k: layout.load_notes(tmp_path, k)):
             with pytest.raises(DatasetError, match=why):
                 read(k)
-    assert layout.notes_with(tmp_path, 4, ["part", "damaged"]) == {
-        "part": [0, 1, 2],  # two of which cannot be read
-        "damaged": [0, 1, 2],
-    }
+    paths[3].mkdir()
+    found = layout.notes_with(tmp_path, 4, ["part", "seen"])
+    assert found == {"part": [0, 3], "seen": [3]}  # of the last nobody can tell
     assert layout.notes_reader(root.parent / "nothing")(0) == {}
 
 

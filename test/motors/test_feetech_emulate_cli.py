@@ -199,10 +199,10 @@ def test_horns_are_put_on_anyhow_but_repeatably() -> None:
         (["--ids", "1,2", "--motors", "sts3215,xl330-m288"], "cannot share a line"),
         (["--calibration", "{folder}/none"], "no calibration file"),
         (["--calibration", "{folder}/file"], "is not JSON"),
-        (["--link", "{folder}/none/arm"], "none/arm: No such file"),
+        (["--link", "{folder}/none/arm"], "none; make it first"),
         (["--link", "{folder}"], "no symbolic link"),
         (["--link", "{folder}/file"], "no symbolic link"),
-        (["--link", "{folder}/file/arm"], "file/arm: Not a directory"),
+        (["--link", "{folder}/file/arm"], "file is a file, nothing can lie below it"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_status_2(

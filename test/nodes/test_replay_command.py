@@ -119,11 +119,11 @@ def test_what_does_not_fit_this_arm_is_refused(tmp_path):
 def test_bad_arguments_need_no_robot(tmp_path, capsys):
     recorded(tmp_path / "set", calibration="c0ffee")
     root = str(tmp_path / "set")
-    assert main(["replay", root, "--episode", "4"]) == 1
+    assert main(["replay", root, "--episode", "4"]) == 2
     assert "has episodes 0..0, not 4" in capsys.readouterr().err
-    assert main(["replay", root, "--episode", "0", "--ramp-velocity", "9"]) == 1
+    assert main(["replay", root, "--episode", "0", "--ramp-velocity", "9"]) == 2
     assert "0.01..5 rad/s" in capsys.readouterr().err
-    assert main(["replay", str(tmp_path), "--episode", "0"]) == 1
+    assert main(["replay", str(tmp_path), "--episode", "0"]) == 2
     assert "not a LeRobot dataset" in capsys.readouterr().err
 
 
@@ -238,7 +238,7 @@ def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
     other.write_text(leader)
     process = started(tmp_path / "set", "--episode", 0, "--calibration", other, "--other-arm")
     out, err = process.communicate(timeout=GUARD_S)
-    assert process.returncode == 1, out
+    assert process.returncode == 2, out
     assert "not the one that was given" in err
 
 
@@ -274,5 +274,5 @@ def test_nobody_there(tmp_path, empty_domain):
         timeout=GUARD_S,
         env={**os.environ, "ROS_DOMAIN_ID": str(empty_domain)},
     )
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "is servo_bus running and active" in process.stderr

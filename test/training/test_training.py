@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import io
+import json
 import re
 import shutil
 import signal
@@ -187,6 +188,14 @@ def test_bad_options_are_one_line_and_status_2(options, message, tmp_path, capsy
     assert args.run(args) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_cameras_may_differ_in_size(tmp_path):
+    cameras = (Camera("front", 32, 32), Camera("side", 32, 48), Camera("top", 32, 32))
+    root = record(tmp_path / "set", dataclasses.replace(CONTRACT, cameras=cameras))
+    assert train_act(Dataset(root), tmp_path / "checkpoint", TINY, lambda _: None) == TINY.steps
+    inputs = json.loads((tmp_path / "checkpoint/config.json").read_text())["input_features"]
+    assert inputs["observation.images.side"]["shape"] == [3, 32, 48]
 
 
 def test_a_single_step_has_a_schedule(root, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import os
 import sys
 
 from armlet import __version__
-from armlet.files import FileError
+from armlet.files import FileError, OutputError
 from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
@@ -93,14 +93,14 @@ def _run(arguments: list[str] | None) -> int:
         return output.refuse(_named(parsed), error)
     except OSError as error:
         # What the system says of a file is the person's to see to; the rest is a fault of ours.
-        if error.filename is None:
+        if error.filename is None and not isinstance(error, OutputError):
             raise
-        return output.refuse(_named(parsed), error, 1)
+        return output.refuse(_named(parsed), error)
     except ModuleNotFoundError as error:
         advice = how_to_install(error)
         if advice is None:
             raise
-        return output.refuse(_named(parsed), advice, 1)
+        return output.refuse(_named(parsed), advice, output.FAILED)
     return status
 
 

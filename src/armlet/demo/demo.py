@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from armlet.bringup import graph
 from armlet.client.graph import Director, GraphError
 from armlet.client.start import start
 from armlet.nodes.status_names import split
@@ -18,6 +19,7 @@ from armlet.robots import SO101_JOINTS
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
+from armlet.start_check import check
 
 from .terminal import Terminal
 
@@ -52,6 +54,13 @@ class DemoPlan:
     reaches: int = 6
     seed: int = 0
     simulated: bool = True
+    checkpoint: str | None = None
+    """None: the shipped one."""
+
+    @property
+    def policy(self) -> dict[str, str]:
+        """Arguments of the graph in which the policy drives."""
+        return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
 
     @property
     def dataset(self) -> Path:
@@ -83,8 +92,10 @@ def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Dire
 def prepare(plan: DemoPlan) -> None:
     """Remove what an earlier run left and keep this run's topics to itself.
 
-    Raises GraphError for a dataset in the output folder that no demo made.
+    Raises GraphError for a dataset in the output folder that no demo made, BringupError for a
+    checkpoint that is not there, OSError for an output folder that cannot be made.
     """
+    check(graph("sim").nodes(plan.policy))
     made_here = (plan.dataset, plan.evaluation)
     taken = [made for made in made_here if os.path.lexists(made)]
     if taken and not plan.mark.is_file():

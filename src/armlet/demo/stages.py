@@ -28,7 +28,7 @@ def _say_factor(director: Director, plan: DemoPlan, terminal: Terminal) -> None:
         )
 
 
-def whole_demo(plan: DemoPlan, checkpoint: str | None, picture: Path, terminal: Terminal) -> str:
+def whole_demo(plan: DemoPlan, picture: Path, terminal: Terminal) -> str:
     """Demonstrations, then the policy; draws the picture and returns the report."""
     terminal.say("starting the emulated bench, leader, follower, aligner and recorder")
     with running_graph(plan, plan.dataset, policy="false", teleop="true") as director:
@@ -36,8 +36,7 @@ def whole_demo(plan: DemoPlan, checkpoint: str | None, picture: Path, terminal: 
         record_demonstrations(director, plan, terminal)
         _say_factor(director, plan, terminal)
     terminal.say("starting again with the policy instead of the leader")
-    given = {} if checkpoint is None else {"checkpoint": checkpoint}
-    with running_graph(plan, plan.evaluation, running="false", **given) as director:
+    with running_graph(plan, plan.evaluation, running="false", **plan.policy) as director:
         wait_until_live(director, "policy")
         reaches = drive_by_policy(director, plan, terminal)
         _say_factor(director, plan, terminal)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from armlet.files import check_replaceable, replace_file
+from armlet.files import check_output_file, replace_file
 from armlet.policies.fit.check_picture import plotting
 
 from .evaluate import MEAN, STAY, A, B, Evaluation
@@ -22,14 +22,12 @@ _COLUMNS = 3
 def check_path(path: Path) -> None:
     """Raise an error, before anything is computed, if nothing can be drawn there.
 
-    ValueError for a name with another ending, or a folder that is not there; OSError where
-    something else than a file is; RuntimeError without matplotlib.
+    ValueError for a name with another ending, OSError where no file can be written, RuntimeError
+    without matplotlib.
     """
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"--plot {path}: expected a name that ends with {', '.join(FORMATS)}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--plot {path}: the folder {path.absolute().parent} is not there")
-    check_replaceable(path)
+    check_output_file(path)
     plotting()
 
 

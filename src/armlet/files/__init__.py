@@ -8,9 +8,18 @@ from .documents import json_lines as json_lines
 from .documents import parse_json as parse_json
 from .documents import read_json as read_json
 from .documents import read_yaml as read_yaml
+from .errors import AdvisedError as AdvisedError
 from .errors import FileError as FileError
 from .errors import PointerError as PointerError
 from .errors import UnreadableError as UnreadableError
+from .errors import advised as advised
+from .errors import parted as parted
+from .obstacles import OutputError as OutputError
+from .obstacles import check_output as check_output
+from .obstacles import check_output_file as check_output_file
+from .obstacles import explained as explained
+from .obstacles import is_of_the_computer as is_of_the_computer
+from .obstacles import reason as reason
 from .opening import check_file as check_file
 from .opening import open_file as open_file
 from .opening import read_bytes as read_bytes
@@ -21,7 +30,6 @@ from .places import expanded as expanded
 from .places import inside as inside
 from .places import resolved as resolved
 from .places import writable as writable
-from .replacing import check_replaceable as check_replaceable
 from .replacing import keep_previous as keep_previous
 from .replacing import new_beside as new_beside
 from .replacing import replace_file as replace_file

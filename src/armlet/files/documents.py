@@ -42,7 +42,7 @@ def read_json(path: Path, shape: Shape = SMALL) -> Any:
     try:
         return parse_json(text, shape.depth)
     except FileError as error:
-        raise FileError(f"{printable(path)} is not JSON: {error}; {_NOT_JSON}") from error
+        raise FileError(f"{printable(path)} is not JSON: {error}", _NOT_JSON) from error
 
 
 def json_lines(path: Path, shape: Shape, torn: bool = False) -> Iterator[dict[str, Any]]:
@@ -59,7 +59,7 @@ def json_lines(path: Path, shape: Shape, torn: bool = False) -> Iterator[dict[st
         except FileError as error:
             if torn and number == numbered[-1][0]:
                 return
-            raise FileError(f"{where}, cannot be read: {error}; {_NOT_JSON}") from error
+            raise FileError(f"{where}, cannot be read: {error}", _NOT_JSON) from error
         if not isinstance(found, dict):
             raise FileError(f"{where}: expected a JSON object, found {printable(text, 80)}")
         yield found

@@ -8,6 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from .errors import FileError, PointerError, UnreadableError
+from .obstacles import reason
 from .text import printable
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -34,11 +35,12 @@ def open_file(path: Path, limit: int | None = None) -> BufferedReader:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
     except OSError as error:
-        raise UnreadableError(f"{_name(path)} cannot be opened: {_reason(error)}") from error
+        why, fix = reason(error)
+        raise UnreadableError(f"{_name(path)} cannot be opened: {why}", fix) from error
     except ValueError as error:
         if isinstance(error, FileError):
             raise
-        raise FileError(f"{_name(path)} cannot be opened: {_reason(error)}") from error
+        raise FileError(f"{_name(path)} cannot be opened: {printable(error)}") from error
     try:
         _require_regular(os.fstat(handle).st_mode, path)
         file = os.fdopen(handle, "rb")
@@ -65,7 +67,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         try:
             content = file.read(limit + 1)
         except OSError as error:
-            raise UnreadableError(f"{_name(path)} cannot be read: {_reason(error)}") from error
+            why, fix = reason(error)
+            raise UnreadableError(f"{_name(path)} cannot be read: {why}", fix) from error
     if len(content) > limit:  # a file that states no size, as those of /proc
         raise FileError(f"{_name(path)} is longer than {limit:,} bytes, more than armlet reads")
     return content
@@ -78,7 +81,8 @@ def read_text(path: Path, limit: int) -> str:
     except UnicodeDecodeError as error:
         raise FileError(
             f"{_name(path)} is not UTF-8 text: byte {error.start} is "
-            f"{error.object[error.start]:#04x}; restore the file, or save it as UTF-8"
+            f"{error.object[error.start]:#04x}",
+            "restore the file, or save it as UTF-8",
         ) from error
 
 
@@ -99,10 +103,6 @@ def _check_content(file: BufferedReader, path: Path, limit: int | None) -> None:
         if file.read(len(_LFS)) == _LFS:
             raise PointerError(_name(path))
         file.seek(0)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or "") if isinstance(error, OSError) else printable(error)
 
 
 def _name(path: Path) -> str:

@@ -8,8 +8,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from .obstacles import check_output_file
 from .places import resolved
-from .text import printable
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -18,7 +18,7 @@ def replace_file(path: Path, content: bytes) -> None:
     Of a symbolic link the file that it leads to is replaced. Permissions are kept. What is no file,
     such as a device (/dev/null, for root), is refused.
     """
-    check_replaceable(path)
+    check_output_file(path)
     path = resolved(path)
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
     number, temporary = new_beside(path)
@@ -39,15 +39,11 @@ def new_beside(path: Path) -> tuple[int, Path]:
 
     No file had the name before, so that nobody's is written over. Raises OSError.
     """
-    number, name = tempfile.mkstemp(prefix=".armlet-", suffix=".new", dir=path.parent)
+    try:
+        number, name = tempfile.mkstemp(prefix=".armlet-", suffix=".new", dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return number, Path(name)
-
-
-def check_replaceable(path: Path) -> None:
-    """Raise OSError if there is something else than a file at `path`, or where its link leads."""
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "a device, pipe or socket"
-        raise OSError(f"{printable(path)}: expected a file to write, found {kind}; name another")
 
 
 def keep_previous(path: Path) -> Path | None:

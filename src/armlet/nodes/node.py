@@ -33,6 +33,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 
+from armlet.bringup import SUPERVISOR_VARIABLE
 from armlet.settings import AT_START, Change, Fixed, Setting
 from armlet.settings.catalogue import BUILT_IN, EVERY_NODE
 from armlet.suggestions import did_you_mean
@@ -55,7 +56,6 @@ LATCHED_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 
-SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
 _PR_SET_PDEATHSIG = 1
 
 _NO_ARGUMENTS = inspect.Signature()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError, kind_of, printable, read_json, replace_file
+from armlet.files import FileError, advised, kind_of, printable, read_json, replace_file
 from armlet.files import keep_previous as keep_previous
 
 # LeRobot's file of before mid-2025; some of its robots wrote no calib_mode.
@@ -87,7 +87,7 @@ def load(path: Path) -> Calibration:
             "(`armlet calibrate`), or copy LeRobot's calibration/robots/<robot>/<id>.json"
         ) from error
     except FileError as error:
-        raise CalibrationError(f"{error}; restore or calibrate again") from error
+        raise CalibrationError(advised(error, "restore it, or calibrate again")) from error
     if not isinstance(document, dict) or not document:
         raise CalibrationError(f"{path}: expected an object of joints, found {kind_of(document)}")
     if set(document) >= _OLD_KEYS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +115,9 @@ def train_act(
     calibrate_batch_norm(
         model.backbone,
         [
-            torch.cat([batch[key] for key in config.image_features])
+            pictures
             for batch in _batches(training, preprocessor, settings, generator, count=8)
+            for pictures in _by_size([batch[key] for key in config.image_features])
         ],
     )
     samples = (training, validation)
@@ -124,6 +125,14 @@ def train_act(
     dtype = torch.float16 if settings.half else torch.float32
     save_checkpoint(output, model, config, statistics, contract, dtype, episodes=training.episodes)
     return trained
+
+
+def _by_size(pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Pictures (B, 3, H, W) of several cameras, those of one size together."""
+    alike: dict[torch.Size, list[Tensor]] = {}
+    for each in pictures:
+        alike.setdefault(each.shape[1:], []).append(each)
+    return [torch.cat(each) for each in alike.values()]
 
 
 def _contract(dataset: Dataset) -> Contract:

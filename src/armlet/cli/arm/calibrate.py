@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.arguments import output_file
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse
 from armlet.cli.terminal.robot import (
     add_arm,
     add_model,
@@ -22,7 +23,7 @@ from armlet.cli.terminal.robot import (
     motors_of,
     port_of,
 )
-from armlet.files import FileError
+from armlet.files import FileError, OutputError, check_output_file
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -78,14 +79,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_model(parser)
     what = parser.add_mutually_exclusive_group()
     file: Any = {"type": Path, "metavar": "FILE", "nargs": "?", "const": Path()}
-    what.add_argument("--output", **file, help="calibrate by hand and write FILE")
+    new: Any = {**file, "type": output_file}
+    what.add_argument("--output", **new, help="calibrate by hand and write FILE")
     what.add_argument("--check", **file, help="compare FILE with the servos' EEPROM")
     what.add_argument(
         "--write",
         **file,
         help="write FILE (e.g. LeRobot's) to the servos' EEPROM; switches torque off",
     )
-    what.add_argument("--read", **file, help="create FILE from the servos' EEPROM")
+    what.add_argument("--read", **new, help="create FILE from the servos' EEPROM")
     parser.add_argument(
         "--joints",
         metavar="NAMES",
@@ -122,11 +124,11 @@ def run(args: argparse.Namespace) -> int:
     except _Refusal as refusal:
         return refuse("calibrate", refusal)
     except _Quit:
-        return 1
+        return FAILED
     except (KeyboardInterrupt, EOFError):
-        return 130
+        return STOPPED
     except (ArmError, BusError, CalibrationError, OSError) as error:
-        return refuse("calibrate", error, 1)
+        return refuse("calibrate", error, FAILED)
 
 
 # --- by hand
@@ -447,10 +449,10 @@ def _other_joints(args: argparse.Namespace, path: Path, ids: dict[str, int]) -> 
     from armlet.robots import CalibrationError
     from armlet.robots.calibration import load
 
-    if not path.parent.is_dir():
-        raise _Refusal(f"{path}: there is no folder {path.parent}; make it first")
-    if path.is_dir():
-        raise _Refusal(f"{path} is a folder; name a file in it")
+    try:
+        check_output_file(path)
+    except OutputError as error:
+        raise _Refusal(str(error)) from error
     if (args.joints is None and args.ids is None) or not path.exists():
         return {}
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import select
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armlet.cli.terminal.output import refuse
+from armlet.files import OutputError, check_output, explained
 from armlet.priority import Role, raise_process, raise_thread
 
 if TYPE_CHECKING:
@@ -101,10 +101,12 @@ def run(args: argparse.Namespace) -> int:
         bus.plug()
     except ValueError as error:
         return refuse("emulate", error)
+    except OutputError as error:
+        return refuse("emulate", f"--link: {error}")
     except OSError as error:
         # Only what is said of a path is the link's; the rest is of the pseudo terminal behind it.
-        what = "pseudo terminal" if error.filename is None else f"--link {args.link}"
-        return refuse("emulate", f"{what}: {error.strerror or error}")
+        what = "pseudo terminal" if error.filename is None else "--link"
+        return refuse("emulate", f"{what}: {explained(error)}")
     paced = ", wire-paced" if args.paced else ""
     try:
         if args.factory:
@@ -258,13 +260,12 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
 
 
 def _check_link(link: Path) -> None:
-    """Raises OSError for a link that cannot be made; a dead one, or another's, is replaced."""
+    """Raises OutputError if it cannot be made; a dead one, or another's, is replaced."""
+    check_output(link)
+    if not link.absolute().parent.is_dir():
+        raise OutputError(f"there is no folder {link.parent}; make it first")
     if link.exists() and not link.is_symlink():
-        why = f"{link} exists and is no symbolic link; choose another path"
-        raise FileExistsError(errno.EEXIST, why, str(link))
-    next(link.parent.iterdir(), None)  # of what is there and a folder, OSError of anything else
-    if not os.access(link.parent, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(link.parent))
+        raise OutputError(f"{link} exists and is no symbolic link; choose another path")
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         why = "expected the Enter key, found the end of the input. Without anybody to unplug a "
         return refuse("find-port", why + "cable use --probe")
     except KeyboardInterrupt:
-        return 130
+        return STOPPED
 
 
 def _probe(among: list[str] | None, timeout_s: float) -> int:
@@ -97,8 +97,8 @@ def _probe(among: list[str] | None, timeout_s: float) -> int:
         if not found:
             say(screen, scan.summary(surveys), "attention")
     elif not found:
-        refuse("find-port", scan.summary(surveys), 1)
-    return 0 if found else 1
+        refuse("find-port", scan.summary(surveys), FAILED)
+    return 0 if found else FAILED
 
 
 def _cells(survey: Survey) -> list[str]:

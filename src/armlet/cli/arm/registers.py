@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.arguments import output_file
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse
 from armlet.cli.terminal.robot import add_arm, add_robot, families_of, port_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     verb.set_defaults(run=run_set)
     verb = verbs.add_parser("dump", help="save all registers as JSON")
-    verb.add_argument("file", nargs="?", metavar="FILE", help="where to (default: stdout)")
+    verb.add_argument(
+        "file",
+        nargs="?",
+        type=output_file,
+        metavar="FILE",
+        help="where to (default: stdout)",
+    )
     _add_bus(verb, ids_required=False)
     verb.set_defaults(run=run_dump)
     verb = verbs.add_parser("restore", help="write a dump's EEPROM registers back")
@@ -142,7 +149,7 @@ def _everybody(
 def _guarded(
     args: argparse.Namespace, work: Callable[[Line], int], ids: Callable[[], Sequence[int]]
 ) -> int:
-    """Runs the work with the line; 2 with one line on stderr for whatever cannot be done.
+    """Runs the work with the line; 2 for what cannot be started, 1 where servos fail at it.
 
     ids: the servos it is about; none: all that answer.
     """
@@ -150,14 +157,18 @@ def _guarded(
     from armlet.motors.protocol import BusError
 
     args.port = port_of(args)
+    opened = False
     try:
         line = _open(args, ids())
+        opened = True
         with line.bus:
             return work(line)
-    except (ValueError, OSError, RegisterError, WriteRefused, BusError, EOFError) as error:
+    except (ValueError, OSError, RegisterError, WriteRefused, EOFError) as error:
         return refuse(f"registers {args.verb}", error)
+    except BusError as error:
+        return refuse(f"registers {args.verb}", error, FAILED if opened else None)
     except KeyboardInterrupt:
-        return 130
+        return STOPPED
 
 
 def find_register(known: Mapping[str, Register], name: str) -> Register:
@@ -311,9 +322,8 @@ def _dump(line: Line, args: argparse.Namespace) -> int:
     if args.file is None:
         print(document)
         return 0
-    path = Path(args.file)
-    replace_file(path, f"{document}\n".encode())
-    print(f"saved {len(servos)} servos ({', '.join(servos)}) in {path}")
+    replace_file(args.file, f"{document}\n".encode())
+    print(f"saved {len(servos)} servos ({', '.join(servos)}) in {args.file}")
     return 0
 
 
@@ -333,14 +343,14 @@ class Saved:
 
 def load_dump(path: Path) -> list[Saved]:
     """The servos of a dump. Raises RegisterError naming the file and what is wrong with it."""
-    from armlet.files import FileError, printable, read_json
+    from armlet.files import FileError, advised, printable, read_json
 
     try:
         document = read_json(path)
     except FileNotFoundError as error:
-        raise RegisterError(f"{path}: {error.strerror}; expected what dump wrote") from error
+        raise RegisterError(f"{path}: {error.strerror}; name what dump wrote") from error
     except FileError as error:
-        raise RegisterError(f"{error}; expected what dump wrote") from error
+        raise RegisterError(advised(error, "name what dump wrote")) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise RegisterError(f'{path}: expected "format": "{FORMAT}"; is it what dump wrote?')
     servos = document.get("servos")

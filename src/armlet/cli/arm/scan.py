@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.output import FAILED, refuse
 from armlet.cli.terminal.robot import add_robot, families_of, port_of
 
 if TYPE_CHECKING:
@@ -97,13 +97,13 @@ def run(args: argparse.Namespace) -> int:
         return refuse("scan", error)
     surveys = survey(devices, families, ids, bauds, args.timeout, console(sys.stderr))
     if args.json:
-        print(json.dumps({"ports": [each.document() for each in surveys]}, indent=2))
+        print(json.dumps({"ports": [each.to_json() for each in surveys]}, indent=2))
     else:
         show(console(), surveys)
     fine = any(each.servos for each in surveys) and not any(
         each.probe.problem or any(servo.found.shared for servo in each.servos) for each in surveys
     )
-    return 0 if fine else 1
+    return 0 if fine else FAILED
 
 
 _FOUND = ("id", "baudrate", "model", "firmware", "shared")
@@ -144,7 +144,7 @@ class Servo:
             return "two servos?"
         return "no readable answer" if self.errors is None else self.errors
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         readings = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
         found = {name: getattr(self.found, name) for name in _FOUND}
@@ -166,7 +166,7 @@ class Survey:
     probe: Probe
     servos: tuple[Servo, ...]
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "path": self.device.path,
@@ -175,7 +175,7 @@ class Survey:
             "description": self.device.description,
             "in_use": self.probe.in_use,
             "problem": self.probe.problem,
-            "servos": [servo.document() for servo in self.servos],
+            "servos": [servo.to_json() for servo in self.servos],
         }
 
 
@@ -251,11 +251,11 @@ def show(screen: Console, surveys: list[Survey]) -> None:
         show_table(screen, ("port", *COLUMNS), rows)
         for each in surveys:
             if each.probe.problem:
-                refuse("scan", f"{each.device.address}: {each.probe.problem}", 1)
+                refuse("scan", f"{each.device.address}: {each.probe.problem}", FAILED)
         if not rows:
             asked = ", ".join(each.device.address for each in surveys)
             about = f"asked {asked}. " if asked else ""
-            refuse("scan", f"{about}{summary(surveys)}", 1)
+            refuse("scan", f"{about}{summary(surveys)}", FAILED)
         return
     for each in surveys:
         say(screen, heading(each.device), "name")

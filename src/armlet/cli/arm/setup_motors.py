@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse
 from armlet.cli.terminal.robot import (
     add_arm,
     add_model,
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Give the servos of a new arm their ids and speed, in LeRobot's order (gripper "
         "first). Connect one servo at a time when asked to; nothing is written while "
         "several answer.",
-        epilog="Exit status: 0 all set, 2 something is in the way, 130 stopped by Ctrl-C. To "
+        epilog="Exit status: 0 all set, 1 a servo failed, 2 not started, 130 stopped by Ctrl-C. To "
         "go on later: --from JOINT.",
     )
     parser.add_argument("--port", metavar="PATH", help="serial port (default: of --arm)")
@@ -83,8 +83,10 @@ def run(args: argparse.Namespace) -> int:
         for joint in left:
             walk.set_up(joint)
         walk.verify()
-    except (ValueError, BusError, WriteRefused, PortUnusable) as error:
+    except (ValueError, PortUnusable) as error:
         return refuse("setup-motors", error)
+    except (BusError, WriteRefused) as error:
+        return refuse("setup-motors", error, FAILED)
     except EOFError:
         why = "expected the Enter key, found the end of the input; run it in a terminal"
         return refuse("setup-motors", why)
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             f"{option}--from {joint}",
             file=sys.stderr,
         )
-        return 130
+        return STOPPED
     return 0
 
 

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse, show, show_json
+from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.output import FAILED, refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
 
@@ -111,7 +112,7 @@ def _add_view(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     view.add_argument(
         "--output",
-        type=Path,
+        type=output_path,
         metavar="DIR",
         help="folder to write the page into (default: ROOT-view)",
     )
@@ -124,7 +125,9 @@ def _add_compact(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     compact = _verb(
         verbs, "compact", run_compact, "merge files to LeRobot's sizes; nothing is encoded again"
     )
-    compact.add_argument("output", type=Path, metavar="OUTPUT", help="the new dataset's folder")
+    compact.add_argument(
+        "output", type=output_path, metavar="OUTPUT", help="the new dataset's folder"
+    )
     for kind in ("data", "video"):
         compact.add_argument(
             f"--{kind}-mb",
@@ -135,13 +138,13 @@ def _add_compact(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def run_info(args: argparse.Namespace) -> int:
-    """Print what a dataset holds; 1 if it cannot be opened."""
+    """Print what a dataset holds; 2 if it cannot be opened."""
     from armlet.datasets import Dataset, DatasetError
 
     try:
         summary = summarize(Dataset(args.root))
     except DatasetError as error:
-        return refuse("dataset info", error, 1, lines=True)
+        return refuse("dataset info", error, lines=True)
     if args.json:
         show_json(summary)
     else:
@@ -203,16 +206,16 @@ def run_stats(args: argparse.Namespace) -> int:
             return 0
         if not args.write:
             show(f"{len(found.differences)} differ; --write stores the right ones")
-            return 1
+            return FAILED
         write(args.root, found)
         show(f"{args.root}: statistics are written")
         return 0
     except DatasetError as error:
-        return refuse("dataset stats", error, 1, lines=True)
+        return refuse("dataset stats", error, lines=True)
 
 
 def run_view(args: argparse.Namespace) -> int:
-    """Draw a page; 0, or 1 if there is nothing to draw it of or with."""
+    """Draw a page; 0, or 2 if there is nothing to draw it of or with."""
     from armlet.datasets import Dataset, DatasetError
     from armlet.datasets.view import draw, open_rerun
 
@@ -227,7 +230,7 @@ def run_view(args: argparse.Namespace) -> int:
         with progress("episodes drawn") as step:
             page = draw(dataset, chosen, output, step)
     except DatasetError as error:
-        return refuse("dataset view", error, 1, lines=True)
+        return refuse("dataset view", error, lines=True)
     show(page.index)
     return 0
 
@@ -247,14 +250,14 @@ def _chosen(asked: list[int] | None, count: int) -> list[int]:
 
 
 def run_compact(args: argparse.Namespace) -> int:
-    """Write the merged dataset; 0, or 1 and why not."""
+    """Write the merged dataset; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
     from armlet.datasets.transform.compact import compact
 
     try:
         done = compact(args.root, args.output, args.data_mb, args.video_mb)
     except (DatasetError, OSError) as error:
-        return refuse("dataset compact", error, 1, lines=True)
+        return refuse("dataset compact", error, lines=True)
     show(
         f"{args.output}: {done.episodes} episodes in {done.files_after} files, "
         f"before {done.files_before}"
@@ -263,14 +266,14 @@ def run_compact(args: argparse.Namespace) -> int:
 
 
 def run_repair(args: argparse.Namespace) -> int:
-    """Fix, or without --yes say what would be done; 1 if it cannot be repaired."""
+    """Fix, or without --yes say what would be done; 2 if it cannot be repaired."""
     from armlet.datasets import DatasetError
     from armlet.datasets.transform.repair import repair
 
     try:
         said = repair(args.root, args.yes, args.remove)
     except (DatasetError, OSError) as error:
-        return refuse("dataset repair", error, 1, lines=True)
+        return refuse("dataset repair", error, lines=True)
     for line in said:
         show(line)
     if not said:

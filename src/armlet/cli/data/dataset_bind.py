@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import refuse, show
+from armlet.cli.terminal.output import FAILED, refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of, robot_of
 from armlet.files import FileError, printable
 from armlet.robots.unit_modes import MODES
@@ -58,7 +58,7 @@ def add_verb(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bind, and print what was bound; 0, or 1 and why not."""
+    """Bind, and print what was bound; 0, 1 if it does not fit the rows, 2 if it cannot be done."""
     from armlet.datasets import DatasetError
     from armlet.datasets.format.layout import load_info
     from armlet.datasets.transform.bind import bind
@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         rebound = bind(args.root, _contract(args, load_info(args.root)), args.replace)
     except (DatasetError, FileError, OSError) as error:
-        return refuse("dataset bind", error, 1, lines=True)
+        return refuse("dataset bind", error, lines=True)
     for finding in rebound.findings:
         show(finding)
     if not rebound.ok:
         show(f"{args.root}: refused, nothing was changed")
-        return 1
+        return FAILED
     _print(rebound.contract)
     if not rebound.changed:
         show(f"{args.root}: bound so already, nothing was changed")

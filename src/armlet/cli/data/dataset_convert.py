@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.arguments import namespace, output_path
 from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of, robot_of
 from armlet.files import FileError, printable
@@ -38,7 +39,9 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "source", type=Path, metavar="SOURCE", help="dataset or rosbag2 recording to read"
     )
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of the new dataset")
+    parser.add_argument(
+        "output", type=output_path, metavar="OUTPUT", help="folder of the new dataset"
+    )
     parser.add_argument(
         "--to",
         choices=("v2.1", "v3.0"),
@@ -48,7 +51,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     bag = parser.add_argument_group("from a bag")
     _add_frames(bag)
     _add_dataset(bag)
-    parser.set_defaults(run=run)
+    of_bags = {each.option_strings[0]: (each.dest, each.default) for each in bag._group_actions}
+    parser.set_defaults(run=run, of_bags=of_bags)
 
 
 def _add_dataset(bag: argparse._ArgumentGroup) -> None:
@@ -85,7 +89,9 @@ def _add_dataset(bag: argparse._ArgumentGroup) -> None:
 
 def _add_frames(bag: argparse._ArgumentGroup) -> None:
     """Which messages frames are made of, and how."""
-    bag.add_argument("--namespace", default="", metavar="NS", help="namespace of the topics")
+    bag.add_argument(
+        "--namespace", type=namespace, default="", metavar="NS", help="namespace of the topics"
+    )
     bag.add_argument(
         "--cameras",
         metavar="NAMES",
@@ -119,15 +125,27 @@ def _add_frames(bag: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; 0, or 1 and why not."""
+    """Convert; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
 
     try:
         if (args.source / "meta" / "info.json").is_file():
+            _require_no_options_of_bags(args)
             return _dataset(args)
         return _bag(args)
     except (ConvertError, DatasetError, FileError, OSError) as error:
-        return refuse("dataset convert", error, 1, lines=True)
+        return refuse("dataset convert", error, lines=True)
+
+
+def _require_no_options_of_bags(args: argparse.Namespace) -> None:
+    """Raises ConvertError for an option that a dataset's conversion would pass over."""
+    given = [
+        option
+        for option, (name, default) in args.of_bags.items()
+        if getattr(args, name) not in (default, [])
+    ]
+    if given:
+        raise ConvertError(f"{args.source} is a dataset, and {given[0]} is for bags; leave it out")
 
 
 def _dataset(args: argparse.Namespace) -> int:

@@ -47,13 +47,13 @@ def episodes_of(root: Path, text: str) -> list[int]:
 
 
 def run_edit(verb: str, root: Path, make: Callable[[], Edited]) -> int:
-    """Edit and print what was done; 0, or 1 and why not. verb: of `armlet dataset`."""
+    """Edit and print what was done; 0, or 2 and why not. verb: of `armlet dataset`."""
     from armlet.datasets import DatasetError
 
     try:
         done = make()
     except (DatasetError, OSError) as error:
-        return refuse(f"dataset {verb}", error, 1, lines=True)
+        return refuse(f"dataset {verb}", error, lines=True)
     show(f"{root}: {done.said}")
     for note in done.notes:
         show(f"  {printable(note)}")

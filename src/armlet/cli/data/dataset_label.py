@@ -34,7 +34,7 @@ def add_verb(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Label; 0, or 1 and why not."""
+    """Label; 0, or 2 and why not."""
     from armlet.datasets.transform import edits
 
     if not (args.success or args.failure or args.recorded):

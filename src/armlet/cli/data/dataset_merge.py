@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from armlet.cli.terminal.arguments import output_path
 from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
@@ -23,7 +24,7 @@ def add_verb(verbs: Verbs) -> None:
     )
     parser.add_argument("roots", type=Path, nargs="+", metavar="ROOT", help="a dataset's folder")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="the new dataset's folder"
+        "--output", type=output_path, required=True, metavar="DIR", help="the new dataset's folder"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say whether they go together; write nothing"
@@ -32,7 +33,7 @@ def add_verb(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Merge; 0, or 1 and why not."""
+    """Merge; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
     from armlet.datasets.transform.merge import merge
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         with progress("files written") as step:
             done = merge(args.roots, args.output, args.dry_run, step)
     except (DatasetError, OSError) as error:
-        return refuse("dataset merge", error, 1, lines=True)
+        return refuse("dataset merge", error, lines=True)
     for note in done.notes:
         show(printable(note))
     show(f"{done.root}: {done.episodes} episodes, {done.frames} frames")

@@ -27,7 +27,7 @@ def add_verb(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Relabel; 0, or 1 and why not."""
+    """Relabel; 0, or 2 and why not."""
     from armlet.datasets.transform import edits
 
     if args.episodes is None and args.replace is None:

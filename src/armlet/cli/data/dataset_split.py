@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from armlet.cli.terminal.arguments import output_path
 from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.progress import progress
 
@@ -28,7 +29,11 @@ def add_verb(verbs: Verbs) -> None:
         help=f"PART: {EPISODES}; or a share as in 80%%, which make 100 %% together",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder of the new datasets"
+        "--output",
+        type=output_path,
+        required=True,
+        metavar="DIR",
+        help="folder of the new datasets",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the random shares (default: %(default)s)"
@@ -50,7 +55,7 @@ def part(text: str) -> tuple[str, str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Split; 0, or 1 and why not."""
+    """Split; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
     from armlet.datasets.transform.split import split
 
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         with progress("files written") as step:
             done = split(args.root, args.output, dict(args.parts), args.seed, args.dry_run, step)
     except (DatasetError, OSError) as error:
-        return refuse("dataset split", error, 1, lines=True)
+        return refuse("dataset split", error, lines=True)
     for made in done.values():
         show(f"{made.root}: {made.episodes} episodes, {made.frames} frames")
     if args.dry_run:

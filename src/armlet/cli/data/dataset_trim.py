@@ -45,7 +45,7 @@ def length(text: str) -> tuple[float, bool]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trim; 0, or 1 and why not."""
+    """Trim; 0, or 2 and why not."""
     from armlet.datasets.transform import edits
 
     return dataset_edits.run_edit(

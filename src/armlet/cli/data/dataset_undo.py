@@ -21,7 +21,7 @@ def add_verb(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Undo; 0, or 1 and why not."""
+    """Undo; 0, or 2 and why not."""
     from armlet.datasets.transform import edits
 
     return dataset_edits.run_edit("undo", args.root, lambda: edits.undo(args.root, args.dry_run))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.output import FAILED, refuse
 from armlet.cli.terminal.robot import add_robot, robot_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "wrong arguments.",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("cameras"), metavar="DIR", help="default: %(default)s"
+        "--output",
+        type=output_path,
+        default="cameras",
+        metavar="DIR",
+        help="default: %(default)s",
     )
     parser.add_argument(
         "--also",
@@ -103,13 +108,13 @@ def run(args: argparse.Namespace) -> int:
     robot = robot_of(args)
     found = sightings(robot.cameras if robot else {}, args.also, (args.width, args.height))
     if not found:
-        return refuse("find-cameras", _NONE_FOUND, 1)
+        return refuse("find-cameras", _NONE_FOUND, FAILED)
     try:
         saved = photographed(found, args.settle, args.output)
     except OSError as error:
-        return refuse("find-cameras", f"cannot save pictures: {error}", 1)
+        return refuse("find-cameras", error)
     show(console(), saved, args.output)
-    return 1 if any(each.trouble for each in saved) else 0
+    return FAILED if any(each.trouble for each in saved) else 0
 
 
 def sightings(
@@ -257,7 +262,7 @@ def show(screen: Console, seen: list[Sighting], folder: Path) -> None:
     show_table(screen, ("device", "name", "lasting path", "formats", "picture"), rows)
     for each in seen:
         if each.trouble:
-            refuse("find-cameras", f"{each.device}: {each.trouble}", 1)
+            refuse("find-cameras", f"{each.device}: {each.trouble}", FAILED)
     shown = [each for each in seen if each.picture is not None]
     if shown and screen.is_terminal:
         say(screen, f"All on one sheet: {folder / _SHEET}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import signal
-from pathlib import Path
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.arguments import count, output_file, output_path
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse
 from armlet.missing import require
 
 
@@ -19,20 +19,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--output",
-        type=Path,
-        default=Path("demo-output"),
+        type=output_path,
+        default="demo-output",
         help="folder for datasets, logs and results",
     )
     parser.add_argument(
-        "--report", type=Path, default=Path("demo-report.png"), help="file of the report's picture"
+        "--report",
+        type=output_file,
+        default="demo-report.png",
+        help="file of the report's picture",
     )
-    parser.add_argument("--reaches", type=int, default=6, help="number of targets for the policy")
+    parser.add_argument("--reaches", type=count, default=6, help="number of targets for the policy")
     parser.add_argument(
         "--checkpoint", help="ACT checkpoint to drive with (default: the one shipped with armlet)"
     )
     parser.add_argument("--seed", type=int, default=7, help="seed of targets and motions")
     parser.add_argument(
-        "--record-only", type=int, metavar="N", help="record N demonstrations and stop"
+        "--record-only", type=count, metavar="N", help="record N demonstrations and stop"
     )
     parser.add_argument(
         "--wall-clock",
@@ -43,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
+    from armlet.bringup import BringupError
     from armlet.client.graph import GraphError
     from armlet.demo.demo import DemoPlan, prepare
     from armlet.demo.stages import record_only, whole_demo
@@ -57,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
         reaches=args.reaches,
         seed=args.seed,
         simulated=not args.wall_clock,
+        checkpoint=args.checkpoint,
     )
     try:
         prepare(plan)
-    except GraphError as error:
-        return refuse("demo", error, 1)
+    except (GraphError, BringupError, OSError) as error:
+        return refuse("demo", error)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C: the graph is stopped on the way out.
         signal.signal(number, signal.default_int_handler)
@@ -69,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
         if args.record_only:
             record_only(plan, terminal)
         else:
-            print(whole_demo(plan, args.checkpoint, args.report, terminal))
+            print(whole_demo(plan, args.report, terminal))
     except GraphError as error:
-        return refuse("demo", f"{error}; what the nodes said is in {plan.log}", 1)
+        return refuse("demo", f"{error}; what the nodes said is in {plan.log}", FAILED)
     except KeyboardInterrupt:
-        return 130
+        return STOPPED
     return 0

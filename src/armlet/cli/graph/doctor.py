@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     report: Report = []
     if args.json:
         report += examine(checks)
-        print(json.dumps([_document(check, each) for check, each in report], indent=2))
+        print(json.dumps([_as_json(check, each) for check, each in report], indent=2))
     else:
         report += show(screen, examine(checks))
     return exit_status((finding for _, finding in report), args.strict)
@@ -285,7 +285,7 @@ def show(
     for check, finding in findings:
         severities[finding.severity] += 1
         if not screen.is_terminal:
-            cells = _document(check, finding)
+            cells = _as_json(check, finding)
             if finding.severity is Severity.OK:
                 # As in a terminal: "computer.package-missing" beside ok reads like a fault.
                 cells["code"] = ""
@@ -338,7 +338,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
 
 
-def _document(check: Check, finding: Finding) -> dict[str, str]:
+def _as_json(check: Check, finding: Finding) -> dict[str, str]:
     return {
         "level": str(finding.severity),
         "group": check.group,

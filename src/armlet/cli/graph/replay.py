@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.cli.terminal.output import refuse, show
+from armlet.cli.terminal.arguments import namespace
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of
 from armlet.client.motion import Motion, ReplayError
 from armlet.files import FileError
+from armlet.missing import require
 from armlet.robots.unit_modes import MODES
 
 if TYPE_CHECKING:
@@ -62,12 +64,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="RAD_S",
         help="velocity at which the start is approached (default: 0.5 rad/s)",
     )
-    parser.add_argument("--namespace", default="", metavar="NS", help="namespace of the servo_bus")
+    parser.add_argument(
+        "--namespace", type=namespace, default="", metavar="NS", help="namespace of the servo_bus"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play; 0 when the whole episode was, 1 with a line on stderr if not, 130 after Ctrl-C."""
+    """Play; 0 when all of the episode was, 1 if not, 2 if it cannot begin, 130 after Ctrl-C."""
     from armlet.datasets import Dataset, DatasetError
 
     try:
@@ -80,27 +84,25 @@ def run(args: argparse.Namespace) -> int:
             )
         return _play(args, dataset)
     except (ReplayError, DatasetError) as error:
-        return refuse("replay", error, 1)
+        return refuse("replay", error)
 
 
 def _play(args: argparse.Namespace, dataset: Dataset) -> int:
-    try:
-        from armlet.client.interrupts import Interrupts
-        from armlet.client.replay import Client
-    except ImportError as error:
-        raise ReplayError(
-            f"ROS 2 is not there ({error}); install it: pip install 'armlet[ros]'"
-        ) from error
+    require("rclpy")
+    from armlet.client.interrupts import Interrupts
+    from armlet.client.replay import Client
 
     stated = None if args.calibration is None else _load(args.calibration)
     if stated is not None:
         motion_of(dataset, args.episode, stated, args.joint_units, args.other_arm)
+    begun = False
     with Interrupts() as interrupts, Client(args.namespace, interrupts) as client:
         try:
             present = client.present()
             calibration = _driver_calibration(client.calibration_file(), stated, args)
             motion = motion_of(dataset, args.episode, calibration, args.joint_units, args.other_arm)
             _announce(args, dataset, motion, calibration)
+            begun = True
             start = _ordered(present, motion.joints)
             client.go("to the start", motion.joints, ramp(start, motion.rows[0], args), RAMP_HZ)
             client.settle(motion.joints, motion.rows[0])
@@ -110,10 +112,10 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
         except KeyboardInterrupt:
             client.stop()
             show("\nstopped: the arm holds where it is", error=True)
-            return 130
-        except ReplayError:
+            return STOPPED
+        except ReplayError as error:
             client.stop()
-            raise
+            return refuse("replay", error, FAILED if begun else None)
 
 
 def _load(path: Path) -> Calibration:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.arguments import namespace
 from armlet.cli.terminal.output import refuse
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             f"{key.strip() or 'space'} {does}" for key, does in (KEYS | BENCH_KEYS).items()
         ),
     )
-    parser.add_argument("--namespace", default="", help="namespace of the graph, as given to it")
+    parser.add_argument(
+        "--namespace", type=namespace, default="", help="namespace of the graph, as given to it"
+    )
     parser.set_defaults(run=run)
 
 

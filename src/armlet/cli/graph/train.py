@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from armlet.cli.terminal.output import refuse, show
+from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.output import STOPPED, refuse, show
 from armlet.client.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _LINE_S = 10.0
 _LIVE_S = 0.5
 # The first steps are slower than those that follow.
 _FIRST_STEPS = 5
-_STOPPED = 130
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,10 +33,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "it as a LeRobot checkpoint with the dataset's contract. Says after the first steps how "
         "long it takes. Ctrl-C ends the training and saves what is trained so far; a second Ctrl-C "
         "ends it without.",
-        epilog="Exit status: 0 trained and saved, 130 stopped by Ctrl-C, 2 nothing to train on.",
+        epilog="Exit status: 0 trained and saved, 1 failed on the way, 2 not started, 130 stopped "
+        "by Ctrl-C.",
     )
     parser.add_argument("--dataset", type=Path, required=True, help="dataset recorded by armlet")
-    parser.add_argument("--output", type=Path, required=True, help="new checkpoint directory")
+    parser.add_argument(
+        "--output", type=output_path, required=True, help="new checkpoint directory"
+    )
     parser.add_argument("--steps", type=int, help="training steps (default 2500)")
     parser.add_argument("--batch-size", type=int, help="frames per step (default 32)")
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
@@ -94,7 +97,7 @@ def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
         trained = train_act(dataset, output, settings, lines.report, proceed)
     if trained < settings.steps:
         show(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
-        return _STOPPED
+        return STOPPED
     show(f"saved {output}")
     return 0
 

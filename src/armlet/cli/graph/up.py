@@ -126,7 +126,7 @@ def parse_arguments(arguments: list[str]) -> dict[str, str]:
 
     wrong = [argument for argument in arguments if ":=" not in argument]
     if wrong:
-        raise BringupError(f"arguments are name:=value, found {wrong}")
+        raise BringupError(f"arguments are name:=value, found {' '.join(wrong)}")
     return dict(argument.split(":=", 1) for argument in arguments)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armlet.cli.terminal.arguments import output_file
 from armlet.cli.terminal.output import refuse, show
 
 from . import policy_bind, policy_check, policy_compare, policy_evaluate, policy_export
@@ -15,7 +16,6 @@ from .policy_choices import add_choices, chosen
 if TYPE_CHECKING:
     from armlet.policies import Checkpoint, Observation, PolicyConfig
 
-BAD_INPUT = 2
 _LARGEST = 512 << 20
 # As many of its tasks as inspect prints.
 _TASKS = 20
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     infer.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
     add_choices(infer)
     infer.add_argument("--input", type=Path, required=True, metavar="IN.npz")
-    infer.add_argument("--output", type=Path, required=True, metavar="OUT.npz")
+    infer.add_argument("--output", type=output_file, required=True, metavar="OUT.npz")
     infer.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     infer.add_argument(
         "--backend",
@@ -88,7 +88,7 @@ def run_infer(args: argparse.Namespace) -> int:
             precision=args.precision,
         )
     except ValueError as error:
-        return refuse("policy infer", error, BAD_INPUT)
+        return refuse("policy infer", error)
     try:
         arrays = _read_arrays(args.input)
         noise = _noise(arrays) if policy.draws else None
@@ -102,7 +102,7 @@ def run_infer(args: argparse.Namespace) -> int:
         with args.output.open("wb") as file:
             np.savez_compressed(file, chunk=chunk, actions=actions)
     except (ValueError, FloatingPointError, OSError) as error:
-        return refuse("policy infer", error, BAD_INPUT)
+        return refuse("policy infer", error)
     return 0
 
 
@@ -114,7 +114,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     try:
         checkpoint = inspect(args)
     except ValueError as error:
-        return refuse("policy inspect", error, BAD_INPUT)
+        return refuse("policy inspect", error)
     config = checkpoint.config
     played = (
         f"temporal ensembling, coefficient {config.temporal_ensemble_coeff}"

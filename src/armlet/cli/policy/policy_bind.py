@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import refuse, show
+from armlet.cli.terminal.output import FAILED, refuse, show
 from armlet.files import printable
 
-from .policy_check import REFUSED, UNUSABLE, dataset_samples
+from .policy_check import dataset_samples
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     except CheckpointError as error:
         show(refusal_report(error))
         show(f"{args.checkpoint}: refused, nothing was changed")
-        return REFUSED
+        return FAILED
     except (DatasetError, OSError, ValueError) as error:
-        return refuse("policy bind", error, UNUSABLE)
+        return refuse("policy bind", error)
 
 
 def _bind(args: argparse.Namespace) -> int:
@@ -78,7 +78,7 @@ def _bind(args: argparse.Namespace) -> int:
         for finding in wrong:
             show(finding)
         show(f"{args.checkpoint}: refused, nothing was changed")
-        return REFUSED
+        return FAILED
     contract = bound_contract(checkpoint, source, dataset.tasks)
     _print(args, contract, bind(args.checkpoint, contract))
     return 0

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse, show, show_json
+from armlet.cli.terminal.arguments import namespace, output_file
+from armlet.cli.terminal.output import FAILED, refuse, show, show_json
 from armlet.cli.terminal.robot import add_robot, calibration_of
 
 from .policy_choices import add_choices, chosen
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from armlet.policies.fit.samples import Samples
     from armlet.robots import Calibration
 
-REFUSED, UNUSABLE = 1, 2
 # Frames of a dataset that are decoded: spread over this many episodes, this many of each.
 _EPISODES, _FRAMES = 8, 4
 _LIVE_FRAMES = 20
@@ -76,7 +76,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     _add_asking(parser)
     parser.add_argument(
         "--picture",
-        type=Path,
+        type=output_file,
         metavar="OUT.png",
         help="draw what the policy receives, beside training images",
     )
@@ -110,6 +110,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--namespace",
+        type=namespace,
         default="",
         help="namespace of the running graph, or of the topics in the bag",
     )
@@ -170,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
         RuntimeError,
         ValueError,
     ) as error:
-        return refuse("policy check", error, UNUSABLE)
+        return refuse("policy check", error)
     if args.json:
         show_json(report.to_json())
     else:
@@ -179,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         opened = sum(finding.severity is Severity.OPEN for finding in report.findings)
         verdict = f"refused: {wrong} wrong" if wrong else "nothing is wrong"
         show(f"{args.checkpoint}: {verdict}, {opened} open")
-    return 0 if report.ok else REFUSED
+    return 0 if report.ok else FAILED
 
 
 class _NothingLive(RuntimeError):

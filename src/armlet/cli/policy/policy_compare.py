@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.output import refuse, show, show_json
+from armlet.cli.terminal.arguments import namespace, output_file
+from armlet.cli.terminal.output import FAILED, refuse, show, show_json
 from armlet.cli.terminal.robot import add_robot, calibration_of
 
 from .policy_check import dataset_samples, draw_page, located
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from armlet.policies import Checkpoint
     from armlet.policies.fit.samples import Samples
 
-DIFFERENT, UNUSABLE = 1, 2
 # Those of armlet.policies.fit.distances.Allowed, which needs torch.
 _DIVERGENCE, _QUANTILE = 0.25, 0.5
 
@@ -59,7 +59,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     _add_bags(parser)
     parser.add_argument(
         "--picture",
-        type=Path,
+        type=output_file,
         metavar="OUT.png",
         help="draw what the policy receives of both",
     )
@@ -79,7 +79,9 @@ def _add_bags(parser: argparse.ArgumentParser) -> None:
         metavar="U",
         help="degrees or range_m100_100, for a bag if the checkpoint does not state them",
     )
-    parser.add_argument("--namespace", default="", help="namespace of the topics in a bag")
+    parser.add_argument(
+        "--namespace", type=namespace, default="", help="namespace of the topics in a bag"
+    )
     parser.add_argument(
         "--params", type=Path, metavar="YAML", help="parameters of the aligner node for a bag"
     )
@@ -106,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         RuntimeError,
         ValueError,
     ) as error:
-        return refuse("policy compare", error, UNUSABLE)
+        return refuse("policy compare", error)
     wrong = sum(not finding.ok for finding in found)
     if args.json:
         items = [as_json(finding) for finding in found]
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             show(finding)
         verdict = f"different: {wrong} of {len(found)}" if wrong else "the same to the network"
         show(f"{args.second} beside {args.first}: {verdict}")
-    return DIFFERENT if wrong else 0
+    return FAILED if wrong else 0
 
 
 def _compared(args: argparse.Namespace) -> tuple[list[Finding], list[dict[str, Any]]]:

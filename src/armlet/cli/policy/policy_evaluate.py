@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 
-from .policy_check import UNUSABLE, dataset_samples
+from .policy_check import dataset_samples
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ def run(args: argparse.Namespace) -> int:
 
             draw(found, args.plot)
     except _Unfit as error:
-        return refuse("policy evaluate", error, UNUSABLE, lines=True)
+        return refuse("policy evaluate", error, lines=True)
     except (DatasetError, FloatingPointError, OSError, RuntimeError, ValueError) as error:
-        return refuse("policy evaluate", error, UNUSABLE)
+        return refuse("policy evaluate", error)
     _print(args, found, judged)
     return exit_status(judged)
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.arguments import output_path
 from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.robot import add_robot, arm_of
 from armlet.robots.unit_modes import MODES
@@ -14,8 +15,6 @@ from .policy_choices import add_base, add_embodiment
 
 if TYPE_CHECKING:
     from armlet.policies.runtime.export import Manifest
-
-BAD_INPUT = 2
 
 
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,7 +27,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "torch before DIR is there; armlet's own policy node takes graphs in dataset units.",
     )
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="directory, or hub:owner/name")
-    export.add_argument("--output", type=Path, required=True, metavar="DIR")
+    export.add_argument("--output", type=output_path, required=True, metavar="DIR")
     export.add_argument(
         "--backend",
         choices=("onnxruntime", "openvino"),
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint, args.output, args.backend, args.precision, robot, args.embodiment
         )
     except (ValueError, OSError, CalibrationError) as error:
-        return refuse("policy export", error, BAD_INPUT)
+        return refuse("policy export", error)
     show(f"written        {args.output}")
     print_manifest(manifest)
     for note in () if checkpoint.adapter is None else checkpoint.adapter.notes():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.output import refuse
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse
 from armlet.cli.terminal.robot import add_robot
 from armlet.robots.unit_modes import MODES
 
@@ -61,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Does the steps; see the epilog for the exit status."""
     from armlet.cli.setup.dialogue import Dialogue, Given, SetupFailed
-    from armlet.files import FileError
+    from armlet.files import FileError, check_output, explained
     from armlet.suggestions import did_you_mean
 
     unknown = [step for step in args.steps if step not in STEPS]
@@ -80,22 +80,27 @@ def run(args: argparse.Namespace) -> int:
             among=args.among,
             also=tuple(args.also),
         )
-        dialogue = Dialogue(_path(args.robot), given)
-    except (FileError, ValueError) as error:
+        path = _path(args.robot)
+        check_output(path)
+        dialogue = Dialogue(path, given)
+    except (OSError, ValueError) as error:
         return refuse("setup", error)
     step = steps[0]
     try:
         for step in steps:
             _steps()[step](dialogue)
     except (SetupFailed, FileError, OSError) as error:
-        return refuse("setup", f"{error}. {_go_on(args.robot, step, dialogue.writer.path)}", 1)
+        why = explained(error) if isinstance(error, OSError) else str(error)
+        return refuse("setup", f"{why}. {_go_on(args.robot, step, dialogue.writer.path)}", FAILED)
     except EOFError:
         return refuse(
             "setup", f"nobody is there to answer {step}; run it in a terminal, or see --help"
         )
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return refuse("setup", f"stopped. {_go_on(args.robot, step, dialogue.writer.path)}", 130)
+        return refuse(
+            "setup", f"stopped. {_go_on(args.robot, step, dialogue.writer.path)}", STOPPED
+        )
     return dialogue.status
 
 

@@ -4,10 +4,46 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from armlet.files import OutputError, check_output, check_output_file
 from armlet.suggestions import did_you_mean
+
+
+def namespace(text: str) -> str:
+    """A ROS namespace, or none. Raises ArgumentTypeError."""
+    from armlet.bringup import NAMESPACE_EXPECTED, is_namespace
+
+    if not is_namespace(text):
+        raise argparse.ArgumentTypeError(f"{NAMESPACE_EXPECTED}, found {text!r}")
+    return text
+
+
+def count(text: str) -> int:
+    """A whole number from 1 up. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, found {text!r}")
+    return int(text)
+
+
+def output_path(text: str) -> Path:
+    """A path to write to, whose folders may have to be made. Raises ArgumentTypeError."""
+    return _checked(check_output, text)
+
+
+def output_file(text: str) -> Path:
+    """A file to write in a folder that is there. Raises ArgumentTypeError."""
+    return _checked(check_output_file, text)
+
+
+def _checked(check: Callable[[Path], None], text: str) -> Path:
+    try:
+        check(Path(text))
+    except OutputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):

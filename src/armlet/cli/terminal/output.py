@@ -6,12 +6,19 @@ import os
 import sys
 from typing import Any
 
-from armlet.files import printable, printable_json
+from armlet.files import explained, is_of_the_computer, printable, printable_json
 
 # More than any command says in one go; a single text from a file is capped where it is put in.
 _LONGEST = 100_000
 # What a shell reports of a program that SIGPIPE ended.
 CLOSED = 141
+# The exit statuses of every command, beside 0; docs/reference/commands.md has them for people.
+FAILED = 1
+"""It was done and found something wrong, or it failed on the way."""
+UNUSABLE = 2
+"""Not started, or nothing was changed: what was given cannot be used."""
+STOPPED = 130
+"""Ctrl-C."""
 
 
 def show(text: object = "", error: bool = False) -> None:
@@ -27,15 +34,23 @@ def show_json(document: Any) -> None:
     write(printable_json(document))
 
 
-def refuse(command: str, why: object, status: int = 2, *, lines: bool = False) -> int:
-    """Print `armlet COMMAND: why` on stderr; the exit status: 2 for bad input, 1 for a failure.
+def refuse(command: str, why: object, status: int | None = None, *, lines: bool = False) -> int:
+    """Print `armlet COMMAND: why` on stderr; the exit status.
 
-    In one line, whatever a library put into its message; lines: why has lines of its own, of
-    things that differ, say.
+    status: UNUSABLE or FAILED; None: as the kind of `why` has it. In one line, whatever a library
+    put into its message; lines: why has lines of its own, of things that differ, say.
     """
-    text = str(why) if lines else " ".join(str(why).split())
+    said = explained(why) if isinstance(why, OSError) else str(why)
+    text = said if lines else " ".join(said.split())
     show(f"armlet {command}: {printable(text, 4000, lines=lines)}", error=True)
+    if status is None:
+        status = FAILED if isinstance(why, Exception) and _lacks(why) else UNUSABLE
     return status
+
+
+def _lacks(why: Exception) -> bool:
+    """Whether the computer has no room, or not a package, for what was rightly asked."""
+    return is_of_the_computer(why) or isinstance(why.__cause__, ImportError)
 
 
 def write(text: str, error: bool = False) -> None:

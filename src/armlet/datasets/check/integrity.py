@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from armlet.datasets.format.trash import TRASH
 from armlet.datasets.format.video_pieces import Piece, is_cuttable
 from armlet.datasets.record import recovery
 from armlet.datasets.record.leftovers import metadata_of, named_files, unfinished
-from armlet.files import printable
+from armlet.files import parted, printable
 from armlet.findings import Code, Finding, Severity
 
 from .recompute_stats import is_counted
@@ -33,7 +33,6 @@ _MOST_OF = {"mean": 1.01, "max": 1.01, "std": 0.505}
 # What helps, by what is wrong.
 _REPAIR = "run `armlet dataset repair`"
 RESTORE = "restore it from a copy, or record the episode again"
-_CHOOSE = "give the folder of a dataset, the one that has meta/info.json"
 _CORRECT = "correct what the message names, or restore it from a copy"
 FETCH = "fetch the file (`git lfs pull`, or download the dataset again), or restore it from a copy"
 _COUNT = "compute them again: `armlet dataset stats --write`"
@@ -74,9 +73,9 @@ def problems(root: Path) -> list[Finding]:
         tasks = tables.read_tasks(root)
     except DatasetError as error:
         if os.path.lexists(root / layout.EDIT_JOURNAL):
-            return [_problem(Code.DATASET_EDIT_INTERRUPTED, str(error), _REPAIR)]
-        fix = _CORRECT if (root / layout.INFO).parent.is_dir() else _CHOOSE
-        return [_problem(Code.DATASET_METADATA_UNREADABLE, str(error), fix)]
+            return [_problem(Code.DATASET_EDIT_INTERRUPTED, *parted(error, _REPAIR))]
+        fix = _CORRECT if (root / layout.INFO).parent.is_dir() else layout.CHOOSE
+        return [_problem(Code.DATASET_METADATA_UNREADABLE, *parted(error, fix))]
     found = [
         *_leftovers(root, len(rows)),
         *_version_notes(info),
@@ -108,7 +107,7 @@ def _leftovers(root: Path, episodes: int) -> Iterator[Finding]:
     try:
         recovery.require_own(root)
     except DatasetError as error:
-        yield _problem(Code.DATASET_UNFINISHED_NOT_OURS, str(error), "remove it")
+        yield _problem(Code.DATASET_UNFINISHED_NOT_OURS, *parted(error, "remove it"))
         return
     if unfinished(root, episodes):
         yield _problem(
@@ -201,7 +200,7 @@ def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]
             if not layout.locate(root, path).exists():
                 yield _problem(Code.DATASET_FILE_MISSING, f"{path} is absent", FETCH)
         except DatasetError as error:
-            yield _problem(Code.DATASET_PATH_INVALID, str(error))
+            yield _problem(Code.DATASET_PATH_INVALID, *parted(error, RESTORE))
     keys = info.video_keys
     for row in rows:
         for key in keys:
@@ -250,12 +249,13 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
             keys = [k for k, f in info.features.items() if f.dtype not in layout.NOT_NUMBERS]
             table = tables.read(where, keys)
         except DatasetError as error:
-            yield _problem(Code.DATASET_DATA_UNREADABLE, str(error), FETCH)
+            yield _problem(Code.DATASET_DATA_UNREADABLE, *parted(error, FETCH))
             continue
         try:
             columns = {key: tables.column(table, key, info.features[key]) for key in keys}
         except DatasetError as error:
-            yield _problem(Code.DATASET_COLUMN_INVALID, f"{path}: {error}")
+            said, fix = parted(error, RESTORE)
+            yield _problem(Code.DATASET_COLUMN_INVALID, f"{path}: {said}", fix)
             continue
         expected = sum(row.length for row in members)
         if table.num_rows != expected:
@@ -355,7 +355,7 @@ def _video_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
                 continue
             count, size = video.extent(where)
         except DatasetError as error:
-            yield _problem(Code.DATASET_VIDEO_UNREADABLE, str(error), FETCH)
+            yield _problem(Code.DATASET_VIDEO_UNREADABLE, *parted(error, FETCH))
             continue
         height, width = info.features[key].picture_size
         if size != (height, width):
@@ -437,7 +437,7 @@ def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
         try:
             damaged = notes(row.episode).get("damaged", {})
         except DatasetError as error:
-            yield _problem(Code.DATASET_NOTES_UNREADABLE, str(error))
+            yield _problem(Code.DATASET_NOTES_UNREADABLE, *parted(error, RESTORE))
             continue
         for camera, frames in damaged.items():
             if frames:
@@ -469,7 +469,7 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
         )
         return
     except DatasetError as error:
-        yield _problem(Code.DATASET_STATISTICS_UNREADABLE, str(error), _COUNT)
+        yield _problem(Code.DATASET_STATISTICS_UNREADABLE, *parted(error, _COUNT))
         return
     # The rows say how many there are, unless metadata of episodes is lost.
     lacking = info.total_episodes > len(rows)
@@ -528,7 +528,7 @@ def _old_stats_problems(root: Path, info: Info) -> Iterator[Finding]:
         yield _problem(Code.DATASET_STATISTICS_MISSING, found, _CONVERT)
         return
     except DatasetError as error:
-        yield _problem(Code.DATASET_STATISTICS_UNREADABLE, str(error), _CONVERT)
+        yield _problem(Code.DATASET_STATISTICS_UNREADABLE, *parted(error, _CONVERT))
         return
     for key, known in statistics.items():
         if wrong := stats.problem({"count": np.ones(1), **known}) or _wrong_scale(info, key, known):
@@ -553,14 +553,20 @@ def _line_stats_problems(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding
         for key, known in row.stats.items()
         if (wrong := stats.problem(known) or _wrong_scale(info, key, known))
     }
-    if found:
-        (episode, key), wrong = next(iter(found.items()))
-        more = f", and {len(found) - 1} more like this" if len(found) > 1 else ""
-        yield _problem(
-            Code.DATASET_STATISTICS_INVALID,
-            f"{layout.STATS_LINES}: episode {episode}: {printable(key, 80)}: {wrong}{more}",
-            _COUNT,
-        )
+    yield from invalid_statistics(layout.STATS_LINES, found)
+
+
+def invalid_statistics(file: Path, wrong: Mapping[tuple[int, str], str]) -> Iterator[Finding]:
+    """Statistics of episodes that cannot be used: why, by episode and feature; one line for all."""
+    if not wrong:
+        return
+    (episode, key), said = next(iter(wrong.items()))
+    more = f", and {len(wrong) - 1} more like this" if len(wrong) > 1 else ""
+    yield _problem(
+        Code.DATASET_STATISTICS_INVALID,
+        f"{file}: episode {episode}: {printable(key, 80)}: {said}{more}",
+        _COUNT,
+    )
 
 
 def _wrong_scale(info: Info, key: str, known: stats.Stats) -> str:
@@ -591,7 +597,7 @@ def _contract_problems(root: Path, info: Info) -> Iterator[Finding]:
     except FileNotFoundError:
         return  # recorded by LeRobot
     except (ContractError, DatasetError) as error:
-        yield _problem(Code.DATASET_CONTRACT_UNREADABLE, str(error))
+        yield _problem(Code.DATASET_CONTRACT_UNREADABLE, *parted(error, RESTORE))
         return
     for key, feature in wanted.items():
         there = info.features.get(key)

@@ -20,9 +20,11 @@ from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.tables import EpisodeRow
+from armlet.files import parted, printable
 from armlet.findings import Code, Finding, Severity, as_json
 
 from . import integrity
+from .recompute_stats import is_counted
 from .review_joints import (
     JointLag,
     action_of,
@@ -144,15 +146,9 @@ def review(
         episodes = list(read_vectors(root, info, rows))
     except DatasetError as error:
         if not any(finding.code in _UNREADABLE for finding in findings):
-            findings.append(
-                Finding(
-                    Code.DATASET_METADATA_UNREADABLE,
-                    Severity.ERROR,
-                    "",
-                    found=str(error),
-                    fix=integrity.RESTORE,
-                )
-            )
+            said, fix = parted(error, integrity.RESTORE)
+            code = Code.DATASET_METADATA_UNREADABLE
+            findings.append(Finding(code, Severity.ERROR, "", found=said, fix=fix))
         return Review(tuple(findings), ())
     names = names_of(info)
     lags, late = lag_findings(episodes, info.fps, names)
@@ -272,13 +268,23 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
         alike.setdefault(" ".join(task.lower().split()).rstrip("."), []).append(task)
     for group in alike.values():
         if len(group) > 1 and group[0].strip():
-            yield Finding(
-                Code.DATASET_TASKS_ALIKE,
-                Severity.WARNING,
-                "",
-                found=f"tasks {group} differ only in how they are written",
-                fix="give them one wording: a language model takes them for different tasks",
-            )
+            found, fix = _alike(group)
+            yield Finding(Code.DATASET_TASKS_ALIKE, Severity.WARNING, "", found=found, fix=fix)
+
+
+def _alike(group: list[str]) -> tuple[str, str]:
+    """What was found, and the fix: tasks of nearly the same words, or of the very same."""
+    if len(set(group)) == 1:
+        task = printable(group[0])
+        return (
+            f"the tasks file has {task!r} {len(group)} times",
+            "make them one: `armlet dataset relabel ROOT --replace TEXT --task TEXT`, with that "
+            "text twice",
+        )
+    return (
+        f"tasks {group} differ only in how they are written",
+        "give them one wording: a language model takes them for different tasks",
+    )
 
 
 # --- timing -------------------------------------------------------------------------------------
@@ -353,6 +359,10 @@ def _statistics(
     root: Path, info: Info, rows: list[EpisodeRow], episodes: list[Rows]
 ) -> Iterator[Finding]:
     fix = integrity.statistics_fix(info)
+    # In v2.1 they are all there is, and judged with the rest of the metadata.
+    broken = {} if info.is_v2 else _broken(info, rows)
+    yield from integrity.invalid_statistics(layout.EPISODES, broken)
+    unknown = {key for _, key in broken}
     for key, found in _stored(root, info, rows).items():
         if key in info.features and info.features[key].is_depth:
             continue
@@ -373,11 +383,21 @@ def _statistics(
             continue
         together = np.concatenate(values)
         code, said = Code.DATASET_STATISTICS_WRONG, _wrong(found, together)
-        if not said:
+        if not said and key not in unknown:
             code = Code.DATASET_QUANTILES_WRONG
             said = _quantiles_off(found, together, [dict(row.stats.get(key, {})) for row in rows])
         if said:
             yield Finding(code, Severity.ERROR, key, found=said, fix=fix)
+
+
+def _broken(info: Info, rows: list[EpisodeRow]) -> dict[tuple[int, str], str]:
+    """Why statistics of an episode cannot be used, by episode and feature."""
+    return {
+        (row.episode, key): wrong
+        for row in rows
+        for key, known in row.stats.items()
+        if key in info.features and is_counted(info, key) and (wrong := stats.problem(known))
+    }
 
 
 def _stored(root: Path, info: Info, rows: list[EpisodeRow]) -> Mapping[str, stats.Stats]:

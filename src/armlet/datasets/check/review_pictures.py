@@ -11,6 +11,7 @@ from armlet.datasets.format import layout, stats
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.tables import EpisodeRow
+from armlet.files import parted
 from armlet.findings import Code, Finding, Severity
 
 from . import video_activity
@@ -96,9 +97,9 @@ def video_findings(
                 )
                 continue
             except DatasetError as error:
-                yield Finding(
-                    Code.DATASET_VIDEO_UNREADABLE, Severity.ERROR, "", found=str(error), fix=FETCH
-                )
+                said, fix = parted(error, FETCH)
+                code = Code.DATASET_VIDEO_UNREADABLE
+                yield Finding(code, Severity.ERROR, "", found=said, fix=fix)
                 continue
             yield from _off_grid(episode, key, seen, info.fps)
             if not info.features[key].is_depth:

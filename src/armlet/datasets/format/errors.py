@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from armlet.files import AdvisedError
 
-class DatasetError(Exception):
+
+class DatasetError(AdvisedError):
     """A dataset that cannot be read, written or resumed as asked."""
 
 

@@ -68,6 +68,7 @@ SKEW = "armlet.skew_s"
 # LeRobot's own name (the dagger strategy of its rollouts), and so without a prefix.
 INTERVENTION = "intervention"
 
+CHOOSE = "give the folder of a dataset, the one that has meta/info.json"
 INFO = Path("meta/info.json")
 STATS = Path("meta/stats.json")
 TASKS = Path("meta/tasks.parquet")
@@ -454,7 +455,10 @@ def load_info(root: Path) -> Info:
     try:
         info = parse_info(read_json(path, _INFO_SHAPE))
     except FileNotFoundError as error:
-        raise DatasetError(f"{root} is not a LeRobot dataset: {_what_is_there(root)}") from error
+        there = _what_is_there(root)
+        # One of the folders in it, where these are datasets, is advice enough.
+        fix = "" if ";" in there else CHOOSE
+        raise DatasetError(f"{root} is not a LeRobot dataset: {there}", fix) from error
     except FileError as error:
         raise DatasetError(str(error)) from error
     except DatasetError as error:

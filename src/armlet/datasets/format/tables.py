@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from armlet.files import FileError, check_file, printable, typed, whole_number
+from armlet.files import (
+    FileError,
+    check_file,
+    open_file,
+    printable,
+    reason,
+    typed,
+    whole_number,
+)
 
 from . import jsonl
 from .errors import DatasetError
@@ -50,6 +59,9 @@ _MOST_VALUES, _MOST_BYTES = 50_000_000, 400 << 20
 # Fewer are read by one thread in less time than it takes to share them out.
 _MANY_VALUES = 1_000_000
 _MOST_INDEX = 2**40
+# What a Parquet file begins and ends with.
+_MARK = b"PAR1"
+_RESTORE = "restore it from a copy"
 # Metadata files that are read at the same time, where there are more than a few of them.
 _READERS, _FEW_FILES = 8, 16
 # So many take some seconds to open.
@@ -114,7 +126,23 @@ def read(
         raise DatasetError(str(error)) from error
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         # ArrowInvalid and ArrowKeyError are among ValueError and ArrowException.
-        raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
+        raise DatasetError(f"{path} {_damage(path, error)}", _RESTORE) from error
+
+
+def _damage(path: Path, error: Exception) -> str:
+    """What is wrong with a Parquet file that Arrow refuses: its ends bear four letters."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read: {reason(error)[0]}"
+    with open_file(path) as file:
+        first = file.read(len(_MARK))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_MARK)))
+        last = file.read()
+    if first != _MARK:
+        return "is no Parquet file: its first bytes are other ones"
+    if last != _MARK or size < 3 * len(_MARK):
+        return "is cut short: it lacks the end of a Parquet file"
+    return f"is damaged (Arrow: {printable(' '.join(str(error).split()))})"
 
 
 def schema(path: Path) -> pa.Schema:
@@ -139,8 +167,10 @@ def footer(path: Path) -> Footer:
             return Footer(file.metadata.num_rows, file.schema_arrow, path.stat().st_size)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is absent") from error
-    except (FileError, pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {printable(error)}") from error
+    except FileError as error:
+        raise DatasetError(str(error)) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(f"{path} {_damage(path, error)}", _RESTORE) from error
 
 
 def _check_footer(file: Any, path: Path, columns: list[str] | None) -> int:

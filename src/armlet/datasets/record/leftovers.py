@@ -22,7 +22,7 @@ def sweep(root: Path) -> list[str]:
     the dataset is being written, or is damaged in a way armlet's writer cannot have caused.
     """
     if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder")
+        raise DatasetError(f"{root} is not a folder", layout.CHOOSE)
     handle = atomic_files.lock(root)
     try:
         return repair(root)

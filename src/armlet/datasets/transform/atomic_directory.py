@@ -11,7 +11,7 @@ from pathlib import Path
 from armlet.datasets.format import atomic_files, layout
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.trash import entries
-from armlet.files import FileError, check_file, resolved, umask
+from armlet.files import FileError, advised, check_file, resolved, umask
 
 _LARGEST_EXTRA = 256 << 20
 
@@ -58,7 +58,7 @@ def copy_extras(root: Path, folder: Path, rewritten: Sequence[str]) -> None:
         try:
             check_file(source, _LARGEST_EXTRA)
         except (FileError, FileNotFoundError) as error:
-            raise DatasetError(f"{error}; take it out of the dataset first") from error
+            raise DatasetError(advised(error, "take it out of the dataset first")) from error
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)

@@ -339,7 +339,7 @@ def _counted(root: Path, done: Edited) -> Edited:
 def _taken(root: Path, dry_run: bool) -> Iterator[None]:
     """The dataset's lock; what an interrupted edit left is put right first."""
     if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder")
+        raise DatasetError(f"{root} is not a folder", layout.CHOOSE)
     handle = atomic_files.lock(root)
     try:
         if not dry_run:

@@ -13,7 +13,7 @@ from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, Info
 from armlet.datasets.format.trash import entries
 from armlet.datasets.record.compatibility import robot_family
-from armlet.files import FileError, printable, read_bytes
+from armlet.files import FileError, advised, printable, read_bytes
 
 from .assembly import Assembly
 from .atomic_directory import new_dataset, require_outside
@@ -92,7 +92,7 @@ def locked(roots: Sequence[Path]) -> Iterator[None]:
     try:
         for root in roots:
             if not root.is_dir():
-                raise DatasetError(f"{root} is not a folder")
+                raise DatasetError(f"{root} is not a folder", layout.CHOOSE)
             if any(root.samefile(other) for other in roots[: len(handles)]):
                 raise DatasetError(f"{root} is named twice")
             handles.append(atomic_files.lock(root))
@@ -111,7 +111,7 @@ def _extras(root: Path) -> dict[Path, bytes]:
         try:
             found[path] = read_bytes(layout.locate(root, path), _LARGEST_EXTRA)
         except (FileError, FileNotFoundError) as error:
-            raise DatasetError(f"{error}; take it out of the dataset first") from error
+            raise DatasetError(advised(error, "take it out of the dataset first")) from error
     return found
 
 

@@ -375,7 +375,7 @@ def repair(root: Path, yes: bool, remove: bool = False) -> list[str]:
     in a way no crash leaves.
     """
     if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder")
+        raise DatasetError(f"{root} is not a folder", layout.CHOOSE)
     if atomic_files.is_locked(root):
         raise DatasetError(f"{root} is being written by a recorder; stop that one first")
     finished = _finish_edit(root, yes)

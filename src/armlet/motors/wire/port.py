@@ -54,8 +54,10 @@ class SerialPort:
             self._serial = serial.Serial(path, baudrate, timeout=0, exclusive=True)
         except (OSError, ValueError, termios.error) as error:
             # termios.error is no OSError: pyserial lets it through when the adapter goes away.
+            number = getattr(error, "errno", None)  # pyserial's words have it twice
+            why = os.strerror(number) if number else str(error)
             raise PortError(
-                f"cannot open {path} at {baudrate} baud: {error}. Check that the adapter is "
+                f"cannot open {path} at {baudrate} baud: {why}. Check that the adapter is "
                 "plugged in, that you may use it (group dialout), that no other program has it open"
             ) from error
         self._fd: int = self._serial.fileno()

@@ -145,7 +145,7 @@ def read_pipeline(directory: Path, name: str, family: PolicyFamily[Any]) -> Pipe
     return _pipeline(found[main], directory, where, rename, text)
 
 
-def pipeline_document(name: str, config: PolicyConfig) -> dict[str, Any]:
+def pipeline_json(name: str, config: PolicyConfig) -> dict[str, Any]:
     """Content of the processor file `name` for a checkpoint of `config`, as LeRobot writes it."""
     family = family_of(config)
     inputs = config.input_features if name == PREPROCESSOR else {}

@@ -31,7 +31,7 @@ from armlet.policies.registry import family_of
 
 from . import training_data
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
-from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_document, state_file_name
+from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_json, state_file_name
 from .weights import FILE as WEIGHTS
 
 
@@ -67,7 +67,7 @@ def save_checkpoint(
         _write_json(unfinished / CONFIG, config.to_json(), indent=4)
         stored = _flat(statistics)
         for name in (PREPROCESSOR, POSTPROCESSOR):
-            _write_json(unfinished / f"{name}.json", pipeline_document(name, config), indent=2)
+            _write_json(unfinished / f"{name}.json", pipeline_json(name, config), indent=2)
             save_file(stored, str(unfinished / state_file_name(name, family)))
         if contract is not None:
             contract.save(unfinished / contracts.FILE_NAME)
@@ -110,9 +110,8 @@ def new_directory(path: Path) -> Iterator[Path]:
 def check_new(path: Path) -> None:
     """Raise FileExistsError unless `path` is free for a checkpoint: absent, or an empty folder."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(
-            f"{path}: expected a new directory, found one with files; choose another"
-        )
+        found = "one with files" if path.is_dir() else "a file"
+        raise FileExistsError(f"{path}: expected a new directory, found {found}; choose another")
 
 
 def _finish(folder: Path) -> None:

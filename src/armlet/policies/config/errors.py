@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from armlet.files import PointerError, UnreadableError
+from armlet.files import FileError, PointerError, UnreadableError, reason
 from armlet.findings import Code, Finding, Severity
 
 
@@ -25,9 +25,12 @@ class CheckpointError(ValueError):
         not give, have a code and a fix of their own.
         """
         if isinstance(found, PointerError):
-            code, fix, found = Code.POLICY_FILE_NOT_FETCHED, found.fix, found.found
+            code, fix, found = Code.POLICY_FILE_NOT_FETCHED, found.fix, found.instead
         elif isinstance(found, UnreadableError | OSError):
             code, fix = Code.POLICY_FILE_UNREADABLE, "see that this user may read it, and the disk"
+            found = found.found if isinstance(found, UnreadableError) else reason(found)[0]
+        elif isinstance(found, FileError):
+            found = found.found
         found = "nothing" if found is None else found
         error = cls(f"{where}: {what}: expected {expected}, found {found}; {fix}")
         subject = f"{where}: {what}"

@@ -213,7 +213,7 @@ def export_policy(
         deviation=tuple(float(value) for value in running.deviation),
     )
     with new_directory(path) as folder:
-        _copy_documents(checkpoint, folder)
+        _copy_json_files(checkpoint, folder)
         stored = with_metadata(graph, manifest.canonical())
         (folder / GRAPH).write_bytes(stored)
         document = {
@@ -402,7 +402,7 @@ def _joint_units(checkpoint: Checkpoint, robot: Robot | None) -> str | None:
     return None if checkpoint.contract is None else checkpoint.contract.joint_units
 
 
-def _copy_documents(checkpoint: Checkpoint, folder: Path) -> None:
+def _copy_json_files(checkpoint: Checkpoint, folder: Path) -> None:
     """What describes the policy, without its weights; of 0.3.x the statistics among them."""
     source = checkpoint.path
     files = [source / CONFIG]
