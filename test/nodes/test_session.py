@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from announcer import other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
-from test_computer import other
 
 from armlet.datasets import Dataset
 from armlet.nodes.messages import diagnostic
