@@ -18,10 +18,11 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 # A report is a few hundred bytes; none of a graph's participants comes near this.
 _LONGEST_REPORT = 1 << 16
@@ -80,7 +81,7 @@ class TurnReport:
 
 @dataclass
 class Report:
-    """What a participant says of itself.
+    """What a participant says of itself, or without a name what has changed of that.
 
     clock_ns: everything that this reading of the clock brings has been worked off.
     ready: time need not wait for it to start.
@@ -94,16 +95,24 @@ class Report:
     received: dict[str, Mark] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        return json.dumps(
-            [
-                self.name,
-                self.clock_ns,
-                self.ready,
-                {n: [t.order, t.standing.value, t.at_ns, t.number] for n, t in self.turns.items()},
-                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.sent.items()},
-                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.received.items()},
-            ]
-        ).encode()
+        return _encoded(self.name, self.parts())
+
+    def parts(self) -> _Parts:
+        """All but the name, as plain values that stay as they are."""
+        return (
+            self.clock_ns,
+            self.ready,
+            {n: (t.order, t.standing.value, t.at_ns, t.number) for n, t in self.turns.items()},
+            {n: (m.stamp_ns, m.count, m.matched) for n, m in self.sent.items()},
+            {n: (m.stamp_ns, m.count, m.matched) for n, m in self.received.items()},
+        )
+
+    def update(self, change: Report) -> None:
+        """Take what has changed."""
+        self.clock_ns, self.ready = change.clock_ns, change.ready
+        self.turns.update(change.turns)
+        self.sent.update(change.sent)
+        self.received.update(change.received)
 
     @classmethod
     def decode(cls, data: bytes) -> Report:
@@ -120,6 +129,26 @@ class Report:
             )
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"not a participant's report: {error}") from error
+
+
+# Of a report: clock_ns, ready, and by name turns, marks sent and marks received.
+_Values = dict[str, tuple[Any, ...]]
+_Parts = tuple[int, bool, _Values, _Values, _Values]
+
+
+def _encoded(name: str, parts: _Parts) -> bytes:
+    return json.dumps([name, *parts]).encode()
+
+
+def _changed(now: _Parts, before: _Parts) -> _Parts | None:
+    """What of a report has changed; None where that is not enough, as names are others."""
+    pairs = list(zip(now[2:], before[2:], strict=True))
+    if any(one.keys() != other.keys() for one, other in pairs):
+        return None
+    turns, sent, received = (
+        {name: value for name, value in one.items() if value != other[name]} for one, other in pairs
+    )
+    return now[0], now[1], turns, sent, received
 
 
 class Turn:
@@ -221,7 +250,8 @@ class Participant:
         self._state = Report(name)
         self._turns: dict[str, Turn] = {}
         self._socket: socket.socket | None = None
-        self._last = b""
+        # As the timekeeper has it.
+        self._told: _Parts | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="lockstep", daemon=True)
         self._thread.start()
@@ -307,12 +337,14 @@ class Participant:
             if self._unmatched:
                 self._matches(self._state.sent, self._state.received)
             self._state.turns = {name: turn.report for name, turn in self._turns.items()}
-            data = self._state.encode()
-            if data == self._last:
+            now, told = self._state.parts(), self._told
+            if now == told:
                 return
+            change = None if told is None else _changed(now, told)
+            data = self._state.encode() if change is None else _encoded("", change)
             with contextlib.suppress(OSError):  # the reader sees that the bench has gone
                 self._socket.send(data)
-                self._last = data
+                self._told = now
 
     def _listen(self) -> None:
         while not self._closed.is_set():
@@ -321,7 +353,7 @@ class Participant:
                 self._closed.wait(_RETRY_S)
                 continue
             with self._lock:
-                self._socket, self._last = connection, b""
+                self._socket, self._told = connection, None
             self.report()
             self._take_turns(connection)
             with self._lock:
@@ -369,6 +401,15 @@ class _Peer:
     connection: socket.socket
     report: Report | None = None
     given: dict[str, int] = field(default_factory=dict)
+
+    def take(self, report: Report) -> None:
+        """Take a report, or what has changed. Raises ValueError for a change of nothing."""
+        if report.name:
+            self.report = report
+        elif self.report is None:
+            raise ValueError("not a participant's report: it begins with a change")
+        else:
+            self.report.update(report)
 
     def send(self, name: str, number: int) -> None:
         """Give a turn, or one of _CLOCK and _ASK."""
@@ -421,6 +462,8 @@ class Timekeeper:
         self._poller = select.poll()
         self._poller.register(self._server, select.POLLIN)
         self._own = Report("sim_bench")
+        # By topic; empty: to be found again, as somebody came, went or has other topics.
+        self._ends: dict[str, tuple[list[Report], list[Report]]] = {}
         self._lost: set[tuple[str, str, int]] = set()
         self.now_ns = 0
         """The clock as it stands."""
@@ -439,10 +482,13 @@ class Timekeeper:
     def sends(self, topic: str) -> None:
         """The bench itself publishes on a topic."""
         self._own.sent.setdefault(topic, Mark())
+        self._ends.clear()
 
     def sent(self, topic: str, stamp_ns: int) -> None:
         """The bench itself has published a message."""
-        self._own.sent.setdefault(topic, Mark()).add(stamp_ns)
+        if topic not in self._own.sent:
+            self.sends(topic)
+        self._own.sent[topic].add(stamp_ns)
 
     def begin(self, now_ns: int, ending: threading.Event) -> bool:
         """Wait at the first instant until everybody expected is there; False if ended before."""
@@ -537,11 +583,11 @@ class Timekeeper:
         for peer in self._peers.values():
             if peer.report is not None and any(map(peer.acts, peer.report.turns)):
                 return False
-        return not self._reasons()
+        self._match(self._own.sent)
+        return next(self._undelivered(), None) is None
 
     def _reasons(self) -> list[str]:
         """Why time may not go on, in words; empty if it may."""
-        reports = [peer.report for peer in self._known() if peer.report is not None]
         reasons = [f"{name} has not started" for name in sorted(self._expected)]
         for peer in self._known():
             report = peer.report
@@ -552,41 +598,51 @@ class Timekeeper:
                 reasons.append(f"{report.name} works on what came before")
             reasons += [f"{report.name} is busy ({n})" for n in report.turns if peer.acts(n)]
         self._match(self._own.sent)
-        return reasons + self._undelivered([self._own, *reports])
+        return [*reasons, *self._undelivered()]
 
-    def _undelivered(self, reports: list[Report]) -> list[str]:
-        reasons = []
-        for topic in {topic for report in reports for topic in report.sent}:
-            senders = [r for r in reports if topic in r.sent]
-            receivers = [r for r in reports if topic in r.received]
-            marks = [r.sent[topic] for r in senders]
-            newest_ns = max(mark.stamp_ns for mark in marks)
-            count = sum(mark.count for mark in marks if mark.stamp_ns == newest_ns)
+    def _everybody(self) -> list[Report]:
+        return [self._own, *(p.report for p in self._known() if p.report is not None)]
+
+    def _ends_by_topic(self) -> dict[str, tuple[list[Report], list[Report]]]:
+        """Who sends and who receives each topic that somebody sends."""
+        if not self._ends:
+            everybody = self._everybody()
+            for topic in {topic for report in everybody for topic in report.sent}:
+                self._ends[topic] = (
+                    [report for report in everybody if topic in report.sent],
+                    [report for report in everybody if topic in report.received],
+                )
+        return self._ends
+
+    def _undelivered(self) -> Iterator[str]:
+        """Who has not received or found what, in words."""
+        for topic, (senders, receivers) in self._ends_by_topic().items():
+            newest_ns, count = _newest([report.sent[topic] for report in senders])
             for receiver in receivers:
+                mark = receiver.received[topic]
+                found = mark.matched >= len(senders)
+                if found and (not mark.count or (mark.stamp_ns, mark.count) >= (newest_ns, count)):
+                    continue
                 if (receiver.name, topic, newest_ns) in self._lost:
                     continue
-                mark = receiver.received[topic]
-                if mark.matched < len(senders):
-                    reasons.append(f"{receiver.name} has not found who publishes {topic}")
-                elif mark.count and (mark.stamp_ns, mark.count) < (newest_ns, count):
-                    reasons.append(f"{receiver.name} has not received {topic}")
+                if not found:
+                    yield f"{receiver.name} has not found who publishes {topic}"
+                else:
+                    yield f"{receiver.name} has not received {topic}"
             for sender in senders:
                 short = sender.sent[topic].matched < len(receivers)
                 if short and (sender.name, topic, -1) not in self._lost:
-                    reasons.append(f"{sender.name} has not found who subscribes to {topic}")
-        return reasons
+                    yield f"{sender.name} has not found who subscribes to {topic}"
 
     def _give_up_messages(self) -> None:
         """What has not arrived will not: time goes on without it, and it is said."""
-        reports = [peer.report for peer in self._known() if peer.report is not None]
-        everybody = [self._own, *reports]
-        lost = self._undelivered(everybody)
+        lost = list(self._undelivered())
         if not lost:
             return
         self._say(f"given up after {self._lost_after_s:.0f} s: {'; '.join(lost)}")
-        for topic in {topic for report in everybody for topic in report.sent}:
-            newest_ns = max(r.sent[topic].stamp_ns for r in everybody if topic in r.sent)
-            for report in everybody:
+        for topic, (senders, _) in self._ends_by_topic().items():
+            newest_ns, _ = _newest([report.sent[topic] for report in senders])
+            for report in self._everybody():
                 self._lost.add((report.name, topic, newest_ns))
                 self._lost.add((report.name, topic, -1))
 
@@ -619,14 +675,26 @@ class Timekeeper:
             self._leave(descriptor)
             return
         try:
-            peer.report = Report.decode(data)
+            report = Report.decode(data)
+            peer.take(report)
         except ValueError as error:
             self._say(f"a program on {self._path} is left out: {error}")
             self._leave(descriptor)
             return
-        self._expected.discard(peer.report.name)
+        if report.name:
+            self._ends.clear()
+            self._expected.discard(report.name)
 
     def _leave(self, descriptor: int) -> None:
         peer = self._peers.pop(descriptor)
+        self._ends.clear()
         self._poller.unregister(descriptor)
         peer.connection.close()
+
+
+def _newest(marks: list[Mark]) -> tuple[int, int]:
+    """The newest stamp of several publishers' messages, and how many bear it."""
+    if len(marks) == 1:
+        return marks[0].stamp_ns, marks[0].count
+    newest_ns = max(mark.stamp_ns for mark in marks)
+    return newest_ns, sum(mark.count for mark in marks if mark.stamp_ns == newest_ns)
