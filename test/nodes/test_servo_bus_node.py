@@ -118,6 +118,19 @@ def test_an_empty_trajectory_cancels_the_one_in_play(bench, bus):
     assert abs(bus.seen.latest("joint_states") - start).max() < 0.5
 
 
+def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, bus):
+    bus.wait("telemetry", lambda: "V" in bus.seen.messages().get("servo_bus: gripper", ""))
+    status = bus.seen.status()
+    bus_keys = {"rate_hz", "cycle_p50_ms", "cycle_p99_ms", "wire_utilisation", "reconnects"}
+    assert bus_keys <= set(status["servo_bus: bus"])
+    assert 0 < float(status["servo_bus: bus"]["wire_utilisation"]) < 1
+    firmware = ".".join(str(part.default) for part in bench.follower.model.firmware)
+    servo_keys = {"voltage_v", "temperature_c", "load", "torque_enabled", "firmware"}
+    for joint in SO101_JOINTS:
+        assert servo_keys <= set(status[f"servo_bus: {joint}"])
+        assert status[f"servo_bus: {joint}"]["firmware"] == firmware
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_trajectory_that_is_not_finite_is_refused_and_counted(bench, bus, bad):
     before, count = goals(bench), refused(bus)
