@@ -1,10 +1,11 @@
 """How the suite is shared out when it runs on two cores (`make test`).
 
 Tests that are about the wall clock (signals, killed processes, bytes on a real line) bear the mark
-`wall_clock`. They come last, in three lanes, as they mostly wait: one at a time in each, and while
+`wall_clock`. They come last, in four lanes, as they mostly wait: one at a time in each, and while
 one of them runs no test without the mark does.
 """
 
+import collections
 import contextlib
 import fcntl
 import gc
@@ -43,23 +44,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-config")
 
 HERE = Path(__file__).parent
-LANES = 3
+LANES = 4
 WORKER_END_S = 60
-LANE = pytest.StashKey[int | None]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """File by file, so that what a module sets up is set up once."""
-    by_clock = sorted({item.path for item in items if item.get_closest_marker("wall_clock")})
+    of_file = collections.Counter(item.path for item in items if _by_clock(item))
     for item in items:
-        item.stash[LANE] = None
         group = str(item.path.relative_to(HERE))
-        if item.get_closest_marker("wall_clock"):
-            item.stash[LANE] = by_clock.index(item.path) % LANES
-            group = f"wall clock {item.stash[LANE]}"
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_place)
+        item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if _by_clock(item) else group))
+    items.sort(key=lambda item: _place(item, of_file[item.path]))
+
+
+def _by_clock(item):
+    return item.get_closest_marker("wall_clock") is not None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,11 +73,14 @@ def pytest_collection():
         gc.enable()
 
 
-def _place(item):
-    """Modules that run whole graphs first, as they take longest; the wall clock's last."""
-    if item.stash[LANE] is not None:
-        return 2
-    return 0 if item.path.parent.name == "nodes" else 1
+def _place(item, of_file):
+    """Modules that run whole graphs first, as they take longest; the wall clock's last.
+
+    Of these, those of many tests come first, so that the lanes end at about the same time.
+    """
+    if _by_clock(item):
+        return 2, -of_file
+    return (0, 0) if item.path.parent.name == "nodes" else (1, 0)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,11 +88,16 @@ def pytest_runtest_protocol(item):
     """One test has a lane of the wall clock to itself; or those without the mark have them all."""
     with _lanes().open("w+") as file:
         # Locks of bytes are the process's: a forked child neither has nor keeps them.
-        if item.stash[LANE] is None:
-            fcntl.lockf(file, fcntl.LOCK_SH, LANES)
+        if _by_clock(item):
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, _lane())
         else:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, item.stash[LANE])
+            fcntl.lockf(file, fcntl.LOCK_SH, LANES)
         return (yield)
+
+
+def _lane():
+    """The lane of this worker: by its number, and one that replaces another has a higher one."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
 
 
 def _lanes():
