@@ -567,6 +567,7 @@ class Timekeeper:
 
     def _look_again(self) -> None:
         """Ask everybody how things stand; who listens to the clock alone gets it again."""
+        self._match(self._own.sent)
         self._tell(self.now_ns)
         for peer in self._peers.values():
             peer.send(_ASK, 0)
@@ -583,7 +584,6 @@ class Timekeeper:
         for peer in self._peers.values():
             if peer.report is not None and any(map(peer.acts, peer.report.turns)):
                 return False
-        self._match(self._own.sent)
         return next(self._undelivered(), None) is None
 
     def _reasons(self) -> list[str]:
@@ -597,7 +597,6 @@ class Timekeeper:
             elif report.clock_ns != self.now_ns:
                 reasons.append(f"{report.name} works on what came before")
             reasons += [f"{report.name} is busy ({n})" for n in report.turns if peer.acts(n)]
-        self._match(self._own.sent)
         return [*reasons, *self._undelivered()]
 
     def _everybody(self) -> list[Report]:
@@ -606,6 +605,7 @@ class Timekeeper:
     def _ends_by_topic(self) -> dict[str, tuple[list[Report], list[Report]]]:
         """Who sends and who receives each topic that somebody sends."""
         if not self._ends:
+            self._match(self._own.sent)
             everybody = self._everybody()
             for topic in {topic for report in everybody for topic in report.sent}:
                 self._ends[topic] = (
