@@ -1,7 +1,7 @@
 """How the suite is shared out when it runs on two cores (`make test`).
 
 Tests that are about the wall clock (signals, killed processes, bytes on a real line) bear the mark
-`wall_clock`. They come last, in four lanes, as they mostly wait: one at a time in each, and while
+`wall_clock`. They come last, in three lanes, as they mostly wait: one at a time in each, and while
 one of them runs no test without the mark does.
 """
 
@@ -44,22 +44,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-config")
 
 HERE = Path(__file__).parent
-LANES = 4
+LANES = 3
 WORKER_END_S = 60
+# What a test by the wall clock takes that says nothing else, on two idle cores.
+ABOUT_S = 3
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """File by file, so that what a module sets up is set up once."""
-    of_file = collections.Counter(item.path for item in items if _by_clock(item))
+    expected_s = collections.Counter()
     for item in items:
+        if mark := _by_clock(item):
+            expected_s[item.path] += mark.kwargs.get("seconds", ABOUT_S)
         group = str(item.path.relative_to(HERE))
         item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if _by_clock(item) else group))
-    items.sort(key=lambda item: _place(item, of_file[item.path]))
+    items.sort(key=lambda item: _place(item, expected_s[item.path]))
 
 
 def _by_clock(item):
-    return item.get_closest_marker("wall_clock") is not None
+    """The mark of a test by the wall clock: wall_clock, or wall_clock(seconds=how many about)."""
+    return item.get_closest_marker("wall_clock")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,13 +78,13 @@ def pytest_collection():
         gc.enable()
 
 
-def _place(item, of_file):
+def _place(item, expected_s):
     """Modules that run whole graphs first, as they take longest; the wall clock's last.
 
-    Of these, those of many tests come first, so that the lanes end at about the same time.
+    Of these, those that take long come first, so that the lanes end at about the same time.
     """
     if _by_clock(item):
-        return 2, -of_file
+        return 2, -expected_s
     return (0, 0) if item.path.parent.name == "nodes" else (1, 0)
 
 

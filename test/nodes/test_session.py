@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
 
 # For a person at a terminal time does not wait, nor does it for the graph beside.
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=6)
 
 # Before the graph is there.
 
