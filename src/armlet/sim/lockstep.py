@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 # A report is a few hundred bytes; none of a graph's participants comes near this.
 _LONGEST_REPORT = 1 << 16
@@ -95,17 +94,16 @@ class Report:
     received: dict[str, Mark] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        return _encoded(self.name, self.parts())
-
-    def parts(self) -> _Parts:
-        """All but the name, as plain values that stay as they are."""
-        return (
-            self.clock_ns,
-            self.ready,
-            {n: (t.order, t.standing.value, t.at_ns, t.number) for n, t in self.turns.items()},
-            {n: (m.stamp_ns, m.count, m.matched) for n, m in self.sent.items()},
-            {n: (m.stamp_ns, m.count, m.matched) for n, m in self.received.items()},
-        )
+        return json.dumps(
+            [
+                self.name,
+                self.clock_ns,
+                self.ready,
+                {n: [t.order, t.standing.value, t.at_ns, t.number] for n, t in self.turns.items()},
+                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.sent.items()},
+                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.received.items()},
+            ]
+        ).encode()
 
     def update(self, change: Report) -> None:
         """Take what has changed."""
@@ -129,26 +127,6 @@ class Report:
             )
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"not a participant's report: {error}") from error
-
-
-# Of a report: clock_ns, ready, and by name turns, marks sent and marks received.
-_Values = dict[str, tuple[Any, ...]]
-_Parts = tuple[int, bool, _Values, _Values, _Values]
-
-
-def _encoded(name: str, parts: _Parts) -> bytes:
-    return json.dumps([name, *parts]).encode()
-
-
-def _changed(now: _Parts, before: _Parts) -> _Parts | None:
-    """What of a report has changed; None where that is not enough, as names are others."""
-    pairs = list(zip(now[2:], before[2:], strict=True))
-    if any(one.keys() != other.keys() for one, other in pairs):
-        return None
-    turns, sent, received = (
-        {name: value for name, value in one.items() if value != other[name]} for one, other in pairs
-    )
-    return now[0], now[1], turns, sent, received
 
 
 class Turn:
@@ -250,8 +228,13 @@ class Participant:
         self._state = Report(name)
         self._turns: dict[str, Turn] = {}
         self._socket: socket.socket | None = None
-        # As the timekeeper has it.
-        self._told: _Parts | None = None
+        # Names have come or gone, so that the timekeeper must be told all.
+        self._renamed = True
+        self._whole = b""
+        # What has changed since the last report; of turns, those that are not in it.
+        self._sent_since: set[str] = set()
+        self._received_since: set[str] = set()
+        self._told = (0, False)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="lockstep", daemon=True)
         self._thread.start()
@@ -275,6 +258,7 @@ class Participant:
         with self._lock:
             if name not in self._turns:
                 self._turns[name] = Turn(self, order)
+                self._renamed = True
             return self._turns[name]
 
     def ready(self) -> None:
@@ -287,23 +271,27 @@ class Participant:
         """It publishes on a topic."""
         with self._lock:
             self._state.sent.setdefault(topic, Mark())
-            self._unmatched = True
+            self._unmatched = self._renamed = True
 
     def hears(self, topic: str) -> None:
         """It subscribes to a topic."""
         with self._lock:
             self._state.received.setdefault(topic, Mark())
-            self._unmatched = True
+            self._unmatched = self._renamed = True
 
     def sends_no_more(self, topic: str) -> None:
         """It publishes on a topic no more."""
         with self._lock:
             self._state.sent.pop(topic, None)
+            self._sent_since.discard(topic)
+            self._renamed = True
 
     def hears_no_more(self, topic: str) -> None:
         """It subscribes to a topic no more."""
         with self._lock:
             self._state.received.pop(topic, None)
+            self._received_since.discard(topic)
+            self._renamed = True
 
     def sent(self, topic: str, stamp_ns: int, latched: bool = False) -> None:
         """A message has been published. Reported with what comes next.
@@ -311,8 +299,11 @@ class Participant:
         latched: who subscribes late is given the last one only, so one is all that must arrive.
         """
         with self._lock:
-            mark = self._state.sent.setdefault(topic, Mark())
+            if topic not in self._state.sent:
+                self.sends(topic)
+            mark = self._state.sent[topic]
             mark.add(stamp_ns)
+            self._sent_since.add(topic)
             if latched:
                 mark.count = 1
 
@@ -321,6 +312,7 @@ class Participant:
         with self._lock:
             if topic in self._state.received:
                 self._state.received[topic].add(stamp_ns)
+                self._received_since.add(topic)
         self.report()
 
     def worked_off(self, clock_ns: int) -> None:
@@ -334,17 +326,37 @@ class Participant:
         with self._lock:
             if self._socket is None or self._closed.is_set():
                 return
-            if self._unmatched:
-                self._matches(self._state.sent, self._state.received)
-            self._state.turns = {name: turn.report for name, turn in self._turns.items()}
-            now, told = self._state.parts(), self._told
-            if now == told:
-                return
-            change = None if told is None else _changed(now, told)
-            data = self._state.encode() if change is None else _encoded("", change)
-            with contextlib.suppress(OSError):  # the reader sees that the bench has gone
-                self._socket.send(data)
-                self._told = now
+            data = self._news()
+            if data:
+                with contextlib.suppress(OSError):  # the reader sees that the bench has gone
+                    self._socket.send(data)
+
+    def _news(self) -> bytes:
+        """What the timekeeper does not know yet, encoded; empty if it knows all."""
+        state, since = self._state, (self._sent_since, self._received_since)
+        turns = {name: turn.report for name, turn in self._turns.items()}
+        now = state.clock_ns, state.ready
+        whole = self._unmatched or self._renamed
+        if whole:
+            self._matches(state.sent, state.received)
+            state.turns = turns
+            data = state.encode()
+            news = b"" if data == self._whole else data
+            self._whole, self._renamed = data, False
+        else:
+            changed = {name: turn for name, turn in turns.items() if turn != state.turns[name]}
+            if not (changed or since[0] or since[1] or now != self._told):
+                return b""
+            state.turns, self._whole = turns, b""
+            sent, received = (
+                {name: marks[name] for name in names}
+                for names, marks in zip(since, (state.sent, state.received), strict=True)
+            )
+            news = Report("", *now, changed, sent, received).encode()
+        self._told = now
+        for names in since:
+            names.clear()
+        return news
 
     def _listen(self) -> None:
         while not self._closed.is_set():
@@ -353,7 +365,7 @@ class Participant:
                 self._closed.wait(_RETRY_S)
                 continue
             with self._lock:
-                self._socket, self._told = connection, None
+                self._socket, self._renamed, self._whole = connection, True, b""
             self.report()
             self._take_turns(connection)
             with self._lock:
