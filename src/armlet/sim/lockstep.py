@@ -228,13 +228,13 @@ class Participant:
         self._state = Report(name)
         self._turns: dict[str, Turn] = {}
         self._socket: socket.socket | None = None
-        # Names have come or gone, so that the timekeeper must be told all.
+        # Names have come or gone, so that the timekeeper needs all.
         self._renamed = True
         self._whole = b""
         # What has changed since the last report; of turns, those that are not in it.
         self._sent_since: set[str] = set()
         self._received_since: set[str] = set()
-        self._told = (0, False)
+        self._reported = (0, False)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="lockstep", daemon=True)
         self._thread.start()
@@ -345,7 +345,7 @@ class Participant:
             self._whole, self._renamed = data, False
         else:
             changed = {name: turn for name, turn in turns.items() if turn != state.turns[name]}
-            if not (changed or since[0] or since[1] or now != self._told):
+            if not (changed or since[0] or since[1] or now != self._reported):
                 return b""
             state.turns, self._whole = turns, b""
             sent, received = (
@@ -353,7 +353,7 @@ class Participant:
                 for names, marks in zip(since, (state.sent, state.received), strict=True)
             )
             news = Report("", *now, changed, sent, received).encode()
-        self._told = now
+        self._reported = now
         for names in since:
             names.clear()
         return news
