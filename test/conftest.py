@@ -5,6 +5,7 @@ Tests that are about the wall clock (signals, killed processes, bytes on a real 
 one of them runs no test without the mark does.
 """
 
+import collections
 import contextlib
 import fcntl
 import gc
@@ -45,21 +46,25 @@ os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-config")
 HERE = Path(__file__).parent
 LANES = 3
 WORKER_END_S = 60
-LANE = pytest.StashKey[int | None]()
+# What a test by the wall clock takes that says nothing else, on two idle cores.
+ABOUT_S = 3
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """File by file, so that what a module sets up is set up once."""
-    by_clock = sorted({item.path for item in items if item.get_closest_marker("wall_clock")})
+    expected_s = collections.Counter()
     for item in items:
-        item.stash[LANE] = None
+        if mark := _by_clock(item):
+            expected_s[item.path] += mark.kwargs.get("seconds", ABOUT_S)
         group = str(item.path.relative_to(HERE))
-        if item.get_closest_marker("wall_clock"):
-            item.stash[LANE] = by_clock.index(item.path) % LANES
-            group = f"wall clock {item.stash[LANE]}"
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_place)
+        item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if _by_clock(item) else group))
+    items.sort(key=lambda item: _place(item, expected_s[item.path]))
+
+
+def _by_clock(item):
+    """The mark of a test by the wall clock: wall_clock, or wall_clock(seconds=how many about)."""
+    return item.get_closest_marker("wall_clock")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,11 +78,14 @@ def pytest_collection():
         gc.enable()
 
 
-def _place(item):
-    """Modules that run whole graphs first, as they take longest; the wall clock's last."""
-    if item.stash[LANE] is not None:
-        return 2
-    return 0 if item.path.parent.name == "nodes" else 1
+def _place(item, expected_s):
+    """Modules that run whole graphs first, as they take longest; the wall clock's last.
+
+    Of these, those that take long come first, so that the lanes end at about the same time.
+    """
+    if _by_clock(item):
+        return 2, -expected_s
+    return (0, 0) if item.path.parent.name == "nodes" else (1, 0)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,11 +93,16 @@ def pytest_runtest_protocol(item):
     """One test has a lane of the wall clock to itself; or those without the mark have them all."""
     with _lanes().open("w+") as file:
         # Locks of bytes are the process's: a forked child neither has nor keeps them.
-        if item.stash[LANE] is None:
-            fcntl.lockf(file, fcntl.LOCK_SH, LANES)
+        if _by_clock(item):
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, _lane())
         else:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, item.stash[LANE])
+            fcntl.lockf(file, fcntl.LOCK_SH, LANES)
         return (yield)
+
+
+def _lane():
+    """The lane of this worker: by its number, and one that replaces another has a higher one."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
 
 
 def _lanes():

@@ -108,6 +108,18 @@ def drawn_alone(checkpoint, seed):
     return own_converter(FOLLOWER).dataset_to_radians(policy.predict_chunk(observation), "degrees")
 
 
+def chunks(graph):
+    """All that a graph's policy has sent."""
+    return graph.seen.chunks(0, 2**62)
+
+
+def drives(graph):
+    """Wait until a graph's policy sends chunks and the arm follows them."""
+    count = len(chunks(graph))
+    graph.wait("chunks", lambda: len(chunks(graph)) > count + 2)
+    graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
+
+
 @contextmanager
 def bench_without_policy(checkpoint, **arguments):
     """A policy graph but for its policy: (running graph, the policy's spec, the bench's socket)."""

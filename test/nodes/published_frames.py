@@ -12,13 +12,36 @@ from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from armlet.camera import jpeg
+from armlet.contract import Camera, Contract, Stream
 from armlet.nodes.messages import joint_state, skew_message
 from armlet.nodes.node import LATCHED_QOS, RECORDING_QOS
 from armlet.nodes.pictures import compressed_image
 from armlet.nodes.teardown import destroy
-from armlet.robots.joints import joint_names
+from armlet.robots import SO101_JOINTS
+from armlet.robots.joints import feature_names, joint_names
 
 ERROR = 2
+RADIANS = np.array([0.1, 0.2, -0.3, 0.4, -0.5, 0.3])
+# Small angles: the aligner lets through what some joint of some arm might mean.
+DEGREES = np.array([6.0, -5.0, 7.0, -4.5, 6.5, 0.0])
+# How far the robot's clock is ahead, how late frames are, s, and what is said of it.
+CLOCKS = {
+    "behind": (1.0, 0.0, "from the future on arrival"),
+    "ahead": (-1.0, 0.0, "clock of this computer is ahead of the robot's by about that"),
+    "late": (0.0, 1.0, "the aligner is behind"),
+}
+
+
+def contract(joints=SO101_JOINTS, cameras=("front",)):
+    """Small frames at 30 Hz."""
+    names = feature_names(tuple(joints))
+    return Contract(
+        fps=30,
+        cameras=tuple(Camera(name, 48, 64) for name in cameras),
+        state_names=names,
+        action_names=names,
+        alignment=tuple(Stream(n, "linear", 0.05) for n in ("state", "action", *cameras)),
+    )
 
 
 class PublishedFrames:

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.wall_clock
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # By the wall clock, and only so that a broken test ends.
 TIMEOUT_S = 180.0
+DIAGNOSTICS_S = 0.1
 
 
 class Bench:
@@ -47,6 +48,8 @@ class Bench:
         self.pictures, self.raw, self.infos = [], [], []
         self.statuses = {}
         self.listener.create_subscription(DiagnosticArray, "/diagnostics", self._status, 10)
+        # More often than once a second, so that nothing is waited for in vain.
+        node.create_timer(DIAGNOSTICS_S, node._publish_diagnostics)
 
     def _status(self, message):
         for status in message.status:

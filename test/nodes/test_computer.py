@@ -4,29 +4,18 @@ What the processes did is given; no computer is loaded for this.
 """
 
 import threading
-from contextlib import contextmanager
 
 import pytest
 import rclpy
+from announcer import SENTENCE, Announcer, other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_processes import running
-from published_frames import ERROR, PublishedFrames
-from rclpy.node import Node
-from test_joints_and_clocks import CLOCKS, FILE, RADIANS, STATUS, contract, recorder
 
-from armlet.bringup import NodeSpec
 from armlet.client.graph import GraphError
 from armlet.demo import demo
 from armlet.load import Times, Watcher
 from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause
 from armlet.nodes.messages import diagnostic
-from armlet.nodes.node import LATCHED_QOS, STATE_QOS, make_executor
-from armlet.nodes.status_names import COMPUTER, status_name
-
-SENTENCE = (
-    "this computer does not keep up: servo_bus at 38 of 100 Hz; aligner at 12 of 30 Hz; "
-    "aligner waits for a processor 75 % of the time it has work; load 13 on 2 cores"
-)
+from armlet.nodes.node import STATE_QOS, make_executor
 
 
 class Starved:
@@ -40,44 +29,6 @@ class Starved:
 
     def watcher(self):
         return Watcher(self.times, load=lambda: 13.2, cpus=2)
-
-
-@contextmanager
-def other(name):
-    """A node of the test's own, spun in a thread."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node(name, context=context)
-    executor = rclpy.executors.SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    ending = threading.Event()
-
-    def spin():
-        while not ending.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
-        yield node
-    finally:
-        ending.set()
-        thread.join()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown(context=context)
-
-
-class Announcer:
-    """Publishes what the watcher would, again and again."""
-
-    def __init__(self, node):
-        self._publisher = node.create_publisher(DiagnosticStatus, "computer/status", LATCHED_QOS)
-        node.create_timer(0.2, self._publish)
-
-    def _publish(self):
-        warn = DiagnosticStatus.WARN
-        self._publisher.publish(diagnostic(status_name("computer", COMPUTER), warn, SENTENCE, {}))
 
 
 def cycles(bus_level):
@@ -157,41 +108,6 @@ def test_of_a_lost_bus_the_rate_is_no_sign(computer):
         looks(machine, node, 8)
     assert "servo_bus at" not in node.diagnostics()[0].message
     assert "aligner at 12 of 30 Hz" in node.diagnostics()[0].message
-
-
-def test_a_recorder_that_refuses_says_the_cause_first(tmp_path):
-    with (
-        PublishedFrames(contract(), RADIANS, late_s=1.0) as frames,
-        other("announcer") as announcer,
-        running([recorder(tmp_path / "set", FILE)]) as graph,
-    ):
-        Announcer(announcer)
-        assert frames.wait(STATUS, f"{SENTENCE}; so observations are") == ERROR
-        with pytest.raises(GraphError, match="load 13 on 2 cores; so observations are"):
-            graph.director.trigger("recorder/start_recording")
-
-
-def test_a_policy_that_refuses_old_frames_says_the_cause_first(tmp_path):
-    pytest.importorskip("torch", reason="the policy extra is not installed")
-    from bench_policies import save_random
-
-    _, late_s, words = CLOCKS["late"]
-    parameters = {
-        "checkpoint": str(save_random(tmp_path / "checkpoint")),
-        "calibration_file": str(FILE),
-        "joint_units": "degrees",
-        "threads": 1,
-    }
-    live = contract(cameras=("front", "wrist"))
-    with (
-        PublishedFrames(live, RADIANS, late_s=late_s) as frames,
-        other("announcer") as announcer,
-        running([NodeSpec("policy", "policy", parameters)]),
-    ):
-        Announcer(announcer)
-        assert frames.wait("policy: inference", SENTENCE) == ERROR
-        last = next(m for n, _, m in reversed(frames.heard) if n == "policy: inference")
-        assert last.startswith(SENTENCE) and words in last
 
 
 def test_a_demo_that_fails_says_the_cause_first(tmp_path):

@@ -30,7 +30,7 @@ from armlet.robots import SO101_JOINTS
 from armlet.robots.joints import feature_names
 
 # A camera's driver and a disk know the computer's own time only.
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=5)
 
 HERE = Path(__file__).parent
 MB = 1 << 20

@@ -43,7 +43,7 @@ def wait_for_torque(bench, wanted):
         time.sleep(0.01)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=12)
 @pytest.mark.parametrize(
     ("hangs", "silent"),
     [
@@ -68,7 +68,7 @@ def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(bench, bu
     assert silent in bus.supervisor.trouble()
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=12)
 def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(bench, bus):
     """It stands with the bus locked, or even with Python's own lock, and both take the torque."""
     process = bus.processes["servo_bus"]
@@ -85,7 +85,7 @@ def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(benc
     wait_for_torque(bench, [0] * 6)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=12)
 def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_does(bench, bus):
     process = bus.processes["servo_bus"]
     bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])

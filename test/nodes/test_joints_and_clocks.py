@@ -1,36 +1,23 @@
-"""Recorder and policy beside frames of joints in any order, of two arms, and by another clock."""
+"""The recorder beside frames of joints in any order, of two arms, and by another clock."""
 
 import json
 
 import numpy as np
 import pytest
+from announcer import SENTENCE, Announcer, other
 from node_processes import CALIBRATION, running
-from published_frames import ERROR, PublishedFrames
+from published_frames import CLOCKS, DEGREES, ERROR, RADIANS, PublishedFrames, contract
 
 from armlet.bringup import NodeSpec
 from armlet.client.graph import GraphError
-from armlet.contract import Camera, Contract, Stream
 from armlet.datasets import Dataset, check
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
-from armlet.robots.joints import feature_names
 from armlet.robots.units import converter
 
-RADIANS = np.array([0.1, 0.2, -0.3, 0.4, -0.5, 0.3])
 FILE = CALIBRATION / "emulated_follower.json"
 LEADER = CALIBRATION / "emulated_leader.json"
 STATUS = "recorder: dataset"
-
-
-def contract(joints=SO101_JOINTS, cameras=("front",)):
-    names = feature_names(tuple(joints))
-    return Contract(
-        fps=30,
-        cameras=tuple(Camera(name, 48, 64) for name in cameras),
-        state_names=names,
-        action_names=names,
-        alignment=tuple(Stream(n, "linear", 0.05) for n in ("state", "action", *cameras)),
-    )
 
 
 def recorder(root, calibration):
@@ -99,67 +86,45 @@ def test_two_arms_are_refused_with_one_calibration_and_recorded_with_two(tmp_pat
     assert units["left_gripper.pos"] == "range_0_100" and units["left_wrist_roll.pos"] == "degrees"
 
 
-CLOCKS = {
-    "behind": (1.0, 0.0, "from the future on arrival"),
-    "ahead": (-1.0, 0.0, "clock of this computer is ahead of the robot's by about that"),
-    "late": (0.0, 1.0, "the aligner is behind"),
-}
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, private_domain):
+    """A recorder and frames for it, which tests leave in time: (graph, frames, dataset's root)."""
+    root = tmp_path_factory.mktemp("recorded") / "set"
+    with PublishedFrames(contract(), RADIANS) as frames, running([recorder(root, FILE)]) as graph:
+        yield graph, frames, root
 
 
 @pytest.mark.parametrize("case", CLOCKS)
-def test_a_recorder_by_another_clock_says_so_and_does_not_start(case, tmp_path):
-    robot_s, late_s, words = CLOCKS[case]
-    with (
-        PublishedFrames(contract(), RADIANS, robot_s, late_s) as frames,
-        running([recorder(tmp_path / "set", FILE)]) as graph,
-    ):
-        assert frames.wait(STATUS, words) == ERROR
-        with pytest.raises(GraphError, match=words):
-            graph.director.trigger("recorder/start_recording")
-        frames.robot_s = frames.late_s = 0.0
-        frames.forget()
-        record(graph, frames, tmp_path / "set")
-
-
-def policy(folder):
-    """A policy of random weights."""
-    pytest.importorskip("torch", reason="the policy extra is not installed")
-    from bench_policies import save_random
-
-    given = {
-        "checkpoint": str(save_random(folder / "checkpoint")),
-        "calibration_file": str(FILE),
-        "joint_units": "degrees",
-        "threads": 1,
-    }
-    return NodeSpec("policy", "policy", given)
-
-
-@pytest.mark.parametrize("case", CLOCKS)
-def test_a_policy_by_another_clock_says_so(case, tmp_path):
-    robot_s, late_s, words = CLOCKS[case]
-    live = contract(cameras=("front", "wrist"))
-    with (
-        PublishedFrames(live, RADIANS, robot_s, late_s) as frames,
-        running([policy(tmp_path)]),
-    ):
-        assert frames.wait("policy: inference", words) == ERROR
-
-
-# Small angles: the aligner lets through what some joint of some arm might mean.
-DEGREES = np.array([6.0, -5.0, 7.0, -4.5, 6.5, 0.0])
-
-
-def test_degrees_from_another_driver_are_not_recorded_as_radians(tmp_path):
-    root = tmp_path / "set"
-    with PublishedFrames(contract(), DEGREES) as frames, running([recorder(root, FILE)]) as graph:
-        frames.wait(STATUS, "idle")
+def test_a_recorder_by_another_clock_says_so_and_does_not_start(case, recorded):
+    graph, frames, root = recorded
+    frames.robot_s, frames.late_s, words = CLOCKS[case]
+    assert frames.wait(STATUS, words) == ERROR
+    with pytest.raises(GraphError, match=words):
         graph.director.trigger("recorder/start_recording")
-        assert frames.wait(STATUS, "looks like degrees") == ERROR
-    assert not (root / "meta/info.json").is_file() or not Dataset(root).episodes
+    frames.robot_s = frames.late_s = 0.0
+    frames.forget()
+    record(graph, frames, root)
 
 
-def test_a_policy_does_not_act_on_degrees(tmp_path):
-    live = contract(cameras=("front", "wrist"))
-    with PublishedFrames(live, DEGREES) as frames, running([policy(tmp_path)]):
-        frames.wait("policy: inference", "they are degrees, publish radians")
+def test_a_recorder_that_refuses_says_the_cause_first(recorded):
+    graph, frames, _ = recorded
+    frames.late_s = 1.0
+    with other("announcer") as announcer:
+        Announcer(announcer)
+        assert frames.wait(STATUS, f"{SENTENCE}; so observations are") == ERROR
+        with pytest.raises(GraphError, match="load 13 on 2 cores; so observations are"):
+            graph.director.trigger("recorder/start_recording")
+    frames.late_s = 0.0
+    frames.forget()
+
+
+def test_degrees_from_another_driver_are_not_recorded_as_radians(recorded):
+    graph, frames, root = recorded
+    frames.wait(STATUS, "idle")
+    before = len(Dataset(root).episodes) if (root / "meta/info.json").is_file() else 0
+    frames.radians = DEGREES
+    graph.director.trigger("recorder/start_recording")
+    assert frames.wait(STATUS, "looks like degrees") == ERROR
+    frames.radians = RADIANS
+    after = len(Dataset(root).episodes) if (root / "meta/info.json").is_file() else 0
+    assert after == before

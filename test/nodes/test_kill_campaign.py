@@ -7,7 +7,7 @@ import pytest
 SEEDS = (8, 9, 5)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_is_killed_torque_goes_off_or_is_watched_over(seed):
     run = kill_campaign.run_once(seed)

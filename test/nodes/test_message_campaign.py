@@ -4,7 +4,7 @@ import message_campaign
 import pytest
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=12)
 def test_no_message_moves_the_arm_beyond_its_limits_keeps_it_from_stopping_or_ends_a_node():
     run = message_campaign.run_once(seed=1, messages=120)
     assert run.violations == []

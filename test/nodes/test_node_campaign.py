@@ -8,7 +8,7 @@ from node_campaign import ENDINGS, NodeRun
 
 
 # Faults of a real line, and how long torque takes to go: real time.
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_nothing_wrong_is_published_or_sent_and_torque_is_as_specified(ending):
     seen = NodeRun(100 + ENDINGS.index(ending), ending, horizon_s=0.7)()

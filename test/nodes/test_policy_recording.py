@@ -1,10 +1,8 @@
 """A policy graph that is asked to record does not drive while it cannot."""
 
-import signal
-from functools import partial
-
 import numpy as np
 import pytest
+from bench_recorders import bench_without_recorder
 from node_processes import running_graph
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
@@ -12,7 +10,7 @@ from std_msgs.msg import Float64MultiArray, String
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
-from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
+from bench_policies import CONTRACT, HEIGHT, WIDTH, chunks, drives, save_random
 
 from armlet.client.graph import GraphError
 from armlet.datasets import Dataset
@@ -29,20 +27,23 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def policy_graph(checkpoint):
-    """Starts a graph with a small policy: which way it drives is nobody's affair here."""
-    size = {"width": str(WIDTH), "height": str(HEIGHT)}
-    return partial(running_graph, "sim", checkpoint=str(checkpoint), **size)
+def bench(checkpoint, private_domain):
+    """A graph whose small policy may not drive without a recorder, which tests start themselves.
+
+    Which way it drives is nobody's affair here.
+    """
+    with bench_without_recorder("sim", checkpoint=str(checkpoint), task="reach") as bench:
+        yield bench
 
 
-def chunks(graph):
-    return graph.seen.chunks(0, 2**62)
-
-
-def drives(graph):
-    count = len(chunks(graph))
-    graph.wait("chunks", lambda: len(chunks(graph)) > count + 2)
-    graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
+@pytest.fixture
+def waiting(bench):
+    """The bench while no recorder is there, so that the policy waits for one."""
+    graph = bench.graph
+    graph.seen.forget_diagnostics()
+    graph.wait_for_status("policy: inference", "the recorder")
+    graph.wait_for_status("servo_bus: bus", "holding")
+    return bench
 
 
 def holds(graph):
@@ -54,15 +55,16 @@ def holds(graph):
     assert len(chunks(graph)) == count
 
 
-def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(policy_graph, tmp_path):
+def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(waiting, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    with policy_graph(root=str(file / "dataset"), task="reach") as graph:
+    count = len(chunks(waiting.graph))
+    with waiting.record(file / "dataset") as graph:
         graph.wait_for_status("recorder: dataset", "file")
         graph.wait_for_status("policy: inference", "the recorder cannot record")
         assert "file" in graph.seen.messages()["policy: inference"]
         graph.let_pass(1.0)
-        assert chunks(graph) == []
+        assert len(chunks(graph)) == count
         with pytest.raises(GraphError, match="cannot record"):
             graph.director.set("policy/set_running", True)
         file.unlink()
@@ -72,15 +74,27 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(policy_gr
     assert len(Dataset(file / "dataset").episodes) == 1
 
 
-def test_it_waits_for_a_task(policy_graph, tmp_path):
-    with policy_graph(root=str(tmp_path / "dataset")) as graph:
+def test_it_waits_for_a_task(waiting, tmp_path):
+    count = len(chunks(waiting.graph))
+    with waiting.record(tmp_path / "dataset", task="") as graph:
         graph.wait_for_status("policy: inference", "parameter task is empty")
         graph.wait_for_status("recorder: dataset", "parameter task is empty")
-        assert chunks(graph) == []
+        assert len(chunks(graph)) == count
         tell = graph.director._node.create_publisher(String, "recorder/task", 1)
         graph.wait("a listener", lambda: tell.get_subscription_count() > 0)
         tell.publish(String(data="reach"))
         drives(graph)
+
+
+def test_a_recorder_that_dies_while_it_drives_stops_the_arm(waiting, tmp_path):
+    with waiting.record(tmp_path / "dataset") as graph:
+        drives(graph)
+        graph.director.trigger("recorder/start_recording")
+        graph.recorder.kill()
+        graph.recorder.wait()
+        graph.wait_for_status("policy: inference", "no message from the recorder for")
+        assert "is it still running?" in graph.seen.messages()["policy: inference"]
+        holds(graph)
 
 
 # What no policy says of itself: they are dropped, and the recording goes on.
@@ -88,7 +102,7 @@ NO_PROVENANCE = ("x" * 300_000, "{", '"text"', '{"version":1}', "\x1b[2J", "[" *
 ALL_LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def test_a_person_takes_over_with_the_leader_and_hands_back(checkpoint, tmp_path):
+def test_an_episode_says_who_commanded_its_rows(checkpoint, tmp_path):
     root = tmp_path / "dataset"
     given = {"checkpoint": str(checkpoint), "width": str(WIDTH), "height": str(HEIGHT)}
     given |= {"root": str(root), "task": "reach"}
@@ -163,22 +177,3 @@ def check_rows(dataset, sent, checkpoint):
 
 def rows_of(noted, who):
     return [row for first, last in noted.ranges(who) for row in range(first, last + 1)]
-
-
-def test_a_recorder_that_dies_while_it_drives_stops_the_arm(policy_graph, tmp_path):
-    with policy_graph(root=str(tmp_path / "dataset"), task="reach") as graph:
-        drives(graph)
-        graph.director.trigger("recorder/start_recording")
-        recorder = graph.processes["recorder"]
-        # Where somebody goes on without it: the supervisor of `armlet up` would end the graph.
-        graph.director._trouble = lambda: ""
-        recorder.send_signal(signal.SIGKILL)
-        recorder.wait()
-        graph.wait_for_status("policy: inference", "no message from the recorder for")
-        assert "is it still running?" in graph.seen.messages()["policy: inference"]
-        holds(graph)
-
-
-def test_without_a_dataset_nobody_is_waited_for(policy_graph):
-    with policy_graph() as graph:
-        drives(graph)

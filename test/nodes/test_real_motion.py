@@ -17,7 +17,7 @@ from armlet.sim.kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "so101_real"
 FPS = 30
-SECONDS = 8
+SECONDS = 5
 UNITS = "range_m100_100"
 
 pytestmark = pytest.mark.skipif(not REAL.exists(), reason=f"the real recording {REAL} is absent")

@@ -1,45 +1,20 @@
 """The recorder process: what it saves, what it refuses, what a kill leaves."""
 
-import dataclasses
-import tempfile
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
-from node_processes import running, simulated_nodes
+from bench_recorders import bench_without_recorder
 
 from armlet.client.graph import GraphError
 from armlet.datasets import Dataset, check
 
 
-class Bench:
-    """A record graph without its recorder, and the recorders that are started on it."""
-
-    def __init__(self, graph, spec):
-        self.graph, self._spec = graph, spec
-
-    @contextmanager
-    def record(self, root, namespace="", **parameters):
-        """A recorder into a root; yields the graph, with the recorder's process."""
-        given = {**self._spec.parameters, "root": str(root), **parameters}
-        spec = dataclasses.replace(self._spec, parameters=given, namespace=namespace)
-        self.graph.seen.forget_diagnostics()
-        with self.graph.start(spec) as process:
-            self.graph.recorder = process
-            yield self.graph
-
-
 @pytest.fixture(scope="module")
 def bench(private_domain):
-    size = {"width": "64", "height": "48"}
-    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
-        given = {**size, "emulated": "true", "root": "later", "task": "wave"}
-        given["min_episode_s"] = "0.1"
-        nodes, lockstep = simulated_nodes("record", folder, without="recorder", **given)
-        *rest, recorder = nodes
-        with running(rest, lockstep) as graph:
-            graph.wait("actions", lambda: graph.seen.count("action") > 3)
-            yield Bench(graph, recorder)
+    """A record graph without its recorder, and the recorders that are started on it."""
+    given = {"emulated": "true", "task": "wave", "min_episode_s": "0.1"}
+    with bench_without_recorder("record", **given) as bench:
+        bench.graph.wait("actions", lambda: bench.graph.seen.count("action") > 3)
+        yield bench
 
 
 def record_frames(graph, count):

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 
-import numpy as np
 import pytest
 from forked_nodes import Popen
 from node_processes import CALIBRATION, follower, running
@@ -13,7 +12,6 @@ from simulated_bench import SimulatedBench
 
 from armlet.bringup import command
 from armlet.client.graph import Director, GraphError
-from armlet.motors.protocol import Alarm, Quantity
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -170,74 +168,6 @@ def test_a_joint_that_does_not_answer_is_not_made_up(line, tmp_path):
         timeouts = {joint: int(status[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
         assert max(timeouts, key=timeouts.get) == "elbow_flex"
         line.follower.faults.dead.clear()  # or its end would wait for a proof of torque off
-
-
-def test_an_overloaded_joint_is_relaxed_and_reported(bench, tmp_path):
-    with started(bench, tmp_path) as bus:
-        wait_until_holding(bus)
-        gripper = bench.follower.servos[6]
-        full = gripper.peek(bench.follower.model.torque_limit)
-        bench.follower.faults.errors[6] = Alarm.OVERLOAD
-        if bench.follower.model.reboots:
-            # Its error lasts until it is rebooted, were the cause gone; and it comes back relaxed.
-            bus.wait("it to cut out", lambda: not gripper.torque_on)
-            bench.follower.faults.errors.clear()
-            bus.wait("its torque", lambda: gripper.torque_on)
-        bus.wait_for_status("servo_bus: gripper", "relaxed")
-        assert gripper.peek(bench.follower.model.torque_limit) < full
-        assert "gripper relaxed" in bus.seen.messages()["servo_bus: bus"]
-
-
-def temperature_c(bus, joint):
-    return bus.seen.status()[f"servo_bus: {joint}"]["temperature_c"]
-
-
-def test_a_joint_that_is_released_when_hot_lets_go_and_the_others_hold(bench, tmp_path):
-    with started(bench, tmp_path, **{"wrist_flex.on_hot": "release", "hot_c": 60.0}) as bus:
-        wait_until_holding(bus)
-        hot = bench.follower.model.measures[Quantity.TEMPERATURE].register
-        bench.follower.servos[4].poke(hot, 63)
-        bus.wait_for_status("servo_bus: wrist_flex", "released")
-        assert torque(bench) == [1, 1, 1, 0, 1, 1]
-        bench.follower.servos[4].unpin(hot)
-        bus.wait("it to cool", lambda: float(temperature_c(bus, "wrist_flex")) < 60)
-        bus.director.set("servo_bus/set_torque", True)
-        wait_for_torque(bench, [1] * 6)
-
-
-def test_commands_beyond_the_limits_are_refused_if_wanted(bench, tmp_path):
-    with started(bench, tmp_path, beyond_limits="refuse") as bus:
-        wait_until_holding(bus)
-        before = bus.seen.latest("applied_joint_commands")
-        bus.director.command(["gripper"], [9.0])
-        bus.wait("a refusal", lambda: int(bus.seen.status()["servo_bus: bus"]["refused"]) > 0)
-        np.testing.assert_array_equal(bus.seen.latest("applied_joint_commands"), before)
-
-
-def test_all_readings_in_every_cycle_if_wanted(bench, tmp_path):
-    with started(bench, tmp_path, feedback="full") as bus:
-        wait_until_holding(bus)
-        bus.wait(
-            "voltages",
-            lambda: all(
-                "V" in bus.seen.messages().get(f"servo_bus: {joint}", "") for joint in SO101_JOINTS
-            ),
-        )
-
-
-def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, tmp_path):
-    with started(bench, tmp_path) as bus:
-        wait_until_holding(bus)
-        bus.wait("telemetry", lambda: "V" in bus.seen.messages().get("servo_bus: gripper", ""))
-        status = bus.seen.status()
-        bus_keys = {"rate_hz", "cycle_p50_ms", "cycle_p99_ms", "wire_utilisation", "reconnects"}
-        assert bus_keys <= set(status["servo_bus: bus"])
-        assert 0 < float(status["servo_bus: bus"]["wire_utilisation"]) < 1
-        firmware = ".".join(str(part.default) for part in bench.follower.model.firmware)
-        servo_keys = {"voltage_v", "temperature_c", "load", "torque_enabled", "firmware"}
-        for joint in SO101_JOINTS:
-            assert servo_keys <= set(status[f"servo_bus: {joint}"])
-            assert status[f"servo_bus: {joint}"]["firmware"] == firmware
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

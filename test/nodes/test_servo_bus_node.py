@@ -23,12 +23,19 @@ def shared(tmp_path_factory, private_domain, request):
     folder, motors = tmp_path_factory.mktemp("bench"), request.param
     node = follower(folder / "follower", motors=motors)
     with SimulatedBench(folder, motors=motors) as bench, bench.graph([node]) as bus:
+        bus.wait_for_status("servo_bus: bus", "holding")
         yield bench, bus
 
 
 @pytest.fixture
 def bench(shared):
     return shared[0]
+
+
+@pytest.fixture
+def node(shared):
+    """The servo_bus, whatever it does."""
+    return shared[1]
 
 
 @pytest.fixture
@@ -57,8 +64,8 @@ def refused(bus):
     return int(bus.seen.status()["servo_bus: bus"]["refused"])
 
 
-def test_it_goes_before_other_programs_where_it_may(bus):
-    process = bus.processes["servo_bus"]
+def test_it_goes_before_other_programs_where_it_may(node):
+    process = node.processes["servo_bus"]
     threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
     nice = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
     assert nice == ({-10} if os.geteuid() == 0 else {os.getpriority(os.PRIO_PROCESS, 0)})
@@ -78,7 +85,7 @@ def test_it_arms_where_the_arm_is_and_follows_commands(bench, bus):
 
 def test_partial_names_move_only_what_they_name(bench, bus):
     start = bus.seen.latest("joint_states")
-    for _ in range(30):
+    for _ in range(20):
         bus.director.command(["wrist_roll"], [start[4] + 0.3])
         bus.let_pass(0.05)
     moved = bus.seen.latest("joint_states") - start
@@ -116,6 +123,19 @@ def test_an_empty_trajectory_cancels_the_one_in_play(bench, bus):
     bus.director.cancel()
     bus.wait_for_status("servo_bus: bus", "holding")
     assert abs(bus.seen.latest("joint_states") - start).max() < 0.5
+
+
+def test_the_diagnostics_of_the_bus_and_of_each_servo_are_complete(bench, bus):
+    bus.wait("telemetry", lambda: "V" in bus.seen.messages().get("servo_bus: gripper", ""))
+    status = bus.seen.status()
+    bus_keys = {"rate_hz", "cycle_p50_ms", "cycle_p99_ms", "wire_utilisation", "reconnects"}
+    assert bus_keys <= set(status["servo_bus: bus"])
+    assert 0 < float(status["servo_bus: bus"]["wire_utilisation"]) < 1
+    firmware = ".".join(str(part.default) for part in bench.follower.model.firmware)
+    servo_keys = {"voltage_v", "temperature_c", "load", "torque_enabled", "firmware"}
+    for joint in SO101_JOINTS:
+        assert servo_keys <= set(status[f"servo_bus: {joint}"])
+        assert status[f"servo_bus: {joint}"]["firmware"] == firmware
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -181,17 +201,17 @@ def test_a_limit_that_is_lowered_holds_at_once_and_is_raised_back_to_what_was_co
         ({"telemetry_hz": 4.0, "max_velocity_rad_s": 6.0}, "found 6.0"),
     ],
 )
-def test_a_change_that_is_refused_says_why_and_changes_nothing(bus, values, reason):
-    known = {name: value for name, value in asked(bus).items() if name in values}
+def test_a_change_that_is_refused_says_why_and_changes_nothing(node, values, reason):
+    known = {name: value for name, value in asked(node).items() if name in values}
     with pytest.raises(GraphError) as refused:
-        bus.director.set_parameters("servo_bus", **values)
+        node.director.set_parameters("servo_bus", **values)
     assert reason in str(refused.value)
-    assert {name: value for name, value in asked(bus).items() if name in values} == known
+    assert {name: value for name, value in asked(node).items() if name in values} == known
 
 
-def asked(bus):
+def asked(node):
     """Some of the parameters as the node has them now."""
     names = ["max_velocity_rad_s", "telemetry_hz", "hot_c", "elbow_flex.max_velocity_rad_s", "port"]
     request = GetParameters.Request(names=names)
-    answer = bus.director.call(GetParameters, "servo_bus/get_parameters", request)
+    answer = node.director.call(GetParameters, "servo_bus/get_parameters", request)
     return dict(zip(names, map(parameter_value_to_python, answer.values), strict=True))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from announcer import other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
-from test_computer import other
 
 from armlet.datasets import Dataset
 from armlet.nodes.messages import diagnostic
@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
 
 # For a person at a terminal time does not wait, nor does it for the graph beside.
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=6)
 
 # Before the graph is there.
 

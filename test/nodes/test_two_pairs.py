@@ -57,7 +57,7 @@ def recorded(tmp_path_factory, private_domain):
         Bench(seed=2, paced=False, links=folder / "right", clock=left._elapsed_s) as right,
         left.graph(nodes(folder, root)) as running,
     ):
-        running.let_pass(3.0)
+        running.wait_for_status("recorder: dataset", "idle")
         running.director.trigger("recorder/start_recording")
         running.let_pass(max(left.demonstrate(), right.demonstrate()))
         running.director.trigger("recorder/stop_recording")

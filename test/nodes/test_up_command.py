@@ -17,13 +17,13 @@ from armlet.sim import Bench
 GUARD_S = 180
 
 
-def up(*words):
+def up(*words, environment=os.environ):
     return subprocess.Popen(
         [sys.executable, "-m", "armlet.cli.main", "up", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ},
+        env={**environment},
     )
 
 
@@ -75,7 +75,7 @@ def torque(bench):
     return [s.peek(REGISTERS["Torque_Enable"]) for s in bench.follower.servos.values()]
 
 
-def on(bench, tmp_path):
+def on(bench, tmp_path, environment=os.environ):
     """`armlet up teleop` on a bench of the test's own, so that its registers can be read."""
     calibration = share_directory() / "config" / "calibration"
     process = up(
@@ -84,6 +84,7 @@ def on(bench, tmp_path):
         f"leader_port:={tmp_path / 'leader'}",
         f"follower_calibration:={calibration / 'emulated_follower.json'}",
         f"leader_calibration:={calibration / 'emulated_leader.json'}",
+        environment=environment,
     )
     read_until(process, "follower on")
     assert torque(bench) == [1] * 6
@@ -95,18 +96,26 @@ def environment_of(pid):
     return dict(entry.split("=", 1) for entry in entries if entry)
 
 
-def test_only_this_computer_finds_the_nodes_unless_somebody_chose(bench, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def unchosen(tmp_path_factory, private_domain):
+    """`armlet up teleop` where nobody has chosen who finds the nodes: (bench, process)."""
+    folder = tmp_path_factory.mktemp("up")
+    unset = {k: v for k, v in os.environ.items() if k != "ROS_AUTOMATIC_DISCOVERY_RANGE"}
+    with Bench(paced=False, links=folder) as bench:
+        process = on(bench, folder, unset)
+        yield bench, process
+        process.send_signal(signal.SIGINT)
+        process.wait(GUARD_S)
+
+
+def test_only_this_computer_finds_the_nodes_unless_somebody_chose(unchosen):
     """At c8b7d8f the whole subnet did: anyone there could command the arm."""
-    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE")
-    process = on(bench, tmp_path)
-    node = environment_of(child(process, "servo_bus"))
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=GUARD_S)
+    node = environment_of(child(unchosen[1], "servo_bus"))
     assert node.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
 
 
-def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(bench, tmp_path):
-    process = on(bench, tmp_path)
+def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(unchosen):
+    bench, process = unchosen
     os.kill(child(process, "teleop"), signal.SIGKILL)
     said, _ = process.communicate(timeout=GUARD_S)
     assert process.returncode == 1

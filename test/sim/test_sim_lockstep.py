@@ -338,7 +338,12 @@ def test_json_that_is_no_report_is_a_value_error(value):
         Report.decode(json.dumps(value).encode())
 
 
-@pytest.mark.parametrize("junk", [b"no report", b"[]", b"\xff\xfe", b'["a", 0, true, 1, 2, 3]'])
+CHANGE = b'["", 0, true, {}, {}, {}]'
+
+
+@pytest.mark.parametrize(
+    "junk", [b"no report", b"[]", b"\xff\xfe", b'["a", 0, true, 1, 2, 3]', CHANGE]
+)
 def test_a_program_that_sends_no_report_is_left_out_and_named(bench, junk):
     bench.start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
@@ -348,6 +353,36 @@ def test_a_program_that_sends_no_report_is_left_out_and_named(bench, junk):
         seen = len(bench.readings)
         wait_until("time to go on", lambda: len(bench.readings) > seen + 3)
     assert "left out: not a participant's report" in bench.said[0]
+
+
+def test_what_has_changed_adds_up_to_the_whole(bench):
+    """A participant reports changes only, and all of it where a name came or went."""
+    with taking_part(bench, "arm") as arm:
+        turn = arm.turn("cycle", FOLLOWER)
+        steps = (
+            arm.ready,
+            lambda: arm.sends("a"),
+            lambda: arm.hears("b"),
+            turn.busy,
+            lambda: arm.sent("a", 3),
+            lambda: arm.received("b", 4),
+            lambda: arm.received("b", 4),
+            lambda: turn.ask(5),
+            lambda: arm.worked_off(6),
+            lambda: arm.sends_no_more("a"),
+            turn.rest,
+        )
+        for step in steps:
+            step()
+            arm.report()
+            wait_until("it to be known", lambda: known(bench) and whole(bench) == arm._state)
+    bench.start()
+
+
+def whole(bench):
+    """What the keeper knows of its only participant."""
+    (peer,) = bench.keeper._peers.values()
+    return peer.report
 
 
 def test_of_a_latched_topic_the_last_message_is_enough(bench):

@@ -18,7 +18,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -80,7 +80,7 @@ class TurnReport:
 
 @dataclass
 class Report:
-    """What a participant says of itself.
+    """What a participant says of itself, or without a name what has changed of that.
 
     clock_ns: everything that this reading of the clock brings has been worked off.
     ready: time need not wait for it to start.
@@ -104,6 +104,13 @@ class Report:
                 {n: [m.stamp_ns, m.count, m.matched] for n, m in self.received.items()},
             ]
         ).encode()
+
+    def update(self, change: Report) -> None:
+        """Take what has changed."""
+        self.clock_ns, self.ready = change.clock_ns, change.ready
+        self.turns.update(change.turns)
+        self.sent.update(change.sent)
+        self.received.update(change.received)
 
     @classmethod
     def decode(cls, data: bytes) -> Report:
@@ -221,7 +228,13 @@ class Participant:
         self._state = Report(name)
         self._turns: dict[str, Turn] = {}
         self._socket: socket.socket | None = None
-        self._last = b""
+        # Names have come or gone, so that the timekeeper needs all.
+        self._renamed = True
+        self._whole = b""
+        # What has changed since the last report; of turns, those that are not in it.
+        self._sent_since: set[str] = set()
+        self._received_since: set[str] = set()
+        self._reported = (0, False)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="lockstep", daemon=True)
         self._thread.start()
@@ -245,6 +258,7 @@ class Participant:
         with self._lock:
             if name not in self._turns:
                 self._turns[name] = Turn(self, order)
+                self._renamed = True
             return self._turns[name]
 
     def ready(self) -> None:
@@ -257,23 +271,27 @@ class Participant:
         """It publishes on a topic."""
         with self._lock:
             self._state.sent.setdefault(topic, Mark())
-            self._unmatched = True
+            self._unmatched = self._renamed = True
 
     def hears(self, topic: str) -> None:
         """It subscribes to a topic."""
         with self._lock:
             self._state.received.setdefault(topic, Mark())
-            self._unmatched = True
+            self._unmatched = self._renamed = True
 
     def sends_no_more(self, topic: str) -> None:
         """It publishes on a topic no more."""
         with self._lock:
             self._state.sent.pop(topic, None)
+            self._sent_since.discard(topic)
+            self._renamed = True
 
     def hears_no_more(self, topic: str) -> None:
         """It subscribes to a topic no more."""
         with self._lock:
             self._state.received.pop(topic, None)
+            self._received_since.discard(topic)
+            self._renamed = True
 
     def sent(self, topic: str, stamp_ns: int, latched: bool = False) -> None:
         """A message has been published. Reported with what comes next.
@@ -281,8 +299,11 @@ class Participant:
         latched: who subscribes late is given the last one only, so one is all that must arrive.
         """
         with self._lock:
-            mark = self._state.sent.setdefault(topic, Mark())
+            if topic not in self._state.sent:
+                self.sends(topic)
+            mark = self._state.sent[topic]
             mark.add(stamp_ns)
+            self._sent_since.add(topic)
             if latched:
                 mark.count = 1
 
@@ -291,6 +312,7 @@ class Participant:
         with self._lock:
             if topic in self._state.received:
                 self._state.received[topic].add(stamp_ns)
+                self._received_since.add(topic)
         self.report()
 
     def worked_off(self, clock_ns: int) -> None:
@@ -304,15 +326,37 @@ class Participant:
         with self._lock:
             if self._socket is None or self._closed.is_set():
                 return
-            if self._unmatched:
-                self._matches(self._state.sent, self._state.received)
-            self._state.turns = {name: turn.report for name, turn in self._turns.items()}
-            data = self._state.encode()
-            if data == self._last:
-                return
-            with contextlib.suppress(OSError):  # the reader sees that the bench has gone
-                self._socket.send(data)
-                self._last = data
+            data = self._news()
+            if data:
+                with contextlib.suppress(OSError):  # the reader sees that the bench has gone
+                    self._socket.send(data)
+
+    def _news(self) -> bytes:
+        """What the timekeeper does not know yet, encoded; empty if it knows all."""
+        state, since = self._state, (self._sent_since, self._received_since)
+        turns = {name: turn.report for name, turn in self._turns.items()}
+        now = state.clock_ns, state.ready
+        whole = self._unmatched or self._renamed
+        if whole:
+            self._matches(state.sent, state.received)
+            state.turns = turns
+            data = state.encode()
+            news = b"" if data == self._whole else data
+            self._whole, self._renamed = data, False
+        else:
+            changed = {name: turn for name, turn in turns.items() if turn != state.turns[name]}
+            if not (changed or since[0] or since[1] or now != self._reported):
+                return b""
+            state.turns, self._whole = turns, b""
+            sent, received = (
+                {name: marks[name] for name in names}
+                for names, marks in zip(since, (state.sent, state.received), strict=True)
+            )
+            news = Report("", *now, changed, sent, received).encode()
+        self._reported = now
+        for names in since:
+            names.clear()
+        return news
 
     def _listen(self) -> None:
         while not self._closed.is_set():
@@ -321,7 +365,7 @@ class Participant:
                 self._closed.wait(_RETRY_S)
                 continue
             with self._lock:
-                self._socket, self._last = connection, b""
+                self._socket, self._renamed, self._whole = connection, True, b""
             self.report()
             self._take_turns(connection)
             with self._lock:
@@ -369,6 +413,15 @@ class _Peer:
     connection: socket.socket
     report: Report | None = None
     given: dict[str, int] = field(default_factory=dict)
+
+    def take(self, report: Report) -> None:
+        """Take a report, or what has changed. Raises ValueError for a change of nothing."""
+        if report.name:
+            self.report = report
+        elif self.report is None:
+            raise ValueError("not a participant's report: it begins with a change")
+        else:
+            self.report.update(report)
 
     def send(self, name: str, number: int) -> None:
         """Give a turn, or one of _CLOCK and _ASK."""
@@ -421,6 +474,8 @@ class Timekeeper:
         self._poller = select.poll()
         self._poller.register(self._server, select.POLLIN)
         self._own = Report("sim_bench")
+        # By topic; empty: to be found again, as somebody came, went or has other topics.
+        self._ends: dict[str, tuple[list[Report], list[Report]]] = {}
         self._lost: set[tuple[str, str, int]] = set()
         self.now_ns = 0
         """The clock as it stands."""
@@ -439,10 +494,13 @@ class Timekeeper:
     def sends(self, topic: str) -> None:
         """The bench itself publishes on a topic."""
         self._own.sent.setdefault(topic, Mark())
+        self._ends.clear()
 
     def sent(self, topic: str, stamp_ns: int) -> None:
         """The bench itself has published a message."""
-        self._own.sent.setdefault(topic, Mark()).add(stamp_ns)
+        if topic not in self._own.sent:
+            self.sends(topic)
+        self._own.sent[topic].add(stamp_ns)
 
     def begin(self, now_ns: int, ending: threading.Event) -> bool:
         """Wait at the first instant until everybody expected is there; False if ended before."""
@@ -521,6 +579,7 @@ class Timekeeper:
 
     def _look_again(self) -> None:
         """Ask everybody how things stand; who listens to the clock alone gets it again."""
+        self._match(self._own.sent)
         self._tell(self.now_ns)
         for peer in self._peers.values():
             peer.send(_ASK, 0)
@@ -537,11 +596,10 @@ class Timekeeper:
         for peer in self._peers.values():
             if peer.report is not None and any(map(peer.acts, peer.report.turns)):
                 return False
-        return not self._reasons()
+        return next(self._undelivered(), None) is None
 
     def _reasons(self) -> list[str]:
         """Why time may not go on, in words; empty if it may."""
-        reports = [peer.report for peer in self._known() if peer.report is not None]
         reasons = [f"{name} has not started" for name in sorted(self._expected)]
         for peer in self._known():
             report = peer.report
@@ -551,42 +609,52 @@ class Timekeeper:
             elif report.clock_ns != self.now_ns:
                 reasons.append(f"{report.name} works on what came before")
             reasons += [f"{report.name} is busy ({n})" for n in report.turns if peer.acts(n)]
-        self._match(self._own.sent)
-        return reasons + self._undelivered([self._own, *reports])
+        return [*reasons, *self._undelivered()]
 
-    def _undelivered(self, reports: list[Report]) -> list[str]:
-        reasons = []
-        for topic in {topic for report in reports for topic in report.sent}:
-            senders = [r for r in reports if topic in r.sent]
-            receivers = [r for r in reports if topic in r.received]
-            marks = [r.sent[topic] for r in senders]
-            newest_ns = max(mark.stamp_ns for mark in marks)
-            count = sum(mark.count for mark in marks if mark.stamp_ns == newest_ns)
+    def _everybody(self) -> list[Report]:
+        return [self._own, *(p.report for p in self._known() if p.report is not None)]
+
+    def _ends_by_topic(self) -> dict[str, tuple[list[Report], list[Report]]]:
+        """Who sends and who receives each topic that somebody sends."""
+        if not self._ends:
+            self._match(self._own.sent)
+            everybody = self._everybody()
+            for topic in {topic for report in everybody for topic in report.sent}:
+                self._ends[topic] = (
+                    [report for report in everybody if topic in report.sent],
+                    [report for report in everybody if topic in report.received],
+                )
+        return self._ends
+
+    def _undelivered(self) -> Iterator[str]:
+        """Who has not received or found what, in words."""
+        for topic, (senders, receivers) in self._ends_by_topic().items():
+            newest_ns, count = _newest([report.sent[topic] for report in senders])
             for receiver in receivers:
+                mark = receiver.received[topic]
+                found = mark.matched >= len(senders)
+                if found and (not mark.count or (mark.stamp_ns, mark.count) >= (newest_ns, count)):
+                    continue
                 if (receiver.name, topic, newest_ns) in self._lost:
                     continue
-                mark = receiver.received[topic]
-                if mark.matched < len(senders):
-                    reasons.append(f"{receiver.name} has not found who publishes {topic}")
-                elif mark.count and (mark.stamp_ns, mark.count) < (newest_ns, count):
-                    reasons.append(f"{receiver.name} has not received {topic}")
+                if not found:
+                    yield f"{receiver.name} has not found who publishes {topic}"
+                else:
+                    yield f"{receiver.name} has not received {topic}"
             for sender in senders:
                 short = sender.sent[topic].matched < len(receivers)
                 if short and (sender.name, topic, -1) not in self._lost:
-                    reasons.append(f"{sender.name} has not found who subscribes to {topic}")
-        return reasons
+                    yield f"{sender.name} has not found who subscribes to {topic}"
 
     def _give_up_messages(self) -> None:
         """What has not arrived will not: time goes on without it, and it is said."""
-        reports = [peer.report for peer in self._known() if peer.report is not None]
-        everybody = [self._own, *reports]
-        lost = self._undelivered(everybody)
+        lost = list(self._undelivered())
         if not lost:
             return
         self._say(f"given up after {self._lost_after_s:.0f} s: {'; '.join(lost)}")
-        for topic in {topic for report in everybody for topic in report.sent}:
-            newest_ns = max(r.sent[topic].stamp_ns for r in everybody if topic in r.sent)
-            for report in everybody:
+        for topic, (senders, _) in self._ends_by_topic().items():
+            newest_ns, _ = _newest([report.sent[topic] for report in senders])
+            for report in self._everybody():
                 self._lost.add((report.name, topic, newest_ns))
                 self._lost.add((report.name, topic, -1))
 
@@ -619,14 +687,26 @@ class Timekeeper:
             self._leave(descriptor)
             return
         try:
-            peer.report = Report.decode(data)
+            report = Report.decode(data)
+            peer.take(report)
         except ValueError as error:
             self._say(f"a program on {self._path} is left out: {error}")
             self._leave(descriptor)
             return
-        self._expected.discard(peer.report.name)
+        if report.name:
+            self._ends.clear()
+            self._expected.discard(report.name)
 
     def _leave(self, descriptor: int) -> None:
         peer = self._peers.pop(descriptor)
+        self._ends.clear()
         self._poller.unregister(descriptor)
         peer.connection.close()
+
+
+def _newest(marks: list[Mark]) -> tuple[int, int]:
+    """The newest stamp of several publishers' messages, and how many bear it."""
+    if len(marks) == 1:
+        return marks[0].stamp_ns, marks[0].count
+    newest_ns = max(mark.stamp_ns for mark in marks)
+    return newest_ns, sum(mark.count for mark in marks if mark.stamp_ns == newest_ns)

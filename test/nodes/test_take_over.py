@@ -1,0 +1,73 @@
+"""A policy graph with a leader and without a dataset: who moves the arm changes.
+
+Also when the policy is gone just then: the arm holds, never jumps, and stops.
+"""
+
+import signal
+
+import numpy as np
+import pytest
+from node_processes import running_graph
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
+from bench_policies import CONTRACT, HEIGHT, WIDTH, drives, save_random
+
+from armlet.control.guard import MAX_VELOCITY
+from armlet.robots.units import RADIANS_PER_TICK
+
+BUS = "servo_bus: bus"
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory, private_domain):
+    checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
+    given = {"checkpoint": str(checkpoint), "width": str(WIDTH), "height": str(HEIGHT)}
+    with running_graph("policy", emulated="true", teleop="true", **given) as graph:
+        yield graph
+
+
+def test_without_a_dataset_nobody_is_waited_for(graph):
+    drives(graph)
+
+
+def test_a_person_takes_over_with_the_leader_and_hands_back(graph):
+    drives(graph)
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "took over from joint_trajectory")
+    before = graph.seen.status()[BUS]["preempted"]
+    leads = graph.director.trigger("sim_bench/demonstrate")
+    graph.wait(
+        "the policy's chunks being refused",
+        lambda: int(graph.seen.status()[BUS]["preempted"]) > int(before),
+    )
+    assert leads
+    graph.director.set("teleop/set_engaged", False)
+    drives(graph)
+
+
+def excess(times_s, goals):
+    """By how much each step of goals (k, n) exceeds the limit of velocity, radians."""
+    return np.abs(np.diff(goals, axis=0)).max(axis=1) - MAX_VELOCITY * np.diff(times_s)
+
+
+def test_a_policy_killed_while_it_gets_the_arm_back_leaves_an_arm_that_holds_and_stops(graph):
+    graph.wait_for_status(BUS, "following joint_trajectory")
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "following joint_commands (took over")
+    graph.director.set("teleop/set_engaged", False)
+    graph.wait_for_status(BUS, "following joint_trajectory")
+    policy = graph.processes["policy"]
+    policy.send_signal(signal.SIGKILL)
+    policy.wait()
+    graph.wait_for_status(BUS, "holding")
+    count = graph.seen.count("applied_joint_commands")
+    graph.wait("goals", lambda: graph.seen.count("applied_joint_commands") > count + 100)
+    times_s, goals = graph.seen.joint_rows("applied_joint_commands", 0, 2**62)
+    assert excess(times_s, goals).max() <= RADIANS_PER_TICK
+    assert (goals[-50:] == goals[-1]).all()
+    # A person still has it.
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "following joint_commands")
+    graph.director.stop()
+    graph.wait_for_status(BUS, "not armed")
