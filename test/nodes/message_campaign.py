@@ -2,11 +2,12 @@
 
     python test/nodes/message_campaign.py --runs 20 --seed 1
 
-Each run: emulated arms in this process and the nodes of a recording graph. What they subscribe to
-is read off the graph; messages are made for it at random, from any type's fields, and on purpose,
-from what looks right. The emulator's own log is the judge: no goal outside the calibrated range,
-none faster than the limit, torque off soon after a stop whatever is on its way, and no node ended.
-One line of JSON goes to stdout, violations to stderr; the exit status says whether there were any.
+Each run: emulated arms in this process and the nodes of a recording graph (odd seeds) or of one
+that a policy drives (even seeds), without cameras. What they subscribe to is read off the graph;
+messages are made for it at random, from any type's fields, and on purpose, from what looks right.
+The emulator's own log is the judge: no goal outside the calibrated range, none faster than the
+limit, torque off soon after a stop whatever is on its way, and no node ended. One line of JSON goes
+to stdout, violations to stderr; the exit status says whether there were any.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from armlet.bringup import graph
+from armlet.bringup import graph, share_directory
 from armlet.client.graph import GraphError
 from armlet.control.guard import MAX_VELOCITY
 from armlet.motors.feetech import REGISTERS
@@ -55,8 +56,8 @@ WORK_SHARE = 0.25
 """Of a processor a driver needs less by far, whatever is sent: who parses needs all of one."""
 
 PERIOD_S = 0.01
-NEEDED = {"/joint_commands", "/joint_trajectory", "/leader/joint_states", "/observation/contract"}
-LEAST_TOPICS = 9
+NEEDED = {"/joint_commands", "/joint_trajectory", "/observation/contract"}
+LEAST_TOPICS = 8
 _IGNORED = ("/clock", "/parameter_events", "/rosout", "/diagnostics")
 _DOUBLES = (math.nan, math.inf, -math.inf, 1e300, -1e308, 0.0, 45.0, -3.0, 1e-300, 0.1)
 _TEXTS = (
@@ -180,11 +181,24 @@ def contract(dice):
     )
 
 
+RECORD, POLICY = "record", "policy"
+OWN = {RECORD: "recorder", POLICY: "policy"}
+"""The node that only this graph has."""
+
+
+def graph_of(seed):
+    return RECORD if seed % 2 else POLICY
+
+
 @contextmanager
-def recording_graph(directory, arms_directory):
-    given = {"emulated": "true", "use_sim_time": "false", "bench_directory": str(arms_directory)}
-    given |= {"root": str(directory / "dataset"), "task": "wave", "width": "64", "height": "48"}
-    nodes = [spec for spec in graph("record").nodes(given) if spec.executable != "sim_bench"]
+def running_nodes(name, directory):
+    given = {"emulated": "true", "use_sim_time": "false", "bench_directory": str(directory)}
+    given |= {"task": "wave", "width": "64", "height": "48"}
+    if name == RECORD:
+        given["root"] = str(directory / "dataset")
+    else:
+        given["checkpoint"] = str(share_directory() / "checkpoints" / "reach")
+    nodes = [spec for spec in graph(name).nodes(given) if spec.executable != "sim_bench"]
     with running(nodes) as started:
         yield started
 
@@ -205,10 +219,11 @@ def subscriptions(node, labels):
 def run_once(seed, messages=150):
     run = Run(seed)
     with tempfile.TemporaryDirectory(prefix="armlet-messages-") as name:
-        directory = Path(name)
-        with EmulatedArms(directory) as arms, recording_graph(directory, directory) as started:
-            started.wait("motion", lambda: _follows(started), 240.0)
-            started.wait("a recorder", lambda: "recorder" in "".join(started.seen.messages()))
+        directory, kind = Path(name), graph_of(seed)
+        with EmulatedArms(directory) as arms, running_nodes(kind, directory) as started:
+            wanted = "following" if kind == RECORD else "holding"
+            started.wait("an armed arm", lambda: _is(started, wanted), 240.0)
+            started.wait(OWN[kind], lambda: OWN[kind] in "".join(started.seen.messages()), 240.0)
             arms.follower.writes.clear()
             _send(run, started, arms, messages)
             _judge_goals(run, arms.follower)
@@ -220,13 +235,13 @@ def run_once(seed, messages=150):
     return run
 
 
-def _follows(started):
+def _is(started, wanted):
     """On a busy computer the emulated servos may be silent at first; then it is armed again."""
     said = started.seen.messages().get("servo_bus: bus", "")
     if "not armed" in said:
         with contextlib.suppress(GraphError):
             started.director.set("servo_bus/set_torque", True)
-    return "following" in said
+    return wanted in said
 
 
 def _send(run, started, arms, messages):
