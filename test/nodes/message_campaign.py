@@ -313,7 +313,7 @@ def _stop(run, started, arms):
     if taken_s - waited_s > STOP_S or ran_s > STOP_S + WORK_SHARE * elapsed_s:
         run.violations.append(
             f"the last servo let go {taken_s:.2f} s after the stop; the driver ran for "
-            f"{ran_s:.2f} s of it, and processes waited {waited_s:.2f} s for a processor"
+            f"{ran_s:.2f} s of it, and it waited {waited_s:.2f} s for a processor"
         )
 
 
@@ -328,9 +328,10 @@ def thread_times(process):
 
 
 def passed(then, now):
-    """Of all threads of `thread_times`: run and waited meanwhile, s."""
+    """Of `thread_times`: what all threads have run meanwhile, and what one waited at most, s."""
     pairs = [(times, then.get(thread, (0.0, 0.0))) for thread, times in now.items()]
-    return tuple(sum(to[part] - of[part] for to, of in pairs) for part in (0, 1))
+    ran, waited = ([to[part] - of[part] for to, of in pairs] for part in (0, 1))
+    return sum(ran), max(waited, default=0.0)
 
 
 def _judge_goals(run, follower):
