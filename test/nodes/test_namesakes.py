@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,13 @@ def wait_until(ready):
         time.sleep(0.01)
 
 
+def is_armed(bus, bench):
+    """Ask for it, too: on a busy computer the emulated servos may be silent at first."""
+    with suppress(GraphError):
+        bus.director.set("servo_bus/set_torque", True)
+    return has_torque(bench) == [True] * 6
+
+
 @pytest.mark.wall_clock
 def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     """Both armed, and each command moved two arms."""
@@ -76,7 +83,7 @@ def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     assert said.count("another driver is called /servo_bus and holds an arm: process") == 1, said
     assert "Traceback" not in said
     assert not any(servo.torque_log for servo in benches[1].follower.servos.values())
-    bus.wait_for_status("servo_bus: bus", "holding")
+    assert bus.processes["servo_bus"].poll() is None
     assert "another driver" not in bus.said()
 
 
@@ -93,15 +100,15 @@ def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_p
         count = bus.seen.count("joint_states")
         for _ in range(2):
             bus.seen.forget_diagnostics()
-            bus.wait_for_status("servo_bus: bus", "holding; another driver has this name")
+            bus.wait_for_status("servo_bus: bus", "another driver has this name")
+            assert "following" not in bus.seen.messages()["servo_bus: bus"]
         assert bus.seen.count("joint_states") == count, "positions of two arms would be mixed"
         bus.director.stop()
         wait_until(lambda: not any(has_torque(benches[0]) + has_torque(benches[1])))
         assert process.poll() is None
     bus.wait("it is alone", lambda: "another" not in bus.seen.messages()["servo_bus: bus"])
     assert bus.said().count("another driver is called") == 1
-    bus.director.set("servo_bus/set_torque", True)
-    wait_until(lambda: has_torque(benches[0]) == [True] * 6)
+    wait_until(lambda: is_armed(bus, benches[0]))
 
 
 def test_who_is_gone_from_this_computer_is_known_at_once():
