@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from domains import free_domain
 from hypothesis import settings
 from xdist.scheduler import LoadGroupScheduling
 
@@ -178,24 +179,6 @@ def ordinary_priority():
 
 
 # --- ROS domains --------------------------------------------------------------------------------
-
-# Linux's range of ephemeral ports leaves so many; 0 is everybody's.
-DOMAINS = range(1, 102)
-
-
-@contextlib.contextmanager
-def free_domain():
-    """A ROS domain that no other test on this computer uses meanwhile."""
-    for domain in DOMAINS:
-        path = Path(tempfile.gettempdir()) / f"armlet-test-domain-{domain}.lock"
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield domain
-            return
-    raise RuntimeError(f"all domains {DOMAINS} are taken by other tests; wait for them to end")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -151,6 +151,14 @@ def test_a_file_the_computer_does_not_give_is_not_called_torn(video, monkeypatch
     assert "torn" not in str(refusal.value)
 
 
+def test_a_title_in_no_known_encoding_is_no_matter_of_the_pictures(video, tmp_path):
+    titled = tmp_path / "titled.mp4"
+    titled.write_bytes(video.read_bytes().replace(b"VideoHandler", b"Vide\xfeHandler"))
+    assert titled.read_bytes() != video.read_bytes()
+    with FileSource(titled, realtime=False) as source:
+        assert numbers(source, COUNT) == list(range(COUNT))
+
+
 def test_a_file_without_its_index_is_refused(video, tmp_path):
     torn = tmp_path / "torn.mp4"
     torn.write_bytes(video.read_bytes()[:-400])

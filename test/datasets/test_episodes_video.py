@@ -238,6 +238,23 @@ def test_a_video_that_cannot_be_read(tmp_path, content):
             read(path)
 
 
+def titled(path):
+    """A video's copy whose handler's name is in no known encoding."""
+    content = path.read_bytes()
+    assert b"VideoHandler" in content
+    copy = path.with_name("titled.mp4")
+    copy.write_bytes(content.replace(b"VideoHandler", b"Vide\xfeHandler"))
+    return copy
+
+
+def test_a_title_in_no_known_encoding_is_no_matter_of_the_pictures(tmp_path):
+    """Programs write names and titles in encodings of their own: a check ended in a traceback."""
+    path = tmp_path / "a.mp4"
+    encoded(path, 3)
+    assert describe(titled(path)) == describe(path)
+    assert np.array_equal(decode(titled(path)), decode(path))
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux scheduling calls")
 def test_av1_leaves_the_scheduler_alone(tmp_path):
     one = track(tmp_path / "a.mp4", (64, 64), "libsvtav1", 30)

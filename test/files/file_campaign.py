@@ -4,7 +4,7 @@
 
 Each case copies a set of sound files, damages one to three of them, and runs one command in a
 process of its own. Judged: its exit status and output (no traceback, no control character), its
-time (10 s of work, 60 s by the clock) and memory (1 GB), and a hash of every file around what it
+time (10 s of work, 60 s of waiting) and memory (1 GB), and a hash of every file around what it
 may change.
 """
 
@@ -20,6 +20,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,9 +36,10 @@ for room in ("datasets", "policies", "files"):
 from file_mutations import mutate  # noqa: E402
 
 # A computer that others use too: a command that works is judged by the processor's time, one that
-# waits for something by the clock.
+# waits for something by the clock, without the time in which it waited for a processor.
 LIMIT_S, WAIT_S = 10.0, 60.0
 LIMIT_BYTES = 1 << 30
+_KILL_AT = 30
 CRASHED = 70
 
 
@@ -45,13 +47,15 @@ CRASHED = 70
 class Verb:
     """A command. reads: which of the sound sets it is given, the first is damaged most often.
 
-    changes: what it may change, below the case's folder.
+    changes: what it may change, below the case's folder. fits: the sound files are no reason to
+    refuse.
     """
 
     name: str
     reads: tuple[str, ...]
     run: Callable[[Path], int]
     changes: tuple[str, ...] = ()
+    fits: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def record(case: Path, root: str) -> None:
 
 
 def readers() -> list[Verb]:
+    from armlet.bringup import BringupError, graph
     from armlet.camera import CameraError
     from armlet.camera.intrinsics import read_intrinsics
     from armlet.cli.arm.registers import RegisterError, load_dump
@@ -125,6 +130,12 @@ def readers() -> list[Verb]:
     from armlet.contract import load as load_contract
     from armlet.datasets import DatasetError
     from armlet.robots import CalibrationError, calibration
+    from armlet.start_check import check
+
+    def start_check(case: Path) -> None:
+        given = {"robot": str(case / "small/robot.yaml"), "root": str(case / "out"), "task": "pick"}
+        given["params_file"] = str(case / "small/params.yaml")
+        check(graph("record").nodes(given))
 
     def intrinsics(case: Path) -> None:
         read_intrinsics(case / "small/camera.yaml", 640, 480)
@@ -138,6 +149,11 @@ def readers() -> list[Verb]:
         )
         for root in ("v30", "v21", "killed")
     ] + [
+        Verb(
+            "check a graph",
+            ("small/robot.yaml", "small/params.yaml", "small/arm.json"),
+            refused(BringupError)(start_check),
+        ),
         Verb("read intrinsics", ("small/camera.yaml",), refused(CameraError)(intrinsics)),
         Verb(
             "read calibration",
@@ -180,12 +196,76 @@ def dataset_verbs() -> list[Verb]:
         for name, (words, changes) in verbs.items():
             run = command("dataset", name.partition(" ")[0], place, *words)
             found.append(Verb(f"dataset {name} {root}", (root,), run, changes))
+    return [*found, *edit_verbs(), *joining_verbs()]
+
+
+def edit_verbs() -> list[Verb]:
+    """Edits, of datasets as recorded, edited before, and left halfway by a killed edit."""
+    edits = {
+        "delete": ("0",),
+        "delete --dry-run": ("0", "--dry-run"),
+        "trim": ("0", "--first", "1", "--last", "1"),
+        "relabel": ("--task", "lift", "--episodes", "0"),
+        "relabel --replace": ("--task", "lift", "--replace", "pick"),
+        "label": ("--success", "0", "--others", "failure"),
+        "undo": (),
+        "repair --yes": ("--yes",),
+        "check": (),
+    }
+    found = []
+    for root in ("v30", "v21", "edited", "halfway"):
+        for name, words in edits.items():
+            verb = name.partition(" ")[0]
+            changes = () if name in ("check", "delete --dry-run") else (root,)
+            run = command("dataset", verb, f"CASE/{root}", *words)
+            found.append(Verb(f"dataset {name} of {root}", (root,), run, changes))
     return found
+
+
+def joining_verbs() -> list[Verb]:
+    """What reads several datasets, or a dataset and what describes the robot."""
+    out = ("--output", "CASE/out")
+    arm = ("--calibration", "CASE/small/arm.json", "--joint-units", "degrees", "--robot", "none")
+    robot = ("--robot", "CASE/small/robot.yaml")
+    return [
+        Verb(
+            "dataset merge",
+            ("v30", "edited"),
+            command("dataset", "merge", "CASE/v30", "CASE/edited", *out),
+            ("out",),
+        ),
+        Verb(
+            "dataset split",
+            ("v30",),
+            command("dataset", "split", "CASE/v30", "a=50%", "b=50%", *out),
+            ("out",),
+        ),
+        Verb(
+            "dataset bind",
+            ("v30", "small/arm.json"),
+            command("dataset", "bind", "CASE/v30", *arm, "--replace"),
+            ("v30",),
+        ),
+        Verb(
+            "dataset bind --from",
+            ("edited", "v30"),
+            command("dataset", "bind", "CASE/v30", "--from", "CASE/edited", "--replace"),
+            ("v30",),
+        ),
+        Verb(
+            "dataset bind --robot",
+            ("small/robot.yaml", "small/arm.json", "v30"),
+            command("dataset", "bind", "CASE/v30", *robot, "--replace"),
+            ("v30",),
+        ),
+    ]
 
 
 def policy_verbs() -> list[Verb]:
     bag = ("--calibration", "CASE/small/arm.json", "--task", "pick")
     params = ("--params", "CASE/small/aligner.yaml")
+    robot = ("--robot", "CASE/small/robot.yaml", "--arm", "follower")
+    units = ("--joint-units", "degrees")
     policy = ("--checkpoint", "CASE/policy")
     given = ("--input", "CASE/small/in.npz", "--output", "CASE/out")
     look = ("--dataset", "CASE/v30", "--calibration", "CASE/small/arm.json")
@@ -201,6 +281,29 @@ def policy_verbs() -> list[Verb]:
             "policy check",
             ("policy", "v30", "small/arm.json"),
             command("policy", "check", *policy, *look),
+        ),
+        Verb(
+            "policy compare",
+            ("policy", "v30", "bag"),
+            command("policy", "compare", *policy, "CASE/v30", "CASE/bag", "--robot", "none"),
+        ),
+        Verb(
+            "policy evaluate",
+            ("policy", "v30"),
+            command("policy", "evaluate", "CASE/policy", "--dataset", "CASE/v30", "--chunks", "1"),
+            fits=False,
+        ),
+        Verb(
+            "policy bind",
+            ("policy", "v30"),
+            command("policy", "bind", "CASE/policy", "--dataset", "CASE/v30"),
+            ("policy",),
+        ),
+        Verb(
+            "policy export",
+            ("policy", "small/robot.yaml"),
+            command("policy", "export", "CASE/policy", "--output", "CASE/out", *robot, *units),
+            ("out",),
         ),
         Verb(
             "policy check --bag",
@@ -247,6 +350,7 @@ def make_sound(folder: Path, policies: bool = True) -> Path:
     shutil.copytree(folder / "live", folder / "killed")
     writer.close()
     shutil.rmtree(folder / "live")
+    _make_edited(folder)
     _make_small(folder / "small", CONTRACT)
     around = folder / "around"
     around.mkdir()
@@ -256,6 +360,32 @@ def make_sound(folder: Path, policies: bool = True) -> Path:
     if policies:
         _make_policies(folder)
     return folder
+
+
+_KILLED_DELETE = """
+import sys
+from pathlib import Path
+import crash_child
+from armlet.datasets.format import atomic_files
+atomic_files.os = crash_child.FatalOs(int(sys.argv[2]))
+crash_child.delete_one(Path(sys.argv[1]))
+"""
+
+
+def _make_edited(folder: Path) -> None:
+    """A dataset with an edit that can be taken back, and one whose edit was killed midway."""
+    from made_episodes import made
+
+    from armlet.datasets.transform import edits
+
+    made(folder / "edited", (4, 3, 3))
+    edits.delete(folder / "edited", [1])
+    made(folder / "halfway", (4, 3, 3))
+    path = os.pathsep.join([str(HERE.parent / "datasets"), *filter(None, sys.path)])
+    killed = [sys.executable, "-c", _KILLED_DELETE, str(folder / "halfway"), str(_KILL_AT)]
+    done = subprocess.run(killed, env={**os.environ, "PYTHONPATH": path}, check=False)
+    if done.returncode != 9 or not (folder / "halfway/.edit/journal.json").exists():
+        raise AssertionError(f"operation {_KILL_AT} of a deletion is not in its middle any more")
 
 
 def _make_small(folder: Path, contract: object) -> None:
@@ -274,6 +404,16 @@ def _make_small(folder: Path, contract: object) -> None:
         "image_width: 640\nimage_height: 480\ncamera_name: front\n"
         f"camera_matrix:\n{identity}\ndistortion_model: plumb_bob\n"
         "distortion_coefficients:\n  rows: 1\n  cols: 5\n  data: [0.0, 0.0, 0.0, 0.0, 0.0]\n"
+    )
+    (folder / "robot.yaml").write_text(
+        "arms:\n  follower: {port: /dev/null, calibration: arm.json}\n"
+        "  leader: {port: /dev/null, calibration: arm.json, teleoperates: follower}\n"
+        "cameras:\n  front: {source: /dev/null, width: 640, height: 480, fps: 30}\n"
+        "joint_units: degrees\nparameters:\n  servo_bus: {max_velocity_rad_s: 2.0}\n"
+    )
+    (folder / "params.yaml").write_text(
+        "servo_bus:\n  ros__parameters:\n    max_velocity_rad_s: 2.0\n"
+        "recorder:\n  ros__parameters:\n    min_episode_s: 1.0\n"
     )
     streams = "".join(
         f"    {name}:\n      topic: {topic}\n      type: {kind}\n      policy: {policy}\n"
@@ -328,7 +468,7 @@ def digest(folder: Path, but: tuple[str, ...]) -> dict[str, str]:
 def run_sound(verb: Verb, sound: Path, folder: Path) -> Outcome:
     """A command on sound files: that it looks at them at all."""
     outcome = run_case(0, sound, [verb], folder, damaged=False)
-    if outcome.status not in (0, 1):
+    if outcome.status not in ((0, 1) if verb.fits else (2,)):
         wrong = (*outcome.wrong, "refuses sound files")
         return dataclasses.replace(outcome, wrong=wrong)
     return outcome
@@ -420,12 +560,13 @@ def _child(verb: Verb, case: Path, said: Path) -> None:
 
 def _wait(child: int, start: float) -> tuple[int, int, float]:
     while True:
-        worked_s = _worked_s(child)
+        worked_s, starved_s = _worked_s(child), _starved_s(child)
         done, status, usage = os.wait4(child, os.WNOHANG)
         seconds = time.monotonic() - start
         if done:
             return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, seconds
-        if worked_s > LIMIT_S or seconds > WAIT_S or _resident(child) > 2 * LIMIT_BYTES:
+        hangs = seconds - starved_s > WAIT_S
+        if worked_s > LIMIT_S or hangs or _resident(child) > 2 * LIMIT_BYTES:
             os.kill(child, signal.SIGKILL)
             _, status, usage = os.wait4(child, 0)
             return -9, usage.ru_maxrss * 1024, seconds
@@ -436,6 +577,14 @@ def _worked_s(process: int) -> float:
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _starved_s(process: int) -> float:
+    """How long its main thread has waited for a processor, of which others took all."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) * 1e-9
     except (OSError, IndexError):
         return 0.0
 

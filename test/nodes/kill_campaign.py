@@ -24,6 +24,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from domains import own_domain
+
 from armlet.bringup import share_directory
 from armlet.motors.feetech import REGISTERS
 from armlet.sim import EmulatedArms
@@ -58,12 +62,17 @@ sys.exit(Supervisor(nodes, sys.stderr).run())
 
 @dataclass
 class Run:
-    """One run's outcome. off_s: until the last servo let go, None where the arm goes on holding."""
+    """One run's outcome.
+
+    off_s: until the last servo let go, None where the arm goes on holding. started: what ran when
+    the first was killed, process ids by what they are.
+    """
 
     seed: int
     killed: tuple[str, ...] = ()
     off_s: float | None = None
     keepers_left: int = 0
+    started: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
 
@@ -127,7 +136,9 @@ def run_once(seed):
         try:
             _judge(run, dice, graph, bench)
         finally:
-            _end(graph)
+            left = _end(graph, run.started)
+        if left:
+            run.violations.append(f"still there after {END_S:.0f} s: {', '.join(left)}")
         if run.violations:
             print(log.read_text()[-3000:], file=sys.stderr)
     return run
@@ -145,7 +156,7 @@ def _judge(run, dice, graph, bench):
         run.violations.append(f"{late} did not come about")
         return
     time.sleep(dice.random() * 0.5)
-    found = processes(graph.pid)
+    found = run.started = processes(graph.pid)
     run.killed = tuple(dice.sample(sorted(found), dice.choice((1, 2))))
     begun_s = time.monotonic()
     for name in run.killed:
@@ -178,16 +189,27 @@ def _require_held(run, graph, bench):
         run.violations.append(f"{whole or 'the torque'} is missing; torque {_torque(bench)}")
 
 
-def _end(graph):
-    left = [graph.pid, *descendants(graph.pid)]
+def _end(graph, started):
+    """End what is left of a graph; its processes that do not end though their supervisor has.
+
+    started: the processes by what they are, when the first was killed. The next graph has the same
+    names, and a driver that is still ending keeps its own.
+    """
+    started = started or processes(graph.pid)
     if graph.poll() is None:
         graph.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             graph.wait(END_S)
-        except subprocess.TimeoutExpired:
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
+
+    def left():
+        return {name: pid for name, pid in started.items() if any(command_of(pid))}
+
+    wait_for("the end of all", lambda: not left(), END_S)
+    stubborn = left()
+    for pid in stubborn.values():
+        os.kill(pid, signal.SIGKILL)
     graph.wait()
+    return list(stubborn)
 
 
 def main(arguments=None):
@@ -197,8 +219,6 @@ def main(arguments=None):
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    os.environ["ROS_DOMAIN_ID"] = str(102 + os.getpid() % 130)  # tests have those up to 101
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     runs = []
     for seed in range(options.seed, options.seed + options.runs):
         run = run_once(seed)
@@ -223,4 +243,5 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with own_domain():
+        sys.exit(main())

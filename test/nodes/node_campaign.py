@@ -10,7 +10,6 @@ goes to stdout, violations to stderr; the exit status tells whether there were a
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -36,8 +35,9 @@ from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
 from armlet.robots.units import RADIANS_PER_TICK, limits_radians
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
+sys.path += [str(Path(__file__).resolve().parents[1] / room) for room in ("control", "")]
 
+from domains import own_domain
 from fault_script import FaultInjector, random_script
 from recorded_arm import CALIBRATION, IDS, POSITION, recorded_bus, seeded
 
@@ -451,8 +451,6 @@ def main(arguments=None):
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    os.environ["ROS_DOMAIN_ID"] = str(102 + os.getpid() % 130)  # tests have those up to 101
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     failed, faults, violations, measured = [], Counter(), Counter(), {}
     for seed in range(options.seed, options.seed + options.runs):
         ending = ENDINGS[seed % len(ENDINGS)]
@@ -474,5 +472,5 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), own_domain():
         sys.exit(main())

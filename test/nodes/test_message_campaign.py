@@ -5,8 +5,9 @@ import pytest
 
 
 @pytest.mark.wall_clock(seconds=12)
-def test_no_message_moves_the_arm_beyond_its_limits_keeps_it_from_stopping_or_ends_a_node():
-    run = message_campaign.run_once(seed=1, messages=120)
+@pytest.mark.parametrize("seed", [1, 2], ids=message_campaign.graph_of)
+def test_no_message_moves_the_arm_beyond_its_limits_keeps_it_from_stopping_or_ends_a_node(seed):
+    run = message_campaign.run_once(seed, messages=120)
     assert run.violations == []
     assert run.stops_s
     assert run.sent.keys() >= message_campaign.NEEDED

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import follower, running, running_graph
 
+from armlet.bringup import command
 from armlet.client.graph import GraphError
 from armlet.nodes.servo_bus_diagnostics import CycleTimes, bus_status
 from armlet.sim import Bench
@@ -108,6 +111,44 @@ def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
     assert torque(bench) == [1] * 6
 
 
+SILENT_ONCE = """
+from armlet.motors.protocol import BusError
+from armlet.nodes import servo_bus
+
+class Driver(servo_bus.ServoBus):
+    tries = 0
+    def _arm(self, stops):
+        Driver.tries += 1
+        if Driver.tries == 1:
+            raise BusError("no servo answered")
+        super()._arm(stops)
+
+servo_bus.ServoBus = Driver
+servo_bus.main()
+"""
+
+
+@contextmanager
+def driver(tmp_path, program):
+    """A follower's process that runs a program of the test's own; it ends well, at the end."""
+    line = command(follower(tmp_path / "follower"), tmp_path)
+    line = [sys.executable, "-c", program, *line[line.index("--ros-args") :]]
+    with subprocess.Popen(line) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+
+
+@pytest.mark.wall_clock
+def test_silence_at_the_first_activation_is_tried_again(bench, tmp_path):
+    """At c8b7d8f the node ended with status 1, and the graph with it."""
+    with driver(tmp_path, SILENT_ONCE) as process:
+        wait_for_torque(bench, [1] * 6)
+        assert process.poll() is None
+
+
 # --- stops -----------------------------------------------------------------------------------
 
 
@@ -171,9 +212,7 @@ def test_unplugged_when_it_ended_torque_goes_off_when_it_is_plugged_in_again(ben
 
 @pytest.mark.wall_clock
 def test_a_killed_watchdog_is_replaced_and_reported(bench, bus):
-    children = Path(f"/proc/{bus.processes['servo_bus'].pid}/task").glob("*/children")
-    pids = [int(pid) for each in children for pid in each.read_text().split()]
-    for pid in pids:
+    for pid in children(bus.processes["servo_bus"].pid):
         os.kill(pid, signal.SIGKILL)
     bus.wait(
         "a restart",
@@ -181,3 +220,38 @@ def test_a_killed_watchdog_is_replaced_and_reported(bench, bus):
     )
     bus.processes["servo_bus"].kill()
     wait_for_torque(bench, [0] * 6)
+
+
+ONE_WATCHDOG = """
+from armlet.motors import watchdog_keeper
+from armlet.nodes import servo_bus
+
+start, started = watchdog_keeper.WatchdogProcess, []
+
+def start_once(*arguments):
+    if started:
+        raise RuntimeError("no process can be started")
+    started.append(start(*arguments))
+    return started[0]
+
+watchdog_keeper.WatchdogProcess = start_once
+servo_bus.main()
+"""
+
+
+@pytest.mark.wall_clock
+def test_an_arm_without_its_watchdog_is_not_armed(bench, tmp_path):
+    with driver(tmp_path, ONE_WATCHDOG) as process, running([]) as graph:
+        wait_for_torque(bench, [1] * 6)
+        graph.director.stop()
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        graph.wait_for_status("servo_bus: bus", "the torque watchdog is not running")
+        with pytest.raises(GraphError, match="no torque watchdog is running"):
+            graph.director.set("servo_bus/set_torque", True)
+        assert torque(bench) == [0] * 6
+
+
+def children(pid):
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]

@@ -105,7 +105,9 @@ def _open(path: Path) -> InputContainer:
     try:
         check_file(path)
         # FFmpeg goes by content: of a playlist it would open other files, or addresses.
-        return av.open(str(path), options={"format_whitelist": _FORMATS})
+        # A title in no encoding that is known is no fault of the pictures.
+        given = {"format_whitelist": _FORMATS}
+        return av.open(str(path), options=given, metadata_errors="replace")
     except FileNotFoundError as error:
         raise CameraError(f"no video file at {path}: check the path") from error
     except FileError as error:

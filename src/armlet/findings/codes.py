@@ -270,6 +270,12 @@ class Code(StrEnum):
         "The computer is far too busy, or the middleware is stuck within the process.",
         "Wait: it goes on if it can, else the driver takes the torque off and ends.",
     )
+    ARM_NAME_TWICE = (
+        "arm.name-twice",
+        "Another driver of this name holds an arm too, so both hold and neither is read out.",
+        "Two computers, users or containers of one ROS domain started the same graph.",
+        "End one of them, or give it another namespace or ROS_DOMAIN_ID.",
+    )
     ARM_SERVO_REVERSES = (
         "arm.servo-reverses",
         "A servo turns its direction round by itself (drive_mode 1).",

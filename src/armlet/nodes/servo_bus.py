@@ -53,6 +53,7 @@ from .fastdds import hear_own_messages_as_others
 from .hearing import EVENTS, TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
 from .messages import to_ns
+from .namesakes import LEASE_S, Namesakes
 from .node import (
     COMMAND_QOS,
     LATCHED_QOS,
@@ -63,7 +64,7 @@ from .node import (
     Value,
     run,
 )
-from .servo_bus_diagnostics import CycleTimes, bus_status, joint_statuses, unready_status
+from .servo_bus_diagnostics import CycleTimes, Doubts, bus_status, joint_statuses, unready_status
 from .stamps import valid
 from .trajectories import trajectory
 from .worker import Sender, Worker
@@ -85,6 +86,8 @@ _COMMANDERS = {
     Source.COMMAND: Commander.PERSON,
     Source.TRAJECTORY: Commander.TRAJECTORY,
 }
+# Other drivers of its name are looked for this often.
+NAMESAKES_S = 1.0
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 
@@ -109,6 +112,8 @@ class ServoBus(ArmletNode):
         self._worker: Worker | None = None
         self._sender: Sender | None = None
         self._hearing = Hearing(self, (CYCLE,))
+        self._namesakes = Namesakes(self)
+        self.create_timer(NAMESAKES_S, self._look_for_namesakes)
         self._stopped_early = False
         self._stops = 0
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
@@ -150,6 +155,12 @@ class ServoBus(ArmletNode):
             self._end_watchdog()
             self._trouble = str(error)
             raise NotReady(f"{self.value('port')}: {error}") from error
+        try:
+            self._claim_the_name()
+        except SetupError:
+            control.arm.close()
+            self._end_watchdog()
+            raise
         for warning in control.arm.warnings:
             self.get_logger().warning(warning)
         self._control, self._trouble = control, ""
@@ -161,6 +172,33 @@ class ServoBus(ArmletNode):
         self._worker = Worker("servo_bus", self._run_cycles, self._on_failure)
         if self._follower:
             self._hearing.start(self._excused, self._heed_hearing, self._on_failure)
+
+    def _claim_the_name(self) -> None:
+        """Raises SetupError where another driver holds an arm by this name."""
+        if self.in_lockstep:  # all that there is belongs to one bench
+            return
+        self._namesakes.wait_for_discovery()
+        if others := self._namesakes.look():
+            raise SetupError(
+                f"another driver is called /{self.label} and holds an arm: {others}; two would "
+                "share their commands and mix their positions. End that one (if it was killed, "
+                f"{LEASE_S} s must pass), or start this one with another namespace or "
+                f"{one_graph.DOMAIN_VARIABLE}"
+            )
+        self._namesakes.claim()
+
+    def _look_for_namesakes(self) -> None:
+        """Who was started at the same moment, or in a network that has only now become one."""
+        if not self._is_set_up or self.in_lockstep:
+            return
+        before, others = self._namesakes.words, self._namesakes.look()
+        if others and others != before:
+            self.get_logger().error(
+                f"another driver is called /{self.label} and holds an arm: {others}; until one of "
+                "them has ended this arm follows nothing, and its positions are not published"
+            )
+        elif before and not others:
+            self.get_logger().warning(f"no other driver is called /{self.label} any more")
 
     def _make_control(self) -> Control:
         if self.value("mode") not in ("follower", "leader"):
@@ -348,6 +386,11 @@ class ServoBus(ArmletNode):
             raise ArmError("torque stays off: the node is not configured, or it is ending")
         if stops != self._stops:
             raise ArmError("torque stays off: a stop was requested meanwhile")
+        if others := self._namesakes.words:
+            raise ArmError(
+                f"torque stays off: another driver is called /{self.label} and holds an arm: "
+                f"{others}; end one of them"
+            )
         if not self._hearing.wait_until_heard(HEARD_S):
             raise ArmError(
                 "torque stays off: this driver does not hear what it says to itself, so it might "
@@ -439,7 +482,7 @@ class ServoBus(ArmletNode):
     def _cycle(self, control: Control, now_ns: int) -> None:
         # What a cycle takes of the computer's time, whatever the clock says.
         begun_s = time.monotonic()
-        if self._hearing.doubtful:
+        if self._hearing.doubtful or self._namesakes.words:
             control.hold(drop_commands=True)
         cycle = control.cycle(now_ns)
         self._times.add(time.monotonic() - begun_s)
@@ -452,14 +495,16 @@ class ServoBus(ArmletNode):
             self._sender.send(partial(self._publish, control, cycle, now_ns, summary))
 
     def _publish(self, control: Control, cycle: Cycle, now_ns: int, summary: str) -> None:
-        sample = cycle.sample
+        # Two arms' positions under one name would be taken for one arm's.
+        mine_alone = not self._namesakes.words
+        sample = cycle.sample if mine_alone else None
         if sample is not None:
             joints, position, velocity = control.arm.joints, sample.position, sample.velocity
             if not sample.complete:
                 joints = tuple(j for j, is_so in zip(joints, sample.fresh, strict=True) if is_so)
                 position, velocity = position[sample.fresh], velocity[sample.fresh]
             self._states.publish(joints, sample.stamp_ns, position, velocity)
-        if cycle.applied is not None:
+        if cycle.applied is not None and mine_alone:
             source = str(CommandSource(_COMMANDERS[cycle.source], cycle.origin))
             self._applied.publish(control.arm.joints, now_ns, cycle.applied, source=source)
         if summary != self._announced:
@@ -567,9 +612,13 @@ class ServoBus(ArmletNode):
         unguarded = watchdog is not None and not watchdog.alive
         restarts = 0 if watchdog is None else watchdog.restarts
         unsent = 0 if self._sender is None else self._sender.dropped
-        follower, times, silent = self._follower, self._times, self._hearing.doubtful
+        follower, times, doubts = (
+            self._follower,
+            self._times,
+            Doubts(self._hearing.doubtful, self._namesakes.words),
+        )
         return [
-            bus_status(self.label, control, times, unguarded, restarts, follower, unsent, silent),
+            bus_status(self.label, control, times, unguarded, restarts, follower, unsent, doubts),
             *joint_statuses(self.label, control),
         ]
 

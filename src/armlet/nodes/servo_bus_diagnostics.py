@@ -23,6 +23,16 @@ _CYCLES_KEPT = 2000
 _LEVELS = {Severity.WARNING: DiagnosticStatus.WARN, Severity.ERROR: DiagnosticStatus.ERROR}
 
 
+class Doubts(NamedTuple):
+    """Why an arm holds whatever is commanded, in words; empty if nothing is the matter.
+
+    silent: parts of the driver that give no sign of life. namesakes: other drivers of its name.
+    """
+
+    silent: str = ""
+    namesakes: str = ""
+
+
 class Trouble(NamedTuple):
     """What is wrong, for programs; docs/findings.md has cause and fix of every code."""
 
@@ -30,6 +40,7 @@ class Trouble(NamedTuple):
     code: Code
 
 
+_NO_DOUBTS = Doubts()
 _STATES = {
     State.LOST: Trouble(Severity.ERROR, Code.ARM_BUS_LOST),
     State.SILENT: Trouble(Severity.ERROR, Code.ARM_SERVOS_SILENT),
@@ -111,23 +122,24 @@ def bus_status(
     watchdog_restarts: int = 0,
     follower: bool = True,
     unsent: int = 0,
-    silent: str = "",
+    doubts: Doubts = _NO_DOUBTS,
 ) -> DiagnosticStatus:
     """The bus as a whole.
 
     unguarded: not all of its torque watchdog is running. unsent: cycles whose messages were not
-    published, as too many of earlier ones still waited for that. silent: parts of the driver that
-    give no sign of life, in words.
+    published, as too many of earlier ones still waited for that.
 
     An arm that is to be driven and does not hold is never OK: people must see it before it drops.
     """
     arm, summary = control.arm, control.summary()
-    level, codes = _judged([*_bus_troubles(control, follower, unguarded, silent)])
+    level, codes = _judged([*_bus_troubles(control, follower, unguarded, doubts)])
     notes = list(arm.warnings)
     if unguarded:
         notes.append("the torque watchdog is not running")
-    if silent:
-        notes.append(f"no sign of life from {silent}")
+    if doubts.silent:
+        notes.append(f"no sign of life from {doubts.silent}")
+    if doubts.namesakes:
+        notes.append(f"another driver has this name: {doubts.namesakes}")
     summary = "; ".join([summary, *notes])
     counters = arm.bus.counters
     values = {
@@ -143,7 +155,7 @@ def bus_status(
 
 
 def _bus_troubles(
-    control: Control, follower: bool, unguarded: bool, silent: str
+    control: Control, follower: bool, unguarded: bool, doubts: Doubts
 ) -> Iterator[Trouble]:
     state = control.state
     if state in _STATES:
@@ -154,8 +166,10 @@ def _bus_troubles(
         yield Trouble(Severity.WARNING, Code.ARM_JOINT_RELEASED)
     if unguarded:
         yield Trouble(Severity.WARNING, Code.ARM_UNGUARDED)
-    if silent:
+    if doubts.silent:
         yield Trouble(Severity.ERROR, Code.ARM_HEARING_DOUBTFUL)
+    if doubts.namesakes:
+        yield Trouble(Severity.ERROR, Code.ARM_NAME_TWICE)
     yield from _oddities(control.arm)
 
 

@@ -29,7 +29,7 @@ def open_mp4(path: Path) -> Iterator[tuple[Any, Any]]:
     """
     try:
         check_file(path)
-        with av.open(str(path), format="mp4") as container:
+        with av.open(str(path), format="mp4", metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video stream")
             stream: Any = container.streams.video[0]
