@@ -36,6 +36,7 @@ LEROBOT = (
     "lerobot.policies.act.modeling_act",
     "lerobot.policies.factory",
 )
+DATASETS = ("cv2", "armlet.datasets", "armlet.datasets.transform.edits")
 
 
 class Forked:
@@ -66,7 +67,7 @@ class Forked:
             )
 
     def wait(self, timeout_s: float | None = None) -> int:
-        """Its exit status, as `Popen.wait`. Raises TimeoutError, and ConnectionError without one."""
+        """Its exit status, as `Popen.wait`. Raises TimeoutError, or ConnectionError: no status."""
         self._connection.settimeout(timeout_s)
         answer = self._connection.recv(_LARGEST)
         if not answer:
@@ -155,12 +156,12 @@ def _connected(python: Path | str, modules: tuple[str, ...]) -> socket.socket:
             return connection
         except ConnectionRefusedError:
             connection.close()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-            # Where the address is in use another worker is about to listen.
-            with contextlib.suppress(OSError):
-                listening.bind(address)
-                listening.listen(_WAITING)
-                _start(python, modules, listening.fileno(), run_id)
+        # Where the address is in use another worker is about to listen.
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with listening, contextlib.suppress(OSError):
+            listening.bind(address)
+            listening.listen(_WAITING)
+            _start(python, modules, listening.fileno(), run_id)
 
 
 def _start(python: Path | str, modules: tuple[str, ...], listening: int, run_id: int) -> None:
@@ -237,7 +238,7 @@ def _become(request: dict, trouble: str) -> None:
         os.chdir(request["folder"])
         script, *arguments = request["command"]
         sys.argv = [script, *arguments]
-        sys.path[0] = str(Path(script).parent)
+        sys.path.insert(0, str(Path(script).parent))
         if trouble:
             raise SystemExit(trouble)
         runpy.run_path(script, run_name="__main__")
