@@ -10,7 +10,9 @@ usage (by this file itself): forked_python.py LISTENING_SOCKET RUN MODULE...
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -22,6 +24,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import traceback
 import zlib
 from pathlib import Path
@@ -36,13 +40,20 @@ LEROBOT = (
     "lerobot.policies.act.modeling_act",
     "lerobot.policies.factory",
 )
+# What commands load for themselves, but for rclpy: it starts threads as it loads.
+COMMANDS = (
+    *("numpy", "yaml", "serial", "rich.console", "rich.live", "rich.table", "rich.prompt"),
+    *("armlet.calibrate", "armlet.camera", "armlet.control", "armlet.motors", "armlet.robots"),
+    "armlet.cli.main",
+)
 DATASETS = ("cv2", "armlet.datasets", "armlet.datasets.transform.edits")
 
 
 class Forked:
-    """A script that runs in a fork. Killed when left, or with this process.
+    """A script, or a module after "-m", that runs in a fork, and is killed when this is left.
 
-    Its standard streams are the files given, of which a missing one is the null device.
+    Its standard streams are the files given, of which a missing one is the null device. terminal:
+    it leads a session of its own, whose controlling terminal is its stdin.
     """
 
     def __init__(
@@ -52,12 +63,16 @@ class Forked:
         command: list[Path | str],
         env: dict[str, str],
         files: tuple[int | None, int | None, int | None] = (None, None, None),
+        terminal: bool = False,
     ):
+        self.returncode: int | None = None
+        self._command = command
         self._connection = _connected(python, modules)
         request = {
             "command": [str(part) for part in command],
             "environment": env,
             "folder": str(Path.cwd()),
+            "terminal": terminal,
         }
         with Path(os.devnull).open("r+b") as null:
             socket.send_fds(
@@ -66,13 +81,28 @@ class Forked:
                 [null.fileno() if file is None else file for file in files],
             )
 
-    def wait(self, timeout_s: float | None = None) -> int:
-        """Its exit status, as `Popen.wait`. Raises TimeoutError, or ConnectionError: no status."""
-        self._connection.settimeout(timeout_s)
-        answer = self._connection.recv(_LARGEST)
-        if not answer:
-            raise ConnectionError("the process that was to fork ended without an answer")
-        return int(answer)
+    def wait(self, timeout: float | None = None) -> int:
+        """As that of `Popen`. Raises ConnectionError where whoever forks has ended."""
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self._command, timeout or 0.0)
+            answer = self._connection.recv(_LARGEST)
+            if not answer:
+                raise ConnectionError("the process that was to fork ended without an answer")
+            self.returncode = int(answer)
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            self._connection.send(str(int(number)).encode())
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def __enter__(self) -> Forked:
         return self
@@ -220,8 +250,11 @@ def attend(connection: socket.socket, trouble: str) -> None:
         os.closerange(3, max(*files, connection.fileno()) + 1)
         _become(json.loads(message), trouble)
     ended = os.pidfd_open(child)
-    if ended not in select.select([connection, ended], [], [])[0]:
-        os.kill(child, signal.SIGKILL)  # nobody is there any more
+    while ended not in select.select([connection, ended], [], [])[0]:
+        number = connection.recv(_LARGEST)
+        signal.pidfd_send_signal(ended, int(number or signal.SIGKILL))
+        if not number:
+            break  # nobody is there any more
     _, status = os.waitpid(child, 0)
     try:
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
@@ -236,12 +269,15 @@ def _become(request: dict, trouble: str) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(request["folder"])
-        script, *arguments = request["command"]
-        sys.argv = [script, *arguments]
-        sys.path.insert(0, str(Path(script).parent))
+        if request["terminal"]:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        # A suite that runs in the background ignores SIGINT, and so would all it starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _open_streams()
         if trouble:
             raise SystemExit(trouble)
-        runpy.run_path(script, run_name="__main__")
+        _run(request["command"])
         status = 0
     except SystemExit as end:
         if isinstance(end.code, str):
@@ -251,9 +287,32 @@ def _become(request: dict, trouble: str) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _open_streams() -> None:
+    """Python looks whether its standard streams are terminals as it starts."""
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        by_line = 1 if number == 2 or os.isatty(number) else -1
+        stream = open(number, "w", by_line, encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _run(command: list[str]) -> None:
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        sys.modules.pop(command[1], None)
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        sys.path.insert(0, str(Path(command[0]).parent))
+        runpy.run_path(command[0], run_name="__main__")
 
 
 if __name__ == "__main__":
