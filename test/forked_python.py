@@ -155,6 +155,11 @@ class Conversation:
             self._to.close()
 
 
+def armlet(*words: Path | str) -> subprocess.CompletedProcess[str]:
+    """An armlet command without a terminal, as `python -m armlet.cli.main`."""
+    return run(sys.executable, COMMANDS, ["-m", "armlet.cli.main", *words])
+
+
 def run(
     python: Path | str,
     modules: tuple[str, ...],
