@@ -10,6 +10,7 @@ leaves nothing else on disk, which one kill in the middle shows.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -34,7 +35,7 @@ class CountedOs:
 
     def __init__(self, before: Callable[[int], None]):
         self._before = before
-        self._count = 0
+        self._counter = itertools.count(1)
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
@@ -42,13 +43,13 @@ class CountedOs:
             return real
 
         def counted(*args: Any, **options: Any) -> Any:
-            self._count += 1
+            number = next(self._counter)  # of all threads
             if name != "write":
-                self._before(self._count)
+                self._before(number)
                 return real(*args, **options)
             half = len(args[1]) // 2
             written = real(args[0], args[1][:half])
-            self._before(self._count)
+            self._before(number)
             return written + real(args[0], args[1][written:])
 
         return counted
