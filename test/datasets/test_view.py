@@ -6,11 +6,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from installed import need
 from made_episodes import made
 from offline import numbered
 
-need("matplotlib", reason="plots need matplotlib (pip install 'armlet[plot]')")
+pytest.importorskip("matplotlib", reason="plots need matplotlib (pip install 'armlet[plot]')")
 
 from armlet.datasets import Dataset, DatasetError
 from armlet.datasets.view import draw, open_rerun, sheet

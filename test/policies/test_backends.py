@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from installed import need
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 pytest.importorskip("tokenizers", reason="the policy extra is not installed")
-need("onnx", "onnxruntime", "openvino", reason="the export extra is not installed")
+pytest.importorskip("onnx", reason="the export extra is not installed")
+pytest.importorskip("onnxruntime", reason="the export extra is not installed")
+pytest.importorskip("openvino", reason="the export extra is not installed")
 
 import torch
 from small_policies import act_config, make_act, make_observation, make_statistics
