@@ -1,6 +1,7 @@
 """The rules of docs/architecture.md that a machine can keep: layers, and tables that are true."""
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -95,8 +96,13 @@ PARTS = {
 ROS = re.compile(r"^(rclpy|launch|\w+_msgs|\w+_srvs|builtin_interfaces|rcl_interfaces)$")
 
 
+@functools.cache
 def imported(path):
     """Absolute names of the modules a file imports, wherever in the file it does."""
+    return tuple(_imported(path))
+
+
+def _imported(path):
     package = ["armlet", *path.relative_to(PACKAGE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

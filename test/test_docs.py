@@ -1,5 +1,6 @@
 """The pages of docs/: translated, linked to what is there, with commands that exist."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -131,6 +132,11 @@ OTHER_NAMES = {
 DOTTED = re.compile(r"armlet(?:\.\w+)+")
 
 
+@functools.cache
+def words_of(file):
+    return frozenset(re.findall(r"\w+", file.read_text()))
+
+
 def is_in_the_source(dotted):
     """Whether a module, or a name that a module or its package writes down, is there."""
     parts = dotted.split(".")
@@ -138,8 +144,7 @@ def is_in_the_source(dotted):
         place = ROOT / "src" / Path(*parts[:count])
         file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         if file.is_file():
-            words = set(re.findall(r"\w+", file.read_text()))
-            return set(parts[count:]) <= words
+            return set(parts[count:]) <= words_of(file)
     return False
 
 
@@ -201,10 +206,13 @@ def commands(page):
                 yield words[1:]
 
 
+parser = functools.cache(make_parser)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=name)
 def test_every_command_is_one_that_armlet_has(page):
     for words in commands(page):
-        parsed, rest = make_parser().parse_known_args(words)
+        parsed, rest = parser().parse_known_args(words)
         if parsed.command != "up":
             assert rest == [], words
             continue

@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 
 import pyte
+from forked_python import COMMANDS, Forked
 
 ENTER = "\r"
 CTRL_C = "\x03"
@@ -51,7 +52,8 @@ class TerminalSession:
         columns: width of the terminal.
         rows: height of the terminal.
         environment: variables beyond this process's; None as value removes one.
-        program: what to run instead of `python -m armlet.cli.main`.
+        program: what to run instead of a fork, which is as `python -m armlet.cli.main` but for the
+            loading of modules; see forked_python.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class TerminalSession:
         columns: int = 100,
         rows: int = 30,
         environment: dict[str, str | None] | None = None,
-        program: tuple[str, ...] = (sys.executable, "-m", "armlet.cli.main"),
+        program: tuple[str, ...] = (),
     ) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -68,15 +70,24 @@ class TerminalSession:
         """Every byte so far, control sequences included."""
         self._master, slave = os.openpty()
         _set_size(slave, columns, rows)
+        given = _environment(environment or {})
+        self.process: subprocess.Popen[bytes] | Forked
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCHER, *program, *arguments],
-                stdin=slave,
-                stdout=slave,
-                stderr=slave,
-                env=_environment(environment or {}),
-                start_new_session=True,
-            )
+            if program:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-ISc", _LAUNCHER, *program, *arguments],
+                    stdin=slave,
+                    stdout=slave,
+                    stderr=slave,
+                    env=given,
+                    start_new_session=True,
+                )
+            else:
+                command = ["-m", "armlet.cli.main", *arguments]
+                files = (slave, slave, slave)
+                self.process = Forked(
+                    sys.executable, COMMANDS, command, given, files, terminal=True
+                )
         finally:
             os.close(slave)
 
@@ -86,6 +97,7 @@ class TerminalSession:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        self.process.__exit__(None, None, None)
         os.close(self._master)
 
     def screen(self) -> list[str]:

@@ -2,10 +2,9 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 
+import forked_python
 import pytest
 from terminal_session import CTRL_C, ENTER, TerminalSession
 
@@ -303,13 +302,8 @@ def test_small_and_plain_terminals(emulated, hands, tmp_path, columns, rows, env
 
 
 def test_it_needs_a_person(emulated, tmp_path):
-    words = [sys.executable, "-m", "armlet.cli.main", "calibrate", "--port", emulated.port]
-    done = subprocess.run(
-        [*words, "--output", str(tmp_path / "arm.json")],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    done = forked_python.armlet(
+        "calibrate", "--port", emulated.port, "--output", tmp_path / "arm.json"
     )
     assert done.returncode == 2
     assert "takes a person at a terminal" in done.stderr

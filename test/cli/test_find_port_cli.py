@@ -1,6 +1,4 @@
-import subprocess
-import sys
-
+from forked_python import armlet
 from terminal_session import ENTER, TerminalSession
 
 from armlet.cli.arm.scan import Survey, summary
@@ -62,13 +60,7 @@ def test_ctrl_c_ends_it(tmp_path):
 
 
 def test_without_anybody_it_points_to_probing(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-m", "armlet.cli.main", "find-port", "--among", f"{tmp_path}/*"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = armlet("find-port", "--among", f"{tmp_path}/*")
     assert ended.returncode == 2
     assert "--probe" in ended.stderr and ended.stderr.count("\n") == 1
 

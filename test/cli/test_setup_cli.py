@@ -1,10 +1,10 @@
 """`armlet setup` at a terminal, from two arms in a box to a robot file that a graph reads."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked_python import armlet
 from terminal_session import ENTER, TerminalSession
 from test_calibrate_cli import RANGES, HandClock, Hands, entry, stored
 
@@ -174,16 +174,6 @@ def test_the_wrong_cable_is_said(arms, tmp_path):
         session.send("n" + ENTER)
         assert session.wait_end() == 1
         assert "the leader's port was not found" in " ".join(session.screen())
-
-
-def armlet(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "armlet.cli.main", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_scripts_answer_by_options(arms, tmp_path):

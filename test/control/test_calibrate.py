@@ -4,11 +4,11 @@ import itertools
 import json
 import os
 import random
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked_python import LEROBOT, Conversation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -431,41 +431,25 @@ def test_a_file_is_written_and_taken_back(arm, bus):
 
 
 class LeRobot:
-    def __init__(self, folder):
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        environment.pop("PYTHONPATH", None)
+    def __init__(self, folder, process):
         self.folder = folder
-        self._process = subprocess.Popen(
-            [PYTHON, Path(__file__).with_name("lerobot_calibration.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+        self._process = process
 
     def ask(self, **job):
-        self._process.stdin.write(json.dumps({"folder": str(self.folder), **job}) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, "LeRobot's process ended; see its message above"
+        answer = self._process.ask(json.dumps({"folder": str(self.folder), **job}))
         return {
             name: np.array(value) if isinstance(value, list) else value
             for name, value in json.loads(answer).items()
         }
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(timeout=20)
-        self._process.stdout.close()
 
 
 @pytest.fixture(scope="module")
 def lerobot(tmp_path_factory):
     if not PYTHON.exists():
         pytest.skip(f"no LeRobot oracle at {PYTHON}: set ARMLET_ORACLE")
-    started = LeRobot(tmp_path_factory.mktemp("lerobot"))
-    yield started
-    started.close()
+    script = Path(__file__).with_name("lerobot_calibration.py")
+    with Conversation(PYTHON, LEROBOT, [script]) as process:
+        yield LeRobot(tmp_path_factory.mktemp("lerobot"), process)
 
 
 def mounted_joints():

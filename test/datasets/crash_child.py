@@ -3,17 +3,22 @@
 For n = 1, 1 + STRIDE, … copies the dataset BASE to OUT/n and forks a process that does ACTION there
 and is gone, without any clean-up, at its n-th operation on files (a write leaves half of its
 bytes). Ends with the first n at which ACTION gets through. Prints the number of kills.
+
+Of an action of one thread OUT/n is a copy, made at its n-th operation, of where it goes on: a kill
+leaves nothing else on disk, which one kill in the middle shows.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked_python
 from made_episodes import CONTRACT, record
 
 from armlet.datasets import DatasetWriter, recover, sweep
@@ -26,11 +31,12 @@ KILLED = 9
 _COUNTED = {"write", "pwrite", "mkdir", "replace", "unlink", "ftruncate", "link", "rmdir"}
 
 
-class FatalOs:
-    """The os module, deadly at one call."""
+class CountedOs:
+    """The os module, which has something done before each operation; a write is half done then."""
 
-    def __init__(self, at: int):
-        self._left = at
+    def __init__(self, before: Callable[[int], None]):
+        self._before = before
+        self._counter = itertools.count(1)
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
@@ -38,12 +44,14 @@ class FatalOs:
             return real
 
         def counted(*args: Any, **options: Any) -> Any:
-            self._left -= 1
-            if self._left == 0:
-                if name == "write":
-                    real(args[0], args[1][: len(args[1]) // 2])
-                os._exit(KILLED)
-            return real(*args, **options)
+            number = next(self._counter)  # of all threads
+            if name != "write":
+                self._before(number)
+                return real(*args, **options)
+            half = len(args[1]) // 2
+            written = real(args[0], args[1][:half])
+            self._before(number)
+            return written + real(args[0], args[1][written:])
 
         return counted
 
@@ -100,35 +108,62 @@ ACTIONS = {
 }
 
 
+# The threads of these do operations too, and would go on while a copy is made.
+THREADED = ("record", "record v2.1", "recover")
+
+
 def main(base: Path, out: Path, action: str, stride: int) -> None:
-    for kills, at in enumerate(range(1, 1000, stride)):
-        root = out / f"{at:03d}"
-        shutil.copytree(base, root)
-        child = os.fork()
-        if child == 0:
-            atomic_files.os = FatalOs(at)  # type: ignore[assignment]
-            ACTIONS[action](root)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code == 0:
-            print(kills)
-            return
-        if code != KILLED:
-            raise SystemExit(f"step {at}: the child ended with {code}, not by the kill")
+    steps = range(1, 1000, stride)
+    if action in THREADED:
+        print(next(n for n, at in enumerate(steps) if not killed(base, out, action, at)))
+        return
+    root = out / "run"
+    shutil.copytree(base, root)
+
+    def copy(at: int) -> None:
+        if at in steps:
+            shutil.copytree(root, out / f"{at:03d}")
+
+    atomic_files.os = CountedOs(copy)  # type: ignore[assignment]
+    ACTIONS[action](root)
+    atomic_files.os = os
+    copies = sorted(out.glob("[0-9]*"))
+    middle = copies[len(copies) // 2]
+    kill = out / "kill"
+    kill.mkdir()
+    assert killed(base, kill, action, int(middle.name))
+    assert content(kill / middle.name) == content(middle)
+    print(len(copies))
+
+
+def killed(base: Path, out: Path, action: str, at: int) -> bool:
+    """Whether the action on a copy of a dataset was killed at a step, or got through before."""
+
+    def kill(step: int) -> None:
+        if step == at:
+            os._exit(KILLED)
+
+    root = out / f"{at:03d}"
+    shutil.copytree(base, root)
+    child = os.fork()
+    if child == 0:
+        atomic_files.os = CountedOs(kill)  # type: ignore[assignment]
+        ACTIONS[action](root)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, KILLED):
+        raise SystemExit(f"step {at}: the child ended with {code}, not by the kill")
+    return code == KILLED
 
 
 def kill_at_every_step(base: Path, out: Path, action: str, stride: int = 1) -> list[Path]:
     """Dataset copies, one for each different state that a kill left."""
-    done = subprocess.run(
-        [sys.executable, __file__, base, out, action, str(stride)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = [Path(__file__), base, out, action, str(stride)]
+    done = forked_python.run(sys.executable, forked_python.DATASETS, command)
     assert done.returncode == 0, done.stderr
-    killed = sorted(out.iterdir())[: int(done.stdout)]
-    return list({content(root): root for root in reversed(killed)}.values())[::-1]
+    states = sorted(out.iterdir())[: int(done.stdout)]
+    return list({content(root): root for root in reversed(states)}.values())[::-1]
 
 
 def content(root: Path) -> frozenset[tuple[str, int, bytes]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
+import forked_python
 import numpy as np
 from made_episodes import CONTRACT, counted, counters, frame
 
@@ -34,12 +34,8 @@ def with_lerobot(version: str, folder: Path, *roots: Path) -> None:
     }
     np.savez(folder / "pictures.npz", **pictures)
     script = Path(__file__).with_name("load_with_lerobot.py")
-    done = subprocess.run(
-        [oracle(version), script, SHARED, folder, *roots],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")},
+    done = forked_python.run(
+        oracle(version), forked_python.LEROBOT, [script, SHARED, folder, *roots]
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked_python
 import numpy as np
 import pytest
 from offline import SHARED, has_oracle, numbered, oracle
@@ -64,12 +63,8 @@ class Loaded:
 
 def run(folder: Path, *arguments: str | Path) -> None:
     script = Path(__file__).with_name("edits_with_lerobot.py")
-    done = subprocess.run(
-        [oracle("v04"), script, SHARED, folder, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")},
+    done = forked_python.run(
+        oracle("v04"), forked_python.LEROBOT, [script, SHARED, folder, *arguments]
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

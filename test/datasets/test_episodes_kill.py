@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked_python
 import numpy as np
 import pytest
 from kill_child import LENGTH, pictures
@@ -32,11 +32,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def kill(out: Path, kills: int, seed: int = 0) -> list[Path]:
     """Datasets whose recorders were killed."""
     script = Path(__file__).with_name("kill_child.py")
-    done = subprocess.run(
-        [sys.executable, script, out, str(kills), str(seed)],
-        capture_output=True,
-        text=True,
-        timeout=60 + 3 * kills,
+    command = [script, out, str(kills), str(seed)]
+    done = forked_python.run(
+        sys.executable, forked_python.DATASETS, command, timeout_s=60 + 3 * kills
     )
     assert done.returncode == 0, done.stderr
     return sorted(path.with_suffix("") for path in out.glob("*.json"))

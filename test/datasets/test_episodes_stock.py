@@ -6,11 +6,11 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked_python
 import numpy as np
 import pytest
 from crash_child import finished, kill_at_every_step
@@ -74,13 +74,8 @@ def shot(folder: Path) -> None:
 
 
 def run_stock(python: Path, script: str, folder: Path) -> None:
-    done = subprocess.run(
-        [python, Path(__file__).with_name(script), SHARED, folder],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")},
-    )
+    command = [Path(__file__).with_name(script), SHARED, folder]
+    done = forked_python.run(python, forked_python.LEROBOT, command)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

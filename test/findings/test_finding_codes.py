@@ -16,23 +16,25 @@ ROOT = Path(__file__).parents[2]
 
 def attributes_of_code(path):
     """The names X of every `Code.X` in a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    source = path.read_text()
+    for node in ast.walk(ast.parse(source)) if "Code" in source else ():
         named = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
         if named and node.value.id == "Code":
             yield node.attr
 
 
-def modules():
-    return [path for path in PACKAGE.rglob("*.py") if path.parent.name != "findings"]
+@pytest.fixture(scope="module")
+def used():
+    """The names X of every `Code.X` in the package."""
+    modules = (path for path in PACKAGE.rglob("*.py") if path.parent.name != "findings")
+    return {name for path in modules for name in attributes_of_code(path)}
 
 
-def test_every_code_is_used():
-    used = {name for path in modules() for name in attributes_of_code(path)}
+def test_every_code_is_used(used):
     assert sorted(set(Code.__members__) - used) == []
 
 
-def test_every_code_that_is_used_is_in_the_table():
-    used = {name for path in modules() for name in attributes_of_code(path)}
+def test_every_code_that_is_used_is_in_the_table(used):
     assert sorted(used - set(Code.__members__)) == []
 
 

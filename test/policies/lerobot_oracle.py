@@ -8,10 +8,10 @@ import fcntl
 import json
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
+from forked_python import LEROBOT, Conversation
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = REPOSITORY.parent / "shared" / "oracle"
@@ -55,38 +55,17 @@ class LeRobot:
     """One process of LeRobot, kept between jobs because it takes seconds to start."""
 
     def __init__(self, era):
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        environment.pop("PYTHONPATH", None)
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by __exit__)
-        self._process = subprocess.Popen(
-            [str(PYTHONS[era]), str(Path(__file__).with_name("lerobot_driver.py"))],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            text=True,
-        )
+        script = Path(__file__).with_name("lerobot_driver.py")
+        self._process = Conversation(PYTHONS[era], LEROBOT, [script])
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self._process.kill()  # it holds nothing, and to end by itself takes it seconds
-        self._process.communicate()
-        self._said.close()
+        self._process.__exit__(*exception)
 
     def do(self, job):
         """Have a job of lerobot_driver.py done. Raises RuntimeError with LeRobot's own words."""
-        try:
-            self._process.stdin.write(json.dumps(job) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self._process.wait()
-            self._said.seek(0)
-            raise RuntimeError(f"LeRobot's process ended: {self._said.read()[-3000:]}")
-        answer = json.loads(line)
+        answer = json.loads(self._process.ask(json.dumps(job)))
         if "error" in answer:
             raise RuntimeError(f"LeRobot could not do {job['do']}: {answer['error'][-3000:]}")
