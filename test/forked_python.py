@@ -27,12 +27,15 @@ import tempfile
 import termios
 import threading
 import traceback
+import types
 import zlib
 from pathlib import Path
 from types import TracebackType
 
 _LARGEST = 1 << 20  # bytes of a request: arguments and environment
 _WAITING = 64
+# The variable by which a node knows its parent.
+_SUPERVISOR = "ARMLET_SUPERVISOR"
 _STARTED: list[subprocess.Popen[bytes]] = []
 LEROBOT = (
     "torch",
@@ -50,10 +53,10 @@ DATASETS = ("cv2", "armlet.datasets", "armlet.datasets.transform.edits")
 
 
 class Forked:
-    """A script, or a module after "-m", that runs in a fork, and is killed when this is left.
+    """A script, a module after "-m" or code after "-c" in a fork, killed when this is left.
 
-    Its standard streams are the files given, of which a missing one is the null device. terminal:
-    it leads a session of its own, whose controlling terminal is its stdin.
+    Its standard streams are the files given, of which a missing one is the null device. session: it
+    leads a session of its own. terminal: one whose controlling terminal is its stdin.
     """
 
     def __init__(
@@ -64,14 +67,17 @@ class Forked:
         env: dict[str, str],
         files: tuple[int | None, int | None, int | None] = (None, None, None),
         terminal: bool = False,
+        session: bool = False,
     ):
         self.returncode: int | None = None
         self._command = command
+        self._lock = threading.Lock()
         self._connection = _connected(python, modules)
         request = {
             "command": [str(part) for part in command],
             "environment": env,
             "folder": str(Path.cwd()),
+            "session": session or terminal,
             "terminal": terminal,
         }
         with Path(os.devnull).open("r+b") as null:
@@ -80,16 +86,21 @@ class Forked:
                 [json.dumps(request).encode()],
                 [null.fileno() if file is None else file for file in files],
             )
+        self.pid = int(self._answer())
+
+    def _answer(self) -> bytes:
+        if answer := self._connection.recv(_LARGEST):
+            return answer
+        raise ConnectionError("the process that was to fork ended without an answer")
 
     def wait(self, timeout: float | None = None) -> int:
         """As that of `Popen`. Raises ConnectionError where whoever forks has ended."""
         if self.returncode is None:
             if not select.select([self._connection], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(self._command, timeout or 0.0)
-            answer = self._connection.recv(_LARGEST)
-            if not answer:
-                raise ConnectionError("the process that was to fork ended without an answer")
-            self.returncode = int(answer)
+            with self._lock:
+                if self.returncode is None:
+                    self.returncode = int(self._answer())
         return self.returncode
 
     def poll(self) -> int | None:
@@ -100,6 +111,9 @@ class Forked:
     def send_signal(self, number: int) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended
             self._connection.send(str(int(number)).encode())
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -228,6 +242,8 @@ def serve(listening: socket.socket, run_id: int, modules: list[str]) -> None:
             importlib.import_module(name)
     except Exception:
         trouble = traceback.format_exc()
+    if "rclpy" in sys.modules:
+        trouble = "rclpy starts threads as it is loaded, which a fork would lack"
     gc.collect()
     gc.freeze()  # a fork that collects garbage would copy every page
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -255,6 +271,8 @@ def attend(connection: socket.socket, trouble: str) -> None:
         os.closerange(3, max(*files, connection.fileno()) + 1)
         _become(json.loads(message), trouble)
     ended = os.pidfd_open(child)
+    with contextlib.suppress(BrokenPipeError):  # then nobody is there, which is seen next
+        connection.send(str(child).encode())
     while ended not in select.select([connection, ended], [], [])[0]:
         number = connection.recv(_LARGEST)
         signal.pidfd_send_signal(ended, int(number or signal.SIGKILL))
@@ -273,9 +291,12 @@ def _become(request: dict, trouble: str) -> None:
     try:
         os.environ.clear()
         os.environ.update(request["environment"])
+        if _SUPERVISOR in os.environ:  # a node ends with its parent
+            os.environ[_SUPERVISOR] = str(os.getppid())
         os.chdir(request["folder"])
-        if request["terminal"]:
+        if request["session"]:
             os.setsid()
+        if request["terminal"]:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         # A suite that runs in the background ignores SIGINT, and so would all it starts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -310,7 +331,11 @@ def _open_streams() -> None:
 
 
 def _run(command: list[str]) -> None:
-    if command[0] == "-m":
+    if command[0] == "-c":
+        sys.argv = ["-c", *command[2:]]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(command[1], "<string>", "exec"), vars(main))
+    elif command[0] == "-m":
         sys.argv = command[1:]
         sys.modules.pop(command[1], None)
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
