@@ -214,7 +214,7 @@ def test_a_dead_policy_does_not_stop_the_graph():
     ("name", "given", "message"),
     [
         ("nothing", {}, "no graph"),
-        ("sim", {"camera": "x"}, "no arguments"),
+        ("sim", {"camera": "x"}, "no argument camera"),
         ("sim", {"policy": "yes"}, "must be one of"),
         ("record", HARDWARE, "root:="),
         ("teleop", {}, "armlet setup.*(leader_calibration|follower_calibration)"),

@@ -48,7 +48,7 @@ def joints_as(messages, change, topics=(STATES, COMMANDS)):
 
 def refused(bag, output, capsys, *words):
     """What is said of a bag that is refused; nothing is left in its dataset's place."""
-    assert convert(bag, output, *words) == 1
+    assert convert(bag, output, *words) == 2
     assert not output.exists()
     assert [p for p in output.parent.iterdir() if p.name.startswith(f".{output.name}-")] == []
     return capsys.readouterr().err

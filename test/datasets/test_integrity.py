@@ -44,8 +44,8 @@ DAMAGE = {
     ),
     "no video at all": (lambda root: (root / VIDEO).write_bytes(b"?"), "cannot be read"),
     "metadata gap": (lambda root: (root / META).unlink(), "episode 2 where episode 1 should be"),
-    "broken metadata": (lambda root: (root / META).write_bytes(b"PAR1"), "cannot be read"),
-    "broken data": (lambda root: (root / DATA).write_bytes(b"PAR1"), "cannot be read"),
+    "broken metadata": (lambda root: (root / META).write_bytes(b"PAR1"), "is cut short"),
+    "broken data": (lambda root: (root / DATA).write_bytes(b"PAR1"), "is cut short"),
     "short data": (
         lambda root: pq.write_table(pq.read_table(root / DATA, partitioning=None)[:2], root / DATA),
         "has 2 rows, its episodes 3",

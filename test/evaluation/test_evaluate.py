@@ -426,7 +426,7 @@ def test_a_limit_that_is_no_error_is_refused(text, up, root, capsys):
         (("--episodes", "8"), "there are episodes 0 to 7"),
         (("--limit", "elbow=1"), "no joint 'elbow'"),
         (("--plot", "errors.doc"), "expected a name that ends with .png"),
-        (("--plot", "absent/errors.png"), "is not there"),
+        (("--plot", "absent/errors.png"), "there is no folder absent"),
         (("--plot", "folder.png"), "expected a file to write, found a folder"),
         (("--chunks", "-1"), "expected 0 or more"),
         (("--against", "absent"), "absent"),

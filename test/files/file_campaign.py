@@ -363,11 +363,12 @@ def make_sound(folder: Path, policies: bool = True) -> Path:
 
 
 _KILLED_DELETE = """
-import sys
+import os, sys
 from pathlib import Path
 import crash_child
 from armlet.datasets.format import atomic_files
-atomic_files.os = crash_child.FatalOs(int(sys.argv[2]))
+kill_at = int(sys.argv[2])
+atomic_files.os = crash_child.CountedOs(lambda step: step == kill_at and os._exit(9))
 crash_child.delete_one(Path(sys.argv[1]))
 """
 
@@ -381,7 +382,8 @@ def _make_edited(folder: Path) -> None:
     made(folder / "edited", (4, 3, 3))
     edits.delete(folder / "edited", [1])
     made(folder / "halfway", (4, 3, 3))
-    path = os.pathsep.join([str(HERE.parent / "datasets"), *filter(None, sys.path)])
+    tests = [str(HERE.parent / "datasets"), str(HERE.parent)]
+    path = os.pathsep.join([*tests, *filter(None, sys.path)])
     killed = [sys.executable, "-c", _KILLED_DELETE, str(folder / "halfway"), str(_KILL_AT)]
     done = subprocess.run(killed, env={**os.environ, "PYTHONPATH": path}, check=False)
     if done.returncode != 9 or not (folder / "halfway/.edit/journal.json").exists():

@@ -109,11 +109,15 @@ class PublishedFrames:
         with self._changed:
             self.heard.clear()
 
-    def wait(self, name, text, timeout_s=60.0):
-        """The level at which a status said a text, at last."""
+    def wait(self, name, *texts, timeout_s=60.0):
+        """The level at which a status said some texts, at last."""
 
         def found():
-            return [level for n, level, said in self.heard if n == name and text in said]
+            return [
+                level
+                for n, level, said in self.heard
+                if n == name and all(t in said for t in texts)
+            ]
 
         with self._changed:
             assert self._changed.wait_for(found, timeout_s), self.heard[-5:]

@@ -60,10 +60,10 @@ def has_torque(bench):
     ]
 
 
-def wait_until(ready):
+def wait_until(ready, log=None):
     end_s = time.monotonic() + END_S
     while not ready():
-        assert time.monotonic() < end_s
+        assert time.monotonic() < end_s, "" if log is None else log.read_text()
         time.sleep(0.01)
 
 
@@ -78,8 +78,9 @@ def is_armed(bus, bench):
 def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     """Both armed, and each command moved two arms."""
     with foreign(tmp_path) as (process, log):
-        assert process.wait(END_S) == 1
+        wait_until(lambda: process.poll() is not None, log)
         said = log.read_text()
+    assert process.returncode == 1, said
     assert said.count("another driver is called /servo_bus and holds an arm: process") == 1, said
     assert "Traceback" not in said
     assert not any(servo.torque_log for servo in benches[1].follower.servos.values())
@@ -91,7 +92,8 @@ def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
 def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_path):
     """Both drove on, and their positions went into one topic."""
     with foreign(tmp_path, "--late") as (process, log):
-        wait_until(lambda: "another driver is called /servo_bus" in log.read_text())
+        for said in (log.read_text, bus.said):
+            wait_until(lambda said=said: "another driver is called /servo_bus" in said())
         bus.wait_for_status("servo_bus: bus", "another driver has this name")
         wait_until(lambda: has_torque(benches[1]) == [True] * 6)
         bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])

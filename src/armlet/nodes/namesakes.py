@@ -29,6 +29,8 @@ LEASE_S = 20
 """A process that was killed stays in ROS's graph for so long (DDS: lease duration)."""
 
 _QOS = QoSProfile(depth=1)
+# What rmw calls a node of which it has heard by its publishers only, which may stay so.
+_UNKNOWN_NAME = "_NODE_NAME_UNKNOWN_"
 _CLAIM = re.compile(r"c_(\w{0,40})/b_([0-9a-f]{12})/p_([0-9]{1,10})_([0-9]{1,20})")
 
 
@@ -79,11 +81,8 @@ class Namesakes:
     def _is_held(self, topic: str) -> bool:
         """Whether a driver of this name publishes there: not somebody who listens, nor a bag."""
         node = self._node
-        own = (node.get_name(), node.get_namespace())
-        return any(
-            (each.node_name, each.node_namespace) == own
-            for each in node.get_publishers_info_by_topic(topic)
-        )
+        names = (node.get_name(), _UNKNOWN_NAME)
+        return any(each.node_name in names for each in node.get_publishers_info_by_topic(topic))
 
 
 def _claim(process: Process) -> str:

@@ -336,7 +336,7 @@ def test_what_was_said_when_it_was_recorded_becomes_lerobots_column(tmp_path, ca
     root = recorded(tmp_path / "set", ["AA", "pA", "AA", "AA"])
     with pytest.raises(SystemExit):
         main(["dataset", "label", str(root)])
-    assert main(["dataset", "label", str(root), "--recorded"]) == 1
+    assert main(["dataset", "label", str(root), "--recorded"]) == 2
     assert "of no episode was it said" in capsys.readouterr().err
     with DatasetWriter(root, PLAIN) as writer:
         writer.label([0, 2], True)
@@ -344,7 +344,7 @@ def test_what_was_said_when_it_was_recorded_becomes_lerobots_column(tmp_path, ca
     assert_says(root, ["AA", "pA", "AA", "AA"])
     assert main(["dataset", "info", str(root)]) == 0
     assert "labels    success 0,2; failure 1\n" in capsys.readouterr().out
-    assert main(["dataset", "label", str(root), "--recorded"]) == 1
+    assert main(["dataset", "label", str(root), "--recorded"]) == 2
     assert "episodes 3 would have no label" in capsys.readouterr().err
     # What is named counts before what was said then.
     assert main(["dataset", "label", str(root), "--recorded", "--failure", "2-3"]) == 0
