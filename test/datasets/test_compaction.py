@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +28,7 @@ from made_episodes import CONTRACT, QUICK, frame, made, record
 from offline import numbered, numbers, same_rows
 
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check, sweep
-from armlet.datasets.format import atomic_files, copies, layout, tables
+from armlet.datasets.format import atomic_files, copies, edit_journal, layout, tables
 from armlet.datasets.record import compaction
 from armlet.datasets.transform import edits
 from armlet.datasets.transform.repair import repair
@@ -129,7 +134,7 @@ def test_every_picture_stays_its_rows(seen, tmp_path):
     assert (len(list(root.rglob("*.mp4"))), files(root)) == (1, [1, 1])
 
 
-@pytest.mark.parametrize("why", ["large", "longer", "other", "broken"])
+@pytest.mark.parametrize("why", ["large", "longer", "other", "broken", "titled"])
 def test_videos_that_are_large_or_odd_are_left_alone(seen, tmp_path, monkeypatch, why):
     root = shutil.copytree(seen, tmp_path / "set")
     folder = root / "videos/observation.images.wrist/chunk-000"
@@ -145,6 +150,15 @@ def test_videos_that_are_large_or_odd_are_left_alone(seen, tmp_path, monkeypatch
             shutil.copyfile(next(hevc.rglob("*.mp4")), path)
         case "broken":
             path.write_bytes(path.read_bytes()[:99])
+        case "titled":  # what only this file says would be lost
+            with av.open(str(path)) as source, av.open(str(path) + ".mp4", "w") as target:
+                target.metadata["title"] = "of my first arm"
+                stream = target.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.stream = stream
+                        target.mux(packet)
+            Path(f"{path}.mp4").replace(path)
     before = {each.name: each.read_bytes() for each in folder.iterdir()}
     merge(root)
     after = {each.name: each.read_bytes() for each in folder.iterdir()}
@@ -156,6 +170,69 @@ def test_videos_that_are_large_or_odd_are_left_alone(seen, tmp_path, monkeypatch
         assert after.pop("file-002.mp4") != before["file-002.mp4"]
         assert after.items() <= before.items()
     assert same_rows(seen, root)
+
+
+# ioctl_iflags(2)
+GET_FLAGS, SET_FLAGS, IMMUTABLE = 0x80086601, 0x40086602, 0x10
+
+
+@contextmanager
+def unchangeable(path: Path) -> Iterator[None]:
+    """As by `chattr +i`; skips the test where that is not permitted, or there are no flags."""
+    with path.open("rb") as file:
+        try:
+            flags = struct.unpack("l", fcntl.ioctl(file, GET_FLAGS, bytes(8)))[0]
+            fcntl.ioctl(file, SET_FLAGS, struct.pack("l", flags | IMMUTABLE))
+        except OSError as error:
+            pytest.skip(f"no file can be made immutable here: {error}")
+        try:
+            yield
+        finally:
+            fcntl.ioctl(file, SET_FLAGS, struct.pack("l", flags))
+
+
+@pytest.mark.parametrize("place", ["data/chunk-000/file-002.parquet", "meta/info.json"])
+def test_a_file_that_may_not_be_replaced_is_found_before_anything_changes(
+    apart, tmp_path_factory, place, caplog
+):
+    root = shutil.copytree(apart, tmp_path_factory.mktemp("disk") / "set")
+    if not os.access(root, os.W_OK):
+        pytest.skip("the folder may not be written")
+    before = tree(root)
+    with unchangeable(root / place):
+        with pytest.raises(DatasetError, match="may not be replaced: it, or its folder, is marked"):
+            merge(root)
+        assert tree(root) == before
+        with pytest.raises(DatasetError, match="may not be replaced"):
+            edits.delete(root, [2])
+        assert tree(root) == before
+    assert merge(root)
+    assert same_rows(apart, root)
+
+
+def test_a_merge_that_the_system_ends_midway_says_what_finishes_it(
+    copied, apart, monkeypatch, caplog
+):
+    writer = DatasetWriter(copied, BLIND, merge_files=3)
+    record(writer, 3, contract=BLIND)
+    refused = PermissionError(errno.EPERM, "Operation not permitted", "a file")
+    monkeypatch.setattr(edit_journal, "_replace", raises(refused))
+    writer.close()
+    assert "merging small files was interrupted" in caplog.text
+    with pytest.raises(DatasetError, match=r"cannot be finished: a file: Operation not permitted"):
+        DatasetWriter(copied, BLIND)
+    monkeypatch.undo()
+    with DatasetWriter(copied, BLIND, merge_files=0):
+        pass
+    assert lengths(copied) == [*LENGTHS, 3]
+    assert check(copied) == []
+
+
+def raises(error: Exception) -> Any:
+    def raised(*_: Any, **__: Any) -> None:
+        raise error
+
+    return raised
 
 
 @pytest.mark.parametrize("contract", [CONTRACT, BLIND])

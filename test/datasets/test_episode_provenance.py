@@ -140,6 +140,8 @@ def test_a_latency_is_of_the_chunks_that_were_measured():
         {"somebody": "0"},
         {"policy 1": "0"},
         {"policy -1": "0"},
+        {"policy 00": "0"},
+        {"person": "٠-٢"},
         {"person": "0-"},
         {"person": "3-1"},
         {"person": "4,3"},
@@ -174,6 +176,10 @@ def test_notes_that_cannot_be_right_are_refused(tmp_path, stored):
     with pytest.raises(DatasetError) as caught:
         Dataset(root).provenance(0)
     assert path.name in str(caught.value) and str(caught.value).isprintable()
+    (found,) = check(root)
+    assert found == str(caught.value) or path.name in found
+    with pytest.raises(DatasetError):
+        edits.trim(root, [0], 1, 0)
     # What is stored there does not keep a person from looking at the rest.
     assert main(["dataset", "info", str(root)]) == 0
 

@@ -165,14 +165,7 @@ class Dataset:
 
         Raises DatasetError.
         """
-        row = self._row(k)
-        found = layout.load_provenance(self.root, k)
-        if found is not None and found.length > row.length:
-            raise DatasetError(
-                f"{self.root / layout.ledger_path(k)}: provenance names row {found.length - 1}, "
-                f"episode {k} has {row.length} rows"
-            )
-        return found
+        return layout.load_provenance(self.root, k, self._row(k).length)
 
     def provenances(self) -> dict[int, EpisodeProvenance]:
         """That of every episode of which it was noted, but for notes that cannot be read."""

@@ -435,7 +435,10 @@ def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
     notes = layout.notes_reader(root)
     for row in rows:
         try:
-            damaged = notes(row.episode).get("damaged", {})
+            noted = notes(row.episode)
+            damaged = noted.get("damaged", {})
+            if "provenance" in noted:
+                layout.load_provenance(root, row.episode, row.length)
         except DatasetError as error:
             yield _problem(Code.DATASET_NOTES_UNREADABLE, *parted(error, RESTORE))
             continue

@@ -19,16 +19,27 @@ from armlet.datasets.format.errors import VideoError
 from armlet.datasets.format.mp4_file import open_mp4
 from armlet.datasets.format.video_pieces import Piece, packets
 
+# What FFmpeg writes into every MP4 file of its own accord.
+_OF_ANY = {
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time"),
+    *("language", "handler_name", "vendor_id"),
+}
+
 
 @dataclass(frozen=True)
 class Form:
-    """What the pieces of one file must have in common. pictures: how many the file holds."""
+    """What the pieces of one file must have in common.
+
+    pictures: how many the file holds; others: whether it holds anything beside them, such as sound
+    or a title, which what is joined does not have.
+    """
 
     codec: str
     size: tuple[int, int]
     pixels: str
     description: bytes
     pictures: int
+    others: bool
 
     def fits(self, other: Form) -> bool:
         """Whether pictures of the other can follow these in one stream."""
@@ -42,7 +53,7 @@ class Form:
 
 def form(path: Path) -> Form:
     """How a video's pictures are coded. Raises VideoError."""
-    with open_mp4(path) as (_, stream):
+    with open_mp4(path) as (container, stream):
         context = stream.codec_context
         return Form(
             context.codec.canonical_name,
@@ -50,6 +61,7 @@ def form(path: Path) -> Form:
             str(stream.pix_fmt),
             bytes(context.extradata or b""),
             stream.frames,
+            len(container.streams) > 1 or not {*container.metadata, *stream.metadata} <= _OF_ANY,
         )
 
 

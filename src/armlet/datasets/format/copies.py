@@ -112,6 +112,7 @@ class _Video:
         count = len(other.packets)
         return (
             count > 0
+            and not other.form.others
             and self.form.fits(other.form)
             and any(
                 self.packets[place : place + count] == other.packets

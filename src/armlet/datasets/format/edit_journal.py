@@ -32,10 +32,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from armlet.files import FileError, Shape, printable, read_json, typed
+from armlet.files import (
+    FileError,
+    Shape,
+    explained,
+    is_of_the_computer,
+    printable,
+    read_json,
+    typed,
+)
 
 from . import atomic_files, copies, layout
 from .errors import DatasetError
+from .replaceable import require_replaceable
 from .trash import TRASH, Step, Trash, entries
 
 NEW = layout.EDIT / "new"
@@ -131,6 +140,7 @@ def commit(
     new = [(path, folder / path) for path in writes]
     if lost := copies.uncopied(root, copied or (), new, merged):
         raise DatasetError(f"{root / lost[0]} holds what was not copied; nothing was changed")
+    require_replaceable(root / path for path in {*writes, *removes, *(moved or {}).values()})
     trash = Trash(root)
     journal = Journal(
         said=said,
@@ -237,7 +247,15 @@ def finish(root: Path) -> list[str]:
     """
     done = []
     for step in plan(root):
-        step.do()
+        try:
+            step.do()
+        except OSError as error:
+            if is_of_the_computer(error):
+                raise
+            raise DatasetError(
+                f"{root}: an edit was interrupted and cannot be finished: {explained(error)}",
+                "have the system permit it, then run `armlet dataset repair`",
+            ) from error
         done.append(step.done_line())
     return done
 

@@ -361,15 +361,20 @@ def notes_with(root: Path, episodes: int, names: Sequence[str]) -> dict[str, lis
     return found
 
 
-def load_provenance(root: Path, episode: int) -> EpisodeProvenance | None:
+def load_provenance(root: Path, episode: int, length: int) -> EpisodeProvenance | None:
     """Which policies drove an episode and who commanded its rows; None if that was not noted.
 
-    Raises DatasetError.
+    length: of the episode, rows. Raises DatasetError.
     """
     stored = load_notes(root, episode).get("provenance")
     if stored is None:
         return None
     found: EpisodeProvenance = typed(EpisodeProvenance, stored, "provenance")
+    if found.length > length:
+        raise DatasetError(
+            f"{root / ledger_path(episode)}: provenance names row {found.length - 1}, episode "
+            f"{episode} has {length} rows"
+        )
     return found
 
 

@@ -26,8 +26,8 @@ _NAMES: Mapping[int, str] = {
     Commander.PERSON: PERSON,
     Commander.TRAJECTORY: TRAJECTORY,
 }
-_WHO = re.compile(rf"{UNKNOWN}|{HOLD}|{PERSON}|{TRAJECTORY}|{POLICY}(?: (\d{{1,4}}))?")
-_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_WHO = re.compile(rf"{UNKNOWN}|{HOLD}|{PERSON}|{TRAJECTORY}|{POLICY}(?: (0|[1-9][0-9]{{0,3}}))?")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 Ranges = list[tuple[int, int]]
 """First and last row of each run of rows, ascending."""

@@ -247,11 +247,12 @@ def _video_groups(root: Path, info: Info, run: _Run, key: str) -> Iterator[list[
 
 
 def _form(path: Path) -> concat.Form | None:
-    """How a small video is coded; None of a large one, and of one that cannot be read."""
+    """How a small video is coded; None of what is large, unreadable or more than pictures."""
     try:
-        return concat.form(path) if path.stat().st_size < _LARGE_VIDEO else None
+        form = concat.form(path) if path.stat().st_size < _LARGE_VIDEO else None
     except (VideoError, FileNotFoundError):
         return None
+    return None if form is None or form.others else form
 
 
 def _stretches(numbers: Sequence[FileNumber]) -> Iterator[tuple[FileNumber, int, int]]:

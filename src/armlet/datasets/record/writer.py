@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -375,11 +376,14 @@ class DatasetWriter:
         try:
             said = compaction.compact(self.root, self._merge_files, self._reserve_bytes)
         except (DatasetError, OSError, MemoryError) as error:
-            _log.warning(
-                "%s: small files were not merged: %s; nothing recorded is touched by that",
-                self.root,
-                printable(error, 1000),
-            )
+            if os.path.lexists(self.root / layout.EDIT_JOURNAL):
+                what = (
+                    "merging small files was interrupted: %s; all that was recorded is there, and "
+                    "the next opening, or `armlet dataset repair`, finishes it"
+                )
+            else:
+                what = "small files were not merged: %s; nothing recorded is touched by that"
+            _log.warning(f"%s: {what}", self.root, printable(error, 1000))
             return
         if said:
             _log.info("%s: %s", self.root, said)
