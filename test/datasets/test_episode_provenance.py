@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edit_oracle import tree
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from made_episodes import CONTRACT, QUICK, frame
 from offline import REPOSITORY
@@ -116,6 +116,7 @@ def of_letters(rows: str) -> EpisodeProvenance:
     return of_rows(commanders, marks, KNOWN)
 
 
+@example("??", 1, 0)
 @given(st.text("?hptABC", max_size=30), st.integers(0, 30), st.integers(0, 30))
 def test_every_row_has_its_commander_and_a_part_its_own(rows, first, count):
     noted = of_letters(rows)

@@ -104,7 +104,7 @@ class EpisodeProvenance:
             who: [
                 (max(a, first) - first, min(b, first + count - 1) - first)
                 for a, b in self.ranges(who)
-                if a < first + count and b >= first
+                if max(a, first) <= min(b, first + count - 1)
             ]
             for who in self.rows
         }
