@@ -143,8 +143,9 @@ def test_windows_are_consecutive_frames_and_a_gap_begins_them_again(bench, tmp_p
 
         orders.write_text("")
         count = len(read(tmp_path))
-        policy.wait("windows", lambda: len(read(tmp_path)) >= count + 4)
-        assert set(periods(read(tmp_path)[count + 1 :]).flat) == {1.0}
+        policy.wait("windows", lambda: len(read(tmp_path)) >= count + 5)
+        # One may have been under way while they were counted, and the next begins behind the gap.
+        assert set(periods(read(tmp_path)[count + 2 :]).flat) == {1.0}
 
         since = restarts(policy, tmp_path)
         policy.reset()
