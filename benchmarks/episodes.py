@@ -26,18 +26,10 @@ from armlet.contract import Camera, Contract, Stream
 from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
 from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.record import compaction
+from armlet.robots import SO101_JOINTS
+from armlet.robots.joints import feature_names
 
-NAMES = tuple(
-    f"{joint}.pos"
-    for joint in (
-        "shoulder_pan",
-        "shoulder_lift",
-        "elbow_flex",
-        "wrist_flex",
-        "wrist_roll",
-        "gripper",
-    )
-)
+NAMES = feature_names(SO101_JOINTS)
 CONTRACT = Contract(
     fps=30,
     cameras=(Camera("front", 48, 64), Camera("wrist", 32, 48)),

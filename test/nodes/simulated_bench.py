@@ -60,5 +60,20 @@ class SimulatedBench(Bench):
             self._now_ns = keeper.now_ns = now_ns
 
 
+def torque(bench):
+    """By joint of the follower, the servo's register: 1 with torque, 0 without."""
+    return [
+        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
+    ]
+
+
+def armed(bus):
+    """A running servo_bus, once it is armed and holds; what it has said before is forgotten."""
+    bus.director.set("servo_bus/set_torque", True)
+    bus.seen.forget_diagnostics()
+    bus.wait_for_status("servo_bus: bus", "holding")
+    return bus
+
+
 def _with(spec, parameters):
     return dataclasses.replace(spec, parameters={**spec.parameters, **parameters})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from node_processes import follower, running
+from simulated_bench import torque
 from stopped_threads import stopped, threads
 
 from armlet.bringup import FASTDDS_VARIABLE
@@ -28,12 +29,6 @@ def bus(bench, tmp_path):
     with running([follower(tmp_path / "follower")]) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
-
-
-def torque(bench):
-    return [
-        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
-    ]
 
 
 def wait_for_torque(bench, wanted):

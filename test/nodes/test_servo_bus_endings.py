@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import follower, running, running_graph
+from simulated_bench import torque
 
 from armlet.bringup import command
 from armlet.client.graph import GraphError
@@ -42,12 +43,6 @@ def bus(bench, tmp_path, motors):
     with running([follower(tmp_path / "follower", motors=motors)]) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
-
-
-def torque(bench):
-    return [
-        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
-    ]
 
 
 def wait_for_torque(bench, wanted, timeout_s=30.0):

@@ -8,7 +8,7 @@ import time
 import pytest
 from forked_nodes import Popen
 from node_processes import CALIBRATION, follower, running
-from simulated_bench import SimulatedBench
+from simulated_bench import SimulatedBench, torque
 
 from armlet.bringup import command
 from armlet.client.graph import Director, GraphError
@@ -47,12 +47,6 @@ def started(bench, tmp_path, **parameters):
 def wait_until_holding(bus):
     bus.wait("states", lambda: bus.seen.count("joint_states") > 3)
     bus.wait_for_status("servo_bus: bus", "holding")
-
-
-def torque(bench):
-    return [
-        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
-    ]
 
 
 def wait_for_torque(bench, wanted, timeout_s=120.0):

@@ -8,7 +8,7 @@ import pytest
 from node_processes import follower
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
-from simulated_bench import SimulatedBench
+from simulated_bench import SimulatedBench, armed, torque
 
 from armlet.client.graph import GraphError
 from armlet.priority import autogroup_enabled
@@ -41,17 +41,7 @@ def node(shared):
 @pytest.fixture
 def bus(shared):
     """The servo_bus, armed and holding; what it has said before is forgotten."""
-    bus = shared[1]
-    bus.director.set("servo_bus/set_torque", True)
-    bus.seen.forget_diagnostics()
-    bus.wait_for_status("servo_bus: bus", "holding")
-    return bus
-
-
-def torque(bench):
-    return [
-        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
-    ]
+    return armed(shared[1])
 
 
 def goals(bench):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from node_processes import follower
-from simulated_bench import SimulatedBench
+from simulated_bench import SimulatedBench, armed, torque
 
 from armlet.motors.protocol import Alarm, Quantity
 from armlet.robots import SO101_JOINTS
@@ -33,17 +33,7 @@ def bench(shared):
 @pytest.fixture
 def bus(shared):
     """The servo_bus, armed and holding; what it has said before is forgotten."""
-    bus = shared[1]
-    bus.director.set("servo_bus/set_torque", True)
-    bus.seen.forget_diagnostics()
-    bus.wait_for_status("servo_bus: bus", "holding")
-    return bus
-
-
-def torque(bench):
-    return [
-        servo.peek(bench.follower.model.torque_enable) for servo in bench.follower.servos.values()
-    ]
+    return armed(shared[1])
 
 
 def test_commands_beyond_the_limits_are_refused_if_wanted(bus):

@@ -437,8 +437,7 @@ def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
         try:
             noted = notes(row.episode)
             damaged = noted.get("damaged", {})
-            if "provenance" in noted:
-                layout.load_provenance(root, row.episode, row.length)
+            layout.provenance_in(noted, root, row.episode, row.length)
         except DatasetError as error:
             yield _problem(Code.DATASET_NOTES_UNREADABLE, *parted(error, RESTORE))
             continue

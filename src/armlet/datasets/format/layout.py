@@ -366,10 +366,16 @@ def load_provenance(root: Path, episode: int, length: int) -> EpisodeProvenance 
 
     length: of the episode, rows. Raises DatasetError.
     """
-    stored = load_notes(root, episode).get("provenance")
-    if stored is None:
+    return provenance_in(load_notes(root, episode), root, episode, length)
+
+
+def provenance_in(
+    notes: Mapping[str, Any], root: Path, episode: int, length: int
+) -> EpisodeProvenance | None:
+    """The same of notes that are read already. Raises DatasetError."""
+    if notes.get("provenance") is None:
         return None
-    found: EpisodeProvenance = typed(EpisodeProvenance, stored, "provenance")
+    found: EpisodeProvenance = typed(EpisodeProvenance, notes["provenance"], "provenance")
     if found.length > length:
         raise DatasetError(
             f"{root / ledger_path(episode)}: provenance names row {found.length - 1}, episode "

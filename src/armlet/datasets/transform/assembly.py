@@ -541,7 +541,7 @@ def _trimmed_ledger(notes: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
         for camera, frames in notes.get("damaged", {}).items()
     }
     trimmed = {**notes, "damaged": damaged} if "damaged" in notes else dict(notes)
-    driven = layout.load_provenance(cut.source.root, cut.row.episode, cut.row.length)
+    driven = layout.provenance_in(notes, cut.source.root, cut.row.episode, cut.row.length)
     if driven is not None:
         trimmed["provenance"] = driven.cut(cut.first, cut.count).to_json()
     return trimmed
