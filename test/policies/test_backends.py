@@ -1,7 +1,9 @@
 """Every backend against torch, unoptimized, which is LeRobot's to the bit: one suite for all."""
 
+import ctypes
 import dataclasses
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -339,3 +341,27 @@ def test_smolvla_in_bfloat16(worded):
     error = np.abs(chunks[1] - chunks[0])
     assert policy.precision == "bfloat16" and chunks[1].dtype == np.float32
     assert 0 < error.max() < 0.1 * np.abs(chunks[0]).max()
+
+
+class SignalStack(ctypes.Structure):
+    """stack_t of Linux: where this thread's signal handlers run."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stack_t differs by system")
+def test_a_signal_has_its_stack_after_another_thread_let_the_policy_go(exported):
+    """OpenVINO unmaps the stack it gave this thread: Ctrl-C was a segmentation fault then."""
+    held = [load_policy(exported("environment, no camera").export, backend="openvino")]
+    last = threading.Thread(target=held.clear)
+    last.start()
+    last.join()
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    assert stack.base is None or any(
+        int(begin, 16) <= stack.base and stack.base + stack.size <= int(end, 16)
+        for begin, end in (
+            line.split(maxsplit=1)[0].split("-")
+            for line in Path("/proc/self/maps").read_text().splitlines()
+        )
+    )

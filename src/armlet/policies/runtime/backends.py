@@ -6,6 +6,7 @@ they come with the extra armlet[export] and are imported only when asked for.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 from collections.abc import Mapping
@@ -117,8 +118,7 @@ class _OnnxRuntime:
 
 class _OpenVino:
     def __init__(self, graph: bytes, precision: str, threads: int, where: object) -> None:
-        openvino = load_package("openvino")
-        core = openvino.Core()
+        core = _core_of(load_package("openvino"))
         if precision == BFLOAT16:
             _check_bfloat16(core)
         settings = {
@@ -138,6 +138,16 @@ class _OpenVino:
     def __call__(self, arrays: Arrays) -> NDArray[np.float32]:
         self._request.infer(dict(arrays), share_inputs=True)
         return np.array(self._request.get_output_tensor(0).data, np.float32)
+
+
+@functools.cache
+def _core_of(openvino: Any) -> Any:
+    """OpenVINO's only Core of this process, which lives as long as it does.
+
+    With a Core's end goes the signal stack it gave the thread that first used it; where another
+    thread ends it, the first one keeps the address and the next Ctrl-C is a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def _check_bfloat16(core: Any) -> None:
