@@ -1,5 +1,6 @@
 """Videos: colours, times, order, and nothing lost between a picture and its file."""
 
+import ctypes
 import gc
 import os
 import threading
@@ -265,6 +266,17 @@ def test_av1_leaves_the_scheduler_alone(tmp_path):
     during = {video._scheduling(thread) for thread in video._threads()} - {None}
     one.finish(3)
     assert during == {(os.SCHED_OTHER, 0)}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux scheduling calls")
+def test_av1_leaves_the_c_librarys_idea_of_this_thread_alone():
+    """Fast DDS asks it and made its threads SCHED_FIFO: two that spun stopped the computer."""
+    encoder = Encoder(Format(64, 64, 30, "libsvtav1"))
+    policy, parameters = ctypes.c_int(), (ctypes.c_int * 8)()
+    thread = ctypes.c_ulong(threading.get_ident())
+    assert ctypes.CDLL(None).pthread_getschedparam(thread, ctypes.byref(policy), parameters) == 0
+    encoder.encode(None)
+    assert (policy.value, parameters[0]) == (os.SCHED_OTHER, 0)
 
 
 @pytest.mark.parametrize("end", ["finish", "abort"])

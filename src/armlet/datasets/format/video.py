@@ -12,6 +12,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -168,7 +169,9 @@ def _open_encoder(container: Any, form: Format) -> Any:
     stream.codec_context.color_range = ColorRange.MPEG
     # Each camera has a thread of its own; more per camera cost CPU and gain nothing at 30 fps.
     stream.codec_context.thread_count = 1
-    with _scheduling_kept(codec.encoder):
+    if codec.encoder == "libsvtav1" and hasattr(os, "sched_setscheduler"):
+        _start_svt(container)
+    else:
         container.start_encoding()
     return stream.codec_context
 
@@ -176,29 +179,32 @@ def _open_encoder(container: Any, form: Format) -> Any:
 _scheduling_lock = threading.Lock()
 
 
-@contextlib.contextmanager
-def _scheduling_kept(encoder: str) -> Iterator[None]:
-    """Undo what SVT-AV1 does to the scheduler.
+def _start_svt(container: Any) -> None:
+    """Start SVT-AV1, which is not to change how any thread of this process is scheduled.
 
     Opened as root it raises its own threads and the calling one to SCHED_FIFO 99 and leaves them
-    there, which starves the servo bus and everything else on the machine. All threads of this
-    process get back the policy they had; new ones get the calling thread's.
+    there, which starves the servo bus and everything else on the machine. So the calling one is a
+    thread that ends here: the C library remembers what a thread was raised to, whatever the kernel
+    is told afterwards, and Fast DDS gives that to the threads it starts from it.
     """
-    if encoder != "libsvtav1" or not hasattr(os, "sched_setscheduler"):
-        yield
-        return
     os.environ.setdefault("SVT_LOG", "1")  # errors only, instead of a banner per video
-    with _scheduling_lock:
-        own = _scheduling(threading.get_native_id())
-        before = {thread: _scheduling(thread) for thread in _threads()}
-        try:
-            yield
-        finally:
-            for thread in _threads():
-                with contextlib.suppress(ProcessLookupError):  # a thread may have ended meanwhile
-                    wanted = before.get(thread) or own
-                    if wanted is not None and _scheduling(thread) != wanted:
-                        os.sched_setscheduler(thread, wanted[0], os.sched_param(wanted[1]))
+    with _scheduling_lock, _scheduling_kept(), ThreadPoolExecutor(1) as opener:
+        opener.submit(container.start_encoding).result()
+
+
+@contextlib.contextmanager
+def _scheduling_kept() -> Iterator[None]:
+    """All threads get back the policy they had; new ones get the calling thread's."""
+    own = _scheduling(threading.get_native_id())
+    before = {thread: _scheduling(thread) for thread in _threads()}
+    try:
+        yield
+    finally:
+        for thread in _threads():
+            with contextlib.suppress(ProcessLookupError):  # a thread may have ended meanwhile
+                wanted = before.get(thread) or own
+                if wanted is not None and _scheduling(thread) != wanted:
+                    os.sched_setscheduler(thread, wanted[0], os.sched_param(wanted[1]))
 
 
 def _threads() -> list[int]:
