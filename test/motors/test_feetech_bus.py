@@ -281,7 +281,7 @@ def test_a_reply_that_looks_like_its_request_is_a_reply(
 ) -> None:
     """A PING answered with the error bit of under-voltage is the PING itself, byte for byte."""
     emulated.faults.errors = {1: ErrorBit.VOLTAGE}
-    with Bus(emulated.port, timeout_s=0.1) as bus:
+    with Bus(emulated.port, timeout_s=TIMEOUT_S) as bus:
         if others_first:
             bus.read(2, ID)
         assert bus.ping(1) == 777
@@ -421,7 +421,7 @@ def test_servos_hear_only_their_own_speed(emulated: EmulatedBus) -> None:
         fast.write(2, BAUD_RATE, 1)
         with pytest.raises(NoReply):
             fast.ping(2)
-    with Bus(emulated.port, baudrate=500_000, timeout_s=0.1) as slow:
+    with Bus(emulated.port, baudrate=500_000, timeout_s=0.5) as slow:
         assert slow.scan((1, 2)) == {2: 777}
 
 
@@ -436,7 +436,7 @@ def test_other_speeds_work(baudrate: int) -> None:
 
 def test_a_servo_configured_not_to_acknowledge_does_not(emulated: EmulatedBus) -> None:
     emulated.servos[1].poke(RESPONSE_STATUS_LEVEL, 0)
-    with Bus(emulated.port, timeout_s=0.1) as bus:
+    with Bus(emulated.port, timeout_s=0.5) as bus:
         with pytest.raises(NoReply):
             bus.write(1, GOAL_POSITION, 5)
         assert bus.read(1, GOAL_POSITION) == 5

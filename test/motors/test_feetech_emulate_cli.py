@@ -109,7 +109,7 @@ def test_new_servos_come_one_by_one(tmp_path: Path) -> None:
             f"serving 2 factory-fresh servos on {link} at 1000000 baud; "
             "servo 1 of 2 alone is on the line, Enter for the next\n"
         )
-        with Bus(str(link), timeout_s=0.2) as bus:
+        with Bus(str(link), timeout_s=1.0) as bus:
             bus.write(1, LOCK, 0)
             bus.write(1, ID, 7)
             process.stdin.write("\n")
@@ -251,7 +251,7 @@ def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:
     assert link.is_symlink(), "nobody could remove it"
     with running("--link", str(link), "--ids", "3") as process:
         said(process)
-        with Bus(str(link)) as bus:
+        with Bus(str(link), timeout_s=2.0) as bus:
             assert bus.ping(3) == 777
         process.terminate()
         assert process.wait() == 0

@@ -142,7 +142,7 @@ def test_emulate_serves_a_bus_until_it_is_stopped(tmp_path):
         text=True,
     )
     assert str(link) in process.stdout.readline()
-    with Bus(str(link)) as bus:
+    with Bus(str(link), timeout_s=GUARD_S) as bus:
         assert bus.ping(2) == 777
         bus.write(1, REGISTERS["Torque_Enable"], 1)
         assert bus.read(1, REGISTERS["Torque_Enable"]) == 1

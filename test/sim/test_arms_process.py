@@ -78,7 +78,7 @@ def test_the_process_and_the_threads_move_alike_to_the_bit(tmp_path):
 
 def test_its_servos_answer_on_the_ports(arms, tmp_path):
     assert arms.port(Side.LEADER) == str(tmp_path / "leader")
-    with Bus(arms.port(Side.FOLLOWER)) as bus:
+    with Bus(arms.port(Side.FOLLOWER), timeout_s=LONG_S) as bus:
         reply = bus.sync_read([REGISTERS["ID"]], IDS, until=time.monotonic() + LONG_S)
         assert [reply.values[id][0] for id in IDS] == list(IDS)
         bus.write(1, REGISTERS["Torque_Enable"], 1)
