@@ -1,5 +1,5 @@
 # make demo, make test: each does all its own set-up in .venv and is quick the second time.
-# make test TESTS=test/align runs a part.
+# make test TESTS=test/align runs all tests of a part.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -30,13 +30,18 @@ COMMA := ,
 # Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-oldest lint format checkpoint oracle reference docs clean
+.PHONY: demo test test-thorough test-newest test-oldest lint format checkpoint oracle reference docs clean
 
 demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
 
+# What a change is tried with; and what repeats that with many instances, at every step or beside stock
+# LeRobot, which .ci/run does after it.
 test: $(READY)
-	$(BIN)/python $(PYTEST) $(TESTS)
+	$(BIN)/python $(PYTEST) $(if $(TESTS),$(TESTS),-m "not thorough")
+
+test-thorough: $(READY)
+	$(BIN)/python $(PYTEST) -m thorough
 
 # What is newest changes, so this looks every time.
 test-newest:

@@ -9,6 +9,8 @@ import pytest
 
 import armlet
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 

@@ -191,6 +191,7 @@ thread.join()
 """
 
 
+@pytest.mark.thorough
 @AS_ROOT
 def test_the_kernel_ends_a_process_whose_real_time_thread_lets_nobody_take_that_away():
     command = [sys.executable, "-c", HOLD]
@@ -228,6 +229,7 @@ def test_lateness_is_of_every_turn():
         lateness.of_turns([])
 
 
+@pytest.mark.thorough
 @AS_ROOT
 def test_the_priority_shortens_the_wait_beside_busy_programs():
     plain, raised = lateness.compare(2.0)

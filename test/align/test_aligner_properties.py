@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from armlet.align import Aligner, Policy, Sample, StreamConfig, grid_index, grid_ns, offline
 
+pytestmark = pytest.mark.thorough
+
 MS = 1_000_000
 START = 1_700_000_000_000_000_000
 MAX_WAIT_MS = 300

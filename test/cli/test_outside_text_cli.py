@@ -96,6 +96,7 @@ def test_case_38_a_closed_pipe_is_a_quiet_end(root, verb):
     assert done.returncode == 141
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(

@@ -482,6 +482,7 @@ def agree(lerobot, calibration):
         assert np.abs(back - clamped).max() <= 1
 
 
+@pytest.mark.thorough
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mounted_joints(), st.booleans())
 def test_lerobot_reads_the_file_and_gives_the_same_values(lerobot, joints, roll_turns):

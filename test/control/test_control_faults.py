@@ -90,6 +90,7 @@ class Campaign:
         self.last = None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_wrong_is_reported_or_sent_and_it_recovers(emulated, clock, seed):
     emulated.faults.seed = seed

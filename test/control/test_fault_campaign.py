@@ -17,6 +17,8 @@ from armlet.control import ArmError, Control, State
 from armlet.control.state import Released, StopRequested
 from armlet.motors.feetech import PortError, SyncReply
 
+pytestmark = pytest.mark.thorough
+
 CYCLES = 300
 # By the wall clock, and only so that a broken test ends.
 GUARD_S = 60.0

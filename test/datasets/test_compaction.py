@@ -321,6 +321,7 @@ FINISHERS = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_kill_leaves_the_same_dataset_or_one_that_says_so(killed, seen, tmp_path):
     assert len(killed) > 15

@@ -509,6 +509,7 @@ def test_parts_that_do_not_go_together_are_refused(parts, why):
 # --- LeRobot's own ------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @needs_golden
 @pytest.mark.parametrize("name", STOCK)
 def test_a_dataset_of_lerobot_is_edited_and_brought_back(tmp_path, name):

@@ -19,7 +19,10 @@ from armlet.datasets.transform import edits
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.repair import repair
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+]
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.merge import merge
 from armlet.datasets.transform.split import split
 
-pytestmark = pytest.mark.skipif(
-    not has_oracle("v04"), reason="no stock LeRobot 0.4.4 (set ARMLET_ORACLE)"
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not has_oracle("v04"), reason="no stock LeRobot 0.4.4 (set ARMLET_ORACLE)"),
+]
 COUNTING = ("index", "episode_index", "frame_index", "timestamp", "task_index", "task")
 SOURCES = ("own", "shared", "stock")
 Columns = dict[str, np.ndarray]

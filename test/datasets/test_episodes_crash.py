@@ -15,7 +15,10 @@ from made_episodes import CONTRACT, QUICK, frame, made, record
 
 from armlet.datasets import Dataset, DatasetWriter, check, sweep
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+]
 
 
 def assert_whole(root: Path, episodes: int) -> None:

@@ -26,7 +26,10 @@ from armlet.datasets.format import video
 
 KILLS = int(os.environ.get("ARMLET_KILLS", "12"))
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+]
 
 
 def kill(out: Path, kills: int, seed: int = 0) -> list[Path]:

@@ -27,6 +27,7 @@ ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle")) / "v04/bi
 SHARED = REPOSITORY.parent / "shared/oracle"
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.skipif(
         not ORACLE.exists(), reason=f"no stock LeRobot at {ORACLE} (set ARMLET_ORACLE)"
     ),

@@ -19,6 +19,7 @@ from armlet.datasets import Dataset, DatasetWriter, check
 ORACLE_03 = ORACLE.parents[2] / "v03/bin/python"
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.skipif(
         not ORACLE_03.exists(), reason=f"no stock LeRobot 0.3.3 at {ORACLE_03} (set ARMLET_ORACLE)"
     ),

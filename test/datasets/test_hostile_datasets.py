@@ -301,6 +301,7 @@ def test_a_shape_is_a_list_of_sizes(root, shape):
     assert "action.shape" in line
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["dropped", "text", "null", "two values"])
 @pytest.mark.parametrize("name", ["action", "episode_index", "task_index", "timestamp"])
 def test_rows_without_a_column_or_with_texts_in_it_are_errors_that_name_it(root, how, name):

@@ -332,6 +332,7 @@ def test_an_episode_is_taken_out_of_files_that_it_shares(root):
     assert np.array_equal(ours.images(0, "front"), theirs.images(0, "front"))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])
 def test_killed_while_removing(root, version):

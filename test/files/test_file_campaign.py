@@ -11,6 +11,8 @@ import pytest
 from armlet.cli.data import dataset
 from armlet.cli.policy import policy
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("torch", reason="the policy extra is not installed")
 pytest.importorskip("rosbags", reason="bags are among the files (pip install 'armlet[bag]')")
 CAMPAIGN = Path(__file__).with_name("file_campaign.py")

@@ -10,6 +10,8 @@ from armlet.motors.emulation.faults import Faults
 from armlet.motors.feetech import REGISTERS, Bus
 from armlet.motors.protocol import BusError
 
+pytestmark = pytest.mark.thorough
+
 POSITION = REGISTERS["Present_Position"]
 IDS = (1, 2, 3)
 _TIMEOUT_S = 0.01

@@ -87,6 +87,7 @@ def rows(root, key):
     return np.concatenate([dataset.episode(k).columns[key] for k in range(len(dataset.episodes))])
 
 
+@pytest.mark.thorough
 def test_a_bag_of_the_raw_topics_gives_the_rows_recorded_live(tmp_path):
     live, bag, converted = tmp_path / "live", tmp_path / "bag", tmp_path / "converted"
     with running_graph(

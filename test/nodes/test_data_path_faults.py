@@ -30,7 +30,7 @@ from armlet.robots import SO101_JOINTS
 from armlet.robots.joints import feature_names
 
 # A camera's driver and a disk know the computer's own time only.
-pytestmark = pytest.mark.wall_clock(seconds=5)
+pytestmark = [pytest.mark.thorough, pytest.mark.wall_clock(seconds=5)]
 
 HERE = Path(__file__).parent
 MB = 1 << 20
@@ -258,6 +258,7 @@ def bench(tmp_path_factory, private_domain, small_disk):
         try:
             bench = Bench(graph, streams, front, root)
             bench.start()
+            graph.wait("the front camera's pictures", lambda: streams.numbers["front"])
             bench.frames(3)
             bench.director.trigger("recorder/discard_episode")
             yield bench

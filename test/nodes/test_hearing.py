@@ -38,6 +38,7 @@ def wait_for_torque(bench, wanted):
         time.sleep(0.01)
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock(seconds=12)
 @pytest.mark.parametrize(
     ("hangs", "silent"),
@@ -63,6 +64,7 @@ def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(bench, bu
     assert silent in bus.supervisor.trouble()
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock(seconds=12)
 def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(bench, bus):
     """It stands with the bus locked, or even with Python's own lock, and both take the torque."""
@@ -107,6 +109,7 @@ _DEAF = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
+@pytest.mark.thorough
 def test_a_driver_that_never_hears_itself_keeps_torque_off_and_says_why(bench, tmp_path):
     """It armed, took that for a deadlock, and let the arm go ten seconds later."""
     profile = tmp_path / "mine.xml"

@@ -3,6 +3,8 @@
 import kill_campaign
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 # Half a watchdog and the driver, supervisor and driver, a whole watchdog.
 SEEDS = (8, 9, 5)
 

@@ -3,6 +3,8 @@
 import message_campaign
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.wall_clock(seconds=12)
 @pytest.mark.parametrize("seed", [1, 2], ids=message_campaign.graph_of)

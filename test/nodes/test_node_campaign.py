@@ -6,6 +6,8 @@ The whole of it: python test/nodes/node_campaign.py --runs 20 --seed 1
 import pytest
 from node_campaign import ENDINGS, NodeRun
 
+pytestmark = pytest.mark.thorough
+
 
 # Faults of a real line, and how long torque takes to go: real time.
 @pytest.mark.wall_clock(seconds=5)

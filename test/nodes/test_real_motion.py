@@ -20,7 +20,10 @@ FPS = 30
 SECONDS = 5
 UNITS = "range_m100_100"
 
-pytestmark = pytest.mark.skipif(not REAL.exists(), reason=f"the real recording {REAL} is absent")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not REAL.exists(), reason=f"the real recording {REAL} is absent"),
+]
 
 
 @pytest.fixture(scope="module")

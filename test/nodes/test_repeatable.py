@@ -14,6 +14,8 @@ from bench_policies import CONTRACT, HEIGHT, LATENCY_S, WIDTH, save_random
 
 from armlet.datasets import Dataset
 
+pytestmark = pytest.mark.thorough
+
 LOOPS = 2
 
 

@@ -16,7 +16,7 @@ from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 
-@pytest.fixture(params=["sts3215", "xl330-m288"])
+@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
 def motors(request):
     return request.param
 
@@ -125,6 +125,7 @@ def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(line, tmp_p
         director.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock
 def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
     with running([spec(line, tmp_path)]) as bus:

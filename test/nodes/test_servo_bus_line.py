@@ -19,7 +19,7 @@ from armlet.sim import Bench
 pytestmark = pytest.mark.wall_clock
 
 
-@pytest.fixture(params=["sts3215", "xl330-m288"])
+@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
 def bench(tmp_path, request):
     """A bench by the wall clock, of whose line a test is."""
     with Bench(paced=False, links=tmp_path, motors=request.param) as bench:

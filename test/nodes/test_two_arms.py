@@ -141,6 +141,7 @@ def test_each_arms_rows_are_what_that_arm_said(recorded):
     assert np.abs(episode.state[:, :6] - episode.state[:, 6:]).max() > 5
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not ORACLE.exists(), reason=f"no stock LeRobot at {ORACLE}")
 @pytest.mark.skipif(not SHARED.exists(), reason=f"no oracle scripts at {SHARED}")
 def test_stock_lerobot_reads_names_values_and_stamps(recorded, tmp_path):

@@ -25,7 +25,10 @@ ACTION_UNITS = 1e-4
 # Folding and channels-last move rounding; LeRobot's own distance from exact arithmetic is as large.
 NORMALIZED_UNITS = 1e-4
 
-pytestmark = pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4"))
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4")),
+]
 
 
 @pytest.fixture

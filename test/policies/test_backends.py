@@ -124,6 +124,7 @@ def exported(tmp_path_factory):
     return export
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_chunks_and_actions_are_torchs(backend, name, exported):

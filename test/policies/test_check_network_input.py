@@ -13,6 +13,8 @@ from armlet.findings import Code, Severity  # noqa: E402
 from armlet.policies import Preprocessor, read_checkpoint  # noqa: E402
 from armlet.policies.fit.check import check  # noqa: E402
 
+pytestmark = pytest.mark.thorough
+
 MODES = ("MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10", "IDENTITY")
 
 

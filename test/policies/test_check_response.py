@@ -35,6 +35,8 @@ from armlet.sim.demonstrator import demonstrate_reach, random_target  # noqa: E4
 from armlet.sim.kinematics import HOME  # noqa: E402
 from armlet.sim.scene import Scene, View  # noqa: E402
 
+pytestmark = pytest.mark.thorough
+
 REACH = Path(__file__).parents[2] / "checkpoints" / "reach"
 FPS, EPISODES, PLACES = 30, 3, 3
 HEAD, FINAL = "action_head", "unet.final_conv.1"

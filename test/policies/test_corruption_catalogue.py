@@ -38,6 +38,8 @@ from armlet.findings import Severity  # noqa: E402
 from armlet.robots.units import own_converter  # noqa: E402
 from armlet.sim import FOLLOWER, LEADER  # noqa: E402
 
+pytestmark = pytest.mark.thorough
+
 BEFORE = "policy_preprocessor.json"
 HEAD = "model.action_head.weight"
 NORMALIZER = 3

@@ -63,7 +63,10 @@ CASES = {
     ),
 }
 
-pytestmark = pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4"))
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4")),
+]
 
 
 def settings_of(config):

@@ -18,6 +18,8 @@ from small_policies import act_config, make_act, make_observation, make_statisti
 
 from armlet.policies import load_policy, save_checkpoint
 
+pytestmark = pytest.mark.thorough
+
 # Together they have every option of the matrix at least once, see the first test; few have
 # cameras, because a backbone is 45 MB to make, save and load on both sides.
 SHARE = {

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "policy.py"

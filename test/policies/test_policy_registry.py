@@ -96,6 +96,7 @@ def checkpoint(installed, tmp_path_factory):
     return path, np.array(json.loads(done.stdout))
 
 
+@pytest.mark.thorough
 def test_another_packages_policy_is_found_run_and_checked(installed, checkpoint):
     path, chunk = checkpoint
     np.testing.assert_allclose(chunk, np.tile(np.arange(6) + 5, (5, 1)), atol=1e-5)

@@ -18,7 +18,10 @@ from small_smolvla import SCALE, TEXT, VISION
 
 from armlet.policies import Feature, Observation, SmolVlaConfig, load_policy, save_checkpoint
 
-pytestmark = pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4"))
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(bool(missing("0.4.4")), reason=missing("0.4.4")),
+]
 
 SETTINGS = {
     "normalization_mapping": {"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "MEAN_STD"},
