@@ -55,12 +55,15 @@ ABOUT_S = 3
 def pytest_collection_modifyitems(items):
     """File by file, so that what a module sets up is set up once."""
     expected_s = collections.Counter()
+    by_clock = {}
+    groups = {path: str(path.relative_to(HERE)) for path in {item.path for item in items}}
     for item in items:
-        if mark := _by_clock(item):
+        group, mark = groups[item.path], _by_clock(item)
+        if mark:
             expected_s[item.path] += mark.kwargs.get("seconds", ABOUT_S)
-        group = str(item.path.relative_to(HERE))
-        item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if _by_clock(item) else group))
-    items.sort(key=lambda item: _place(item, expected_s[item.path]))
+        by_clock[item] = mark is not None
+        item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if mark else group))
+    items.sort(key=lambda item: _place(item.path, by_clock[item], expected_s[item.path]))
 
 
 def _by_clock(item):
@@ -79,14 +82,14 @@ def pytest_collection():
         gc.enable()
 
 
-def _place(item, expected_s):
+def _place(path, by_clock, expected_s):
     """Modules that run whole graphs first, as they take longest; the wall clock's last.
 
     Of these, those that take long come first, so that the lanes end at about the same time.
     """
-    if _by_clock(item):
+    if by_clock:
         return 2, -expected_s
-    return (0, 0) if item.path.parent.name == "nodes" else (1, 0)
+    return (0, 0) if path.parent.name == "nodes" else (1, 0)
 
 
 @pytest.hookimpl(wrapper=True)
