@@ -126,6 +126,20 @@ def assert_same(one: Path, other: Path) -> None:
     assert numbers(one, "wrist") == numbers(other, "wrist") == list(range(10))
 
 
+def test_what_only_its_owner_may_read_stays_so(copied):
+    for path in files_of(copied):
+        path.chmod(0o600)
+    assert merge(copied)
+    edits.trim(copied, [0], 1, 1)
+    assert [path for path in files_of(copied) if path.stat().st_mode & 0o077] == []
+
+
+def files_of(root: Path) -> list[Path]:
+    """All files of rows and metadata, the trash apart."""
+    found = [*root.glob("data/*/*"), *root.glob("meta/**/*")]
+    return [path for path in found if path.is_file()]
+
+
 def test_every_picture_stays_its_rows(seen, tmp_path):
     root = shutil.copytree(seen, tmp_path / "set")
     assert merge(root) == "merge the files of episodes 0 to 3: 12 become 3"

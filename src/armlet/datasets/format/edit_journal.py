@@ -26,6 +26,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -135,6 +136,8 @@ def commit(
     folder = root / NEW
     writes = sorted(path.relative_to(NEW) for path in entries(root, NEW))
     assert layout.INFO in writes
+    for path in writes:
+        _keep_permissions(root / path, folder / path)
     atomic_files.sync(path for path in folder.rglob("*") if path.is_file() or path.is_dir())
     merged = {path: rows for path, rows in (copied or {}).items() if rows is not None}
     new = [(path, folder / path) for path in writes]
@@ -158,6 +161,12 @@ def commit(
     atomic_files.move([(staged, layout.place(root, layout.EDIT_JOURNAL))])
     _apply(root, journal)
     return journal
+
+
+def _keep_permissions(old: Path, new: Path) -> None:
+    """A new file may be read by those who may read the one it replaces, and by nobody else."""
+    with contextlib.suppress(FileNotFoundError):
+        new.chmod(stat.S_IMODE(old.stat().st_mode))
 
 
 def mark(path: Path) -> str:
