@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 from tempfile import TemporaryDirectory
 
+import pytest
 from driven_arm import CALIBRATION, FAMILIES, Clock, Driven, emulated_bus, goals
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -235,4 +236,4 @@ AnyOrder.TestCase.settings = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder = pytest.mark.thorough(AnyOrder.TestCase)

@@ -25,7 +25,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["sts3215", "xl330-m288"])
+@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
 def emulated(tmp_path, request):
     with EmulatedBus((1, 2), link=tmp_path / "arm", motors=request.param) as emulated:
         for servo in emulated.servos.values():

@@ -16,7 +16,7 @@ from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 CHILD = Path(__file__).with_name("driver_child.py")
 
 
-@pytest.fixture(params=["sts3215", "xl330-m288"])
+@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
 def emulated(tmp_path, request):
     with EmulatedBus((1, 2), link=tmp_path / "arm", motors=request.param) as emulated:
         yield emulated

@@ -24,7 +24,9 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
 
 from driven_arm import FAMILIES, Clock, Driven, emulated_bus
 
-both_families = pytest.mark.parametrize("motors", FAMILIES)
+both_families = pytest.mark.parametrize(
+    "motors", [FAMILIES[0], pytest.param(FAMILIES[1], marks=pytest.mark.thorough)]
+)
 
 
 @pytest.fixture

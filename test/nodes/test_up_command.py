@@ -36,7 +36,14 @@ def read_until(process, text):
     raise AssertionError(f"{text!r} was never said:\n{''.join(said)}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_signal_stops_everything_cleanly(tmp_path, number):
     process = up("teleop", "emulated:=true", f"bench_directory:={tmp_path}")
     read_until(process, "follower on")
