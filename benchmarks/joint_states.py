@@ -30,9 +30,9 @@ from armlet.bringup import NodeSpec, command, share_directory
 from armlet.nodes.messages import joint_state, to_ns
 from armlet.nodes.node import COMMAND_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
+from armlet.robots import SO101_JOINTS
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
 
 def cpu_s(pid: int) -> float:
@@ -90,8 +90,8 @@ def measure(rate_hz: float, seconds: float, commands: bool) -> dict[str, Any]:
         publisher = node.create_publisher(JointState, "joint_commands", COMMAND_QOS)
 
         def send() -> None:
-            wave = 0.2 * np.sin(2 * np.pi * 0.5 * time.monotonic()) * np.ones(len(JOINTS))
-            publisher.publish(joint_state(JOINTS, time.time_ns(), wave))
+            wave = 0.2 * np.sin(2 * np.pi * 0.5 * time.monotonic()) * np.ones(len(SO101_JOINTS))
+            publisher.publish(joint_state(SO101_JOINTS, time.time_ns(), wave))
 
         node.create_subscription(
             JointState,

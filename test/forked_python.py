@@ -151,7 +151,7 @@ class Conversation:
             return answer
         self._fork.wait()
         self._said.seek(0)
-        raise RuntimeError(f"LeRobot's process ended: {self._said.read()[-3000:]}")
+        raise RuntimeError(f"the script ended: {self._said.read()[-3000:]}")
 
     def __enter__(self) -> Conversation:
         return self
