@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.files import FileError, check_file
+from armlet.files import FileError, check_file, open_video
 
 from .errors import CameraError, EndOfVideo
 from .jpeg import is_whole
@@ -105,9 +105,7 @@ def _open(path: Path) -> InputContainer:
     try:
         check_file(path)
         # FFmpeg goes by content: of a playlist it would open other files, or addresses.
-        # A title in no encoding that is known is no fault of the pictures.
-        given = {"format_whitelist": _FORMATS}
-        return av.open(str(path), options=given, metadata_errors="replace")
+        return open_video(path, options={"format_whitelist": _FORMATS})
     except FileNotFoundError as error:
         raise CameraError(f"no video file at {path}: check the path") from error
     except FileError as error:

@@ -40,3 +40,4 @@ from .typed import kind_of as kind_of
 from .typed import shown as shown
 from .typed import typed as typed
 from .typed import whole_number as whole_number
+from .videos import open_video as open_video

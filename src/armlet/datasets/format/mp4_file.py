@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 
-from armlet.files import FileError, check_file, printable
+from armlet.files import FileError, check_file, open_video, printable
 
 from .errors import VideoError
 
@@ -29,7 +29,7 @@ def open_mp4(path: Path) -> Iterator[tuple[Any, Any]]:
     """
     try:
         check_file(path)
-        with av.open(str(path), format="mp4", metadata_errors="replace") as container:
+        with open_video(path, form="mp4") as container:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video stream")
             stream: Any = container.streams.video[0]
