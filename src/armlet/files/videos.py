@@ -20,6 +20,7 @@ def open_video(
     import av
 
     # PyAV up to 18 decodes them strictly unless told otherwise; 19 keeps bytes that are no text.
-    old = int(av.__version__.partition(".")[0]) < 19
-    told: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
-    return av.open(str(path), format=form, options=options, **told)
+    strict = int(av.__version__.partition(".")[0]) < 19
+    more: dict[str, Any] = {"metadata_errors": "replace"} if strict else {}
+    opened: InputContainer = av.open(str(path), format=form, options=options, **more)
+    return opened
