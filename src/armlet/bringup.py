@@ -656,10 +656,6 @@ def _policy(values: Values) -> list[NodeSpec]:
             "give checkpoint:=DIR, a LeRobot checkpoint directory, or "
             "checkpoint:=hub:owner/name@revision"
         )
-    if len(_pairs(values)) > 1:
-        raise BringupError(
-            "a policy drives one follower, the robot file has several; robot:=FILE names another"
-        )
     passed = (
         "joint_units",
         "embodiment",
