@@ -385,17 +385,17 @@ def test_two_pairs_of_one_robot_file_make_one_graph(robot):
     assert nodes["cell/recorder"]["calibration_file"] == "left_=/lf.json,right_=/rf.json"
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "message"),
-    [
-        ("teleop", {"follower_port": "/dev/x"}, "follower_port is of one follower"),
-        ("policy", {"checkpoint": "c"}, "a policy drives one follower"),
-    ],
-)
-def test_what_is_of_one_pair_is_refused_of_two(robot, name, given, message):
+def test_what_is_of_one_pair_is_refused_of_two(robot):
     robot.write_text(PAIRS)
-    with pytest.raises(BringupError, match=message):
-        graph(name).nodes(given)
+    with pytest.raises(BringupError, match="follower_port is of one follower"):
+        graph("teleop").nodes({"follower_port": "/dev/x"})
+
+
+def test_a_policy_drives_both_followers(robot):
+    robot.write_text(PAIRS)
+    nodes = {spec.label: spec.parameters for spec in graph("policy").nodes({"checkpoint": "c"})}
+    assert nodes["policy"]["calibration_file"] == "left_=/lf.json,right_=/rf.json"
+    assert {"left/servo_bus", "right/servo_bus"} <= {*nodes}
 
 
 def test_a_follower_without_a_leader_is_said(robot):

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import yaml
 from armlet.files import FileError
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS
+from armlet.robots.joints import in_namespace
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
 from armlet.robots.robot_file import ArmEntry, Pair, RobotFile, find
 from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO
@@ -479,14 +480,18 @@ def _follower_calibration(values: Values) -> str:
 
 def _joints(values: Values) -> dict[str, Any]:
     """The aligner's parameters of joints: nothing where they are one SO-101's."""
-    pairs = _pairs(values)
-    joints = [pair.prefix + joint for pair in pairs for joint in pair.follower.kind.joints]
-    if len(pairs) == 1:
+    return vector_parameters({p.prefix: tuple(p.follower.kind.joints) for p in _pairs(values)})
+
+
+def vector_parameters(arms: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The aligner's parameters of a vector of arms: their joints by prefix, "" of the only one."""
+    joints = [prefix + joint for prefix, names in arms.items() for joint in names]
+    if len(arms) == 1:
         return {} if joints == list(SO101_JOINTS) else {"joints": joints}
     given: dict[str, Any] = {"joints": joints}
     for stream, topic in (("state", "joint_states"), ("action", "applied_joint_commands")):
-        given[f"{stream}.topics"] = [f"{pair.side}/{topic}" for pair in pairs]
-        given[f"{stream}.prefixes"] = [pair.prefix for pair in pairs]
+        given[f"{stream}.topics"] = [in_namespace(prefix, topic) for prefix in arms]
+        given[f"{stream}.prefixes"] = list(arms)
     return given
 
 
@@ -655,10 +660,6 @@ def _policy(values: Values) -> list[NodeSpec]:
         raise BringupError(
             "give checkpoint:=DIR, a LeRobot checkpoint directory, or "
             "checkpoint:=hub:owner/name@revision"
-        )
-    if len(_pairs(values)) > 1:
-        raise BringupError(
-            "a policy drives one follower, the robot file has several; robot:=FILE names another"
         )
     passed = (
         "joint_units",

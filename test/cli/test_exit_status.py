@@ -8,6 +8,7 @@ import pytest
 
 from armlet.cli.main import main, make_parser
 from armlet.cli.terminal import arguments, output
+from armlet.datasets.transform.atomic_directory import new_dataset
 from armlet.files import OutputError
 
 PAGE = Path(__file__).parents[2] / "docs/reference/commands.md"
@@ -55,7 +56,23 @@ def test_an_output_below_a_file_is_refused_at_once_with_what_is_in_the_way(
     (line,) = said.err.splitlines()
     assert "file is a file, nothing can lie below it; name another path" in line
     assert "Errno" not in line and "Traceback" not in line and said.out == ""
+    assert "--help" not in line, "the fix is said already"
     assert Path("file").read_text() == "a person's"
+
+
+def test_what_is_no_path_still_names_the_help(capsys):
+    assert ended(["dataset", "check", "set", "--frozen-s", "x"]) == output.UNUSABLE
+    assert "see armlet dataset check --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["info", "check", "stats", "view", "repair"])
+@pytest.mark.parametrize("place", ["nothing", "empty", "file"])
+def test_a_dataset_that_is_none_is_not_begun_with(verb, place, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("a person's")
+    assert ended(["dataset", verb, str(tmp_path / place)]) == output.UNUSABLE
+    said = capsys.readouterr()
+    assert said.err.startswith(f"armlet dataset {verb}: ") and said.out == ""
 
 
 def test_every_option_that_writes_looks_at_its_path_first():
@@ -94,3 +111,15 @@ def test_the_page_of_commands_has_the_statuses():
     table = PAGE.read_text().partition("## Exit status")[2].partition("\n## ")[0]
     stated = [int(number) for number in re.findall(r"^\| `(\d+)` \|", table, re.MULTILINE)]
     assert stated == [0, output.FAILED, output.UNUSABLE, output.STOPPED, output.CLOSED]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_as_a_new_datasets_folder_leads_to_it(there, tmp_path):
+    """A link to nothing, or to an empty folder: the refusal named a temporary path."""
+    target, link = tmp_path / "disk" / "set", tmp_path / "link"
+    target.mkdir(parents=True) if there else target.parent.mkdir()
+    link.symlink_to(target)
+    with new_dataset(link) as folder:
+        (folder / "made").touch()
+    assert (target / "made").exists() and link.is_symlink()
+    assert [path.name for path in target.parent.iterdir()] == ["set"]

@@ -1,5 +1,6 @@
 """`armlet setup` at a terminal, from two arms in a box to a robot file that a graph reads."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -266,3 +267,43 @@ def test_a_file_that_cannot_be_read_is_not_written(tmp_path):
     done = armlet("setup", "units", "--robot", str(path), "--joint-units", "degrees")
     assert done.returncode == 2 and "found 'arm'" in done.stderr
     assert path.read_text() == "arm: {}"
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """At the keyboard."""
+    with Path(os.devnull).open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "follower=kohc"], "--model follower: did you mean koch?"),
+        (["--model", "follower=none.yaml"], "--model follower: "),
+        (["--model", "folower=koch"], "--model: did you mean follower?"),
+        (["--calibration", "follower=nothing.json"], "--calibration follower: "),
+        (["--arms", "follower", "--port", "leader=/dev/x"], "--port: expected one of follower"),
+        (["calibrate", "--model", "follower=koch"], "--model is an answer of the step ports"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_refused_before_the_first_step(
+    words, said, tmp_path, capsys, monkeypatch, nobody
+):
+    """It was found out after the person had unplugged the arms, or not at all."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["setup", *words, "--robot", "robot.yaml"]) == 2
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
+    assert said in line and output.out == ""
+    assert not Path("robot.yaml").exists()
+
+
+def test_a_models_file_is_found_from_where_the_command_is_given(tmp_path, monkeypatch, nobody):
+    monkeypatch.chdir(tmp_path)
+    Path("arm.yaml").write_text("joints: {lift: {id: 1}, gripper: {id: 2, role: gripper}}")
+    answers = ["--port", "follower=/dev/arm", "--model", "follower=arm.yaml"]
+    assert main(["setup", "ports", *answers, "--robot", "deep/robot.yaml"]) == 0
+    (arm,) = read(Path("deep/robot.yaml")).arms.values()
+    assert list(arm.kind.joints) == ["lift", "gripper"]

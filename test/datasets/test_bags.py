@@ -276,6 +276,14 @@ def test_two_arms_make_one_vector(tmp_path, capsys):
     assert run("convert", bag, tmp_path / "two", *words) == 0
     key = layout.STATE
     assert joined(tmp_path / "two", key).tobytes() == joined(tmp_path / "set", key).tobytes()
+    # The calibrations' prefixes are enough, whatever the order of joints in their files.
+    reordered = tmp_path / "reordered.json"
+    reordered.write_text(json.dumps(dict(sorted(names.items()))))
+    assert list(json.loads(reordered.read_text())) != list(names)
+    files = f"left_={reordered},right_={CALIBRATION}"
+    assert run("convert", bag, tmp_path / "few", "--calibration", files, "--task", "lift") == 0
+    assert Dataset(tmp_path / "few").info.features[key].names == dataset.info.features[key].names
+    assert joined(tmp_path / "few", key).tobytes() == joined(tmp_path / "set", key).tobytes()
     words[3] = CALIBRATION
     assert run("convert", bag, tmp_path / "one", *words) == 2
     assert "lacks left_shoulder_pan" in capsys.readouterr().err

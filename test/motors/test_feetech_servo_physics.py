@@ -3,7 +3,7 @@
 import pytest
 
 from armlet.motors.emulation.emulator import EmulatedBus
-from armlet.motors.emulation.protection import Supply
+from armlet.motors.emulation.protection import AMBIENT_C, Heat, Supply
 from armlet.motors.emulation.servo import EmulatedServo
 from armlet.motors.feetech.packets import ErrorBit
 from armlet.motors.feetech.registers import (
@@ -375,3 +375,10 @@ def test_a_real_servo_at_rest_shows_one_value(servo: EmulatedServo, clock: Clock
         clock.now_s += 0.03
         shown.add(servo.peek(PRESENT_POSITION))
     assert len(shown) == 1
+
+
+def test_a_shaft_that_was_jerked_does_not_boil_the_motor():
+    """A hand that took hold of it far from where it stood left a speed no motor has: 101 degC."""
+    heat = Heat()
+    heat.warm(torque=-3.0, speed=500.0, duration_s=0.5)
+    assert heat.celsius < AMBIENT_C + 1

@@ -116,6 +116,18 @@ def test_what_does_not_fit_this_arm_is_refused(tmp_path):
         replay.motion_of(Dataset(tmp_path / "set"), 0, CALIBRATION, "degrees")
 
 
+def test_the_arms_of_an_episode_are_those_of_the_robot_whose_joints_it_has(tmp_path):
+    def prefixes(calibration, joints):
+        args = argparse.Namespace(calibration=calibration, robot="none")
+        return replay._prefixes(args, joints)
+
+    both = f"left_={FILE},right_={FILE}"
+    assert prefixes(both, ["left_gripper", "right_gripper"]) == ["left_", "right_"]
+    assert prefixes(both, ["left_gripper"]) == ["left_"]
+    assert prefixes(both, ["gripper"]) == prefixes(str(FILE), ["gripper"]) == [""]
+    assert prefixes(None, ["left_gripper"]) == [""]
+
+
 def test_bad_arguments_need_no_robot(tmp_path, capsys):
     recorded(tmp_path / "set", calibration="c0ffee")
     root = str(tmp_path / "set")

@@ -15,6 +15,7 @@ from announcer import other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
 
+from armlet.client.recording import sides
 from armlet.datasets import Dataset
 from armlet.nodes.messages import diagnostic
 from armlet.nodes.status_names import COMPUTER, status_name
@@ -26,6 +27,20 @@ from terminal_session import CTRL_C, TerminalSession
 pytestmark = pytest.mark.wall_clock(seconds=6)
 
 # Before the graph is there.
+
+
+@pytest.mark.parametrize(
+    ("namespace", "places", "found"),
+    [
+        ("/", ["/left", "/left/leader", "/right", "/right/leader"], ["left", "right"]),
+        ("/cell", ["/cell/left", "/left", "/cell/left/leader"], ["left"]),
+        ("/", ["/", "/leader", "/cell"], []),  # one arm, and somebody else's graph
+        ("/", ["/leader", "/cell"], []),
+    ],
+)
+def test_the_arms_of_several_sides_are_found_by_their_drivers(namespace, places, found):
+    nodes = [("servo_bus", place) for place in places] + [("recorder", "/cell")]
+    assert sides(nodes, namespace) == found
 
 
 def test_without_a_graph_it_says_what_it_waits_for():

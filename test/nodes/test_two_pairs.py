@@ -4,6 +4,8 @@ The graph is the one `armlet up record robot:=FILE` starts, in simulated time an
 """
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from armlet.datasets import Dataset, check
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.sim import Bench
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from terminal_session import TerminalSession
 
 SIDES = ("left", "right")
 CALIBRATION = share_directory() / "config" / "calibration"
@@ -48,7 +53,7 @@ def without_camera(spec):
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory, private_domain):
+def graph_of_both(tmp_path_factory, private_domain):
     folder, root = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("set") / "data"
     for side in SIDES:
         (folder / side).mkdir()
@@ -61,7 +66,12 @@ def recorded(tmp_path_factory, private_domain):
         running.director.trigger("recorder/start_recording")
         running.let_pass(max(left.demonstrate(), right.demonstrate()))
         running.director.trigger("recorder/stop_recording")
-    return root
+        yield root, folder / "robot.yaml", running
+
+
+@pytest.fixture
+def recorded(graph_of_both):
+    return graph_of_both[0]
 
 
 def test_one_vector_of_both_arms(recorded):
@@ -89,3 +99,11 @@ def test_each_follower_went_where_its_own_leader_led(recorded):
         far = int(moved.argmax())
         assert np.corrcoef(action[:, far], state[:, far])[0, 1] > 0.9
     assert np.abs(episode.action[:, :6] - episode.action[:, 6:]).max() > 5, "two motions"
+
+
+def test_the_stop_key_is_both_arms(graph_of_both):
+    """The graph itself has no servo_bus: the key found nobody, and both arms went on."""
+    with TerminalSession("session", columns=150, rows=40) as session:
+        session.send("x")
+        for side in SIDES:
+            session.wait_for(f"{side}/servo_bus/stop +not armed", regex=True)

@@ -231,6 +231,15 @@ def test_lines_appear_above_the_last_one():
     assert screen.text.startswith("\r\x1b[K100/100 Hz\r\x1b[K[aligner] flowing\n100/100 Hz")
 
 
+def test_the_keys_stay_on_a_line_that_is_too_long(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Screen()
+    StatusLine(screen).show("left/servo_bus: following joint_commands", "x: STOP · Ctrl-C: end")
+    shown = screen.text.removeprefix("\r\x1b[K")
+    assert shown.endswith(" · x: STOP · Ctrl-C: end") and len(shown) < 60
+    assert shown.startswith("left/servo_bus: following joint")
+
+
 @pytest.mark.parametrize(
     ("status", "mode", "warned"),
     [(0, "follower", False), (1, "follower", True), (1, "leader", False)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
@@ -22,6 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, STATE_QOS
 from armlet.nodes.status_names import COMPUTER, DATASET, LEADER, split, status_name
+from armlet.robots.joints import in_namespace
 
 from .spinning import Spinning
 
@@ -36,13 +39,14 @@ _TRIGGERS = (
     "recorder/stop_recording",
     "recorder/discard_episode",
     "recorder/rerecord_episode",
-    "servo_bus/stop",
     "sim_bench/demonstrate",
     "sim_bench/reset",
 )
-_SET_TORQUE = "servo_bus/set_torque"
+_STOP, _SET_TORQUE, _ENGAGE = "servo_bus/stop", "servo_bus/set_torque", "teleop/set_engaged"
 _LABEL = "recorder/label_episode"
-_SWITCHES = (_SET_TORQUE, "teleop/set_engaged", _LABEL)
+# Of each side's arm, in the namespace of the side.
+_OF_ARM = ((Trigger, _STOP), (SetBool, _SET_TORQUE), (SetBool, _ENGAGE))
+_OF_GRAPH = (*((Trigger, service) for service in _TRIGGERS), (SetBool, _LABEL))
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
 SILENCE_S = 0.9
@@ -52,6 +56,7 @@ _TIMEOUT_S = 5.0
 _ANSWER_S = 60.0
 _STOP_TRY_S = 0.5
 _LOOK_S = 0.05
+_SIDES_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ class View:
 class RecordGraph:
     """Listens to recorder, servo bus and diagnostics, and calls their services. Context manager.
 
-    Keys are worked off one after the other in a thread; the stop key in one of its own.
+    Keys are worked off one after the other in a thread; the stop key in one of its own. A graph of
+    several followers has each in the namespace of its side: what is asked of the arm is asked of
+    every one of them.
     """
 
     def __init__(self, namespace: str = "") -> None:
@@ -119,23 +126,27 @@ class RecordGraph:
         self._view = View()
         self._statuses: dict[str, tuple[Line, int]] = {}
         self._newest_ns = 0
-        self._recorder_s = self._arm_s = 0.0
+        self._recorder_s = 0.0
         self._silence_rung = False
-        self._engaged = True
+        # By side; "" is the only arm's, until sides are found.
+        self._arm_s: dict[str, float] = {}
+        self._arm_says: dict[str, str] = {}
+        self._engaged: dict[str, bool] = {}
+        self._sides: tuple[str, ...] = ("",)
         # Made once, and first: a client that has just been made knows no service yet.
-        self._clients: dict[str, Any] = {
-            service: self._node.create_client(kind, service)
-            for kind, services in ((Trigger, _TRIGGERS), (SetBool, _SWITCHES))
-            for service in services
-        }
+        self._clients: dict[str, Any] = {}
+        self._add_clients("", (*_OF_GRAPH, *_OF_ARM))
         self._listen()
+        self._listen_to_arm("")
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._node.create_timer(_SIDES_S, self._find_sides, clock=steady)
         self._actions: dict[str, Callable[[], object]] = {
             " ": self._start_or_stop,
             "d": lambda: self._trigger("recorder/discard_episode"),
             "r": lambda: self._trigger("recorder/rerecord_episode"),
             "s": lambda: self._switch(_LABEL, True),
             "f": lambda: self._switch(_LABEL, False),
-            "t": lambda: self._switch(_SET_TORQUE, True),
+            "t": lambda: self._switch_each(_SET_TORQUE, True),
             "e": self._engage,
             "m": lambda: self._bench("demonstrate"),
             "n": lambda: self._bench("reset"),
@@ -144,6 +155,8 @@ class RecordGraph:
         self._pressed: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
         self._stops = self._stops_before = 0
         self._stop_wanted = threading.Event()
+        # Whether the stop key came after any wish for torque: it is of arms yet to be found, too.
+        self._stopped = False
         self._spinning = Spinning(self._node)
         self._ending = self._spinning.ending
         self._spinning.start(self._serve_keys, self._serve_stop)
@@ -169,7 +182,8 @@ class RecordGraph:
             view = replace(
                 self._view,
                 recorder_silent_s=_silent_s(self._recorder_s, now_s),
-                arm_silent_s=_silent_s(self._arm_s, now_s),
+                arm=self._arms_say(),
+                arm_silent_s=max(_silent_s(self._arm_s.get(s, 0.0), now_s) for s in self._sides),
                 computer=self._of_part(COMPUTER),
                 leader=self._of_part(LEADER),
                 troubles=tuple(self._troubles()),
@@ -180,6 +194,10 @@ class RecordGraph:
                 self._silence_rung = True
                 self._view = replace(self._view, alarms=self._view.alarms + 1)
             return replace(view, alarms=self._view.alarms)
+
+    def _arms_say(self) -> str:
+        said = [(side, self._arm_says.get(side, "")) for side in self._sides]
+        return "; ".join(f"{side}: {text}" if side else text for side, text in said if text)
 
     def _of_part(self, part: str) -> Line | None:
         lines = (line for line, _ in self._statuses.values())
@@ -209,27 +227,51 @@ class RecordGraph:
         if key == "x":
             with self._lock:
                 self._stops += 1
+                self._stopped = True
                 self._stop_wanted.set()
         else:
+            self._stopped = self._stopped and key != "t"
             self._pressed.put((key, self._stops))
 
     # --- what is heard ----------------------------------------------------------------------
 
     def _listen(self) -> None:
         listen = self._node.create_subscription
-        listen(String, "servo_bus/status", self._on_arm, LATCHED_QOS)
-        listen(JointState, "joint_states", self._on_joints, SENSOR_QOS, raw=True)
         listen(DiagnosticStatus, "recorder/status", self._on_recorder, LATCHED_QOS)
         listen(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATE_QOS)
 
-    def _on_arm(self, message: String) -> None:
-        with self._lock:
-            self._view = replace(self._view, arm=message.data)
-            # A bus that has never answered says so, and publishes no joints.
-            self._arm_s = self._arm_s or time.monotonic()
+    def _listen_to_arm(self, side: str) -> None:
+        def on_arm(message: String) -> None:
+            with self._lock:
+                self._arm_says[side] = message.data
+                # A bus that has never answered says so, and publishes no joints.
+                self._arm_s.setdefault(side, time.monotonic())
 
-    def _on_joints(self, message: object) -> None:
-        self._arm_s = time.monotonic()
+        def on_joints(message: object) -> None:
+            with self._lock:
+                self._arm_s[side] = time.monotonic()
+
+        listen = self._node.create_subscription
+        listen(String, in_namespace(side, "servo_bus/status"), on_arm, LATCHED_QOS)
+        listen(JointState, in_namespace(side, "joint_states"), on_joints, SENSOR_QOS, raw=True)
+
+    def _add_clients(self, side: str, services: Iterable[tuple[Any, str]]) -> None:
+        for kind, service in services:
+            name = in_namespace(side, service)
+            self._clients[name] = self._node.create_client(kind, name)
+
+    def _find_sides(self) -> None:
+        """Takes note of followers that are not in the graph's own namespace but in their side's."""
+        nodes = self._node.get_node_names_and_namespaces()
+        new = set(sides(nodes, self._node.get_namespace())) - {*self._sides}
+        for side in sorted(new):
+            self._add_clients(side, _OF_ARM)
+            self._listen_to_arm(side)
+        if new:
+            with self._lock:
+                self._sides = tuple(sorted(({*self._sides} | new) - {""}))
+                if self._stopped:
+                    self._stop_wanted.set()
 
     def _on_recorder(self, message: DiagnosticStatus) -> None:
         values = {value.key: value.value for value in message.values}
@@ -248,17 +290,25 @@ class RecordGraph:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = self._node.get_namespace().strip("/")
         dataset = status_name(f"{own}/recorder".lstrip("/"), DATASET)
-        leader = status_name(f"{own}/teleop".lstrip("/"), LEADER)
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             for status in message.status:
-                if status.name == leader:
-                    self._engaged = ("engaged", "True") in [(v.key, v.value) for v in status.values]
+                if status.name in (leaders := self._leaders(own)):
+                    values = [(v.key, v.value) for v in status.values]
+                    self._engaged[leaders[status.name]] = ("engaged", "True") in values
                 if status.name.startswith(own) and status.name != dataset:
                     level = _LEVELS.get(status.level, "bad")
                     line = Line(status.name, status.message, level)
                     self._statuses[status.name] = line, stamp_ns
                     self._newest_ns = max(self._newest_ns, stamp_ns)
+
+    def _leaders(self, own: str) -> dict[str, str]:
+        """The sides by the names of their leaders' statuses."""
+        labels = {side: in_namespace(side, "teleop") for side in self._sides}
+        return {
+            status_name(f"{own}/{label}".lstrip("/"), LEADER): side
+            for side, label in labels.items()
+        }
 
     # --- what is asked for ------------------------------------------------------------------
 
@@ -275,15 +325,19 @@ class RecordGraph:
             tries += 1
             stops = self._stops
             self._note_stop(f"STOP is being sent ({tries}); cut the power if the arm still moves")
-            client = self._clients["servo_bus/stop"]
-            response = self._spinning.answer(client, Trigger.Request(), _STOP_TRY_S)
-            if response is not None and response.success:
+            asked = self._sides
+            names = [in_namespace(side, _STOP) for side in asked]
+            clients = [self._clients[name] for name in names]
+            responses = self._spinning.answers(clients, Trigger.Request(), _STOP_TRY_S)
+            if all(response is not None and response.success for response in responses):
                 with self._lock:
-                    if stops == self._stops:  # one that came since may be about torque that did
+                    # One that came since may be about torque that did; so may a side.
+                    if stops == self._stops and asked == self._sides:
                         self._stop_wanted.clear()
                 tries = 0
                 self._note_stop("")
-                self._answer(Line("servo_bus/stop", response.message, "good"))
+                for name, response in zip(names, responses, strict=True):
+                    self._answer(Line(name, response.message, "good"))
 
     def _note_stop(self, said: str) -> None:
         with self._lock:
@@ -301,8 +355,11 @@ class RecordGraph:
                 self._view = replace(self._view, recorder={**self._view.recorder, **known})
 
     def _engage(self) -> None:
-        if self._switch("teleop/set_engaged", not self._engaged):
-            self._engaged = not self._engaged
+        """Of several leaders all, or where one is engaged none."""
+        wanted = not any(self._engaged.get(side, True) for side in self._sides)
+        for side in self._sides:
+            if self._switch(in_namespace(side, _ENGAGE), wanted):
+                self._engaged[side] = wanted
 
     def _bench(self, does: str) -> None:
         """Asks the emulated bench for a motion of its leader; real arms have people for that."""
@@ -321,17 +378,20 @@ class RecordGraph:
     def _switch(self, service: str, value: bool) -> bool:
         return self._call(service, SetBool.Request(data=value))
 
+    def _switch_each(self, service: str, value: bool) -> None:
+        for side in self._sides:
+            self._switch(in_namespace(side, service), value)
+
     def _call(self, service: str, request: Any) -> bool:
         """Call a service and show its answer; whether it succeeded."""
-        node = service.partition("/")[0]
         client = self._clients[service]
         if not client.wait_for_service(timeout_sec=_TIMEOUT_S):
             self._answer(Line(service, "is not available; is that node running?", "bad"))
             return False
-        if service == _SET_TORQUE and self._stops != self._stops_before:
+        if service.endswith(_SET_TORQUE) and self._stops != self._stops_before:
             self._answer(Line(service, "torque stays off: the stop key came after it", "bad"))
             return False
-        silent = partial(self._is_silent, node)
+        silent = partial(self._is_silent, service)
         response = self._spinning.answer(client, request, _ANSWER_S, silent)
         if response is None:
             said = "has not answered and is silent; is that node running?"
@@ -340,8 +400,10 @@ class RecordGraph:
         self._answer(Line(service, response.message, "good" if response.success else "bad"))
         return bool(response.success)
 
-    def _is_silent(self, node: str) -> bool:
-        heard_s = self._arm_s if node == "servo_bus" else self._recorder_s
+    def _is_silent(self, service: str) -> bool:
+        buses = {in_namespace(side, _SET_TORQUE): side for side in self._sides}
+        of_arm = service in buses
+        heard_s = self._arm_s.get(buses[service], 0.0) if of_arm else self._recorder_s
         return time.monotonic() - heard_s > _TIMEOUT_S
 
     def _wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
@@ -354,6 +416,25 @@ class RecordGraph:
     def _answer(self, line: Line) -> None:
         with self._lock:
             self._view = replace(self._view, answers=(*self._view.answers, line)[-8:])
+
+
+def sides(nodes: Collection[tuple[str, str]], namespace: str) -> list[str]:
+    """The sides of a graph of several followers, by the names and namespaces of all nodes.
+
+    A side is a namespace below the graph's own that has a driver and no recorder: with one it is a
+    graph of its own. None where the graph has a driver itself. namespace: begins with a slash.
+    """
+    own = namespace.rstrip("/")
+    with_driver = {place for name, place in nodes if name == "servo_bus"}
+    with_recorder = {place for name, place in nodes if name == "recorder"}
+    if (own or "/") in with_driver:
+        return []
+    below = {
+        place.removeprefix(f"{own}/")
+        for place in with_driver - with_recorder
+        if place.startswith(f"{own}/")
+    }
+    return sorted(side for side in below if "/" not in side and side != "leader")
 
 
 def _silent_s(heard_s: float, now_s: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,17 +18,18 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from trajectory_msgs.msg import JointTrajectory
 
 from armlet.nodes.clock import RosClock
-from armlet.nodes.node import COMMAND_QOS, LATCHED_QOS, STATE_QOS
+from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
-from armlet.nodes.trajectories import joint_trajectory
+from armlet.nodes.trajectories import TrajectoryPublisher
+from armlet.robots.joints import in_namespace
 
 from .interrupts import Interrupts
 from .motion import ReplayError, worst
 
 TIMEOUT_S = 5.0
+_WAITED = f"(waited {TIMEOUT_S:.0f} s)"
 # The driver plays a trajectory by its stamp; this is for the message to arrive. In simulated time,
 # which may go several times as fast, more of it passes meanwhile.
 LEAD_S = 0.2
@@ -47,22 +48,23 @@ _LINE_S = 0.2
 class Client:
     """Plays rows on the arm and watches it; raises KeyboardInterrupt between turns. A context.
 
-    Its time is the driver's: that of /clock where servo_bus has use_sim_time.
+    prefixes: of the joints of each arm that plays, "" of the only one; an arm's driver is in the
+    namespace of its side. Its time is the driver's: that of /clock where servo_bus has
+    use_sim_time.
     """
 
-    def __init__(self, namespace: str, interrupts: Interrupts):
+    def __init__(self, namespace: str, interrupts: Interrupts, prefixes: Iterable[str] = ("",)):
         self._interrupts = interrupts
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("replay", namespace=namespace)
         self._clock = RosClock(self._node)
+        self._prefixes = tuple(prefixes)
         self._positions: dict[str, float] = {}
-        self._seen_s = 0.0
-        self._status = ""
-        self._node.create_subscription(JointState, "joint_states", self._on_state, STATE_QOS)
-        self._node.create_subscription(String, "servo_bus/status", self._on_status, LATCHED_QOS)
-        self._commands = self._node.create_publisher(
-            JointTrajectory, "joint_trajectory", COMMAND_QOS
-        )
+        self._seen_s = dict.fromkeys(self._prefixes, 0.0)
+        self._status: dict[str, str] = {}
+        self._commands = TrajectoryPublisher(self._node, self._prefixes)
+        for prefix in self._prefixes:
+            self._listen(prefix)
 
     def __enter__(self) -> Client:
         return self
@@ -76,37 +78,61 @@ class Client:
         destroy(self._node)
         rclpy.try_shutdown()
 
+    def _listen(self, prefix: str) -> None:
+        def on_state(message: JointState) -> None:
+            self._seen_s[prefix] = time.monotonic()
+            names = (prefix + name for name in message.name)
+            self._positions |= dict(zip(names, message.position, strict=False))
+
+        def on_status(message: String) -> None:
+            self._status[prefix] = message.data
+
+        listen = self._node.create_subscription
+        listen(JointState, in_namespace(prefix, "joint_states"), on_state, STATE_QOS)
+        listen(String, in_namespace(prefix, "servo_bus/status"), on_status, LATCHED_QOS)
+
     def present(self) -> dict[str, float]:
-        """Where the arm is, radians by joint. Raises ReplayError if no driver answers."""
-        topic = self._node.resolve_topic_name("joint_states")
-        self._until(lambda: bool(self._positions), f"no {topic}: is servo_bus running and active")
-        self._until(
-            lambda: self._commands.get_subscription_count() > 0,
-            f"nobody subscribes to {self._node.resolve_topic_name('joint_trajectory')}: is the "
-            "servo_bus a follower",
-        )
+        """Where the arms are, radians by joint. Raises ReplayError if a driver does not answer."""
+        if not self._spun_until(lambda: all(self._seen_s.values())):
+            silent = [prefix for prefix, seen_s in self._seen_s.items() if not seen_s]
+            topics = self._topics(silent, "joint_states")
+            raise ReplayError(f"no {topics}: is servo_bus running and active? {_WAITED}")
+        if not self._spun_until(lambda: not self._commands.unheard()):
+            topics = self._topics(self._commands.unheard(), "joint_trajectory")
+            raise ReplayError(
+                f"nobody subscribes to {topics}: is the servo_bus a follower? {_WAITED}"
+            )
         self._follow_clock()
         return dict(self._positions)
 
-    def calibration_file(self) -> str:
-        """The driver's own calibration file; empty if it does not say."""
-        value = self._parameter("calibration_file")
-        return "" if value is None else str(value.string_value)
+    def _topics(self, prefixes: Iterable[str], name: str) -> str:
+        resolve = self._node.resolve_topic_name
+        return " and ".join(resolve(in_namespace(prefix, name)) for prefix in prefixes)
+
+    def calibration_files(self) -> dict[str, str]:
+        """The drivers' own calibration files by prefix; empty of one that does not say."""
+        values = {prefix: self._parameter("calibration_file", prefix) for prefix in self._prefixes}
+        return {
+            prefix: "" if value is None else str(value.string_value)
+            for prefix, value in values.items()
+        }
 
     def _follow_clock(self) -> None:
         """Live in the driver's time. Raises ReplayError if that is simulated and there is none."""
-        value = self._parameter("use_sim_time")
+        value = self._parameter("use_sim_time", self._prefixes[0])
         if value is None or not value.bool_value:
             return
         self._node.set_parameters([Parameter("use_sim_time", value=True)])
-        self._until(
-            lambda: self._clock.simulated and self._clock.now_ns() > 0,
-            "servo_bus uses simulated time, but nobody publishes /clock: is the bench running",
-        )
+        if not self._spun_until(lambda: self._clock.simulated and self._clock.now_ns() > 0):
+            raise ReplayError(
+                "servo_bus uses simulated time, but nobody publishes /clock: is the bench running? "
+                + _WAITED
+            )
 
-    def _parameter(self, name: str) -> ParameterValue | None:
-        """A parameter of the driver; None if it does not say."""
-        client: Any = self._node.create_client(GetParameters, "servo_bus/get_parameters")
+    def _parameter(self, name: str, prefix: str) -> ParameterValue | None:
+        """A parameter of an arm's driver; None if it does not say."""
+        service = in_namespace(prefix, "servo_bus/get_parameters")
+        client: Any = self._node.create_client(GetParameters, service)
         try:
             if not self._spun_until(client.service_is_ready):
                 return None
@@ -123,7 +149,7 @@ class Client:
         """
         lead_s = SIMULATED_LEAD_S if self._clock.simulated else LEAD_S
         begin_ns = self._clock.now_ns() + round(lead_s * 1e9)
-        self._commands.publish(joint_trajectory(joints, begin_ns, 1 / hz, rows))
+        self._commands.publish(joints, begin_ns, 1 / hz, rows)
         duration_s = (len(rows) - 1) / hz
         errors = np.zeros(len(joints))
         shown_s = -1.0
@@ -150,17 +176,16 @@ class Client:
             self._spin()
             self._check_alive()
             if self._clock.seconds() > ending_s:
-                said = f"; servo_bus says: {self._status}" if self._status else ""
                 raise ReplayError(
                     "the arm did not reach the start of the episode, it is "
-                    f"{worst(joints, off())} off{said}: "
+                    f"{worst(joints, off())} off{self._said()}: "
                     "is torque on, does another program command it, is the way free?"
                 )
 
     def stop(self) -> None:
         """Hold the arm where it is: an empty trajectory."""
-        self._commands.publish(JointTrajectory())
-        self._commands.wait_for_all_acked(rclpy.duration.Duration(seconds=1))
+        self._commands.hold()
+        self._commands.wait_for_all_acked(1.0)
 
     def _ordered(self, joints: Sequence[str]) -> NDArray[np.float64]:
         return np.array([self._positions.get(joint, np.nan) for joint in joints], np.float64)
@@ -178,10 +203,6 @@ class Client:
                 return False
         return True
 
-    def _until(self, ready: Callable[[], bool], otherwise: str) -> None:
-        if not self._spun_until(ready):
-            raise ReplayError(f"{otherwise}? (waited {TIMEOUT_S:.0f} s)")
-
     def _check_alive(self) -> None:
         if not self._silent():
             return
@@ -190,20 +211,23 @@ class Client:
             self._spin()
             if not self._silent():
                 return
-        silent_s = time.monotonic() - self._seen_s
-        said = f"; servo_bus says: {self._status}" if self._status else ""
-        raise ReplayError(f"no joint_states for {silent_s:.1f} s, so the replay ends{said}")
+        prefix = min(self._seen_s, key=lambda each: self._seen_s[each])
+        silent_s = time.monotonic() - self._seen_s[prefix]
+        topic = in_namespace(prefix, "joint_states")
+        raise ReplayError(f"no {topic} for {silent_s:.1f} s, so the replay ends{self._said()}")
 
     def _silent(self) -> bool:
         limit_s = SIMULATED_SILENT_S if self._clock.simulated else SILENT_S
-        return time.monotonic() - self._seen_s > limit_s
+        return time.monotonic() - min(self._seen_s.values()) > limit_s
 
-    def _on_state(self, message: JointState) -> None:
-        self._seen_s = time.monotonic()
-        self._positions |= dict(zip(message.name, message.position, strict=False))
-
-    def _on_status(self, message: String) -> None:
-        self._status = message.data
+    def _said(self) -> str:
+        """What the drivers say, as the end of a refusal."""
+        drivers = (
+            f"; {in_namespace(prefix, 'servo_bus')} says: {said}"
+            for prefix, said in self._status.items()
+            if said
+        )
+        return "".join(drivers)
 
 
 def _show(what: str, elapsed_s: float, duration_s: float, last: bool = False) -> None:

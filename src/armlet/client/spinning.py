@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
@@ -17,6 +17,7 @@ from armlet.nodes.node import SPIN_S, make_executor
 from armlet.nodes.teardown import destroy
 
 _LOOK_S = 0.05
+_STEP_S = 0.01
 
 
 class Spinning:
@@ -72,6 +73,23 @@ class Spinning:
                 client.remove_pending_request(future)
                 return None
         return future.result()
+
+    def answers(self, clients: Sequence[Any], request: Any, timeout_s: float) -> list[Any]:
+        """Each service's response to a request, asked for side by side; None as of `answer`."""
+        futures: list[Any] = [None] * len(clients)
+        end_s = time.monotonic() + timeout_s
+        while not all(future is not None and future.done() for future in futures):
+            for place, client in enumerate(clients):
+                if futures[place] is None and client.service_is_ready():
+                    futures[place] = client.call_async(request)
+            if time.monotonic() >= end_s or self.ending.wait(_STEP_S):
+                break
+        for client, future in zip(clients, futures, strict=True):
+            if future is not None and not future.done():
+                client.remove_pending_request(future)
+        return [
+            future.result() if future is not None and future.done() else None for future in futures
+        ]
 
     def close(self) -> None:
         """End the threads, then the node."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from armlet.align import Arrivals, grid_index
 from armlet.camera import CameraError
@@ -62,9 +61,8 @@ from armlet.sim.lockstep import POLICY
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, instruction, skew_message, to_time
+from .messages import MessageError, diagnostic, instruction, skew_message
 from .node import (
-    COMMAND_QOS,
     LATCHED_QOS,
     SENSOR_QOS,
     STATE_QOS,
@@ -76,7 +74,7 @@ from .node import (
 )
 from .policy_fit import DriftWatch, PolicyFit, task_doubt
 from .required_recorder import RequiredRecorder
-from .trajectories import joint_trajectory
+from .trajectories import TrajectoryPublisher
 from .worker import Newest, Worker
 
 # What a frame made of others' messages may raise; it costs that frame, and not the node.
@@ -174,7 +172,8 @@ class PolicyNode(ArmletNode):
             self.create_subscription(
                 DiagnosticArray, "recorder/readiness", self._on_readiness, LATCHED_QOS
             )
-        self._chunk = self.create_publisher(JointTrajectory, "joint_trajectory", COMMAND_QOS)
+        prefixes = calibrations.arm_files(self.value("calibration_file"))
+        self._chunk = TrajectoryPublisher(self, prefixes)
         self._provenances = self.create_publisher(String, "~/provenance", LATCHED_QOS)
         self._provenance: Provenance | None = None
         self._announce_provenance()
@@ -311,13 +310,7 @@ class PolicyNode(ArmletNode):
     def _act(self, action: Action) -> None:
         """Do what the session answered to an event."""
         if action is Action.HOLD:
-            self._send_hold()
-
-    def _send_hold(self) -> None:
-        """Tell the arm to stop following: an empty trajectory, as for a trajectory controller."""
-        message = JointTrajectory()
-        message.header.stamp = to_time(self.now_ns())
-        self._chunk.publish(message)
+            self._chunk.hold(self.now_ns())
 
     # --- does the policy fit? ---------------------------------------------------------------
 
@@ -490,14 +483,13 @@ class PolicyNode(ArmletNode):
         if not np.isfinite(radians).all():
             raise FloatingPointError("actions are not finite in radians; nothing of them is sent")
         step_s = 1 / contract.fps
-        chunk = joint_trajectory(convert.joints, frame.stamp_ns, step_s, radians, self._mark)
         end_ns = frame.stamp_ns + round((len(rows) - 1) / contract.fps * 1e9)
         with self._publishing:
             now = self._now()
             self._delays.add((now.ns - frame.stamp_ns) * 1e-9)
             # Paused or refused meanwhile: a chunk after the hold would move the arm again.
             if self._session.judge_chunk(frame.stamp_ns, end_ns, now) is ChunkResult.SEND:
-                self._chunk.publish(chunk)
+                self._chunk.publish(convert.joints, frame.stamp_ns, step_s, radians, self._mark)
                 self._skipped_points = math.ceil((now.ns - frame.stamp_ns) * 1e-9 * contract.fps)
 
     def _note_drift(self, observation: Observation, rows: NDArray[np.float32]) -> None:

@@ -2,21 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.duration import Duration
+from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.align.command_source import policy_mark
+from armlet.align.joints import joint_parts
 from armlet.control import Trajectory
+from armlet.robots.joints import in_namespace
 
 from .cdr import TrajectoryMessage
 from .messages import MessageError
+from .node import COMMAND_QOS
 from .stamps import to_ns, to_time
 
 _SECOND_NS = 1_000_000_000
+
+
+class TrajectoryPublisher:
+    """Publishes motions of one vector of joints, to each arm of it those of its own.
+
+    prefixes: what the vector's joints have before each arm's own names; "" of the only arm.
+    """
+
+    def __init__(self, node: Node, prefixes: Iterable[str]) -> None:
+        self._arms = {
+            prefix: node.create_publisher(
+                JointTrajectory, in_namespace(prefix, "joint_trajectory"), COMMAND_QOS
+            )
+            for prefix in prefixes
+        }
+
+    def publish(
+        self,
+        joints: Sequence[str],
+        stamp_ns: int,
+        step_s: float,
+        rows: NDArray[np.float64],
+        policy: str = "",
+    ) -> None:
+        """Send rows (k, n) as in joint_trajectory. Raises JointError where an arm has no joint."""
+        columns = {joint: column for column, joint in enumerate(joints)}
+        parts = joint_parts("joint_trajectory", joints, list(self._arms))
+        messages = {
+            part.prefix: joint_trajectory(
+                [joint.removeprefix(part.prefix) for joint in part.joints],
+                stamp_ns,
+                step_s,
+                rows[:, [columns[joint] for joint in part.joints]],
+                policy,
+            )
+            for part in parts
+        }
+        for prefix, message in messages.items():
+            self._arms[prefix].publish(message)
+
+    def hold(self, stamp_ns: int = 0) -> None:
+        """Every arm stops following: an empty trajectory, as for a trajectory controller."""
+        message = JointTrajectory()
+        message.header.stamp = to_time(stamp_ns)
+        for publisher in self._arms.values():
+            publisher.publish(message)
+
+    def unheard(self) -> list[str]:
+        """Prefixes of the arms to whose motions nobody subscribes."""
+        return [prefix for prefix, each in self._arms.items() if not each.get_subscription_count()]
+
+    def wait_for_all_acked(self, timeout_s: float) -> None:
+        """Until every message has come to those who subscribe, or the time is over."""
+        for publisher in self._arms.values():
+            publisher.wait_for_all_acked(Duration(seconds=timeout_s))
 
 
 def joint_trajectory(

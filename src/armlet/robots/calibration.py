@@ -107,9 +107,25 @@ def load_arms(files: str) -> Calibration:
     Of several, each joint is called by its arm's prefix and its own name: `left_gripper`. Raises
     CalibrationError, also where a prefix has no file or two arms have a joint of the same name.
     """
-    if "=" not in files or Path(files).exists():
-        return load(Path(files))
     merged: Calibration = {}
+    for prefix, file in arm_files(files).items():
+        for joint, entry in load(file).items():
+            if prefix + joint in merged:
+                raise CalibrationError(
+                    f"{files}: two arms have a joint {prefix + joint}; give each its own prefix"
+                )
+            merged[prefix + joint] = entry
+    return merged
+
+
+def arm_files(files: str) -> dict[str, Path]:
+    """The files of `left_=FILE,right_=FILE` by prefix; of a plain `FILE` by the empty prefix.
+
+    Raises CalibrationError where a prefix has no file, or two.
+    """
+    if "=" not in files or Path(files).exists():
+        return {"": Path(files)}
+    found: dict[str, Path] = {}
     for part in files.split(","):
         prefix, equals, file = part.strip().partition("=")
         if not equals or not prefix or not file:
@@ -117,13 +133,12 @@ def load_arms(files: str) -> Calibration:
                 f"expected FILE, or PREFIX=FILE for each arm as in left_=FILE,right_=FILE, "
                 f"found {part.strip()!r} in {files!r}"
             )
-        for joint, entry in load(Path(file)).items():
-            if prefix + joint in merged:
-                raise CalibrationError(
-                    f"{files}: two arms have a joint {prefix + joint}; give each its own prefix"
-                )
-            merged[prefix + joint] = entry
-    return merged
+        if prefix in found:
+            raise CalibrationError(
+                f"{files}: two arms have the prefix {prefix}; give each its own prefix"
+            )
+        found[prefix] = Path(file)
+    return found
 
 
 def _joint(path: Path, joint: str, entry: Any) -> JointCalibration:

@@ -13,6 +13,11 @@ def is_gripper(name: str) -> bool:
     return name.removesuffix(".pos").endswith(GRIPPER)
 
 
+def in_namespace(prefix: str, name: str) -> str:
+    """A topic or node of the arm whose joints have a prefix: left_ is in the namespace left."""
+    return f"{prefix.rstrip('_')}/{name}".lstrip("/")
+
+
 def joint_names(features: Iterable[str]) -> tuple[str, ...]:
     """The joints of the components of a vector, by LeRobot's names of them or by their own."""
     return tuple(name.removesuffix(".pos") for name in features)

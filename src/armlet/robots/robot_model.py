@@ -85,12 +85,17 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=32)
+def is_file(model: str) -> bool:
+    """Whether it is the path of a model's file, not a name."""
+    return model.endswith((".yaml", ".yml"))
+
+
 def find(model: str, folder: Path = Path()) -> RobotModel:
     """A model by its name, or by the path of its file (one that ends in .yaml), from a folder.
 
     Raises FileError for an unknown name, a plug-in that cannot be loaded, or a wrong file.
     """
-    if model.endswith((".yaml", ".yml")):
+    if is_file(model):
         path = expanded(model, folder, "model")
         return _read(path, path.stem)
     own = _OWN / f"{model}.yaml"

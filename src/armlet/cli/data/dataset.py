@@ -153,10 +153,16 @@ def run_info(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print what is wrong with a dataset; 1 if there are errors, or with --strict warnings."""
+    """Print what is wrong; 1 if there are errors, or with --strict warnings, 2 of no dataset."""
+    from armlet.datasets import DatasetError
     from armlet.datasets.check.quality import review
+    from armlet.datasets.format.layout import expect_dataset
     from armlet.findings import exit_status
 
+    try:
+        expect_dataset(args.root)
+    except DatasetError as error:
+        return refuse("dataset check", error, lines=True)
     with progress("episodes looked at") as step:
         found = review(args.root, not args.no_video, args.frozen_s, step)
     if args.json:
@@ -268,10 +274,13 @@ def run_compact(args: argparse.Namespace) -> int:
 def run_repair(args: argparse.Namespace) -> int:
     """Fix, or without --yes say what would be done; 2 if it cannot be repaired."""
     from armlet.datasets import DatasetError
+    from armlet.datasets.format.layout import expect_dataset
     from armlet.datasets.transform.repair import repair
 
     try:
         said = repair(args.root, args.yes, args.remove)
+        if not said:
+            expect_dataset(args.root)
     except (DatasetError, OSError) as error:
         return refuse("dataset repair", error, lines=True)
     for line in said:

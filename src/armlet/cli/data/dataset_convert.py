@@ -314,7 +314,32 @@ def _graph_parameters(args: argparse.Namespace, topics: Mapping[str, str]) -> di
     )
     spec = next(node for node in nodes if node.executable == "aligner")
     shipped = parameters(bringup.parameter_file(spec))
-    return shipped | dict(spec.parameters)
+    return shipped | dict(spec.parameters) | _sides(args, topics)
+
+
+def _sides(args: argparse.Namespace, topics: Mapping[str, str]) -> dict[str, Any]:
+    """The aligner's parameters of several arms, where the bag has a topic of each of their sides.
+
+    By the calibration's prefixes; the joints are in the order of a SO-101, where they are its own,
+    since the order of a calibration file means nothing.
+    """
+    from armlet.bringup import vector_parameters
+    from armlet.datasets.bags.streams import absolute
+    from armlet.robots import SO101_JOINTS
+    from armlet.robots.calibration import arm_files, load
+    from armlet.robots.joints import in_namespace
+
+    files = arm_files(str(args.calibration))
+    there = [
+        absolute(in_namespace(side, "joint_states"), args.namespace) in topics for side in files
+    ]
+    if "" in files or not all(there):
+        return {}
+    found = {prefix: tuple(load(file)) for prefix, file in files.items()}
+    usual = {*SO101_JOINTS}
+    return vector_parameters(
+        {prefix: SO101_JOINTS if {*own} == usual else own for prefix, own in found.items()}
+    )
 
 
 def found_cameras(args: argparse.Namespace, topics: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
     parser.add_argument(
         "--calibration",
-        type=Path,
         metavar="FILE",
         help="LeRobot calibration JSON of the arm (default: the one its driver uses, or where that "
-        "is on another computer the robot file's)",
+        "is on another computer the robot file's); two arms: left_=FILE,right_=FILE",
     )
-    add_robot(parser, "the follower's calibration")
+    add_robot(parser, "the followers' sides and calibrations")
     parser.add_argument(
         "--joint-units",
         choices=MODES,
@@ -95,11 +94,12 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
     stated = None if args.calibration is None else _load(args.calibration)
     if stated is not None:
         motion_of(dataset, args.episode, stated, args.joint_units, args.other_arm)
+    prefixes = _prefixes(args, _action_joints(dataset))
     begun = False
-    with Interrupts() as interrupts, Client(args.namespace, interrupts) as client:
+    with Interrupts() as interrupts, Client(args.namespace, interrupts, prefixes) as client:
         try:
             present = client.present()
-            calibration = _driver_calibration(client.calibration_file(), stated, args)
+            calibration = _driver_calibration(client.calibration_files(), stated, args)
             motion = motion_of(dataset, args.episode, calibration, args.joint_units, args.other_arm)
             _announce(args, dataset, motion, calibration)
             begun = True
@@ -118,31 +118,49 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
             return refuse("replay", error, FAILED if begun else None)
 
 
-def _load(path: Path) -> Calibration:
+def _prefixes(args: argparse.Namespace, joints: Sequence[str]) -> list[str]:
+    """Of the arms that an episode is of: those of --calibration, or else of the robot file."""
+    from armlet.robots.calibration import arm_files
+
+    files = _stated_files(args)
+    known = [prefix for prefix in arm_files(files) if prefix] if files else []
+    own = [prefix for prefix in known if any(joint.startswith(prefix) for joint in joints)]
+    return own or [""]
+
+
+def _stated_files(args: argparse.Namespace) -> str | None:
+    try:
+        return calibration_of(args)
+    except FileError as error:
+        raise ReplayError(str(error)) from error
+
+
+def _load(files: str) -> Calibration:
     from armlet.robots import CalibrationError
     from armlet.robots import calibration as calibrations
 
     try:
-        return calibrations.load(path)
+        return calibrations.load_arms(files)
     except CalibrationError as error:
         raise ReplayError(str(error)) from error
 
 
 def _driver_calibration(
-    file: str, stated: Calibration | None, args: argparse.Namespace
+    files: Mapping[str, str], stated: Calibration | None, args: argparse.Namespace
 ) -> Calibration:
-    """The calibration the driver uses, which a stated one must be.
+    """The calibration the drivers use, by prefix, which a stated one must be.
 
-    Where its file is out of reach: the stated one, or the robot file's.
+    Where a file of theirs is out of reach: the stated one, or the robot file's.
     """
     from armlet.robots.calibration import fingerprint
 
-    reachable = bool(file) and Path(file).is_file()
+    file = ",".join(f"{prefix}={file}" if prefix else file for prefix, file in files.items())
+    reachable = all(file and Path(file).is_file() for file in files.values())
     if not reachable:
         if stated is None:
             stated = _robots_calibration(args, file)
         return stated
-    own = _load(Path(file))
+    own = _load(file)
     if stated is not None and fingerprint(stated) != fingerprint(own):
         raise ReplayError(
             f"the driver uses the calibration {file}, not the one that was given; "
@@ -152,16 +170,13 @@ def _driver_calibration(
 
 
 def _robots_calibration(args: argparse.Namespace, file: str) -> Calibration:
-    try:
-        own = calibration_of(args)
-    except FileError as error:
-        raise ReplayError(str(error)) from error
+    own = _stated_files(args)
     if own is None:
         raise ReplayError(
             f"the driver's calibration file {file or '(unknown)'} is not on this machine; "
             "give --calibration FILE"
         )
-    return _load(Path(own))
+    return _load(own)
 
 
 def motion_of(
@@ -183,7 +198,10 @@ def motion_of(
     joints = tuple(calibration)
     names = _action_joints(dataset)
     if set(names) != set(joints) or len(names) != len(joints):
-        raise ReplayError(f"actions are of joints {names}, the arm has {list(joints)}")
+        raise ReplayError(
+            f"actions are of joints {names}, the arm has {list(joints)}; an episode of several "
+            "arms needs a robot file that has them, or --calibration left_=FILE,right_=FILE"
+        )
     contract = dataset.contract
     for name, unit in ({} if contract is None else contract.units_by_name()).items():
         if unit != unit_of(name, mode):

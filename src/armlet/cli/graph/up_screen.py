@@ -16,6 +16,7 @@ STOP_KEY = "x"
 KEYS = f"{STOP_KEY}: STOP, torque off · Ctrl-C: end"
 
 _LOOK_S = 0.1
+_BETWEEN = " · "
 _CLEAR = "\r\x1b[K"
 
 
@@ -42,12 +43,15 @@ class StatusLine:
         with self._lock:
             self._stream.flush()
 
-    def show(self, line: str) -> None:
-        """Another last line, cut to the terminal's width; empty: none."""
+    def show(self, line: str, keys: str = "") -> None:
+        """Another last line; empty: none. What does not fit is cut, but never the keys."""
         width = shutil.get_terminal_size().columns - 1
+        room = max(0, width - len(keys) - len(_BETWEEN)) if keys else width
+        cut = line if len(line) <= room else f"{line[: max(0, room - 1)]}…"
+        shown = f"{cut}{_BETWEEN}{keys}"[:width] if keys else cut[:width]
         with self._lock:
-            if line[:width] != self._line:
-                self._line = line[:width]
+            if shown != self._line:
+                self._line = shown
                 self._stream.write(_CLEAR + self._line)
                 self._stream.flush()
 
@@ -97,11 +101,11 @@ def _draw(
     stopping: threading.Event,
     ending: threading.Event,
 ) -> None:
-    screen.show(f"starting · {KEYS}")
+    screen.show("starting", KEYS)
     from armlet.client.live import LiveGraph
 
     with LiveGraph(namespace, followers, stopping) as graph:
         while not ending.wait(_LOOK_S):
             for warning in graph.warnings():
                 screen.write(f"! {warning}\n")
-            screen.show(f"{graph.line() or 'starting'} · {KEYS}")
+            screen.show(graph.line() or "starting", KEYS)

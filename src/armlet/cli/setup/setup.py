@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from armlet.cli.terminal.robot import add_robot
 from armlet.robots.unit_modes import MODES
 
 if TYPE_CHECKING:
-    from armlet.cli.setup.dialogue import Dialogue
+    from armlet.cli.setup.dialogue import Dialogue, Given
 
 Step = Callable[["Dialogue"], None]
 
@@ -70,19 +70,20 @@ def run(args: argparse.Namespace) -> int:
         return refuse("setup", f"no step {unknown[0]!r}; {meant}there are {', '.join(STEPS)}")
     steps = [step for step in STEPS if step in (args.steps or STEPS)]
     try:
+        path = _path(args.robot)
+        check_output(path)
         given = Given(
             arms=tuple(args.arms.split(",")) if args.arms else (),
-            models=_pairs(args.model, "--model"),
+            models=_models(_pairs(args.model, "--model")),
             ports=_pairs(args.port, "--port"),
-            calibrations=_pairs(args.calibration, "--calibration"),
+            calibrations=_calibrations(_pairs(args.calibration, "--calibration")),
             cameras=_pairs(args.camera, "--camera"),
             units=args.joint_units,
             among=args.among,
             also=tuple(args.also),
         )
-        path = _path(args.robot)
-        check_output(path)
         dialogue = Dialogue(path, given)
+        _check_arms(given, dialogue.writer.robot.arms, steps)
     except (OSError, ValueError) as error:
         return refuse("setup", error)
     step = steps[0]
@@ -134,6 +135,64 @@ def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
             raise ValueError(f"{option}: expected NAME=VALUE, found {entry!r}")
         pairs[name] = value
     return pairs
+
+
+def _models(given: Mapping[str, str]) -> dict[str, str]:
+    """The kinds of arms, files by their whole path. Raises FileError for one that is none."""
+    from armlet.cli.terminal.robot import motors_of
+    from armlet.files import FileError
+    from armlet.robots.robot_model import find, is_file
+
+    models = {
+        arm: str(Path(kind).expanduser().absolute()) if is_file(kind) else kind
+        for arm, kind in given.items()
+    }
+    for arm, kind in models.items():
+        try:
+            motors_of(find(kind))
+        except FileError as error:
+            raise FileError(f"--model {arm}: {error}") from error
+    return models
+
+
+def _calibrations(given: Mapping[str, str]) -> dict[str, str]:
+    """Raises CalibrationError for a file that is not one."""
+    from armlet.robots.calibration import CalibrationError, load
+
+    files = {arm: str(Path(file).expanduser()) for arm, file in given.items()}
+    for arm, file in files.items():
+        try:
+            load(Path(file))
+        except CalibrationError as error:
+            raise CalibrationError(f"--calibration {arm}: {error}") from error
+    return files
+
+
+def _check_arms(given: Given, known: Iterable[str], steps: Sequence[str]) -> None:
+    """Raise ValueError for an answer about an arm that is not set up, or of a step not done."""
+    from armlet.cli.setup.arms import CHOICES
+    from armlet.suggestions import did_you_mean
+
+    stated = {*given.arms, *(() if given.arms else given.ports)}
+    arms = stated | {*known}
+    usual = {name for names in CHOICES.values() for name in names}
+    for option, step, names in (
+        ("--model", "ports", given.models),
+        ("--port", "ports", given.ports),
+        ("--calibration", "calibrate", given.calibrations),
+    ):
+        unknown = [name for name in names if name not in (arms or usual)]
+        if unknown:
+            meant = did_you_mean(unknown, sorted(arms or usual))
+            raise ValueError(
+                f"{option}: {meant}expected one of {', '.join(sorted(arms or usual))}, found "
+                f"{unknown[0]!r}"
+            )
+        if names and step not in steps:
+            raise ValueError(
+                f"{option} is an answer of the step {step}, which is not among {' '.join(steps)}; "
+                "add it"
+            )
 
 
 def _go_on(robot: str, step: str, path: Path) -> str:

@@ -38,11 +38,15 @@ def output_file(text: str) -> Path:
     return _checked(check_output_file, text)
 
 
+class UnusablePath(argparse.ArgumentTypeError):
+    """Nothing can be written there; the message says what to do, so --help need not be named."""
+
+
 def _checked(check: Callable[[Path], None], text: str) -> Path:
     try:
         check(Path(text))
     except OutputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise UnusablePath(str(error)) from error
     return Path(text)
 
 
@@ -56,6 +60,14 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean([str(value)], [str(choice) for choice in action.choices or ()])
             raise argparse.ArgumentError(action, f"{hint}{error.message}") from error
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if isinstance(error.__context__, UnusablePath):
+                self._refuse(str(error))
+            raise
+
     def _print_message(self, message: str, file: Any = None) -> None:
         """As argparse does, but a help text that cannot be written is an OSError."""
         stream = file or sys.stderr
@@ -64,7 +76,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with one line, headed as every command heads its own."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+        self._refuse(f"{message}; see {self.prog} --help")
+
+    def _refuse(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
     def refuse(self, words: Sequence[str], command: str) -> None:
         """End the program: a command, or a verb of it, takes none of these words."""

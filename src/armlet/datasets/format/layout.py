@@ -509,6 +509,12 @@ def require_current(root: Path, info: Info) -> None:
         )
 
 
+def expect_dataset(root: Path) -> None:
+    """Raise DatasetError where there is nothing of a dataset, not even of a damaged one."""
+    if not any((root / part).exists() for part in ("meta", "data", "videos")):
+        load_info(root)
+
+
 def _what_is_there(root: Path) -> str:
     """Why a folder is no dataset, and which folders in it are."""
     if not root.is_dir():

@@ -27,10 +27,12 @@ def require_outside(output: Path, sources: Iterable[Path]) -> None:
 def new_dataset(output: Path) -> Iterator[Path]:
     """A folder to make a dataset in; it gets its name once everything is on disk.
 
+    Of a symbolic link it is the folder that the link leads to.
+
     Raises DatasetError if something is there already. After an exception nothing is left; after a
     kill a hidden folder beside the output is, which may be removed.
     """
-    output = Path(output).absolute()
+    output = resolved(Path(output).absolute())
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DatasetError(f"{output} exists already; choose another folder, or remove it")
     atomic_files.make_folder(output.parent)

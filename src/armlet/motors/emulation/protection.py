@@ -28,7 +28,11 @@ class Heat:
         self.celsius = AMBIENT_C
 
     def warm(self, torque: float, speed: float, duration_s: float) -> None:
-        """Lets time pass at shares of stall torque and no-load speed."""
+        """Lets time pass at shares of stall torque and no-load speed.
+
+        A motor reaches no more than the whole of either, even where a hand jerks its shaft.
+        """
+        torque, speed = min(abs(torque), 1.0), min(abs(speed), 1.0)
         warming_c = _STALL_WARMING_C * torque * torque + _RUNNING_WARMING_C * speed * speed
         share = -math.expm1(-duration_s / _THERMAL_S)
         self.celsius += (AMBIENT_C + warming_c - self.celsius) * share
