@@ -32,6 +32,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A thread that waits for another sleeps: spinning takes a core from the other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# As armlet sees to: OpenVINO forks the process that imports it to report that, a test worker too.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.modules.setdefault("openvino_telemetry", None)
+
 # Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

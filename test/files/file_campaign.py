@@ -30,9 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-for room in ("datasets", "policies", "files"):
+for room in ("datasets", "policies", "files", "."):
     sys.path.insert(0, str(HERE.parent / room))
 
+from campaign_bench import ARMS, Driver, emulated_arms  # noqa: E402
+from domains import own_domain  # noqa: E402
 from file_mutations import mutate  # noqa: E402
 
 # A computer that others use too: a command that works is judged by the processor's time, one that
@@ -48,7 +50,7 @@ class Verb:
     """A command. reads: which of the sound sets it is given, the first is damaged most often.
 
     changes: what it may change, below the case's folder. fits: the sound files are no reason to
-    refuse.
+    refuse. live: it needs the driver.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Verb:
     run: Callable[[Path], int]
     changes: tuple[str, ...] = ()
     fits: bool = True
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,31 @@ def command(*words: str) -> Callable[[Path], int]:
         return main([word.replace("CASE/", f"{case}/") for word in words])
 
     return run
+
+
+def on_arms(*words: str) -> Callable[[Path], int]:
+    """An armlet command that has a leader and a follower at CASE/arms."""
+
+    def run(case: Path) -> int:
+        with emulated_arms(case / ARMS):
+            return command(*words)(case)
+
+    return run
+
+
+def beside_driver(file: str, *words: str) -> Callable[[Path], int]:
+    """An armlet command while the driver's own calibration has become a file of the case."""
+
+    def run(case: Path) -> int:
+        link = DRIVER.folder / "new.json"
+        link.symlink_to(case / file)
+        link.replace(DRIVER.calibration)
+        return command(*words)(case)
+
+    return run
+
+
+DRIVER = Driver()
 
 
 def refused(*errors: type[Exception]) -> Callable[[Callable[[Path], object]], Callable]:
@@ -137,6 +165,10 @@ def readers() -> list[Verb]:
         given["params_file"] = str(case / "small/params.yaml")
         check(graph("record").nodes(given))
 
+    def policy_check(case: Path) -> None:
+        given = {"robot": str(case / "small/robot.yaml"), "checkpoint": str(case / "policy")}
+        check(graph("policy").nodes(given))
+
     def intrinsics(case: Path) -> None:
         read_intrinsics(case / "small/camera.yaml", 640, 480)
 
@@ -153,6 +185,11 @@ def readers() -> list[Verb]:
             "check a graph",
             ("small/robot.yaml", "small/params.yaml", "small/arm.json"),
             refused(BringupError)(start_check),
+        ),
+        Verb(
+            "check a policy graph",
+            ("policy", "small/robot.yaml", "small/arm.json"),
+            refused(BringupError)(policy_check),
         ),
         Verb("read intrinsics", ("small/camera.yaml",), refused(CameraError)(intrinsics)),
         Verb(
@@ -325,8 +362,86 @@ def policy_verbs() -> list[Verb]:
     ]
 
 
+def training_verbs() -> list[Verb]:
+    words = ("--steps", "1", "--batch-size", "2", "--threads", "1")
+    return [
+        Verb(
+            f"train on {root}",
+            (root,),
+            command("train", "--dataset", f"CASE/{root}", "--output", "CASE/out", *words),
+            ("out",),
+            root in ("v30", "edited"),
+        )
+        for root in ("v30", "v21", "killed", "edited", "halfway")
+    ]
+
+
+ARM, BENCH, DUMP = "small/arm.json", "small/bench.yaml", "small/eeprom.json"
+PORT = ("--port", "CASE/arms/follower")
+ROBOT = ("--robot", f"CASE/{BENCH}")
+
+
+def on_bench(
+    words: str, reads: tuple[str, ...], changes: tuple[str, ...], *more: str, fits: bool = True
+) -> Verb:
+    """A verb of these words on emulated arms; what it replaces it keeps beside it."""
+    kept = tuple(f"{name}.bak" for name in changes)
+    return Verb(words, reads, on_arms(*words.split(), *more), (ARMS, *changes, *kept), fits)
+
+
+def calibrate_verbs() -> list[Verb]:
+    file, gripper = f"CASE/{ARM}", ("--joints", "gripper")
+    named = ("--arm", "follower", *ROBOT)
+    return [
+        on_bench("calibrate --check", (ARM,), (), file, *PORT),
+        on_bench("calibrate --write", (ARM,), (), file, *PORT),
+        on_bench("calibrate --read", (ARM,), (ARM,), file, *PORT, *gripper),
+        # Nobody is at the terminal.
+        on_bench("calibrate --output", (ARM,), (), file, *PORT, *gripper, fits=False),
+        on_bench("calibrate --arm follower --check", (BENCH, ARM), (), *ROBOT),
+        on_bench("calibrate --arm follower --read", (BENCH, ARM), (ARM,), *ROBOT),
+        on_bench("registers restore", (DUMP,), (), f"CASE/{DUMP}", *PORT, "--yes"),
+        on_bench("setup-motors", (BENCH,), (), *named, fits=False),
+        on_bench("scan", (BENCH,), (), *named),
+        on_bench("doctor", (BENCH, ARM), (), *ROBOT),
+    ]
+
+
+def setup_verbs() -> list[Verb]:
+    answers = ("--port", "follower=CASE/arms/follower", "--calibration", f"follower=CASE/{ARM}")
+    units = ("--camera", "front=pattern", "--joint-units", "degrees")
+    written = (BENCH, ARM, "small/follower.json")
+    all_steps = "setup ports ids calibrate cameras units"
+    look = ("--settle", "0", "--output", "CASE/out")
+    return [
+        on_bench(all_steps, (BENCH, ARM), written, *ROBOT, *answers, *units),
+        on_bench("setup cameras", (BENCH,), written, *ROBOT, "--camera", "top=pattern"),
+        on_bench("setup check", (BENCH, ARM), (), *ROBOT),
+        on_bench("find-cameras", (BENCH,), ("out",), *ROBOT, *look),
+    ]
+
+
+def replay_verbs() -> list[Verb]:
+    """An episode on the driver's arm."""
+    once = ("--ramp-velocity", "5", "--episode", "0")
+    given = {
+        "swing": ("--calibration", f"CASE/{ARM}"),
+        "v21": ("--joint-units", "degrees", "--other-arm"),
+    }
+    return [
+        Verb(
+            f"replay {root}",
+            (root, ARM),
+            beside_driver(ARM, "replay", f"CASE/{root}", *once, *words),
+            live=True,
+        )
+        for root, words in given.items()
+    ]
+
+
 def all_verbs() -> list[Verb]:
-    return [*dataset_verbs(), *policy_verbs(), *readers()]
+    files = (*dataset_verbs(), *policy_verbs(), *readers(), *training_verbs())
+    return [*files, *calibrate_verbs(), *setup_verbs(), *replay_verbs()]
 
 
 # --- the sound files --------------------------------------------------------------------------
@@ -351,6 +466,7 @@ def make_sound(folder: Path, policies: bool = True) -> Path:
     writer.close()
     shutil.rmtree(folder / "live")
     _make_edited(folder)
+    _make_swing(folder / "swing")
     _make_small(folder / "small", CONTRACT)
     around = folder / "around"
     around.mkdir()
@@ -390,6 +506,24 @@ def _make_edited(folder: Path) -> None:
         raise AssertionError(f"operation {_KILL_AT} of a deletion is not in its middle any more")
 
 
+def _make_swing(folder: Path) -> None:
+    """An episode of the emulated follower, in its own units, to be played on it."""
+    import numpy as np
+    from made_episodes import CONTRACT, START_NS
+
+    from armlet.datasets import DatasetWriter, EpisodeFrame
+    from armlet.robots.calibration import fingerprint
+    from armlet.sim.calibrations import FOLLOWER
+
+    own = dataclasses.replace(CONTRACT, cameras=(), alignment=(), calibration=fingerprint(FOLLOWER))
+    with DatasetWriter(folder, own) as writer:
+        writer.begin_episode("swing")
+        for index in range(6):
+            values = np.full(6, 5.0 + index)
+            writer.add_frame(EpisodeFrame(values, values, {}, START_NS + index * 10**9 // 30, {}))
+        writer.finish_episode()
+
+
 def _make_small(folder: Path, contract: object) -> None:
     from armlet.sim.calibrations import FOLLOWER
 
@@ -413,6 +547,16 @@ def _make_small(folder: Path, contract: object) -> None:
         "cameras:\n  front: {source: /dev/null, width: 640, height: 480, fps: 30}\n"
         "joint_units: degrees\nparameters:\n  servo_bus: {max_velocity_rad_s: 2.0}\n"
     )
+    (folder / "bench.yaml").write_text(
+        "arms:\n  follower: {port: ../arms/follower, calibration: arm.json}\n"
+        "cameras:\n  front: {source: pattern, width: 640, height: 480, fps: 30}\n"
+        "joint_units: degrees\n"
+    )
+    with contextlib.redirect_stdout(None):
+        failed = on_arms("registers", "dump", "CASE/eeprom.json", *PORT)(folder)
+    if failed:
+        raise AssertionError("the emulated servos could not be dumped")
+    shutil.rmtree(folder / ARMS)
     (folder / "params.yaml").write_text(
         "servo_bus:\n  ros__parameters:\n    max_velocity_rad_s: 2.0\n"
         "recorder:\n  ros__parameters:\n    min_episode_s: 1.0\n"
@@ -490,6 +634,8 @@ def run_case(
         for name in sorted(needed):
             shutil.copytree(sound / name, case / name)
         damage = "; ".join(_damage(case, verb, dice)) if damaged else "nothing is damaged"
+        if verb.live:
+            DRIVER.start(sound / "small/arm.json")
         return _judged(seed, verb, case, damage)
     finally:
         shutil.rmtree(case, ignore_errors=True)
@@ -543,6 +689,7 @@ def _child(verb: Verb, case: Path, said: Path) -> None:
         handle = os.open(said, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         # A bomb shall meet its end here and not that of the machine.
@@ -603,14 +750,17 @@ def preload() -> None:
     import matplotlib
     from matplotlib import pyplot  # noqa: F401
 
+    import armlet.cli.arm.registers
     import armlet.cli.main
     import armlet.cli.policy.policy_check_bag
+    import armlet.client.replay
     import armlet.datasets.bags.convert
     import armlet.datasets.check.quality
     import armlet.datasets.transform.compact
     import armlet.datasets.transform.convert
     import armlet.datasets.transform.repair
-    import armlet.policies.fit.check  # noqa: F401
+    import armlet.policies.fit.check
+    import armlet.training  # noqa: F401
 
     matplotlib.use("Agg")
 
@@ -619,38 +769,48 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--verb", default="", help="only those whose name begins so")
+    parser.add_argument(
+        "--verb", default="", help="only those whose name begins so, or names joined by |"
+    )
     parser.add_argument("--stop-after-s", type=float, default=1e9)
     parser.add_argument("--sound", action="store_true", help="first every command on sound files")
     args = parser.parse_args()
     preload()
-    verbs = [
-        v for v in dataset_verbs() + policy_verbs() + readers() if v.name.startswith(args.verb)
-    ]
     shared = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=shared) as name:
-        # In a process of its own: threads that making these files starts would not survive a fork.
-        child = os.fork()
-        if not child:
-            make_sound(Path(name) / "sound")
-            os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-            return 2
-        bad, count, start = 0, 0, time.monotonic()
-        for verb in verbs if args.sound else ():
-            outcome = run_sound(verb, Path(name) / "sound", Path(name))
+    with tempfile.TemporaryDirectory(dir=shared) as name, own_domain():
+        try:
+            bad = campaign(args, Path(name))
+        finally:
+            wrong = DRIVER.end()
+    print("\n".join(wrong))
+    return 1 if bad or wrong else 0
+
+
+def campaign(args: argparse.Namespace, folder: Path) -> bool:
+    """All cases; whether something was wrong, which is printed."""
+    verbs = [verb for verb in all_verbs() if verb.name.startswith(tuple(args.verb.split("|")))]
+    # In a process of its own: threads that making these files starts would not survive a fork.
+    child = os.fork()
+    if not child:
+        make_sound(folder / "sound")
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise AssertionError("the sound files could not be made")
+    bad, count, start = 0, 0, time.monotonic()
+    for verb in verbs if args.sound else ():
+        outcome = run_sound(verb, folder / "sound", folder)
+        print(outcome, flush=True)
+        bad += bool(outcome.wrong)
+    for seed in range(args.seed, args.seed + args.cases):
+        if time.monotonic() - start > args.stop_after_s:
+            break
+        outcome = run_case(seed, folder / "sound", verbs, folder)
+        count += 1
+        if outcome.wrong:
+            bad += 1
             print(outcome, flush=True)
-            bad += bool(outcome.wrong)
-        for seed in range(args.seed, args.seed + args.cases):
-            if time.monotonic() - start > args.stop_after_s:
-                break
-            outcome = run_case(seed, Path(name) / "sound", verbs, Path(name))
-            count += 1
-            if outcome.wrong:
-                bad += 1
-                print(outcome, flush=True)
     print(f"{count} cases from seed {args.seed}: {bad} with something wrong")
-    return 1 if bad else 0
+    return bool(bad)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 
 import pytest
 
@@ -95,3 +96,16 @@ def test_advice_is_given_once():
 def test_who_knows_better_advice_keeps_it():
     assert "git lfs pull" in advised(PointerError("cal.json"), "calibrate again")
     assert "calibrate" not in advised(PointerError("cal.json"), "calibrate again")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is set to be read")
+def test_a_new_file_changes_nothing_for_the_other_threads(tmp_path, monkeypatch):
+    """Two threads that read the umask by setting it left it at 0: files open to everybody."""
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda mask: pytest.fail("it is the whole process's"))
+            replace_file(tmp_path / "new", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640

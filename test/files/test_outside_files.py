@@ -110,8 +110,10 @@ def test_an_absent_file_is_an_ordinary_error(tmp_path):
     ],
 )
 def test_what_is_not_strict_json_is_refused(text, said):
-    with pytest.raises(FileError, match=said):
+    with pytest.raises(FileError, match=said) as refused:
         parse_json(text)
+    # Who looks for the cause of causes would look for ever: `dataset check` did.
+    assert refused.value.__cause__ is not refused.value
 
 
 def test_sound_json_is_what_it_is():

@@ -131,3 +131,37 @@ def test_what_goes_wrong_while_a_node_is_destroyed_is_raised():
 
     with pytest.raises(ValueError, match="in use"):
         destroy(Broken())
+
+
+FORKING = """
+import multiprocessing, os, signal, threading
+from armlet.nodes.urgent import Signals
+signals = Signals((signal.SIGTERM,))
+silent, _ = os.pipe()
+ready, begun = os.pipe()
+def wait():
+    os.write(begun, b"1")
+    os.read(silent, 1)
+copy = multiprocessing.get_context("fork").Process(target=wait, daemon=True)
+starting = threading.Thread(target=copy.start)
+starting.start()
+starting.join()
+os.read(ready, 1)
+copy.terminate()
+copy.join(20)
+print(copy.exitcode, signals.ending.is_set())
+os.kill(copy.pid, signal.SIGKILL) if copy.exitcode is None else None
+signal.raise_signal(signal.SIGTERM)
+print(signals.ending.wait(20))
+"""
+
+
+def test_ending_a_copy_that_a_library_forked_does_not_end_the_node():
+    """OpenVINO's copy that waited for an answer from outside was ended so, and the policy with it.
+
+    The copy shares the pipe by which the node hears of its signals.
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, check=True, timeout=GUARD_S
+    )
+    assert said.stdout == "-15 False\nTrue\n"

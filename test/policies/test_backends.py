@@ -2,6 +2,8 @@
 
 import ctypes
 import dataclasses
+import os
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -342,6 +344,33 @@ def test_smolvla_in_bfloat16(worded):
     error = np.abs(chunks[1] - chunks[0])
     assert policy.precision == "bfloat16" and chunks[1].dtype == np.float32
     assert 0 < error.max() < 0.1 * np.abs(chunks[0]).max()
+
+
+LOADED = """
+import sys
+seen = []
+watched = ("os.fork", "subprocess.", "socket.")
+sys.addaudithook(lambda event, given: seen.append(event) if event.startswith(watched) else None)
+from armlet.policies.runtime.backends import load_package
+load_package(sys.argv[1])
+print(seen)
+"""
+
+
+@pytest.mark.parametrize("package", GRAPHS)
+def test_a_runtime_reports_to_nobody(package, tmp_path):
+    """OpenVINO forked the process, a running node's too, to ask Google Analytics; both wrote."""
+    silenced = ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in silenced}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, package],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+    assert not list(tmp_path.rglob("*"))
 
 
 class SignalStack(ctypes.Structure):

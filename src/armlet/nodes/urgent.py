@@ -102,12 +102,22 @@ class Signals:
         self._numbers = frozenset(numbers)
         for number in self._numbers:
             signal.signal(number, lambda *_: None)
+        os.register_at_fork(after_in_child=self._leave_to_the_parent)
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
     def settle(self) -> None:
         """Wait until the action that a signal has begun is done, some seconds at most."""
         if self.ending.is_set():
             self._acted.wait(_SETTLE_S)
+
+    def _leave_to_the_parent(self) -> None:
+        """What ends a copy of this process, which a library may make, ends this one not.
+
+        The copy has the same pipe: a signal to it would come here, and it would not end.
+        """
+        signal.set_wakeup_fd(-1)
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_DFL)
 
     def _watch(self) -> None:
         while not self.ending.is_set():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -85,12 +87,24 @@ def open_session(
 
 def load_package(name: str) -> Any:
     """The optional module `name`. Raises MissingPackage saying how to install it."""
+    _no_telemetry()
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingPackage(
             f"package {name}: expected it installed, found {error}; pip install 'armlet[export]'"
         ) from error
+
+
+def _no_telemetry() -> None:
+    """Keep these packages from reporting their use to their makers, which is on by default.
+
+    OpenVINO forks the process for that as it is imported: beside the threads of a running node,
+    with all its sockets and locks, and for ever where nothing answers. ONNX Runtime has threads and
+    a database in the person's home. OpenVINO goes without a package that cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 class _OnnxRuntime:
