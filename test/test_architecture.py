@@ -46,7 +46,9 @@ PARTS = {
         "check": {"format", "record"},
         "transform": {"format", "record", "check", "vectors"},
         "bags": {"format", "record", "transform", "vectors"},
-        "view": {"format", "reader", "check"},
+        "page": set(),
+        "view": {"format", "reader", "check", "page"},
+        "score_card": {"format", "reader", "check", "page"},
     },
     "policies": {
         "config": set(),

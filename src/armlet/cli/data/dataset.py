@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.arguments import output_file, output_path
 from armlet.cli.terminal.output import FAILED, refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
@@ -99,6 +99,13 @@ def _add_check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="report a camera that repeats one image for longer than this while the arm "
         "moves (default: 1 s)",
     )
+    check.add_argument(
+        "--page",
+        type=output_file,
+        metavar="FILE",
+        help="write a score card as one HTML page: what the dataset is, every finding and what "
+        "helps, ranges, times, who drove",
+    )
 
 
 def _add_view(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -154,15 +161,28 @@ def run_info(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a dataset; 1 if there are errors, or with --strict warnings."""
+    from armlet.datasets import score_card
     from armlet.datasets.check.quality import review
     from armlet.findings import exit_status
 
+    try:
+        if args.page is not None:
+            score_card.check_path(args.page)
+    except OSError as error:
+        return refuse("dataset check", error)
     with progress("episodes looked at") as step:
         found = review(args.root, not args.no_video, args.frozen_s, step)
     if args.json:
         show_json(found.to_json())
     else:
         print_review(args.root, found)
+    try:
+        if args.page is not None:
+            score_card.write(args.root, found, args.page)
+            if not args.json:
+                show(f"{args.page}: written")
+    except OSError as error:
+        return refuse("dataset check", error, FAILED)
     return exit_status(found.findings, args.strict)
 
 
