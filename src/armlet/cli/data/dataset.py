@@ -20,6 +20,7 @@ from . import (
     dataset_label,
     dataset_merge,
     dataset_provenance,
+    dataset_push,
     dataset_relabel,
     dataset_split,
     dataset_trim,
@@ -71,6 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         dataset_undo,
         dataset_merge,
         dataset_split,
+        dataset_push,
     ):
         verb.add_verb(verbs)
 
