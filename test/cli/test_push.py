@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
 import hub_server  # noqa: E402
 from made_episodes import CONTRACT, record  # noqa: E402
+from offline import SHARED, has_oracle, oracle  # noqa: E402
 from test_lint import recorded  # noqa: E402
 
 from armlet.cli.main import main  # noqa: E402
@@ -120,6 +121,20 @@ def test_a_card_of_ones_own_is_pushed_and_one_on_the_hub_is_kept(hub, root):
     edits.relabel(root, "fold", [0])
     assert push(root, "hub:me/cube", "--update") == 0
     assert card_of(the(hub)) == "# My own"
+
+
+def test_a_card_that_a_person_made_on_the_hub_is_kept(hub, root):
+    hub.repositories["datasets/me/cube"] = hub_server.Repository(private=True)
+    the(hub).files["README.md"] = b"# Made there"
+    assert push(root) == 0
+    assert card_of(the(hub)) == "# Made there" and the(hub).tags
+
+
+def test_nothing_is_pushed_that_a_link_leads_to_elsewhere(hub, root, tmp_path, capsys):
+    (tmp_path / "token").write_text("secret")
+    (root / "meta/more.json").symlink_to(tmp_path / "token")
+    assert push(root, "hub:me/cube", "--allow-errors") == 2
+    assert "more.json" in capsys.readouterr().err and hub.seen == []
 
 
 def test_a_dataset_with_errors_is_pushed_only_when_asked(hub, root, capsys):
@@ -331,6 +346,38 @@ def test_hf_endpoint_names_the_server(hub, root):
     assert the(hub).tags
 
 
+STOCK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import av_decode
+av_decode.install()
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+dataset = LeRobotDataset("me/cube", root=sys.argv[2])
+item = dataset[len(dataset) - 1]
+print(len(dataset), dataset.revision, tuple(item["observation.images.front"].shape))
+"""
+
+
+@pytest.mark.skipif(not has_oracle("v04"), reason="no stock LeRobot 0.4.4 (set ARMLET_ORACLE)")
+def test_stock_lerobot_finds_its_version_and_loads_it(hub, root, tmp_path):
+    """By a process of its own: the server is read from HF_ENDPOINT as it starts."""
+    assert push(root, "hub:me/cube", "--no-video") == 0
+    hub.seen.clear()
+    ours = ("HF_", "PYTHONPATH")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    env |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": hub_server.TOKEN,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    words = [str(oracle("v04")), "-c", STOCK, str(SHARED), str(tmp_path / "again")]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == "180 v3.0 (3, 48, 64)"
+    assert "GET /api/datasets/me/cube/refs" in hub.seen
+
+
 # --- checkpoints --------------------------------------------------------------------------------
 
 
@@ -373,6 +420,13 @@ def test_a_checkpoint_that_cannot_be_used_is_not_pushed(hub, checkpoint, capsys)
     assert "model.safetensors" in capsys.readouterr().err and hub.seen == []
     assert main(["policy", "push", "hub:me/other", "hub:me/reach"]) == 2
     assert "folder on this computer" in capsys.readouterr().err and hub.seen == []
+
+
+def test_a_link_out_of_a_checkpoint_is_refused(hub, checkpoint, tmp_path, capsys):
+    (tmp_path / "token").write_text("{}")
+    (checkpoint / "more.json").symlink_to(tmp_path / "token")
+    assert push_policy(checkpoint) == 2
+    assert "more.json" in capsys.readouterr().err and hub.seen == []
 
 
 def test_a_checkpoint_is_pushed_again_only_when_asked(hub, checkpoint, capsys):

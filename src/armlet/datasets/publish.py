@@ -10,16 +10,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from armlet.files import check_file, printable
+from armlet.files import check_file
 
 from .format import atomic_files, layout
 from .format.errors import DatasetError
-from .format.layout import Info
 
 FOLDERS = ("data/", "meta/", "videos/", "images/")
 """Where a dataset's files lie; others in the repository are not touched."""
-_CARD = "README.md"
-_BESIDE = (_CARD, "LICENSE", "LICENSE.md", "LICENSE.txt")
+_BESIDE = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt")
+
+CARD = b"""---
+tags:
+- LeRobot
+task_categories:
+- robotics
+configs:
+- config_name: default
+  data_files: data/*/*.parquet
+---
+
+A [LeRobot](https://github.com/huggingface/lerobot) dataset; `meta/info.json` describes it.
+"""
+"""README.md of a dataset that has none, with what the Hub and LeRobot's viewer search for. It has
+no figures, which a later version would make wrong."""
 
 Stamps = dict[str, tuple[int, int]]
 """Size and time of change of every file."""
@@ -47,19 +60,6 @@ def _walk(root: Path) -> Iterator[Path]:
             for name in sorted(names):
                 if not name.startswith("."):
                     yield Path(place, name).relative_to(root)
-
-
-def card(info: Info) -> bytes:
-    """README.md of a dataset that has none, with what the Hub and LeRobot's viewer search for."""
-    robot = printable(info.robot_type or "not stated", 80)
-    text = (
-        "---\ntags:\n- LeRobot\ntask_categories:\n- robotics\nconfigs:\n- config_name: default\n"
-        "  data_files: data/*/*.parquet\n---\n\n"
-        f"A [LeRobot](https://github.com/huggingface/lerobot) dataset, {info.version}.\n\n"
-        f"- robot: `{robot.replace('`', '')}`\n- episodes: {info.total_episodes}\n"
-        f"- frames: {info.total_frames}, {info.fps} per second\n"
-    )
-    return text.encode()
 
 
 def stamps(files: dict[str, Path]) -> Stamps:

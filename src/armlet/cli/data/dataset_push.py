@@ -82,8 +82,8 @@ def _content(root: Path, files: dict[str, Path], remote: Remote) -> Content:
 
     info = layout.load_info(root)
     pushed: dict[str, Path | bytes] = {**files}
-    if CARD not in files and (CARD not in (remote.files or {}) or remote.is_empty()):
-        pushed[CARD] = publish.card(info)
+    if CARD not in files and CARD not in (remote.files or {}):
+        pushed[CARD] = publish.CARD
     return Content(pushed, publish.FOLDERS, tag=info.version)
 
 

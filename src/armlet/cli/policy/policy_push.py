@@ -7,7 +7,7 @@ from pathlib import Path
 
 from armlet.cli.data.dataset_push import add_target, upload
 from armlet.cli.terminal.output import refuse
-from armlet.files import FileError, check_file
+from armlet.files import FileError, check_file, inside
 from armlet.hub import CARD
 
 _COMMAND = "policy push"
@@ -55,10 +55,11 @@ def _files(folder: Path) -> dict[str, Path | bytes]:
     """What of a checkpoint is pushed, by its path in it. Raises FileError."""
     found: dict[str, Path | bytes] = {}
     for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if path.is_dir() or hidden or not (path.suffix in _ENDINGS or inside == Path(CARD)):
+        place = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in place.parts)
+        if path.is_dir() or hidden or not (path.suffix in _ENDINGS or place == Path(CARD)):
             continue
-        check_file(path)
-        found[inside.as_posix()] = path
+        where = inside(folder, place)
+        check_file(where)
+        found[place.as_posix()] = where
     return found
