@@ -110,8 +110,9 @@ def test_an_absent_file_is_an_ordinary_error(tmp_path):
     ],
 )
 def test_what_is_not_strict_json_is_refused(text, said):
-    with pytest.raises(FileError, match=said):
+    with pytest.raises(FileError, match=said) as caught:
         parse_json(text)
+    assert caught.value.__cause__ is not caught.value  # whoever follows causes would not end
 
 
 def test_sound_json_is_what_it_is():

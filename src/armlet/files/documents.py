@@ -77,8 +77,10 @@ def parse_json(text: str, depth: int = SMALL.depth) -> Any:
         )
     except RecursionError as error:
         raise FileError(f"nested deeper than {depth} levels") from error
+    except FileError:
+        raise
     except (ValueError, TypeError) as error:
-        raise error if isinstance(error, FileError) else FileError(printable(error)) from error
+        raise FileError(printable(error)) from error
     _check_depth(found, depth)
     if "\\ud" in text or "\\uD" in text:
         _check_surrogates(found)
