@@ -208,7 +208,7 @@ _OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
-# Begins the name of a repository, where a directory could be given; as in policies.checkpoint.hub.
+# Begins the name of a repository, where a directory could be given; as in armlet.hub.
 HUB = "hub:"
 
 _NAMESPACE = re.compile(r"([a-z_]\w*(/[a-z_]\w*)*)?", re.ASCII | re.IGNORECASE)

@@ -117,6 +117,26 @@ def beside_driver(file: str, *words: str) -> Callable[[Path], int]:
     return run
 
 
+def offline(run: Callable[[Path], int]) -> Callable[[Path], int]:
+    """A push that reads everything and finds no Hub, whoever is logged in to one here."""
+
+    def alone(case: Path) -> int:
+        from unittest import mock
+
+        try:
+            from huggingface_hub import constants
+        except ImportError:
+            return run(case)
+        nowhere = {"HF_HUB_OFFLINE": True, "ENDPOINT": "http://127.0.0.1:9"}
+        with (
+            mock.patch.multiple(constants, **nowhere),
+            mock.patch.dict("os.environ", {"HF_TOKEN": "hf_of_nobody"}),
+        ):
+            return run(case)
+
+    return alone
+
+
 DRIVER = Driver()
 
 
@@ -221,18 +241,22 @@ def dataset_verbs() -> list[Verb]:
             "info --json": (("--json",), ()),
             "check": ((), ()),
             "check --no-video": (("--no-video", "--json"), ()),
+            "check --page": (("--page", "CASE/card.html"), ("card.html",)),
             "stats": ((), ()),
             "stats --write": (("--write",), (root,)),
             "repair": ((), ()),
             "repair --yes": (("--yes",), (root,)),
             "repair --yes --remove": (("--yes", "--remove"), (root,)),
+            "push": (("hub:nobody/nothing",), ()),
             "view": (("--output", "CASE/out"), ("out",)),
             "compact": (("CASE/out",), ("out",)),
             "convert": (("CASE/out", "--to", other), ("out",)),
         }
         for name, (words, changes) in verbs.items():
             run = command("dataset", name.partition(" ")[0], place, *words)
-            found.append(Verb(f"dataset {name} {root}", (root,), run, changes))
+            fits = name != "push"
+            run = run if fits else offline(run)
+            found.append(Verb(f"dataset {name} {root}", (root,), run, changes, fits))
     return [*found, *edit_verbs(), *joining_verbs()]
 
 
@@ -308,6 +332,12 @@ def policy_verbs() -> list[Verb]:
     look = ("--dataset", "CASE/v30", "--calibration", "CASE/small/arm.json")
     return [
         Verb("policy inspect", ("policy",), command("policy", "inspect", "CASE/policy")),
+        Verb(
+            "policy push",
+            ("policy",),
+            offline(command("policy", "push", "CASE/policy", "hub:nobody/nothing")),
+            fits=False,
+        ),
         Verb(
             "policy infer",
             ("policy", "small/in.npz"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from armlet.files import FileError, open_file, printable
-
 from .check.review_joints import lag_s
 from .format import layout
 from .format.errors import DatasetError
+from .page import image, is_made_by, page, safe
 from .reader import Dataset, EpisodeData
 
 # A sheet is as wide as a page is read, its frames large enough to see the gripper.
@@ -68,7 +66,7 @@ def _require_own(output: Path) -> None:
     """Raises DatasetError for a folder that holds anything but a page drawn here."""
     if not os.path.lexists(output):
         return
-    mine = _OWN.encode() in _beginning(output / "index.html")
+    mine = is_made_by(output / "index.html", _COMMAND)
     if output.is_dir() and (mine or not any(output.iterdir())):
         strange = [path for path in output.iterdir() if path.is_symlink() or not path.is_file()]
         if not strange:
@@ -77,14 +75,6 @@ def _require_own(output: Path) -> None:
         f"{output} exists already and is not a page of `armlet dataset view`; choose a new "
         "folder with --output"
     )
-
-
-def _beginning(path: Path) -> bytes:
-    try:
-        with open_file(path) as file:
-            return file.read(_LONGEST_HEAD)
-    except (FileError, FileNotFoundError):
-        return b""
 
 
 def _plotting() -> Any:
@@ -272,21 +262,13 @@ def _plain(dataset: Dataset) -> bool:
 
 # --- the page -----------------------------------------------------------------------------------
 
-# What proves that a page was drawn here, and may be drawn over.
-_OWN = "<meta name='generator' content='armlet dataset view'>"
-_LONGEST_HEAD = 4096
-_STYLE = """
-body{margin:0 auto;max-width:1240px;padding:24px;color:#282828;background:#fff;
-font:15px/1.5 system-ui,sans-serif}
-h1{font-size:22px;margin:0 0 4px}h2{font-size:17px;margin:36px 0 4px}
-p{margin:2px 0 10px;color:#6b6b66}img{max-width:100%;display:block;margin:10px 0;
-border:1px solid #e4e4e0;border-radius:4px}.bad{color:#b0413e}
-"""
+# What made a page here, and may draw over it.
+_COMMAND = "dataset view"
 
 
 def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
     k = episode.info.episode
-    tasks = html.escape(printable(", ".join(episode.info.tasks)))
+    tasks = safe(", ".join(episode.info.tasks))
     parts = [
         f"<h2 id='e{k}'>Episode {k}</h2>",
         f"<p>{tasks} · {episode.info.length} frames · {episode.info.duration_s:.1f} s</p>",
@@ -296,15 +278,15 @@ def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
         name = f"episode-{k:06d}-{camera}.jpg".replace("/", "_")
         try:
             _draw_sheet(dataset, episode, camera, output / name)
-            parts.append(f"<img src='{html.escape(name)}' alt='{html.escape(camera)}'>")
+            parts.append(image(name, camera))
         except DatasetError as error:
-            parts.append(f"<p class='bad'>{html.escape(str(error))}</p>")
+            parts.append(f"<p class='bad'>{safe(error)}</p>")
     plot = f"episode-{k:06d}.png"
     try:
         _plot_episode(dataset, episode, output / plot)
-        parts.append(f"<img src='{plot}' alt='joints of episode {k}'>")
+        parts.append(image(plot, f"joints of episode {k}"))
     except DatasetError as error:
-        parts.append(f"<p class='bad'>{html.escape(str(error))}</p>")
+        parts.append(f"<p class='bad'>{safe(error)}</p>")
     return "\n".join(parts)
 
 
@@ -313,8 +295,8 @@ def _driven(dataset: Dataset, k: int) -> list[str]:
     try:
         noted = dataset.provenance(k)
     except DatasetError as error:
-        return [f"<p class='bad'>{html.escape(printable(error))}</p>"]
-    return [] if noted is None else [f"<p>{html.escape(printable(noted.said(), 2000))}</p>"]
+        return [f"<p class='bad'>{safe(error)}</p>"]
+    return [] if noted is None else [f"<p>{safe(noted.said(), 2000)}</p>"]
 
 
 def _page(dataset: Dataset, sections: Sequence[str], overview: str) -> str:
@@ -333,13 +315,9 @@ def _page(dataset: Dataset, sections: Sequence[str], overview: str) -> str:
         if len(sections) == info.total_episodes
         else f"<p>{len(sections)} of {info.total_episodes} episodes are shown.</p>"
     )
-    title = html.escape(dataset.root.absolute().name)
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{_OWN}"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{title}</h1><p>{html.escape(summary)}</p>{shown}"
-        f"<img src='{overview}' alt='overview'>" + "\n".join(sections) + "</body></html>\n"
-    )
+    title = dataset.root.absolute().name
+    head = f"<p>{safe(summary, 5000)}</p>{shown}{image(overview, 'overview')}"
+    return page(title, _COMMAND, head + "\n".join(sections))
 
 
 # --- Rerun --------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from armlet.contract import Contract
 from armlet.contract.provenance import Provenance
 from armlet.files import printable
 from armlet.findings import Severity, worst
+from armlet.hub import SCHEME
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -39,7 +40,6 @@ from armlet.policies import (
     periods,
     warm_up,
 )
-from armlet.policies.checkpoint.hub import SCHEME
 from armlet.policies.execution.session import (
     Action,
     ChunkResult,

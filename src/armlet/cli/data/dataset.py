@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.arguments import output_file, output_path
 from armlet.cli.terminal.output import FAILED, refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
@@ -20,6 +20,7 @@ from . import (
     dataset_label,
     dataset_merge,
     dataset_provenance,
+    dataset_push,
     dataset_relabel,
     dataset_split,
     dataset_trim,
@@ -71,6 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         dataset_undo,
         dataset_merge,
         dataset_split,
+        dataset_push,
     ):
         verb.add_verb(verbs)
 
@@ -98,6 +100,13 @@ def _add_check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="S",
         help="report a camera that repeats one image for longer than this while the arm "
         "moves (default: 1 s)",
+    )
+    check.add_argument(
+        "--page",
+        type=output_file,
+        metavar="FILE",
+        help="write a score card as one HTML page: what the dataset is, every finding and what "
+        "helps, ranges, times, who drove",
     )
 
 
@@ -154,21 +163,32 @@ def run_info(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Print what is wrong; 1 if there are errors, or with --strict warnings, 2 of no dataset."""
-    from armlet.datasets import DatasetError
+    from armlet.datasets import DatasetError, score_card
     from armlet.datasets.check.quality import review
     from armlet.datasets.format.layout import expect_dataset
     from armlet.findings import exit_status
 
     try:
         expect_dataset(args.root)
+        if args.page is not None:
+            score_card.check_path(args.page)
     except DatasetError as error:
         return refuse("dataset check", error, lines=True)
+    except OSError as error:
+        return refuse("dataset check", error)
     with progress("episodes looked at") as step:
         found = review(args.root, not args.no_video, args.frozen_s, step)
     if args.json:
         show_json(found.to_json())
     else:
         print_review(args.root, found)
+    try:
+        if args.page is not None:
+            score_card.write(args.root, found, args.page)
+            if not args.json:
+                show(f"{args.page}: written")
+    except OSError as error:
+        return refuse("dataset check", error, FAILED)
     return exit_status(found.findings, args.strict)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from armlet.files import printable
@@ -17,22 +16,19 @@ _POLICIES = 20
 
 def summarize(dataset: Dataset) -> dict[str, Any] | None:
     """For JSON: rows by who commanded them, policies with their episodes; None if nothing says."""
-    from armlet.datasets.format.provenance import PERSON
+    from armlet.datasets.format.provenance import PERSON, rows_by_commander
     from armlet.datasets.transform.cuts import said_episodes
 
     noted = dataset.provenances()
     if not noted:
         return None
-    frames: Counter[str] = Counter()
     episodes: dict[Provenance, list[int]] = {}
     for k, one in noted.items():
-        for who in one.rows:
-            frames[who.partition(" ")[0]] += one.frames(who)
         for policy in one.policies:
             episodes.setdefault(policy, []).append(k)
     interventions = [k for k, one in noted.items() if one.driven and PERSON in one.rows]
     return {
-        "frames": dict(sorted(frames.items())),
+        "frames": rows_by_commander(noted.values()),
         "policies": [
             {**dataclasses.asdict(policy), "episodes": said_episodes(own)}
             for policy, own in episodes.items()

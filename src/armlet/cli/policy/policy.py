@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from armlet.cli.terminal.arguments import output_file
 from armlet.cli.terminal.output import refuse, show
 
-from . import policy_bind, policy_check, policy_compare, policy_evaluate, policy_export
+from . import (
+    policy_bind,
+    policy_check,
+    policy_compare,
+    policy_evaluate,
+    policy_export,
+    policy_push,
+)
 from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ class InputError(ValueError):
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     policy = subparsers.add_parser(
         "policy",
-        help="run, inspect, check, bind, evaluate or export a trained policy, no robot needed",
+        help="run, inspect, check, bind, evaluate, export, push a trained policy, no robot needed",
     )
     verbs = policy.add_subparsers(dest="verb", metavar="VERB", required=True)
     infer = verbs.add_parser(
@@ -70,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     policy_evaluate.add_verb(verbs)
     policy_compare.add_verb(verbs)
     policy_export.add_verb(verbs)
+    policy_push.add_verb(verbs)
 
 
 def run_infer(args: argparse.Namespace) -> int:

@@ -86,7 +86,7 @@ def _bind(args: argparse.Namespace) -> int:
 
 def _require_folder(path: Path) -> None:
     """Raises ValueError for what has no checkpoint of one's own to write into."""
-    from armlet.policies.checkpoint.hub import SCHEME
+    from armlet.hub import SCHEME
     from armlet.policies.runtime.export import is_export
 
     if str(path).startswith(SCHEME):

@@ -97,11 +97,17 @@ def _json(finding: Finding) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Review:
-    """All findings, gravest first, the lag of every joint, and the names of depth streams."""
+    """All findings, gravest first, the lag of every joint, and the names of depth streams.
+
+    values: whether rows could be read, so that values were judged. videos: whether pictures were
+    decoded.
+    """
 
     findings: tuple[Finding, ...]
     lags: tuple[JointLag, ...]
     depth: tuple[str, ...] = ()
+    values: bool = True
+    videos: bool = True
 
     @property
     def errors(self) -> int:
@@ -149,7 +155,7 @@ def review(
             said, fix = parted(error, integrity.RESTORE)
             code = Code.DATASET_METADATA_UNREADABLE
             findings.append(Finding(code, Severity.ERROR, "", found=said, fix=fix))
-        return Review(tuple(findings), ())
+        return Review(tuple(findings), (), values=False, videos=False)
     names = names_of(info)
     lags, late = lag_findings(episodes, info.fps, names)
     findings += [
@@ -166,7 +172,7 @@ def review(
         findings += video_findings(root, info, episodes, frozen_s, progress)
     findings = list(dict.fromkeys(findings))
     findings.sort(key=lambda finding: -finding.severity.rank)
-    return Review(tuple(findings), tuple(lags), tuple(info.depth_streams))
+    return Review(tuple(findings), tuple(lags), tuple(info.depth_streams), videos=videos)
 
 
 def _contract(root: Path) -> Contract | None:

@@ -67,6 +67,8 @@ STAMP = "armlet.stamp_ns"
 SKEW = "armlet.skew_s"
 # LeRobot's own name (the dagger strategy of its rollouts), and so without a prefix.
 INTERVENTION = "intervention"
+# LeRobot's own name: bool, whether the task is done after this row. A label is in every row.
+SUCCESS = "next.success"
 
 CHOOSE = "give the folder of a dataset, the one that has meta/info.json"
 INFO = Path("meta/info.json")

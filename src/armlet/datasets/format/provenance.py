@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,15 @@ class EpisodeProvenance:
     def to_json(self) -> dict[str, Any]:
         """As it stands in the episode's notes."""
         return dataclasses.asdict(self)
+
+
+def rows_by_commander(noted: Iterable[EpisodeProvenance]) -> dict[str, int]:
+    """Rows of episodes by who commanded them, all policies together."""
+    frames: Counter[str] = Counter()
+    for one in noted:
+        for who in one.rows:
+            frames[who.partition(" ")[0]] += one.frames(who)
+    return dict(sorted(frames.items()))
 
 
 def of_rows(

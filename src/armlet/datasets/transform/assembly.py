@@ -40,7 +40,7 @@ from armlet.files import printable
 from . import encode
 from .compact import episode_tables, piece_of
 from .convert import described
-from .cuts import SUCCESS, Cut, Source
+from .cuts import Cut, Source
 
 _ENCODABLE = "yuv420p"
 
@@ -128,7 +128,7 @@ class Assembly:
         changed = {"index"} if moved else set()
         changed |= {"episode_index"} if cut.row.episode != row.episode else set()
         changed |= {"task_index"} if self._renumbered(k) else set()
-        return changed | ({SUCCESS} if cut.success is not None else set())
+        return changed | ({layout.SUCCESS} if cut.success is not None else set())
 
     def _renumbered(self, k: int) -> bool:
         """Whether a task of an episode's rows has another number now."""
@@ -169,7 +169,7 @@ class Assembly:
             old = tables.column(table, "task_index", tables.COUNTER)
             values["task_index"] = self._translation(cut)[old]
         if cut.success is not None:
-            values[SUCCESS] = np.full(cut.count, cut.success)
+            values[layout.SUCCESS] = np.full(cut.count, cut.success)
         for name, column in values.items():
             table = _with_column(table, name, column)
         return described(table, self.info) if self._has_new_columns(cut.source) else table

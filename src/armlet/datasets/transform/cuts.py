@@ -14,9 +14,6 @@ from armlet.datasets.format.tables import EpisodeRow
 from armlet.datasets.format.trash import entries
 from armlet.files import printable
 
-SUCCESS = "next.success"
-"""LeRobot's own name: bool, whether the task is done after this row. A label is in every row."""
-
 _RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7}))?")
 
 

@@ -22,7 +22,7 @@ from armlet.datasets.record.leftovers import named_files
 from armlet.files import printable
 
 from .assembly import Assembly, Product, label_feature
-from .cuts import SUCCESS, Cut, Source, link_free, said_episodes
+from .cuts import Cut, Source, link_free, said_episodes
 
 Choice = Callable[[Source], tuple[str, Info, list[Cut]]]
 """What an edit makes of a dataset: in words, the new info.json but for totals, the episodes."""
@@ -148,11 +148,11 @@ def label(
 
     def choose(source: Source) -> tuple[str, Info, list[Cut]]:
         _known(source, labels)
-        there = source.info.features.get(SUCCESS)
+        there = source.info.features.get(layout.SUCCESS)
         if there is not None and (there.dtype, there.shape) != ("bool", (1,)):
             raise DatasetError(
-                f"{root}: {SUCCESS} is {there.dtype} {list(there.shape)} there, expected bool [1]; "
-                "its values are not replaced by labels"
+                f"{root}: {layout.SUCCESS} is {there.dtype} {list(there.shape)} there, expected "
+                "bool [1]; its values are not replaced by labels"
             )
         found = {k: labels.get(k, others) for k in range(len(source.rows))}
         bare = [k for k, success in found.items() if success is None]
@@ -274,9 +274,9 @@ def _known(source: Source, episodes: Sequence[int] | Mapping[int, Any]) -> set[i
 
 
 def _labelled(info: Info) -> Info:
-    if SUCCESS in info.features:
+    if layout.SUCCESS in info.features:
         return info
-    features = {**info.document["features"], SUCCESS: label_feature().to_json()}
+    features = {**info.document["features"], layout.SUCCESS: label_feature().to_json()}
     return layout.parse_info({**info.document, "features": features})
 
 

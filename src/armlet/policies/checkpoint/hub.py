@@ -7,16 +7,14 @@ a mistyped path never asks the network. Only JSON and safetensors files are fetc
 from __future__ import annotations
 
 import errno
-import re
 from pathlib import Path
 
 from armlet.findings import Code
+from armlet.hub import SCHEME, parse
 from armlet.policies.config.errors import CheckpointError
 
-SCHEME = "hub:"
 _FETCHED = ("*.json", "*.safetensors")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-_NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def locate(checkpoint: Path | str) -> Path:
@@ -28,7 +26,7 @@ def locate(checkpoint: Path | str) -> Path:
     name = str(checkpoint)
     if not name.startswith(SCHEME):
         return Path(checkpoint)
-    named = _NAME.fullmatch(name)
+    named = parse(name)
     if named is None:
         raise CheckpointError.found(
             Code.POLICY_CHECKPOINT_NOT_FOUND,
@@ -38,13 +36,13 @@ def locate(checkpoint: Path | str) -> Path:
             found=repr(name),
             fix="correct the name, or give a local directory",
         )
-    return _fetch(name, named["repo"], named["revision"])
+    return _fetch(name, *named)
 
 
 def is_repository(name: str) -> bool:
     """Whether a name can be that of a repository, owner/name, and is none of a path."""
-    named = _NAME.fullmatch(SCHEME + name)
-    return named is not None and not named["revision"] and not name.startswith(".")
+    named = parse(SCHEME + name)
+    return named is not None and named[1] is None and not name.startswith(".")
 
 
 def cached(repo: str, files: tuple[str, ...], revision: str | None = None) -> Path | None:
