@@ -1364,13 +1364,14 @@ class Code(StrEnum):
         "dataset.append-feature",
         "A column or a camera differs from the dataset's.",
         "Cameras, joints or streams are configured otherwise.",
-        "Configure them as in the dataset, or record into a new one.",
+        "Configure them as in the dataset; what armlet does not record (depth, text, labels) "
+        "needs a new one.",
     )
     DATASET_APPEND_CODEC = (
         "dataset.append-codec",
         "The video codec differs from the dataset's.",
-        "`codec` was changed.",
-        "Choose the codec of the dataset.",
+        "`codec` was changed, or LeRobot recorded it: it takes `libsvtav1`, armlet `h264`.",
+        "Set `codec` as the line says.",
     )
     DATASET_VIDEO_OTHER = (
         "dataset.video-other",

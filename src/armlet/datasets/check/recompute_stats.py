@@ -359,11 +359,21 @@ def with_stats(table: pa.Table, episodes: Sequence[Mapping[str, Stats]]) -> pa.T
     columns = {name: table[name] for name in kept[:place]}
     for key in dict.fromkeys(key for number in numbers for key in episodes[number]):
         for name in dict.fromkeys(n for number in numbers for n in episodes[number].get(key, {})):
-            columns[f"stats/{key}/{name}"] = pa.array(
-                [_listed(episodes[number].get(key, {}).get(name)) for number in numbers]
-            )
+            values = _alike([episodes[number].get(key, {}).get(name) for number in numbers])
+            columns[f"stats/{key}/{name}"] = pa.array(map(_listed, values))
     columns |= {name: table[name] for name in kept[place:]}
     return pa.table(columns)
+
+
+def _alike(values: list[NDArray[Any] | None]) -> list[NDArray[Any] | None]:
+    """Integers beside floats, as LeRobot stores them, become one of both as in `tables.joined`."""
+    there = [value for value in values if value is not None]
+    real = [value for value in there if value.dtype.kind == "f"]
+    if len(real) in (0, len(there)):
+        return values
+    whole = all((value == np.round(value)).all() and (abs(value) < 2**63).all() for value in real)
+    kind = np.int64 if whole else np.float64
+    return [None if value is None else value.astype(kind) for value in values]
 
 
 def _listed(value: NDArray[Any] | None) -> Any:

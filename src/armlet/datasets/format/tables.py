@@ -201,17 +201,74 @@ def _check_footer(file: Any, path: Path, columns: list[str] | None) -> int:
     return values
 
 
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Tables of episodes, one after another. Raises DatasetError if their columns do not fit.
+
+    LeRobot writes least and greatest values of integers as floats. Where all of those are whole,
+    they become integers again, which a time in nanoseconds needs; else integers become floats.
+    """
+    types: dict[str, set[pa.DataType]] = {}
+    for part in parts:
+        for field_ in part.schema:
+            types.setdefault(field_.name, set()).add(field_.type)
+    alike = list(parts)
+    try:
+        for name in [name for name, kinds in types.items() if _mixed(kinds)]:
+            alike = _alike(alike, name, types[name])
+        return pa.concat_tables(alike, promote_options="permissive")
+    except (pa.ArrowException, ValueError) as error:
+        raise DatasetError(
+            f"{EPISODES}: files have different columns: {printable(error)}"
+        ) from error
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def _mixed(kinds: Iterable[pa.DataType]) -> bool:
+    """Whether a column holds integers in one file and floats in another."""
+    leaves = [_leaf(kind) for kind in kinds]
+    return any(map(pa.types.is_integer, leaves)) and any(map(pa.types.is_floating, leaves))
+
+
+def _alike(parts: Sequence[pa.Table], name: str, kinds: set[pa.DataType]) -> list[pa.Table]:
+    integer = next(kind for kind in kinds if pa.types.is_integer(_leaf(kind)))
+    real = next(kind for kind in kinds if pa.types.is_floating(_leaf(kind)))
+    try:
+        return [_cast(part, name, integer) for part in parts]
+    except pa.ArrowInvalid:  # some are not whole
+        return [_cast(part, name, real) for part in parts]
+
+
+def _cast(part: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
+    if name not in part.column_names:
+        return part
+    # As floats, large integers lose bits; as integers, no float may lose anything.
+    column = part[name].cast(kind, safe=pa.types.is_integer(_leaf(kind)))
+    return part.set_column(part.column_names.index(name), name, column)
+
+
 def data_table(
-    features: Mapping[str, Feature], columns: Mapping[str, NDArray[Any]], described: bool = False
+    features: Mapping[str, Feature],
+    columns: Mapping[str, NDArray[Any]],
+    described: bool = False,
+    unsaid: Mapping[str, pa.DataType] | None = None,
 ) -> pa.Table:
     """The rows of an episode: fixed-size lists for vectors, plain values for shape (1,).
 
     described: with the schema metadata that v2.1 files carry for the `datasets` library, which up
-    to 3.6 knows lists as "Sequence" only.
+    to 3.6 knows lists as "Sequence" only. unsaid: columns of language and their type; nothing is
+    said in any of the rows.
     """
-    arrays = {}
+    arrays: dict[str, pa.Array] = {}
     for key, feature in features.items():
         if feature.dtype == "video":
+            continue
+        if unsaid and key in unsaid:
+            arrays[key] = pa.array([[]] * len(columns["index"]), type=unsaid[key])
             continue
         kind = _ARROW[feature.dtype]
         flat = pa.array(columns[key].ravel(), type=kind)

@@ -8,10 +8,14 @@ from armlet.contract import Contract, ContractError, fit, load
 from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Feature, Info
-from armlet.datasets.format.video import stream_name
+from armlet.datasets.format.video import CODECS, stream_name
 from armlet.findings import Code, Finding, Severity, compared
 from armlet.robots.joints import is_gripper
 from armlet.robots.units import GRIPPER_UNIT
+
+_ALIKE = "set up cameras, joints and streams as in the dataset, or record into a new one"
+_OTHER_CODEC = "armlet does not encode this one: record into a new dataset"
+_NEW = "armlet records no such column: record into a new dataset"
 
 
 def misfits(
@@ -120,6 +124,8 @@ def _feature_lines(info: Info, contract: Contract) -> list[Finding]:
     for key in dict.fromkeys([*info.features, *wanted]):
         if key in (layout.STAMP, layout.SKEW) and key not in info.features:
             continue  # LeRobot does not record them; nor will this episode have them
+        if key in info.language_keys and not info.is_v2:
+            continue  # An annotation fills them; until then nothing is said in this episode
         there, here = info.features.get(key), wanted.get(key)
         expected, found = (
             "absent" if f is None else f"{f.dtype} {f.shape} {_names(f)}".strip()
@@ -133,11 +139,17 @@ def _feature_lines(info: Info, contract: Contract) -> list[Finding]:
                     f"feature {key}",
                     expected,
                     found,
-                    "set up cameras, joints and streams as in the dataset, or record into a "
-                    "new one",
+                    _ALIKE if there is None or _recordable(key, there) else _NEW,
                 )
             )
     return lines
+
+
+def _recordable(key: str, feature: Feature) -> bool:
+    """Whether some setup records such a column."""
+    if key.startswith(layout.IMAGES):
+        return feature.dtype == "video" and not feature.is_depth
+    return key in (layout.STATE, layout.ACTION, layout.STAMP, layout.SKEW)
 
 
 def _names(feature: Feature) -> tuple[str, ...] | str:
@@ -158,8 +170,13 @@ def _codec_lines(info: Info, codec: str) -> list[Finding]:
             f"codec of {key}",
             there,
             stream_name(codec),
-            "choose the codec the dataset was recorded with",
+            _codec_fix(there),
         )
         for key, there in known.items()
         if there != stream_name(codec)
     ]
+
+
+def _codec_fix(there: str) -> str:
+    names = [name for name in CODECS if stream_name(name) == there]
+    return f"set codec to {names[0]}" if names else _OTHER_CODEC

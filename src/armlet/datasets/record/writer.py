@@ -38,6 +38,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from armlet.contract import Contract
@@ -171,6 +172,7 @@ class DatasetWriter:
             self._info = layout.load_info(self.root)
             layout.require_current(self.root, self._info)
             self._check_fit()
+            self._language = self._language_types()
             self._tell(leftovers.repair(self.root, keep=unfinished == "recover"))
             self._info = layout.load_info(self.root)
             self._tasks = tables.read_tasks(self.root)
@@ -564,7 +566,7 @@ class DatasetWriter:
         info = self._info.with_totals(row.episode + 1, row.dataset_to, len(tasks))
         if row.episode == 0:
             info = info.with_streams({k: video.describe(v) for k, v in episode.videos.items()})
-        data = tables.data_table(info.features, columns, described=info.is_v2)
+        data = tables.data_table(info.features, columns, info.is_v2, self._language)
         contents = {info.data_path(own): tables.encode(data)}
         if tasks != self._tasks:
             contents[tables.tasks_path(info)] = (
@@ -588,6 +590,21 @@ class DatasetWriter:
             staged[info.video_path(key, own)] = path
         atomic_files.sync(episode.videos.values())
         return _Ready(row, info, tasks, statistics, staged)
+
+    def _language_types(self) -> dict[str, pa.DataType]:
+        """Of columns that an annotation fills later, as they are in what is recorded so far."""
+        keys = self._info.language_keys
+        if not keys:
+            return {}
+        rows = tables.read_episodes(self.root)
+        path = layout.locate(self.root, self._info.data_path(rows[-1].data)) if rows else self.root
+        columns = tables.schema(path) if rows else pa.schema([])
+        for key in set(keys) - set(columns.names):
+            raise DatasetError(
+                f"{path}: there is no column {printable(key, 80)}, which info.json declares: "
+                "nothing can be appended; annotate it again, or record into a new dataset"
+            )
+        return {key: columns.field(key).type for key in keys}
 
     def _driven(self, episode: OpenEpisode | Remains) -> EpisodeProvenance | None:
         """What moved the arm: noted if that was not people alone, or rows say who it was."""
@@ -638,7 +655,7 @@ class DatasetWriter:
             dataset_to=self.frames + length,
             data=own,
             videos=dict.fromkeys(pictures, span),
-            stats={key: known[key] for key in features},
+            stats={k: known[k] for k, f in features.items() if f.dtype != "language"},
         )
 
 

@@ -350,17 +350,11 @@ class Assembly:
 
     def _episodes_table(self, groups: Sequence[Group]) -> pa.Table:
         parts = []
-        try:
-            for source in self._sources():
-                files = [tables.read(path) for path in tables.episode_files(source.root)]
-                whole = pa.concat_tables(files, promote_options="permissive")
-                taken = [cut.row.episode for cut in self.cuts if cut.source is source]
-                parts.append(whole.take(pa.array(taken)))
-            table = pa.concat_tables(parts, promote_options="permissive")
-        except (pa.ArrowException, ValueError) as error:
-            raise DatasetError(
-                f"{layout.EPISODES}: files have different columns: {printable(error)}"
-            ) from error
+        for source in self._sources():
+            files = [tables.read(path) for path in tables.episode_files(source.root)]
+            taken = [cut.row.episode for cut in self.cuts if cut.source is source]
+            parts.append(tables.joined(files).take(pa.array(taken)))
+        table = tables.joined(parts)
         for name, column in self._columns(groups).items():
             kind = pa.list_(pa.string()) if name == "tasks" else None
             array = pa.array(column, kind)

@@ -225,12 +225,7 @@ def _write_metadata(root: Path, folder: Path, info: Info, rows: Sequence[Episode
     target = folder / layout.episodes_path(number)
     target.parent.mkdir(parents=True, exist_ok=True)
     sources = [tables.read(path) for path in tables.episode_files(root)]
-    try:
-        table = pa.concat_tables(sources, promote_options="permissive").slice(0, len(rows))
-    except (pa.ArrowException, ValueError) as error:
-        raise DatasetError(
-            f"{root / layout.EPISODES}: files have different columns: {printable(error)}"
-        ) from error
+    table = tables.joined(sources).slice(0, len(rows))
     target.write_bytes(tables.encode(_placed(table, rows, number)))
     (folder / layout.INFO).write_bytes(info.dumps())
 
