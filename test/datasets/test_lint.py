@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from made_episodes import CONTRACT, START_NS, picture
 
-from armlet.datasets import DatasetWriter, EpisodeFrame
+from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
+from armlet.datasets.check import integrity
 from armlet.datasets.check.quality import check_name, review
 from armlet.datasets.check.review_joints import lag_s, suspect_units
 from armlet.datasets.check.review_pictures import overflown
@@ -340,3 +341,13 @@ def test_many_episodes_are_looked_at_quickly_without_pictures(tmp_path):
     assert [f for f in found(tmp_path / "set", videos=False) if f[0] == "error"] == []
     # 1000 of them must not take minutes; here that would be 0.12 s each.
     assert time.process_time() - begun < 60 * 0.12
+
+
+@pytest.mark.parametrize("lacking", ["q10", "q90"])
+def test_statistics_with_a_quantile_lacking_are_judged_by_the_rest(sound, lacking):
+    picture = dict(Dataset(sound).statistics["observation.images.front"])
+    del picture[lacking]
+    assert not overflown(picture)
+    assert not integrity._has_overflown_std(picture)
+    picture["std"] = picture["std"] * 1e-4
+    assert overflown(picture)

@@ -579,7 +579,7 @@ def _wrong_scale(info: Info, key: str, known: stats.Stats) -> str:
 
 
 def _has_overflown_std(picture: stats.Stats) -> bool:
-    if "q90" not in picture:
+    if not {"q10", "q90"} <= picture.keys():
         return False
     # A tenth of the values lie beyond either quantile, so std is at least 0.22 of their distance.
     return bool((picture["std"] < 0.1 * (picture["q90"] - picture["q10"])).any())
