@@ -132,6 +132,7 @@ def test_a_step_alone_keeps_what_it_does_not_own(tmp_path):
     path.write_text("parameters:\n  servo_bus: {nice: 0}   # mine\n")
     with session:
         session.wait_for("numbered test picture at pattern")
+        assert "To use them" not in "\n".join(session.screen()), "the names are asked for here"
         session.send("Front" + ENTER)
         session.wait_for("small letters")
         session.send("wrist" + ENTER)

@@ -113,7 +113,9 @@ def run(args: argparse.Namespace) -> int:
         saved = photographed(found, args.settle, args.output)
     except OSError as error:
         return refuse("find-cameras", error)
-    show(console(), saved, args.output)
+    screen = console()
+    show(screen, saved, args.output)
+    _say_argument(screen, saved)
     return FAILED if any(each.trouble for each in saved) else 0
 
 
@@ -249,7 +251,7 @@ def _slug(name: str) -> str:
 
 
 def show(screen: Console, seen: list[Sighting], folder: Path) -> None:
-    """The table, what failed, and the argument to launch with."""
+    """The table, what failed, and the sheet of all pictures."""
     from armlet.cli.terminal.listing import Row, say, show_table
 
     rows: list[Row] = [
@@ -263,9 +265,16 @@ def show(screen: Console, seen: list[Sighting], folder: Path) -> None:
     for each in seen:
         if each.trouble:
             refuse("find-cameras", f"{each.device}: {each.trouble}", FAILED)
+    if screen.is_terminal and any(each.picture is not None for each in seen):
+        say(screen, f"All on one sheet: {folder / _SHEET}")
+
+
+def _say_argument(screen: Console, seen: list[Sighting]) -> None:
+    """The argument to launch with; `armlet setup` asks for names instead."""
+    from armlet.cli.terminal.listing import say
+
     shown = [each for each in seen if each.picture is not None]
     if shown and screen.is_terminal:
-        say(screen, f"All on one sheet: {folder / _SHEET}")
         cameras = ",".join(f"camera{number}={each.source}" for number, each in enumerate(shown))
         say(screen, f"To use them, with names of your choice: cameras:={cameras}")
 
