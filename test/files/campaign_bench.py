@@ -53,7 +53,8 @@ class Driver:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="armlet-campaign-"))
+        self.folder = Path()
+        """Its own, once it is started."""
 
     @property
     def calibration(self) -> Path:
@@ -64,6 +65,7 @@ class Driver:
         """Start it with a sound calibration, unless it runs. Raises AssertionError."""
         if self._process is not None:
             return
+        self.folder = Path(tempfile.mkdtemp(prefix="armlet-campaign-"))
         shutil.copyfile(sound, self.calibration)
         command = [sys.executable, __file__, str(self.folder)]
         # In a process of its own: this one forks, and is to have one thread.
@@ -76,13 +78,12 @@ class Driver:
 
     def end(self) -> list[str]:
         """End it, if it runs; what was wrong with its goals."""
-        wrong = []
-        if self._process is not None:
-            self._process.communicate("")
-            if self._process.returncode:
-                wrong = [f"the driver's goals, or its end: status {self._process.returncode}"]
+        if self._process is None:
+            return []
+        self._process.communicate("")
         shutil.rmtree(self.folder)
-        return wrong
+        status = self._process.returncode
+        return [f"the driver's goals, or its end: status {status}"] if status else []
 
     def _read(self) -> str:
         assert self._process is not None and self._process.stdout is not None
