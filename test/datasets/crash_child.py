@@ -117,6 +117,11 @@ def main(base: Path, out: Path, action: str, stride: int) -> None:
     if action in THREADED:
         print(next(n for n, at in enumerate(steps) if not killed(base, out, action, at)))
         return
+    kill = out / "kill"
+    kill.mkdir()
+    # Forked now: the threads that an action leaves behind, of decoders, are not in a fork of it,
+    # which would wait for them for ever.
+    killed_at = waiting(base, kill, action)
     root = out / "run"
     shutil.copytree(base, root)
 
@@ -129,32 +134,44 @@ def main(base: Path, out: Path, action: str, stride: int) -> None:
     atomic_files.os = os
     copies = sorted(out.glob("[0-9]*"))
     middle = copies[len(copies) // 2]
-    kill = out / "kill"
-    kill.mkdir()
-    assert killed(base, kill, action, int(middle.name))
+    assert killed_at(int(middle.name))
     assert content(kill / middle.name) == content(middle)
     print(len(copies))
 
 
 def killed(base: Path, out: Path, action: str, at: int) -> bool:
     """Whether the action on a copy of a dataset was killed at a step, or got through before."""
+    return waiting(base, out, action)(at)
 
-    def kill(step: int) -> None:
-        if step == at:
-            os._exit(KILLED)
 
-    root = out / f"{at:03d}"
-    shutil.copytree(base, root)
+def waiting(base: Path, out: Path, action: str) -> Callable[[int], bool]:
+    """A child that waits for the step it is to be killed at; what it returns is as of `killed`."""
+    told, teller = os.pipe()
     child = os.fork()
     if child == 0:
+        at = int(os.read(told, 16))
+
+        def kill(step: int) -> None:
+            if step == at:
+                os._exit(KILLED)
+
+        root = out / f"{at:03d}"
+        shutil.copytree(base, root)
         atomic_files.os = CountedOs(kill)  # type: ignore[assignment]
         ACTIONS[action](root)
         os._exit(0)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, KILLED):
-        raise SystemExit(f"step {at}: the child ended with {code}, not by the kill")
-    return code == KILLED
+    os.close(told)
+
+    def go(at: int) -> bool:
+        os.write(teller, str(at).encode())
+        os.close(teller)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code not in (0, KILLED):
+            raise SystemExit(f"step {at}: the child ended with {code}, not by the kill")
+        return code == KILLED
+
+    return go
 
 
 def kill_at_every_step(base: Path, out: Path, action: str, stride: int = 1) -> list[Path]:
