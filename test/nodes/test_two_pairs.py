@@ -107,3 +107,9 @@ def test_the_stop_key_is_both_arms(graph_of_both):
         session.send("x")
         for side in SIDES:
             session.wait_for(f"{side}/servo_bus/stop +not armed", regex=True)
+
+
+def test_the_stop_of_the_python_api_is_every_arms(graph_of_both):
+    """It asked the graph's own namespace only, in which two pairs have no driver."""
+    said = graph_of_both[2].director.stop().split("; ")
+    assert len(said) == len(SIDES), said

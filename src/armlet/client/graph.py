@@ -28,9 +28,11 @@ from armlet.nodes.lockstep import InLockstep
 from armlet.nodes.messages import joint_state, to_ns
 from armlet.nodes.node import COMMAND_QOS, SPIN_S, STATE_QOS
 from armlet.nodes.trajectories import joint_trajectory, trajectory
+from armlet.robots.joints import in_namespace
 from armlet.sim.lockstep import DIRECTOR, Turn
 
 from .measurements import Measurements
+from .recording import sides
 from .spinning import Spinning
 
 # Answers are waited for by the wall clock: a busy computer may take long to give them.
@@ -204,15 +206,25 @@ class Director:
         return self._answer(service, self.call(Trigger, service, Trigger.Request(), timeout_s))
 
     def stop(self, timeout_s: float = ANSWER_S) -> str:
-        """Stop the arm; the driver's message. Raises GraphError if it fails or does not answer.
+        """Stop every arm of the graph, at the same time; the drivers' messages.
 
-        DDS may lose an answer; a second request changes nothing, so it is asked for again.
+        A graph of two pairs has a driver in the namespace of each side. DDS may lose an answer; a
+        second request changes nothing, so it is asked for again. Raises GraphError if one fails or
+        does not answer.
         """
-        tries = max(1, round(timeout_s / STOP_TRY_S))
-        for _ in range(tries - 1):
-            with contextlib.suppress(NoAnswerError):
-                return self.trigger("servo_bus/stop", STOP_TRY_S)
-        return self.trigger("servo_bus/stop", STOP_TRY_S)
+        found = sides(self._node.get_node_names_and_namespaces(), self._node.get_namespace())
+        services = [in_namespace(side, "servo_bus/stop") for side in found or ("",)]
+        clients = [self._client(Trigger, service) for service in services]
+        for _ in range(max(1, round(timeout_s / STOP_TRY_S))):
+            responses = self._spinning.answers(clients, Trigger.Request(), STOP_TRY_S)
+            if None not in responses:
+                break
+        silent = [name for name, said in zip(services, responses, strict=True) if said is None]
+        if silent:
+            raise NoAnswerError(
+                f"service {', '.join(silent)} did not answer within {timeout_s:.0f} s"
+            )
+        return "; ".join(map(self._answer, services, responses))
 
     def set(self, service: str, value: bool) -> str:
         """Call a SetBool service; its message. Raises GraphError likewise."""
