@@ -146,10 +146,10 @@ def killed(base: Path, out: Path, action: str, at: int) -> bool:
 
 def waiting(base: Path, out: Path, action: str) -> Callable[[int], bool]:
     """A child that waits for the step it is to be killed at; what it returns is as of `killed`."""
-    told, teller = os.pipe()
+    step_read, step_write = os.pipe()
     child = os.fork()
     if child == 0:
-        at = int(os.read(told, 16))
+        at = int(os.read(step_read, 16))
 
         def kill(step: int) -> None:
             if step == at:
@@ -160,11 +160,11 @@ def waiting(base: Path, out: Path, action: str) -> Callable[[int], bool]:
         atomic_files.os = CountedOs(kill)  # type: ignore[assignment]
         ACTIONS[action](root)
         os._exit(0)
-    os.close(told)
+    os.close(step_read)
 
     def go(at: int) -> bool:
-        os.write(teller, str(at).encode())
-        os.close(teller)
+        os.write(step_write, str(at).encode())
+        os.close(step_write)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         if code not in (0, KILLED):

@@ -70,10 +70,10 @@ def test_files_may_vanish_meanwhile(root, capsys, monkeypatch):
 def test_what_is_no_dataset(tmp_path, capsys):
     assert run("info", tmp_path) == 2
     assert "not a LeRobot dataset" in capsys.readouterr().err
-    assert run("check", tmp_path) == 1
-    assert "give the folder of a dataset" in capsys.readouterr().out
-    assert run("check", tmp_path / "none") == 1
-    assert "there is no such folder; give the folder of a dataset" in capsys.readouterr().out
+    assert run("check", tmp_path) == 2
+    assert "give the folder of a dataset" in capsys.readouterr().err
+    assert run("check", tmp_path / "none") == 2
+    assert "there is no such folder; give the folder of a dataset" in capsys.readouterr().err
     for name in ("set", "tests"):
         (tmp_path / name / "meta").mkdir(parents=True)
         (tmp_path / name / "meta" / "info.json").touch()

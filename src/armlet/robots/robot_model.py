@@ -84,12 +84,12 @@ def names() -> tuple[str, ...]:
     return (*own, *(name for name in plugins.names(GROUP) if name not in own))
 
 
-@lru_cache(maxsize=32)
 def is_file(model: str) -> bool:
     """Whether it is the path of a model's file, not a name."""
     return model.endswith((".yaml", ".yml"))
 
 
+@lru_cache(maxsize=32)
 def find(model: str, folder: Path = Path()) -> RobotModel:
     """A model by its name, or by the path of its file (one that ends in .yaml), from a folder.
 
