@@ -358,6 +358,7 @@ print(len(dataset), dataset.revision, tuple(item["observation.images.front"].sha
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not has_oracle("v04"), reason="no stock LeRobot 0.4.4 (set ARMLET_ORACLE)")
 def test_stock_lerobot_finds_its_version_and_loads_it(hub, root, tmp_path):
     """By a process of its own: the server is read from HF_ENDPOINT as it starts."""

@@ -501,6 +501,7 @@ def test_lerobot_reads_the_file_and_gives_the_same_values(lerobot, joints, roll_
     agree(lerobot, calibration)
 
 
+@pytest.mark.thorough
 @feetech_only
 def test_lerobot_connects_to_the_calibrated_arm_and_sees_what_armlet_sees(lerobot, arm, bus):
     _, calibration = calibrated(arm, bus)

@@ -136,6 +136,7 @@ def test_a_cut_that_needs_earlier_pictures_is_refused(source, tmp_path):
         join(tmp_path / "long.mp4", [Piece(path, 2, 9)], 30)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not has_oracle("v04"), reason="no stock LeRobot 0.4.4 (set ARMLET_ORACLE)")
 def test_stock_lerobot_loads_every_frame_right(merged, tmp_path):
     with_lerobot("v04", tmp_path, merged)

@@ -129,6 +129,7 @@ def test_language_columns_in_v21_are_an_error_whose_fix_works(source, tmp_path):
     assert check(tmp_path / "again") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("oracle", "version", "other"), [("v04", "v3.0", "v2.1"), ("v03", "v2.1", "v3.0")]
 )

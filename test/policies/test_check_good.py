@@ -39,6 +39,7 @@ def robot_for(checkpoint, fps=30):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", REFERENCES)
 def test_checkpoints_lerobot_made_are_accepted(name, references):
     checkpoint = read_checkpoint(references / name)
