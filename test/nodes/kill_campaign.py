@@ -77,11 +77,12 @@ class Run:
 
 
 def children(pid):
-    """Of all its threads: the kernel lists them by the thread that started them."""
+    """Of all its threads: the kernel lists them by the thread that started them. None of a dead."""
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found += [int(each) for each in task.read_text().split()]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(each) for each in (task / "children").read_text().split()]
     return found
 
 
