@@ -1,5 +1,6 @@
 import pytest
-from driven_arm import FAMILIES, Clock, Driven, emulated_bus
+from driven_arm import Clock, Driven, emulated_bus
+from families import FAMILIES
 
 
 @pytest.fixture

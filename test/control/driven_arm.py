@@ -30,7 +30,6 @@ class Clock:
         return self.now_s
 
 
-FAMILIES = ("sts3215", "xl330-m288")
 """A model of each family. Tests with the fixture `motors` are of both, unless they say of which."""
 
 FEETECH = pytest.mark.parametrize("motors", ["sts3215"])

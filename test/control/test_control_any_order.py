@@ -8,7 +8,8 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import pytest
-from driven_arm import CALIBRATION, FAMILIES, Clock, Driven, emulated_bus, goals
+from driven_arm import CALIBRATION, Clock, Driven, emulated_bus, goals
+from families import FAMILIES
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

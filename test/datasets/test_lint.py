@@ -11,11 +11,10 @@ import pytest
 from made_episodes import CONTRACT, START_NS, picture
 
 from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
-from armlet.datasets.check import integrity
 from armlet.datasets.check.quality import check_name, review
 from armlet.datasets.check.review_joints import lag_s, suspect_units
 from armlet.datasets.check.review_pictures import overflown
-from armlet.datasets.format import layout
+from armlet.datasets.format import layout, stats
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/so101_real"
 FPS = 30
@@ -348,6 +347,6 @@ def test_statistics_with_a_quantile_lacking_are_judged_by_the_rest(sound, lackin
     picture = dict(Dataset(sound).statistics["observation.images.front"])
     del picture[lacking]
     assert not overflown(picture)
-    assert not integrity._has_overflown_std(picture)
+    assert not stats.std_below_quantiles(picture)
     picture["std"] = picture["std"] * 1e-4
     assert overflown(picture)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from families import FAMILIES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,7 +159,7 @@ def test_a_device_that_moved_is_still_of_its_kind():
     assert d.same_kind(device, [SerialDevice("/dev/ttyUSB0", None, "", 3, 4), moved]) == [moved]
 
 
-@pytest.fixture(params=["sts3215", "xl330-m288"])
+@pytest.fixture(params=FAMILIES)
 def motors(request):
     return request.param
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from families import FIRST_FAMILY
 
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.registry import family
@@ -25,7 +26,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
+@pytest.fixture(params=FIRST_FAMILY)
 def emulated(tmp_path, request):
     with EmulatedBus((1, 2), link=tmp_path / "arm", motors=request.param) as emulated:
         for servo in emulated.servos.values():

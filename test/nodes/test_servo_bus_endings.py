@@ -22,11 +22,10 @@ from armlet.supervisor import STOP_GRACE_S
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
 
-from driven_arm import FAMILIES, Clock, Driven, emulated_bus
+from driven_arm import Clock, Driven, emulated_bus
+from families import FIRST_FAMILY
 
-both_families = pytest.mark.parametrize(
-    "motors", [FAMILIES[0], pytest.param(FAMILIES[1], marks=pytest.mark.thorough)]
-)
+both_families = pytest.mark.parametrize("motors", FIRST_FAMILY)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from families import FIRST_FAMILY
 from forked_nodes import Popen
 from node_processes import CALIBRATION, follower, running
 from simulated_bench import SimulatedBench, torque
@@ -16,7 +17,7 @@ from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 
-@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
+@pytest.fixture(params=FIRST_FAMILY)
 def motors(request):
     return request.param
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from families import FIRST_FAMILY
 from node_processes import follower, running
 
 from armlet.client.graph import GraphError
@@ -19,7 +20,7 @@ from armlet.sim import Bench
 pytestmark = pytest.mark.wall_clock
 
 
-@pytest.fixture(params=["sts3215", pytest.param("xl330-m288", marks=pytest.mark.thorough)])
+@pytest.fixture(params=FIRST_FAMILY)
 def bench(tmp_path, request):
     """A bench by the wall clock, of whose line a test is."""
     with Bench(paced=False, links=tmp_path, motors=request.param) as bench:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from families import FAMILIES
 from node_processes import follower
 from simulated_bench import SimulatedBench, armed, torque
 
@@ -16,7 +17,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=["sts3215", "xl330-m288"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and a servo_bus so set on it, for all tests."""
     folder, motors = tmp_path_factory.mktemp("bench"), request.param

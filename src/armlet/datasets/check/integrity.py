@@ -499,7 +499,7 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
                 f"{layout.STATS}: {_bytes_said(key, statistics[key])}",
                 _COUNT,
             )
-        elif feature.is_picture and _has_overflown_std(statistics[key]):
+        elif feature.is_picture and stats.std_below_quantiles(statistics[key]):
             yield _problem(
                 Code.DATASET_IMAGE_STD_WRONG,
                 f"{layout.STATS}: std of {key} is {statistics[key]['std'].max():.4f}, far below "
@@ -576,13 +576,6 @@ def _wrong_scale(info: Info, key: str, known: stats.Stats) -> str:
     if feature is None or not feature.is_picture or feature.is_depth or not _of_bytes(known):
         return ""
     return _bytes_said("", known).strip()
-
-
-def _has_overflown_std(picture: stats.Stats) -> bool:
-    if not {"q10", "q90"} <= picture.keys():
-        return False
-    # A tenth of the values lie beyond either quantile, so std is at least 0.22 of their distance.
-    return bool((picture["std"] < 0.1 * (picture["q90"] - picture["q10"])).any())
 
 
 def _is_like(there: Feature, wanted: Feature) -> bool:

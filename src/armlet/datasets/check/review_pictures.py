@@ -178,8 +178,6 @@ def _other_pictures(
 def overflown(picture: stats.Stats) -> bool:
     """Whether a picture's std was computed of squares that had overflown."""
     if {"q10", "q90"} <= picture.keys():
-        # A tenth of the values lie beyond either quantile, so std is at least 0.22 of their
-        # distance.
-        return bool((picture["std"] < 0.1 * (picture["q90"] - picture["q10"])).any())
+        return stats.std_below_quantiles(picture)
     # A value at each end and the rest at the mean would still give this much.
     return bool((picture["std"] < 1e-3 * (picture["max"] - picture["min"])).any())

@@ -252,6 +252,16 @@ def _aggregate(parts: Sequence[Stats]) -> Stats:
     return merged | {name: (weights * stack(name)).sum(axis=0) for name in shared}
 
 
+def std_below_quantiles(stats: Stats) -> bool:
+    """Whether std is far below the spread of the 10 % and 90 % quantiles; not, without them.
+
+    A tenth of the values lie beyond either quantile, so std is at least 0.22 of their distance.
+    """
+    if not {"q10", "q90"} <= stats.keys():
+        return False
+    return bool((stats["std"] < 0.1 * (stats["q90"] - stats["q10"])).any())
+
+
 def quantile_deviation(stored: Stats, right: Stats, slack: float = 0.02) -> str:
     """The stored quantile furthest from the right one, in words; nothing if all are near.
 
