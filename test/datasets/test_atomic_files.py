@@ -29,3 +29,21 @@ def test_a_file_that_is_there_is_not_replaced_by_a_second_name(file):
     with pytest.raises(FileExistsError):
         atomic_files.link(file, other)
     assert other.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("how", ["write", "create", "reopen"])
+def test_a_second_name_keeps_its_content(file, how):
+    """A person's backup by `cp -al` is not changed when a file is written in its place."""
+    backup = file.with_name("backup")
+    atomic_files.link(file, backup)
+    if how == "write":
+        atomic_files.write(file, b"new")
+    elif how == "create":
+        os.close(atomic_files.create(file))
+    else:
+        handle = atomic_files.reopen(file, 3)
+        atomic_files.append(handle, b"x")
+        os.close(handle)
+    assert backup.read_bytes() == b"content"
+    assert file.read_bytes() == {"write": b"new", "create": b"", "reopen": b"conx"}[how]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["backup", file.name]

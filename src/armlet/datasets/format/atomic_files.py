@@ -1,15 +1,18 @@
 """Files that are whole or absent: write, fsync, rename, fsync the folder.
 
 Every change the writer makes to a dataset goes through these few functions, so that a crash can
-be simulated between any two of them. None follows a symbolic link to a file.
+be simulated between any two of them. None follows a symbolic link to a file, and none writes into
+a file that has a second name: a backup made of hard links (`cp -al`) stays what it was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import itertools
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from .errors import DatasetError
 
 def write(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on disk."""
+    _leave_other_names(path)
     _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), content)
 
 
@@ -42,6 +46,23 @@ def write_beside(path: Path, content: bytes) -> Path:
     raise AssertionError("there is always a next number")
 
 
+def _copy_beside(path: Path) -> Path:
+    """A copy with a name that no file had, on disk when this returns."""
+    staged = write_beside(path, b"")
+    with path.open("rb") as source, staged.open("wb") as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    return staged
+
+
+def _leave_other_names(path: Path) -> None:
+    """Take the name away from a file that has others, which keep its content."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_nlink > 1 and not path.is_dir():
+            os.unlink(path)  # noqa: PTH108
+
+
 def _fill(handle: int, content: bytes) -> None:
     """Write a whole file, wait until it is on disk, and close it."""
     try:
@@ -63,12 +84,15 @@ def append(handle: int, *parts: bytes | memoryview) -> None:
 
 def create(path: Path) -> int:
     """A new, empty file, open for appending and reading; returns its descriptor."""
+    _leave_other_names(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
     return os.open(path, flags, 0o644)
 
 
 def reopen(path: Path, size: int) -> int:
     """An existing file cut to this size, open for appending and reading."""
+    if path.lstat().st_nlink > 1:
+        os.replace(_copy_beside(path), path)  # noqa: PTH105
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
     try:
         os.ftruncate(handle, size)
