@@ -17,6 +17,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from armlet.bringup import SUPERVISOR_VARIABLE, NodeSpec, command
+from armlet.motors.registry import MotorError, choose
 from armlet.motors.torque_watchdog import cut_torque
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
@@ -32,7 +33,9 @@ _ERROR = re.compile(
     r"\[(?:ERROR|FATAL)\] \[[^]]*\] \[[^]]*\]: (?P<why>.+)|cannot start: (?P<start>.+)"
 )
 _CUT_FOR_S = 2.0
+# What a driver does without these parameters.
 _BAUDRATE = 1_000_000
+_MOTORS = "sts3215"
 
 
 class Output(Protocol):
@@ -65,7 +68,12 @@ class Supervisor:
     def run(self, duration_s: float | None = None) -> int:
         """Run until a signal, the duration or the end of a required node; 0 unless one failed."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # `nohup`: who closes the terminal is not to drop the arm
             signal.signal(number, self._on_signal)
+        for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+            # One that is suspended stops nothing, and its nodes, in sessions of their own, go on.
+            signal.signal(number, signal.SIG_IGN)
         with tempfile.TemporaryDirectory(prefix="armlet-") as directory:
             try:
                 self.start(Path(directory))
@@ -164,12 +172,13 @@ class Supervisor:
             return
         try:
             joints = calibrations.load(Path(parameters["calibration_file"]))
-        except (CalibrationError, KeyError) as error:
+            family, _ = choose(parameters.get("motors", _MOTORS), tuple(joints))
+        except (CalibrationError, MotorError, KeyError) as error:
             self._say("supervisor", f"torque of {spec.label} cannot be cut from here: {error}")
             return
         ids = [joint.id for joint in joints.values()]
         baudrate = parameters.get("baudrate", _BAUDRATE)
-        left = cut_torque(parameters["port"], baudrate, ids, _CUT_FOR_S)
+        left = cut_torque(parameters["port"], baudrate, ids, _CUT_FOR_S, family)
         said = f"could not be proven off on servos {left}; cut the power" if left else "is off"
         self._say("supervisor", f"torque of {spec.label}, which was killed, {said}")
 

@@ -48,6 +48,21 @@ def test_sources_given_by_hand_are_photographed(no_cameras, tmp_path, capsys):
     assert sheet.shape[0] > 240
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_persons_picture_is_not_replaced(no_cameras, tmp_path, capsys, linked):
+    command = ["find-cameras", "--output", str(tmp_path), "--also", "pattern", "--settle", "0.05"]
+    assert main(command) == 0
+    assert main(command) == 0, "its own pictures it may replace"
+    own, sheet = tmp_path / "own.jpg", tmp_path / "contact-sheet.jpg"
+    sheet.unlink()
+    (own if linked else sheet).write_text("precious")
+    if linked:
+        sheet.symlink_to(own)
+    assert main(command) == 2
+    assert "not made by this command" in capsys.readouterr().err
+    assert sheet.read_text() == "precious" and sheet.is_symlink() == linked
+
+
 def test_in_a_terminal_a_table_and_the_launch_argument(tmp_path):
     arguments = ("--output", str(tmp_path), "--also", "pattern", "--settle", "0.01")
     with TerminalSession("find-cameras", *arguments, columns=160) as session:

@@ -12,7 +12,7 @@ from armlet.client.interrupts import Interrupts
 GUARD_S = 180
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_raised_where_it_is_asked_for(number):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
@@ -22,6 +22,16 @@ def test_a_signal_is_raised_where_it_is_asked_for(number):
             interrupts.check()
         interrupts.check()
     assert signal.getsignal(number) is before
+
+
+def test_a_closed_terminal_is_passed_over_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupts.came
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_does_not_wait_to_be_asked_for():

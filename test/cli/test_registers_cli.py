@@ -239,6 +239,12 @@ def test_a_dump_holds_everything(bus, registers, tmp_path):
         "registers": {name: bus.servos[3].peek(each) for name, each in REGISTERS.items()},
     }
     assert registers("dump", "--id", 3)[1].count('"model"') == 1
+    before = file.read_text()
+    assert "file.bak" not in out and str(file) in registers("dump", file)[1]
+    file.write_text("the only copy")
+    assert f"{file}.bak" in registers("dump", file)[1]
+    assert "the only copy" in {f.read_text() for f in file.parent.glob(f"{file.name}.bak*")}
+    assert file.read_text() == before
     assert not bus.writes
 
 

@@ -293,6 +293,14 @@ def test_what_is_no_file_is_never_replaced(tmp_path, linked):
     assert sorted(found.name for found in tmp_path.iterdir()) == ["out.png"] * linked + ["pipe"]
 
 
+def test_of_a_name_that_nobody_gave_the_link_itself_is_replaced(tmp_path):
+    own, link = tmp_path / "own", tmp_path / "sheet.jpg"
+    own.write_text("precious")
+    link.symlink_to(own)
+    replace_file(link, b"new", follow=False)
+    assert own.read_text() == "precious" and not link.is_symlink() and link.read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("kind", [int, float, str, tuple[str, ...], dict[str, int]])
 def test_what_is_absent_is_nothing_in_words_too(kind):
     with pytest.raises(FileError, match=r"found nothing$"):

@@ -13,6 +13,7 @@ import pytest
 from armlet.cli.arm import emulate
 from armlet.motors.emulation.arm import SweepingHand, mount, mount_at_random
 from armlet.motors.emulation.emulator import EmulatedBus
+from armlet.motors.emulation.line import Pty
 from armlet.motors.feetech import Bus, NoReply
 from armlet.motors.feetech.registers import (
     HOMING_OFFSET,
@@ -240,6 +241,32 @@ def test_a_computer_without_pseudo_terminals_is_not_blamed_on_the_link(
     assert args.run(args) == 2
     assert "pseudo terminal: out of pty devices" in (said := capsys.readouterr().err)
     assert "--link" not in said
+
+
+def test_a_persons_link_is_not_replaced_nor_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As udev makes them for an arm that is there, or for one whose cable is out."""
+    link = tmp_path / "arm"
+    link.symlink_to("ttyACM0")
+    parser = argparse.ArgumentParser()
+    emulate.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["emulate", "--link", str(link)])
+    assert args.run(args) == 2
+    assert f"a link to {tmp_path}/ttyACM0" in capsys.readouterr().err
+    with pytest.raises(FileExistsError, match="choose another path"):
+        Pty(link)
+    assert str(link.readlink()) == "ttyACM0" and [path.name for path in tmp_path.iterdir()] == [
+        "arm"
+    ]
+
+
+def test_a_file_with_the_name_of_a_new_link_stays(tmp_path: Path) -> None:
+    precious = tmp_path / f".arm.{os.getpid()}.0"
+    precious.write_text("precious")
+    pty = Pty(tmp_path / "arm")
+    pty.close()
+    assert precious.read_text() == "precious" and list(tmp_path.iterdir()) == [precious]
 
 
 def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def test_the_driver_and_half_of_its_watchdog_killed_at_once(emulated, driver, wh
     wait_until(lambda: torque(emulated) == [0, 0])
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["the first", "the second"])
+def test_the_driver_killed_while_half_of_its_watchdog_is_suspended(emulated, driver, which):
+    halves = [driver.watchdog, *children(driver.watchdog)]
+    os.kill(halves[which], signal.SIGSTOP)
+    kill(driver.pid)
+    try:
+        wait_until(lambda: torque(emulated) == [0, 0])
+    finally:
+        os.kill(halves[which], signal.SIGCONT)
+
+
 def has_restarted(driver):
     """Whether the driver has noticed that its watchdog was killed, and has a new one."""
     driver.stdin.write("\n")

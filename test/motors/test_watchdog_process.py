@@ -128,6 +128,19 @@ def watched(emulated):
     return WatchdogProcess(emulated.port, 1_000_000, (1, 2), origin, hang_s=1)
 
 
+def test_one_that_is_suspended_is_made_to_go_on(emulated):
+    with WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin) as watchdog:
+        os.kill(watchdog.pid, signal.SIGSTOP)
+        wait_until(lambda: is_suspended(watchdog.pid))
+        watchdog.lives()
+        wait_until(lambda: not is_suspended(watchdog.pid))
+        watchdog.released()
+
+
+def is_suspended(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_it_waits_for_a_port_that_is_gone_or_taken_and_a_line_that_loses_packets(emulated):
     driver = Driver(emulated)
     emulated.faults.request_drop_next = 2

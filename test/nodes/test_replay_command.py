@@ -223,11 +223,12 @@ def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, empty_dom
 
 
 @pytest.mark.wall_clock
-def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
+def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path, number):
     recorded(tmp_path / "set", seconds=20.0)
     process = started(tmp_path / "set", "--episode", 0)
     bench.wait("motion", lambda: moving(bench) > 0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=GUARD_S)
     assert process.returncode == 130, (out, err)
     assert "the arm holds where it is" in err

@@ -26,6 +26,7 @@ from armlet.sim import Bench
 from armlet.supervisor import Supervisor
 
 GUARD_S = 180
+CTRL_Z = "\x1a"
 TIMEOUT_S = 90.0
 CALIBRATION = share_directory() / "config" / "calibration"
 
@@ -58,6 +59,7 @@ def test_rates_who_moves_the_arm_and_the_stop_key(bench, robot):
             r"^servo_bus: holding.* · servo_bus \d+/100 Hz", regex=True, timeout_s=TIMEOUT_S
         )
         assert torque(bench) == [1] * 6
+        session.send(CTRL_Z)  # it would be suspended, and the arm go on
         session.send("x")
         session.wait_for("STOP: torque is off on servo_bus", timeout_s=TIMEOUT_S)
         assert torque(bench) == [0] * 6

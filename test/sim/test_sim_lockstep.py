@@ -402,3 +402,18 @@ def test_only_a_bench_that_is_not_there_yet_is_waited_for(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         lockstep._connect(tmp_path / "file" / "socket")
+
+
+def test_a_file_in_the_place_of_the_socket_stays(tmp_path):
+    file = tmp_path / "lockstep"
+    file.write_text("precious")
+    with pytest.raises(FileExistsError):
+        Timekeeper(file, (), lambda now_ns: None, lambda text: None)
+    assert file.read_text() == "precious"
+
+
+def test_the_socket_of_a_killed_bench_is_replaced(tmp_path):
+    for _ in range(2):  # the first is closed by nobody
+        keeper = Timekeeper(tmp_path / "lockstep", (), lambda now_ns: None, lambda text: None)
+    keeper.close()
+    assert not list(tmp_path.iterdir())

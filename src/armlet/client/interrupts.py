@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 
 
 class Interrupts:
-    """Notes SIGINT and SIGTERM while it is entered; `check` raises KeyboardInterrupt for them.
+    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; `check` raises KeyboardInterrupt.
 
     A KeyboardInterrupt raised inside a callback from C++ is lost or becomes another error there.
-    A second signal is raised wherever the program is, should it never come to `check`.
+    A second signal is raised wherever the program is, should it never come to `check`. A SIGHUP
+    that is ignored, as `nohup` has it, stays that. also: further signals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: Iterable[signal.Signals] = ()) -> None:
+        self._numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *also)
         self._came = False
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from armlet.client.measurements import Measurements
 from armlet.datasets import Dataset
+from armlet.files import replace_picture
 from armlet.nodes.status_names import BUS, frames_of, status_name
 from armlet.robots import SO101_JOINTS
 
@@ -77,7 +78,7 @@ def draw_report(path: Path, plan: DemoPlan, seen: Measurements, reaches: list[Re
     _draw_frames(rows[0], evaluation, _episode_of(evaluation, reaches[shown]), shown + 1)
     _draw_outcome(rows[1], seen, reaches, plan.simulated)
     _draw_joints(rows[2], seen, reaches[shown], shown + 1)
-    figure.savefig(path, dpi=100)
+    replace_picture(path, figure, dpi=100)
     plt.close(figure)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from armlet.files import check_output_file, replace_file
+from armlet.files import check_output_file, replace_picture
 from armlet.policies.fit.check_picture import plotting
 
 from .evaluate import MEAN, STAY, A, B, Evaluation
@@ -43,10 +42,8 @@ def draw(found: Evaluation, path: Path) -> None:
     _episodes(figure.add_subplot(grid[lines - 1, :]), found)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=110, format=path.suffix.lower().removeprefix("."))
+    replace_picture(path, figure, dpi=110)
     pyplot.close(figure)
-    replace_file(path, content.getvalue())
 
 
 def _name(predictor: str) -> str:

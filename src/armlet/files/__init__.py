@@ -33,6 +33,7 @@ from .places import writable as writable
 from .replacing import keep_previous as keep_previous
 from .replacing import new_beside as new_beside
 from .replacing import replace_file as replace_file
+from .replacing import replace_picture as replace_picture
 from .replacing import umask as umask
 from .text import printable as printable
 from .text import printable_json as printable_json

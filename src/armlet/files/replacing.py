@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import filecmp
+import io
 import itertools
 import os
 import re
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any, Protocol
 
 from .obstacles import check_output_file
 from .places import resolved
@@ -16,14 +18,21 @@ from .places import resolved
 _asking = threading.Lock()
 
 
-def replace_file(path: Path, content: bytes) -> None:
+class Figure(Protocol):
+    """What is used of a figure of matplotlib's."""
+
+    def savefig(self, fname: Any, /, **given: Any) -> None: ...
+
+
+def replace_file(path: Path, content: bytes, follow: bool = True) -> None:
     """Write a file: it is replaced in one step, or stays as it was. Raises OSError.
 
-    Of a symbolic link the file that it leads to is replaced. Permissions are kept. What is no file,
-    such as a device (/dev/null, for root), is refused.
+    Of a symbolic link the file that it leads to is replaced; without `follow`, for a name that no
+    person has given, the link itself is. Permissions are kept. What is no file, such as a device
+    (/dev/null, for root), is refused.
     """
     check_output_file(path)
-    path = resolved(path)
+    path = resolved(path) if follow else path
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~umask()
     number, temporary = new_beside(path)
     try:
@@ -36,6 +45,13 @@ def replace_file(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def replace_picture(path: Path, figure: Figure, dpi: int, follow: bool = True) -> None:
+    """Save a figure as `replace_file` does, in the format of the name. Raises OSError."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=dpi, format=path.suffix.lower().removeprefix(".") or "png")
+    replace_file(path, content.getvalue(), follow)
 
 
 def new_beside(path: Path) -> tuple[int, Path]:

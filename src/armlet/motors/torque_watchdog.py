@@ -42,6 +42,7 @@ _PAUSE_S = 0.05
 _LONG_PAUSE_S = 0.25
 _SOON_S = 5.0
 _PROOF_S = 0.1
+_AWAKE_S = 0.1
 _TAKEN_S = 3.0
 """Who holds the port for longer is another driver, which has the arm now."""
 
@@ -149,8 +150,13 @@ class WatchdogProcess:
         self._say(f"port {port}")
 
     def lives(self) -> None:
-        """The driver lives. Once said, to be said once a second while torque is on."""
+        """The driver lives. Once said, to be said once a second while torque is on.
+
+        A watchdog that was suspended (SIGSTOP) watches nothing: it is made to go on.
+        """
         if not self._closed:
+            with contextlib.suppress(OSError):  # of one that was killed `alive` says so
+                os.kill(self._process.pid, signal.SIGCONT)
             for fd in self._words:
                 # One that was stopped reads nothing: this must not wait for it.
                 if select.select([], [fd], [], 0)[1]:
@@ -314,6 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_process(Role.BUS.value.nice)
     words, second_words, alive, second_alive = (int(fd) for fd in options.fds.split(","))
     result, first_result = os.pipe()
+    first = os.getpid()
     # Of one program, so that the second costs hardly any memory and no time to start.
     if os.fork():
         _close(second_words, second_alive, result)
@@ -325,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _close(words, alive, first_result)
     hang_s = options.hang + _SECOND_LATER_S
     watch = _Watch(options.port, second_words, options.driver, hang_s)
-    return _guard(watch, second_alive, options, result)
+    return _guard(watch, second_alive, options, first, result)
 
 
 def _close(*fds: int) -> None:
@@ -333,18 +340,35 @@ def _close(*fds: int) -> None:
         os.close(fd)
 
 
+def _has_done(first: int, result: int) -> bool:
+    """Whether the first has done all that can be done; waits for that, or for its end.
+
+    One that is suspended (SIGSTOP) would be waited for without end: it is made to go on.
+    """
+    while not select.select([result], [], [], _AWAKE_S)[0]:
+        # Its pipe is open, so it is this process and no later one of the same number.
+        with contextlib.suppress(OSError):
+            os.kill(first, signal.SIGCONT)
+    return os.read(result, len(_DONE)) == _DONE
+
+
 def _guard(
-    watch: _Watch, alive: int, options: argparse.Namespace, first_result: int | None = None
+    watch: _Watch,
+    alive: int,
+    options: argparse.Namespace,
+    first: int = 0,
+    first_result: int | None = None,
 ) -> int:
     """Waits for the driver's end and cuts the torque; the second only if the first is killed.
 
-    first_result: pipe in which the first reports that it has done all that can be done.
+    first: process id of the first. first_result: pipe in which it reports that it has done all that
+    can be done.
     """
     os.write(alive, _WATCHING)
     watch.until_the_driver_ends()
     if not watch.armed:
         return 0
-    if first_result is not None and os.read(first_result, len(_DONE)) == _DONE:
+    if first_result is not None and _has_done(first, first_result):
         return 0
     _report(f"the driver of {watch.port} ended with torque on; cutting it")
     left = cut_torque(watch.port, options.baudrate, options.ids, TRY_FOR_S, options.family)

@@ -100,6 +100,8 @@ class Signals:
         os.set_blocking(self._waker, False)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         self._numbers = frozenset(numbers)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            self._numbers -= {signal.SIGHUP}  # `nohup`: who closes the terminal drops no arm
         for number in self._numbers:
             signal.signal(number, lambda *_: None)
         os.register_at_fork(after_in_child=self._leave_to_the_parent)

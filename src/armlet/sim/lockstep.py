@@ -13,7 +13,9 @@ The data itself travels by its own ways (topics, the servos' bytes); here are on
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import select
 import socket
 import threading
@@ -438,6 +440,14 @@ class _Peer:
         return turn.standing is Standing.WAITING and self.given.get(name) == turn.number
 
 
+def _remove_socket(path: Path) -> None:
+    """Take away the socket of a bench that was killed. Raises FileExistsError for anything else."""
+    if path.is_socket() and not path.is_symlink():
+        path.unlink()
+    elif os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "a file of that name is there", str(path))
+
+
 class Timekeeper:
     """Decides when the clock may go on. For one thread, that which moves the clock.
 
@@ -461,7 +471,7 @@ class Timekeeper:
         name_after_s: float = NAME_AFTER_S,
         lost_after_s: float = LOST_AFTER_S,
     ) -> None:
-        path.unlink(missing_ok=True)
+        _remove_socket(path)
         self._path = path
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.bind(str(path))

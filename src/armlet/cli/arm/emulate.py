@@ -260,12 +260,16 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
 
 
 def _check_link(link: Path) -> None:
-    """Raises OutputError if it cannot be made; a dead one, or another's, is replaced."""
+    """Raises OutputError if it cannot be made."""
+    from armlet.motors.emulation.line import check_link
+
     check_output(link)
     if not link.absolute().parent.is_dir():
         raise OutputError(f"there is no folder {link.parent}; make it first")
-    if link.exists() and not link.is_symlink():
-        raise OutputError(f"{link} exists and is no symbolic link; choose another path")
+    try:
+        check_link(link)
+    except FileExistsError as error:
+        raise OutputError(str(error)) from error
 
 
 def _check(args: argparse.Namespace) -> None:

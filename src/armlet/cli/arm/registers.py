@@ -306,7 +306,7 @@ def run_dump(args: argparse.Namespace) -> int:
 
 
 def _dump(line: Line, args: argparse.Namespace) -> int:
-    from armlet.files import replace_file
+    from armlet.files import keep_previous, replace_file
     from armlet.motors.discovery import read_memory
 
     servos = {}
@@ -322,8 +322,10 @@ def _dump(line: Line, args: argparse.Namespace) -> int:
     if args.file is None:
         print(document)
         return 0
+    kept = keep_previous(args.file)
     replace_file(args.file, f"{document}\n".encode())
-    print(f"saved {len(servos)} servos ({', '.join(servos)}) in {args.file}")
+    before = "" if kept is None else f"; what was there is in {kept}"
+    print(f"saved {len(servos)} servos ({', '.join(servos)}) in {args.file}{before}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from armlet.camera.v4l2 import Format
 
 _SHEET = "contact-sheet.jpg"
+_MADE_BY = b"armlet find-cameras"
+# A comment right behind the picture's beginning, by which this command knows what it may replace.
+_HEAD = b"\xff\xd8\xff\xfe" + (len(_MADE_BY) + 2).to_bytes(2, "big") + _MADE_BY
 _NONE_FOUND = (
     "no cameras: this machine has no V4L2 capture device (/dev/video*). Plug one in; in a "
     "container pass it on (--device /dev/video0). To see what this command does without one: "
@@ -229,21 +233,52 @@ def open_at(source: str, mode: tuple[int, int, float, str]) -> CameraSource:
 
 
 def save(seen: list[Sighting], folder: Path) -> list[Sighting]:
-    """Writes the pictures, and the contact sheet if there are any. OSError."""
-    from armlet.camera import jpeg
+    """Writes the pictures, and the contact sheet if there are any. OSError.
+
+    Nothing is written where a file stands already that this command did not make.
+    """
     from armlet.camera.snapshot import contact_sheet, labelled
 
+    contents: dict[Path, Rgb] = {}
     saved: list[Sighting] = []
     for number, each in enumerate(seen):
         if each.picture is not None:
             file = folder / f"{number}-{_slug(each.name)}.jpg"
-            file.write_bytes(jpeg.encode(labelled(each.picture, each.lines)))
+            contents[file] = labelled(each.picture, each.lines)
             each = replace(each, file=file)
         saved.append(each)
     pictures = [(each.picture, each.lines) for each in saved if each.picture is not None]
     if pictures:
-        (folder / _SHEET).write_bytes(jpeg.encode(contact_sheet(pictures)))
+        contents[folder / _SHEET] = contact_sheet(pictures)
+    for file in contents:
+        _require_own(file)
+    for file, picture in contents.items():
+        _write(file, picture)
     return saved
+
+
+def _require_own(file: Path) -> None:
+    from armlet.files import FileError, OutputError, open_file, printable
+
+    if not os.path.lexists(file):
+        return
+    try:
+        with open_file(file) as there:
+            own = not file.is_symlink() and there.read(len(_HEAD)) == _HEAD
+    except (FileError, FileNotFoundError):
+        own = False
+    if not own:
+        raise OutputError(
+            f"{printable(file)} is there and was not made by this command; name another folder "
+            "with --output"
+        )
+
+
+def _write(file: Path, picture: Rgb) -> None:
+    from armlet.camera import jpeg
+    from armlet.files import replace_file
+
+    replace_file(file, _HEAD + jpeg.encode(picture)[2:], follow=False)
 
 
 def _slug(name: str) -> str:

@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     except (GraphError, BringupError, OSError) as error:
         return refuse("demo", error)
     for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as `nohup` has SIGHUP
+            continue
         # As Ctrl-C: the graph is stopped on the way out.
         signal.signal(number, signal.default_int_handler)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="play an episode's actions on the arm",
         description="Play an episode's recorded actions on the arm of a running servo_bus: first "
         "slowly to the first position, then at the recorded speed. The driver keeps its"
-        " limits of position, velocity and torque. Ctrl-C stops the arm where it is.",
+        " limits of position, velocity and torque. Ctrl-C, Ctrl-Z or a closed terminal stops the arm where it is.",
     )
     parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
     parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
@@ -96,7 +97,12 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
         motion_of(dataset, args.episode, stated, args.joint_units, args.other_arm)
     prefixes = _prefixes(args, _action_joints(dataset))
     begun = False
-    with Interrupts() as interrupts, Client(args.namespace, interrupts, prefixes) as client:
+    # Who is suspended by Ctrl-Z stops nothing, and the arm has the whole episode already.
+    suspended = (signal.SIGTSTP,)
+    with (
+        Interrupts(suspended) as interrupts,
+        Client(args.namespace, interrupts, prefixes) as client,
+    ):
         try:
             present = client.present()
             calibration = _driver_calibration(client.calibration_files(), stated, args)
@@ -116,6 +122,9 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
         except ReplayError as error:
             client.stop()
             return refuse("replay", error, FAILED if begun else None)
+        except BaseException:  # a closed terminal or pipe, say
+            client.stop()
+            raise
 
 
 def _prefixes(args: argparse.Namespace, joints: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import tty
 from typing import Any, Self
 
 _LOOK_S = 0.2
+_CHARACTERS = 6  # of what tcgetattr returns
 
 
 def is_interactive() -> bool:
@@ -22,6 +23,7 @@ def is_interactive() -> bool:
 class Keyboard:
     """Keys as they are pressed, without Enter and unseen, while entered. Ctrl-C stays SIGINT.
 
+    Ctrl-Z is a key as others: a suspended program would hear no stop key, and the arm go on.
     What was typed before it was entered is not lost.
     """
 
@@ -34,6 +36,9 @@ class Keyboard:
         self._settings = termios.tcgetattr(self._descriptor)
         # By default what is waiting to be read would be thrown away.
         tty.setcbreak(self._descriptor, termios.TCSANOW)
+        wanted = termios.tcgetattr(self._descriptor)
+        wanted[_CHARACTERS][termios.VSUSP] = os.fpathconf(self._descriptor, "PC_VDISABLE")
+        termios.tcsetattr(self._descriptor, termios.TCSANOW, wanted)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -165,7 +165,7 @@ class EmulatedBus:
 
         Raises:
             RuntimeError: already plugged in.
-            FileExistsError: the link's path is taken by something that is no symbolic link.
+            FileExistsError: the link's path is taken by something that is no emulator's link.
         """
         with self._plugging:
             if self._pty is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import logging
 import os
 import select
@@ -43,12 +44,42 @@ _USB_PAYLOAD = 62
 _LAST_READ_S = 0.1
 """How long an adapter about to be unplugged leaves a program to read what it has received."""
 
+_PSEUDO_TERMINALS = "/dev/pts"
 _TRIALS = 16
 _LONGEST_TRANSIT_S = 10e-6
 
 _TERMIOS2 = struct.Struct("4IB19s2I")
 _TCGETS2 = 0x802C542A
 _PR_SET_TIMERSLACK = 29
+
+
+def check_link(link: Path) -> None:
+    """Raises FileExistsError for a path at which something stands that no emulator has made.
+
+    A link to a pseudo-terminal is replaced: an emulator that was killed leaves one.
+    """
+    if not os.path.lexists(link):
+        return
+    found = "what is no symbolic link"
+    if link.is_symlink():
+        target = link.parent / link.readlink()
+        if target.is_relative_to(_PSEUDO_TERMINALS):
+            return
+        found = f"a link to {target}"
+    raise FileExistsError(
+        f"{link} exists: expected nothing, or an emulator's link, found {found}; choose another "
+        "path"
+    )
+
+
+def _link_beside(link: Path, target: str) -> Path:
+    """A new link in the folder of `link`, by a name that nothing had."""
+    for number in itertools.count():
+        new = link.with_name(f".{link.name}.{os.getpid()}.{number}")
+        with contextlib.suppress(FileExistsError):
+            new.symlink_to(target)
+            return new
+    raise AssertionError("there is always a next number")
 
 
 class Pty:
@@ -65,8 +96,8 @@ class Pty:
     """
 
     def __init__(self, link: Path | None) -> None:
-        if link is not None and link.exists() and not link.is_symlink():
-            raise FileExistsError(f"{link} exists and is no symbolic link; choose another path")
+        if link is not None:
+            check_link(link)
         self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self.master, False)
@@ -84,10 +115,7 @@ class Pty:
 
     def _make_link(self) -> None:
         if self._link is not None:
-            new = self._link.with_name(f".{self._link.name}.{os.getpid()}")
-            new.unlink(missing_ok=True)
-            new.symlink_to(self.path)
-            new.replace(self._link)
+            _link_beside(self._link, self.path).replace(self._link)
 
     def _find_transit_s(self) -> float:
         """Without waking up from sleep: nothing is ever faster, so no reply will be early.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.files import replace_picture
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import STATE, camera_name
 from armlet.policies.observation import Observation
@@ -55,7 +56,7 @@ def draw(
                 axes.set_axis_off()
         _histograms(figure.add_subplot(grid[row, columns - 1]), checkpoint, shown, name)
     _joints(figure.add_subplot(grid[rows - 1, :]), checkpoint, samples, joint_units, names)
-    figure.savefig(path, dpi=_DPI)
+    replace_picture(path, figure, _DPI)
     pyplot.close(figure)
 
 

@@ -1,0 +1,62 @@
+"""The supervisor beside nodes that die and signals that would suspend it."""
+
+import io
+import signal
+import subprocess
+import sys
+
+import pytest
+from families import FAMILIES
+
+from armlet.bringup import NodeSpec, share_directory
+from armlet.motors.emulation import EmulatedBus
+from armlet.supervisor import Supervisor
+
+CALIBRATION = share_directory() / "config/calibration/emulated_follower.json"
+IDS = (1, 2, 3, 4, 5, 6)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SUSPENDING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    before = {number: signal.getsignal(number) for number in (*HANDLED, *SUSPENDING)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def running(code):
+    """Starts this code in place of every node."""
+    return lambda command, **given: subprocess.Popen([sys.executable, "-c", code], **given)
+
+
+@pytest.mark.parametrize("motors", FAMILIES)
+def test_the_torque_of_a_killed_driver_is_cut_whatever_its_servos(tmp_path, motors):
+    """Whoever killed it may have killed its torque watchdog, too."""
+    with EmulatedBus(IDS, link=tmp_path / "arm", motors=motors) as emulated:
+        torque = emulated.model.torque_enable
+        for servo in emulated.servos.values():
+            servo.poke(torque, 1)
+        given = {"port": emulated.port, "calibration_file": str(CALIBRATION), "motors": motors}
+        node, output = NodeSpec("servo_bus", "servo_bus", given), io.StringIO()
+        killed = running("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        assert Supervisor([node], output, killed).run() == 1
+        assert [servo.peek(torque) for servo in emulated.servos.values()] == [0] * 6
+        assert "torque of servo_bus, which was killed, is off" in output.getvalue()
+
+
+def test_it_is_not_suspended_while_nodes_run():
+    """Ctrl-Z stopped it, and with it the stop key; the nodes, and the arm, went on."""
+    node = NodeSpec("camera", "camera", {})
+    raised = "".join(f"os.kill(os.getppid(), {number:d});" for number in SUSPENDING)
+    assert Supervisor([node], io.StringIO(), running(f"import os; {raised}")).run() == 1
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    node, output = NodeSpec("camera", "camera", {}), io.StringIO()
+    hung_up = "import os, signal; os.kill(os.getppid(), signal.SIGHUP); raise SystemExit(7)"
+    Supervisor([node], output, running(hung_up)).run()
+    assert "camera ended with status 7" in output.getvalue()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
