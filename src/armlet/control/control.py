@@ -485,7 +485,7 @@ class Control:
     def _note_missing(self, sample: JointSample | None, now_s: float) -> None:
         self.counts.unread += 1
         self._answers.note_some(None if sample is None else sample.fresh, now_s)
-        silent = self._answers.silent(now_s, self.settings.silence_s)
+        silent = self._answers.silent(self.settings.silence_s)
         if silent.any() and self._decided.link not in (Link.SILENT, Link.UNPROVEN):
             joints = [joint for joint, is_so in zip(self.arm.joints, silent, strict=True) if is_so]
             silent_s = now_s - self._answers.oldest_s

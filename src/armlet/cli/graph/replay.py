@@ -36,7 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="play an episode's actions on the arm",
         description="Play an episode's recorded actions on the arm of a running servo_bus: first "
         "slowly to the first position, then at the recorded speed. The driver keeps its"
-        " limits of position, velocity and torque. Ctrl-C, Ctrl-Z or a closed terminal stops the arm where it is.",
+        " limits of position, velocity and torque. Ctrl-C, Ctrl-Z or a closed terminal stops the "
+        "arm where it is.",
     )
     parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
     parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
