@@ -97,6 +97,19 @@ def test_a_press_is_an_episode(root):
     assert "recorder" not in Dataset(root).ledger(0)
 
 
+def test_another_in_its_place_is_refused_where_it_has_ended_by_itself(root):
+    """Re-recording kept the take that a person did not want, and began the next without a word."""
+    room = Room(root, Rules(min_episode_s=0.1, episode_s=0.2))
+    room.start()
+    assert room.recorder.make_way() is None, "it is discarded"
+    room.start()
+    room.rows(*range(6))
+    assert room.recorder.status.phase is Phase.IDLE
+    assert "nothing was discarded and nothing begun" in room.recorder.make_way().message
+    room.recorder.close()
+    assert len(Dataset(root).episodes) == 1
+
+
 def test_a_gap_refuses_the_episode_at_once_with_the_reason(root):
     room = Room(root)
     room.start()

@@ -15,7 +15,7 @@ from announcer import other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
 
-from armlet.client.recording import sides
+from armlet.client.recording import Ends, sides
 from armlet.datasets import Dataset
 from armlet.nodes.messages import diagnostic
 from armlet.nodes.status_names import COMPUTER, status_name
@@ -41,6 +41,26 @@ pytestmark = pytest.mark.wall_clock(seconds=6)
 def test_the_arms_of_several_sides_are_found_by_their_drivers(namespace, places, found):
     nodes = [("servo_bus", place) for place in places] + [("recorder", "/cell")]
     assert sides(nodes, namespace) == found
+
+
+def test_a_key_just_after_a_recording_ended_by_itself_begins_no_other():
+    ends = Ends()
+    for state in ("idle", "recording"):
+        ends.heard(state, 1.0)
+    assert not ends.just_ended(1.0)
+    ends.heard("idle", 20.0)
+    assert ends.just_ended(20.5) and not ends.just_ended(21.5)
+
+
+def test_what_a_key_ended_has_not_ended_by_itself():
+    ends = Ends()
+    ends.heard("recording", 1.0)
+    ends.asking()
+    ends.heard("idle", 20.0)
+    ends.asked(20.1)
+    ends.heard("recording", 20.2)
+    ends.heard("idle", 20.3)  # it was on its way
+    assert not ends.just_ended(20.3)
 
 
 def test_without_a_graph_it_says_what_it_waits_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -57,6 +58,7 @@ _ANSWER_S = 60.0
 _STOP_TRY_S = 0.5
 _LOOK_S = 0.05
 _SIDES_S = 0.2
+_MEANT_TO_STOP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,36 @@ class View:
         return self.recorder.get("state") == "failed"
 
 
+class Ends:
+    """Whether a recording has ended by itself (episode_s) just now: a key so soon was to end it.
+
+    Times are seconds of one clock that goes on.
+    """
+
+    def __init__(self) -> None:
+        self._state = ""
+        self._ended_s = self._asked_s = -math.inf
+
+    def asking(self) -> None:
+        """Something is being asked of the recorder: what it says is the answer."""
+        self._asked_s = math.inf
+
+    def asked(self, now_s: float) -> None:
+        """It has answered; its state may come a little later."""
+        self._asked_s = now_s
+
+    def heard(self, state: str, now_s: float) -> None:
+        """What the recorder is doing."""
+        over = self._state == "recording" and state == "idle"
+        if over and now_s - self._asked_s > _MEANT_TO_STOP_S:
+            self._ended_s = now_s
+        self._state = state
+
+    def just_ended(self, now_s: float) -> bool:
+        """Whether a key that is to begin a recording was more likely to end the last one."""
+        return now_s - self._ended_s < _MEANT_TO_STOP_S
+
+
 class RecordGraph:
     """Listens to recorder, servo bus and diagnostics, and calls their services. Context manager.
 
@@ -128,6 +160,7 @@ class RecordGraph:
         self._newest_ns = 0
         self._recorder_s = 0.0
         self._silence_rung = False
+        self._ends = Ends()
         # By side; "" is the only arm's, until sides are found.
         self._arm_s: dict[str, float] = {}
         self._arm_says: dict[str, str] = {}
@@ -279,6 +312,7 @@ class RecordGraph:
         with self._lock:
             before = self._view.recorder.get("failures", values.get("failures"))
             rings = values.get("failures") != before
+            self._ends.heard(values.get("state", ""), time.monotonic())
             self._view = replace(
                 self._view,
                 recorder=values,
@@ -349,6 +383,10 @@ class RecordGraph:
             return
         # A recording that has failed meanwhile: the key was to stop it, and must not start another.
         start = self.view().recorder.get("state") == "idle"
+        if start and self._ends.just_ended(time.monotonic()):
+            said = "ended by itself just before the key, which began nothing; press it again to"
+            self._answer(Line("recorder", f"{said} record", "attention"))
+            return
         if self._trigger(f"recorder/{'start' if start else 'stop'}_recording"):
             with self._lock:  # until the recorder says so itself
                 known = {"state": "recording" if start else "idle", "recording": str(start)}
@@ -392,7 +430,9 @@ class RecordGraph:
             self._answer(Line(service, "torque stays off: the stop key came after it", "bad"))
             return False
         silent = partial(self._is_silent, service)
+        self._ends.asking()
         response = self._spinning.answer(client, request, _ANSWER_S, silent)
+        self._ends.asked(time.monotonic())
         if response is None:
             said = "has not answered and is silent; is that node running?"
             self._answer(Line(service, said, "bad"))

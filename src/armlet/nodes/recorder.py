@@ -400,8 +400,8 @@ class Recorder(ArmletNode):
     def _on_rerecord(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        self._in_thread(self._recorder.discard)
-        return self._answer(response, self._start())
+        refusal = self._in_thread(self._recorder.make_way)
+        return self._answer(response, refusal or self._start())
 
     def _on_label(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         return self._answer(

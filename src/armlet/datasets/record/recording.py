@@ -232,6 +232,20 @@ class EpisodeRecorder:
         moved = f", {self._removed} saved of it moved to the dataset's trash"
         return Answer(True, f"episode discarded{moved if self._removed else ''}")
 
+    def make_way(self) -> Answer | None:
+        """Discard the recording because another is to be made in its place; a refusal, or None.
+
+        One that has ended by itself (episode_s) is saved: who wanted it away must know that.
+        """
+        if self.status.phase is session.Phase.IDLE:
+            return Answer(
+                False,
+                "not recording, so nothing was discarded and nothing begun; what ended before this "
+                "is saved, see `armlet dataset delete`",
+            )
+        self.discard()
+        return None
+
     def label(self, success: bool) -> Answer:
         """Say whether the recording that was saved last succeeded; all parts of it."""
         if self.status.recording:
