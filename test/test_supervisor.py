@@ -46,6 +46,14 @@ def test_the_torque_of_a_killed_driver_is_cut_whatever_its_servos(tmp_path, moto
         assert "torque of servo_bus, which was killed, is off" in output.getvalue()
 
 
+def test_what_a_node_prints_in_another_encoding_does_not_end_the_reading():
+    """It blocked the node, once 64 kB had been printed after it."""
+    node, output = NodeSpec("camera", "camera", {}), io.StringIO()
+    printing = "import os; os.write(1, b'caf\\xe9\\n'); os.write(1, b'x' * 200_000 + b'\\nend\\n')"
+    Supervisor([node], output, running(printing)).run()
+    assert "[camera] caf\\xe9" in output.getvalue() and "[camera] end" in output.getvalue()
+
+
 def test_it_is_not_suspended_while_nodes_run():
     """Ctrl-Z stopped it, and with it the stop key; the nodes, and the arm, went on."""
     node = NodeSpec("camera", "camera", {})

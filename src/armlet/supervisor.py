@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -183,6 +184,9 @@ class Supervisor:
         self._say("supervisor", f"torque of {spec.label}, which was killed, {said}")
 
     def _relay(self, label: str, lines: IO[str]) -> None:
+        if isinstance(lines, io.TextIOWrapper):
+            # A library may print in any encoding: were that the end, the node would block.
+            lines.reconfigure(errors="backslashreplace")
         for line in lines:
             text = line.rstrip()
             if found := _ERROR.match(text):

@@ -57,6 +57,17 @@ def test_escape_sequences_of_a_task_or_robot_are_not_printed(root, capsys, verb,
         assert "\\x1b[2J" in said.out or json.loads(said.out)["robot"] == EVIL
 
 
+def test_text_that_stdout_cannot_say_is_escaped(root, tmp_path):
+    """A traceback after the edit was made, under ISO 8859 or where an encoding is set."""
+    with DatasetWriter(root, CONTRACT) as writer:
+        record(writer, 2, "拾う")
+    environment = {**os.environ, "PYTHONIOENCODING": "iso8859-9", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "armlet.cli.main", "dataset", "info", str(root)]
+    done = subprocess.run(command, capture_output=True, timeout=120, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u62fe\u3046" in done.stdout
+
+
 def test_a_task_of_5_mb_is_not_printed_in_full(root, capsys):
     with DatasetWriter(root, CONTRACT) as writer:
         record(writer, 2, "pick " * 1_000_000)

@@ -22,7 +22,7 @@ from armlet.contract import Camera, Contract
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check
 from armlet.datasets.check.quality import review
 from armlet.datasets.check.recompute_stats import recount
-from armlet.datasets.format import layout
+from armlet.datasets.format import layout, tables
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.convert import convert
 from armlet.datasets.transform.repair import repair
@@ -578,3 +578,22 @@ def test_d10_a_dataset_goes_on_with_a_calibration_that_moved_by_what_the_person_
         record(writer, 2)
     assert len(Dataset(root).episodes) == 2
     assert Dataset(root).contract == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("malloc"),
+        OSError("Failed to launch worker thread: Resource temporarily unavailable"),
+    ],
+)
+def test_what_the_computer_lacks_is_no_damage_of_a_file(tmp_path, monkeypatch, error):
+    root = made(tmp_path / "set", (3,))
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(tables.pq, "ParquetFile", refuse)
+    with pytest.raises(DatasetError, match="this computer lacks what it takes") as raised:
+        tables.read(root / "data/chunk-000/file-000.parquet")
+    assert "restore" not in str(raised.value)

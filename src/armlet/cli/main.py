@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     1 where a package it needs is missing or stdout cannot be written, 130 after Ctrl-C.
     """
+    output.take_any_text()
     try:
         try:
             status = _run(arguments)

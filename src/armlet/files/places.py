@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .errors import FileError
+from .obstacles import reason
 from .text import printable
 
 _LONGEST = 512
@@ -86,7 +87,10 @@ def inside(root: Path, relative: Path) -> Path:
     path = root / relative
     try:
         top, target = resolved(root), resolved(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        why, fix = reason(error)
+        raise FileError(f"{printable(path)} cannot be resolved: {why}", fix) from error
+    except ValueError as error:
         raise FileError(f"{printable(path)} cannot be resolved: {printable(error)}") from error
     allowed = [top, top.parent.parent / "blobs"] if top.parent.name == "snapshots" else [top]
     if not any(target.is_relative_to(place) for place in allowed):

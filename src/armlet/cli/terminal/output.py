@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -59,6 +60,12 @@ def write(text: str, error: bool = False) -> None:
         print(text, file=sys.stderr if error else sys.stdout, flush=True)
     except OSError as reason:
         raise SystemExit(end(reason)) from None
+
+
+def take_any_text() -> None:
+    """Have stdout take what its encoding cannot say, too: escaped, as Python's stderr has it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def flush() -> None:

@@ -62,6 +62,9 @@ _MOST_INDEX = 2**40
 # What a Parquet file begins and ends with.
 _MARK = b"PAR1"
 _RESTORE = "restore it from a copy"
+# What Arrow says where a computer has no more memory, processes or threads to give.
+_SCARCE = ("Resource temporarily unavailable", "Cannot allocate memory")
+_MORE = "end other programs, or raise `ulimit -v` and `ulimit -u`"
 # Metadata files that are read at the same time, where there are more than a few of them.
 _READERS, _FEW_FILES = 8, 16
 # So many take some seconds to open.
@@ -126,7 +129,16 @@ def read(
         raise DatasetError(str(error)) from error
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         # ArrowInvalid and ArrowKeyError are among ValueError and ArrowException.
-        raise DatasetError(f"{path} {_damage(path, error)}", _RESTORE) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    if isinstance(error, MemoryError) or any(text in str(error) for text in _SCARCE):
+        why = printable(" ".join(str(error).split()))
+        return DatasetError(
+            f"{path} cannot be read, this computer lacks what it takes: {why}", _MORE
+        )
+    return DatasetError(f"{path} {_damage(path, error)}", _RESTORE)
 
 
 def _damage(path: Path, error: Exception) -> str:
@@ -170,7 +182,7 @@ def footer(path: Path) -> Footer:
     except FileError as error:
         raise DatasetError(str(error)) from error
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{path} {_damage(path, error)}", _RESTORE) from error
+        raise _unreadable(path, error) from error
 
 
 def _check_footer(file: Any, path: Path, columns: list[str] | None) -> int:
