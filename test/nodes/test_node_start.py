@@ -165,3 +165,30 @@ def test_ending_a_copy_that_a_library_forked_does_not_end_the_node():
         [sys.executable, "-c", FORKING], capture_output=True, text=True, check=True, timeout=GUARD_S
     )
     assert said.stdout == "-15 False\nTrue\n"
+
+
+SUSPENDED = """
+import os, signal
+from armlet.nodes.urgent import Signals
+hears = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+signals = Signals((signal.SIGTERM, signal.SIGHUP))
+for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP):
+    os.kill(os.getpid(), number)
+print("goes on", signals.ending.wait(20 * hears))
+"""
+
+
+def test_a_node_is_not_suspended_and_lives_on_under_nohup():
+    """Ctrl-Z at `ros2 launch` stopped the driver; 15 s later it was killed, and the arm fell."""
+    nohup = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{SUSPENDED}"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=GUARD_S,
+        ).stdout
+        for code in (SUSPENDED, nohup)
+    ]
+    assert said == ["goes on True\n", "goes on False\n"]

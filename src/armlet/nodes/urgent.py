@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _THREADS = 3
 _SETTLE_S = 4.0
+# Ctrl-Z at `ros2 launch` goes to its nodes, too. A suspended driver holds, hears no stop, and is taken
+# for one that hangs, which drops the arm.
+_SUSPENDING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 class UrgentServices:
@@ -104,6 +107,8 @@ class Signals:
             self._numbers -= {signal.SIGHUP}  # `nohup`: who closes the terminal drops no arm
         for number in self._numbers:
             signal.signal(number, lambda *_: None)
+        for number in _SUSPENDING:
+            signal.signal(number, signal.SIG_IGN)
         os.register_at_fork(after_in_child=self._leave_to_the_parent)
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
