@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _THREADS = 3
 _SETTLE_S = 4.0
-# Ctrl-Z at `ros2 launch` goes to its nodes, too. A suspended driver holds, hears no stop, and is taken
-# for one that hangs, which drops the arm.
+# Ctrl-Z at `ros2 launch` goes to its nodes, too. A suspended driver holds, hears no stop, and is
+# taken for one that hangs, which drops the arm.
 _SUSPENDING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
