@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from announcer import OtherDriver, other
 from simulated_bench import SimulatedBench
 
 from armlet.bringup import graph, share_directory
@@ -107,6 +108,27 @@ def test_the_stop_key_is_both_arms(graph_of_both):
         session.send("x")
         for side in SIDES:
             session.wait_for(f"{side}/servo_bus/stop +not armed", regex=True)
+
+
+def test_torque_and_leaders_of_another_graph_are_left_alone(graph_of_both):
+    """Whatever was below the graph's namespace was armed with it; the stop key still is of all."""
+    running = graph_of_both[2]
+    with (
+        running.time_passes(),
+        other("servo_bus", "/cell") as node,
+        TerminalSession("session", columns=150, rows=40) as session,
+    ):
+        driver = OtherDriver(node)
+        session.wait_for(r"^arm .*cell: as its own", regex=True)
+        session.send("x")
+        session.wait_for("cell/servo_bus/stop +done", regex=True)
+        session.send("t")
+        session.wait_for("cell/servo_bus +is of graph /cell", regex=True)
+        for side in SIDES:
+            session.wait_for(f"{side}/servo_bus/set_torque +holding", regex=True)
+        session.send("e")
+        session.wait_for("right/teleop/set_engaged")
+        assert driver.asked == ["servo_bus/stop"]
 
 
 def test_the_stop_of_the_python_api_is_every_arms(graph_of_both):
