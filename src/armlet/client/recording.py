@@ -379,9 +379,21 @@ class RecordGraph:
                 self._engaged[side] = wanted
 
     def _own_sides(self) -> list[str]:
-        """Of the arms that belong to this graph; what others are is answered."""
-        self._wait(lambda: bool(self._found), _TIMEOUT_S)
-        return [side for side in self._sides if self._is_own(side)]
+        """Of the arms that belong to this graph; of which graph others are is answered.
+
+        A key may be pressed before any of them has been found.
+        """
+        own: list[str] = []
+        looked: frozenset[str] = frozenset()
+        while not own and (new := self._other_arms(looked)):
+            own = [side for side in sorted(new) if self._is_own(side)]
+            looked |= new
+        return own if looked else [""]
+
+    def _other_arms(self, known: frozenset[str]) -> frozenset[str]:
+        """Those found beyond the known, as soon as there are any; none after a while."""
+        self._wait(lambda: self._found != known, _TIMEOUT_S)
+        return self._found - known
 
     def _is_own(self, side: str) -> bool:
         """Whether a driver's parameter `graph` names this graph."""
