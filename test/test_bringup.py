@@ -374,6 +374,7 @@ def test_two_pairs_of_one_robot_file_make_one_graph(robot):
     for side, ports in (("left", "/dev/l"), ("right", "/dev/r")):
         follower, leader = nodes[f"cell/{side}/servo_bus"], nodes[f"cell/{side}/leader/servo_bus"]
         assert (follower["port"], follower["mode"]) == (f"{ports}f", "follower")
+        assert follower["graph"] == "/cell"
         assert (leader["port"], leader["mode"]) == (f"{ports}l", "leader")
         teleop = nodes[f"cell/{side}/teleop"]
         assert teleop["leader_calibration_file"] == f"/{side[0]}l.json"

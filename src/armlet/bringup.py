@@ -511,7 +511,12 @@ def _data_units(values: Values) -> str:
 
 
 def _follower(values: Values) -> list[NodeSpec]:
-    return [_arm("follower", pair.follower, values, pair.side) for pair in _pairs(values)]
+    return [_side(_arm("follower", p.follower, values, p.side), p, values) for p in _pairs(values)]
+
+
+def _side(spec: NodeSpec, pair: Pair, values: Values) -> NodeSpec:
+    """The driver of a pair that has a namespace of its own says of which graph it is a side."""
+    return _with(spec, {"graph": f"/{values['namespace'].strip('/')}"}) if pair.side else spec
 
 
 def _teleop(values: Values) -> list[NodeSpec]:

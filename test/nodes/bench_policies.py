@@ -42,35 +42,51 @@ CONTRACT = Contract(
 )
 
 
-def statistics_of(config, spread=5.0):
-    """Such as the bench's poses and pictures may belong to; actions stay near the middle pose."""
-    middle = np.array([0, 0, 0, 0, 0, 50.0])
+# Dataset units of the pose between the limits of every joint.
+MIDDLE = np.array([0, 0, 0, 0, 0, 50.0])
+
+
+def statistics_of(config, spread=5.0, goal=MIDDLE):
+    """Such as the bench's poses and pictures may belong to; actions stay near a goal.
+
+    goal: (6,) of one arm, or (12,) of two, in dataset units.
+    """
+    arms = len(goal) // len(MIDDLE)
+    middle = np.tile(MIDDLE, arms)
     picture = {"mean": np.full((3, 1, 1), 0.5), "std": np.full((3, 1, 1), 0.25)}
     statistics = dict.fromkeys(config.image_features, picture)
     # The arm at home is two spreads from the middle.
-    wide = np.array([30, 30, 30, 30, 30, 20.0])
+    wide = np.tile([30, 30, 30, 30, 30, 20.0], arms)
     statistics |= {"observation.state": {"mean": middle, "std": wide}}
-    return statistics | {"action": {"mean": middle, "std": np.full(6, spread)}}
+    return statistics | {"action": {"mean": goal, "std": np.full(len(goal), spread)}}
 
 
-def save_random(path, contract=None, width=WIDTH, **settings):
-    """A small policy of random weights whose actions stay near the middle pose."""
+def save_random(
+    path,
+    contract=None,
+    width=WIDTH,
+    height=HEIGHT,
+    cameras=("front", "wrist"),
+    goal=MIDDLE,
+    **settings,
+):
+    """A small policy of random weights whose actions stay near a goal, as of `statistics_of`."""
     torch.manual_seed(0)
-    camera = Feature("VISUAL", (3, HEIGHT, width))
+    camera = Feature("VISUAL", (3, height, width))
     config = ActConfig(
         input_features={
-            "observation.state": Feature("STATE", (6,)),
-            "observation.images.front": camera,
-            "observation.images.wrist": camera,
+            "observation.state": Feature("STATE", goal.shape),
+            **{f"observation.images.{name}": camera for name in cameras},
         },
-        output_features={"action": Feature("ACTION", (6,))},
+        output_features={"action": Feature("ACTION", goal.shape)},
         **{"chunk_size": 20, "n_action_steps": 20, "use_vae": False, **settings},
         dim_model=32,
         n_heads=2,
         dim_feedforward=32,
         n_encoder_layers=1,
     )
-    save_checkpoint(path, Act(config), config, statistics_of(config), contract, torch.float16)
+    statistics = statistics_of(config, goal=goal)
+    save_checkpoint(path, Act(config), config, statistics, contract, torch.float16)
     return path
 
 

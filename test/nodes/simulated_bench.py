@@ -18,10 +18,14 @@ LONGEST_STEP_NS = 10_000_000
 
 
 class SimulatedBench(Bench):
-    """A `Bench` in simulated time; `graph` runs nodes on it."""
+    """A `Bench` in simulated time; `graph` runs nodes on it.
+
+    tell: called with every instant (ns), for programs that take part only by /clock.
+    """
 
     def __init__(self, folder, **settings):
         self._now_ns = START_NS
+        self.tell = lambda now_ns: None
         super().__init__(links=folder, paced=False, clock=self._elapsed_s, **settings)
         self._socket = folder / "lockstep"
 
@@ -33,7 +37,7 @@ class SimulatedBench(Bench):
         """Nodes in lockstep with the bench, and their director; once for each bench."""
         said = []
         names = [spec.label for spec in nodes] + [DIRECTOR]
-        keeper = Timekeeper(self._socket, names, lambda now_ns: None, said.append)
+        keeper = Timekeeper(self._socket, names, lambda now_ns: self.tell(now_ns), said.append)
         keeper.now_ns = self._now_ns
         ending = threading.Event()
         thread = threading.Thread(target=self._keep_time, args=(keeper, ending), daemon=True)
@@ -42,7 +46,7 @@ class SimulatedBench(Bench):
         nodes = [_with(spec, given) for spec in nodes]
         try:
             with running(nodes, self._socket) as started:
-                started.standstills = said
+                started.standstills, started.lockstep = said, self._socket
                 yield started
         finally:
             ending.set()

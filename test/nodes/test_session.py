@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from announcer import other
+from announcer import OtherDriver, other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.wall_clock(seconds=6)
     [
         ("/", ["/left", "/left/leader", "/right", "/right/leader"], ["left", "right"]),
         ("/cell", ["/cell/left", "/left", "/cell/left/leader"], ["left"]),
-        ("/", ["/", "/leader", "/cell"], []),  # one arm, and somebody else's graph
+        ("/", ["/", "/leader", "/cell"], [""]),  # one arm, and somebody else's graph
         ("/", ["/leader", "/cell"], []),
     ],
 )
@@ -72,6 +72,26 @@ def test_without_a_graph_it_says_what_it_waits_for():
         session.wait_for("this key moves an emulated leader")
         session.send(CTRL_C)
         assert session.wait_end() == 0
+
+
+def test_the_graphs_own_arm_is_stopped_although_another_was_found_first():
+    """It counted as one of several sides, and the graph's own driver as none."""
+    with (
+        other("servo_bus", "/foreign") as far,
+        TerminalSession("session", columns=120, rows=30) as session,
+    ):
+        drivers = [OtherDriver(far)]
+        session.wait_for(r"^arm +foreign: as its own", regex=True)
+        with other("servo_bus") as near:
+            drivers += [OtherDriver(near)]
+            session.wait_for(r"^arm +as its own graph has it; foreign: as its own", regex=True)
+            session.send("x")
+            session.wait_for("foreign/servo_bus/stop +done", regex=True)
+            session.wait_for(r" servo_bus/stop +done", regex=True)
+            assert [each.asked for each in drivers] == [["servo_bus/stop"]] * 2
+            session.send("t")
+            session.wait_for("foreign/servo_bus +is of graph /foreign", regex=True)
+            assert drivers[0].asked == ["servo_bus/stop"]
 
 
 def test_a_computer_that_does_not_keep_up_is_shown_first():

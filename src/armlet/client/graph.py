@@ -40,9 +40,10 @@ ANSWER_S = 120.0
 
 # Services that most who hold a Director call. Their clients are made at its start, long before the
 # first call: a server that has not found a client yet sends its answer to nobody.
+_STOP = "servo_bus/stop"
 _USUAL_SERVICES = (
     (SetBool, "servo_bus/set_torque"),
-    (Trigger, "servo_bus/stop"),
+    (Trigger, _STOP),
     (Trigger, "recorder/start_recording"),
     (Trigger, "recorder/stop_recording"),
     (Trigger, "recorder/discard_episode"),
@@ -212,10 +213,9 @@ class Director:
         second request changes nothing, so it is asked for again. Raises GraphError if one fails or
         does not answer.
         """
-        found = sides(self._node.get_node_names_and_namespaces(), self._node.get_namespace())
-        services = [in_namespace(side, "servo_bus/stop") for side in found or ("",)]
-        clients = [self._client(Trigger, service) for service in services]
         for _ in range(max(1, round(timeout_s / STOP_TRY_S))):
+            services = self._stop_services()
+            clients = [self._client(Trigger, service) for service in services]
             responses = self._spinning.answers(clients, Trigger.Request(), STOP_TRY_S)
             if None not in responses:
                 break
@@ -225,6 +225,14 @@ class Director:
                 f"service {', '.join(silent)} did not answer within {timeout_s:.0f} s"
             )
         return "; ".join(map(self._answer, services, responses))
+
+    def _stop_services(self) -> list[str]:
+        """Of every driver found; of one in the graph's own namespace even if only that is."""
+        nodes = self._node.get_node_names_and_namespaces()
+        found = {*sides(nodes, self._node.get_namespace())}
+        if not found or self._client(Trigger, _STOP).service_is_ready():
+            found.add("")
+        return [in_namespace(side, _STOP) for side in sorted(found)]
 
     def set(self, service: str, value: bool) -> str:
         """Call a SetBool service; its message. Raises GraphError likewise."""

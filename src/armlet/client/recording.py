@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.srv import GetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -26,6 +27,7 @@ from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, STATE_QOS
 from armlet.nodes.status_names import COMPUTER, DATASET, LEADER, split, status_name
 from armlet.robots.joints import in_namespace
+from armlet.settings.servo_bus import GRAPH
 
 from .spinning import Spinning
 
@@ -44,9 +46,14 @@ _TRIGGERS = (
     "sim_bench/reset",
 )
 _STOP, _SET_TORQUE, _ENGAGE = "servo_bus/stop", "servo_bus/set_torque", "teleop/set_engaged"
-_LABEL = "recorder/label_episode"
+_LABEL, _PARAMETERS = "recorder/label_episode", "servo_bus/get_parameters"
 # Of each side's arm, in the namespace of the side.
-_OF_ARM = ((Trigger, _STOP), (SetBool, _SET_TORQUE), (SetBool, _ENGAGE))
+_OF_ARM = (
+    (Trigger, _STOP),
+    (SetBool, _SET_TORQUE),
+    (SetBool, _ENGAGE),
+    (GetParameters, _PARAMETERS),
+)
 _OF_GRAPH = (*((Trigger, service) for service in _TRIGGERS), (SetBool, _LABEL))
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
@@ -147,8 +154,8 @@ class RecordGraph:
     """Listens to recorder, servo bus and diagnostics, and calls their services. Context manager.
 
     Keys are worked off one after the other in a thread; the stop key in one of its own. A graph of
-    several followers has each in the namespace of its side: what is asked of the arm is asked of
-    every one of them.
+    several followers has each in the namespace of its side. The stop is asked of every driver that
+    may be a side's; torque and leaders only where the driver's parameter `graph` names this graph.
     """
 
     def __init__(self, namespace: str = "") -> None:
@@ -161,11 +168,11 @@ class RecordGraph:
         self._recorder_s = 0.0
         self._silence_rung = False
         self._ends = Ends()
-        # By side; "" is the only arm's, until sides are found.
+        # By side; "" is the only arm's.
         self._arm_s: dict[str, float] = {}
         self._arm_says: dict[str, str] = {}
         self._engaged: dict[str, bool] = {}
-        self._sides: tuple[str, ...] = ("",)
+        self._found: frozenset[str] = frozenset()
         # Made once, and first: a client that has just been made knows no service yet.
         self._clients: dict[str, Any] = {}
         self._add_clients("", (*_OF_GRAPH, *_OF_ARM))
@@ -179,7 +186,7 @@ class RecordGraph:
             "r": lambda: self._trigger("recorder/rerecord_episode"),
             "s": lambda: self._switch(_LABEL, True),
             "f": lambda: self._switch(_LABEL, False),
-            "t": lambda: self._switch_each(_SET_TORQUE, True),
+            "t": self._hold,
             "e": self._engage,
             "m": lambda: self._bench("demonstrate"),
             "n": lambda: self._bench("reset"),
@@ -227,6 +234,11 @@ class RecordGraph:
                 self._silence_rung = True
                 self._view = replace(self._view, alarms=self._view.alarms + 1)
             return replace(view, alarms=self._view.alarms)
+
+    @property
+    def _sides(self) -> tuple[str, ...]:
+        """Of every driver that has been found; before, of the graph's own namespace."""
+        return tuple(sorted(self._found)) or ("",)
 
     def _arms_say(self) -> str:
         said = [(side, self._arm_says.get(side, "")) for side in self._sides]
@@ -294,15 +306,18 @@ class RecordGraph:
             self._clients[name] = self._node.create_client(kind, name)
 
     def _find_sides(self) -> None:
-        """Takes note of followers that are not in the graph's own namespace but in their side's."""
+        """Takes note of followers, of which each may be in the namespace of its side.
+
+        None is forgotten: the stop is of all that were ever found.
+        """
         nodes = self._node.get_node_names_and_namespaces()
-        new = set(sides(nodes, self._node.get_namespace())) - {*self._sides}
-        for side in sorted(new):
+        new = set(sides(nodes, self._node.get_namespace())) - self._found
+        for side in sorted(new - {""}):
             self._add_clients(side, _OF_ARM)
             self._listen_to_arm(side)
         if new:
             with self._lock:
-                self._sides = tuple(sorted(({*self._sides} | new) - {""}))
+                self._found |= new
                 if self._stopped:
                     self._stop_wanted.set()
 
@@ -322,8 +337,8 @@ class RecordGraph:
             self._recorder_s, self._silence_rung = time.monotonic(), False
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        own = self._node.get_namespace().strip("/")
-        dataset = status_name(f"{own}/recorder".lstrip("/"), DATASET)
+        own = f"{self._node.get_namespace().strip('/')}/".lstrip("/")
+        dataset = status_name(f"{own}recorder", DATASET)
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             for status in message.status:
@@ -339,10 +354,7 @@ class RecordGraph:
     def _leaders(self, own: str) -> dict[str, str]:
         """The sides by the names of their leaders' statuses."""
         labels = {side: in_namespace(side, "teleop") for side in self._sides}
-        return {
-            status_name(f"{own}/{label}".lstrip("/"), LEADER): side
-            for side, label in labels.items()
-        }
+        return {status_name(f"{own}{label}", LEADER): side for side, label in labels.items()}
 
     # --- what is asked for ------------------------------------------------------------------
 
@@ -392,12 +404,57 @@ class RecordGraph:
                 known = {"state": "recording" if start else "idle", "recording": str(start)}
                 self._view = replace(self._view, recorder={**self._view.recorder, **known})
 
+    def _hold(self) -> None:
+        for side in self._own_sides():
+            self._switch(in_namespace(side, _SET_TORQUE), True)
+
     def _engage(self) -> None:
         """Of several leaders all, or where one is engaged none."""
-        wanted = not any(self._engaged.get(side, True) for side in self._sides)
-        for side in self._sides:
+        own = self._own_sides()
+        wanted = not any(self._engaged.get(side, True) for side in own)
+        for side in own:
             if self._switch(in_namespace(side, _ENGAGE), wanted):
                 self._engaged[side] = wanted
+
+    def _own_sides(self) -> list[str]:
+        """Of the arms that belong to this graph; of which graph others are is answered.
+
+        A key may be pressed before any of them has been found.
+        """
+        own: list[str] = []
+        looked: frozenset[str] = frozenset()
+        while not own and (new := self._other_arms(looked)):
+            own = [side for side in sorted(new) if self._is_own(side)]
+            looked |= new
+        return own if looked else [""]
+
+    def _other_arms(self, known: frozenset[str]) -> frozenset[str]:
+        """Those found beyond the known, as soon as there are any; none after a while."""
+        self._wait(lambda: self._found != known, _TIMEOUT_S)
+        return self._found - known
+
+    def _is_own(self, side: str) -> bool:
+        """Whether a driver's parameter `graph` names this graph."""
+        if not side:
+            return True
+        client = self._clients[in_namespace(side, _PARAMETERS)]
+        request = GetParameters.Request(names=[GRAPH])
+        response = self._spinning.answer(client, request, _TIMEOUT_S)
+        place = self._node.get_namespace().rstrip("/")
+        own = f"{place}/{side}"
+        if response is None:
+            of = "has not said of which graph it is"
+        else:
+            stated = (
+                value.string_value.rstrip("/") or value.string_value for value in response.values
+            )
+            graph = next(stated, "") or own
+            if graph == (place or "/"):
+                return True
+            of = f"is of graph {graph}"
+        said = f"{of}, and left as it is; use armlet session --namespace {own.lstrip('/')}"
+        self._answer(Line(in_namespace(side, "servo_bus"), said, "attention"))
+        return False
 
     def _bench(self, does: str) -> None:
         """Asks the emulated bench for a motion of its leader; real arms have people for that."""
@@ -415,10 +472,6 @@ class RecordGraph:
 
     def _switch(self, service: str, value: bool) -> bool:
         return self._call(service, SetBool.Request(data=value))
-
-    def _switch_each(self, service: str, value: bool) -> None:
-        for side in self._sides:
-            self._switch(in_namespace(side, service), value)
 
     def _call(self, service: str, request: Any) -> bool:
         """Call a service and show its answer; whether it succeeded."""
@@ -459,16 +512,17 @@ class RecordGraph:
 
 
 def sides(nodes: Collection[tuple[str, str]], namespace: str) -> list[str]:
-    """The sides of a graph of several followers, by the names and namespaces of all nodes.
+    """Where a graph's followers may be, by the names and namespaces of all nodes.
 
-    A side is a namespace below the graph's own that has a driver and no recorder: with one it is a
-    graph of its own. None where the graph has a driver itself. namespace: begins with a slash.
+    "" for the graph's own namespace if that has a driver. Otherwise the names of the sides: of
+    namespaces below it that have a driver and no recorder; with one it is a graph of its own.
+    namespace: begins with a slash.
     """
     own = namespace.rstrip("/")
     with_driver = {place for name, place in nodes if name == "servo_bus"}
     with_recorder = {place for name, place in nodes if name == "recorder"}
     if (own or "/") in with_driver:
-        return []
+        return [""]
     below = {
         place.removeprefix(f"{own}/")
         for place in with_driver - with_recorder

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from armlet.robots.joints import GRIPPER
 
-from .setting import Change, Fixed, Setting
+from .setting import AT_START, Change, Fixed, Setting
 
+GRAPH = "graph"
 BUS = Fixed("the bus is opened, and its servos are checked, with it")
 CYCLE = Fixed("the control cycle is made with it, and goes on while the arm holds")
 PROTECTION = Fixed("what protects the servos is not changed while they may need it")
@@ -55,6 +56,13 @@ SETTINGS = (
         "follower",
         "follower (accepts commands) or leader (torque off, only reads).",
         change=BUS,
+    ),
+    Setting(
+        GRAPH,
+        "",
+        "Namespace of the graph that this arm is a side of, / for none: keys of `armlet session` "
+        "there arm it. Empty: the node's own namespace.",
+        change=AT_START,
     ),
     Setting(
         "rate_hz",
