@@ -133,9 +133,7 @@ def _text(x: float, y: float, text: str) -> str:
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, ink: str, width: float) -> str:
-    return (
-        f"<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' stroke='{ink}' stroke-width='{width}'/>"
-    )
+    return f"<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' stroke='{ink}' stroke-width='{width}'/>"
 
 
 def _rate(side: Side, y: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -27,8 +29,8 @@ class Plan:
 
     Attributes:
         task: its name, or "by hand".
-        checkpoint: SHA-256 of its weights.
-        name: the checkpoint as people named it; another name for the same weights is no other plan.
+        checkpoint: its `fingerprint`.
+        name: the checkpoint as people named it; another name for the same files is no other plan.
         arguments: of the graph, as given.
         limit_s: the longest trial.
         inference_latency_s: simulated time that an inference takes; 0.0 on a real arm.
@@ -58,10 +60,13 @@ class Results:
         self.folder, self.plan = folder, plan
         folder.mkdir(parents=True, exist_ok=True)
         _agree(folder, plan)
-        self._file = folder / TRIALS_FILE
-        self._trials = {trial.seed: trial for trial in read_trials(folder)}
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        _cut_torn_line(self._descriptor)
+        self._descriptor = _locked(folder / TRIALS_FILE)
+        try:
+            _cut_torn_line(self._descriptor)
+            self._trials = {trial.seed: trial for trial in read_trials(folder)}
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -106,11 +111,33 @@ def read_trials(folder: Path) -> list[Trial]:
     return [Trial.parse(line, f"{path}, trial {at}") for at, line in enumerate(lines, 1)]
 
 
+def read_plan(folder: Path) -> Plan:
+    """The plan of a folder's trials. Raises FileError, FileNotFoundError."""
+    path = folder / PLAN_FILE
+    plan: Plan = typed(Plan, read_json(path), str(path))
+    return plan
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """SHA-256 over the names and contents of a checkpoint's files: weights, statistics and all.
+
+    Raises OSError.
+    """
+    total = hashlib.sha256()
+    for path in sorted(checkpoint.rglob("*")):
+        name = path.relative_to(checkpoint)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{name.as_posix()}\0{content}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
 def _agree(folder: Path, plan: Plan) -> None:
     """Write the plan of a new folder; that of an old one must be the same."""
     path = folder / PLAN_FILE
     if path.exists():
-        found: Plan = typed(Plan, read_json(path), str(path))
+        found = read_plan(folder)
         differing = [key for key, value in plan.decides.items() if found.decides[key] != value]
         if differing:
             said = ", ".join(
@@ -127,6 +154,20 @@ def _agree(folder: Path, plan: Plan) -> None:
             f"{folder} holds files of something else; choose another folder with --output"
         )
     replace_file(path, json.dumps(dataclasses.asdict(plan), indent=2).encode() + b"\n")
+
+
+def _locked(path: Path) -> int:
+    """The file, open for appending, and this process's alone until it is closed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise FileError(
+            f"{path.parent} is being written by another armlet eval; wait for it, or choose "
+            "another folder with --output"
+        ) from None
+    return descriptor
 
 
 def _cut_torn_line(descriptor: int) -> None:

@@ -29,8 +29,8 @@ class Outcome:
 class Task:
     """A task of the emulated bench.
 
-    A seed makes its first scene: it is the graph's `seed`. The bench reports one number, 0 where the
-    task is done; the task has succeeded once that stays within a tolerance for a time.
+    A seed makes its first scene: it is the graph's `seed`. The bench reports one number, 0 where
+    the task is done; the task has succeeded once that stays within a tolerance for a time.
 
     Attributes:
         instruction: for policies that read one.
