@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from armlet import one_graph
 from armlet.bringup import NodeSpec, discovery, graph, sole_names
@@ -41,8 +43,13 @@ def start_adjusted(
     arguments: Mapping[str, str],
     log: Path | None = None,
     adjust: Callable[[list[NodeSpec]], list[NodeSpec]] = _unchanged,
+    popen: Any = subprocess.Popen,
 ) -> Iterator[Director]:
-    """As `start`; adjust: gives the graph's nodes as they are to be started."""
+    """As `start`.
+
+    adjust: gives the graph's nodes as they are to be started. popen: starts a process, see
+    `Preloaded.popen`.
+    """
     given = dict(arguments)
     os.environ.update(discovery(os.environ))
     with contextlib.ExitStack() as stack:
@@ -57,7 +64,7 @@ def start_adjusted(
             stack.enter_context(one_graph.mark(namespace, os.environ, sole_names(nodes)))
         except one_graph.MarkError as error:
             raise GraphError(str(error)) from error
-        supervisor = Supervisor(nodes, output)
+        supervisor = Supervisor(nodes, output, popen)
         director = None
         try:
             supervisor.start(folder)

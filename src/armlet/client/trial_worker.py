@@ -19,8 +19,7 @@ from armlet import one_graph
 from armlet.bringup import BringupError
 from armlet.files import printable
 
-from .graph import GraphError
-from .trials import RefusedError, Setting, run_trial
+from .preloaded import Preloaded
 
 # DDS on a computer without a moment to spare: once more is worth it, and gives the same trial.
 _TRIES = 2
@@ -31,15 +30,16 @@ def main() -> int:
     answers = _own_stdout()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        order = json.loads(sys.stdin.readline())
-        _take_domain(order["domains"])
-        setting = Setting.of_json(order["setting"])
-        for line in sys.stdin:
-            answer = _answer(setting, int(line), Path(order["folder"]), Path(order["log"]))
-            print(json.dumps(answer), file=answers, flush=True)
-    except KeyboardInterrupt:
-        return 130
+    # First of all: rclpy, which trials need, starts threads.
+    with Preloaded() as preloaded:
+        try:
+            order = json.loads(sys.stdin.readline())
+            _take_domain(order["domains"])
+            for line in sys.stdin:
+                answer = _answer(order, int(line), preloaded.popen)
+                print(json.dumps(answer), file=answers, flush=True)
+        except KeyboardInterrupt:
+            return 130
     return 0
 
 
@@ -51,7 +51,7 @@ def _own_stdout() -> TextIO:
 
 
 def _take_domain(candidates: list[int]) -> None:
-    """The first ROS domain in which no graph of this user runs. Raises GraphError."""
+    """Go to the first ROS domain in which no graph of this user runs; else to the last."""
     for domain in candidates:
         os.environ[one_graph.DOMAIN_VARIABLE] = str(domain)
         try:
@@ -59,13 +59,17 @@ def _take_domain(candidates: list[int]) -> None:
         except one_graph.AnotherGraph:
             continue
         return
-    raise GraphError(f"graphs run in all ROS domains of {candidates}; stop some of them first")
 
 
-def _answer(setting: Setting, seed: int, folder: Path, log: Path) -> dict[str, Any]:
+def _answer(order: dict[str, Any], seed: int, popen: Any) -> dict[str, Any]:
+    from .graph import GraphError
+    from .trials import RefusedError, Setting, run_trial
+
+    setting, folder, log = (order[name] for name in ("setting", "folder", "log"))
+    given = Setting.of_json(setting), seed, Path(folder), Path(log), popen
     for tries_left in reversed(range(_TRIES)):
         try:
-            trial, elapsed_s = run_trial(setting, seed, folder, log)
+            trial, elapsed_s = run_trial(*given)
             return {"trial": dataclasses.asdict(trial), "elapsed_s": elapsed_s}
         except (RefusedError, BringupError, OSError) as error:
             return {"error": str(error)}

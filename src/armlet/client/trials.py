@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,18 +121,20 @@ def setting_of(
     return setting
 
 
-def run_trial(setting: Setting, seed: int, folder: Path, log: Path) -> tuple[Trial, float]:
+def run_trial(
+    setting: Setting, seed: int, folder: Path, log: Path, popen: Any = subprocess.Popen
+) -> tuple[Trial, float]:
     """One trial, and how many seconds of simulated time its graph ran.
 
-    folder: for the video, in `VIDEOS`. log: for what the nodes say. Raises RefusedError, GraphError
-    where the graph does not go on, BringupError, OSError.
+    folder: for the video, in `VIDEOS`. log: for what the nodes say. popen: starts a node's process.
+    Raises RefusedError, GraphError where the graph does not go on, BringupError, OSError.
     """
 
     def seeded(nodes: list[NodeSpec]) -> list[NodeSpec]:
         return [_of_policy(spec, seed) if spec.executable == "policy" else spec for spec in nodes]
 
     pictures = Pictures()
-    with start_adjusted("sim", setting.graph_arguments(seed), log, seeded) as director:
+    with start_adjusted("sim", setting.graph_arguments(seed), log, seeded, popen) as director:
         pictures.listen(director)
         _get_ready(director)
         since_ns = director.now_ns
