@@ -47,7 +47,7 @@ class Workers:
         results: folder of the trials, for videos.
         logs: folder for what the nodes say.
         jobs: how many processes.
-        command: of a worker.
+        command: of a worker; None: WORKER.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Workers:
         results: Path,
         logs: Path,
         jobs: int,
-        command: Sequence[str] = WORKER,
+        command: Sequence[str] | None = None,
     ) -> None:
         self._order = {"setting": setting, "folder": str(results)}
-        self._logs, self._jobs, self._command = logs, jobs, command
+        self._logs, self._jobs, self._command = logs, jobs, command or WORKER
         self._seeds: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._processes: list[subprocess.Popen[str]] = []

@@ -1,4 +1,4 @@
-"""The report as one HTML page, and its plot as SVG. No script; the same for the same trials."""
+"""The report as one HTML page, as SVG and JSON. No script; the same for the same trials."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from armlet.datasets.page import is_made_by, page, safe
-from armlet.files import OutputError, replace_file
+from armlet.files import OutputError, printable_json, replace_file
 
 from .report import Report, Side, columns, rows
 
 COMMAND = "eval"
-PAGE_FILE, PLOT_FILE = "report.html", "report.svg"
+PAGE_FILE, PLOT_FILE, JSON_FILE = "report.html", "report.svg", "report.json"
 _WIDTH, _LEFT, _BAR, _STEPS = 720, 60, 28, 180
 _INKS = {"A": "#1f6fb4", "B": "#d9661f"}
 _STYLE = """
@@ -34,8 +34,9 @@ def check_folder(folder: Path) -> None:
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write page and plot. Raises OSError."""
+    """Write page, plot and JSON. Raises OSError."""
     drawn = plot(report)
+    replace_file(folder / JSON_FILE, f"{printable_json(report.to_json())}\n".encode())
     replace_file(folder / PLOT_FILE, drawn.encode())
     replace_file(folder / PAGE_FILE, html(report, drawn, folder).encode())
 
