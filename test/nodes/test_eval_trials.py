@@ -1,4 +1,4 @@
-"""`armlet eval` on real graphs: a seed decides every bit; interrupted, resumed; by a person's hand."""
+"""`armlet eval` on real graphs: a seed decides every bit; interrupted and resumed; by hand."""
 
 import dataclasses
 import json
@@ -14,6 +14,8 @@ from forked_nodes import Popen
 from node_processes import flowing_graph
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
 from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
 from terminal_session import TerminalSession
@@ -67,7 +69,7 @@ def test_a_person_judges_trials_of_a_running_policy(checkpoint, tmp_path, privat
     output = tmp_path / "out"
     words = ("eval", str(checkpoint), "--by-hand", "--task", "wave", "--trials", "2")
     given = {**SIZE, "checkpoint": str(checkpoint), "running": "false"}
-    with flowing_graph("sim", **given) as graph:
+    with flowing_graph("policy", **given) as graph:
         graph.wait_for_status("policy: inference", "paused")
         with TerminalSession(*words, "--output", str(output), columns=200) as session:
             session.wait_for("trial 0: set the scene")

@@ -73,7 +73,7 @@ def start_adjusted(
         except GraphError as error:
             if director is None:
                 raise
-            raise GraphError(director.computer.before(str(error))) from error
+            raise type(error)(director.computer.before(str(error))) from error
         finally:
             # First the nodes: without the director simulated time would run on meanwhile, as fast
             # as the computer can.
