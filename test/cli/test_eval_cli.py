@@ -23,27 +23,27 @@ from armlet.evaluation.trials.trial import Trial
 
 SHIPPED = share_directory() / "checkpoints" / "reach"
 
-# A worker that needs no graph; what it is told to do is in the arguments.
+# A worker that needs no graph; what it shall do is in the setting.
 WORKER = """
 import json, os, signal, sys, time
 order = json.loads(sys.stdin.readline())
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 for line in sys.stdin:
-    seed, told = int(line), order["setting"]
-    if seed in told.get("ends", ()):
+    seed, wanted = int(line), order["setting"]
+    if seed in wanted.get("ends", ()):
         print("the last word", file=sys.stderr)
         sys.exit(3)
-    if seed in told.get("hangs", ()):
-        print(json.dumps({"hangs": True}), file=open(told["sign"], "w"), flush=True)
+    if seed in wanted.get("hangs", ()):
+        print(json.dumps({"hangs": True}), file=open(wanted["sign"], "w"), flush=True)
         try:
             signal.pause()
         except KeyboardInterrupt:
             open(order["log"] + ".stopped", "w").close()
             sys.exit(130)
-    if seed in told.get("fails", ()):
+    if seed in wanted.get("fails", ()):
         print(json.dumps({"error": f"seed {seed}: no frames"}), flush=True)
         continue
-    trial = dict(seed=seed, success=seed not in told.get("misses", ()), time_s=2.0, duration_s=2.5,
+    trial = dict(seed=seed, success=seed not in wanted.get("misses", ()), time_s=2.0, duration_s=2.5,
                  final=0.0, path_rad=1.0, path_m=1.0, smoothness=-1.5, digest=str(os.getpid()),
                  video="")
     if not trial["success"]:
@@ -53,8 +53,8 @@ for line in sys.stdin:
 COMMAND = (sys.executable, "-c", WORKER)
 
 
-def workers(folder, jobs=2, **told):
-    return Workers(told, folder, folder, jobs, COMMAND)
+def workers(folder, jobs=2, **wanted):
+    return Workers(wanted, folder, folder, jobs, COMMAND)
 
 
 def test_several_processes_share_the_seeds(tmp_path):
@@ -178,10 +178,10 @@ def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):
 def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
     sign = tmp_path / "sign"
     os.mkfifo(sign)
-    told = WORKER.replace('order["setting"]', repr({"hangs": [1], "sign": str(sign)}))
+    wanted = WORKER.replace('order["setting"]', repr({"hangs": [1], "sign": str(sign)}))
     script = (
         "import sys\nfrom armlet.client import trial_pool\nfrom armlet.cli.main import main\n"
-        f"trial_pool.WORKER = (sys.executable, '-c', {told!r})\nsys.exit(main(sys.argv[1:]))"
+        f"trial_pool.WORKER = (sys.executable, '-c', {wanted!r})\nsys.exit(main(sys.argv[1:]))"
     )
     folder = tmp_path / "out"
     words = ("eval", str(SHIPPED), "--trials", "2", "--output", str(folder))
