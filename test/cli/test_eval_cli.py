@@ -43,11 +43,10 @@ for line in sys.stdin:
     if seed in wanted.get("fails", ()):
         print(json.dumps({"error": f"seed {seed}: no frames"}), flush=True)
         continue
-    trial = dict(seed=seed, success=seed not in wanted.get("misses", ()), time_s=2.0, duration_s=2.5,
+    success = seed not in wanted.get("misses", ())
+    trial = dict(seed=seed, success=success, time_s=2.0 if success else None, duration_s=2.5,
                  final=0.0, path_rad=1.0, path_m=1.0, smoothness=-1.5, digest=str(os.getpid()),
                  video="")
-    if not trial["success"]:
-        trial["time_s"] = None
     print(json.dumps({"trial": trial, "elapsed_s": 3.5}), flush=True)
 """
 COMMAND = (sys.executable, "-c", WORKER)
@@ -109,7 +108,7 @@ def test_no_two_processes_try_one_domain(monkeypatch):
         (["seed:=3"], "seed: set by armlet eval itself"),
         (["strategie:=rtc"], "did you mean strategy"),
         (["--seed", "-1"], "--seed: expected 0 or more"),
-        (["--latency", "nan"], "--latency: expected 0 to 60 s"),
+        (["inference_latency_s:=measured"], "inference_latency_s: expected seconds"),
         (["--at-least", "2"], "--at-least: expected a share"),
         (["--against", "nosuch"], "nosuch"),
         (["--against-set", "strategy=rtc"], "arguments are name:=value"),
@@ -126,7 +125,7 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(words, said, tmp_
 
 def kept(folder, side, outcomes, **given):
     """Results as an earlier run has left them."""
-    values = {"task": "reach", "limit_s": 6.0, "inference_latency_s": 0.05, "arguments": {}}
+    values = {"task": "reach", "limit_s": 6.0, "arguments": {}}
     plan = Plan(checkpoint=fingerprint(SHIPPED), name="reach", **{**values, **given})
     with Results(folder / side, plan) as results:
         for seed, success in enumerate(outcomes):
@@ -163,8 +162,8 @@ def test_a_is_compared_with_b_on_the_same_seeds(tmp_path, capsys):
 
 def test_another_setting_does_not_go_on_in_the_same_folder(tmp_path, capsys):
     kept(tmp_path, "A", 12 * [True])
-    assert evaluated(tmp_path, "--latency", "0.1") == UNUSABLE
-    assert "inference_latency_s 0.05 instead of 0.1" in capsys.readouterr().err
+    assert evaluated(tmp_path, "inference_latency_s:=0.1") == UNUSABLE
+    assert "arguments {} instead of {'inference_latency_s': '0.1'}" in capsys.readouterr().err
 
 
 def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):

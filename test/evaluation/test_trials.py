@@ -27,7 +27,7 @@ from armlet.evaluation.trials.task import REACH, find_task
 from armlet.evaluation.trials.trial import Trial
 from armlet.files import FileError, OutputError
 
-PLAN = Plan("reach", "a" * 64, "checkpoints/x", 6.0, 0.05, {"strategy": "rtc"})
+PLAN = Plan("reach", "a" * 64, "checkpoints/x", 6.0, {"strategy": "rtc"})
 
 
 def trial(seed, success=True, **given):
@@ -242,7 +242,7 @@ def test_a_line_that_a_kill_cut_short_is_run_again(tmp_path):
 @pytest.mark.parametrize("key", [f.name for f in dataclasses.fields(Plan) if f.name != "name"])
 def test_trials_of_another_plan_are_not_mixed_in(tmp_path, key):
     others = {"task": "push", "checkpoint": "b" * 64, "limit_s": 9.0}
-    others |= {"inference_latency_s": 0.1, "arguments": {"strategy": "auto"}}
+    others |= {"arguments": {"strategy": "auto"}}
     Results(tmp_path, PLAN).__exit__(None, None, None)
     with pytest.raises(FileError, match=f"another evaluation.*{key}.*--output"):
         Results(tmp_path, dataclasses.replace(PLAN, **{key: others[key]}))

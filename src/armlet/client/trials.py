@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Float64MultiArray
 
 from armlet.bringup import HUB, BringupError, NodeSpec, graph
 from armlet.camera import jpeg
@@ -25,9 +26,9 @@ from armlet.datasets.format.video import Format
 from armlet.datasets.transform.encode import write_video
 from armlet.evaluation.trials.movement import path_length, spectral_arc_length, speeds
 from armlet.evaluation.trials.results import VIDEOS
-from armlet.evaluation.trials.task import Outcome, Task, find_task
+from armlet.evaluation.trials.task import Outcome, Rows, Task, find_task
 from armlet.evaluation.trials.trial import Trial
-from armlet.nodes.messages import to_ns
+from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.status_names import status_name
 from armlet.robots import SO101_JOINTS
 from armlet.sim.kinematics import HOME, tip_position
@@ -39,6 +40,8 @@ from .start import start_adjusted
 START_S = 1_735_689_600
 BEGIN_S = 1.0
 """After the start of simulated time the policy begins to drive; frames have come by then."""
+LATENCY = "0.05"
+"""Simulated time that an inference takes, s, where no argument says otherwise."""
 _READY_S = 30.0
 _STEP_S = 0.1
 _CAMERAS = ("front", "wrist")
@@ -47,16 +50,8 @@ _TOPICS = ("joint_states", "applied_joint_commands", "observation/state")
 
 # Arguments of the graph that a trial sets itself, or that would make it another one.
 RESERVED = (
-    *(
-        "bench_directory",
-        "checkpoint",
-        "inference_latency_s",
-        "namespace",
-        "participants",
-        "policy",
-    ),
-    *("raw", "real_time_factor", "root", "running", "seed", "start_s", "task", "teleop"),
-    "use_sim_time",
+    *("bench_directory", "checkpoint", "namespace", "participants", "policy", "raw"),
+    *("real_time_factor", "root", "running", "seed", "start_s", "task", "teleop", "use_sim_time"),
 )
 
 
@@ -70,14 +65,12 @@ class Setting:
 
     Attributes:
         checkpoint: directory, or hub:owner/name@revision.
-        latency_s: simulated time that an inference takes.
         arguments: of the sim graph.
         videos: "all", "failures" or "none".
     """
 
     task: Task
     checkpoint: str
-    latency_s: float
     arguments: Mapping[str, str] = field(default_factory=dict)
     videos: str = "failures"
 
@@ -92,6 +85,7 @@ class Setting:
     def graph_arguments(self, seed: int) -> dict[str, str]:
         """Arguments of the sim graph for one trial."""
         return {
+            "inference_latency_s": LATENCY,
             **self.task.arguments,
             **self.arguments,
             "checkpoint": self.checkpoint,
@@ -101,13 +95,10 @@ class Setting:
             "use_sim_time": "true",
             "real_time_factor": "0",
             "start_s": str(START_S),
-            "inference_latency_s": repr(self.latency_s),
         }
 
 
-def setting_of(
-    task: str, checkpoint: str, latency_s: float, arguments: Mapping[str, str], videos: str
-) -> Setting:
+def setting_of(task: str, checkpoint: str, arguments: Mapping[str, str], videos: str) -> Setting:
     """A setting whose graph can be started as far as that is known before.
 
     Raises ValueError (BringupError) for an unknown task or argument, or one that is set here.
@@ -115,8 +106,10 @@ def setting_of(
     reserved = sorted(set(arguments) & set(RESERVED))
     if reserved:
         raise BringupError(f"{', '.join(reserved)}: set by armlet eval itself; leave it out")
+    if arguments.get("inference_latency_s") == "measured":
+        raise BringupError("inference_latency_s: expected seconds; a measured one repeats nothing")
     place = checkpoint if checkpoint.startswith(HUB) else str(Path(checkpoint).absolute())
-    setting = Setting(find_task(task), place, latency_s, dict(arguments), videos)
+    setting = Setting(find_task(task), place, dict(arguments), videos)
     check(graph("sim").nodes(setting.graph_arguments(0)))
     return setting
 
@@ -133,15 +126,16 @@ def run_trial(
     def seeded(nodes: list[NodeSpec]) -> list[NodeSpec]:
         return [_of_policy(spec, seed) if spec.executable == "policy" else spec for spec in nodes]
 
-    pictures = Pictures()
+    pictures, measures = Pictures(), Measures(setting.task.measure)
     with start_adjusted("sim", setting.graph_arguments(seed), log, seeded, popen) as director:
         pictures.listen(director)
+        measures.listen(director)
         _get_ready(director)
         since_ns = director.now_ns
-        outcome = _drive(director, setting.task, since_ns)
+        outcome = _drive(director, setting.task, measures, since_ns)
         span_ns = since_ns, director.now_ns
         elapsed_s = director.elapsed_s
-    trial = _measured(director, seed, span_ns, outcome, pictures)
+    trial = _measured(director, seed, span_ns, outcome, pictures, measures)
     if setting.videos == "all" or (setting.videos == "failures" and not trial.success):
         video = f"{VIDEOS}/seed-{seed}.mp4"
         fps = round(float(setting.arguments.get("fps", _FPS)))
@@ -167,7 +161,7 @@ def _get_ready(director: Director) -> None:
     director.let_pass(left_s)
 
 
-def _drive(director: Director, task: Task, since_ns: int) -> Outcome:
+def _drive(director: Director, task: Task, measures: Measures, since_ns: int) -> Outcome:
     """Let the policy drive until the task has succeeded, or its time is over."""
     seen, status = director.seen, status_name("policy", "inference")
     try:
@@ -178,7 +172,7 @@ def _drive(director: Director, task: Task, since_ns: int) -> Outcome:
         director.let_pass(_STEP_S)
         if seen.status().get(status, {}).get("state") == "refused":
             raise RefusedError(f"policy: {seen.messages()[status]}")
-        outcome = task.judge(*seen.reach_rows(since_ns, director.now_ns))
+        outcome = task.judge(*measures.within(since_ns, director.now_ns))
         over = (director.now_ns - since_ns) * 1e-9 >= task.limit_s
         if outcome.success or over:
             director.set("policy/set_running", False)
@@ -186,7 +180,12 @@ def _drive(director: Director, task: Task, since_ns: int) -> Outcome:
 
 
 def _measured(
-    director: Director, seed: int, span_ns: tuple[int, int], outcome: Outcome, pictures: Pictures
+    director: Director,
+    seed: int,
+    span_ns: tuple[int, int],
+    outcome: Outcome,
+    pictures: Pictures,
+    measures: Measures,
 ) -> Trial:
     times_s, joints = director.seen.joint_rows("joint_states", *span_ns)
     if len(times_s) < 2:
@@ -202,15 +201,17 @@ def _measured(
         path_rad=path_length(joints),
         path_m=path_length(np.array([tip_position(row) for row in joints])),
         smoothness=spectral_arc_length(speed, rate_hz),
-        digest=_digest(director, span_ns, pictures),
+        digest=_digest(director, span_ns, pictures, measures),
     )
 
 
-def _digest(director: Director, span_ns: tuple[int, int], pictures: Pictures) -> str:
+def _digest(
+    director: Director, span_ns: tuple[int, int], pictures: Pictures, measures: Measures
+) -> str:
     """SHA-256 of all that was measured, commanded and seen in a span, by time since its start."""
     seen, total = director.seen, hashlib.sha256()
     arrays = [array for topic in _TOPICS for array in seen.joint_rows(topic, *span_ns)]
-    arrays += seen.reach_rows(*span_ns)
+    arrays += measures.within(*span_ns)
     for chunk in seen.chunks(*span_ns):
         arrays += [chunk.times_s, chunk.rows]
     for array in arrays:
@@ -218,6 +219,29 @@ def _digest(director: Director, span_ns: tuple[int, int], pictures: Pictures) ->
     for camera, stamp_ns, content in pictures.within(*span_ns):
         total.update(f"{camera} {stamp_ns - span_ns[0]} {len(content)}".encode() + content)
     return total.hexdigest()
+
+
+class Measures:
+    """One number that the bench reports, by stamp."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reported: dict[int, float] = {}
+
+    def listen(self, director: Director) -> None:
+        """Take it from here on."""
+        director.listen(Float64MultiArray, "sim_bench/measures", self._keep)
+
+    def _keep(self, message: Any) -> None:
+        stamp_ns, values = parse_skew(message)
+        if self._name in values:
+            self._reported[stamp_ns] = values[self._name]
+
+    def within(self, since_ns: int, until_ns: int) -> tuple[Rows, Rows]:
+        """Times (k,) in s since the start of a span, and values (k,)."""
+        stamps = [stamp for stamp in sorted(self._reported) if since_ns <= stamp <= until_ns]
+        times_s = np.array([(stamp - since_ns) * 1e-9 for stamp in stamps])
+        return times_s, np.array([self._reported[stamp] for stamp in stamps])
 
 
 class Pictures:

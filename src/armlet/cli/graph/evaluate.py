@@ -47,7 +47,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "arguments",
         nargs="*",
         metavar="arg:=value",
-        help="arguments of the sim graph for all trials, e.g. strategy:=rtc",
+        help="arguments of the sim graph for all trials, e.g. strategy:=rtc; inference_latency_s, "
+        "the simulated time of an inference, is 0.05 unless given",
     )
     _add_trials(parser)
     _add_other(parser)
@@ -79,13 +80,6 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="trials at the same time, each in a ROS domain of its own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--latency",
-        type=float,
-        default=0.05,
-        metavar="S",
-        help="simulated time that an inference takes, s (default: %(default)s)",
     )
     parser.add_argument(
         "--videos",
@@ -170,8 +164,6 @@ def _check(args: argparse.Namespace) -> None:
 
     if not 0 <= args.seed <= _LARGEST_SEED - args.trials:
         raise ValueError(f"--seed: expected 0 or more, and below {_LARGEST_SEED}")
-    if not 0 <= args.latency <= 60:
-        raise ValueError(f"--latency: expected 0 to 60 s, found {args.latency}")
     if args.at_least is not None and not 0 <= args.at_least <= 1:
         raise ValueError(f"--at-least: expected a share, 0 to 1, found {args.at_least}")
     check_folder(args.output)
@@ -185,12 +177,11 @@ def _simulated(args: argparse.Namespace) -> Report:
     from armlet.evaluation.trials.results import Results
 
     given = parse_arguments(args.arguments)
-    settings = {"A": setting_of(args.task, str(args.checkpoint), args.latency, given, args.videos)}
+    settings = {"A": setting_of(args.task, str(args.checkpoint), given, args.videos)}
     if args.against is not None or args.against_set:
         settings["B"] = setting_of(
             args.task,
             str(args.against or args.checkpoint),
-            args.latency,
             {**given, **parse_arguments(args.against_set)},
             args.videos,
         )
@@ -214,7 +205,6 @@ def _plan_of(setting: Setting) -> Plan:
         checkpoint=fingerprint(locate(setting.checkpoint)),
         name=setting.checkpoint,
         limit_s=setting.task.limit_s,
-        inference_latency_s=setting.latency_s,
         arguments=setting.arguments,
     )
 

@@ -42,7 +42,7 @@ def run_by_hand(args: argparse.Namespace) -> int:
         return refuse("eval", "--by-hand needs a terminal")
     place = locate(args.checkpoint)
     weights = read_checkpoint(place).digest()
-    plan = Plan(f"by hand: {args.task}", fingerprint(place), str(args.checkpoint), 0.0, 0.0)
+    plan = Plan(f"by hand: {args.task}", fingerprint(place), str(args.checkpoint), 0.0)
     seeds = range(args.seed, args.seed + args.trials)
     with Results(args.output / args.side, plan) as results:
         # Keys are read before anything else: the stop key works from the first instant.

@@ -32,15 +32,13 @@ class Plan:
         checkpoint: its `fingerprint`.
         name: the checkpoint as people named it; another name for the same files is no other plan.
         arguments: of the graph, as given.
-        limit_s: the longest trial.
-        inference_latency_s: simulated time that an inference takes; 0.0 on a real arm.
+        limit_s: the longest trial; 0.0 where a person ends it.
     """
 
     task: str
     checkpoint: str
     name: str
     limit_s: float
-    inference_latency_s: float
     arguments: Mapping[str, str] = field(default_factory=dict)
 
     @property

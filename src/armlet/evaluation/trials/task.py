@@ -29,12 +29,13 @@ class Outcome:
 class Task:
     """A task of the emulated bench.
 
-    A seed makes its first scene: it is the graph's `seed`. The bench reports one number, 0 where
-    the task is done; the task has succeeded once that stays within a tolerance for a time.
+    A seed makes its first scene: it is the graph's `seed`. The bench reports numbers with their
+    stamps on `sim_bench/measures`. One of them is 0 where the task is done; it has succeeded once
+    that stays within a tolerance for a time.
 
     Attributes:
         instruction: for policies that read one.
-        measure: what the number is, with its unit in `unit`.
+        measure: the name of the number, which has the unit `unit`.
         tolerance: of the measure.
         hold_s: how long it must stay within.
         limit_s: a trial without success ends after this long.
@@ -68,7 +69,7 @@ class Task:
 REACH = Task(
     name="reach",
     instruction="touch the red target",
-    measure="distance of the gripper's tip from the target",
+    measure="reach_error",
     unit="m",
     tolerance=0.01,
     hold_s=0.5,
