@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "sim": {"motors", "robots", "priority"},
     "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
     "training": {"datasets", "policies", "contract"},
-    "evaluation": {"datasets", "policies", "findings", "files"},
+    "evaluation": {"datasets", "policies", "findings", "files", "suggestions"},
 }
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}
 # What each part of a room may import of it, beyond itself; a part may be a single module.

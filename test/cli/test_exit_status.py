@@ -25,6 +25,7 @@ OUTPUTS = (
     ["demo", "--output", "{}"],
     ["demo", "--report", "{}"],
     ["emulate", "--link", "{}"],
+    ["eval", "--output", "{}", "c"],
     ["find-cameras", "--output", "{}"],
     ["policy", "check", "--checkpoint", "c", "--picture", "{}"],
     ["policy", "compare", "--checkpoint", "c", "--picture", "{}", "a", "b"],

@@ -20,8 +20,9 @@ from test_not_finite import poison  # noqa: E402
 
 from armlet.cli.main import main  # noqa: E402
 from armlet.datasets import Dataset  # noqa: E402
-from armlet.evaluation import choose, evaluate  # noqa: E402
 from armlet.evaluation.errors import Errors  # noqa: E402
+from armlet.evaluation.evaluate import evaluate  # noqa: E402
+from armlet.evaluation.held_out import choose  # noqa: E402
 from armlet.evaluation.observations import frames_of, moments  # noqa: E402
 from armlet.evaluation.pairs import pair  # noqa: E402
 from armlet.evaluation.report import limits_of  # noqa: E402

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "up": "check a graph",
     "session": "check a graph",
     "demo": "check a graph",
+    "eval": "check a graph",  # what it wrote itself: test_trials
     "emulate": "read calibration",
     "find-port": "",
     "registers get": "scan",

@@ -13,7 +13,7 @@ from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
 from .data import dataset, find_cameras
-from .graph import demo, doctor, replay, session, train, up
+from .graph import demo, doctor, evaluate, replay, session, train, up
 from .policy import policy
 from .setup import setup
 from .terminal import output
@@ -34,6 +34,7 @@ COMMANDS = (
     dataset,
     replay,
     train,
+    evaluate,
     policy,
     emulate,
 )

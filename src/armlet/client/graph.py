@@ -150,25 +150,26 @@ class Director:
         return self._node.clock.now_ns()
 
     def _listen(self) -> None:
-        def on(kind: type, topic: str, handler: Callable[[Any], None]) -> None:
-            self._node.create_subscription(kind, topic, handler, STATE_QOS)
-
         def joints_of(topic: str) -> Callable[[Any], None]:
             return lambda m: seen.joints(topic, to_ns(m.header.stamp), m)
 
         seen = self.seen
         for topic in ("joint_states", "applied_joint_commands", "observation/state", "action"):
-            on(JointState, topic, joints_of(topic))
+            self.listen(JointState, topic, joints_of(topic))
         # The bench sends both at once; the target's stamp is that of the error as well.
-        on(Float64, "sim_bench/reach_error", lambda m: seen.error(m.data))
-        on(
+        self.listen(Float64, "sim_bench/reach_error", lambda m: seen.error(m.data))
+        self.listen(
             PointStamped,
             "sim_bench/target",
             lambda m: seen.target(to_ns(m.header.stamp), m.point.x, m.point.y),
         )
-        on(JointTrajectory, "joint_trajectory", self._on_trajectory)
-        on(Float64MultiArray, "policy/latency", lambda m: seen.latency(list(m.data)))
-        on(DiagnosticArray, "/diagnostics", lambda m: seen.diagnostics(m.status))
+        self.listen(JointTrajectory, "joint_trajectory", self._on_trajectory)
+        self.listen(Float64MultiArray, "policy/latency", lambda m: seen.latency(list(m.data)))
+        self.listen(DiagnosticArray, "/diagnostics", lambda m: seen.diagnostics(m.status))
+
+    def listen(self, kind: type, topic: str, handler: Callable[[Any], None]) -> None:
+        """Have a topic's messages handled, in the director's thread, as long as it is open."""
+        self._node.create_subscription(kind, topic, handler, STATE_QOS)
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
         with contextlib.suppress(ValueError):  # a hold, or what the bus will refuse

@@ -18,6 +18,7 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -277,6 +278,23 @@ class RecordGraph:
         else:
             self._stopped = self._stopped and key != "t"
             self._pressed.put((key, self._stops))
+
+    def listen(
+        self, kind: type, topic: str, handler: Callable[[Any], None], qos: QoSProfile
+    ) -> None:
+        """Have messages of another topic handled, in the graph's thread, until it is left."""
+        self._node.create_subscription(kind, topic, handler, qos)
+
+    def switch(self, service: str, value: bool) -> str:
+        """Call a SetBool service; why it did not succeed, empty if it did."""
+        with self._lock:
+            if service not in self._clients:
+                self._add_clients("", ((SetBool, service),))
+        client, request = self._clients[service], SetBool.Request(data=value)
+        response = self._spinning.answer(client, request, _TIMEOUT_S)
+        if response is None:
+            return f"{service} does not answer; is that node running?"
+        return "" if response.success else str(response.message)
 
     # --- what is heard ----------------------------------------------------------------------
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from armlet import one_graph
 from armlet.bringup import NodeSpec, discovery, graph, sole_names
@@ -14,6 +16,10 @@ from armlet.start_check import check
 from armlet.supervisor import Supervisor
 
 from .graph import CLIENT, Director, GraphError
+
+
+def _unchanged(nodes: list[NodeSpec]) -> list[NodeSpec]:
+    return nodes
 
 
 @contextlib.contextmanager
@@ -27,20 +33,38 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
     Raises BringupError for arguments that do not fit, GraphError where a graph of this user runs in
     the ROS domain and namespace, and when a node ends or does not answer.
     """
+    with start_adjusted(name, arguments, log) as director:
+        yield director
+
+
+@contextlib.contextmanager
+def start_adjusted(
+    name: str,
+    arguments: Mapping[str, str],
+    log: Path | None = None,
+    adjust: Callable[[list[NodeSpec]], list[NodeSpec]] = _unchanged,
+    popen: Any = subprocess.Popen,
+) -> Iterator[Director]:
+    """As `start`.
+
+    adjust: gives the graph's nodes as they are to be started. popen: starts a process, see
+    `Preloaded.popen`.
+    """
+    given = dict(arguments)
     os.environ.update(discovery(os.environ))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="armlet-")))
         output = stack.enter_context(log.open("a")) if log is not None else None
-        participants = ",".join(filter(None, (CLIENT, arguments.pop("participants", ""))))
-        values = {"bench_directory": str(folder), "participants": participants, **arguments}
-        nodes = graph(name).nodes(values)
+        participants = ",".join(filter(None, (CLIENT, given.pop("participants", ""))))
+        values = {"bench_directory": str(folder), "participants": participants, **given}
+        nodes = adjust(graph(name).nodes(values))
         check(nodes)
-        namespace = arguments.get("namespace", "")
+        namespace = given.get("namespace", "")
         try:
             stack.enter_context(one_graph.mark(namespace, os.environ, sole_names(nodes)))
         except one_graph.MarkError as error:
             raise GraphError(str(error)) from error
-        supervisor = Supervisor(nodes, output)
+        supervisor = Supervisor(nodes, output, popen)
         director = None
         try:
             supervisor.start(folder)
@@ -49,7 +73,7 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
         except GraphError as error:
             if director is None:
                 raise
-            raise GraphError(director.computer.before(str(error))) from error
+            raise type(error)(director.computer.before(str(error))) from error
         finally:
             # First the nodes: without the director simulated time would run on meanwhile, as fast
             # as the computer can.

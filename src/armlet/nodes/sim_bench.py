@@ -19,7 +19,7 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PointStamped
 from rosgraph_msgs.msg import Clock
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
 from armlet import one_graph
@@ -32,7 +32,7 @@ from armlet.sim.lockstep import Mark, Timekeeper
 from armlet.sim.shared_time import SharedTime
 
 from .camera_publisher import CameraPublisher
-from .messages import diagnostic, to_time
+from .messages import diagnostic, skew_message, to_time
 from .node import ArmletNode, SetupError, run
 from .worker import Worker
 
@@ -82,6 +82,7 @@ class SimBench(ArmletNode):
         self._bench.__enter__()
         self._target = self.create_publisher(PointStamped, "~/target", 10)
         self._error = self.create_publisher(Float64, "~/reach_error", 10)
+        self._measures = self.create_publisher(Float64MultiArray, "~/measures", 10)
         if self.value("cameras"):
             quality = self.value("jpeg_quality")
             self._cameras = {
@@ -89,7 +90,8 @@ class SimBench(ArmletNode):
                 for view in VIEWS
             }
         if self._keeper is not None:
-            for topic in (self._target.topic_name, *self._picture_topics()):
+            own = (self._target.topic_name, self._measures.topic_name)
+            for topic in (*own, *self._picture_topics()):
                 self._keeper.sends(topic)
         self._serve("reset", self._reset)
         self._serve("demonstrate", self._demonstrate)
@@ -126,7 +128,8 @@ class SimBench(ArmletNode):
         for camera in self._cameras.values():
             for topic, listeners in camera.listeners.items():
                 sent[topic].matched = listeners
-        sent[self._target.topic_name].matched = self._target.get_subscription_count()
+        for publisher in (self._target, self._measures):
+            sent[publisher.topic_name].matched = publisher.get_subscription_count()
 
     def _tell(self, now_ns: int) -> None:
         self._clock_topic.publish(Clock(clock=to_time(now_ns)))
@@ -241,14 +244,18 @@ class SimBench(ArmletNode):
                 picture = Picture(stamp_ns, rgb=bench.render(view, joints))
                 camera.publish(picture, self.value("width"), self.value("height"))
                 self._note_sent(camera, stamp_ns)
-        self._error.publish(Float64(data=bench.reach_error_of(joints)))
+        error_m = bench.reach_error_of(joints)
+        self._error.publish(Float64(data=error_m))
+        # With a stamp, which a number alone has not.
+        self._measures.publish(skew_message(stamp_ns, {"reach_error": error_m}))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)
         target.header.frame_id = "base_link"
         target.point.x, target.point.y = bench.target_xy
         self._target.publish(target)
         if self._keeper is not None:
-            self._keeper.sent(self._target.topic_name, stamp_ns)
+            for publisher in (self._target, self._measures):
+                self._keeper.sent(publisher.topic_name, stamp_ns)
 
     def _note_sent(self, camera: CameraPublisher, stamp_ns: int) -> None:
         if self._keeper is not None:

@@ -16,7 +16,8 @@ from .policy_choices import add_choices, chosen
 
 if TYPE_CHECKING:
     from armlet.datasets import Dataset
-    from armlet.evaluation import Choice, Evaluation
+    from armlet.evaluation.evaluate import Evaluation
+    from armlet.evaluation.held_out import Choice
     from armlet.findings import Finding
     from armlet.policies import Policy
 
@@ -140,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> tuple[Evaluation, list[Finding]]:
     """All that can refuse it comes before the first chunk."""
     from armlet.datasets import Dataset
-    from armlet.evaluation import evaluate, joints_of
+    from armlet.evaluation.evaluate import evaluate, joints_of
     from armlet.evaluation.plot import check_path
     from armlet.evaluation.report import findings, limits_of
 
@@ -173,7 +174,7 @@ def _load(args: argparse.Namespace, checkpoint: Path) -> Policy:
 
 def _choose(args: argparse.Namespace, dataset: Dataset, policies: list[Policy]) -> Choice:
     from armlet.datasets.transform.cuts import parse_episodes
-    from armlet.evaluation import choose
+    from armlet.evaluation.held_out import choose
 
     asked = None
     if args.episodes is not None:

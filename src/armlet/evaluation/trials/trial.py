@@ -1,0 +1,49 @@
+"""What came of one trial, as one line of JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from armlet.files import typed
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        seed: of the scene and of the policy's noise; of trials on a real arm their number.
+        time_s: from its start to the success; None where there was none.
+        duration_s: from its start to its end.
+        final: the task's measure at the end; None on a real arm.
+        path_rad: way of all joints together, radians.
+        path_m: way of the tip; None where the arm's geometry is not known.
+        smoothness: spectral arc length of the joints' speed: below 0, nearer to 0 is smoother.
+        digest: SHA-256 of all that was measured, commanded and seen, by time since the start; two
+            trials with one digest are the same to the bit. Empty on a real arm.
+        video: file beside the results; empty if none was kept.
+    """
+
+    seed: int
+    success: bool
+    time_s: float | None
+    duration_s: float
+    final: float | None
+    path_rad: float
+    path_m: float | None
+    smoothness: float
+    digest: str = ""
+    video: str = ""
+
+    def line(self) -> bytes:
+        """With a line feed at its end."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, document: dict[str, Any], where: str) -> Trial:
+        """Raises FileError for what is no trial."""
+        trial: Trial = typed(cls, document, where)
+        return trial

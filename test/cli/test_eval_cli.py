@@ -1,0 +1,197 @@
+"""What `armlet eval` refuses, how its processes share the work, and what it does with results."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from armlet.bringup import share_directory
+from armlet.cli.main import main
+from armlet.cli.terminal.output import FAILED, STOPPED, UNUSABLE
+from armlet.client import trial_pool
+from armlet.client.trial_pool import TrialError, Workers, domains
+from armlet.evaluation.trials.results import Plan, Results, fingerprint
+from armlet.evaluation.trials.trial import Trial
+
+SHIPPED = share_directory() / "checkpoints" / "reach"
+
+# A worker that needs no graph; what it shall do is in the setting.
+WORKER = """
+import json, os, signal, sys, time
+order = json.loads(sys.stdin.readline())
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+for line in sys.stdin:
+    seed, wanted = int(line), order["setting"]
+    if seed in wanted.get("ends", ()):
+        print("the last word", file=sys.stderr)
+        sys.exit(3)
+    if seed in wanted.get("hangs", ()):
+        print(json.dumps({"hangs": True}), file=open(wanted["sign"], "w"), flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            open(order["log"] + ".stopped", "w").close()
+            sys.exit(130)
+    if seed in wanted.get("fails", ()):
+        print(json.dumps({"error": f"seed {seed}: no frames"}), flush=True)
+        continue
+    success = seed not in wanted.get("misses", ())
+    trial = dict(seed=seed, success=success, time_s=2.0 if success else None, duration_s=2.5,
+                 final=0.0, path_rad=1.0, path_m=1.0, smoothness=-1.5, digest=str(os.getpid()),
+                 video="")
+    print(json.dumps({"trial": trial, "elapsed_s": 3.5}), flush=True)
+"""
+COMMAND = (sys.executable, "-c", WORKER)
+
+
+def workers(folder, jobs=2, **wanted):
+    return Workers(wanted, folder, folder, jobs, COMMAND)
+
+
+def test_several_processes_share_the_seeds(tmp_path):
+    with workers(tmp_path, misses=[3]) as pool:
+        done = list(pool.run(range(8)))
+    assert sorted(one.trial.seed for one in done) == list(range(8))
+    assert [one.trial.seed for one in done if not one.trial.success] == [3]
+    assert sum(one.elapsed_s for one in done) == 8 * 3.5
+    assert 1 <= len({one.trial.digest for one in done}) <= 2
+    assert all(process.returncode == 0 for process in pool._processes)
+
+
+def test_a_trial_that_cannot_be_run_ends_it_with_the_reason(tmp_path):
+    with pytest.raises(TrialError, match="seed 2: no frames"), workers(tmp_path, fails=[2]) as pool:
+        list(pool.run(range(4)))
+
+
+def test_a_process_that_ends_is_said_with_its_last_word(tmp_path):
+    pool = workers(tmp_path, jobs=1, ends=[1])
+    with pytest.raises(TrialError, match=r"ended \(3\): the last word"), pool:
+        list(pool.run(range(3)))
+
+
+def test_a_stop_reaches_processes_that_are_busy(tmp_path):
+    """As Ctrl-C does: they stop their graphs, and are waited for."""
+    sign = tmp_path / "sign"
+    os.mkfifo(sign)
+    with pytest.raises(KeyboardInterrupt), workers(tmp_path, 1, hangs=[0], sign=str(sign)) as pool:
+        threading.Thread(
+            target=lambda: (sign.read_text(), signal.raise_signal(signal.SIGINT))
+        ).start()
+        list(pool.run([0]))
+    assert [process.returncode for process in pool._processes] == [130]
+    assert (tmp_path / "nodes-1.log.stopped").exists()
+
+
+def test_no_two_processes_try_one_domain(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    tried = [domains(number, 3) for number in range(3)]
+    assert tried[0][0] == 7
+    every = [domain for one in tried for domain in one]
+    assert len(every) == len(set(every)) and set(every) <= set(range(1, 102))
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "raech"], "no task 'raech'; did you mean reach"),
+        (["seed:=3"], "seed: set by armlet eval itself"),
+        (["strategie:=rtc"], "did you mean strategy"),
+        (["--seed", "-1"], "--seed: expected 0 or more"),
+        (["inference_latency_s:=measured"], "inference_latency_s: expected seconds"),
+        (["--at-least", "2"], "--at-least: expected a share"),
+        (["--against", "nosuch"], "nosuch"),
+        (["--against-set", "strategy=rtc"], "arguments are name:=value"),
+        (["--by-hand"], "--by-hand needs a terminal"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_starts(words, said, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert main(["eval", str(SHIPPED), *words, "--output", str(folder)]) == UNUSABLE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("armlet eval: ") and said in line
+    assert not folder.exists()
+
+
+def kept(folder, side, outcomes, **given):
+    """Results as an earlier run has left them."""
+    values = {"task": "reach", "limit_s": 6.0, "arguments": {}}
+    plan = Plan(checkpoint=fingerprint(SHIPPED), name="reach", **{**values, **given})
+    with Results(folder / side, plan) as results:
+        for seed, success in enumerate(outcomes):
+            time_s = 2.0 if success else None
+            results.add(Trial(seed, success, time_s, 3.0, 0.1, 1.0, 1.0, -1.5))
+
+
+def evaluated(folder, *words):
+    return main(["eval", str(SHIPPED), "--trials", "12", "--output", str(folder), *words])
+
+
+def test_trials_that_are_there_are_reported_and_not_run_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(trial_pool, "WORKER", ("false",))
+    kept(tmp_path, "A", 3 * [False] + 9 * [True])
+    assert evaluated(tmp_path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["A"]["successes"], found["comparison"]) == (9, None)
+    assert found == json.loads((tmp_path / "report.json").read_text())
+    assert evaluated(tmp_path, "--at-least", "0.75") == 0
+    assert evaluated(tmp_path, "--at-least", "0.76") == FAILED
+
+
+def test_a_is_compared_with_b_on_the_same_seeds(tmp_path, capsys):
+    kept(tmp_path, "A", 8 * [False] + 4 * [True])
+    kept(tmp_path, "B", 12 * [True], arguments={"strategy": "n_action_steps"})
+    assert evaluated(tmp_path, "--against-set", "strategy:=n_action_steps") == FAILED
+    said = capsys.readouterr().out
+    assert "B is better: A alone succeeded in 0 trials, B alone in 8, p 0.0078" in said
+    kept(tmp_path / "turned", "A", 12 * [True])
+    kept(tmp_path / "turned", "B", 12 * [True], arguments={"strategy": "n_action_steps"})
+    assert evaluated(tmp_path / "turned", "--against-set", "strategy:=n_action_steps") == 0
+    assert "no difference is shown" in capsys.readouterr().out
+
+
+def test_another_setting_does_not_go_on_in_the_same_folder(tmp_path, capsys):
+    kept(tmp_path, "A", 12 * [True])
+    assert evaluated(tmp_path, "inference_latency_s:=0.1") == UNUSABLE
+    assert "arguments {} instead of {'inference_latency_s': '0.1'}" in capsys.readouterr().err
+
+
+def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):
+    script = "import sys; sys.exit('no ROS here')"
+    monkeypatch.setattr(trial_pool, "WORKER", (sys.executable, "-c", script))
+    assert evaluated(tmp_path) == FAILED
+    said = capsys.readouterr().err
+    assert "ended (1): no ROS here; what the nodes said is in" in said
+
+
+def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
+    sign = tmp_path / "sign"
+    os.mkfifo(sign)
+    wanted = WORKER.replace('order["setting"]', repr({"hangs": [1], "sign": str(sign)}))
+    script = (
+        "import sys\nfrom armlet.client import trial_pool\nfrom armlet.cli.main import main\n"
+        f"trial_pool.WORKER = (sys.executable, '-c', {wanted!r})\nsys.exit(main(sys.argv[1:]))"
+    )
+    folder = tmp_path / "out"
+    words = ("eval", str(SHIPPED), "--trials", "2", "--output", str(folder))
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *words], stderr=subprocess.PIPE, text=True
+    ) as process:
+        Path(sign).read_text()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=180)
+    assert process.returncode == STOPPED
+    assert said.splitlines() == [
+        "stopped; the same command goes on with the trials that are missing"
+    ]
+    assert len((folder / "A" / "trials.jsonl").read_text().splitlines()) == 1

@@ -1,0 +1,160 @@
+"""`armlet eval` on real graphs: a seed decides every bit; interrupted and resumed; by hand."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from domains import free_domain
+from forked_nodes import Popen
+from node_processes import flowing_graph
+
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+
+from bench_policies import CONTRACT, HEIGHT, WIDTH, save_random
+from terminal_session import TerminalSession
+
+from armlet.bringup import share_directory
+from armlet.client.trials import RefusedError, Setting, run_trial
+from armlet.datasets.format import video
+from armlet.evaluation.trials.results import read_trials
+from armlet.evaluation.trials.task import REACH
+
+SHIPPED = share_directory() / "checkpoints" / "reach"
+SIZE = {"width": str(WIDTH), "height": str(HEIGHT)}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
+
+
+def tried(checkpoint, folder, seed, **given):
+    task = dataclasses.replace(REACH, limit_s=0.6)
+    setting = Setting(task, str(checkpoint), {**SIZE, **given})
+    return run_trial(setting, seed, folder, folder / "log", Popen)
+
+
+def test_a_seed_decides_every_bit_of_its_trial(checkpoint, tmp_path, private_domain):
+    (first, elapsed_s), (other, _), (again, _) = (
+        tried(checkpoint, tmp_path, seed) for seed in (3, 4, 3)
+    )
+    assert first == again
+    assert first.digest != other.digest
+    assert (first.success, first.time_s, first.duration_s) == (False, None, pytest.approx(0.6))
+    assert first.final > REACH.tolerance and first.path_m > 0 and first.smoothness < 0
+    assert elapsed_s == pytest.approx(1.6)
+    count, size = video.extent(tmp_path / first.video)
+    assert count >= 0.5 * 30 and size == (HEIGHT, 2 * WIDTH)
+
+
+def test_a_policy_that_does_not_fit_ends_the_evaluation(tmp_path, private_domain):
+    """It was trained on pictures of another size."""
+    contract = dataclasses.replace(
+        CONTRACT,
+        cameras=tuple(dataclasses.replace(c, width=2 * c.width) for c in CONTRACT.cameras),
+    )
+    checkpoint = save_random(tmp_path / "checkpoint", contract, width=2 * WIDTH)
+    with pytest.raises(RefusedError, match="camera front"):
+        tried(checkpoint, tmp_path, 0)
+
+
+def test_a_person_judges_trials_of_a_running_policy(checkpoint, tmp_path, private_domain):
+    output = tmp_path / "out"
+    words = ("eval", str(checkpoint), "--by-hand", "--task", "wave", "--trials", "2")
+    given = {**SIZE, "checkpoint": str(checkpoint), "running": "false"}
+    with flowing_graph("policy", **given) as graph:
+        graph.wait_for_status("policy: inference", "paused")
+        with TerminalSession(*words, "--output", str(output), columns=200) as session:
+            session.wait_for("trial 0: set the scene")
+            session.send(" ")
+            session.wait_for("the policy drives: y, n, d")
+            graph.wait_for_status("policy: inference", "running")
+            session.send("d")
+            session.wait_for(r"(?s)trial 0: .*trial 0: set the scene", regex=True)
+            session.send(" ")
+            session.wait_for(r"(?s)drives: y.*drives: y", regex=True)
+            session.send("n")
+            session.wait_for("trial 1: set the scene")
+            graph.wait_for_status("policy: inference", "paused")
+            session.send(" ")
+            session.wait_for(r"(?s)drives: y.*drives: y.*drives: y", regex=True)
+            session.send("y")
+            session.wait_for("report: ")
+            assert session.wait_end() == 0
+    found = read_trials(output / "A")
+    assert [(one.seed, one.success) for one in found] == [(0, False), (1, True)]
+    assert found[1].time_s == found[1].duration_s > 0 and found[0].time_s is None
+    assert all(one.path_rad >= 0 and one.digest == "" for one in found)
+
+
+# --- whole evaluations ----------------------------------------------------------------------------
+
+
+def evaluate(folder, *words, wait=True):
+    command = [sys.executable, "-m", "armlet.cli.main", "eval", str(SHIPPED)]
+    command += ["--seed", "5", "--trials", "3", "--output", str(folder), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if wait:
+        said = "".join(process.communicate(timeout=600))
+        assert process.returncode == 0, said
+    return process
+
+
+def processes_of(domain):
+    """Command lines of programs that live in a ROS domain, beside this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"ROS_DOMAIN_ID={domain}".encode() in environment and b"armlet" in line:
+                found.append(line.replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.thorough
+def test_an_interrupted_evaluation_goes_on_to_the_same_trials_and_the_same_report(
+    tmp_path, monkeypatch
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with free_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        evaluate(whole)
+        begun = evaluate(parts, wait=False)
+        trials = parts / "A" / "trials.jsonl"
+        while not (trials.exists() and trials.read_bytes()):  # the first of three is done
+            with pytest.raises(subprocess.TimeoutExpired):
+                begun.wait(0.1)
+        begun.send_signal(signal.SIGINT)
+        begun.communicate(timeout=180)
+        assert begun.returncode == 130
+        assert processes_of(domain) == []
+        assert len(read_trials(parts / "A")) == 1
+        log = (parts / "nodes-1.log").read_text()
+        assert log.count("torque is off") >= 1
+        evaluate(parts)
+    for name in ("report.json", "report.html", "report.svg", "A/trials.jsonl"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
+    assert json.loads((whole / "report.json").read_text())["A"]["successes"] == 3
+
+
+@pytest.mark.thorough
+def test_a_real_difference_is_found_and_none_beside_itself(checkpoint, tmp_path, monkeypatch):
+    """The shipped policy beside one that answers a second late, and beside itself."""
+    with free_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        evaluate(tmp_path / "same", "--against", str(SHIPPED))
+    found = json.loads((tmp_path / "same" / "report.json").read_text())
+    digests = [[one["digest"] for one in found[side]["by_seed"]] for side in "AB"]
+    assert digests[0] == digests[1]
+    assert (found["comparison"]["p"], found["comparison"]["better"]) == (1.0, None)
