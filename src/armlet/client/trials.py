@@ -46,6 +46,8 @@ _READY_S = 30.0
 _STEP_S = 0.1
 _CAMERAS = ("front", "wrist")
 _FPS = "30"
+# To look at, not to learn from.
+_CRF = 28
 _TOPICS = ("joint_states", "applied_joint_commands", "observation/state")
 
 # Arguments of the graph that a trial sets itself, or that would make it another one.
@@ -273,7 +275,7 @@ class Pictures:
         if not stamps:
             raise GraphError("no pictures came during the trial")
         first = self._beside(stamps[0])
-        form = Format(first.shape[0], first.shape[1], fps)
+        form = Format(first.shape[0], first.shape[1], fps, crf=_CRF)
         developer = Developer(form.height, form.width)
         write_video(path, (developer.rgb(self._beside(s)).frame for s in stamps), form)
 
