@@ -175,6 +175,8 @@ def _drive(director: Director, task: Task, measures: Measures, since_ns: int) ->
         if seen.status().get(status, {}).get("state") == "refused":
             raise RefusedError(f"policy: {seen.messages()[status]}")
         outcome = task.judge(*measures.within(since_ns, director.now_ns))
+        if outcome.final is None:
+            raise GraphError(f"the bench reports no {task.measure}, which {task.name} is judged by")
         over = (director.now_ns - since_ns) * 1e-9 >= task.limit_s
         if outcome.success or over:
             director.set("policy/set_running", False)
