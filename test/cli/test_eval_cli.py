@@ -188,6 +188,10 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
         [sys.executable, "-c", script, *words], stderr=subprocess.PIPE, text=True
     ) as process:
         Path(sign).read_text()
+        trials = folder / "A" / "trials.jsonl"
+        while not trials.read_bytes():  # the answer before has come, and is about to be kept
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.1)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=180)
     assert process.returncode == STOPPED

@@ -20,7 +20,6 @@ from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from .recording import RecordGraph
 
 _RUNNING = "policy/set_running"
-_PROVENANCE_S = 15.0
 
 
 class HandTrials:
@@ -32,7 +31,6 @@ class HandTrials:
     def __init__(self, namespace: str = "") -> None:
         self._graph = RecordGraph(namespace)
         self._lock = threading.Lock()
-        self._said = threading.Condition(self._lock)
         self._provenance = ""
         self._driving = False
         self._rows: list[tuple[int, Any]] = []
@@ -55,30 +53,32 @@ class HandTrials:
             self._graph.__exit__(kind, error, trace)
 
     def _on_provenance(self, message: String) -> None:
-        with self._said:
-            self._provenance = message.data
-            self._said.notify_all()
+        self._provenance = message.data
 
     def _on_joints(self, message: JointState) -> None:
         with self._lock:
             if self._driving:
                 self._rows.append((to_ns(message.header.stamp), list(message.position)))
 
-    def meet(self, weights: str) -> str:
+    @property
+    def policy(self) -> str:
+        """What the graph's policy says it is; empty until it has been heard."""
+        return self._provenance
+
+    def refusal(self, weights: str) -> str:
         """Why these trials cannot be: no policy runs, or another one. Empty if they can.
 
         weights: SHA-256 of the policy's, as `Checkpoint.digest`.
         """
-        with self._said:
-            if not self._said.wait_for(lambda: self._provenance, _PROVENANCE_S):
-                return (
-                    "no policy runs here; start one in another terminal: armlet up policy "
-                    "checkpoint:=CHECKPOINT running:=false"
-                )
-            try:
-                found = parse(self._provenance)
-            except ProvenanceError as error:
-                return str(error)
+        if not self.policy:
+            return (
+                "no policy runs here; start one in another terminal: armlet up policy "
+                "checkpoint:=CHECKPOINT running:=false"
+            )
+        try:
+            found = parse(self.policy)
+        except ProvenanceError as error:
+            return str(error)
         if found.checkpoint != weights:
             return (
                 f"the graph runs another policy, {found.name} ({found.checkpoint[:12]}); expected "
@@ -106,6 +106,10 @@ class HandTrials:
     def stop(self) -> None:
         """Torque off at once, asked for until every arm has confirmed it."""
         self._graph.press("x")
+
+    def hold(self) -> None:
+        """Torque on again: the arm holds where it is."""
+        self._graph.press("t")
 
     def trial(self, number: int, success: bool) -> Trial:
         """The trial that has ended, as a person judged it."""

@@ -40,6 +40,8 @@ def main() -> int:
                 print(json.dumps(answer), file=answers, flush=True)
         except KeyboardInterrupt:
             return 130
+        except BrokenPipeError:  # whoever asked has been killed; the graph has ended
+            return 1
     return 0
 
 

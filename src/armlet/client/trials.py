@@ -46,6 +46,8 @@ _READY_S = 30.0
 _STEP_S = 0.1
 _CAMERAS = ("front", "wrist")
 _FPS = "30"
+# To look at, not to learn from.
+_CRF = 28
 _TOPICS = ("joint_states", "applied_joint_commands", "observation/state")
 
 # Arguments of the graph that a trial sets itself, or that would make it another one.
@@ -173,6 +175,8 @@ def _drive(director: Director, task: Task, measures: Measures, since_ns: int) ->
         if seen.status().get(status, {}).get("state") == "refused":
             raise RefusedError(f"policy: {seen.messages()[status]}")
         outcome = task.judge(*measures.within(since_ns, director.now_ns))
+        if outcome.final is None:
+            raise GraphError(f"the bench reports no {task.measure}, which {task.name} is judged by")
         over = (director.now_ns - since_ns) * 1e-9 >= task.limit_s
         if outcome.success or over:
             director.set("policy/set_running", False)
@@ -273,7 +277,7 @@ class Pictures:
         if not stamps:
             raise GraphError("no pictures came during the trial")
         first = self._beside(stamps[0])
-        form = Format(first.shape[0], first.shape[1], fps)
+        form = Format(first.shape[0], first.shape[1], fps, crf=_CRF)
         developer = Developer(form.height, form.width)
         write_video(path, (developer.rgb(self._beside(s)).frame for s in stamps), form)
 
