@@ -57,6 +57,8 @@ class Domain:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise FileError(f"{name}: expected {low:g} to {high:g}, found {value:g}")
+        if len(self.light_from) == 3 and not self.light_from[2] > 0:
+            raise FileError(f"light_from: expected a light above the table, found {self.light_from}")
         for name in _POINTS:
             if len(getattr(self, name)) != 3:
                 raise FileError(f"{name}: expected three numbers, found {getattr(self, name)}")
@@ -64,7 +66,14 @@ class Domain:
 
 ORDINARY = Domain()
 
-PHYSICAL = ("friction", "arm_mass", "object_mass", "backlash_deg", "servo_latency_s")
+PHYSICAL = (
+    "friction",
+    "arm_mass",
+    "object_mass",
+    "backlash_deg",
+    "servo_latency_s",
+    "camera_latency_s",
+)
 """Settings that a kinematic arm cannot have."""
 
 

@@ -23,6 +23,7 @@ from armlet.robots.units import RADIANS_PER_TICK, own_converter
 
 from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 from .physics import JOINTS, World
+from .task import Layout, State
 
 STALL_NM = 1.912
 """An STS3215's at 7.4 V, 19.5 kg cm by its data sheet."""
@@ -166,7 +167,6 @@ class DrivenArm:
         servos: in the order of `physics.JOINTS`; they are joined here.
         calibration: of the arm, which says what of a servo is a joint's zero.
         clock: of the servos.
-        latency_s: how late goals reach the servos' loops.
 
     Attributes:
         lock: of all its servos; hold it to look at the world.
@@ -178,16 +178,18 @@ class DrivenArm:
         servos: Sequence[ServoBody],
         calibration: Calibration,
         clock: Callable[[], float],
-        latency_s: float = 0.0,
     ) -> None:
         self.lock = threading.RLock()
         self._world = world
         self._servos = tuple(servos)
         self._start_s, self._steps = clock(), 0
+        domain = world.domain
+        kept = round(domain.camera_latency_s / world.step_s)
+        self._past: deque[State] = deque([world.state()], maxlen=kept + 1)
         self._shafts = []
         for joint, servo in enumerate(self._servos):
             zero, scale = _scale(calibration, joint)
-            shaft = JointShaft(world, joint, servo.actual_at(zero), scale, latency_s)
+            shaft = JointShaft(world, joint, servo.actual_at(zero), scale, domain.servo_latency_s)
             self._shafts.append(shaft)
             servo.join(shaft, self)
 
@@ -202,6 +204,20 @@ class DrivenArm:
                 self._world.step()
                 for shaft in self._shafts:
                     shaft.note()
+                if self._past.maxlen != 1:
+                    self._past.append(self._world.state())
+
+    def place(self, layout: Layout) -> None:
+        """Puts things on the table. Raises ValueError for one that is not in the world."""
+        with self.lock:
+            self._world.place(layout)
+
+    def state(self, now_s: float, age_s: float = 0.0) -> State:
+        """Arm and things at a time of the clock; before that by an age, up to the domain's."""
+        with self.lock:
+            self.advance(now_s)
+            back = min(round(age_s / self._world.step_s), len(self._past) - 1)
+            return self._past[-1 - back] if back else self._world.state()
 
 
 def _scale(calibration: Calibration, joint: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .domain import ORDINARY, Domain
 from .kinematics import HOME
-from .task import Layout, Standing, State, Thing
+from .task import Layout, Standing, State, Thing, bin_walls
 
 Vector = NDArray[np.float64]
 
@@ -40,9 +40,7 @@ _PLAY_DAMPING = 0.002
 _STIFF = (0.004, 1.0)
 """Time constant, s, and damping ratio of joint stops and of contacts: two steps at least."""
 
-_WALL_M = 0.003
 _LIFT_M = 0.0005
-_FREE = 7
 
 
 class World:
@@ -56,7 +54,7 @@ class World:
         step_s: length of a step.
 
     Attributes:
-        step_s: length of a step.
+        step_s, domain: as given.
         model, data: MuJoCo's, to look at.
         shaft_angles, shaft_velocities: of the joints, float64 (6,), rad and rad/s, as an encoder on
             the output shaft has them.
@@ -70,7 +68,7 @@ class World:
         domain: Domain = ORDINARY,
         step_s: float = STEP_S,
     ) -> None:
-        self.step_s = step_s
+        self.step_s, self.domain = step_s, domain
         self._things = dict(things or {})
         self.model = _compiled(self._things, domain, step_s)
         self.data = mujoco.MjData(self.model)
@@ -181,6 +179,8 @@ def _compiled(things: Mapping[str, Thing], domain: Domain, step_s: float) -> muj
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10
+    # Without it, dry friction lets everything creep: arms sag for minutes, a grip slips.
+    spec.option.noslip_iterations = 3
     _complete_arm(spec, domain)
     table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE)
     table.size = [1.0, 1.0, 0.1]
@@ -231,13 +231,3 @@ def _add_thing(spec: mujoco.MjSpec, name: str, thing: Thing, domain: Domain) -> 
         body.add_geom(
             name=f"{name}{index}", type=mujoco.mjtGeom.mjGEOM_BOX, size=size / 2, pos=centre
         )
-
-
-def bin_walls(size_m: tuple[float, ...]) -> list[tuple[Vector, Vector]]:
-    """Floor and walls of an open bin: (centre (3,), size (3,)), metres, its foot at the origin."""
-    x, y, z = size_m
-    wall = _WALL_M
-    parts = [((0.0, 0.0, wall / 2), (x, y, wall))]
-    parts += [((s * (x - wall) / 2, 0.0, z / 2), (wall, y, z)) for s in (-1, 1)]
-    parts += [((0.0, s * (y - wall) / 2, z / 2), (x - 2 * wall, wall, z)) for s in (-1, 1)]
-    return [(np.array(centre), np.array(size)) for centre, size in parts]

@@ -28,7 +28,9 @@ MOVING = ("box",)
 
 _OWN = Path(__file__).parent / "tasks"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_BIN_WALL_M = 0.003
 _STILL_M_S = 0.02
+_ROUNDING_S = 1e-6
 _TRIES = 1000
 _APART_M = 0.01
 
@@ -161,6 +163,35 @@ class Task:
                 if math.hypot(*way) < room + _APART_M:
                     return False
         return True
+
+
+class Progress:
+    """Whether a task has been done: its goals have held for its time without a break."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._since_s: float | None = None
+        self.done = False
+
+    def see(self, state: State, now_s: float) -> bool:
+        """Takes a look at a time, s, not earlier than the last; whether it has been done."""
+        if not self._task.judge(state):
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now_s
+        if self._since_s is not None and now_s - self._since_s >= self._task.hold_s - _ROUNDING_S:
+            self.done = True
+        return self.done
+
+
+def bin_walls(size_m: tuple[float, ...]) -> list[tuple[Vector, Vector]]:
+    """Floor and walls of an open bin: (centre (3,), size (3,)), metres, its foot at the origin."""
+    x, y, z = size_m
+    wall = _BIN_WALL_M
+    parts = [((0.0, 0.0, wall / 2), (x, y, wall))]
+    parts += [((s * (x - wall) / 2, 0.0, z / 2), (wall, y, z)) for s in (-1, 1)]
+    parts += [((0.0, s * (y - wall) / 2, z / 2), (x - 2 * wall, wall, z)) for s in (-1, 1)]
+    return [(np.array(centre), np.array(size)) for centre, size in parts]
 
 
 def names() -> tuple[str, ...]:
