@@ -180,7 +180,7 @@ class EmulatedArms:
     def place(self, layout: Layout) -> None:
         """Put things on the table: into the world, if there is one, else where they are seen."""
         if self._driven is not None:
-            self._driven.place(layout)
+            self._driven.place(layout, self.clock())
         else:
             self._things.update(layout)
 

@@ -49,10 +49,10 @@ class Bench:
     the share of the way from closed (-0.9) to open (+0.9), whatever that arm's gripper range.
 
     seed: of targets, demonstrations and sensor noise. size: (width, height) of the pictures.
-    task: what lies on the table; None: `reach`, whose target is the one thing. physics: the follower
-    has weight, and moves what it touches; a task with something to move needs it. With `arms`, they
-    must have been made for the same task and domain. domain: cameras, light and, with physics,
-    friction and the like.
+    task: what lies on the table; None: `reach`, whose target is the one thing. physics: the
+    follower has weight, and moves what it touches; a task with something to move needs it. With
+    `arms`, they must have been made for the same task and domain. domain: cameras, light and, with
+    physics, friction and the like.
     paced: the buses take the time a 1 Mbaud line takes. links: folder in which the serial ports
     appear as `leader` and `follower`. noise: sensor noise, grey levels. clock: seconds, monotonic,
     of all motion; a test's own clock makes the bench independent of real time. arms: those to use
@@ -116,7 +116,11 @@ class Bench:
     @property
     def target_xy(self) -> Vector:
         """Where the task's target, or what is to be moved, is on the table (2,), metres."""
-        return self.state.things[self._subject].position[:2].copy()
+        return self.subject_of(self.state)
+
+    def subject_of(self, state: State) -> Vector:
+        """`target_xy` in a state."""
+        return state.things[self._subject].position[:2].copy()
 
     def place_target(self, xy: Vector | None = None) -> Vector:
         """Put the target at `xy` (2,), metres, or at a random place; returns where it is.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from armlet.files import FileError, printable, read_yaml, typed
 
-
 _BOUNDS = {
     "friction": (0.01, 5.0),
     "arm_mass": (0.1, 10.0),
@@ -58,7 +57,9 @@ class Domain:
             if not low <= value <= high:
                 raise FileError(f"{name}: expected {low:g} to {high:g}, found {value:g}")
         if len(self.light_from) == 3 and not self.light_from[2] > 0:
-            raise FileError(f"light_from: expected a light above the table, found {self.light_from}")
+            raise FileError(
+                f"light_from: expected a light above the table, found {self.light_from}"
+            )
         for name in _POINTS:
             if len(getattr(self, name)) != 3:
                 raise FileError(f"{name}: expected three numbers, found {getattr(self, name)}")

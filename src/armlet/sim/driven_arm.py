@@ -61,8 +61,9 @@ class JointShaft:
         self._goals: deque[tuple[float, float]] = deque()
         self.torque = 0.0
         self.read()
+        self.low = self.high = self.position
+        self.top_speed = 0.0
         self.stand(self.position)
-        self.mark()
 
     def read(self) -> None:
         """Takes over where the joint is now."""
@@ -144,7 +145,8 @@ class JointShaft:
 
     def _rotor_speed(self) -> float:
         """As a share of no-load speed."""
-        return self._scale * self._world.rotor_velocities[self._joint] / NO_LOAD_SPEED
+        speed = self._scale * self._world.rotor_velocities[self._joint]
+        return speed / NO_LOAD_SPEED
 
     def _pull(self, around: Surroundings, now_s: float) -> float:
         load = around.load
@@ -207,9 +209,13 @@ class DrivenArm:
                 if self._past.maxlen != 1:
                     self._past.append(self._world.state())
 
-    def place(self, layout: Layout) -> None:
-        """Puts things on the table. Raises ValueError for one that is not in the world."""
+    def place(self, layout: Layout, now_s: float) -> None:
+        """Puts things on the table at a time of the clock.
+
+        Raises ValueError for one that is not in the world.
+        """
         with self.lock:
+            self.advance(now_s)
             self._world.place(layout)
 
     def state(self, now_s: float, age_s: float = 0.0) -> State:

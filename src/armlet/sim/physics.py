@@ -56,10 +56,9 @@ class World:
     Attributes:
         step_s, domain: as given.
         model, data: MuJoCo's, to look at.
-        shaft_angles, shaft_velocities: of the joints, float64 (6,), rad and rad/s, as an encoder on
-            the output shaft has them.
-        rotor_velocities: of the motors, float64 (6,), rad/s, seen at the shaft: the gears' play is
-            between them.
+        shaft_angles, shaft_velocities: of the six joints, rad and rad/s, as an encoder on the
+            output shaft has them.
+        rotor_velocities: of the six motors, rad/s, seen at the shaft: the gears' play is between.
     """
 
     def __init__(
@@ -80,6 +79,9 @@ class World:
         self._plays = [None if play is None else int(play.dofadr[0]) for play in plays]
         self._plays_at = [None if play is None else int(play.qposadr[0]) for play in plays]
         self._torques = self.data.qfrc_applied
+        self.shaft_angles: list[float] = []
+        self.shaft_velocities: list[float] = []
+        self.rotor_velocities: list[float] = []
         self.set_joints(HOME)
 
     # --- the arm ----------------------------------------------------------------------------

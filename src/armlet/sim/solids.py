@@ -195,7 +195,7 @@ def thing_solids(frame: int, thing: Thing) -> list[Solid]:
     """A thing's, in its own frame: see `task.Standing` for where that is."""
     red, green, blue = thing.colour
     colour = (red, green, blue)
-    x, y, z = thing.size_m
+    x, z = thing.size_m[0], thing.size_m[2]
     if thing.shape == "mark":
         return [prism(frame, colour, disc(x / 2, 2, 24), _at(0, 0, 0), _at(0, 0, z))]
     if thing.shape == "box":

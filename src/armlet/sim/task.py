@@ -260,7 +260,8 @@ def _check_goal(goal: Goal, things: Mapping[str, Thing], where: str) -> None:
 
 
 def _drawn(thing: Thing, dice: np.random.Generator) -> Standing:
-    x, y = dice.uniform(*thing.x_m), dice.uniform(*thing.y_m)
+    x = dice.uniform(thing.x_m[0], thing.x_m[1])
+    y = dice.uniform(thing.y_m[0], thing.y_m[1])
     low, high = thing.yaw_deg
     half = math.radians(dice.uniform(low, high) if low < high else low) / 2
     return Standing(
@@ -280,7 +281,9 @@ def _holds(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
 
 def _touched(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
     thing = things[goal.thing]
-    top = state.things[goal.thing].position + np.array([0, 0, thing.size_m[2] - thing.rest_height_m])
+    top = state.things[goal.thing].position + np.array(
+        [0, 0, thing.size_m[2] - thing.rest_height_m]
+    )
     return float(np.linalg.norm(state.tip - top)) <= goal.within_m
 
 
