@@ -276,17 +276,18 @@ class SimBench(ArmletNode):
 
     def _publish(self, bench: Bench, stamp_ns: int) -> None:
         # Of one instant, and asked for once: the arms are another process.
-        state, seen = bench.state, bench.seen
+        state = bench.state
+        seen = bench.seen if bench.pictures_are_late else state
         for view, camera in self._cameras.items():
             if camera.wanted:
                 picture = Picture(stamp_ns, rgb=bench.render(view, state=seen))
                 camera.publish(picture, self.value("width"), self.value("height"))
                 self._note_sent(camera, stamp_ns)
-        self._error.publish(Float64(data=bench.error_m(state)))
         self._success.publish(Bool(data=self._progress.see(state, stamp_ns * 1e-9)))
         things = PoseArray(poses=[_pose(state.things[name]) for name in bench.task.things])
         things.header.stamp, things.header.frame_id = to_time(stamp_ns), "base_link"
         self._things.publish(things)
+        self._error.publish(Float64(data=bench.error_m(state)))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)
         target.header.frame_id = "base_link"

@@ -118,6 +118,11 @@ class Bench:
         """Where the task's target, or what is to be moved, is on the table (2,), metres."""
         return self.subject_of(self.state)
 
+    @property
+    def pictures_are_late(self) -> bool:
+        """Whether `seen` is not `state`."""
+        return self._domain.camera_latency_s > 0
+
     def subject_of(self, state: State) -> Vector:
         """`target_xy` in a state."""
         return state.things[self._subject].position[:2].copy()
