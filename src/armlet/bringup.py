@@ -203,6 +203,7 @@ def _calibration(arm: str) -> str:
 
 
 BOOLEAN = ("true", "false")
+# As in armlet.sim.choice, which knows NumPy.
 PHYSICS = ("kinematic", "mujoco")
 # What is of one arm, where a robot file may have more.
 _OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_calibration")

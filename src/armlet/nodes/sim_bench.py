@@ -25,16 +25,13 @@ from std_srvs.srv import SetBool, Trigger
 from armlet import one_graph
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
-from armlet.files import FileError
-from armlet.missing import require
 from armlet.priority import Role, raise_process
 from armlet.settings.sim_bench import SETTINGS
 from armlet.sim import ArmsProcess, Bench
-from armlet.sim.bench import BenchError
-from armlet.sim.domain import ORDINARY, read_domain
+from armlet.sim.choice import MUJOCO, BenchError, choose
 from armlet.sim.lockstep import Mark, Timekeeper
 from armlet.sim.shared_time import SharedTime
-from armlet.sim.task import Progress, Standing, find
+from armlet.sim.task import Progress, Standing
 
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, to_time
@@ -42,7 +39,6 @@ from .node import ArmletNode, SetupError, run
 from .worker import Worker
 
 VIEWS = ("front", "wrist")
-PHYSICS = ("kinematic", "mujoco")
 
 # Simulated time goes on in steps of this length where nobody waits for less.
 LONGEST_STEP_NS = 10_000_000
@@ -100,33 +96,27 @@ class SimBench(ArmletNode):
         self._serve("demonstrate", self._demonstrate)
 
     def _built(self, directory: Path) -> Bench:
-        physics = self.value("physics")
-        if physics not in PHYSICS:
-            raise SetupError(f"physics: expected {' or '.join(PHYSICS)}, found {physics!r}")
-        if physics == "mujoco":
-            require("mujoco")
-        name, path = self.value("task"), self.value("domain")
-        file = Path(path).expanduser() if path else None
+        name, file = self.value("task"), self.value("domain")
+        physics = self.value("physics") == MUJOCO
         try:
-            task = find(name)
-            domain = ORDINARY if file is None else read_domain(file)
-            arms = ArmsProcess(
-                directory,
-                self.value("paced") and self._keeper is None,
-                self._time,
-                task=name if physics == "mujoco" else "",
-                domain=file,
-            )
-            return Bench(
-                seed=self.value("seed"),
-                size=(self.value("width"), self.value("height")),
-                arms=arms,
-                task=task,
-                physics=physics == "mujoco",
-                domain=domain,
-            )
-        except (FileError, BenchError) as error:
+            task, domain = choose(self.value("physics"), name, file)
+        except BenchError as error:
             raise SetupError(str(error)) from error
+        arms = ArmsProcess(
+            directory,
+            self.value("paced") and self._keeper is None,
+            self._time,
+            task=name if physics else "",
+            domain=Path(file).expanduser() if file else None,
+        )
+        return Bench(
+            seed=self.value("seed"),
+            size=(self.value("width"), self.value("height")),
+            arms=arms,
+            task=task,
+            physics=physics,
+            domain=domain,
+        )
 
     def _picture_topics(self) -> list[str]:
         return [topic for camera in self._cameras.values() for topic in camera.listeners]

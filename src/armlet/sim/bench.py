@@ -18,8 +18,9 @@ from armlet.motors.emulation import EmulatedBus
 
 from . import task as tasks
 from .arms import Arms, EmulatedArms, Motion, Side
+from .choice import REACH, BenchError, check
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
-from .domain import ORDINARY, PHYSICAL, Domain, changed
+from .domain import ORDINARY, Domain
 from .kinematics import HOME, tip_position
 from .scene import Scene, View
 from .task import Layout, Standing, State, Task
@@ -33,11 +34,6 @@ JointsFn = Callable[[float], Vector]
 """Joint angles (6,), radians, at a number of seconds after the motion's beginning."""
 
 _REST_S = 1.0
-_REACH = "reach"
-
-
-class BenchError(RuntimeError):
-    """The bench cannot do that, as it was built."""
 
 
 class Bench:
@@ -75,10 +71,10 @@ class Bench:
         domain: Domain = ORDINARY,
     ) -> None:
         self._views = {name: View(name, *size) for name in ("front", "wrist")}
-        self.task = tasks.find(_REACH) if task is None else task
-        _check(self.task, physics, domain)
+        self.task = tasks.find(REACH) if task is None else task
+        check(self.task, physics, domain)
         self._domain = domain
-        self._reaches = self.task == tasks.find(_REACH)
+        self._reaches = self.task == tasks.find(REACH)
         self._scene = Scene(seed, noise, domain, None if self._reaches else self.task.things)
         self._rng = np.random.default_rng(seed)
         self._lock = threading.RLock()
@@ -258,16 +254,6 @@ class _Played:
     """A motion of a caller's own."""
 
     joints: JointsFn
-
-
-def _check(task: Task, physics: bool, domain: Domain) -> None:
-    if physics:
-        return
-    if task.needs_physics:
-        raise BenchError(f"task {task.name} has things to move: set physics to mujoco")
-    needless = [name for name in changed(domain) if name in PHYSICAL]
-    if needless:
-        raise BenchError(f"domain: {', '.join(needless)} need physics: set physics to mujoco")
 
 
 def _world(task: Task, domain: Domain) -> World:
