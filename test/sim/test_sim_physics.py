@@ -157,6 +157,20 @@ def test_a_blocked_servo_protects_itself(blocked):
     assert rig.read(pan, PRESENT_LOAD) == 1000
 
 
+def test_a_hand_moves_a_joint_whose_torque_is_off():
+    rig = Rig(torque=False, at=HELD)
+    lift, begun_s = rig.servos[1], rig.now_s
+    start = lift.actual
+    lift.hand = lambda now_s: start - 200 * (now_s - begun_s)
+    rig.wait(1.0)
+    assert lift.actual == pytest.approx(start - 200, abs=2)
+    assert lift.top_speed == 0, "it is not the servo's own doing"
+    assert rig.read(lift, PRESENT_LOAD) == 0
+    rig.write(lift, TORQUE_ENABLE, 1)
+    rig.wait(0.5)
+    assert abs(lift.actual - start) > 30, "torque is stronger than the hand"
+
+
 def test_backlash_is_what_a_finger_feels():
     """A push too weak to turn the motor moves the jaw from one end of the play to the other."""
     rig = Rig(domain=Domain(backlash_deg=2.0), at=HELD, torque=False)

@@ -60,6 +60,7 @@ class JointShaft:
         self._latency_s = latency_s
         self._goals: deque[tuple[float, float]] = deque()
         self.torque = 0.0
+        self._carried = False
         self.read()
         self.low = self.high = self.position
         self.top_speed = 0.0
@@ -77,7 +78,8 @@ class JointShaft:
             self.low = self.position
         elif self.position > self.high:
             self.high = self.position
-        self.top_speed = max(self.top_speed, abs(self.velocity))
+        if not self._carried:
+            self.top_speed = max(self.top_speed, abs(self.velocity))
 
     def mark(self) -> None:
         """Begins again to note how far and how fast the shaft goes."""
@@ -102,6 +104,7 @@ class JointShaft:
         self.read()
         self._setpoint, self._setpoint_velocity = self.position, 0.0
         self._give(0.0, 0.0, 0.0)
+        self._carried = True
 
     def rests(self, target: float | None, drive: Drive, around: Surroundings) -> bool:
         """Never: what the other joints do moves it."""
@@ -153,7 +156,7 @@ class JointShaft:
         return float(load(self.position, now_s)) if callable(load) else load
 
     def _give(self, duty: float, torque: float, load: float) -> None:
-        self.duty, self.torque = duty, torque
+        self.duty, self.torque, self._carried = duty, torque, False
         sense = math.copysign(1.0, self._scale)
         self._world.set_torque(self._joint, sense * STALL_NM * (torque - load))
 
