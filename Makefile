@@ -24,7 +24,7 @@ TORCH ?= $(if $(filter 3.11,$(SERIES)),$(shell grep '^torch==' constraints.txt))
 # is set up here. Whoever has set another place for pip (a mirror, a folder of wheels) gets what is there, and
 # make demo TORCH_INDEX= has what PyPI has, for a GPU.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-EXTRAS = ros,bag,plot,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)
+EXTRAS = ros,bag,plot,sim,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)
 COMMA := ,
 
 # Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
@@ -98,7 +98,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 	  || echo "  not found there ($(VENV)/torch.log): torch comes from PyPI and brings CUDA with it, 2.7 GB"
 	@begun=$$(date +%s); set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check \
 	  --progress-bar off --constraint constraints.txt \
-	  --editable '.[ros,policy,export,plot,bag,dev]' 2>&1 | tee $(VENV)/setup.log \
+	  --editable '.[ros,policy,export,plot,bag,sim,dev]' 2>&1 | tee $(VENV)/setup.log \
 	  | grep --line-buffered -oE '^ *Downloading .*|^Installing collected packages|^ERROR.*' \
 	  || { tail -n 20 $(VENV)/setup.log; exit 1; }; \
 	echo "$(VENV) is ready after $$(( $$(date +%s) - begun )) s"

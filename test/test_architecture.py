@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "datasets": {"contract", "align", "camera", "robots", "files", "findings"},
     "policies": {"contract", "robots", "files", "findings", "hub", "plugins", "suggestions"},
     "settings": {"robots"},
-    "sim": {"motors", "robots", "priority"},
+    "sim": {"motors", "robots", "files", "missing", "priority"},
     "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
     "training": {"datasets", "policies", "contract"},
     "evaluation": {"datasets", "policies", "findings", "files", "suggestions"},

@@ -203,6 +203,8 @@ def _calibration(arm: str) -> str:
 
 
 BOOLEAN = ("true", "false")
+# As in armlet.sim.choice, which knows NumPy.
+PHYSICS = ("kinematic", "mujoco")
 # What is of one arm, where a robot file may have more.
 _OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_calibration")
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
@@ -372,6 +374,18 @@ BENCH = (
     *TIME,
     Argument("bench_directory", _bench_directory(), "Directory of the emulated serial ports."),
     Argument("seed", "0", "Seed of targets and motions on the emulated bench."),
+    Argument(
+        "physics",
+        PHYSICS[0],
+        "Move the emulated follower without weight, or as the motors of a simulated arm.",
+        PHYSICS,
+    ),
+    Argument(
+        "bench_task",
+        "reach",
+        "Task on the emulated bench: reach, pick_place, push, or a .yaml file.",
+    ),
+    Argument("domain", "", "File (.yaml) of the simulated bench's friction, light and the like."),
     Argument("paced", "true", "Send emulated bytes at the speed of the wire.", BOOLEAN),
 )
 
@@ -555,6 +569,9 @@ def _bench(values: Values) -> list[NodeSpec]:
             values,
             directory=values["bench_directory"],
             seed=_whole(values, "seed"),
+            physics=values["physics"],
+            task=values["bench_task"],
+            domain=values["domain"],
             paced=values["paced"] == "true",
             **_picture_parameters(values),
         )

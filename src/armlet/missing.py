@@ -14,6 +14,7 @@ EXTRAS = {
     "openvino": "export",
     "rosbags": "bag",
     "matplotlib": "plot",
+    "mujoco": "sim",
 }
 # Every install by pip brings these; one on a ROS distribution may lack them.
 _REQUIRED = {

@@ -19,6 +19,7 @@ from armlet.robots import calibration as calibrations
 from armlet.settings import Setting, declared
 from armlet.settings.aligner import ACTION, STATE
 from armlet.settings.catalogue import BUILT_IN, repeated
+from armlet.sim.choice import KINEMATIC, REACH, BenchError, choose
 from armlet.suggestions import did_you_mean
 
 _CALIBRATIONS = ("calibration_file", "leader_calibration_file", "follower_calibration_file")
@@ -52,6 +53,8 @@ def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
     }
     streams = given["streams"][0] if "streams" in given else ()
     each = [STATE, ACTION, *streams, *arms.get("calibration_file", ())]
+    if spec.executable == "sim_bench":
+        _check_bench(spec, {name: str(value) for name, (value, _) in given.items()})
     known = declared(spec.executable, each)
     for name, (value, where) in given.items():
         place = f"{where or spec.sources.get(name) or spec.label}: {name}"
@@ -93,6 +96,14 @@ def _check_checkpoint(place: str, checkpoint: str) -> None:
             f"nothing at {printable(Path(checkpoint))}; "
             f"`armlet train` and LeRobot's training write one [{Code.POLICY_CHECKPOINT_NOT_FOUND}]"
         )
+
+
+def _check_bench(spec: NodeSpec, given: Mapping[str, str]) -> None:
+    physics, task = given.get("physics", KINEMATIC), given.get("task", REACH)
+    try:
+        choose(physics, task, given.get("domain", ""))
+    except BenchError as error:
+        raise BringupError(f"{spec.label}: {error}") from error
 
 
 def _check_root(place: str, root: str) -> None:

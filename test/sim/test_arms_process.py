@@ -16,7 +16,9 @@ from armlet.sim import ArmsError, ArmsProcess, Bench, EmulatedArms, SharedTime
 from armlet.sim.arms import Side
 from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.demonstrator import demonstrate_reach, move_home
+from armlet.sim.domain import read_domain
 from armlet.sim.kinematics import HOME
+from armlet.sim.task import find
 
 IDS = (1, 2, 3, 4, 5, 6)
 LONG_S = 60.0
@@ -201,3 +203,26 @@ def test_the_process_starts_without_painter_and_ros():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_world_is_in_the_process_of_the_arms(tmp_path):
+    pytest.importorskip("mujoco", reason="the sim extra is not installed")
+    from armlet.sim.physics import World
+
+    clock = SharedTime()
+    clock.set_ns(0)
+    task, domain = find("pick_place"), tmp_path / "domain.yaml"
+    domain.write_text("backlash_deg: 0\narm_mass: 2.0\n")
+    layout = task.initial(4)
+    here = EmulatedArms(paced=False, clock=clock, world=World(task.things, read_domain(domain)))
+    with ArmsProcess(tmp_path, False, clock, "pick_place", domain) as there:
+        for arms in (here, there):
+            arms.place(layout)
+        clock.set_ns(400_000_000)
+        one, other = here.state(), there.state()
+    assert one.joints.tobytes() == other.joints.tobytes()
+    assert np.abs(one.joints - HOME).max() > 0.05, "nothing holds it"
+    for name in task.things:
+        for part in ("position", "quaternion", "velocity"):
+            mine, its = getattr(one.things[name], part), getattr(other.things[name], part)
+            assert mine.tobytes() == its.tobytes()

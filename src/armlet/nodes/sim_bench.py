@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import PointStamped
+from geometry_msgs.msg import PointStamped, Pose, PoseArray
 from rosgraph_msgs.msg import Clock
-from std_msgs.msg import Float64, Float64MultiArray
+from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
 from armlet import one_graph
@@ -28,8 +28,10 @@ from armlet.camera import Picture
 from armlet.priority import Role, raise_process
 from armlet.settings.sim_bench import SETTINGS
 from armlet.sim import ArmsProcess, Bench
+from armlet.sim.choice import MUJOCO, BenchError, choose
 from armlet.sim.lockstep import Mark, Timekeeper
 from armlet.sim.shared_time import SharedTime
+from armlet.sim.task import Progress, Standing
 
 from .camera_publisher import CameraPublisher
 from .messages import diagnostic, skew_message, to_time
@@ -74,15 +76,14 @@ class SimBench(ArmletNode):
         self._time = SharedTime()
         if self.value("keeps_time"):
             self._make_keeper(directory / SOCKET)
-        self._bench = Bench(
-            seed=self.value("seed"),
-            size=(self.value("width"), self.value("height")),
-            arms=ArmsProcess(directory, self.value("paced") and self._keeper is None, self._time),
-        )
+        self._bench = self._built(directory)
         self._bench.__enter__()
+        self._progress = Progress(self._bench.task)
         self._target = self.create_publisher(PointStamped, "~/target", 10)
         self._error = self.create_publisher(Float64, "~/reach_error", 10)
         self._measures = self.create_publisher(Float64MultiArray, "~/measures", 10)
+        self._things = self.create_publisher(PoseArray, "~/things", 10)
+        self._success = self.create_publisher(Bool, "~/success", 10)
         if self.value("cameras"):
             quality = self.value("jpeg_quality")
             self._cameras = {
@@ -95,6 +96,29 @@ class SimBench(ArmletNode):
                 self._keeper.sends(topic)
         self._serve("reset", self._reset)
         self._serve("demonstrate", self._demonstrate)
+
+    def _built(self, directory: Path) -> Bench:
+        name, file = self.value("task"), self.value("domain")
+        physics = self.value("physics") == MUJOCO
+        try:
+            task, domain = choose(self.value("physics"), name, file)
+        except BenchError as error:
+            raise SetupError(str(error)) from error
+        arms = ArmsProcess(
+            directory,
+            self.value("paced") and self._keeper is None,
+            self._time,
+            task=name if physics else "",
+            domain=Path(file).expanduser() if file else None,
+        )
+        return Bench(
+            seed=self.value("seed"),
+            size=(self.value("width"), self.value("height")),
+            arms=arms,
+            task=task,
+            physics=physics,
+            domain=domain,
+        )
 
     def _picture_topics(self) -> list[str]:
         return [topic for camera in self._cameras.values() for topic in camera.listeners]
@@ -151,15 +175,22 @@ class SimBench(ArmletNode):
     def _serve(self, name: str, action: Callable[[Bench], str]) -> None:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             assert self._bench is not None
-            response.success, response.message = True, action(self._bench)
+            try:
+                response.success, response.message = True, action(self._bench)
+            except BenchError as error:
+                response.success, response.message = False, str(error)
             return response
 
         self.create_service(Trigger, f"~/{name}", answer)
 
-    @staticmethod
-    def _reset(bench: Bench) -> str:
-        """A new random target; the leader goes home. Answers with the seconds that takes."""
-        bench.place_target(None)
+    def _reset(self, bench: Bench) -> str:
+        """The things at new places; the leader goes home. Answers with the seconds that takes."""
+        seed = self.value("reset_seed")
+        if seed < 0:
+            bench.place_target(None)
+        else:
+            bench.begin(seed)
+        self._progress = Progress(bench.task)
         return f"{bench.home():.3f}"
 
     @staticmethod
@@ -238,20 +269,27 @@ class SimBench(ArmletNode):
 
     def _publish(self, bench: Bench, stamp_ns: int) -> None:
         # Of one instant, and asked for once: the arms are another process.
-        joints = bench.follower_joints
+        state = bench.state
+        seen = bench.seen if bench.pictures_are_late else state
         for view, camera in self._cameras.items():
             if camera.wanted:
-                picture = Picture(stamp_ns, rgb=bench.render(view, joints))
+                picture = Picture(stamp_ns, rgb=bench.render(view, state=seen))
                 camera.publish(picture, self.value("width"), self.value("height"))
                 self._note_sent(camera, stamp_ns)
-        error_m = bench.reach_error_of(joints)
+        done = self._progress.see(state, stamp_ns * 1e-9)
+        self._success.publish(Bool(data=done))
+        things = PoseArray(poses=[_pose(state.things[name]) for name in bench.task.things])
+        things.header.stamp, things.header.frame_id = to_time(stamp_ns), "base_link"
+        self._things.publish(things)
+        error_m = bench.error_m(state)
         self._error.publish(Float64(data=error_m))
         # With a stamp, which a number alone has not.
-        self._measures.publish(skew_message(stamp_ns, {"reach_error": error_m}))
+        measures = {"reach_error": error_m, "success": float(done)}
+        self._measures.publish(skew_message(stamp_ns, measures))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)
         target.header.frame_id = "base_link"
-        target.point.x, target.point.y = bench.target_xy
+        target.point.x, target.point.y = bench.subject_of(state)
         self._target.publish(target)
         if self._keeper is not None:
             for publisher in (self._target, self._measures):
@@ -270,6 +308,14 @@ class SimBench(ArmletNode):
         if self._keeper is not None:
             values["real_time_factor"] = f"{self._factor:.2f}"
         return [diagnostic(f"{self.label}: pictures", level, "rendering", values)]
+
+
+def _pose(standing: Standing) -> Pose:
+    pose = Pose()
+    at, turn = pose.position, pose.orientation
+    at.x, at.y, at.z = standing.position.tolist()
+    turn.w, turn.x, turn.y, turn.z = standing.quaternion.tolist()
+    return pose
 
 
 def _nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .setting import Fixed, Setting
+from .setting import Change, Fixed, Setting
 
 BENCH = Fixed("the bench is built with it")
 
@@ -14,6 +14,35 @@ SETTINGS = (
         change=BENCH,
     ),
     Setting("seed", 0, "Seed of targets and motions.", 0, 2**31 - 1, change=BENCH),
+    Setting(
+        "physics",
+        "kinematic",
+        "kinematic: the follower moves without weight and touches nothing. mujoco: its servos "
+        "drive a simulated arm, which moves what it touches.",
+        change=BENCH,
+    ),
+    Setting(
+        "task",
+        "reach",
+        "What lies on the table and what counts as success: reach, pick_place, push, or a .yaml "
+        "file. Things to move need physics.",
+        change=BENCH,
+    ),
+    Setting(
+        "domain",
+        "",
+        "File (.yaml) of friction, masses, backlash, latencies, light and cameras. Empty: the "
+        "ordinary bench.",
+        change=BENCH,
+    ),
+    Setting(
+        "reset_seed",
+        -1,
+        "Seed that ~/reset places the task's things by. -1: the next of the bench's own.",
+        -1,
+        2**31 - 1,
+        change=Change.FREE,
+    ),
     Setting(
         "paced", True, "Send bytes at the speed of 1 Mbaud. Ignored with keeps_time.", change=BENCH
     ),

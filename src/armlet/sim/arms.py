@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ from armlet.robots.units import RADIANS_PER_TICK, own_converter, radians_to_tick
 from .calibrations import FOLLOWER, LEADER
 from .demonstrator import Demonstration, Move
 from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
+from .task import Layout, Standing, State
+
+if TYPE_CHECKING:
+    from .driven_arm import DrivenArm
+    from .physics import World
 
 Vector = NDArray[np.float64]
 Clock = Callable[[], float]
@@ -85,6 +90,14 @@ class Arms(Protocol):
         """Have the hand move the leader, from a time of the clock on, until another call."""
         ...
 
+    def place(self, layout: Layout) -> None:
+        """Put things on the table. Raises ArmsError if the arms failed."""
+        ...
+
+    def state(self, age_s: float = 0.0) -> State:
+        """The follower and the things, of one instant, that long ago. Raises ArmsError."""
+        ...
+
 
 class EmulatedArms:
     """The arms as threads of this process.
@@ -94,6 +107,8 @@ class EmulatedArms:
         paced: the buses take the time a 1 Mbaud line takes.
         clock: seconds, monotonic, of all motion.
         motors: model of the servos.
+        world: what the follower's servos drive, at HOME; None: their shafts follow without inertia
+            and touch nothing. The leader's always do.
     """
 
     def __init__(
@@ -102,7 +117,10 @@ class EmulatedArms:
         paced: bool = True,
         clock: Clock = time.monotonic,
         motors: str = "sts3215",
+        world: World | None = None,
     ) -> None:
+        if world is not None and motors != "sts3215":
+            raise ValueError(f"physics knows the sts3215 alone, found {motors!r}")
         self.clock = clock
         self.leader = _bus("leader", links, paced, clock, motors)
         self.follower = _bus("follower", links, paced, clock, motors)
@@ -111,6 +129,10 @@ class EmulatedArms:
         for side, bus in self._buses.items():
             _calibrate(bus, CALIBRATIONS[side])
             _stand(bus, CALIBRATIONS[side], HOME)
+        self._things: dict[str, Standing] = {}
+        self._driven: DrivenArm | None = None
+        if world is not None:
+            self._driven = _driven_arm(world, self.follower, clock)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -155,6 +177,23 @@ class EmulatedArms:
             servo = self.leader.servos[id]
             servo.hand = hand.finger(index, servo.offset)
 
+    def place(self, layout: Layout) -> None:
+        """Put things on the table: into the world, if there is one, else where they are seen."""
+        if self._driven is not None:
+            self._driven.place(layout, self.clock())
+        else:
+            self._things.update(layout)
+
+    def state(self, age_s: float = 0.0) -> State:
+        """The follower and the things, of one instant, that long ago.
+
+        Without a world it is always now. Raises ArmsError if the follower's bus failed.
+        """
+        joints = self.joints(Side.FOLLOWER)
+        if self._driven is not None:
+            return self._driven.state(self.clock(), age_s)
+        return State(joints, dict(self._things))
+
 
 class _Hand:
     """Turns one motion of six joints into six motions of one servo each, in ticks."""
@@ -187,6 +226,12 @@ class _Hand:
         if isinstance(motion, Move | Demonstration):
             return motion.joint(index, elapsed_s)
         return float(motion.joints(elapsed_s)[index])
+
+
+def _driven_arm(world: World, bus: EmulatedBus, clock: Clock) -> DrivenArm:
+    from .driven_arm import DrivenArm  # it needs MuJoCo
+
+    return DrivenArm(world, [bus.servos[id] for id in _ids(FOLLOWER)], FOLLOWER, clock)
 
 
 def _bus(name: str, links: Path | None, paced: bool, clock: Clock, motors: str) -> EmulatedBus:

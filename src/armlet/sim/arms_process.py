@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import ctypes
 import enum
+import json
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -30,7 +31,12 @@ from armlet.priority import Role, raise_process, raise_thread
 
 from .arms import ArmsError, EmulatedArms, Motion, Side, Vector
 from .demonstrator import Demonstration, Move
+from .domain import ORDINARY, read_domain
 from .shared_time import SharedTime
+from .task import Layout, Standing, State, find
+
+if TYPE_CHECKING:
+    from .physics import World
 
 _START_S = 60.0
 _ANSWER_S = 20.0
@@ -38,13 +44,14 @@ _RELEASE_S = 8.0
 _END_S = 10.0
 """How long the other process is waited for: generous, for a computer that is busy otherwise."""
 
-_LONGEST_MESSAGE = 4096
+_LONGEST_MESSAGE = 1 << 16
 _PR_SET_PDEATHSIG = 1
 _SWITCH_S = 0.0002
 """Servos answer in tens of microseconds; in Python's 5 ms turns the arms would delay each other."""
 
 _JOINTS = struct.Struct("<6d")
 _SIDE = struct.Struct("<B")
+_SECONDS = struct.Struct("<d")
 _START = struct.Struct("<dB")
 _MOVE = struct.Struct("<6d6ddd")
 """Start and end of a move, its duration, and when it begins in its motion, s."""
@@ -57,6 +64,8 @@ class _Ask(enum.IntEnum):
     PORT = 2
     JOINTS = 3
     MOVE_LEADER = 4
+    PLACE = 5
+    STATE = 6
     FAILED = 255
 
 
@@ -69,13 +78,22 @@ class ArmsProcess:
         links: folder in which the serial ports appear as `leader` and `follower`.
         paced: the buses take the time a 1 Mbaud line takes.
         clock: of all motion; it must be shared memory. None: real time, until it is set.
+        task: name or file of a task whose things the follower can touch, in a world with physics;
+            empty: no physics.
+        domain: file of the world's settings; None: the ordinary ones.
     """
 
     def __init__(
-        self, links: Path | None = None, paced: bool = True, clock: SharedTime | None = None
+        self,
+        links: Path | None = None,
+        paced: bool = True,
+        clock: SharedTime | None = None,
+        task: str = "",
+        domain: Path | None = None,
     ) -> None:
         self.clock = SharedTime() if clock is None else clock
         self._links, self._paced = links, paced
+        self._task, self._domain = task, domain
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -94,6 +112,10 @@ class ArmsProcess:
                 command.append("--paced")
             if self._links is not None:
                 command += ["--links", str(self._links)]
+            if self._task:
+                command += ["--task", self._task]
+            if self._domain is not None:
+                command += ["--domain", str(self._domain)]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -133,6 +155,19 @@ class ArmsProcess:
             ArmsError: the process failed.
         """
         self._ask(_Ask.MOVE_LEADER, pack_motion(motion, start_s))
+
+    def place(self, layout: Layout) -> None:
+        """Put things on the table. Raises ArmsError if the process failed."""
+        self._ask(_Ask.PLACE, pack_layout(layout))
+
+    def state(self, age_s: float = 0.0) -> State:
+        """The follower and the things, of one instant, that long ago.
+
+        Raises ArmsError if the process failed.
+        """
+        answer = self._ask(_Ask.STATE, _SECONDS.pack(age_s))
+        joints = np.array(_JOINTS.unpack_from(answer))
+        return State(joints, unpack_layout(answer[_JOINTS.size :]))
 
     def _running(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if self._process is None or self._socket is None:
@@ -206,6 +241,23 @@ def unpack_motion(data: bytes) -> tuple[Move | Demonstration, float]:
     return (moves[0] if count == 1 else Demonstration(moves[0], moves[1], ats[1])), start_s
 
 
+def pack_layout(layout: Layout) -> bytes:
+    """A layout as bytes, to the bit, for `unpack_layout`."""
+    numbers = {
+        name: [*one.position.tolist(), *one.quaternion.tolist(), *one.velocity.tolist()]
+        for name, one in layout.items()
+    }
+    return json.dumps(numbers).encode()
+
+
+def unpack_layout(data: bytes) -> dict[str, Standing]:
+    """Where each thing is, by name."""
+    return {
+        name: Standing(np.array(n[:3]), np.array(n[3:7]), np.array(n[7:]))
+        for name, n in json.loads(data).items()
+    }
+
+
 def _answer(arms: EmulatedArms, request: bytes) -> bytes:
     payload = request[1:]
     match request[0]:
@@ -218,6 +270,12 @@ def _answer(arms: EmulatedArms, request: bytes) -> bytes:
         case _Ask.MOVE_LEADER:
             arms.move_leader(*unpack_motion(payload))
             return b""
+        case _Ask.PLACE:
+            arms.place(unpack_layout(payload))
+            return b""
+        case _Ask.STATE:
+            state = arms.state(*_SECONDS.unpack(payload))
+            return _JOINTS.pack(*state.joints) + pack_layout(state.things)
         case unknown:
             raise ArmsError(f"the emulated arms' process does not know request {unknown}")
 
@@ -250,6 +308,12 @@ def _end_with(parent: int, end: Callable[[], None]) -> None:
         end()
 
 
+def _world(task: str, domain: Path | None) -> World:
+    from .physics import World  # it needs MuJoCo
+
+    return World(find(task).things, ORDINARY if domain is None else read_domain(domain))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The child process: serves until its parent closes the socket or ends."""
     parser = argparse.ArgumentParser(description="Emulates the two arms of a bench.")
@@ -258,6 +322,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, required=True, help="process id of the bench")
     parser.add_argument("--links", type=Path, help="folder of the serial ports")
     parser.add_argument("--paced", action="store_true", help="bytes take their time on the wire")
+    parser.add_argument("--task", default="", help="task whose things the follower can touch")
+    parser.add_argument("--domain", type=Path, help="file of the world's settings")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -274,7 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.paced:  # else its time is simulated, and waits for it
             raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         clock = SharedTime(options.time)
-        with EmulatedArms(options.links, options.paced, clock) as arms:
+        world = _world(options.task, options.domain) if options.task else None
+        with EmulatedArms(options.links, options.paced, clock, world=world) as arms:
             _serve(arms, line)
             # A ^C may end the bench before the nodes that are to prove the torque off on its ports.
             arms.wait_until_released(_RELEASE_S)

@@ -9,17 +9,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from armlet.motors.emulation import EmulatedBus
 
+from . import task as tasks
 from .arms import Arms, EmulatedArms, Motion, Side
+from .choice import REACH, BenchError, check
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
+from .domain import ORDINARY, Domain
 from .kinematics import HOME, tip_position
-from .scene import Scene, View, target_point
+from .scene import Scene, View
+from .task import Layout, Standing, State, Task
+
+if TYPE_CHECKING:
+    from .physics import World
 
 Vector = NDArray[np.float64]
 Clock = Callable[[], float]
@@ -38,6 +45,10 @@ class Bench:
     the share of the way from closed (-0.9) to open (+0.9), whatever that arm's gripper range.
 
     seed: of targets, demonstrations and sensor noise. size: (width, height) of the pictures.
+    task: what lies on the table; None: `reach`, whose target is the one thing. physics: the
+    follower has weight, and moves what it touches; a task with something to move needs it. With
+    `arms`, they must have been made for the same task and domain. domain: cameras, light and, with
+    physics, friction and the like.
     paced: the buses take the time a 1 Mbaud line takes. links: folder in which the serial ports
     appear as `leader` and `follower`. noise: sensor noise, grey levels. clock: seconds, monotonic,
     of all motion; a test's own clock makes the bench independent of real time. arms: those to use
@@ -55,18 +66,34 @@ class Bench:
         clock: Clock = time.monotonic,
         arms: Arms | None = None,
         motors: str = "sts3215",
+        task: Task | None = None,
+        physics: bool = False,
+        domain: Domain = ORDINARY,
     ) -> None:
         self._views = {name: View(name, *size) for name in ("front", "wrist")}
-        self._scene = Scene(seed, noise)
+        self.task = tasks.find(REACH) if task is None else task
+        check(self.task, physics, domain)
+        self._domain = domain
+        self._reaches = self.task == tasks.find(REACH)
+        self._scene = Scene(seed, noise, domain, None if self._reaches else self.task.things)
         self._rng = np.random.default_rng(seed)
         self._lock = threading.RLock()
-        self._target = random_target(self._rng)
+        self._subject = self.task.goals[0].thing
+        first = self._random_layout() if self._reaches else self.task.initial(seed)
+        self._first: Layout | None = first
         self._open = ExitStack()
-        self._arms: Arms = EmulatedArms(links, paced, clock, motors) if arms is None else arms
+        if arms is None:
+            world = _world(self.task, domain) if physics else None
+            arms = EmulatedArms(links, paced, clock, motors, world)
+            arms.place(first)
+            self._first = None
+        self._arms: Arms = arms
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._arms)
+            if self._first is not None:
+                self._arms.place(self._first)
             self._act(Move(HOME, HOME, _REST_S))
             # The first picture paints the table, half a second: better now than in the first frame.
             for name in self._views:
@@ -84,15 +111,53 @@ class Bench:
 
     @property
     def target_xy(self) -> Vector:
-        """Centre of the target on the table (2,), metres."""
-        with self._lock:
-            return self._target.copy()
+        """Where the task's target, or what is to be moved, is on the table (2,), metres."""
+        return self.subject_of(self.state)
+
+    @property
+    def pictures_are_late(self) -> bool:
+        """Whether `seen` is not `state`."""
+        return self._domain.camera_latency_s > 0
+
+    def subject_of(self, state: State) -> Vector:
+        """`target_xy` in a state."""
+        return state.things[self._subject].position[:2].copy()
 
     def place_target(self, xy: Vector | None = None) -> Vector:
-        """Put the target at `xy` (2,), metres, or at a random place; returns where it is."""
+        """Put the target at `xy` (2,), metres, or at a random place; returns where it is.
+
+        In a task with more things a random place is one for each.
+        """
         with self._lock:
-            self._target = random_target(self._rng) if xy is None else _point(xy)
-            return self._target.copy()
+            if xy is not None:
+                self._arms.place(self._target_at(_point(xy)))
+            else:
+                self._arms.place(self._random_layout())
+        return self.target_xy
+
+    def begin(self, seed: int) -> None:
+        """Put the task's things where the seed has them. The arms stay where they are."""
+        self._arms.place(self.task.initial(seed))
+
+    @property
+    def state(self) -> State:
+        """The follower and the things, of one instant: what the task is judged by."""
+        return self._arms.state()
+
+    @property
+    def seen(self) -> State:
+        """As `state`, of the instant that a picture of now shows: see Domain.camera_latency_s."""
+        return self._arms.state(self._domain.camera_latency_s)
+
+    def _random_layout(self) -> Layout:
+        if self._reaches:
+            return self._target_at(random_target(self._rng))
+        return self.task.initial(int(self._rng.integers(2**31)))
+
+    def _target_at(self, xy: Vector) -> Layout:
+        thing = self.task.things[self._subject]
+        at = np.array([xy[0], xy[1], thing.rest_height_m])
+        return {self._subject: Standing(at, np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(3))}
 
     @property
     def leader(self) -> EmulatedBus:
@@ -130,22 +195,38 @@ class Bench:
 
     def reach_error_of(self, joints: Vector) -> float:
         """`reach_error_m` with the follower at joint angles (6,), radians."""
-        return float(np.linalg.norm(tip_position(joints) - target_point(self.target_xy)))
+        return self.error_m(State(joints, self.state.things))
 
-    def render(self, view_name: str, joints: Vector | None = None) -> NDArray[np.uint8]:
+    def error_m(self, state: State) -> float:
+        """`reach_error_m` in a state."""
+        thing, at = self.task.things[self._subject], state.things[self._subject].position
+        top = np.array([at[0], at[1], at[2] + thing.size_m[2] - thing.rest_height_m])
+        return float(np.linalg.norm(tip_position(state.joints) - top))
+
+    def render(
+        self, view_name: str, joints: Vector | None = None, state: State | None = None
+    ) -> NDArray[np.uint8]:
         """What camera `front` or `wrist` sees, RGB uint8 (height, width, 3).
 
-        joints: of the follower (6,), radians, for views of one instant; None: where it is now.
+        state: for views of one instant; None: what a picture of now shows. joints: of the follower
+        (6,), radians, instead of the state's.
         """
         if view_name not in self._views:
             raise ValueError(f"the bench has cameras {', '.join(self._views)}, not {view_name!r}")
-        joints = self.follower_joints if joints is None else joints
-        return self._scene.render(self._views[view_name], joints, self.target_xy)
+        state = self.seen if state is None else state
+        joints = state.joints if joints is None else joints
+        target = state.things[self._subject].position[:2]
+        return self._scene.render(self._views[view_name], joints, target, state.things)
 
     def demonstrate(self) -> float:
-        """Start the hand's reach from where the leader is to the target; returns its seconds."""
+        """Start the hand's reach from where the leader is to the target; returns its seconds.
+
+        Raises BenchError in a task that nobody demonstrates.
+        """
+        if not self._reaches:
+            raise BenchError(f"nobody demonstrates {self.task.name} yet; the task reach is shown")
         with self._lock:
-            reach = demonstrate_reach(self.leader_joints, self._target, self._rng)
+            reach = demonstrate_reach(self.leader_joints, self.target_xy, self._rng)
             self._act(reach)
         return reach.duration_s
 
@@ -173,6 +254,12 @@ class _Played:
     """A motion of a caller's own."""
 
     joints: JointsFn
+
+
+def _world(task: Task, domain: Domain) -> World:
+    from .physics import World  # it needs MuJoCo
+
+    return World(task.things, domain)
 
 
 def _point(xy: Vector) -> Vector:

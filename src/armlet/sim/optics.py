@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .domain import ORDINARY, Domain
 from .kinematics import FRAMES, Pose
 
 Vector = NDArray[np.float64]
@@ -58,30 +59,30 @@ class Lens:
         return matrix @ np.column_stack([across, -self.rotation @ self.position])
 
 
-_FRONT_FROM = np.array([0.640, 0.200, 0.460])
-_FRONT_AT = np.array([0.150, 0.012, 0.077])
 _FRONT_WIDE = math.radians(50.5)
-
-# On the gripper, above the fingers (z) and beside the palm, looking past the tip.
-_WRIST_FROM = np.array([-0.012, 0.0, 0.066])
-_WRIST_AT = np.array([0.115, 0.0, 0.010])
 _WRIST_WIDE = math.radians(82)
 
 
-def lens(view: View, pose: Pose) -> Lens:
-    """The lens of a view while the arm is in `pose`."""
+def lens(view: View, pose: Pose, domain: Domain = ORDINARY) -> Lens:
+    """The lens of a view while the arm is in `pose`; the domain says where the cameras are.
+
+    The wrist camera is on the gripper, above the fingers and beside the palm, and looks past the
+    tip.
+    """
     if view.camera == "front":
-        return _front(view)
+        return _front(view, domain.front_camera, domain.front_target)
     gripper = FRAMES.index("gripper")
     origin, rotation = pose.origins[gripper], pose.rotations[gripper]
-    start, end = origin + rotation @ _WRIST_FROM, origin + rotation @ _WRIST_AT
+    start = origin + rotation @ np.array(domain.wrist_camera)
+    end = origin + rotation @ np.array(domain.wrist_target)
     return _aimed(view, start, end, rotation[:, 2], _WRIST_WIDE)
 
 
 @lru_cache(maxsize=16)
-def _front(view: View) -> Lens:
+def _front(view: View, start: tuple[float, ...], end: tuple[float, ...]) -> Lens:
     """The fixed camera's: always the same."""
-    return _aimed(view, _FRONT_FROM, _FRONT_AT, np.array([0.0, 0.0, 1.0]), _FRONT_WIDE)
+    up = np.array([0.0, 0.0, 1.0])
+    return _aimed(view, np.array(start), np.array(end), up, _FRONT_WIDE)
 
 
 def _aimed(view: View, start: Vector, end: Vector, up: Vector, wide: float) -> Lens:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import table
+from .domain import ORDINARY
 from .optics import NEAR, Lens
 from .solids import Solid
 
@@ -16,8 +17,6 @@ Picture = NDArray[np.uint8]
 Vector = NDArray[np.float64]
 
 _SHIFT = 4  # OpenCV draws with 1/16 pixel
-_LIGHT = np.array([0.30, 0.42, 0.86])
-_LIGHT /= np.linalg.norm(_LIGHT)
 _AMBIENT = 0.46
 _DIFFUSE = 0.62
 _SKY = np.array([0.10, 0.12, 0.16])  # what comes from above besides the light, per channel
@@ -26,9 +25,16 @@ _WALL = (176, 184, 190)
 
 
 class Painter:
-    """Paints a fixed list of solids; all arrays that do not move are laid out once."""
+    """Paints a fixed list of solids; all arrays that do not move are laid out once.
 
-    def __init__(self, solids: list[Solid]) -> None:
+    light_from: (x, y, z), where the light comes from; its length means nothing.
+    """
+
+    def __init__(
+        self, solids: list[Solid], light_from: tuple[float, ...] = ORDINARY.light_from
+    ) -> None:
+        light = np.array(light_from, np.float64)
+        self._light = light / np.linalg.norm(light)
         counts = [len(solid.corners) for solid in solids]
         self._starts: list[int] = np.concatenate([[0], np.cumsum(counts)]).tolist()
         self._counts = np.array(counts)
@@ -62,7 +68,7 @@ class Painter:
         height, width = picture.shape[:2]
         shrink = max(1, width // 160)
         small = np.zeros((-(-height // shrink), -(-width // shrink)), np.uint8)
-        ground = world - world[:, 2:] * (_LIGHT / _LIGHT[2])
+        ground = world - world[:, 2:] * (self._light / self._light[2])
         seen = lens.to_camera(ground)
         pixels = _pixels(lens, seen) // shrink
         depths = seen[:, 2]
@@ -116,11 +122,11 @@ class Painter:
                     _fill(picture, polygon, colours[face])
 
     def _shade(self, normals: Vector, points: Vector, lens: Lens) -> list[list[float]]:
-        lit = np.maximum(normals @ _LIGHT, 0)
+        lit = np.maximum(normals @ self._light, 0)
         strength = (_AMBIENT + _DIFFUSE * lit)[:, None] + _SKY * np.maximum(normals[:, 2:], 0)
         gaze = lens.position - points
         gaze /= _lengths(gaze)[:, None]
-        half = gaze + _LIGHT
+        half = gaze + self._light
         half /= _lengths(half)[:, None]
         gloss = 30 * np.maximum(np.einsum("ij,ij->i", normals, half), 0) ** 24
         shaded = np.minimum(np.maximum(self._colours * strength + gloss[:, None], 0), 255)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kinematics import FRAMES
+from .task import Thing, bin_walls
 
 Vector = NDArray[np.float64]
 Colour = tuple[int, int, int]
@@ -179,10 +180,33 @@ def _target() -> list[Solid]:
     return [prism(TARGET_FRAME, _RED, puck, _at(0, 0, 0), _at(0, 0, TARGET_HEIGHT), 0.92)]
 
 
+def arm_solids() -> list[Solid]:
+    """The arm's."""
+    parts = (_base, _pan, _upper_arm, _forearm, _wrist, _gripper, _jaw)
+    return [solid for part in parts for solid in part()]
+
+
 def all_solids() -> list[Solid]:
     """The arm's solids and the target's."""
-    parts = (_base, _pan, _upper_arm, _forearm, _wrist, _gripper, _jaw, _target)
-    return [solid for part in parts for solid in part()]
+    return [*arm_solids(), *_target()]
+
+
+def thing_solids(frame: int, thing: Thing) -> list[Solid]:
+    """A thing's, in its own frame: see `task.Standing` for where that is."""
+    red, green, blue = thing.colour
+    colour = (red, green, blue)
+    x, z = thing.size_m[0], thing.size_m[2]
+    if thing.shape == "mark":
+        return [prism(frame, colour, disc(x / 2, 2, 24), _at(0, 0, 0), _at(0, 0, z))]
+    if thing.shape == "box":
+        return [_block(frame, colour, np.zeros(3), np.array(thing.size_m))]
+    return [_block(frame, colour, centre, size) for centre, size in bin_walls(thing.size_m)]
+
+
+def _block(frame: int, colour: Colour, centre: Vector, size: Vector) -> Solid:
+    half = _at(0, 0, size[2] / 2)
+    outline = oblong(float(size[0]), float(size[1]), 2, 0.0)[[0, 1, 4, 5]]
+    return prism(frame, colour, outline, centre - half, centre + half)
 
 
 def target_point(target_xy: Vector) -> Vector:

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from armlet.motors.emulation.dynamics import NO_LOAD_SPEED, Load, Motion, Surroundings
 from armlet.motors.emulation.protection import Heat, Protection, Supply
+from armlet.motors.emulation.shaft import Mechanism, Shaft
 from armlet.motors.emulation.table import Settings, Table
 from armlet.motors.protocol import Alarm, Register
 
@@ -81,7 +82,8 @@ class ServoBody(ABC):
         self._noise = random.Random(id)
         self._clock = clock
         self._lock = threading.RLock()
-        self._motion = Motion(float(position))
+        self._motion: Shaft = Motion(float(position))
+        self._mechanism: Mechanism | None = None
         self._heat = Heat()
         self._protection = Protection()
         self._pinned: dict[Register, int] = {}
@@ -289,9 +291,26 @@ class ServoBody(ABC):
             self._pinned.pop(register, None)
             self._find_errors()
 
+    def join(self, shaft: Shaft, mechanism: Mechanism) -> None:
+        """Makes its shaft one that a mechanism moves, before anybody else uses the servo.
+
+        Of what acts on the shaft, `load` still does; friction, stops and obstacles are the
+        mechanism's.
+        """
+        self._motion, self._mechanism, self._lock = shaft, mechanism, mechanism.lock
+
+    def pass_step(self, now_s: float, step_s: float) -> None:
+        """A mechanism's step, at most 10 ms, that begins at `now_s`: loop, protection and heat."""
+        self._advanced_s = now_s + step_s
+        around = Surroundings(self.load, self.friction, self.stops, self.obstacle)
+        self._pass_piece(now_s + step_s, step_s, around)
+
     def advance(self, now_s: float) -> None:
         """Lets the time pass up to `now_s` of the clock; earlier times change nothing."""
         with self._lock:
+            if self._mechanism is not None:
+                self._mechanism.advance(now_s)
+                return
             left_s = now_s - self._advanced_s
             if left_s < _SHORTEST_S:
                 return

@@ -164,22 +164,9 @@ class Motion:
         self._resting = conditions
 
     def _move_setpoint(self, target: float, drive: Drive, step_s: float) -> None:
-        """A trapezoidal profile, re-planned each step, that never goes past its target."""
-        distance = target - self._setpoint
-        if not distance:
-            self._setpoint_velocity = 0.0
-            return
-        change = drive.acceleration * step_s
-        # The speed v from which it can still stop after this step: v step + v^2 / 2a = distance.
-        stopping = math.sqrt(change * change + 2 * drive.acceleration * abs(distance)) - change
-        wanted = math.copysign(min(drive.speed, stopping), distance)
-        self._setpoint_velocity += _clamp(wanted - self._setpoint_velocity, change)
-        step = self._setpoint_velocity * step_s
-        if step * distance >= 0 and abs(step) >= abs(distance):
-            self._setpoint = target
-            self._setpoint_velocity = 0.0
-        else:
-            self._setpoint += step
+        self._setpoint, self._setpoint_velocity = next_setpoint(
+            self._setpoint, self._setpoint_velocity, target, drive, step_s
+        )
 
     def _move_shaft(self, drive: Drive, around: Surroundings, now_s: float, step_s: float) -> None:
         start = self.position
@@ -212,6 +199,27 @@ class Motion:
             self.low = self.position
         elif self.position > self.high:
             self.high = self.position
+
+
+def next_setpoint(
+    setpoint: float, velocity: float, target: float, drive: Drive, step_s: float
+) -> tuple[float, float]:
+    """The set point and its velocity after a step of a profile that never goes past its target.
+
+    The profile is a trapezoid, re-planned each step; ticks and ticks/s.
+    """
+    distance = target - setpoint
+    if not distance:
+        return setpoint, 0.0
+    change = drive.acceleration * step_s
+    # The speed v from which it can still stop after this step: v step + v^2 / 2a = distance.
+    stopping = math.sqrt(change * change + 2 * drive.acceleration * abs(distance)) - change
+    wanted = math.copysign(min(drive.speed, stopping), distance)
+    velocity += _clamp(wanted - velocity, change)
+    step = velocity * step_s
+    if step * distance >= 0 and abs(step) >= abs(distance):
+        return target, 0.0
+    return setpoint + step, velocity
 
 
 def _steps(duration_s: float) -> tuple[int, float]:

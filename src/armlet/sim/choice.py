@@ -1,0 +1,49 @@
+"""Which bench is asked for: physics or none, a task, a domain; whether they go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from armlet.files import FileError
+from armlet.missing import how_to_install, require
+
+from .domain import ORDINARY, PHYSICAL, Domain, changed, read_domain
+from .task import Task, find
+
+REACH = "reach"
+KINEMATIC, MUJOCO = PHYSICS = ("kinematic", "mujoco")
+
+
+class BenchError(RuntimeError):
+    """The bench cannot do that, as it was built."""
+
+
+def choose(physics: str, task: str, domain: str = "") -> tuple[Task, Domain]:
+    """The task and the domain of these names or files, empty: the ordinary domain.
+
+    Raises BenchError for what there is not, what does not go together, and physics without MuJoCo.
+    """
+    if physics not in PHYSICS:
+        raise BenchError(f"physics: expected {' or '.join(PHYSICS)}, found {physics!r}")
+    try:
+        chosen = find(task), read_domain(Path(domain).expanduser()) if domain else ORDINARY
+    except FileError as error:
+        raise BenchError(str(error)) from error
+    check(chosen[0], physics == MUJOCO, chosen[1])
+    if physics == MUJOCO:
+        try:
+            require("mujoco")
+        except ModuleNotFoundError as error:
+            raise BenchError(f"physics: {how_to_install(error)}") from error
+    return chosen
+
+
+def check(task: Task, physics: bool, domain: Domain) -> None:
+    """Raises BenchError if a bench without physics is to do what needs it."""
+    if physics:
+        return
+    if task.needs_physics:
+        raise BenchError(f"task {task.name} has things to move; set physics to mujoco")
+    needless = [name for name in changed(domain) if name in PHYSICAL]
+    if needless:
+        raise BenchError(f"domain: {', '.join(needless)} need physics; set physics to mujoco")

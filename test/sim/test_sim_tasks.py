@@ -1,0 +1,190 @@
+"""Tasks and domains as files: what a seed places, what is success, what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from armlet.files import FileError
+from armlet.sim import Bench, choice
+from armlet.sim.choice import BenchError, choose
+from armlet.sim.demonstrator import random_target
+from armlet.sim.domain import ORDINARY, Domain, changed, read_domain
+from armlet.sim.kinematics import GRIPPER_OPEN, HOME, solve_reach
+from armlet.sim.scene import Scene, View
+from armlet.sim.task import Progress, Standing, State, find, names
+
+TURNED = np.array([1.0, 0.0, 0.0, 0.0])
+
+
+def at(x, y, z, speed=0.0):
+    return Standing(np.array([x, y, z]), TURNED, np.array([speed, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_seed_places_everything_in_its_room(name):
+    task = find(name)
+    assert task.name == name and task.title and task.goals
+    for seed in range(50):
+        layout, again = task.initial(seed), task.initial(seed)
+        for key, thing in task.things.items():
+            one = layout[key]
+            assert one.position.tobytes() == again[key].position.tobytes()
+            assert one.quaternion.tobytes() == again[key].quaternion.tobytes()
+            assert thing.x_m[0] <= one.position[0] <= thing.x_m[1]
+            assert thing.y_m[0] <= one.position[1] <= thing.y_m[1]
+            assert np.linalg.norm(one.quaternion) == pytest.approx(1.0)
+        assert not task.judge(State(HOME, layout)), "it is not done before it began"
+    one, other = (next(iter(task.initial(seed).values())) for seed in (1, 2))
+    assert one.position.tolist() != other.position.tolist()
+
+
+def test_reach_places_targets_as_the_bench_always_has():
+    for seed in range(20):
+        expected = random_target(np.random.default_rng(seed))
+        assert find("reach").initial(seed)["target"].position[:2].tolist() == expected.tolist()
+        assert Bench(seed=seed).target_xy.tolist() == expected.tolist()
+
+
+def test_a_cube_is_placed_when_it_lies_still_in_the_bin_and_is_let_go():
+    task = find("pick_place")
+    bin_ = task.initial(0)["bin"]
+    x, y = bin_.position[:2]
+    away = solve_reach(np.array([0.2, 0.0, 0.15]), GRIPPER_OPEN)
+    done = {"bin": bin_, "cube": at(x + 0.02, y - 0.02, 0.0155)}
+    assert task.judge(State(away, done))
+    above = solve_reach(np.array([x + 0.02, y - 0.02, 0.03]))
+    for joints, cube in (
+        (away, at(x + 0.06, y, 0.0125)),  # beside it
+        (away, at(x, y, 0.06)),  # above its rim
+        (away, at(x, y, 0.0155, speed=0.1)),  # rolling
+        (above, at(x + 0.02, y - 0.02, 0.0155)),  # still held
+    ):
+        assert not task.judge(State(joints, {"bin": bin_, "cube": cube}))
+
+
+def test_a_bin_that_is_turned_has_its_room_turned():
+    task = find("pick_place")
+    half = np.pi / 8
+    turned = Standing(
+        np.array([0.2, 0.13, 0.0]), np.array([np.cos(half), 0, 0, np.sin(half)]), np.zeros(3)
+    )
+    away = solve_reach(np.array([0.2, 0.0, 0.15]), GRIPPER_OPEN)
+    corner = at(0.2 + 0.06, 0.13, 0.0155)
+    assert task.judge(State(away, {"bin": turned, "cube": corner}))
+    assert not task.judge(State(away, {"bin": at(0.2, 0.13, 0.0), "cube": corner}))
+
+
+def test_a_reach_must_hold_for_its_time():
+    task = find("reach")
+    layout = {"target": at(0.25, 0.05, 0.0)}
+    there = State(solve_reach(np.array([0.25, 0.05, 0.010])), layout)
+    progress = Progress(task)
+    for now_s, state in ((0.0, there), (0.1, there), (0.15, State(HOME, layout)), (0.2, there)):
+        assert not progress.see(state, now_s)
+    assert progress.see(there, 0.2 + task.hold_s)
+    assert progress.see(State(HOME, layout), 9.0), "what has been done stays done"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("shape: box", "shape: ball"),
+        ("mass_kg: 0.035", "mass_kg: 0"),
+        ("kind: near", "kind: beside"),
+        ("other: mark", "other: cup"),
+        ("colour: [222, 38, 44]", "colour: [222, 38]"),
+        ("yaw_deg: [-30, 30]", "yaw_deg: [30, -30]"),
+        ("hold_s: 0.5", "hold_s: soon"),
+        ("hold_s: 0.5", "holds_s: 0.5"),
+    ],
+)
+def test_a_wrong_task_is_refused_with_its_place(tmp_path, change, found):
+    from armlet.sim import task
+
+    text = (task._OWN / "push.yaml").read_text()
+    assert change in text
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert find(str(path)).name == "mine"
+    path.write_text(text.replace(change, found, 1))
+    with pytest.raises(FileError, match=r"mine\.yaml"):
+        find(str(path))
+
+
+def test_an_unknown_task_names_those_there_are(tmp_path):
+    with pytest.raises(FileError, match="pick_place or push or reach, found"):
+        find("juggle")
+    with pytest.raises(FileError, match="no task"):
+        find(str(tmp_path / "none.yaml"))
+
+
+def test_a_task_without_room_says_so():
+    task = find("pick_place")
+    cube = dataclasses.replace(task.things["cube"], x_m=(0.2, 0.2), y_m=(0.135, 0.135))
+    crowded = dataclasses.replace(task, things={**task.things, "cube": cube})
+    with pytest.raises(ValueError, match="no room"):
+        crowded.initial(0)
+
+
+def test_a_domain_is_a_file_of_what_differs(tmp_path):
+    path = tmp_path / "dim.yaml"
+    path.write_text("light: 0.5\nfriction: 0.4\nfront_camera: [0.6, 0.2, 0.5]\n")
+    domain = read_domain(path)
+    assert changed(domain) == ("friction", "light", "front_camera")
+    assert domain.backlash_deg == ORDINARY.backlash_deg
+    path.write_text("")
+    assert read_domain(path) == ORDINARY
+
+
+@pytest.mark.parametrize(
+    "text", ["lightness: 1", "friction: 0", "front_camera: [1, 2]", "light_from: [0, 1, 0]", "[1]"]
+)
+def test_a_wrong_domain_is_refused(tmp_path, text):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(FileError):
+        read_domain(path)
+
+
+def test_light_and_cameras_change_the_picture():
+    view, target = View("front", 96, 72), np.array([0.25, 0.0])
+    ordinary = Scene().render(view, HOME, target)
+    dim = Scene(domain=Domain(light=0.5)).render(view, HOME, target)
+    np.testing.assert_allclose(dim.mean(), ordinary.mean() / 2, rtol=0.02)
+    for domain in (
+        Domain(light_from=(-0.5, 0.1, 0.8)),
+        Domain(front_camera=(0.60, 0.25, 0.46)),
+    ):
+        other = Scene(domain=domain).render(view, HOME, target)
+        assert np.abs(other.astype(int) - ordinary).max() > 30
+    wrist = View("wrist", 96, 72)
+    moved = Scene(domain=Domain(wrist_target=(0.1, 0.02, 0.01))).render(wrist, HOME, target)
+    assert np.abs(moved.astype(int) - Scene().render(wrist, HOME, target)).max() > 30
+
+
+def test_a_bench_without_physics_refuses_what_needs_it():
+    with pytest.raises(BenchError, match="pick_place has things to move; set physics to mujoco"):
+        Bench(task=find("pick_place"))
+    with pytest.raises(BenchError, match="friction need"):
+        Bench(domain=Domain(friction=0.5))
+    Bench(domain=Domain(light=0.5))
+
+
+def test_what_is_chosen_is_named_if_it_is_not_there(tmp_path, monkeypatch):
+    assert choose("kinematic", "reach") == (find("reach"), ORDINARY)
+    for physics, task, domain, said in (
+        ("bullet", "reach", "", "expected kinematic or mujoco, found 'bullet'"),
+        ("kinematic", "juggle", "", "task: expected"),
+        ("kinematic", "reach", str(tmp_path / "no.yaml"), "no domain file"),
+        ("kinematic", "push", "", "set physics to mujoco"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            choose(physics, task, domain)
+
+    def nothing(*packages):
+        raise ModuleNotFoundError(f"No module named {packages[0]!r}", name=packages[0])
+
+    monkeypatch.setattr(choice, "require", nothing)
+    with pytest.raises(BenchError, match=r"physics: .*mujoco is not installed.*armlet\[sim\]"):
+        choose("mujoco", "push")
