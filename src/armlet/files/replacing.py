@@ -45,7 +45,7 @@ def replace_file(path: Path, content: bytes, follow: bool = True) -> None:
 
 
 def replace_picture(path: Path, figure: Figure, dpi: int, follow: bool = True) -> None:
-    """Save a matplotlib figure as `replace_file` does, in the format of its name. Raises OSError."""
+    """Save a matplotlib figure as `replace_file` does, in its name's format. Raises OSError."""
     content = io.BytesIO()
     figure.savefig(content, dpi=dpi, format=path.suffix.lower().removeprefix(".") or "png")
     replace_file(path, content.getvalue(), follow)
