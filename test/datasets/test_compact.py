@@ -1,5 +1,7 @@
 """Episodes merged into LeRobot's file sizes: every picture stays its row's, nothing is encoded."""
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pyarrow as pa
@@ -151,3 +153,15 @@ def test_stock_lerobot_loads_every_frame_right(merged, tmp_path):
     compact(tmp_path / "stock", tmp_path / "stock-merged")
     assert numbers(tmp_path / "stock-merged", "wrist") == list(range(15))
     assert layout.load_info(tmp_path / "stock-merged").video_keys
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_not_blamed_on_the_video_that_is_copied(tmp_path):
+    root = made(tmp_path / "set", (3, 4))
+    places = [root / f"videos/observation.images.front/chunk-000/file-00{k}.mp4" for k in (0, 1)]
+    full = tmp_path / "full.mp4"
+    full.symlink_to("/dev/full")
+    pieces = [Piece(places[0], 0, 3), Piece(places[1], 0, 4)]
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        join(full, pieces, CONTRACT.fps)
+    assert not isinstance(raised.value, VideoError)

@@ -293,6 +293,14 @@ def test_what_is_no_file_is_never_replaced(tmp_path, linked):
     assert sorted(found.name for found in tmp_path.iterdir()) == ["out.png"] * linked + ["pipe"]
 
 
+def test_through_a_link_that_leads_nowhere_no_file_is_made(tmp_path):
+    link = tmp_path / "robot.yaml"
+    link.symlink_to("elsewhere")
+    with pytest.raises(OSError, match="a link to elsewhere, which is not there"):
+        replace_file(link, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["robot.yaml"]
+
+
 def test_of_a_name_that_nobody_gave_the_link_itself_is_replaced(tmp_path):
     own, link = tmp_path / "own", tmp_path / "sheet.jpg"
     own.write_text("precious")

@@ -81,6 +81,11 @@ def check_output_file(path: Path) -> None:
         raise OutputError(
             f"{printable(path)}: there is no folder {printable(path.parent)}; make it first"
         )
+    if path.is_symlink() and not path.exists():
+        raise OutputError(
+            f"{printable(path)} is a link to {printable(path.readlink())}, which is not there; "
+            "make that file first, or remove the link"
+        )
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a device, pipe or socket"
         raise OutputError(

@@ -10,18 +10,15 @@ import re
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from .obstacles import check_output_file
 from .places import resolved
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _asking = threading.Lock()
-
-
-class Figure(Protocol):
-    """What is used of a figure of matplotlib's."""
-
-    def savefig(self, fname: Any, /, **given: Any) -> None: ...
 
 
 def replace_file(path: Path, content: bytes, follow: bool = True) -> None:
@@ -48,7 +45,7 @@ def replace_file(path: Path, content: bytes, follow: bool = True) -> None:
 
 
 def replace_picture(path: Path, figure: Figure, dpi: int, follow: bool = True) -> None:
-    """Save a figure as `replace_file` does, in the format of the name. Raises OSError."""
+    """Save a matplotlib figure as `replace_file` does, in its name's format. Raises OSError."""
     content = io.BytesIO()
     figure.savefig(content, dpi=dpi, format=path.suffix.lower().removeprefix(".") or "png")
     replace_file(path, content.getvalue(), follow)

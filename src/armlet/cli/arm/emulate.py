@@ -229,13 +229,18 @@ class _Hand:
         print(self.shown, flush=True)
 
 
+# A closed terminal, too: a link that stays would lead to the next terminal of that number.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
-    """Until SIGINT or SIGTERM; Enter and SIGUSR1 exchange servos, or turn the hand."""
+    """Until a signal of `_ENDING`; Enter and SIGUSR1 exchange servos, or turn the hand."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
-    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if watch else [])):
-        signal.signal(number, lambda *_: None)
+    for number in (*_ENDING, *([signal.SIGUSR1] if watch else [])):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     watched = [woken, sys.stdin.fileno()] if watch else [woken]
     try:
         while True:
@@ -243,7 +248,7 @@ def _serve(bus: EmulatedBus, exchange: Callable[[], None], watch: bool) -> None:
             bus.check()
             came = [fd for fd in ready if fd != woken]
             numbers = os.read(woken, 100) if woken in ready else b""
-            if signal.SIGINT in numbers or signal.SIGTERM in numbers:
+            if any(number in numbers for number in _ENDING):
                 return
             turns = numbers.count(signal.SIGUSR1)
             for fd in came:

@@ -18,6 +18,7 @@ import av
 from armlet.datasets.format.errors import VideoError
 from armlet.datasets.format.mp4_file import open_mp4
 from armlet.datasets.format.video_pieces import Piece, packets
+from armlet.files import is_of_the_computer
 
 # What FFmpeg writes into every MP4 file of its own accord.
 _OF_ANY = {
@@ -69,7 +70,7 @@ def join(target: Path, pieces: Sequence[Piece], fps: int) -> None:
     """Write the pieces one after another. A single whole video is copied, byte by byte.
 
     Raises VideoError if a piece is not all there, or begins with a picture that needs others:
-    such a video cannot be cut without encoding it again.
+    such a video cannot be cut without encoding it again. OSError where the disk is full.
     """
     if (
         len(pieces) == 1
@@ -86,6 +87,8 @@ def join(target: Path, pieces: Sequence[Piece], fps: int) -> None:
         with av.open(str(target), "w", format="mp4") as output:
             _write(output, pieces, fps)
     except (av.FFmpegError, OSError) as error:
+        if is_of_the_computer(error):
+            raise
         raise VideoError(f"{target} cannot be written: {error}") from error
 
 

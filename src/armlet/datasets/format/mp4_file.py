@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 
-from armlet.files import FileError, check_file, open_video, printable
+from armlet.files import FileError, check_file, is_of_the_computer, open_video, printable
 
 from .errors import VideoError
 
@@ -25,7 +25,8 @@ _MOST_PIXELS = 1 << 26
 def open_mp4(path: Path) -> Iterator[tuple[Any, Any]]:
     """Container and video stream of an MP4 file.
 
-    Raises VideoError if it is absent, no MP4 file, has no video stream, or pictures of no camera.
+    Raises VideoError if it is absent, no MP4 file, has no video stream, or pictures of no camera;
+    OSError where the computer fails, not the file.
     """
     try:
         check_file(path)
@@ -47,4 +48,6 @@ def open_mp4(path: Path) -> Iterator[tuple[Any, Any]]:
     except FileError as error:
         raise VideoError(f"video {error}") from error
     except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
+        if is_of_the_computer(error):  # a full disk behind what is made of it, too
+            raise
         raise VideoError(f"video {path} cannot be read: {printable(error)}") from error
