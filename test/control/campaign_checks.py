@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 from campaign_run import ARMED, JOINTS
 from fault_script import DEAFENING
-from recorded_arm import CALIBRATION, IDS, POSITION, TORQUE, VELOCITY
+from recorded_arm import CALIBRATION, IDS, apart
 
 from armlet.control import State
 from armlet.motors.emulation.dynamics import NO_LOAD_SPEED
-from armlet.motors.feetech import REGISTERS
+from armlet.motors.protocol import Quantity
 from armlet.robots.units import RADIANS_PER_TICK
 
 CYCLE_S = 0.5
@@ -40,12 +40,12 @@ _AT_GOAL_TICKS = 30
 _EPS_S = 1e-6
 _CENTERS = np.array([(j.range_min + j.range_max) / 2 for j in CALIBRATION.values()])
 _HEALTH = {
-    "load": ("Present_Load", 1e-3),
-    "voltage_v": ("Present_Voltage", 0.1),
-    "temperature_c": ("Present_Temperature", 1.0),
-    "current_a": ("Present_Current", 6.5e-3),
-    "torque_enabled": ("Torque_Enable", None),
-    "moving": ("Moving", None),
+    "load": Quantity.LOAD,
+    "voltage_v": Quantity.VOLTAGE,
+    "temperature_c": Quantity.TEMPERATURE,
+    "current_a": Quantity.CURRENT,
+    "torque_enabled": Quantity.TORQUE_ENABLED,
+    "moving": Quantity.MOVING,
 }
 
 
@@ -119,8 +119,8 @@ def check_values(record):
             if sample.fresh[i]:
                 last[i] = (sample.position[i], sample.velocity[i], sample.stamps_ns[i])
                 said = record.servos[id].said_between(note.begun_s, note.ended_s)
-                if not _among(said, ticks[i], speeds[i]):
-                    near = [(each.value(POSITION), each.value(VELOCITY)) for each in said]
+                if not _among(record.model, said, ticks[i], speeds[i]):
+                    near = [_motion(record.model, each) for each in said]
                     record.violate(
                         "values",
                         f"{joint}: {ticks[i]:.2f} ticks, {speeds[i]:.2f} ticks/s were reported; "
@@ -138,16 +138,26 @@ def _was_said(record, id, ticks, stamp_ns):
     """Whether it was read around that time: torque_on reads as well, outside of cycles."""
     stamp_s = stamp_ns * 1e-9 - record.unix_s
     said = record.servos[id].said_between(stamp_s - _READ_S, stamp_s + _READ_S)
-    return any(each.value(POSITION) == round(ticks) for each in said)
+    places = (_motion(record.model, each)[0] for each in said)
+    return any(p is not None and abs(apart(record.model, p, ticks)) < 1e-6 for p in places)
 
 
-def _among(said, ticks, speed):
+def _motion(model, said):
+    """Ticks and ticks/s in a reply, None for what it does not hold."""
+    measures = [model.measures[q] for q in (Quantity.POSITION, Quantity.VELOCITY)]
+    counts = [said.value(measure.register) for measure in measures]
+    return tuple(
+        None if count is None else measure.value(count)
+        for measure, count in zip(measures, counts, strict=True)
+    )
+
+
+def _among(model, said, ticks, speed):
+    motions = [_motion(model, each) for each in said]
     return any(
-        each.value(POSITION) is not None
-        and abs(each.value(POSITION) - ticks) < 1e-6
-        and abs(each.value(VELOCITY) - speed) < 1e-6
-        for each in said
-        if each.value(VELOCITY) is not None
+        abs(apart(model, place, ticks)) < 1e-6 and abs(fast - speed) < 1e-6
+        for place, fast in motions
+        if place is not None and fast is not None
     )
 
 
@@ -165,7 +175,7 @@ def check_telemetry(record):
             last[joint] = telemetry
             servo = record.servos[CALIBRATION[joint].id]
             said = servo.said_between(note.begun_s, note.ended_s)
-            if any(_is_health(each, telemetry, full) for each in said):
+            if _was_health(record.model, said, telemetry, full):
                 continue
             wrong += 1
             if not record.wild:
@@ -173,18 +183,25 @@ def check_telemetry(record):
     return wrong
 
 
-def _is_health(said, telemetry, full):
-    for name, (register, unit) in _HEALTH.items():
-        value = said.value(REGISTERS[register])
-        if name == "torque_enabled" and full:
-            continue  # not asked for in every cycle: it is as telemetry found it last
-        if value is None:
-            return False
-        wanted = getattr(telemetry, name)
-        same = value == wanted if unit is None else math.isclose(value * unit, wanted, abs_tol=1e-6)
-        if not same:
-            return False
-    return True
+def _was_health(model, said, telemetry, full):
+    """Whether replies had each reading: one reply all of them, or several in what they hold."""
+    readings = {
+        name: (model.measures[quantity], getattr(telemetry, name))
+        for name, quantity in _HEALTH.items()
+        # Torque is not asked for in every cycle: it is as telemetry found it last.
+        if quantity in model.measures and not (name == "torque_enabled" and full)
+    }
+    complete = [
+        s for s in said if all(s.value(m.register) is not None for m, _ in readings.values())
+    ]
+    if complete:
+        return any(all(_has(each, *r) for r in readings.values()) for each in complete)
+    return all(any(_has(each, *reading) for each in said) for reading in readings.values())
+
+
+def _has(said, measure, wanted):
+    count = said.value(measure.register)
+    return count is not None and math.isclose(measure.value(count), wanted, abs_tol=1e-6)
 
 
 def check_line(record):
@@ -227,7 +244,7 @@ def check_sent(record):
                     k
                     for k in range(at, len(applied))
                     if write.at_s - _SENT_S <= applied[k][0] <= write.at_s
-                    and applied[k][1][i] == write.goal
+                    and not apart(record.model, applied[k][1][i], write.goal)
                 ),
                 None,
             )
@@ -247,13 +264,15 @@ def check_limits(record):
     """Goals under torque are in the calibrated range, or between it and where torque came on."""
     for joint, calibration in CALIBRATION.items():
         low, high = calibration.range_min, calibration.range_max
+        middle = (low + high) / 2
         start = goal = None
         for write in record.servos[calibration.id].written:
-            if write.address == TORQUE.address and write.data[0] == 1:
+            if write.address == record.model.torque_enable.address and write.data[0] == 1:
                 start = goal
             if write.goal is None:
                 continue
-            goal = write.goal
+            # Of a servo that counts turns, in whichever it counts.
+            goal = round(middle + apart(record.model, write.goal, middle))
             if not write.torque_was_on or _within_call(record, "torque_on", write.at_s):
                 continue
             allowed = (low, high) if start is None else (min(low, start), max(high, start))
@@ -283,7 +302,8 @@ def check_steps(record):
         withheld = sum(last_s < each < now_s for each in decided) > 0
         for i, id in enumerate(IDS):
             servo, step = record.servos[id], now[i] - last[i]
-            if not _on_throughout(servo, last_s, now_s) or _stands_there(servo, now_s, now[i]):
+            stands = _stands_there(record.model, servo, now_s, now[i])
+            if stands or not _on_throughout(servo, last_s, now_s):
                 speeds[i] = math.nan
                 continue
             if abs(step) > top * dt_s + ROUNDING_TICKS:
@@ -312,12 +332,18 @@ def _armed_between(record, start_s, end_s):
     )
 
 
-def _stands_there(servo, sent_s, goal):
+def _stands_there(model, servo, sent_s, goal):
     """Whether torque had just come on, and the goal was where the shaft was when it was written."""
     if not any(s.on and 0 <= sent_s - s.time < _RECOVERING_S for s in servo.torque_log):
         return False
-    written = [t for t in servo.written if t.goal == goal and 0 <= t.at_s - sent_s < _WRITTEN_S]
-    return all(abs(write.position - goal) < _AT_GOAL_TICKS for write in written)
+    written = [
+        write
+        for write in servo.written
+        if 0 <= write.at_s - sent_s < _WRITTEN_S
+        and write.goal is not None
+        and not apart(model, write.goal, goal)
+    ]
+    return all(abs(apart(model, write.position, goal)) < _AT_GOAL_TICKS for write in written)
 
 
 def _on_throughout(servo, start_s, end_s):
@@ -457,7 +483,8 @@ def check_stops(record):
             write.at_s
             for servo in record.servos.values()
             for write in servo.written
-            if write.address == TORQUE.address and call.begun_s <= write.at_s <= call.ended_s
+            if write.address == record.model.torque_enable.address
+            and call.begun_s <= write.at_s <= call.ended_s
         ]
         taken_s = min(heard, default=math.inf) - call.begun_s
         worst_s = max(worst_s, taken_s)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from fault_script import FaultInjector, random_script
-from recorded_arm import CALIBRATION, IDS, CheckedBus, recorded_bus, seeded
+from recorded_arm import CALIBRATION, IDS, CheckedBus, checked_bus, recorded_bus, seeded
 
 from armlet.control import (
     Arm,
@@ -22,7 +22,7 @@ from armlet.control import (
     State,
     Trajectory,
 )
-from armlet.motors.feetech import BusError
+from armlet.motors.protocol import BusError, MotorModel
 from armlet.robots.units import limits_radians
 
 JOINTS = tuple(CALIBRATION)
@@ -89,8 +89,12 @@ class Pulse:
 
 @dataclass
 class Parts:
-    """What a run is made of; tests put broken parts in to see that the checks find them."""
+    """What a run is made of; tests put broken parts in to see that the checks find them.
 
+    motors: the servos' model.
+    """
+
+    motors: str = "sts3215"
     bus: type = CheckedBus
     control: type = Control
     guard_factor: float = 1.0
@@ -103,6 +107,7 @@ class Record:
     seed: int
     wild: bool
     script: list
+    model: MotorModel | None = None
     period_s: float = 0.01
     velocity: float = 5.0
     acceleration: float = 100.0
@@ -170,7 +175,12 @@ class Run:
     def __call__(self):
         before = _left_open()
         with TemporaryDirectory(prefix="armlet-campaign-") as folder:
-            bus = recorded_bus(self._dice, f"{folder}/arm", paced=self._dice.random() < 0.25)
+            bus = recorded_bus(
+                self._dice,
+                f"{folder}/arm",
+                paced=self._dice.random() < 0.25,
+                motors=self.parts.motors,
+            )
             bus.faults.echo = self._dice.random() < 0.05
             bus.faults._dice.seed(f"line {self.record.seed}")
             with bus:
@@ -187,7 +197,7 @@ class Run:
 
     def _run(self, bus):
         record, dice = self.record, self._dice
-        record.servos = bus.servos
+        record.servos, record.model = bus.servos, bus.model
         record.period_s = dice.choice((0.01, 0.01, 0.005))
         record.velocity, record.acceleration = dice.uniform(1.5, 5.0), dice.uniform(20, 100)
         silence_s = dice.choice((0.15, 0.3, 0.5))
@@ -200,9 +210,9 @@ class Run:
             feedback=dice.choice(("state", "state", "full")),
             telemetry_hz=dice.choice((2.0, 8.0)),
         )
-        wire = self.parts.bus(bus.port, bus.servos)
+        wire = checked_bus(self.parts.bus, bus)
         record.checked = wire.checked
-        arm = Arm(wire, CALIBRATION)
+        arm = Arm(wire, CALIBRATION, [bus.model] * len(CALIBRATION))
         _set_up(arm)
         factor = self.parts.guard_factor
         guard = Guard.from_calibration(

@@ -1,7 +1,8 @@
 """Hundreds of random runs of an emulated arm under faults, checked from the servos' own notes.
 
     python test/control/fault_campaign.py --runs 300 --seed 1 [--jobs 2]
-    python test/control/fault_campaign.py --loss
+    python test/control/fault_campaign.py --motors xl330-m288 --runs 300
+    python test/control/fault_campaign.py --loss [--motors MODEL]
 
 Each run: an emulated arm with gravity on two joints, a real control at 100 or 200 Hz, somebody who
 commands and somebody at the switch, and a random script of faults. Then everything must be well
@@ -24,14 +25,16 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from campaign_checks import by_check, check
-from campaign_run import JOINTS, Run
+from campaign_run import JOINTS, Parts, Run
 
 from armlet.control import Arm, Control, ControlSettings, Guard
-from armlet.motors.feetech import Bus
+from armlet.motors import registry
+from armlet.motors.emulation.kinds import KINDS
 from armlet.sim.calibrations import FOLLOWER
 
 
@@ -86,14 +89,15 @@ def timeline(record):
     return [title, *(f"{at_s - begun_s:8.4f} {text}" for at_s, text in lines)]
 
 
-def campaign(seeds, jobs):
+def campaign(seeds, jobs, motors):
     """Results of all runs, as they come in."""
+    run = partial(judged, parts=Parts(motors=motors))
     if jobs == 1:
-        yield from map(judged, seeds)
+        yield from map(run, seeds)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(judged, seeds)
+        yield from pool.map(run, seeds)
 
 
 def summary(results):
@@ -143,15 +147,11 @@ _LOSS_ROUNDS = 4
 _SERVE = """
 import sys
 from armlet.motors.emulation import EmulatedBus
-from armlet.motors.feetech import REGISTERS
 from armlet.sim.calibrations import FOLLOWER
-with EmulatedBus(link=sys.argv[1], paced=True) as bus:
+with EmulatedBus(link=sys.argv[1], paced=True, motors=sys.argv[3]) as bus:
     for joint in FOLLOWER.values():
-        servo = bus.servos[joint.id]
-        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
-        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
-        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
-        servo.position = (joint.range_min + joint.range_max) / 2
+        bus.calibrate(joint.id, joint.homing_offset, joint.range_min, joint.range_max)
+        bus.servos[joint.id].position = (joint.range_min + joint.range_max) / 2
     print("ready", flush=True)
     sys.stdin.readline()
     bus.faults.request_drop_probability = bus.faults.drop_probability = float(sys.argv[2])
@@ -173,15 +173,16 @@ class Following:
     others: float
 
 
-def following(rate_hz, cycles, loss=0.1):
+def following(rate_hz, cycles, motors, loss=0.1):
     """How an arm is followed while that share of requests, and of replies, is lost."""
     with TemporaryDirectory(prefix="armlet-loss-") as folder:
         link = str(Path(folder) / "arm")
-        command = [sys.executable, "-c", _SERVE, link, str(loss)]
+        command = [sys.executable, "-c", _SERVE, link, str(loss), motors]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, text=True, **pipes) as servos:
             assert servos.stdout.readline() == "ready\n"
-            arm = Arm(Bus(link), FOLLOWER)
+            family, models = registry.choose(motors, JOINTS)
+            arm = Arm(family.make_bus(link), FOLLOWER, models)
             arm.connect()
             arm.configure()
             guard = Guard.from_calibration(FOLLOWER)
@@ -230,9 +231,9 @@ def _machine_s():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def _quietest(rate_hz):
+def _quietest(rate_hz, motors):
     """Of several measurements of five seconds, the one that others disturbed least."""
-    measured = [following(rate_hz, 5 * rate_hz) for _ in range(_LOSS_ROUNDS)]
+    measured = [following(rate_hz, 5 * rate_hz, motors) for _ in range(_LOSS_ROUNDS)]
     return min(measured, key=lambda each: each.others)
 
 
@@ -243,18 +244,22 @@ def main(arguments=None):
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--motors", choices=sorted(KINDS), default="sts3215", help="model of the servos"
+    )
     parser.add_argument("--loss", action="store_true", help="measure following under loss instead")
     options = parser.parse_args(arguments)
     if options.loss:
-        measured = {f"{hz} Hz": asdict(_quietest(hz)) for hz in (100, 200)}
-        print(json.dumps({"loss": 0.1, "cycles": measured}))
+        measured = {f"{hz} Hz": asdict(_quietest(hz, options.motors)) for hz in (100, 200)}
+        print(json.dumps({"motors": options.motors, "loss": 0.1, "cycles": measured}))
         return 0
     results = []
-    for result in campaign(range(options.seed, options.seed + options.runs), options.jobs):
+    seeds = range(options.seed, options.seed + options.runs)
+    for result in campaign(seeds, options.jobs, options.motors):
         results.append(result)
         for line in result.story:
             print(line, file=sys.stderr, flush=True)
-    print(json.dumps(summary(results)))
+    print(json.dumps({"motors": options.motors, **summary(results)}))
     return 1 if any(result.violations for result in results) else 0
 
 

@@ -5,10 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from armlet.motors.feetech import REGISTERS, ErrorBit
-
-TEMPERATURE = REGISTERS["Present_Temperature"]
-VOLTS = 7.4
+from armlet.motors.protocol import Alarm, Quantity
 
 LOSS = ("drop", "request_drop", "miss")
 ONE_BYTE = ("corrupt", "flip")
@@ -76,7 +73,7 @@ def _random_fault(dice, kind, horizon_s, ids):
 def _power_strength(dice, kind):
     match kind:
         case "error_bits":
-            return int(dice.choice((ErrorBit.OVERLOAD, ErrorBit.CURRENT, ErrorBit.TEMPERATURE)))
+            return int(dice.choice((Alarm.OVERLOAD, Alarm.CURRENT, Alarm.TEMPERATURE)))
         case "hot":
             return dice.choice((66, 75))
         case "low_voltage":
@@ -105,6 +102,8 @@ class FaultInjector:
 
     def __init__(self, bus, script, note):
         self._bus, self._note = bus, note
+        self._volts = bus.supply.volts
+        self._heat = bus.model.measures[Quantity.TEMPERATURE].register
         self._steps = sorted(
             [(fault.start_s, 1, fault) for fault in script]
             + [(fault.end_s, 0, fault) for fault in script],
@@ -147,10 +146,10 @@ class FaultInjector:
             case "dead" | "brownout":
                 faults.dead |= set(fault.ids)
             case "error_bits":
-                faults.errors.update(dict.fromkeys(fault.ids, ErrorBit(fault.strength)))
+                faults.errors.update(dict.fromkeys(fault.ids, Alarm(fault.strength)))
             case "hot":
                 for id in fault.ids:
-                    self._bus.servos[id].poke(TEMPERATURE, fault.strength)
+                    self._bus.servos[id].poke(self._heat, fault.strength)
             case "low_voltage":
                 self._bus.supply.volts = fault.strength
             case "unplug":
@@ -174,9 +173,9 @@ class FaultInjector:
                     del faults.errors[id]
             case "hot":
                 for id in fault.ids:
-                    self._bus.servos[id].unpin(TEMPERATURE)
+                    self._bus.servos[id].unpin(self._heat)
             case "low_voltage":
-                self._bus.supply.volts = VOLTS
+                self._bus.supply.volts = self._volts
             case "unplug" | "unplug_mid_packet":
                 self._plug(fault)
             case kind:

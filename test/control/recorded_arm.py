@@ -8,16 +8,13 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from armlet.motors.emulation import EmulatedBus, EmulatedServo
-from armlet.motors.feetech import REGISTERS, Bus
+from armlet.motors import registry
+from armlet.motors.emulation import EmulatedBus
+from armlet.motors.protocol import TICKS_PER_TURN
 from armlet.sim import FOLLOWER
 
 CALIBRATION = FOLLOWER
 IDS = tuple(joint.id for joint in CALIBRATION.values())
-GOAL = REGISTERS["Goal_Position"]
-TORQUE = REGISTERS["Torque_Enable"]
-POSITION = REGISTERS["Present_Position"]
-VELOCITY = REGISTERS["Present_Velocity"]
 NOISE_TICKS = 0.7
 """So that hardly two readings are equal, and an old one cannot pass for a new one."""
 
@@ -48,41 +45,53 @@ class Written(NamedTuple):
     data: bytes
     torque_was_on: bool
     position: float
-
-    @property
-    def goal(self):
-        return GOAL.decode(self.data) if self.address == GOAL.address else None
+    goal: int | None
 
 
-class RecordedServo(EmulatedServo):
-    """Attributes: said, written: everything over the line, oldest first."""
+def apart(model, ticks, others):
+    """By how much ticks differ: of servos that count turns, within a turn."""
+    off = ticks - others
+    if model.counts_turns:
+        off -= TICKS_PER_TURN * round(off / TICKS_PER_TURN)
+    return off
 
-    def __init__(self, id, **options):
-        self.said, self.written = [], []
-        super().__init__(id, **options)
 
-    def read(self, address, count):
-        data = super().read(address, count)
+def record(servo):
+    """A servo of any family, from here on noting all over the line, oldest first.
+
+    It has more attributes then. said, written: replies and writes. said_between: replies of a time.
+    was_on: whether its torque was on at a time.
+    """
+    servo.said, servo.written = [], []
+    read, write, register = servo.read, servo.write, servo.goal_position
+
+    def noting_read(address, count):
+        data = read(address, count)
         if threading.current_thread().name == _SERVING:
-            self.said.append(Said(time.monotonic(), address, data))
+            servo.said.append(Said(time.monotonic(), address, data))
         return data
 
-    def write(self, address, data):
-        was_on = self.torque_on
-        super().write(address, data)
+    def noting_write(address, data):
+        was_on = servo.torque_on
+        refusal = write(address, data)
         if threading.current_thread().name == _SERVING:
-            self.written.append(Written(time.monotonic(), address, data, was_on, self.position))
+            goal = register.decode(data) if address == register.address else None
+            now_s = time.monotonic()
+            servo.written.append(Written(now_s, address, data, was_on, servo.position, goal))
+        return refusal
 
-    def said_between(self, start_s, end_s):
-        """Its replies of that time."""
-        first = bisect_left(self.said, start_s, key=lambda said: said.at_s)
-        last = bisect_left(self.said, end_s, key=lambda said: said.at_s)
-        return self.said[first:last]
+    def said_between(start_s, end_s):
+        first = bisect_left(servo.said, start_s, key=lambda said: said.at_s)
+        last = bisect_left(servo.said, end_s, key=lambda said: said.at_s)
+        return servo.said[first:last]
 
-    def was_on(self, at_s):
-        """Whether its torque was on at a time."""
-        before = [switch.on for switch in tuple(self.torque_log) if switch.time <= at_s]
+    def was_on(at_s):
+        before = [switch.on for switch in tuple(servo.torque_log) if switch.time <= at_s]
         return bool(before) and before[-1]
+
+    servo.read, servo.write = noting_read, noting_write
+    servo.said_between, servo.was_on = said_between, was_on
+    return servo
 
 
 @dataclass
@@ -101,8 +110,14 @@ class Checked:
     wrong: list[Wrong] = field(default_factory=list)
 
 
-class CheckedBus(Bus):
-    """A bus whose readings are compared with what the servos said during the transaction."""
+def checked_bus(checking, bus):
+    """A bus of the servos' own family, of which every reading is compared; see `CheckedBus`."""
+    family = registry.family(bus.model.name)
+    return type("Bus", (checking, family.make_bus), {})(bus.port, bus.servos)
+
+
+class CheckedBus:
+    """Put before a bus: its readings are compared with what servos said in the transaction."""
 
     def __init__(self, port, servos):
         super().__init__(port)
@@ -132,17 +147,15 @@ class CheckedBus(Bus):
                 self.checked.wrong.append(Wrong(now_s, text))
 
 
-def recorded_bus(dice, link=None, paced=False):
+def recorded_bus(dice, link=None, paced=False, motors="sts3215"):
     """A calibrated arm somewhere in its range, gravity on two joints, now and then an obstacle."""
-    bus = EmulatedBus(ids=(), link=link, paced=paced)
-    servos = [RecordedServo(id, supply=bus.supply, noise_ticks=NOISE_TICKS) for id in IDS]
-    bus.connect(servos)
+    bus = EmulatedBus(ids=IDS, link=link, paced=paced, motors=motors)
+    servos = [record(servo) for servo in bus.chain]
     for servo, joint in zip(servos, CALIBRATION.values(), strict=True):
-        servo.poke(REGISTERS["Homing_Offset"], joint.homing_offset)
-        servo.poke(REGISTERS["Min_Position_Limit"], joint.range_min)
-        servo.poke(REGISTERS["Max_Position_Limit"], joint.range_max)
-        servo.poke(REGISTERS["Return_Delay_Time"], dice.choice((0, 0, 50)))
-        low, high = joint.range_min + joint.homing_offset, joint.range_max + joint.homing_offset
+        servo.noise_ticks = NOISE_TICKS
+        bus.calibrate(joint.id, joint.homing_offset, joint.range_min, joint.range_max)
+        servo.poke(bus.model.return_delay, dice.choice((0, 0, 50)))
+        low, high = servo.actual_at(joint.range_min), servo.actual_at(joint.range_max)
         servo.position = dice.uniform(joint.range_min + 100, joint.range_max - 100)
         # A little beyond its calibrated range, so that an arm that has dropped can be armed.
         servo.stops = low - _BEYOND_TICKS, high + _BEYOND_TICKS
@@ -151,8 +164,7 @@ def recorded_bus(dice, link=None, paced=False):
         servo.load = dice.uniform(-0.25, 0.25)
     if dice.random() < 0.2:
         servo = dice.choice(servos[:5])
-        actual = servo.position + servo.peek(REGISTERS["Homing_Offset"])
-        start = actual + dice.choice((-1, 1)) * dice.uniform(60, 300)
+        start = servo.actual + dice.choice((-1, 1)) * dice.uniform(60, 300)
         servo.obstacle = (start - 20, start + 20)
     return bus
 

@@ -139,6 +139,17 @@ def calibrated(arm, bus, ranges=RANGES, full_turn=("wrist_roll",), **servos):
 # --- the procedure
 
 
+def test_a_joint_moved_to_one_side_of_the_middle_pose_is_asked_for_again(arm, bus):
+    """But a gripper, of which only the two ends count: many hold it closed in the middle pose."""
+    calibrator = calibrator_on(bus)
+    calibrator.prepare()
+    calibrator.start_sweep()
+    moved(arm, calibrator, {**RANGES, "elbow_flex": (0, 900), "gripper": (0, 900)})
+    assert list(calibrator.problems()) == ["elbow_flex"]
+    with pytest.raises(CalibrationError, match="elbow_flex: moved to one side of the middle pose"):
+        calibrator.write()
+
+
 def test_the_servos_and_the_file_hold_what_the_hands_showed(arm, bus, tmp_path):
     _, calibration = calibrated(arm, bus)
     assert list(calibration) == list(SO101_JOINTS)
@@ -455,7 +466,7 @@ def lerobot(tmp_path_factory):
 
 def mounted_joints():
     """Horn and range of six joints, half of them across the seam for most middle poses."""
-    span = st.integers(MOVED_LEAST, WIDEST)
+    span = st.integers(2 * MOVED_LEAST, WIDEST)
     joint = st.tuples(st.integers(0, TURN - 1), span, st.floats(0, 1))
     return st.lists(joint, min_size=6, max_size=6)
 
@@ -489,8 +500,9 @@ def agree(lerobot, calibration):
 def test_lerobot_reads_the_file_and_gives_the_same_values(lerobot, joints, roll_turns):
     horns = [horn for horn, _, _ in joints]
     ranges = {
-        name: (-int(share * span), span - int(share * span))
+        name: (-below, span - below)
         for name, (_, span, share) in zip(SO101_JOINTS, joints, strict=True)
+        for below in [MOVED_LEAST + int(share * (span - 2 * MOVED_LEAST))]
     }
     arm = EmulatedArm(horns)
     with arm.emulated, arm.bus() as bus:

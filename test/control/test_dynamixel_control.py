@@ -53,7 +53,10 @@ def test_a_joint_that_cut_out_from_heat_is_released_and_armed_again_when_cool(ar
     heat = emulated.model.measures[Quantity.TEMPERATURE].register
     emulated.servos[2].poke(heat, 75)
     armed.cycles_until(lambda: armed.control.protection.released, 300)
-    assert "gripper released: cut out by itself, too hot (75 °C)" in armed.control.summary()
+    assert (
+        "gripper released: cut out by itself, too hot (75 °C, limit 65 °C)"
+        in armed.control.summary()
+    )
     assert armed.torque() == [1, 0]
     with pytest.raises(ArmError, match="still reports overheated after it was rebooted"):
         armed.control.torque_on()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from campaign_run import Parts, Run
 from driven_arm import Driven
+from families import FAMILIES
 from fault_campaign import judged
 from fault_script import Fault
 from recorded_arm import CheckedBus
@@ -27,9 +28,12 @@ LOSS = [Fault("drop", 0.05, 0.5, 0.3)]
 UNPLUGGED = [Fault("unplug", 0.05, 0.2, 1.0), Fault("miss", 0.6, 0.7, 0.02)]
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
-def test_nothing_wrong_is_reported_or_sent_torque_is_as_specified_and_it_recovers(seed):
-    result = judged(seed)
+@pytest.mark.parametrize(
+    ("motors", "seed"),
+    [(FAMILIES[0], seed) for seed in range(1, 7)] + [(FAMILIES[1], seed) for seed in range(1, 5)],
+)
+def test_nothing_wrong_is_reported_or_sent_torque_is_as_specified_and_it_recovers(motors, seed):
+    result = judged(seed, parts=Parts(motors=motors))
     assert not result.violations, "\n".join(result.story)
     # How many cycles there were is the computer's affair; more than a value of each is judged.
     assert result.measured["fresh"] > result.measured["cycles"] > 0
@@ -167,9 +171,10 @@ class Careless(Control):
         (Parts(bus=Remembering), LOSS, "values"),
         (Parts(control=Rearming), UNPLUGGED, "state"),
         (Parts(control=Careless), LOSS, "torque"),
+        (Parts(FAMILIES[1], control=Careless), LOSS, "torque"),
         (Parts(guard_factor=3.0), LOSS, "steps"),
     ],
-    ids=["invented", "old", "armed by itself", "not cut", "too fast"],
+    ids=["invented", "old", "armed by itself", "not cut", "not cut, dynamixel", "too fast"],
 )
 def test_the_checks_find_a_driver_that_is_wrong(parts, script, check):
     # What the driver does wrong shows when a fault meets it; a run may be spared, few are.

@@ -5,8 +5,10 @@ import pytest
 from driven_arm import FEETECH, FULL_GRIP, TICK, Driven
 
 from armlet.control import JointPolicy, ProtectionSettings, State
+from armlet.control.feedback import JointTelemetry
+from armlet.control.protection import Protection
 from armlet.motors.feetech import ErrorBit
-from armlet.motors.protocol import Quantity
+from armlet.motors.protocol import Alarm, Quantity
 
 CENTRE = 2000
 
@@ -157,15 +159,39 @@ def test_an_overload_that_comes_back_ends_in_a_release(relaxing, emulated):
     assert relaxing.control.protection.released == ()
 
 
+@pytest.mark.parametrize(
+    ("bit", "said"),
+    [
+        (Alarm.TEMPERATURE, "too hot, by the servo's own limit"),
+        (Alarm.VOLTAGE, "supply voltage, by the servo's own limit"),
+    ],
+)
+def test_an_alarm_is_not_explained_by_the_reading_of_before(bit, said):
+    """It said "too hot (30 °C)": the servo's reply had the alarm, and no temperature."""
+    protection = Protection(("gripper",), ProtectionSettings())
+    before = telemetry_of(30.0, Alarm.NONE)
+    protection.note_telemetry("gripper", before, 0.0)
+    for now_s in (0.1, 0.2):
+        protection.note_errors("gripper", bit, now_s)
+    assert protection.summary() == f"gripper: {said}"
+    protection.note_telemetry("gripper", telemetry_of(61.0, bit), 0.3)
+    reading = "(61 °C, by" if bit is Alarm.TEMPERATURE else "7.0 V, by"
+    assert reading in protection.summary()
+
+
+def telemetry_of(celsius, bits):
+    return JointTelemetry(0, 0.0, 7.0, celsius, None, False, bits)
+
+
 def test_release_is_proven_and_takes_one_joint_only(emulated, clock):
     driven = made(emulated, clock, hot="release")
     gripper(driven).poke(temperature(driven), 66)
     driven.cycles_until(lambda: driven.control.protection.released, 200)
     assert driven.torque() == [1, 0]
-    assert driven.control.summary() == "holding; gripper released: too hot (66 °C)"
+    assert driven.control.summary() == "holding; gripper released: too hot (66 °C, limit 65 °C)"
     assert [event.said for event in driven.control.protection.events] == [
-        "too hot (66 °C)",
-        "released: too hot (66 °C)",
+        "too hot (66 °C, limit 65 °C)",
+        "released: too hot (66 °C, limit 65 °C)",
     ]
     driven.arm.close()
 
@@ -200,7 +226,7 @@ def test_a_servo_that_cut_out_from_heat_is_reported_as_that(relaxing):
     gripper(relaxing).poke(relaxing.emulated.model.torque_enable, 0)
     relaxing.cycles(150)
     assert relaxing.control.counts.unpowered == 0
-    summary = "holding; gripper released: cut out by itself, too hot (75 °C)"
+    summary = "holding; gripper released: cut out by itself, too hot (75 °C, limit 65 °C)"
     assert relaxing.control.summary() == summary
     assert relaxing.torque() == [1, 0], "it is left to cool"
     gripper(relaxing).unpin(temperature(relaxing))
@@ -241,7 +267,7 @@ def test_low_voltage_is_reported_with_the_voltage(relaxing):
     measure = relaxing.emulated.model.measures[Quantity.VOLTAGE]
     gripper(relaxing).poke(measure.register, 43)
     relaxing.cycles(120)
-    assert relaxing.control.summary() == "holding; gripper: supply voltage 4.3 V"
+    assert relaxing.control.summary() == "holding; gripper: supply voltage 4.3 V, limit 4.5 V"
 
 
 def test_a_treatment_goes_on_through_lost_packets(relaxing, emulated):

@@ -146,6 +146,19 @@ def test_states(stops, state, horn):
     assert walked(horn, stops).state is state
 
 
+@pytest.mark.parametrize("horn", [0, 2047, 4095])
+def test_a_joint_moved_to_one_side_of_its_middle_is_not_done(horn):
+    """Its range was taken for whole, and its zero for the middle between middle pose and stop."""
+    sweep = Sweep(horn, 0.0, both_sides=True)
+    walk(sweep, horn, [0, 900, 0, 50 - MOVED_LEAST], [40], [True])
+    assert sweep.state is SweepState.ONE_SIDE
+    sweep.restart()
+    walk(sweep, horn, [50 - MOVED_LEAST, 900], [40], [True])
+    assert sweep.state is SweepState.ONE_SIDE
+    walk(sweep, horn, [900, -MOVED_LEAST], [40], [True])
+    assert sweep.state is SweepState.OK
+
+
 def test_a_joint_that_turns_round_needs_no_sweep():
     for stops in ([], [10_000, -300]):
         sweep = walked(3000, stops, full_turn=True)

@@ -30,6 +30,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from armlet.client.graph import GraphError
+from armlet.motors.feetech import REGISTERS
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
@@ -39,7 +40,7 @@ sys.path += [str(Path(__file__).resolve().parents[1] / room) for room in ("contr
 
 from domains import own_domain
 from fault_script import FaultInjector, random_script
-from recorded_arm import CALIBRATION, IDS, POSITION, recorded_bus, seeded
+from recorded_arm import CALIBRATION, IDS, recorded_bus, seeded
 
 JOINTS = tuple(CALIBRATION)
 PERIOD_S = 0.01
@@ -367,7 +368,10 @@ class NodeRun:
             for name, position in zip(names, positions, strict=True):
                 i = JOINTS.index(name)
                 ticks = position / RADIANS_PER_TICK + _CENTERS[i]
-                values = [each.value(POSITION) for each in servos[i].said_between(start_s, end_s)]
+                values = [
+                    each.value(REGISTERS["Present_Position"])
+                    for each in servos[i].said_between(start_s, end_s)
+                ]
                 checked += 1
                 if not any(value is not None and abs(value - ticks) < 1e-6 for value in values):
                     seen.violate("values", f"{name}: {ticks:.2f}, the servo said {values}")

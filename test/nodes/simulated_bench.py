@@ -8,7 +8,7 @@ import dataclasses
 import threading
 from contextlib import contextmanager
 
-from node_processes import DIRECTOR, running
+from node_processes import DIRECTOR, follower, running
 
 from armlet.sim import Bench
 from armlet.sim.lockstep import Timekeeper
@@ -62,6 +62,14 @@ class SimulatedBench(Bench):
             soon_ns = now_ns + LONGEST_STEP_NS
             now_ns = soon_ns if asked_ns is None else min(soon_ns, max(asked_ns, now_ns + 1))
             self._now_ns = keeper.now_ns = now_ns
+
+
+@contextmanager
+def bench_and_follower(folder, motors, **parameters):
+    """A bench of servos of a model, and a follower's servo_bus that runs on it."""
+    node = follower(folder / "follower", motors=motors, **parameters)
+    with SimulatedBench(folder, motors=motors) as bench, bench.graph([node]) as bus:
+        yield bench, bus
 
 
 def torque(bench):

@@ -126,6 +126,9 @@ def test_the_arms_of_an_episode_are_those_of_the_robot_whose_joints_it_has(tmp_p
     assert prefixes(both, ["left_gripper"]) == ["left_"]
     assert prefixes(both, ["gripper"]) == prefixes(str(FILE), ["gripper"]) == [""]
     assert prefixes(None, ["left_gripper"]) == [""]
+    two = [f"{side}_{joint}" for side in ("left", "right") for joint in JOINTS]
+    assert prefixes(None, two) == prefixes(str(FILE), two) == ["left_", "right_"]
+    assert prefixes(None, JOINTS) == [""]
 
 
 def test_bad_arguments_need_no_robot(tmp_path, capsys):
@@ -276,6 +279,36 @@ def test_without_torque_it_gives_up(bench, tmp_path):
         assert "is torque on" in err
     finally:
         bench.director.set("servo_bus/set_torque", True)
+
+
+def test_an_episode_of_two_arms_says_which_arms_it_misses(tmp_path, private_domain):
+    """It said that there is no /joint_states, whatever the episode is of and the graph has."""
+    from announcer import other
+    from sensor_msgs.msg import JointState
+
+    from armlet.client.interrupts import Interrupts
+    from armlet.client.motion import ReplayError
+    from armlet.client.replay import Client
+
+    names = ("/joint_states", "/leader/joint_states")
+    with other("drivers") as node, Interrupts() as interrupts:
+        topics = [node.create_publisher(JointState, name, 1) for name in names]
+        assert topics
+        with Client("", interrupts, ("left_", "right_")) as client:
+            client._spun_until = lambda ready: False
+            wait_until(lambda: client._node.count_publishers(names[0]))
+            with pytest.raises(ReplayError) as refused:
+                client.present()
+    said = str(refused.value)
+    assert said.startswith("no /left/joint_states and /right/joint_states: is servo_bus running")
+    assert said.endswith("has joints of 2 arms, left and right; the graph has /joint_states")
+
+
+def wait_until(ready):
+    end_s = time.monotonic() + GUARD_S
+    while not ready():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
 
 
 def test_nobody_there(tmp_path, empty_domain):

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from families import FAMILIES
-from node_processes import follower
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
-from simulated_bench import SimulatedBench, armed, torque
+from simulated_bench import armed, bench_and_follower, torque
 
 from armlet.client.graph import GraphError
 from armlet.priority import autogroup_enabled
@@ -21,9 +20,8 @@ from armlet.sim import FOLLOWER
 @pytest.fixture(scope="module", params=FAMILIES)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and the servo_bus on it, for all tests that leave both as found."""
-    folder, motors = tmp_path_factory.mktemp("bench"), request.param
-    node = follower(folder / "follower", motors=motors)
-    with SimulatedBench(folder, motors=motors) as bench, bench.graph([node]) as bus:
+    folder = tmp_path_factory.mktemp("bench")
+    with bench_and_follower(folder, request.param) as (bench, bus):
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bench, bus
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from families import FAMILIES
-from node_processes import follower
-from simulated_bench import SimulatedBench, armed, torque
+from simulated_bench import armed, bench_and_follower, torque
 
 from armlet.motors.protocol import Alarm, Quantity
 from armlet.robots import SO101_JOINTS
@@ -20,9 +19,8 @@ SETTINGS = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and a servo_bus so set on it, for all tests."""
-    folder, motors = tmp_path_factory.mktemp("bench"), request.param
-    node = follower(folder / "follower", motors=motors, **SETTINGS)
-    with SimulatedBench(folder, motors=motors) as bench, bench.graph([node]) as bus:
+    folder = tmp_path_factory.mktemp("bench")
+    with bench_and_follower(folder, request.param, **SETTINGS) as (bench, bus):
         yield bench, bus
 
 

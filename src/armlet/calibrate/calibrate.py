@@ -25,6 +25,7 @@ from armlet.motors.protocol import (
     Register,
 )
 from armlet.robots.calibration import MAX_TICK, Calibration, CalibrationError, JointCalibration
+from armlet.robots.joints import is_gripper
 from armlet.robots.units import TICKS_PER_TURN
 
 from .sweep import MAX_GAP_S, Sweep, SweepState
@@ -47,6 +48,8 @@ _ADVICE = {
     SweepState.TOO_FAR: "moved through more than a turn (a joint that turns freely belongs in "
     "--full-turn)",
     SweepState.MIDDLE_MISSED: "not moved through the middle pose",
+    SweepState.ONE_SIDE: "moved to one side of the middle pose only: move it to the other stop "
+    "too, or begin again if the middle pose was at a stop",
     SweepState.LOST: "track lost, readings were missing (r sweeps again)",
 }
 
@@ -360,7 +363,13 @@ class Calibrator:
             raise ArmError(f"no answer from {', '.join(silent)}; check power and cables")
         self._middles = found
         self.sweeps = {
-            joint: Sweep(found[joint], self._heard_s[joint], full_turn=joint in self.full_turn)
+            joint: Sweep(
+                found[joint],
+                self._heard_s[joint],
+                full_turn=joint in self.full_turn,
+                # Of a gripper only the ends of its range count, and some hold it closed.
+                both_sides=not is_gripper(joint),
+            )
             for joint in self.ids
         }
 

@@ -15,7 +15,7 @@ SEAM_MARGIN = 64
 """Ticks (5.6°) a range keeps from the seam where it can: hands and loads push past its ends."""
 
 MOVED_LEAST = 100
-"""Ticks (8.8°) a joint must have been moved for the sweep to count as one."""
+"""Ticks (8.8°) a joint must have been moved for the sweep to count as one, and to either side."""
 
 WIDEST = MAX_TICK - 1
 """Ticks of the widest range that has a place between the seams for every homing offset: the one
@@ -38,6 +38,7 @@ class SweepState(enum.Enum):
     HARDLY_MOVED = "hardly moved"
     TOO_FAR = "more than a turn"
     MIDDLE_MISSED = "middle missed"
+    ONE_SIDE = "one side only"
     LOST = "track lost"
 
     @property
@@ -76,6 +77,7 @@ class Sweep:
         encoder: the encoder's ticks (0..4095, homing offset taken out) at the middle pose.
         time_s: when that was read, monotonic.
         full_turn: the joint turns all the way round; its range is 0..4095 and needs no sweep.
+        both_sides: it has to be moved to both sides of the middle pose.
 
     Attributes:
         homing_offset: offset by which the middle pose reads 2047. It reads 2048 where that would
@@ -85,7 +87,10 @@ class Sweep:
         high: highest position so far.
     """
 
-    def __init__(self, encoder: int, time_s: float, *, full_turn: bool = False) -> None:
+    def __init__(
+        self, encoder: int, time_s: float, *, full_turn: bool = False, both_sides: bool = False
+    ) -> None:
+        self._both_sides = both_sides
         self.homing_offset = min(encoder - MIDDLE, MAX_HOMING_OFFSET)
         self.full_turn = full_turn
         self.position = self.low = self.high = self._middle = encoder - self.homing_offset
@@ -133,15 +138,15 @@ class Sweep:
             )
         if self.span > WIDEST:
             return SweepState.TOO_FAR
-        if not self._saw_middle():
+        # After a restart the positions may be counted in another turn than the middle pose's.
+        below = (self._middle - self.low) % TICKS_PER_TURN
+        if below > self.span:
             return SweepState.MIDDLE_MISSED
+        if self._both_sides and min(below, self.span - below) < MOVED_LEAST:
+            return SweepState.ONE_SIDE
         if self.low < 0 or self.high > MAX_TICK:
             return SweepState.CROSSED
         return SweepState.NEAR if self.placement.shift else SweepState.OK
-
-    def _saw_middle(self) -> bool:
-        # After a restart the positions may be counted in another turn than the middle pose's.
-        return (self._middle - self.low) % TICKS_PER_TURN <= self.span
 
     @property
     def placement(self) -> Placement:

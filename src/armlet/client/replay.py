@@ -96,7 +96,9 @@ class Client:
         if not self._spun_until(lambda: all(self._seen_s.values())):
             silent = [prefix for prefix, seen_s in self._seen_s.items() if not seen_s]
             topics = self._topics(silent, "joint_states")
-            raise ReplayError(f"no {topics}: is servo_bus running and active? {_WAITED}")
+            raise ReplayError(
+                f"no {topics}: is servo_bus running and active? {_WAITED}{self._others()}"
+            )
         if not self._spun_until(lambda: not self._commands.unheard()):
             topics = self._topics(self._commands.unheard(), "joint_trajectory")
             raise ReplayError(
@@ -108,6 +110,17 @@ class Client:
     def _topics(self, prefixes: Iterable[str], name: str) -> str:
         resolve = self._node.resolve_topic_name
         return " and ".join(resolve(in_namespace(prefix, name)) for prefix in prefixes)
+
+    def _others(self) -> str:
+        """Which arms are meant and which there are, as the end of a refusal."""
+        known = (name for name, _ in self._node.get_topic_names_and_types())
+        drivers = (name for name in known if name.endswith("/joint_states"))
+        there = sorted(d for d in drivers if "/leader/" not in d and self._node.count_publishers(d))
+        arms = [prefix.rstrip("_") for prefix in self._prefixes if prefix]
+        said = f"; the episode has joints of {len(arms)} arms, {' and '.join(arms)}" if arms else ""
+        if there:
+            said += f"; the graph has {' and '.join(there)}"
+        return said if arms or not there else f"{said}: --namespace says which arm plays it"
 
     def calibration_files(self) -> dict[str, str]:
         """The drivers' own calibration files by prefix; empty of one that does not say."""

@@ -19,6 +19,8 @@ from .feedback import JointTelemetry
 _MINUTE_S = 60.0
 _PUSHING_RAD = 2 * RADIANS_PER_TICK
 _EVENTS_KEPT = 32
+_SUPPLY = Alarm.VOLTAGE | Alarm.ELECTRICAL_SHOCK
+_OWN = ", by the servo's own limit"
 _PAUSE_S = 0.5
 """Until a joint that was treated is looked at again: its next readings have to come in."""
 
@@ -154,6 +156,8 @@ class JointCare:
         counts: since start.
         said: the last thing that happened, for people; empty if nothing did.
         trouble: why its last remedy failed; empty if it did not.
+        bits, last_bits, read_bits: alarms believed, of the last reply, and those that came with
+            celsius and volts.
     """
 
     mode: Mode = Mode.NORMAL
@@ -167,6 +171,7 @@ class JointCare:
     recoveries: deque[float] = field(default_factory=deque)
     bits: Alarm = Alarm.NONE
     last_bits: Alarm = Alarm.NONE
+    read_bits: Alarm = Alarm.NONE
     celsius: float = 0.0
     volts: float | None = None
 
@@ -229,7 +234,7 @@ class Protection:
     def note_telemetry(self, joint: str, telemetry: JointTelemetry, now_s: float) -> None:
         """A joint's temperature, voltage and error bits, believed as they are."""
         care = self.joints[joint]
-        care.bits = telemetry.status
+        care.bits = care.read_bits = telemetry.status
         care.celsius, care.volts = telemetry.temperature_c, telemetry.voltage_v
         self._judge(joint, care, now_s)
 
@@ -248,8 +253,7 @@ class Protection:
             found.add(Condition.OVERLOAD)
         if Alarm.TEMPERATURE in care.bits or care.celsius >= settings.hot_c:
             found.add(Condition.HOT)
-        low = care.volts is not None and care.volts < settings.low_voltage_v
-        if care.bits & (Alarm.VOLTAGE | Alarm.ELECTRICAL_SHOCK) or low:
+        if care.bits & _SUPPLY or self._is_low(care):
             found.add(Condition.VOLTAGE)
         for condition in found - care.conditions:
             care.counts.overload += condition is Condition.OVERLOAD
@@ -261,12 +265,23 @@ class Protection:
         care.conditions = found
         self._settle()
 
-    @staticmethod
-    def _describe(condition: Condition, care: JointCare) -> str:
-        if condition is Condition.HOT and care.celsius:
-            return f"{condition} ({care.celsius:.0f} °C)"
-        if condition is Condition.VOLTAGE and care.volts is not None:
-            return f"{condition} {care.volts:.1f} V"
+    def _is_low(self, care: JointCare) -> bool:
+        return care.volts is not None and care.volts < self.settings.low_voltage_v
+
+    def _describe(self, condition: Condition, care: JointCare) -> str:
+        """With the reading and the limit by which it is so.
+
+        An alarm in a reply comes without a reading: the last one is of before.
+        """
+        settings = self.settings
+        if condition is Condition.HOT:
+            limit = f", limit {settings.hot_c:.0f} °C" if care.celsius >= settings.hot_c else _OWN
+            known = care.celsius >= settings.hot_c or Alarm.TEMPERATURE in care.read_bits
+            return f"{condition} ({care.celsius:.0f} °C{limit})" if known else f"{condition}{_OWN}"
+        if condition is Condition.VOLTAGE:
+            limit = f", limit {settings.low_voltage_v:.1f} V" if self._is_low(care) else _OWN
+            known = self._is_low(care) or bool(care.read_bits & _SUPPLY)
+            return f"{condition} {care.volts:.1f} V{limit}" if known else f"{condition}{_OWN}"
         return str(condition)
 
     # --- what has to be done ----------------------------------------------------------------

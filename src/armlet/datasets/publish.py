@@ -5,12 +5,11 @@ Not the trash, not what is hidden or temporary, nothing that leads out of the da
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from armlet.files import check_file
+from armlet.files import check_file, visible_files
 
 from .format import atomic_files, layout
 from .format.errors import DatasetError
@@ -55,11 +54,7 @@ def _walk(root: Path) -> Iterator[Path]:
         if (root / name).is_file():
             yield Path(name)
     for folder in FOLDERS:
-        for place, folders, names in os.walk(root / folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if not name.startswith("."):
-                    yield Path(place, name).relative_to(root)
+        yield from (Path(folder, path) for path in visible_files(root / folder))
 
 
 def stamps(files: dict[str, Path]) -> Stamps:

@@ -29,6 +29,7 @@ from .places import check_name as check_name
 from .places import expanded as expanded
 from .places import inside as inside
 from .places import resolved as resolved
+from .places import visible_files as visible_files
 from .places import writable as writable
 from .replacing import keep_previous as keep_previous
 from .replacing import new_beside as new_beside

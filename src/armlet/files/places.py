@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -147,3 +148,12 @@ def expanded(text: str, folder: Path, where: str) -> Path:
         return folder / Path(text).expanduser()
     except RuntimeError as error:
         raise FileError(f"{where}: {printable(text, 120)}: there is no such user") from error
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """The files below a folder by their paths in it, in order; nothing hidden, no folder's link."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(place, name).relative_to(folder)

@@ -23,6 +23,9 @@ from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, SetupError, run
 from .stamps import valid
 from .status_names import LEADER, status_name
 
+# A leader's driver is there by then, also on a busy computer.
+START_S = 10.0
+
 
 class Teleop(ArmletNode):
     """Publishes joint_commands for every leader state: of the joints that were read, no others.
@@ -37,7 +40,7 @@ class Teleop(ArmletNode):
             self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
         )
         self._engaged = bool(self.value("engaged"))
-        self._last_ns = 0
+        self._last_ns = self._begun_ns = 0
         self._refused = 0
 
     def setup(self) -> None:
@@ -53,6 +56,7 @@ class Teleop(ArmletNode):
         self.create_service(SetBool, "~/set_engaged", self._on_set_engaged)
 
     def start(self) -> None:
+        self._begun_ns = self.now_ns()
         self._subscription = self.create_subscription(
             JointState, "leader/joint_states", self._on_leader, SENSOR_QOS
         )
@@ -95,14 +99,17 @@ class Teleop(ArmletNode):
         return "following the leader" if self._engaged else "disengaged: the leader is ignored"
 
     def diagnostics(self) -> list[DiagnosticStatus]:
-        age_s = (self.now_ns() - self._last_ns) * 1e-9
-        silent = age_s > self.value("max_leader_age_s")
-        seen = f"the leader is silent for {age_s:.1f} s" if self._last_ns else "no leader yet"
+        age_s = (self.now_ns() - (self._last_ns or self._begun_ns)) * 1e-9
+        silent = age_s > (self.value("max_leader_age_s") if self._last_ns else START_S)
+        said = self._standing() if self._last_ns else "waits for the leader"
+        if silent:
+            since = f"is silent for {age_s:.1f} s" if self._last_ns else "has not been heard yet"
+            said = f"the leader {since}: the follower holds; is leader/servo_bus running?"
         return [
             diagnostic(
                 status_name(self.label, LEADER),
                 DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
-                f"{seen}: the follower holds" if silent else self._standing(),
+                said,
                 {"engaged": self._engaged, "refused": self._refused},
             )
         ]

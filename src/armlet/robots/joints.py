@@ -13,6 +13,20 @@ def is_gripper(name: str) -> bool:
     return name.removesuffix(".pos").endswith(GRIPPER)
 
 
+def arm_prefixes(joints: Iterable[str]) -> list[str]:
+    """What the joints of several arms of one kind have before their own names; [""] of one arm.
+
+    left_pan, left_gripper, right_pan, right_gripper: left_ and right_, as each has a gripper.
+    """
+    arms: dict[str, set[str]] = {}
+    for joint in joints:
+        prefix, _, own = joint.partition("_")
+        arms.setdefault(f"{prefix}_", set()).add(own)
+    first, *others = arms.values()
+    alike = bool(others) and all(own == first for own in others)
+    return list(arms) if alike and any(map(is_gripper, first)) else [""]
+
+
 def in_namespace(prefix: str, name: str) -> str:
     """A topic or node of the arm whose joints have a prefix: left_ is in the namespace left."""
     return f"{prefix.rstrip('_')}/{name}".lstrip("/")

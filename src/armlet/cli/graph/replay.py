@@ -129,13 +129,14 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
 
 
 def _prefixes(args: argparse.Namespace, joints: Sequence[str]) -> list[str]:
-    """Of the arms that an episode is of: those of --calibration, or else of the robot file."""
+    """Of the arms that an episode is of: by --calibration, the robot file, or its joints' names."""
     from armlet.robots.calibration import arm_files
+    from armlet.robots.joints import arm_prefixes
 
     files = _stated_files(args)
     known = [prefix for prefix in arm_files(files) if prefix] if files else []
     own = [prefix for prefix in known if any(joint.startswith(prefix) for joint in joints)]
-    return own or [""]
+    return own or arm_prefixes(joints)
 
 
 def _stated_files(args: argparse.Namespace) -> str | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from armlet.cli.data.dataset_push import add_target, upload
+from armlet.cli.data.dataset_push import UPLOADED, add_target, upload
 from armlet.cli.terminal.output import refuse
-from armlet.files import FileError, check_file, inside
+from armlet.files import FileError, check_file, inside, visible_files
 from armlet.hub import CARD
 
 _COMMAND = "policy push"
@@ -21,9 +21,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="upload a checkpoint to the Hugging Face Hub",
         description="Reads the checkpoint as the policy node does, and uploads its JSON and "
         "safetensors files in one commit: configuration, weights, statistics, contract. Other and "
-        "hidden files stay here. A push that was interrupted is done again. The server is that of "
-        "HF_ENDPOINT, the token that of `hf auth login` or HF_TOKEN. Exit status: 0, 1 it failed "
-        "on the way, 2 nothing was uploaded.",
+        f"hidden files stay here. {UPLOADED}",
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its folder here")
     add_target(parser)
@@ -54,12 +52,9 @@ def run(args: argparse.Namespace) -> int:
 def _files(folder: Path) -> dict[str, Path | bytes]:
     """What of a checkpoint is pushed, by its path in it. Raises FileError."""
     found: dict[str, Path | bytes] = {}
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in place.parts)
-        if path.is_dir() or hidden or not (path.suffix in _ENDINGS or place == Path(CARD)):
-            continue
-        where = inside(folder, place)
-        check_file(where)
-        found[place.as_posix()] = where
+    for place in visible_files(folder):
+        if place.suffix in _ENDINGS or place == Path(CARD):
+            where = inside(folder, place)
+            check_file(where)
+            found[place.as_posix()] = where
     return found

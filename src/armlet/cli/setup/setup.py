@@ -138,34 +138,38 @@ def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _models(given: Mapping[str, str]) -> dict[str, str]:
-    """The kinds of arms, files by their whole path. Raises FileError for one that is none."""
+    """The kinds of arms, files by their whole path. Raises ValueError for one that is none."""
     from armlet.cli.terminal.robot import motors_of
-    from armlet.files import FileError
     from armlet.robots.robot_model import find, is_file
 
     models = {
         arm: str(Path(kind).expanduser().absolute()) if is_file(kind) else kind
         for arm, kind in given.items()
     }
-    for arm, kind in models.items():
-        try:
-            motors_of(find(kind))
-        except FileError as error:
-            raise FileError(f"--model {arm}: {error}") from error
-    return models
+    return _readable("--model", models, lambda kind: motors_of(find(kind)))
 
 
 def _calibrations(given: Mapping[str, str]) -> dict[str, str]:
-    """Raises CalibrationError for a file that is not one."""
-    from armlet.robots.calibration import CalibrationError, load
+    """Raises ValueError for a file that is not one."""
+    from armlet.robots.calibration import load
 
     files = {arm: str(Path(file).expanduser()) for arm, file in given.items()}
-    for arm, file in files.items():
+    return _readable("--calibration", files, lambda file: load(Path(file)))
+
+
+def _readable(
+    option: str, answers: dict[str, str], read: Callable[[str], object]
+) -> dict[str, str]:
+    """The answers, once each was read. Raises ValueError naming the option and the arm."""
+    from armlet.files import FileError
+    from armlet.robots.calibration import CalibrationError
+
+    for arm, answer in answers.items():
         try:
-            load(Path(file))
-        except CalibrationError as error:
-            raise CalibrationError(f"--calibration {arm}: {error}") from error
-    return files
+            read(answer)
+        except (FileError, CalibrationError) as error:
+            raise ValueError(f"{option} {arm}: {error}") from error
+    return answers
 
 
 def _check_arms(given: Given, known: Iterable[str], steps: Sequence[str]) -> None:
