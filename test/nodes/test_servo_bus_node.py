@@ -74,6 +74,14 @@ def test_it_arms_where_the_arm_is_and_follows_commands(bench, bus):
     np.testing.assert_allclose(bench.follower_joints, goal, atol=0.06)
 
 
+def test_what_it_does_is_reported_when_it_changes_not_at_the_next_second(bus):
+    begun_ns = bus.director.now_ns
+    for wanted, text in ((False, "not armed"), (True, "holding"), (False, "not armed")):
+        bus.director.set("servo_bus/set_torque", wanted)
+        bus.wait_for_status("servo_bus: bus", text)
+    assert bus.director.now_ns - begun_ns < 10**9
+
+
 def test_partial_names_move_only_what_they_name(bench, bus):
     start = bus.seen.latest("joint_states")
     for _ in range(20):
