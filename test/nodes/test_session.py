@@ -110,6 +110,7 @@ def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
     recorder = graph.processes["recorder"]
     with TerminalSession("session", columns=120, rows=30) as session:
         session.wait_for("following joint_commands")
+        session.wait_for("idle · ")  # of a recorder that it never heard it expects no answer
         recorder.send_signal(signal.SIGSTOP)
         try:
             session.send("dtx")
