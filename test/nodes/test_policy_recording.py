@@ -62,6 +62,7 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(waiting, 
         file.unlink()
         graph.director.trigger("recorder/start_recording")
         drives(graph)
+        graph.let_pass(1.0)
         graph.director.trigger("recorder/stop_recording")
     assert len(Dataset(file / "dataset").episodes) == 1
 
