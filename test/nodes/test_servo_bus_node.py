@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from families import FAMILIES
+from families import FIRST_FAMILY
 from node_processes import follower
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
@@ -18,7 +18,7 @@ from armlet.robots.units import limits_radians
 from armlet.sim import FOLLOWER
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FIRST_FAMILY)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and the servo_bus on it, for all tests that leave both as found."""
     folder, motors = tmp_path_factory.mktemp("bench"), request.param

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from families import FAMILIES
+from families import FIRST_FAMILY
 from node_processes import follower
 from simulated_bench import SimulatedBench, armed, torque
 
@@ -17,7 +17,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FIRST_FAMILY)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and a servo_bus so set on it, for all tests."""
     folder, motors = tmp_path_factory.mktemp("bench"), request.param
