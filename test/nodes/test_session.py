@@ -72,7 +72,9 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(root):
-    given = {"width": "64", "height": "48", "min_episode_s": "0.1"}
+    # Half as fast: what is waited for is mostly the commands, and the graph costs half meanwhile.
+    slow = {"real_time_factor": "0.5"}
+    given = {"width": "64", "height": "48", "min_episode_s": "0.1", **slow}
     with flowing_graph("record", root=str(root), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         yield graph
