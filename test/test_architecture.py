@@ -177,6 +177,12 @@ def test_what_a_computer_without_an_arm_imports_needs_no_serial_port(room):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_the_command_line_starts_without_numpy():
+    """Half of what any command, and each press of Tab, would take to start."""
+    script = "import sys, armlet.cli.main; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_who_has_no_pictures_starts_without_opencv():
     script = (
         "import sys\n"

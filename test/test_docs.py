@@ -237,15 +237,15 @@ PLACE = re.compile(r"[A-Z][A-Z0-9_.]*|\.\.\.|…")
 def unknown_words(line):
     """The first word of a command line in prose that armlet does not have, if there is one."""
     words = line.replace("\n", " ").split()[1:]
-    parser = make_parser()
-    while words and (verbs := verbs_of(parser)) and not words[0].startswith("-"):
+    found = parser()
+    while words and (verbs := verbs_of(found)) and not words[0].startswith("-"):
         word = words.pop(0)
         if PLACE.fullmatch(word):
             return None
         if word not in verbs:
             return word
-        parser = verbs[word]
-    known = set(parser._option_string_actions)
+        found = verbs[word]
+    known = set(found._option_string_actions)
     options = (re.match(r"--[a-z][a-z-]*", word) for word in words)
     return next((option[0] for option in options if option and option[0] not in known), None)
 

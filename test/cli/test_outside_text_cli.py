@@ -161,7 +161,7 @@ def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, caps
     assert (page / "index.html").read_text() == "<p>mine</p>"
     shutil.rmtree(page)
     for _ in range(2):
-        assert main(["dataset", "view", str(root), "--output", str(page)]) == 0
+        assert main(["dataset", "view", str(root), "--episode", "0", "--output", str(page)]) == 0
     (page / "overview.png").unlink()
     (page / "overview.png").symlink_to(tmp_path / "precious.png")
     assert main(["dataset", "view", str(root), "--output", str(page)]) == 2

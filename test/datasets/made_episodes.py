@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,17 @@ CONTRACT = Contract(
 START_NS = 1_700_000_000_000_000_000
 
 
+@functools.cache
 def picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """A smooth coloured picture, different for every seed."""
+    """A smooth coloured picture, different for every seed; read-only, as all get the same."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [
         np.sin((x * (1 + c) + 7 * seed) / width * 3) + np.cos((y + 5 * seed) / height * (2 + c))
         for c in range(3)
     ]
-    return (127.5 + 55 * np.stack(waves, -1)).astype(np.uint8)
+    pixels = (127.5 + 55 * np.stack(waves, -1)).astype(np.uint8)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def frame(

@@ -14,15 +14,20 @@ from pathlib import Path
 from forked_python import Forked
 
 LOADED = (
-    *("numpy", "pyarrow.parquet", "cv2", "av", "yaml"),
+    *("numpy", "pyarrow.parquet", "cv2", "av", "yaml", "dateutil.relativedelta"),
     *("armlet.align", "armlet.camera", "armlet.control", "armlet.contract", "armlet.datasets"),
-    *("armlet.motors", "armlet.sim"),
-    *("diagnostic_msgs.msg", "geometry_msgs.msg", "lifecycle_msgs.msg", "rcl_interfaces.msg"),
+    *("armlet.bringup", "armlet.motors.feetech", "armlet.motors.registry", "armlet.priority"),
+    *("armlet.motors.watchdog_keeper", "armlet.settings.catalogue", "armlet.sim.lockstep"),
+    *("armlet.sim.arms_process", "armlet.sim.bench", "painted_table"),
+    *("diagnostic_msgs.msg", "geometry_msgs.msg", "lifecycle_msgs.srv", "rcl_interfaces.srv"),
     *("rosgraph_msgs.msg", "sensor_msgs.msg", "std_msgs.msg", "std_srvs.srv"),
-    "trajectory_msgs.msg",
+    *("trajectory_msgs.msg", "type_description_interfaces.srv", "rosidl_generator_py"),
 )
 # Apart, as torch takes memory and time of every process that has it.
-LOADED_BY_POLICIES = (*LOADED, "torch", "armlet.policies")
+LOADED_BY_POLICIES = (
+    *(*LOADED, "torch", "torch.onnx", "armlet.policies.families.act", "armlet.policies.fit.check"),
+    "armlet.policies.execution.session",
+)
 
 
 class Popen(Forked):

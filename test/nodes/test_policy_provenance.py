@@ -31,6 +31,7 @@ def test_an_episode_says_who_commanded_its_rows(tmp_path):
         sent = commanders(graph)
         drives(graph)
         graph.director.trigger("recorder/start_recording")
+        graph.let_pass(0.5)
         say = graph.director._node.create_publisher(String, "policy/provenance", ALL_LATCHED)
         graph.wait("a listener", lambda: say.get_subscription_count() > 0)
         for text in NO_PROVENANCE:
@@ -47,6 +48,7 @@ def test_an_episode_says_who_commanded_its_rows(tmp_path):
             lambda: int(graph.seen.status()["servo_bus: bus"]["preempted"]) > int(before),
         )
         assert leads
+        graph.let_pass(0.5)
         graph.director.set("teleop/set_engaged", False)
         drives(graph)
         graph.director.set("policy/set_running", False)

@@ -53,8 +53,8 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(waiting, 
     count = len(chunks(waiting.graph))
     with waiting.record(file / "dataset") as graph:
         graph.wait_for_status("recorder: dataset", "file")
-        graph.wait_for_status("policy: inference", "the recorder cannot record")
-        assert "file" in graph.seen.messages()["policy: inference"]
+        graph.wait_for_status("policy: inference", "file")
+        assert "the recorder cannot record" in graph.seen.messages()["policy: inference"]
         graph.let_pass(1.0)
         assert len(chunks(graph)) == count
         with pytest.raises(GraphError, match="cannot record"):
@@ -62,6 +62,7 @@ def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(waiting, 
         file.unlink()
         graph.director.trigger("recorder/start_recording")
         drives(graph)
+        graph.let_pass(1.0)
         graph.director.trigger("recorder/stop_recording")
     assert len(Dataset(file / "dataset").episodes) == 1
 

@@ -82,6 +82,15 @@ def test_recording_again_discards_what_was_begun(bench, tmp_path):
     assert set(ledger) == {"state", "action", "front", "wrist"}, "and nothing of lost rows"
 
 
+def check_reports(graph):
+    """/diagnostics say what it does when it changes, not at the next second."""
+    begun_ns = graph.director.now_ns
+    for what, text in (("start_recording", "recording"), ("discard_episode", "idle")) * 2:
+        graph.director.trigger(f"recorder/{what}")
+        graph.wait_for_status("recorder: dataset", text)
+    assert graph.director.now_ns - begun_ns < 10**9
+
+
 def test_an_episode_is_what_the_topics_said(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root) as graph:
@@ -92,6 +101,7 @@ def test_an_episode_is_what_the_topics_said(bench, tmp_path):
         with pytest.raises(GraphError, match="already recording"):
             graph.director.trigger("recorder/start_recording")
         graph.director.trigger("recorder/discard_episode")
+        check_reports(graph)
         record_frames(graph, 20)
         graph.director.trigger("recorder/stop_recording")
     dataset = Dataset(root)

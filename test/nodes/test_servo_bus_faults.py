@@ -160,6 +160,8 @@ def test_a_joint_that_does_not_answer_is_not_made_up(line, tmp_path):
         whole = bus.seen.count("joint_states")
         bus.wait_for_status("servo_bus: bus", "servos do not answer")
         assert bus.seen.count("joint_states") == whole, "a state with a joint nobody read"
+        bus.seen.forget_diagnostics()
+        bus.wait_for_status("servo_bus: bus", "servos do not answer")
         status = bus.seen.status()
         timeouts = {joint: int(status[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
         assert max(timeouts, key=timeouts.get) == "elbow_flex"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from families import FAMILIES
+from families import FIRST_FAMILY
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from simulated_bench import armed, bench_and_follower, torque
@@ -17,7 +17,7 @@ from armlet.robots.units import limits_radians
 from armlet.sim import FOLLOWER
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FIRST_FAMILY)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and the servo_bus on it, for all tests that leave both as found."""
     folder = tmp_path_factory.mktemp("bench")
@@ -70,6 +70,14 @@ def test_it_arms_where_the_arm_is_and_follows_commands(bench, bus):
     goal = start + np.array([0.2, 0.1, -0.1, 0.1, 0.2, 0.3])
     bus.director.drive_to(SO101_JOINTS, goal)
     np.testing.assert_allclose(bench.follower_joints, goal, atol=0.06)
+
+
+def test_what_it_does_is_reported_when_it_changes_not_at_the_next_second(bus):
+    begun_ns = bus.director.now_ns
+    for wanted, text in ((False, "not armed"), (True, "holding"), (False, "not armed")):
+        bus.director.set("servo_bus/set_torque", wanted)
+        bus.wait_for_status("servo_bus: bus", text)
+    assert bus.director.now_ns - begun_ns < 10**9
 
 
 def test_partial_names_move_only_what_they_name(bench, bus):

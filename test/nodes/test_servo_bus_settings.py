@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from families import FAMILIES
+from families import FIRST_FAMILY
 from simulated_bench import armed, bench_and_follower, torque
 
 from armlet.motors.protocol import Alarm, Quantity
@@ -16,7 +16,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FIRST_FAMILY)
 def shared(tmp_path_factory, private_domain, request):
     """A bench in simulated time and a servo_bus so set on it, for all tests."""
     folder = tmp_path_factory.mktemp("bench")

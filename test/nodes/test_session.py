@@ -112,7 +112,9 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(root):
-    given = {"width": "64", "height": "48", "min_episode_s": "0.1"}
+    # Half as fast: what is waited for is mostly the commands, and the graph costs half meanwhile.
+    slow = {"real_time_factor": "0.5"}
+    given = {"width": "64", "height": "48", "min_episode_s": "0.1", **slow}
     with flowing_graph("record", root=str(root), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         yield graph
@@ -150,6 +152,7 @@ def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
     recorder = graph.processes["recorder"]
     with TerminalSession("session", columns=120, rows=30) as session:
         session.wait_for("following joint_commands")
+        session.wait_for("idle · ")  # of a recorder that it never heard it expects no answer
         recorder.send_signal(signal.SIGSTOP)
         try:
             session.send("dtx")

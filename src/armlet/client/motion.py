@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class ReplayError(Exception):
@@ -29,5 +30,5 @@ class Motion:
 
 def worst(joints: Sequence[str], errors: NDArray[Any]) -> str:
     """The joint that is furthest off, in words."""
-    joint = int(np.argmax(errors))
+    joint = int(errors.argmax())
     return f"up to {float(errors[joint]):.3f} rad ({joints[joint]})"

@@ -156,13 +156,14 @@ def _plot_episode(dataset: Dataset, episode: EpisodeData, path: Path) -> None:
     times_s = np.arange(len(state)) / dataset.info.fps
     skew_s = columns.get(layout.SKEW)
     rows = -(-len(names) // 2)
-    figure, axes = pyplot.subplots(
-        rows + (skew_s is not None),
-        2,
-        figsize=(12, 2.1 * (rows + (skew_s is not None))),
-        squeeze=False,
-        layout="constrained",
+    lines = rows + (skew_s is not None)
+    height = 2.1 * lines
+    # Room for labels in inches: matplotlib's own layouts draw everything twice to find it.
+    figure, axes = pyplot.subplots(lines, 2, figsize=(12, height), squeeze=False)
+    figure.subplots_adjust(
+        left=0.6 / 12, right=1 - 0.15 / 12, bottom=0.45 / height, top=1 - 0.3 / height
     )
+    figure.subplots_adjust(hspace=0.42, wspace=0.11)
     for axis in [*axes[:rows].flat[1:], *axes[rows:, 0]]:
         axis.sharex(axes[0, 0])
     for joint, name in enumerate(names):

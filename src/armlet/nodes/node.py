@@ -115,6 +115,7 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
         if self.value("lockstep") and self.clock.simulated:
             self.join_lockstep(Path(self.value("lockstep")))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
+        self._last_standing: object = None
         self.create_timer(1.0, self._publish_diagnostics)
         self._autostart: Any = None
         self._born_s = time.monotonic()
@@ -369,6 +370,12 @@ class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
             # What a person asks for later is refused where it cannot be; that ends nothing.
             self._autostart = None
             self.ready()
+
+    def report_change(self, standing: object) -> None:
+        """Publish the diagnostics at once, between two seconds, where how things stand is news."""
+        if standing != self._last_standing:
+            self._last_standing = standing
+            self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         status = self.diagnostics()

@@ -294,6 +294,9 @@ class Recorder(ArmletNode):
 
     def _watch(self) -> None:
         """No frame for long is a gap, also before one comes that shows it."""
+        refusal = self._refusal()
+        level, _ = self._level(refusal)
+        self.report_change((*self._standing_of(refusal), level, bool(self._last_frame_ns)))
         if not self._recorder.status.recording or self._work is None:
             return
         silent_s = self._silent_s()
@@ -433,13 +436,17 @@ class Recorder(ArmletNode):
 
     def _announce_change(self) -> None:
         """In the writer's thread: say at once what has changed."""
-        status, refusal = self._recorder.status, self._refusal()
+        refusal = self._refusal()
         if refusal != self._refused:
             self._publish_readiness()
-        key = (status.phase, status.failures, status.parts, refusal)
+        key = self._standing_of(refusal)
         if key != self._announced:
             self._announced = key
             self._status.publish(self._state_message())
+
+    def _standing_of(self, refusal: str) -> tuple[object, ...]:
+        status = self._recorder.status
+        return status.phase, status.failures, status.parts, refusal
 
     def _refusal(self) -> str:
         """Why nothing can be recorded, whatever the streams do; empty if it can."""

@@ -88,6 +88,8 @@ _COMMANDERS = {
 }
 # Other drivers of its name are looked for this often.
 NAMESAKES_S = 1.0
+# What the arm does is on /diagnostics so soon after it has changed.
+CHANGES_S = 0.1
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 
@@ -114,6 +116,7 @@ class ServoBus(ArmletNode):
         self._hearing = Hearing(self, (CYCLE,))
         self._namesakes = Namesakes(self)
         self.create_timer(NAMESAKES_S, self._look_for_namesakes)
+        self.create_timer(CHANGES_S, self._report_change)
         self._stopped_early = False
         self._stops = 0
         self._pacer = self.pacer("cycle", FOLLOWER if self._follower else LEADER)
@@ -603,6 +606,9 @@ class ServoBus(ArmletNode):
             response.success, response.message = False, str(error)
         # Requests may wait for one another, and events for them, longer than a sign may be due.
         self._hearing.sign(URGENT, EVENTS)
+
+    def _report_change(self) -> None:
+        self.report_change((self._announced, self._trouble))
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         control = self._control

@@ -20,6 +20,8 @@ from .status_names import BUS, status_name
 
 _BITS_PER_BYTE = 10
 _CYCLES_KEPT = 2000
+# Sooner after another, a report repeats its rate: of a few cycles it would say little.
+_RATED_OVER_S = 0.5
 _LEVELS = {Severity.WARNING: DiagnosticStatus.WARN, Severity.ERROR: DiagnosticStatus.ERROR}
 
 
@@ -71,6 +73,7 @@ class CycleTimes:
         self._answered = 0
         self._counters = Counters()
         self._since = (seconds(), 0, 0)
+        self._shares: tuple[float, float] | None = None
 
     def add(self, duration_s: float) -> None:
         """A cycle that took so long."""
@@ -81,19 +84,21 @@ class CycleTimes:
         self._answered += 1
 
     def report(self, counters: Counters, baudrate: int) -> dict[str, str]:
-        """Rate and wire utilisation since the last report, quantiles of the last cycles."""
+        """Rate and wire utilisation since a report before, quantiles of the last cycles."""
         wire_bytes = counters.bytes_sent + counters.bytes_received
         now = (self._seconds(), self._answered, wire_bytes)
         elapsed_s, answered, sent = (b - a for a, b in zip(self._since, now, strict=True))
-        self._since = now
-        elapsed_s = max(elapsed_s, 1e-9)
+        if self._shares is None or not 0 <= elapsed_s < _RATED_OVER_S:
+            self._since, elapsed_s = now, max(elapsed_s, 1e-9)
+            self._shares = answered / elapsed_s, sent * _BITS_PER_BYTE / baudrate / elapsed_s
+        rate_hz, utilisation = self._shares
         ms = 1000 * np.array(self._durations_s or [np.nan])
         return {
-            "rate_hz": f"{answered / elapsed_s:.1f}",
+            "rate_hz": f"{rate_hz:.1f}",
             "wanted_hz": f"{self._wanted_hz:.1f}",
             "cycle_p50_ms": f"{np.percentile(ms, 50):.2f}",
             "cycle_p99_ms": f"{np.percentile(ms, 99):.2f}",
-            "wire_utilisation": f"{sent * _BITS_PER_BYTE / baudrate / elapsed_s:.3f}",
+            "wire_utilisation": f"{utilisation:.3f}",
             "reconnects": str(self.reconnects),
         }
 

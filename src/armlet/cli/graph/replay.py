@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from armlet.cli.terminal.arguments import namespace
 from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of
@@ -20,6 +17,9 @@ from armlet.missing import require
 from armlet.robots.unit_modes import MODES
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from armlet.datasets import Dataset
     from armlet.robots.calibration import Calibration
     from armlet.robots.units import JointUnits
@@ -202,6 +202,8 @@ def motion_of(
     Raises ReplayError where units are unknown or others than said, the calibration is not the one
     the episode was recorded with (unless other_arm), or the joints are not the arm's.
     """
+    import numpy as np
+
     from armlet.robots.units import converter, unit_of
 
     mode = _units(dataset, units)
@@ -271,6 +273,8 @@ def _action_joints(dataset: Dataset) -> list[str]:
 
 
 def _ordered(present: dict[str, float], joints: Sequence[str]) -> NDArray[np.float64]:
+    import numpy as np
+
     missing = [joint for joint in joints if joint not in present]
     if missing:
         raise ReplayError(f"joint_states lacks {missing}; it names {sorted(present)}")
@@ -281,6 +285,8 @@ def ramp(
     start: NDArray[np.float64], goal: NDArray[np.float64], args: argparse.Namespace
 ) -> NDArray[np.float64]:
     """Rows (k, n) at RAMP_HZ from start to goal, slow at both ends, no joint above the velocity."""
+    import numpy as np
+
     furthest = float(np.abs(goal - start).max())
     duration_s = max(_LEAST_RAMP_S, _PEAK * furthest / args.ramp_velocity)
     shares = np.linspace(0.0, 1.0, max(2, round(duration_s * RAMP_HZ) + 1))
