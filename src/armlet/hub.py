@@ -33,6 +33,8 @@ _TOKEN_FIXES = {
     401: "the token is not valid there: `hf auth login`, or set HF_TOKEN to another",
     403: "use a token that may write there",
 }
+# As logging has it.
+_ERRORS = 40
 # A server that says nothing for so long is not there.
 _ANSWER_S = 10.0
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -336,7 +338,7 @@ def _quiet() -> Iterator[None]:
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(_ERRORS)
     try:
         yield
     finally:

@@ -234,14 +234,20 @@ def run_stats(args: argparse.Namespace) -> int:
         root = locate(args.root, Part.ROWS if args.no_video else Part.ALL)
         with progress("episodes counted") as step:
             found = recount(root, not args.no_video, step)
-        for difference in (*found.differences, *found.combined):
+        for difference in (*found.differences, *found.combined, *found.unread):
             show(difference)
         if found.combined:
             show(
                 f"{len(found.combined)} feature(s): quantiles are made of episodes', as LeRobot "
                 "makes them; a policy that normalizes by QUANTILES sees other values"
             )
-        if not found.differences and not (found.combined and args.write):
+        if found.unread:
+            show(
+                f"{len(found.unread)} column(s) that no policy reads: tools that edit a dataset "
+                f"leave old statistics of them; `armlet dataset stats {args.root} --write`"
+            )
+        noted = found.combined or found.unread
+        if not found.differences and not (noted and args.write):
             advice = "; --write stores the data's own quantiles" if found.combined else ""
             show(f"{args.root}: statistics are those of the data{advice}")
             return 0
