@@ -6,12 +6,15 @@ Text files are git blobs, all others go by Git LFS, as on the Hub.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 TOKEN, ANOTHERS_TOKEN = "hf_mine", "hf_reader"
@@ -36,9 +39,15 @@ class Repository:
     def head(self) -> str:
         return f"{len(self.commits):040x}"
 
-    def at(self, revision: str) -> dict[str, bytes]:
-        commit = self.tags.get(revision, revision)
-        return self.files if commit == "main" else self.commits[int(commit, 16) - 1]
+    def commit_of(self, revision: str) -> str | None:
+        """None: there is no such revision."""
+        if revision == "main":
+            return self.head
+        commits = {f"{number + 1:040x}" for number in range(len(self.commits))}
+        return self.tags.get(revision, revision if revision in commits else None)
+
+    def at(self, commit: str) -> dict[str, bytes]:
+        return self.commits[int(commit, 16) - 1]
 
 
 class Hub(ThreadingHTTPServer):
@@ -68,6 +77,30 @@ class Hub(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         self._thread.join()
+
+
+def point_at(url: str, monkeypatch) -> None:
+    """As HF_ENDPOINT would do."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@contextlib.contextmanager
+def logged_in(folder: Path, monkeypatch) -> Iterator[Hub]:
+    """A Hub, and this process logged in to it, as HF_ENDPOINT, HF_HOME and HF_TOKEN would do."""
+    from huggingface_hub import constants
+
+    with Hub() as server:
+        point_at(server.url, monkeypatch)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
 
 
 def is_lfs(path: str) -> bool:
@@ -188,11 +221,12 @@ class _Handler(BaseHTTPRequestHandler):
     def serve(self, repository: Repository, name: str, rest: str) -> None:
         _, verb, revision, *place = [*rest.split("/", 3), "", "", ""][: 3 + rest.count("/")]
         revision = revision or "main"
-        if verb in ("", "revision"):
+        commit = repository.commit_of(revision)
+        if verb in ("", "revision", "tree", "resolve") and commit is None:
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        elif verb in ("", "revision"):
             about = {"id": name.partition("/")[2], "private": repository.private, "siblings": []}
-            commit = repository.tags.get(revision, revision)
-            sha = repository.head if commit == "main" else commit
-            self.answer(200, {**about, "sha": sha, "tags": []})
+            self.answer(200, {**about, "sha": commit, "tags": []})
         elif verb == "refs":
             tags = [
                 {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": commit}
@@ -200,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self.answer(200, {"branches": [], "converts": [], "tags": tags})
         elif verb == "tree":
-            files = repository.at(revision)
+            files = repository.at(commit)
             self.answer(200, [described(path, files[path]) for path in sorted(files)])
         elif verb == "preupload":
             self.preupload(repository)
@@ -210,11 +244,10 @@ class _Handler(BaseHTTPRequestHandler):
             del repository.tags[revision]
             self.answer(200)
         elif verb == "tag":
-            commit = repository.head if revision == "main" else revision
             repository.tags[json.loads(self.body)["tag"]] = commit
             self.answer(200)
         elif verb == "resolve":
-            self.resolve(repository, revision, place[0])
+            self.resolve(repository, commit, place[0])
         else:
             self.refuse(404, said=f"no such endpoint: {rest}")
 
@@ -248,10 +281,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = f"{self.server.url}/{name.removeprefix('models/')}/commit/{repository.head}"
         self.answer(200, {"success": True, "commitOid": repository.head, "commitUrl": url})
 
-    def resolve(self, repository: Repository, revision: str, path: str) -> None:
-        files = repository.at(revision)
+    def resolve(self, repository: Repository, commit: str, path: str) -> None:
+        files = repository.at(commit)
         if path not in files:
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
         etag = described(path, files[path])["oid"]
-        self.answer(200, files[path], ETag=f'"{etag}"', X_Repo_Commit=repository.head)
+        self.answer(200, files[path], ETag=f'"{etag}"', X_Repo_Commit=commit)

@@ -10,7 +10,6 @@ import yaml
 from armlet.bringup import (
     FASTDDS_VARIABLE,
     GRAPHS,
-    HUB,
     BringupError,
     NodeSpec,
     command,
@@ -193,7 +192,6 @@ def test_a_repository_is_no_path():
 
 def test_choices_are_those_of_the_policies():
     pytest.importorskip("torch", reason="the policy extra is not installed")
-    from armlet.policies.checkpoint import hub
     from armlet.policies.execution import planner
     from armlet.policies.runtime import backends
 
@@ -201,7 +199,6 @@ def test_choices_are_those_of_the_policies():
     assert set(choices["strategy"]) == {planner.AUTO, *planner.STRATEGIES}
     assert choices["backend"] == backends.BACKENDS
     assert choices["precision"] == backends.PRECISIONS
-    assert hub.SCHEME == HUB
 
 
 def test_a_dead_policy_does_not_stop_the_graph():

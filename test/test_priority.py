@@ -141,6 +141,41 @@ def check_ordinary(had, nice, realtime):
     assert had["policy"] == (os.SCHED_RR if realtime else os.SCHED_OTHER)
 
 
+SLICES = """
+import threading
+from armlet.priority import Role, raise_thread
+{nobody}
+def slice_ns():
+    attr = ctypes.create_string_buffer(48)
+    number = {"x86_64": 315, "aarch64": 275}[os.uname().machine]
+    assert ctypes.CDLL(None).syscall(number, 0, attr, 48, 0) == 0  # sched_getattr
+    return struct.unpack("=IIQiIQQQ", attr.raw)[5]
+slices = [slice_ns()]
+raise_thread(Role.EMULATOR.value.realtime, inherited=True)
+child = threading.Thread(target=lambda: slices.append(slice_ns()))
+child.start()
+child.join()
+print(os.getpriority(os.PRIO_PROCESS, 0), *slices, slice_ns())
+"""
+
+
+@AS_ROOT
+@pytest.mark.parametrize("limits", [[], [NICE]])
+def test_a_thread_without_the_right_to_real_time_has_a_short_slice(limits):
+    code = SLICES.replace("{nobody}", NOBODY.format(limits=limits, capabilities=0))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LONG_S
+    )
+    if done.stderr == "no right\n":
+        pytest.skip("this root may not raise limits (CAP_SYS_RESOURCE)")
+    assert done.returncode == 0, done.stderr
+    nice, before, child, after = map(int, done.stdout.split())
+    if not before:
+        pytest.skip("a kernel before 6.12 knows no slices of threads")
+    assert after == child == 100_000 < before
+    assert nice == os.getpriority(os.PRIO_PROCESS, 0)
+
+
 @AS_ROOT
 def test_a_session_shared_with_other_programs_is_left_alone():
     before = Path("/proc/self/autogroup").read_text() if grouped() else ""

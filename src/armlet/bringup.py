@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from armlet.files import FileError
+from armlet.files import HUB, FileError
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS
 from armlet.robots.joints import in_namespace
@@ -210,8 +210,6 @@ _OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
-# Begins the name of a repository, where a directory could be given; as in armlet.hub.
-HUB = "hub:"
 
 _NAMESPACE = re.compile(r"([a-z_]\w*(/[a-z_]\w*)*)?", re.ASCII | re.IGNORECASE)
 NAMESPACE_EXPECTED = "expected letters, digits and _, no digit first, as in left_arm"
@@ -658,7 +656,7 @@ def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
         _spec(
             "recorder",
             values,
-            root=str(Path(values["root"]).absolute()),
+            root=_place(values["root"]),
             task=values["task"],
             episode_s=_number(values, "episode_s"),
             episodes=_whole(values, "episodes"),

@@ -1,6 +1,7 @@
-"""The Hugging Face Hub: names of repositories, and pushing files to one of them.
+"""The Hugging Face Hub: names of repositories, fetching one's files, and pushing files to one.
 
-A push is one commit, which is there whole or not at all, then the tag. So one that was interrupted
+What is fetched lies in the Hub's cache on this machine, which is read and never changed. A push is
+one commit, which is there whole or not at all, then the tag. So one that was interrupted
 is done again: what is there already is recognized by its content and not uploaded twice. The server
 is the one that HF_ENDPOINT names.
 """
@@ -8,19 +9,21 @@ is the one that HF_ENDPOINT names.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.files import printable
+from armlet.files import HUB, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-SCHEME = "hub:"
 _NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # What the Hub itself puts into a new repository.
 _OF_THE_HUB = frozenset((".gitattributes",))
@@ -30,10 +33,31 @@ _TOKEN_FIXES = {
     401: "the token is not valid there: `hf auth login`, or set HF_TOKEN to another",
     403: "use a token that may write there",
 }
+# As logging has it.
+_ERRORS = 40
+# A server that says nothing for so long is not there.
+_ANSWER_S = 10.0
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 class HubError(ValueError):
     """A repository that cannot be pushed to: what was expected, what was found, how to fix it."""
+
+
+class Lack(Enum):
+    """Why nothing could be fetched: the package, the cache on this machine, or the repository."""
+
+    PACKAGE = auto()
+    CACHE = auto()
+    REPOSITORY = auto()
+
+
+class FetchError(HubError):
+    """A repository whose files cannot be had; the parts of its message."""
+
+    def __init__(self, name: str, lack: Lack, expected: str, found: str, fix: str):
+        super().__init__(f"{name}: expected {expected}, found {found}; {fix}")
+        self.lack, self.expected, self.found, self.fix = lack, expected, found, fix
 
 
 @dataclass(frozen=True)
@@ -48,13 +72,118 @@ class Repository:
         return self.name.partition("/")[0]
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.name}"
+        return f"{HUB}{self.name}"
 
 
 def parse(text: str) -> tuple[str, str | None] | None:
     """owner/name, and the revision if one is named, of `hub:owner/name@revision`; None: no such."""
     found = _NAME.fullmatch(text)
     return None if found is None else (found["repo"], found["revision"])
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A commit's folder in the Hub's cache, which has its name. online: whether it was asked for
+    now; else there is what was fetched before."""
+
+    folder: Path
+    online: bool
+
+
+def fetch(repository: Repository, revision: str | None, patterns: tuple[str, ...]) -> Fetched:
+    """Those files of a commit that match a pattern; where the Hub cannot be asked, from its cache.
+
+    revision: a branch, tag or commit; None: the main branch. Raises FetchError.
+    """
+    name = f"{repository}@{revision}" if revision else str(repository)
+    try:
+        from huggingface_hub import constants, snapshot_download
+    except ImportError as error:
+        raise FetchError(
+            name,
+            Lack.PACKAGE,
+            "the Python package huggingface_hub, which fetches it",
+            "no such package",
+            "pip install huggingface_hub, or give a local directory",
+        ) from error
+    refused: Exception | None = None
+    try:
+        refused = _asked(repository, revision)
+        with _progress(sys.stderr is not None and sys.stderr.isatty()), _quiet():
+            folder = snapshot_download(
+                repository.name,
+                repo_type=repository.kind,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=refused is not None,
+            )
+    except Exception as error:  # those of the transport differ between versions of the package
+        why = error if refused is None or _is_of_the_disk(error) else refused
+        raise _not_fetched(name, str(constants.ENDPOINT), why) from error
+    return Fetched(Path(folder), refused is None)
+
+
+def _asked(repository: Repository, revision: str | None) -> Exception | None:
+    """Why the server does not say what it has; None if it does. Raises for an unknown revision.
+
+    Asked first, since downloads are tried again for half a minute.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
+
+    try:
+        HfApi().repo_info(
+            repository.name, repo_type=repository.kind, revision=revision, timeout=_ANSWER_S
+        )
+    except (HFValidationError, RevisionNotFoundError):
+        raise
+    except Exception as error:
+        return error
+    return None
+
+
+def not_in_cache(name: str, file: str) -> FetchError:
+    """For a repository of which this machine has a part only, and whose server does not answer."""
+    from huggingface_hub import constants
+
+    return FetchError(
+        name,
+        Lack.REPOSITORY,
+        _EXPECTED,
+        f"no {file} in the cache, and no answer from {constants.ENDPOINT}",
+        "check the network and HF_ENDPOINT, or give a local directory",
+    )
+
+
+_EXPECTED = "one the Hub, or its cache on this machine, has"
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _OF_THE_DISK
+
+
+def _not_fetched(name: str, endpoint: str, error: Exception) -> FetchError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, OSError) and _is_of_the_disk(error):
+        expected = "room, and the right to write, in the Hub's cache on this machine"
+        fix = "make room, or set HF_HOME to a folder of yours on another disk"
+        return FetchError(name, Lack.CACHE, expected, error.strerror or str(error), fix)
+    refused = _refusal(error, HfHubHTTPError)
+    if constants.HF_HUB_OFFLINE:
+        found = f"no such thing in the cache, and HF_HUB_OFFLINE keeps {endpoint} from being asked"
+        fix = "unset HF_HUB_OFFLINE, or give a local directory"
+    elif refused is None:
+        found = f"{endpoint} cannot be reached ({_said(error)})"
+        fix = "check the network and HF_ENDPOINT, or give a local directory"
+    else:
+        found = f"{endpoint} refused ({_said(refused)})"
+        fix = (
+            "check name and revision, `hf auth login` for a private or gated one, or give a local "
+            "directory"
+        )
+    return FetchError(name, Lack.REPOSITORY, _EXPECTED, found, fix)
 
 
 def target(text: str, kind: str) -> Repository:
@@ -201,6 +330,19 @@ def _progress(bars: bool) -> Iterator[None]:
         yield
     finally:
         enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the package's own warnings: what matters of them is in the error."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(_ERRORS)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _require_whole(now: Remote, content: Content) -> None:

@@ -3,16 +3,19 @@
 Niceness counts only among the processes of one session where the kernel groups them by session
 (sched_autogroup, the default of desktop kernels), and every node is a session of its own. There the
 session's own niceness counts, /proc/<pid>/autogroup. Neither shortens the wait of a thread that
-slept for its turn as SCHED_RR does, for which a user needs a limit (RLIMIT_RTPRIO).
+slept for its turn as SCHED_RR does, for which a user needs a limit (RLIMIT_RTPRIO). A thread that
+asks for a short time slice is run sooner too, since Linux 6.12, and any user may.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import enum
 import os
 import resource
 import signal
+import struct
 import sys
 import threading
 import time
@@ -36,6 +39,16 @@ _SWITCH_S = 0.0005
 and a real-time thread waits as long as any other."""
 
 _CAP_SYS_NICE = 23
+
+_SLICE_NS = 100_000
+"""The shortest time slice the kernel grants. Who asks for less at a time has its turn sooner."""
+
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+"""The system call's number by machine; the C library has no function of it."""
+
+_SCHED_ATTR = struct.Struct("=IIQiIQQQ")
+"""struct sched_attr: size, policy, flags, nice, priority, runtime (of an ordinary thread: its
+slice), deadline, period."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +159,29 @@ def raise_thread(realtime: int, inherited: bool = False) -> int:
     sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
     granted = min(realtime, realtime_limit())
     if granted <= 0:
+        _shorten_slice()
         return 0
     bound_realtime()
     policy = os.SCHED_RR if inherited else os.SCHED_RR | os.SCHED_RESET_ON_FORK
     try:
         os.sched_setscheduler(0, policy, os.sched_param(granted))
     except PermissionError:  # in a sandbox, or in a group without a share
+        _shorten_slice()
         return 0
     return granted
+
+
+def _shorten_slice() -> None:
+    """Have the calling thread, and those it starts, run sooner after they slept.
+
+    What else it can do is done already, so a kernel that does not know of it is none the worse.
+    """
+    number = _SCHED_SETATTR.get(os.uname().machine)
+    if number is None:
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    wish = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0)
+    ctypes.CDLL(None).syscall(number, 0, wish, 0)
 
 
 def bound_realtime() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armlet.bringup import HUB, NAMESPACE_EXPECTED, BringupError, NodeSpec, is_namespace
-from armlet.files import FileError, OutputError, check_output, explained, printable, read_yaml
+from armlet.bringup import NAMESPACE_EXPECTED, BringupError, NodeSpec, is_namespace
+from armlet.files import HUB, FileError, OutputError, check_output, explained, printable, read_yaml
 from armlet.findings import Code
 from armlet.robots import Calibration, CalibrationError
 from armlet.robots import calibration as calibrations

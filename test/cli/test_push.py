@@ -28,15 +28,7 @@ from armlet.datasets.transform import edits  # noqa: E402
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A Hub, and this process logged in to it, as HF_ENDPOINT and HF_TOKEN would do."""
-    with hub_server.Hub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", hub_server.TOKEN)
+    with hub_server.logged_in(tmp_path, monkeypatch) as server:
         yield server
 
 

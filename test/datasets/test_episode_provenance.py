@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from edit_oracle import tree
 from hypothesis import example, given
@@ -23,6 +25,7 @@ from armlet.cli.main import main
 from armlet.contract import Camera, Contract
 from armlet.contract.provenance import Provenance, ProvenanceError
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check, recover
+from armlet.datasets.check.quality import review
 from armlet.datasets.format import layout
 from armlet.datasets.format.provenance import EpisodeProvenance, Latency, latency, of_rows
 from armlet.datasets.record import policies, row_log
@@ -33,6 +36,7 @@ from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.convert import convert
 from armlet.datasets.transform.merge import merge
 from armlet.datasets.transform.split import split
+from armlet.findings import Code
 
 PLAIN = dataclasses.replace(CONTRACT, cameras=())
 GOLDEN = REPOSITORY.parent / "shared/golden/lerobot-0.6.1/intervention"
@@ -399,3 +403,46 @@ def test_a_page_shows_it_beside_each_episode(tmp_path):
     page = (tmp_path / "page/index.html").read_text()
     said = "hold: 0; person: 3-4; policy A: 1-2,5; observation to chunk 0.300 s, at most 0.400 s"
     assert f"<p>{said} for 99 of 100</p>" in page
+
+
+@pytest.mark.parametrize(("row", "said"), [(3, False), (0, True)])
+def test_a_column_that_contradicts_the_notes_is_found(row, said, tmp_path):
+    """Row 3 of episode 0 is a person's, row 0 is held."""
+    root = recorded(tmp_path / "set", EPISODES)
+    assert not found_differing(root)
+    change_intervention(root, row, said)
+    (finding,) = found_differing(root)
+    assert finding.subject == "intervention of episode 0" and f"the first {row}" in finding.found
+    assert str(layout.ledger_path(0)) in finding.fix
+
+
+def test_what_nobody_knows_contradicts_nothing(tmp_path):
+    root = recorded(tmp_path / "set", ["??pp"])
+    change_intervention(root, 0, True)
+    assert not found_differing(root)
+
+
+def found_differing(root):
+    code = Code.DATASET_INTERVENTION_DIFFERS
+    return [one for one in review(root, videos=False).findings if one.code is code]
+
+
+def change_intervention(root, row, said):
+    path = sorted((root / "data").rglob("*.parquet"))[0]
+    table = pq.read_table(path)
+    place = table.column_names.index(layout.INTERVENTION)
+    values = table[layout.INTERVENTION].to_pylist()
+    values[row] = said
+    pq.write_table(table.set_column(place, layout.INTERVENTION, pa.array(values)), path)
+
+
+def test_sets_with_and_without_the_column_are_not_merged_and_the_way_is_named(tmp_path, capsys):
+    """As LeRobot 0.6.1, which wants the same features."""
+    ours = recorded(tmp_path / "ours", EPISODES[:1])
+    with DatasetWriter(tmp_path / "plain", PLAIN) as writer:
+        record(writer, "??")
+    words = ["dataset", "merge", str(ours), str(tmp_path / "plain"), "--output"]
+    assert main([*words, str(tmp_path / "one")]) == 2
+    said = capsys.readouterr().err
+    assert "feature intervention" in said and "remove_feature" in said
+    assert not (tmp_path / "one").exists()

@@ -285,3 +285,23 @@ def test_pictures_at_a_constant_rate_are_on_it(root):
 def test_handed_cases_are_errors(case, said):
     errors = [f.found for f in review(CASES / case).findings if f.severity == "error"]
     assert any(said in error for error in errors), errors
+
+
+@pytest.mark.parametrize("key", [*layout.COUNTERS, layout.STAMP])
+def test_old_statistics_of_what_no_policy_reads_are_said_and_no_error(key, root, capsys):
+    """As lerobot-edit-dataset leaves those of `index` behind."""
+    edit(root, key, min=[40], mean=[90.5], max=[141])
+    assert main.main(["dataset", "stats", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert f"{key}: " in said and f"`armlet dataset stats {root} --write`" in said
+    assert main.main(["dataset", "check", str(root)]) == 0
+    assert main.main(["dataset", "stats", str(root), "--write"]) == 0
+    capsys.readouterr()
+    assert main.main(["dataset", "stats", str(root)]) == 0
+    assert capsys.readouterr().out == f"{root}: statistics are those of the data\n"
+
+
+@pytest.mark.parametrize("key", ["index", "timestamp"])
+def test_statistics_of_a_counter_that_cannot_be_used_are_an_error(key, root):
+    edit(root, key, mean=[1.0, 2.0])
+    assert main.main(["dataset", "stats", str(root)]) == 1

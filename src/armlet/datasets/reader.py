@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from armlet.contract import Contract, ContractError, load
 from armlet.files import printable
 
+from . import hub
 from .format import layout, stats, tables, video
 from .format.errors import DatasetError
 from .format.layout import IMAGES, Feature, Info
@@ -85,11 +86,14 @@ class EpisodeData:
 
 
 class Dataset:
-    """A LeRobot v3, v2.1 or v2.0 dataset on disk, opened for reading."""
+    """A LeRobot v3, v2.1 or v2.0 dataset on disk or, fetched first, on the Hub, for reading."""
 
-    def __init__(self, root: Path):
-        """Raises DatasetError if root is not a dataset, or its metadata contradicts itself."""
-        self.root = Path(root)
+    def __init__(self, root: Path | str):
+        """root: its folder, or hub:owner/name@revision.
+
+        Raises DatasetError if root is not a dataset, or its metadata contradicts itself.
+        """
+        self.root = hub.locate(root)
         self.info: Info = layout.load_info(self.root)
         self.tasks: list[str] = tables.read_tasks(self.root)
         self._rows = tables.read_episodes(self.root, stats=False)[: self.info.total_episodes]

@@ -14,6 +14,7 @@ from .errors import PointerError as PointerError
 from .errors import UnreadableError as UnreadableError
 from .errors import advised as advised
 from .errors import parted as parted
+from .obstacles import HUB as HUB
 from .obstacles import OutputError as OutputError
 from .obstacles import check_output as check_output
 from .obstacles import check_output_file as check_output_file

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .text import printable
 
+HUB = "hub:"
+"""Begins the name of a repository of the Hugging Face Hub, where a path could be given."""
+
 # Refused for what the computer has at the moment, not for the path that was given.
 _OF_THE_COMPUTER = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -61,6 +64,11 @@ def check_output(path: Path) -> None:
 
     Found before the work whose result goes there: folders that are not there yet are left to it.
     """
+    if str(path).startswith(HUB):
+        raise OutputError(
+            f"{printable(path)}: expected a path here, found a repository of the Hub, which is not "
+            "written to in place; name a folder, then `armlet dataset push` or `armlet policy push`"
+        )
     try:
         with contextlib.suppress(FileNotFoundError):
             os.lstat(path)

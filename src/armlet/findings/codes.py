@@ -1156,6 +1156,12 @@ class Code(StrEnum):
         "The file is damaged.",
         "Restore it from a copy.",
     )
+    DATASET_INTERVENTION_DIFFERS = (
+        "dataset.intervention-differs",
+        "The column intervention and the recorder's notes differ in who commanded rows.",
+        "Another program changed the column, or the notes are of other rows.",
+        "Restore the one that is wrong from a copy.",
+    )
     DATASET_VERSION_OLD = (
         "dataset.version-old",
         "The dataset is in a format that is read and converted, but never changed.",

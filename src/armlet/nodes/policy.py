@@ -22,9 +22,8 @@ from armlet.align import Arrivals, grid_index
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.contract.provenance import Provenance
-from armlet.files import printable
+from armlet.files import HUB, printable
 from armlet.findings import Severity, worst
-from armlet.hub import SCHEME
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -657,7 +656,7 @@ def _declared_latency_s(text: str) -> float | None:
 
 def _checkpoint_name(checkpoint: str) -> str:
     """A repository, or a folder's own name: where it lies on this computer is nobody's affair."""
-    name = checkpoint if checkpoint.startswith(SCHEME) else Path(checkpoint).absolute().name
+    name = checkpoint if checkpoint.startswith(HUB) else Path(checkpoint).absolute().name
     return printable(name or "/", LONGEST_NAME)
 
 

@@ -8,7 +8,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.arguments import output_file, output_path
+from armlet.cli.terminal.arguments import (
+    DATASET,
+    UnusablePath,
+    output_file,
+    output_path,
+    own_dataset,
+)
 from armlet.cli.terminal.output import FAILED, refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
@@ -51,9 +57,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_view(verbs)
     _add_compact(verbs)
-    repair = _verb(
-        verbs, "repair", run_repair, "repair what a crash left behind; shows what it would do"
-    )
+    text = "repair what a crash left behind; shows what it would do"
+    repair = verbs.add_parser("repair", help=text, description=f"{text.capitalize()}.")
+    repair.add_argument("root", type=own_dataset, metavar="ROOT", help="the dataset's folder")
+    repair.set_defaults(run=run_repair)
     repair.add_argument(
         "--yes", action="store_true", help="repair; without it only the plan is printed"
     )
@@ -81,7 +88,7 @@ def _verb(
     verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Any, text: str
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("root", type=Path, metavar="ROOT", help=DATASET)
     parser.set_defaults(run=run)
     return parser
 
@@ -149,9 +156,11 @@ def _add_compact(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run_info(args: argparse.Namespace) -> int:
     """Print what a dataset holds; 2 if it cannot be opened."""
     from armlet.datasets import Dataset, DatasetError
+    from armlet.datasets.hub import Part, is_repository, locate
 
     try:
-        summary = summarize(Dataset(args.root))
+        remote = is_repository(args.root)
+        summary = summarize(Dataset(locate(args.root, Part.META)), args.root if remote else None)
     except DatasetError as error:
         return refuse("dataset info", error, lines=True)
     if args.json:
@@ -166,10 +175,12 @@ def run_check(args: argparse.Namespace) -> int:
     from armlet.datasets import DatasetError, score_card
     from armlet.datasets.check.quality import review
     from armlet.datasets.format.layout import expect_dataset
+    from armlet.datasets.hub import locate
     from armlet.findings import exit_status
 
     try:
-        expect_dataset(args.root)
+        root = locate(args.root)
+        expect_dataset(root)
         if args.page is not None:
             score_card.check_path(args.page)
     except DatasetError as error:
@@ -177,14 +188,14 @@ def run_check(args: argparse.Namespace) -> int:
     except OSError as error:
         return refuse("dataset check", error)
     with progress("episodes looked at") as step:
-        found = review(args.root, not args.no_video, args.frozen_s, step)
+        found = review(root, not args.no_video, args.frozen_s, step)
     if args.json:
         show_json(found.to_json())
     else:
         print_review(args.root, found)
     try:
         if args.page is not None:
-            score_card.write(args.root, found, args.page)
+            score_card.write(root, found, args.page)
             if not args.json:
                 show(f"{args.page}: written")
     except OSError as error:
@@ -215,27 +226,39 @@ def run_stats(args: argparse.Namespace) -> int:
     """Print where statistics are not those of the data; 1 if so and they were not written."""
     from armlet.datasets import DatasetError
     from armlet.datasets.check.recompute_stats import recount, write
+    from armlet.datasets.hub import Part, locate
 
     try:
+        if args.write:
+            own_dataset(str(args.root))
+        root = locate(args.root, Part.ROWS if args.no_video else Part.ALL)
         with progress("episodes counted") as step:
-            found = recount(args.root, not args.no_video, step)
-        for difference in (*found.differences, *found.combined):
+            found = recount(root, not args.no_video, step)
+        for difference in (*found.differences, *found.combined, *found.unread):
             show(difference)
         if found.combined:
             show(
                 f"{len(found.combined)} feature(s): quantiles are made of episodes', as LeRobot "
                 "makes them; a policy that normalizes by QUANTILES sees other values"
             )
-        if not found.differences and not (found.combined and args.write):
+        if found.unread:
+            show(
+                f"{len(found.unread)} column(s) that no policy reads: tools that edit a dataset "
+                f"leave old statistics of them; `armlet dataset stats {args.root} --write`"
+            )
+        noted = found.combined or found.unread
+        if not found.differences and not (noted and args.write):
             advice = "; --write stores the data's own quantiles" if found.combined else ""
             show(f"{args.root}: statistics are those of the data{advice}")
             return 0
         if not args.write:
             show(f"{len(found.differences)} differ; --write stores the right ones")
             return FAILED
-        write(args.root, found)
+        write(root, found)
         show(f"{args.root}: statistics are written")
         return 0
+    except UnusablePath as error:
+        return refuse("dataset stats", error)
     except DatasetError as error:
         return refuse("dataset stats", error, lines=True)
 
@@ -251,14 +274,22 @@ def run_view(args: argparse.Namespace) -> int:
         if args.rerun:
             open_rerun(dataset, chosen)
             return 0
-        root = args.root.absolute()
-        output = args.output or root.with_name(f"{root.name}-view")
+        output = args.output or _page_beside(args.root)
         with progress("episodes drawn") as step:
             page = draw(dataset, chosen, output, step)
     except DatasetError as error:
         return refuse("dataset view", error, lines=True)
     show(page.index)
     return 0
+
+
+def _page_beside(root: Path) -> Path:
+    """Where the page of a dataset goes; of one of the Hub, into the working directory."""
+    from armlet.hub import parse
+
+    named = parse(str(root))
+    place = Path(named[0]).name if named else root
+    return Path(place).absolute().with_name(f"{Path(place).absolute().name}-view")
 
 
 def _chosen(asked: list[int] | None, count: int) -> list[int]:
@@ -278,10 +309,11 @@ def _chosen(asked: list[int] | None, count: int) -> list[int]:
 def run_compact(args: argparse.Namespace) -> int:
     """Write the merged dataset; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
+    from armlet.datasets.hub import locate
     from armlet.datasets.transform.compact import compact
 
     try:
-        done = compact(args.root, args.output, args.data_mb, args.video_mb)
+        done = compact(locate(args.root), args.output, args.data_mb, args.video_mb)
     except (DatasetError, OSError) as error:
         return refuse("dataset compact", error, lines=True)
     show(
@@ -312,8 +344,12 @@ def run_repair(args: argparse.Namespace) -> int:
     return 0
 
 
-def summarize(dataset: Dataset) -> dict[str, Any]:
-    """What `armlet dataset info --json` prints."""
+def summarize(dataset: Dataset, repository: Path | None = None) -> dict[str, Any]:
+    """What `armlet dataset info --json` prints.
+
+    repository: the dataset's on the Hub, of which the metadata alone is here; its size and what is
+    wrong with its files is unknown then.
+    """
     from armlet.datasets import check
     from armlet.datasets.format.layout import ACTION, STATE
 
@@ -324,7 +360,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         for key in (STATE, ACTION)
     }
     return {
-        "root": str(dataset.root),
+        "root": str(repository or dataset.root),
         "version": info.version,
         "robot": info.robot_type,
         "fps": info.fps,
@@ -354,9 +390,9 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "tasks": dataset.tasks,
         "provenance": dataset_provenance.summarize(dataset),
         "labels": dataset_provenance.labels(dataset),
-        "size_bytes": _size_bytes(dataset.root),
+        "size_bytes": None if repository else _size_bytes(dataset.root),
         "contract": None if contract is None else contract.signature(),
-        "problems": check(dataset.root),
+        "problems": None if repository else check(dataset.root),
     }
 
 
@@ -380,14 +416,21 @@ def _depth_text(streams: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _problems_text(summary: dict[str, Any]) -> str:
+    if summary["problems"] is None:
+        return f"not looked for in metadata alone: `armlet dataset check {summary['root']}`"
+    return "\n".join(printable(p, 1000) for p in summary["problems"]) or "none"
+
+
 def print_summary(summary: dict[str, Any]) -> None:
     """The same for people."""
     minutes, seconds = divmod(summary["duration_s"], 60)
+    size = summary["size_bytes"]
     lines = {
         "LeRobot": summary["version"],
         "robot": f"{summary['robot'] or 'not stated,'} at {summary['fps']} fps",
         "episodes": f"{summary['episodes']}, {summary['frames']} frames, "
-        f"{minutes:.0f} min {seconds:.1f} s, {summary['size_bytes'] / 1e6:.1f} MB",
+        f"{minutes:.0f} min {seconds:.1f} s" + ("" if size is None else f", {size / 1e6:.1f} MB"),
         "cameras": "\n".join(
             f"{printable(name, 80)} {camera['width']}x{camera['height']} {camera['codec']}"
             for name, camera in summary["cameras"].items()
@@ -403,7 +446,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         **dataset_provenance.lines(summary["provenance"], summary["labels"]),
         "contract": summary["contract"]
         or "none (not recorded by armlet, or lost to another tool: `armlet dataset bind`)",
-        "problems": "\n".join(printable(p, 1000) for p in summary["problems"]) or "none",
+        "problems": _problems_text(summary),
     }
     for name, text in lines.items():
         first, *rest = printable(text, _LONGEST, lines=True).split("\n")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.arguments import own_dataset
 from armlet.cli.terminal.output import FAILED, refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of, robot_of
 from armlet.files import FileError, printable
@@ -29,14 +30,15 @@ def add_verb(verbs: Verbs) -> None:
         "else. The rows are examined first: what cannot be in these units, or of this calibration, "
         "is refused. A contract that was there goes to the dataset's .trash.",
     )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("root", type=own_dataset, metavar="ROOT", help="the dataset's folder")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--from",
         type=Path,
         dest="source",
         metavar="DATASET",
-        help="dataset with a contract that was recorded alike: the one before the edit",
+        help="dataset with a contract that was recorded alike: the one before the edit; its "
+        "folder, or hub:owner/name@revision",
     )
     source.add_argument(
         "--calibration",

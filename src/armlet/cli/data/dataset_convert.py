@@ -37,7 +37,11 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "dataset is what the recorder would have made.",
     )
     parser.add_argument(
-        "source", type=Path, metavar="SOURCE", help="dataset or rosbag2 recording to read"
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="rosbag2 recording or dataset to read; of a dataset its folder, or "
+        "hub:owner/name@revision",
     )
     parser.add_argument(
         "output", type=output_path, metavar="OUTPUT", help="folder of the new dataset"
@@ -127,8 +131,10 @@ def _add_frames(bag: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
+    from armlet.datasets.hub import locate
 
     try:
+        args.source = locate(args.source)
         if (args.source / "meta" / "info.json").is_file():
             _require_no_options_of_bags(args)
             return _dataset(args)

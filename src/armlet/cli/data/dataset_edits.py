@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from armlet.cli.terminal.arguments import own_dataset
 from armlet.cli.terminal.output import refuse, show
 from armlet.files import printable
 
@@ -27,7 +28,7 @@ def add_verb(
 ) -> argparse.ArgumentParser:
     """A verb that changes the dataset ROOT in its place."""
     parser = verbs.add_parser(name, help=help_text, description=description + _IN_PLACE)
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("root", type=own_dataset, metavar="ROOT", help="the dataset's folder")
     parser.set_defaults(run=run)
     return parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.arguments import DATASET, output_path
 from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.progress import progress
 from armlet.files import printable
@@ -22,7 +22,9 @@ def add_verb(verbs: Verbs) -> None:
         "named. Tasks of the same words become one. Videos are copied, not encoded again. The "
         "sources stay as they are.",
     )
-    parser.add_argument("roots", type=Path, nargs="+", metavar="ROOT", help="a dataset's folder")
+    parser.add_argument(
+        "roots", type=Path, nargs="+", metavar="ROOT", help=DATASET.replace("the", "a", 1)
+    )
     parser.add_argument(
         "--output", type=output_path, required=True, metavar="DIR", help="the new dataset's folder"
     )
@@ -35,11 +37,13 @@ def add_verb(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     """Merge; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
+    from armlet.datasets.hub import locate
     from armlet.datasets.transform.merge import merge
 
     try:
+        roots = [locate(root) for root in args.roots]
         with progress("files written") as step:
-            done = merge(args.roots, args.output, args.dry_run, step)
+            done = merge(roots, args.output, args.dry_run, step)
     except (DatasetError, OSError) as error:
         return refuse("dataset merge", error, lines=True)
     for note in done.notes:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.arguments import own_dataset
 from armlet.cli.terminal.output import FAILED, UNUSABLE, refuse, show
 from armlet.cli.terminal.progress import progress
 from armlet.files import FileError
@@ -31,7 +32,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "commit and tags that with the dataset's version, which LeRobot looks for. The trash, "
         f"hidden and temporary files stay here. {UPLOADED}",
     )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("root", type=own_dataset, metavar="ROOT", help="the dataset's folder")
     add_target(parser)
     parser.add_argument(
         "--allow-errors", action="store_true", help="push although `check` finds errors"

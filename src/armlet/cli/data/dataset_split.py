@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.arguments import DATASET, output_path
 from armlet.cli.terminal.output import refuse, show
 from armlet.cli.terminal.progress import progress
 
@@ -20,7 +20,7 @@ def add_verb(verbs: Verbs) -> None:
         "train=0-39 val=40-49, or train=80%% val=20%% drawn at random. Videos are not encoded "
         "again. The source stays as it is.",
     )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("root", type=Path, metavar="ROOT", help=DATASET)
     parser.add_argument(
         "parts",
         nargs="+",
@@ -57,6 +57,7 @@ def part(text: str) -> tuple[str, str]:
 def run(args: argparse.Namespace) -> int:
     """Split; 0, or 2 and why not."""
     from armlet.datasets import DatasetError
+    from armlet.datasets.hub import locate
     from armlet.datasets.transform.split import split
 
     try:
@@ -64,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise DatasetError(f"part {twice} is named twice")
+        root = locate(args.root)
         with progress("files written") as step:
-            done = split(args.root, args.output, dict(args.parts), args.seed, args.dry_run, step)
+            done = split(root, args.output, dict(args.parts), args.seed, args.dry_run, step)
     except (DatasetError, OSError) as error:
         return refuse("dataset split", error, lines=True)
     for made in done.values():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armlet.cli.terminal.arguments import namespace
+from armlet.cli.terminal.arguments import DATASET, namespace
 from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
 from armlet.cli.terminal.robot import add_robot, calibration_of
 from armlet.client.motion import Motion, ReplayError
@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " limits of position, velocity and torque. Ctrl-C, Ctrl-Z or a closed terminal stops the "
         "arm where it is.",
     )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the dataset's folder")
+    parser.add_argument("root", type=Path, metavar="ROOT", help=DATASET)
     parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
     parser.add_argument(
         "--calibration",
@@ -74,11 +74,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Play; 0 when all of the episode was, 1 if not, 2 if it cannot begin, 130 after Ctrl-C."""
     from armlet.datasets import Dataset, DatasetError
+    from armlet.datasets.hub import Part, locate
 
     try:
         if not 0.01 <= args.ramp_velocity <= 5.0:
             raise ReplayError(f"--ramp-velocity must be 0.01..5 rad/s, found {args.ramp_velocity}")
-        dataset = Dataset(args.root)
+        dataset = Dataset(locate(args.root, Part.ROWS))
         if not 0 <= args.episode < len(dataset.episodes):
             raise ReplayError(
                 f"{args.root} has episodes 0..{len(dataset.episodes) - 1}, not {args.episode}"

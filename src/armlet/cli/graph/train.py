@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from armlet.cli.terminal.arguments import output_path
+from armlet.cli.terminal.arguments import DATASET, output_path
 from armlet.cli.terminal.output import STOPPED, refuse, show
 from armlet.client.interrupts import Interrupts
 
@@ -36,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="Exit status: 0 trained and saved, 1 failed on the way, 2 not started, 130 stopped "
         "by Ctrl-C.",
     )
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset recorded by armlet")
+    parser.add_argument(
+        "--dataset", type=Path, required=True, help=f"recorded by armlet: {DATASET}"
+    )
     parser.add_argument(
         "--output", type=output_path, required=True, help="new checkpoint directory"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armlet.cli.terminal.output import FAILED, refuse, show
-from armlet.files import printable
+from armlet.files import HUB, printable
 
 from .policy_check import dataset_samples
 from .policy_choices import add_choices, chosen
@@ -38,7 +38,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         type=Path,
         required=True,
         metavar="ROOT",
-        help="dataset the policy was trained on, with armlet's contract",
+        help="dataset the policy was trained on, with armlet's contract; its folder, or "
+        "hub:owner/name@revision",
     )
     add_choices(parser)
     parser.set_defaults(run=run)
@@ -73,7 +74,7 @@ def _bind(args: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(args.checkpoint, chosen(args), contract=False)
     rows = read_episodes(dataset.root, stats=False)
     broken = [*not_finite(read_vectors(dataset.root, dataset.info, rows))]
-    wrong = broken or judge(checkpoint, dataset_samples(args.dataset)).wrong
+    wrong = broken or judge(checkpoint, dataset_samples(dataset.root)).wrong
     if wrong:
         for finding in wrong:
             show(finding)
@@ -86,10 +87,9 @@ def _bind(args: argparse.Namespace) -> int:
 
 def _require_folder(path: Path) -> None:
     """Raises ValueError for what has no checkpoint of one's own to write into."""
-    from armlet.hub import SCHEME
     from armlet.policies.runtime.export import is_export
 
-    if str(path).startswith(SCHEME):
+    if str(path).startswith(HUB):
         raise ValueError(
             f"{path}: expected a directory, found a repository of the Hub, whose copy here is "
             "shared and is not written into; download it to a folder: hf download OWNER/NAME "

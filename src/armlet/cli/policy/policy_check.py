@@ -50,7 +50,10 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_choices(parser)
     parser.add_argument(
-        "--dataset", type=Path, metavar="ROOT", help="dataset the policy was trained on"
+        "--dataset",
+        type=Path,
+        metavar="ROOT",
+        help="dataset the policy was trained on; its folder, or hub:owner/name@revision",
     )
     parser.add_argument(
         "--calibration",

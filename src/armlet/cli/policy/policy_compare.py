@@ -31,7 +31,12 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "divergence (KL) and quantiles. Exit status: 0 the same, 1 different, 2 the comparison "
         "could not be made.",
     )
-    parser.add_argument("first", type=Path, metavar="FIRST", help="dataset or bag to compare with")
+    parser.add_argument(
+        "first",
+        type=Path,
+        metavar="FIRST",
+        help="dataset or bag to compare with; its folder, or hub:owner/name@revision of a dataset",
+    )
     parser.add_argument("second", type=Path, metavar="SECOND", help="dataset or bag")
     parser.add_argument(
         "--checkpoint",
@@ -155,11 +160,12 @@ def _source(path: Path, args: argparse.Namespace, checkpoint: Checkpoint) -> Sam
     """A dataset, or else a bag, as samples called by their path. Raises DatasetError."""
     from dataclasses import replace
 
+    from armlet.datasets.hub import is_repository
     from armlet.robots import calibration as calibrations
 
     from .policy_check_bag import bag_samples
 
-    if (path / "meta" / "info.json").is_file():
+    if is_repository(path) or (path / "meta" / "info.json").is_file():
         return replace(dataset_samples(path), source=str(path))
     calibration = calibrations.load_arms(args.calibration) if args.calibration else None
     bag = argparse.Namespace(**{**vars(args), "bag": path})

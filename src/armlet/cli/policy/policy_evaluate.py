@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlet.cli.terminal.arguments import DATASET
 from armlet.cli.terminal.output import refuse, show, show_json
 from armlet.cli.terminal.progress import progress
 
@@ -46,7 +47,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="CHECKPOINT",
         help="directory, or hub:owner/name@revision; policy A",
     )
-    parser.add_argument("--dataset", type=Path, required=True, metavar="ROOT", help="episodes")
+    parser.add_argument("--dataset", type=Path, required=True, metavar="ROOT", help=DATASET)
     parser.add_argument(
         "--against",
         type=Path,
@@ -153,7 +154,7 @@ def _evaluate(args: argparse.Namespace) -> tuple[Evaluation, list[Finding]]:
     names = [args.checkpoint, *([args.against] if args.against else [])]
     policies = [_load(args, name) for name in names]
     choice = _choose(args, dataset, policies)
-    judged = [*choice.findings, *_misgivings(args.dataset, policies)]
+    judged = [*choice.findings, *_misgivings(dataset.root, policies)]
     limits = limits_of(joints_of(dataset), args.limit)
     with progress("chunks predicted") as step:
         found = evaluate(dataset, policies, choice.episodes, args.chunks, args.seed, step)

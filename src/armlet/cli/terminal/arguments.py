@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from armlet.files import OutputError, check_output, check_output_file
+from armlet.files import HUB, OutputError, check_output, check_output_file
 from armlet.suggestions import did_you_mean
 
 
@@ -36,6 +36,21 @@ def output_path(text: str) -> Path:
 def output_file(text: str) -> Path:
     """A file to write in a folder that is there. Raises ArgumentTypeError."""
     return _checked(check_output_file, text)
+
+
+DATASET = "the dataset's folder, or hub:owner/name@revision"
+
+
+def own_dataset(text: str) -> Path:
+    """The folder of a dataset to be changed. Raises ArgumentTypeError for one of the Hub."""
+    if text.startswith(HUB):
+        repository = text.removeprefix(HUB).partition("@")[0]
+        raise UnusablePath(
+            f"{text}: expected the folder of a dataset, found a repository of the Hub, whose copy "
+            f"here is shared and is not changed; copy it first: hf download {repository} "
+            "--repo-type dataset --local-dir DIR"
+        )
+    return Path(text)
 
 
 class UnusablePath(argparse.ArgumentTypeError):

@@ -19,6 +19,7 @@ from armlet.contract import Contract, ContractError, load
 from armlet.datasets.format import layout, stats, tables
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
+from armlet.datasets.format.provenance import PERSON, UNKNOWN
 from armlet.datasets.format.tables import EpisodeRow
 from armlet.files import parted, printable
 from armlet.findings import Code, Finding, Severity, as_json
@@ -165,6 +166,7 @@ def review(
         *late,
         *_skews(root, episodes, info, contract),
         *_ledgers(root, rows),
+        *_interventions(root, episodes),
         *_statistics(root, info, rows, episodes),
         *picture_findings(info, rows),
     ]
@@ -200,6 +202,9 @@ def read_vectors(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Row
         for key in (layout.STATE, layout.ACTION, layout.SKEW)
         if key in info.features and len(info.features[key].shape) == 1
     ]
+    said = info.features.get(layout.INTERVENTION)
+    if said is not None and said.dtype == "bool" and said.shape == (1,):
+        wanted.append(layout.INTERVENTION)
     known: Any = None
     columns: dict[str, NDArray[Any]] = {}
     for row in rows:
@@ -219,6 +224,7 @@ def read_vectors(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Row
             columns[layout.STATE][own].astype(np.float64) if layout.STATE in columns else empty,
             columns[layout.ACTION][own].astype(np.float64) if layout.ACTION in columns else empty,
             columns[layout.SKEW][own].astype(np.float64) if layout.SKEW in columns else None,
+            columns[layout.INTERVENTION][own, 0] if layout.INTERVENTION in columns else None,
         )
 
 
@@ -356,6 +362,40 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
                     found=f"{stream}: {reused} of {used} frames repeat the sample before",
                     fix="the stream is slower than the dataset: lower fps, or make it faster",
                 )
+
+
+def _interventions(root: Path, episodes: list[Rows]) -> Iterator[Finding]:
+    """A warning for every episode whose column says otherwise who commanded a row than its notes.
+
+    What nobody noted, or noted as unknown, is no contradiction.
+    """
+    for episode in episodes:
+        number, said = episode.row.episode, episode.intervention
+        try:
+            noted = layout.load_provenance(root, number, episode.row.length)
+        except DatasetError:
+            continue  # reported by integrity.check
+        if said is None or noted is None or len(said) < noted.length:
+            continue
+        wrong = [
+            row
+            for who in noted.rows
+            if who != UNKNOWN
+            for first, last in noted.ranges(who)
+            for row in range(first, last + 1)
+            if bool(said[row]) != (who == PERSON)
+        ]
+        if wrong:
+            notes = layout.ledger_path(number)
+            yield Finding(
+                Code.DATASET_INTERVENTION_DIFFERS,
+                Severity.WARNING,
+                f"{layout.INTERVENTION} of {episode.where}",
+                expected=f"who commanded its rows as {notes} has it",
+                found=f"{len(wrong)} row(s) otherwise, the first {min(wrong)}",
+                fix=f"restore that file, or the rows, from a copy; if the column is right, take "
+                f'"provenance" out of {notes}',
+            )
 
 
 # --- statistics -------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ PICTURE_TOLERANCE = 0.03
 VECTOR_TOLERANCE = 1e-3
 QUANTILE_TOLERANCE = 0.02
 _COMPARED = ("mean", "std")
+_UNREAD = (*layout.COUNTERS, layout.STAMP)
+"""Columns that no policy reads: LeRobot's own edits leave old statistics of some behind."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,15 @@ class Recount:
     """Statistics by episode as they should be, of all of them, and what is stored otherwise.
 
     combined: quantiles of the whole that are made of the episodes' by LeRobot's rules; of data that
-    differ between episodes they are not the data's.
+    differ between episodes they are not the data's. unread: other values of columns that no policy
+    reads, such as counters.
     """
 
     episodes: list[dict[str, Stats]]
     whole: dict[str, Stats]
     differences: list[Finding]
     combined: list[Finding]
+    unread: list[Finding]
 
 
 @dataclass
@@ -162,7 +166,7 @@ def recount(
         if is_counted(info, key) and (pictures or not feature.is_picture)
     ]
     corrected: list[dict[str, Stats]] = []
-    differences: list[Finding] = []
+    found_wrong: list[Finding] = []
     together: dict[str, Material] = {}
     for row in rows:
         material = _material(root, info, row, names)
@@ -171,7 +175,7 @@ def recount(
         fresh = {key: found.stats() for key, found in material.items()}
         wrong = _differences(row.stats, fresh, info, row.episode)
         # v2.0 has none of an episode.
-        differences += [] if info.is_v2_0 else wrong.values()
+        found_wrong += [] if info.is_v2_0 else wrong.values()
         corrected.append(_corrected(row.stats, fresh, wrong, info))
         if progress is not None:
             progress(row.episode + 1, len(rows))
@@ -183,11 +187,13 @@ def recount(
         right = {key: whole[key] | _quantiles_of(found) for key, found in together.items()}
         wrong = _differences(stored, right, info, None)
         combined = _combined(wrong, stored, [dict(row.stats) for row in rows])
-        differences += [one for key, one in wrong.items() if key not in combined]
+        found_wrong += [one for key, one in wrong.items() if key not in combined]
         kept = {key: known for key, known in stored.items() if key not in together}
         whole = whole | kept | right
         whole = {key: whole[key] for key in info.features if key in whole}
-    return Recount(corrected, whole, differences, list(combined.values()))
+    unread = [one for one in found_wrong if one.severity is Severity.NOTE]
+    differences = [one for one in found_wrong if one.severity is not Severity.NOTE]
+    return Recount(corrected, whole, differences, list(combined.values()), unread)
 
 
 def _aggregated(episodes: list[dict[str, Stats]], computed: set[str]) -> dict[str, Stats]:
@@ -258,7 +264,9 @@ def _differences(
         if said:
             code = Code.DATASET_STATISTICS_WRONG
             found[key] = _difference_finding(code, key, episode, said)
-        elif there is not None and key not in (*layout.COUNTERS, layout.STAMP):
+            if key in _UNREAD and there is not None and not stats.problem(there):
+                found[key] = dataclasses.replace(found[key], severity=Severity.NOTE)
+        elif there is not None and key not in _UNREAD:
             # An episode's pictures: a video's noise moves the ends of so few levels.
             slack = 2 * PICTURE_TOLERANCE if picture else QUANTILE_TOLERANCE
             said = stats.quantile_deviation(there, right, slack)

@@ -12,12 +12,16 @@ from armlet.datasets.format.tables import EpisodeRow
 
 @dataclass(frozen=True)
 class Rows:
-    """An episode's vectors (L, n) float64, and its skews (L, streams) if it has any."""
+    """An episode's vectors (L, n) float64, and its skews (L, streams) if it has any.
+
+    intervention: (L,) bool, whether a person commanded each row, if the dataset says so.
+    """
 
     row: EpisodeRow
     state: NDArray[np.float64]
     action: NDArray[np.float64]
     skew_s: NDArray[np.float64] | None
+    intervention: NDArray[np.bool_] | None = None
 
     @property
     def where(self) -> str:

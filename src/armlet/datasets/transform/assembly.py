@@ -233,8 +233,8 @@ class Assembly:
             raise DatasetError(
                 f"episode {cut.row.episode}: pictures {piece.first} to {last} "
                 f"of {piece.path} cannot be cut out without encoding them again, which is not done "
-                f"with {pixels}; leave the first frames and take another number of the last, or "
-                "delete the episode"
+                f"with {pixels}; of a trim, leave its first frames and take another number of the "
+                "last; of other edits, keep or take out all episodes of that file together"
             )
         return True
 

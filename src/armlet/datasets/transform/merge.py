@@ -23,6 +23,11 @@ from .cuts import Cut, Source
 Progress = Callable[[int, int], None]
 
 LEDGERS = layout.ledger_path(0).parent.name
+_ABSENT = "no such feature"
+_ONE_ALONE = (
+    "record or label both alike, or take it out of a copy (`lerobot-edit-dataset`, remove_feature, "
+    "then `armlet dataset bind --from`)"
+)
 _LARGEST_EXTRA = 256 << 20
 
 
@@ -129,7 +134,8 @@ def _misfits(first: Source, other: Source) -> list[str]:
     ]
     for key in dict.fromkeys([*first.info.features, *other.info.features]):
         ours, theirs = (_shape(source.info.features.get(key)) for source in (first, other))
-        pairs.append((f"feature {key}", ours, theirs, "record or label both alike"))
+        fix = _ONE_ALONE if _ABSENT in (ours, theirs) else "record or label both alike"
+        pairs.append((f"feature {key}", ours, theirs, fix))
     splits = [_extra_splits(source.info) for source in (first, other)]
     pairs.append(("splits", splits[0] or "train only", "train only", "remove them from info.json"))
     pairs.append(("splits", "train only", splits[1] or "train only", "remove them from info.json"))
@@ -144,7 +150,7 @@ def _misfits(first: Source, other: Source) -> list[str]:
 
 def _shape(feature: Feature | None) -> str:
     if feature is None:
-        return "no such feature"
+        return _ABSENT
     codec = (feature.info or {}).get("video.codec", "")
     names = "" if feature.is_picture else " ".join(feature.names or ())
     return f"{feature.dtype} {list(feature.shape)} {names or codec}".strip()

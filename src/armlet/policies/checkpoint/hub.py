@@ -6,15 +6,19 @@ a mistyped path never asks the network. Only JSON and safetensors files are fetc
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
+from armlet.files import HUB
 from armlet.findings import Code
-from armlet.hub import SCHEME, parse
+from armlet.hub import FetchError, Lack, Repository, fetch, parse
 from armlet.policies.config.errors import CheckpointError
 
 _FETCHED = ("*.json", "*.safetensors")
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_CODES = {
+    Lack.PACKAGE: Code.POLICY_PACKAGE_MISSING,
+    Lack.CACHE: Code.POLICY_CACHE_FULL,
+    Lack.REPOSITORY: Code.POLICY_CHECKPOINT_NOT_FOUND,
+}
 
 
 def locate(checkpoint: Path | str) -> Path:
@@ -24,7 +28,7 @@ def locate(checkpoint: Path | str) -> Path:
     repository cannot be had (offline, only what is in its cache can).
     """
     name = str(checkpoint)
-    if not name.startswith(SCHEME):
+    if not name.startswith(HUB):
         return Path(checkpoint)
     named = parse(name)
     if named is None:
@@ -41,7 +45,7 @@ def locate(checkpoint: Path | str) -> Path:
 
 def is_repository(name: str) -> bool:
     """Whether a name can be that of a repository, owner/name, and is none of a path."""
-    named = parse(SCHEME + name)
+    named = parse(HUB + name)
     return named is not None and named[1] is None and not name.startswith(".")
 
 
@@ -65,39 +69,13 @@ def cached(repo: str, files: tuple[str, ...], revision: str | None = None) -> Pa
 
 def _fetch(name: str, repo: str, revision: str | None) -> Path:
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
-    except ImportError as error:
+        return fetch(Repository(repo, "model"), revision, _FETCHED).folder
+    except FetchError as error:
         raise CheckpointError.found(
-            Code.POLICY_PACKAGE_MISSING,
+            _CODES[error.lack],
             name,
             "repository",
-            expected="the Python package huggingface_hub, which fetches it",
-            found="no such package",
-            fix="pip install huggingface_hub, or give a local directory",
-        ) from error
-    try:
-        folder = snapshot_download(repo, revision=revision, allow_patterns=list(_FETCHED))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-            raise CheckpointError.found(
-                Code.POLICY_CACHE_FULL,
-                name,
-                "repository",
-                expected="room, and the right to write, in the Hub's cache on this machine",
-                found=error.strerror,
-                fix="make room, or set HF_HOME to a folder of yours on another disk",
-            ) from error
-        raise CheckpointError.found(
-            Code.POLICY_CHECKPOINT_NOT_FOUND,
-            name,
-            "repository",
-            expected="one the Hub, or its cache on this machine, has",
-            found=str(error).partition("\n")[0] or type(error).__name__,
-            fix="check name, revision and network, or give a local directory",
-        ) from error
-    return Path(folder)
+            expected=error.expected,
+            found=error.found,
+            fix=error.fix,
+        ) from error.__cause__
