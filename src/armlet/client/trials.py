@@ -19,7 +19,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Float64MultiArray
 
-from armlet.bringup import HUB, BringupError, NodeSpec, graph
+from armlet.bringup import BringupError, NodeSpec, graph
 from armlet.camera import jpeg
 from armlet.datasets.format.pictures import Developer
 from armlet.datasets.format.video import Format
@@ -28,6 +28,7 @@ from armlet.evaluation.trials.movement import path_length, spectral_arc_length, 
 from armlet.evaluation.trials.results import VIDEOS
 from armlet.evaluation.trials.task import Outcome, Rows, Task, find_task
 from armlet.evaluation.trials.trial import Trial
+from armlet.files import HUB
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.status_names import status_name
 from armlet.robots import SO101_JOINTS
