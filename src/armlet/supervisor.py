@@ -29,6 +29,8 @@ STOP_GRACE_S = 15.0
 _WELL = (0, -signal.SIGTERM)
 
 _LOOK_S = 0.1
+# The output of a node that has ended is waited for so long: what it started may hold it open.
+_LAST_WORDS_S = 1.0
 # A node's last words, as rcutils and `armlet.nodes` write them.
 _ERROR = re.compile(
     r"\[(?:ERROR|FATAL)\] \[[^]]*\] \[[^]]*\]: (?P<why>.+)|cannot start: (?P<start>.+)"
@@ -61,7 +63,7 @@ class Supervisor:
         self._output: Output = output or sys.stdout
         self.processes: dict[str, subprocess.Popen[str]] = {}
         """Started processes by label."""
-        self._relays: list[threading.Thread] = []
+        self._relays: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
         self._reported: set[str] = set()
         self._errors: dict[str, str] = {}
@@ -102,7 +104,7 @@ class Supervisor:
             lines = process.stdout
             relay = threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True)
             relay.start()
-            self._relays.append(relay)
+            self._relays[spec.label] = relay
 
     def stop(self) -> bool:
         """End what still runs, the last started first; True if all ended well.
@@ -113,7 +115,7 @@ class Supervisor:
         for process in reversed(self.processes.values()):
             if process.poll() is None:
                 clean &= _end(process)
-        for relay in self._relays:
+        for relay in self._relays.values():
             relay.join(STOP_GRACE_S)
         return clean
 
@@ -145,6 +147,9 @@ class Supervisor:
         """Which required node has ended, in words; empty if all run."""
         for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=False):
             if spec.required and process.poll() is not None:
+                # What it said last may still be on its way.
+                if label in self._relays:
+                    self._relays[label].join(_LAST_WORDS_S)
                 why = self._errors.get(label)
                 return f"{label} ended with status {process.returncode}" + (
                     f": {why}" if why else ""

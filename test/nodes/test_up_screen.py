@@ -1,11 +1,13 @@
 """`armlet up` at a terminal: its last line, its stop key, one graph a domain, its early end."""
 
+import io
 import os
 import re
 import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -171,6 +173,31 @@ def test_two_benches_of_one_domain_would_have_two_clocks():
         start("sim", policy="false", namespace="left"),
     ):
         raise AssertionError("time jumps between the two")
+
+
+class Ended:
+    """A node that has ended, whose last line comes only once that was seen."""
+
+    returncode = 1
+
+    def __init__(self, line, **given):
+        self._seen = threading.Event()
+        self.stdout = self._lines()
+
+    def poll(self):
+        self._seen.set()
+        return self.returncode
+
+    def _lines(self):
+        self._seen.wait()
+        yield "[ERROR] [1.0] [servo_bus]: cannot configure: parameter port is empty\n"
+
+
+def test_why_a_node_has_ended_is_waited_for(tmp_path):
+    supervisor = Supervisor([NodeSpec("servo_bus", "servo_bus", {})], io.StringIO(), Ended)
+    supervisor.start(tmp_path)
+    why = "cannot configure: parameter port is empty"
+    assert supervisor.trouble() == f"servo_bus ended with status 1: {why}"
 
 
 def test_many_may_ask_who_runs():
