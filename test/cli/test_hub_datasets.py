@@ -241,6 +241,7 @@ def test_without_the_package_it_is_named(hub, monkeypatch, capsys):
     assert "pip install huggingface_hub" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_policies_are_trained_and_judged_by_it(hub, sound, tmp_path, capsys):
     pytest.importorskip("torch", reason="the policy extra is not installed")
     trained = tmp_path / "trained"

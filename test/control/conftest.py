@@ -1,6 +1,6 @@
 import pytest
 from driven_arm import Clock, Driven, emulated_bus
-from families import FAMILIES
+from families import FIRST_FAMILY
 
 
 @pytest.fixture
@@ -8,7 +8,7 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=FIRST_FAMILY)
 def motors(request):
     return request.param
 

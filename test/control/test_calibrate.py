@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from families import FAMILIES
+from families import FIRST_FAMILY
 from forked_python import LEROBOT, Conversation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -81,7 +81,7 @@ class EmulatedArm:
         return self.family.make_bus(self.emulated.port, timeout_s=timeout_s)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=FIRST_FAMILY)
 def motors(request):
     return request.param
 

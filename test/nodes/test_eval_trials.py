@@ -65,6 +65,7 @@ def test_a_policy_that_does_not_fit_ends_the_evaluation(tmp_path, private_domain
         tried(checkpoint, tmp_path, 0)
 
 
+@pytest.mark.thorough
 def test_a_person_judges_trials_of_a_running_policy(checkpoint, tmp_path, private_domain):
     output = tmp_path / "out"
     words = ("eval", str(checkpoint), "--by-hand", "--task", "wave", "--trials", "2")
