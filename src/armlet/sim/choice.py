@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from pathlib import Path
 
 from armlet.files import FileError
@@ -36,6 +39,12 @@ def choose(physics: str, task: str, domain: str = "") -> tuple[Task, Domain]:
         except ModuleNotFoundError as error:
             raise BenchError(f"physics: {how_to_install(error)}") from error
     return chosen
+
+
+def digest(chosen: Task | Domain) -> str:
+    """SHA-256 of what a file means: not of its name, its comments, or how it is written."""
+    meant = {key: value for key, value in dataclasses.asdict(chosen).items() if key != "name"}
+    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
 
 
 def check(task: Task, physics: bool, domain: Domain) -> None:

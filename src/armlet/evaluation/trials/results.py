@@ -20,6 +20,8 @@ from .trial import Trial
 PLAN_FILE = "plan.json"
 TRIALS_FILE = "trials.jsonl"
 VIDEOS = "videos"
+NAMES = ("name", "domain")
+"""Of a plan, what does not decide what its trials are."""
 _LINES = Shape(size=256 << 20)
 
 
@@ -33,6 +35,9 @@ class Plan:
         name: the checkpoint as people named it; another name for the same files is no other plan.
         arguments: of the graph, as given.
         limit_s: the longest trial; 0.0 where a person ends it.
+        physics: of the bench; empty on a real arm.
+        task_digest, domain_digest: of what the bench's task and domain are; likewise.
+        domain: the file as people named it; another name for the same domain is no other plan.
     """
 
     task: str
@@ -40,11 +45,15 @@ class Plan:
     name: str
     limit_s: float
     arguments: Mapping[str, str] = field(default_factory=dict)
+    physics: str = ""
+    task_digest: str = ""
+    domain_digest: str = ""
+    domain: str = ""
 
     @property
     def decides(self) -> dict[str, Any]:
-        """All but the name."""
-        return {key: v for key, v in dataclasses.asdict(self).items() if key != "name"}
+        """All but what people call it."""
+        return {key: v for key, v in dataclasses.asdict(self).items() if key not in NAMES}
 
 
 class Results:
