@@ -116,6 +116,7 @@ def test_no_two_processes_try_one_domain(monkeypatch):
         (["--task", "push", "--physics", "kinematic"], "set physics to mujoco"),
         (["--physics", "mujoco", "physics:=mujoco"], "--physics and physics:= mean the same"),
         (["--domain", "none.yaml"], "no domain file"),
+        (["--domain", "~no-such-user/d.yaml"], "there is no such user"),
         (["--against-set", "domain:=none.yaml"], "no domain file"),
         (["bench_task:=push"], "bench_task: set by armlet eval itself"),
         (["--by-hand", "--physics", "mujoco"], "leave them out with --by-hand"),

@@ -28,6 +28,7 @@ from armlet.datasets.transform.encode import write_video
 from armlet.evaluation.trials.movement import path_length, spectral_arc_length, speeds
 from armlet.evaluation.trials.results import VIDEOS
 from armlet.evaluation.trials.trial import Trial
+from armlet.files import expanded
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.status_names import status_name
 from armlet.robots import SO101_JOINTS
@@ -161,10 +162,10 @@ def setting_of(
     rest = dict(arguments)
     domain = rest.pop("domain", "")
     setting = Setting(
-        _from_anywhere(task) if task.endswith((".yaml", ".yml")) else task,
-        checkpoint if checkpoint.startswith(HUB) else _from_anywhere(checkpoint),
+        _from_anywhere(task, "task") if task.endswith((".yaml", ".yml")) else task,
+        checkpoint if checkpoint.startswith(HUB) else str(Path(checkpoint).absolute()),
         physics=rest.pop("physics", "") or _needed_physics(task),
-        domain=domain and _from_anywhere(domain),
+        domain=domain and _from_anywhere(domain, "domain"),
         arguments=rest,
         videos=videos,
     )
@@ -175,8 +176,8 @@ def setting_of(
     return dataclasses.replace(setting, digests=digests)
 
 
-def _from_anywhere(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+def _from_anywhere(path: str, where: str) -> str:
+    return str(expanded(path, Path.cwd(), where))
 
 
 def _needed_physics(task: str) -> str:

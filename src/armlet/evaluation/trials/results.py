@@ -20,6 +20,7 @@ from .trial import Trial
 PLAN_FILE = "plan.json"
 TRIALS_FILE = "trials.jsonl"
 VIDEOS = "videos"
+_DIGEST = 64
 NAMES = ("name", "domain")
 """Of a plan, what does not decide what its trials are."""
 _LINES = Shape(size=256 << 20)
@@ -148,7 +149,7 @@ def _agree(folder: Path, plan: Plan) -> None:
         differing = [key for key, value in plan.decides.items() if found.decides[key] != value]
         if differing:
             said = ", ".join(
-                f"{key} {found.decides[key]!r} instead of {plan.decides[key]!r}"
+                f"{key} {_brief(found.decides[key])} instead of {_brief(plan.decides[key])}"
                 for key in differing
             )
             raise FileError(
@@ -161,6 +162,12 @@ def _agree(folder: Path, plan: Plan) -> None:
             f"{folder} holds files of something else; choose another folder with --output"
         )
     replace_file(path, json.dumps(dataclasses.asdict(plan), indent=2).encode() + b"\n")
+
+
+def _brief(value: Any) -> str:
+    """As people can compare it: of a digest its beginning."""
+    is_digest = isinstance(value, str) and len(value) == _DIGEST
+    return f"{value[:12]}..." if is_digest else repr(value)
 
 
 def _locked(path: Path) -> int:
