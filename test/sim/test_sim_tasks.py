@@ -102,8 +102,11 @@ def test_how_far_a_task_is_from_done_is_one_number():
 def test_a_digest_is_of_what_a_file_means(tmp_path):
     own = (task_files / "push.yaml").read_text()
     path = tmp_path / "mine.yaml"
-    path.write_text(f"# mine\n{own}")
+    path.write_text(f"# mine\n{own}".replace("limit_s: 15", "limit_s: 15.0"))
     assert digest(find(str(path))) == digest(find("push"))
+    push = find("push")
+    turned = dict(reversed(push.things.items()))
+    assert digest(dataclasses.replace(push, things=turned)) != digest(push), "dice fall in order"
     for old, new in (("limit_s: 15", "limit_s: 16"), ("within_m: 0.02", "within_m: 0.03")):
         path.write_text(own.replace(old, new, 1))
         assert digest(find(str(path))) != digest(find("push"))
