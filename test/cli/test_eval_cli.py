@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from armlet.cli.main import main
 from armlet.cli.terminal.output import FAILED, STOPPED, UNUSABLE
 from armlet.client import trial_pool
 from armlet.client.trial_pool import TrialError, Workers, domains
-from armlet.client.trials import Measures, Setting, setting_of
+from armlet.client.trials import Measures, RefusedError, Setting, _drive, setting_of
 from armlet.evaluation.trials.results import Plan, Results, fingerprint
 from armlet.evaluation.trials.trial import Trial
 from armlet.nodes.messages import skew_message
@@ -249,6 +250,15 @@ def test_the_bench_alone_says_what_has_been_done():
     assert (found.success, found.time_s, found.final) == (True, pytest.approx(0.2), 0.1)
     assert not measures.outcome(0, 10**9).success
     assert measures.outcome(2 * 10**9, 3 * 10**9) is None
+
+
+def test_what_was_done_before_the_policy_drove_is_no_success_of_its():
+    """As of a task whose thing rolls to its place by itself."""
+    measures = Measures()
+    measures.keep(skew_message(9 * 10**8, {"error": 0.0, "success": 1.0}))
+    director = SimpleNamespace(seen=None)
+    with pytest.raises(RefusedError, match="push was done before the policy began to drive"):
+        _drive(director, find("push"), measures, 10**9)
 
 
 def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):
