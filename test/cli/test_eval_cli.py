@@ -7,19 +7,26 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from armlet.bringup import share_directory
+from armlet.bringup import BringupError, share_directory
 from armlet.cli.main import main
 from armlet.cli.terminal.output import FAILED, STOPPED, UNUSABLE
 from armlet.client import trial_pool
 from armlet.client.trial_pool import TrialError, Workers, domains
+from armlet.client.trials import Measures, RefusedError, Setting, _drive, setting_of
 from armlet.evaluation.trials.results import Plan, Results, fingerprint
 from armlet.evaluation.trials.trial import Trial
+from armlet.nodes.messages import skew_message
+from armlet.sim.choice import digest
+from armlet.sim.domain import ORDINARY, Domain
+from armlet.sim.task import _OWN as task_files
+from armlet.sim.task import find
 
 SHIPPED = share_directory() / "checkpoints" / "reach"
 
@@ -104,7 +111,16 @@ def test_no_two_processes_try_one_domain(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "raech"], "no task 'raech'; did you mean reach"),
+        (["--task", "raech"], "task: expected pick_place or push or reach, found 'raech'"),
+        (["--task", "none.yaml"], "no task"),
+        (["--physics", "bullet"], "physics: expected kinematic or mujoco, found 'bullet'"),
+        (["--task", "push", "--physics", "kinematic"], "set physics to mujoco"),
+        (["--physics", "mujoco", "physics:=mujoco"], "--physics and physics:= mean the same"),
+        (["--domain", "none.yaml"], "no domain file"),
+        (["--domain", "~no-such-user/d.yaml"], "there is no such user"),
+        (["--against-set", "domain:=none.yaml"], "no domain file"),
+        (["bench_task:=push"], "bench_task: set by armlet eval itself"),
+        (["--by-hand", "--physics", "mujoco"], "leave them out with --by-hand"),
         (["seed:=3"], "seed: set by armlet eval itself"),
         (["strategie:=rtc"], "did you mean strategy"),
         (["--seed", "-1"], "--seed: expected 0 or more"),
@@ -125,7 +141,8 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(words, said, tmp_
 
 def kept(folder, side, outcomes, **given):
     """Results as an earlier run has left them."""
-    values = {"task": "reach", "limit_s": 6.0, "arguments": {}}
+    values = {"task": "reach", "limit_s": 6.0, "arguments": {}, "physics": "kinematic"}
+    values |= {"task_digest": digest(find("reach")), "domain_digest": digest(ORDINARY)}
     plan = Plan(checkpoint=fingerprint(SHIPPED), name="reach", **{**values, **given})
     with Results(folder / side, plan) as results:
         for seed, success in enumerate(outcomes):
@@ -164,6 +181,84 @@ def test_another_setting_does_not_go_on_in_the_same_folder(tmp_path, capsys):
     kept(tmp_path, "A", 12 * [True])
     assert evaluated(tmp_path, "inference_latency_s:=0.1") == UNUSABLE
     assert "arguments {} instead of {'inference_latency_s': '0.1'}" in capsys.readouterr().err
+
+
+def test_one_checkpoint_is_compared_with_itself_on_another_bench(tmp_path, capsys):
+    pytest.importorskip("mujoco", reason="the sim extra is not installed")
+    dim = tmp_path / "dim.yaml"
+    dim.write_text("light: 0.5\n")
+    domain_digest = digest(Domain(light=0.5))
+    kept(tmp_path, "A", 12 * [True])
+    kept(tmp_path, "B", 12 * [False], physics="mujoco", domain_digest=domain_digest)
+    other = ("--against-set", "physics:=mujoco", "--against-set", f"domain:={dim}")
+    assert evaluated(tmp_path, *other) == 0
+    said = capsys.readouterr().out
+    assert "A is better: A alone succeeded in 12 trials" in said
+    assert "kinematic" in said and "mujoco" in said and "dim.yaml" in said
+    dim.write_text("light: 0.6\n")
+    assert evaluated(tmp_path, *other) == UNUSABLE
+    assert "another evaluation (domain_digest" in capsys.readouterr().err
+
+
+def test_things_to_move_imply_physics_and_it_is_said(tmp_path, capsys):
+    pytest.importorskip("mujoco", reason="the sim extra is not installed")
+    push = {"task": "push", "task_digest": digest(find("push")), "limit_s": 15}
+    kept(tmp_path, "A", 12 * [False], physics="mujoco", **push)
+    assert evaluated(tmp_path, "--task", "push") == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines() == ["push has things to move, so physics is mujoco"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("within_m: 0.015", "within_m: 1", "with seed 0 its goals hold before the arm moves"),
+        ("limit_s: 6", "limit_s: 0.1", "limit_s above it, found 0.2 and 0.1"),
+    ],
+)
+def test_a_task_that_cannot_be_tried_is_refused_before_anything_starts(
+    tmp_path, capsys, monkeypatch, old, new, said
+):
+    monkeypatch.chdir(tmp_path)
+    text = (task_files / "reach.yaml").read_text()
+    assert old in text
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    assert evaluated(tmp_path / "out", "--task", "mine.yaml") == UNUSABLE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_changes_between_two_trials_ends_the_evaluation(tmp_path):
+    task = tmp_path / "mine.yaml"
+    task.write_text((task_files / "reach.yaml").read_text())
+    setting = setting_of(str(task), str(SHIPPED), {}, "none", range(1))
+    assert Setting(**json.loads(json.dumps(setting.to_json()))).scenery() == setting.scenery()
+    task.write_text(task.read_text().replace("limit_s: 6", "limit_s: 9"))
+    with pytest.raises(BringupError, match=r"mine\.yaml has changed since this evaluation began"):
+        setting.graph_arguments(1)
+
+
+def test_the_bench_alone_says_what_has_been_done():
+    measures = Measures()
+    said = [(0.9, {"error": 0.3, "success": 0.0}), (1.0, {"error": 0.2, "success": 0.0})]
+    said += [(1.1, {"reach_error": 0.1}), (1.2, {"error": 0.004, "success": 1.0})]
+    said += [(1.3, {"error": 0.1, "success": 1.0})]
+    for time_s, values in said:
+        measures.keep(skew_message(round(time_s * 1e9), values))
+    found = measures.outcome(10**9, 2 * 10**9)
+    assert (found.success, found.time_s, found.final) == (True, pytest.approx(0.2), 0.1)
+    assert not measures.outcome(0, 10**9).success
+    assert measures.outcome(2 * 10**9, 3 * 10**9) is None
+
+
+def test_what_was_done_before_the_policy_drove_is_no_success_of_its():
+    """As of a task whose thing rolls to its place by itself."""
+    measures = Measures()
+    measures.keep(skew_message(9 * 10**8, {"error": 0.0, "success": 1.0}))
+    director = SimpleNamespace(seen=None)
+    with pytest.raises(RefusedError, match="push was done before the policy began to drive"):
+        _drive(director, find("push"), measures, 10**9)
 
 
 def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):

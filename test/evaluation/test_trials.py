@@ -1,4 +1,4 @@
-"""Statistics, judgement, results on disk and reports of trials in closed loop."""
+"""Statistics, results on disk and reports of trials in closed loop."""
 
 import dataclasses
 import json
@@ -23,11 +23,20 @@ from armlet.evaluation.trials.results import (
     read_trials,
 )
 from armlet.evaluation.trials.statistics import SURE, mcnemar, quartiles, wilson
-from armlet.evaluation.trials.task import REACH, find_task
 from armlet.evaluation.trials.trial import Trial
 from armlet.files import FileError, OutputError
 
-PLAN = Plan("reach", "a" * 64, "checkpoints/x", 6.0, {"strategy": "rtc"})
+PLAN = Plan(
+    task="reach",
+    checkpoint="a" * 64,
+    name="checkpoints/x",
+    limit_s=6.0,
+    arguments={"strategy": "rtc"},
+    physics="mujoco",
+    task_digest="c" * 64,
+    domain_digest="d" * 64,
+    domain="dim.yaml",
+)
 
 
 def trial(seed, success=True, **given):
@@ -178,38 +187,6 @@ def test_one_move_is_smoother_than_two_and_two_than_a_tremor():
     assert spectral_arc_length(np.zeros(50), 100.0) == 0.0
 
 
-# --- judgement ------------------------------------------------------------------------------------
-
-TIMES_S = np.arange(0, 3, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("near", "success", "time_s"),
-    [
-        ((1.0, 3.0), True, 1.0),
-        ((1.0, 1.4), False, None),  # it left too soon
-        ((2.7, 3.0), False, None),  # not held for long enough yet
-        ((9.0, 9.0), False, None),
-    ],
-)
-def test_a_task_has_succeeded_once_it_stays_done(near, success, time_s):
-    values = np.where((near[0] - 1e-9 <= TIMES_S) & (near[1] > TIMES_S), 0.004, 0.2)
-    found = REACH.judge(TIMES_S, values)
-    assert (found.success, found.time_s) == (success, pytest.approx(time_s))
-    assert found.final == values[-1]
-
-
-def test_what_is_no_number_is_no_success():
-    assert not REACH.judge(TIMES_S, np.full(len(TIMES_S), np.nan)).success
-    nothing = REACH.judge(np.zeros(0), np.zeros(0))
-    assert (nothing.success, nothing.time_s, nothing.final) == (False, None, None)
-
-
-def test_an_unknown_task_names_what_may_have_been_meant():
-    with pytest.raises(ValueError, match="no task 'raech'; did you mean reach"):
-        find_task("raech")
-
-
 # --- results on disk ------------------------------------------------------------------------------
 
 
@@ -218,7 +195,7 @@ def test_results_go_on_where_they_stopped(tmp_path):
     with Results(folder, PLAN) as results:
         results.add(trial(4, False))
         results.add(trial(2))
-    with Results(folder, dataclasses.replace(PLAN, name="elsewhere/x")) as results:
+    with Results(folder, dataclasses.replace(PLAN, name="elsewhere/x", domain="a.yaml")) as results:
         assert results.missing(range(1, 5)) == [1, 3]
         results.add(trial(3))
         assert [one.seed for one in results.of(range(4))] == [2, 3]
@@ -239,10 +216,11 @@ def test_a_line_that_a_kill_cut_short_is_run_again(tmp_path):
         assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("key", [f.name for f in dataclasses.fields(Plan) if f.name != "name"])
+@pytest.mark.parametrize("key", PLAN.decides)
 def test_trials_of_another_plan_are_not_mixed_in(tmp_path, key):
     others = {"task": "push", "checkpoint": "b" * 64, "limit_s": 9.0}
-    others |= {"arguments": {"strategy": "auto"}}
+    others |= {"arguments": {"strategy": "auto"}, "physics": "kinematic"}
+    others |= {"task_digest": "b" * 64, "domain_digest": "b" * 64}
     Results(tmp_path, PLAN).__exit__(None, None, None)
     with pytest.raises(FileError, match=f"another evaluation.*{key}.*--output"):
         Results(tmp_path, dataclasses.replace(PLAN, **{key: others[key]}))
@@ -306,6 +284,7 @@ def test_a_report_has_what_was_asked_for():
     assert table["95% interval (Wilson)"] == ["9.5% to 90.5%"]
     assert table["time to success (s)"] == ["2.00 (2.00 to 2.00)"]
     assert table["arguments"] == ["strategy:=rtc"]
+    assert (table["physics"], table["domain"]) == (["mujoco"], ["dim.yaml"])
     by_hand = rows(report([trial(0, path_m=None)]))
     assert "path of the tip (m)" not in [line[0] for line in by_hand]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from domains import free_domain
 from forked_nodes import Popen
@@ -24,7 +25,8 @@ from armlet.bringup import share_directory
 from armlet.client.trials import RefusedError, Setting, run_trial
 from armlet.datasets.format import video
 from armlet.evaluation.trials.results import read_trials
-from armlet.evaluation.trials.task import REACH
+from armlet.sim.task import _OWN as task_files
+from armlet.sim.task import find
 
 SHIPPED = share_directory() / "checkpoints" / "reach"
 # By the wall clock, so generous: no computer is that busy.
@@ -37,20 +39,41 @@ def checkpoint(tmp_path_factory):
     return save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
 
 
-def tried(checkpoint, folder, seed, **given):
-    task = dataclasses.replace(REACH, limit_s=0.6)
-    setting = Setting(task, str(checkpoint), {**SIZE, **given})
-    return run_trial(setting, seed, folder, folder / "log", Popen)
+def tried(checkpoint, folder, seed, name="reach", **setting):
+    """A trial of 0.6 s, in a task by a file of its own."""
+    task = folder / "short.yaml"
+    lines = (task_files / f"{name}.yaml").read_text().splitlines()
+    shortened = [line for line in lines if not line.startswith(("limit_s", "hold_s"))]
+    task.write_text("\n".join([*shortened, "limit_s: 0.6"]))
+    given = Setting(str(task), str(checkpoint), SIZE, **setting)
+    return run_trial(given, seed, folder, folder / "log", Popen)
 
 
 def test_a_seed_decides_every_bit_of_its_trial(checkpoint, tmp_path, private_domain):
     (first, elapsed_s), (again, _) = (tried(checkpoint, tmp_path, 3) for _ in range(2))
     assert first == again and len(first.digest) == 64
     assert (first.success, first.time_s, first.duration_s) == (False, None, pytest.approx(0.6))
-    assert first.final > REACH.tolerance and first.path_m > 0 and first.smoothness < 0
+    assert first.final > 0.015 and first.path_m > 0 and first.smoothness < 0
     assert elapsed_s == pytest.approx(1.6)
     count, size = video.extent(tmp_path / first.video)
     assert count >= 0.5 * 30 and size == (HEIGHT, 2 * WIDTH)
+
+
+@pytest.mark.thorough
+def test_a_seed_decides_every_bit_of_its_trial_with_physics_too(
+    checkpoint, tmp_path, private_domain
+):
+    pytest.importorskip("mujoco", reason="the sim extra is not installed")
+    domain = tmp_path / "slippery.yaml"
+    domain.write_text("friction: 0.3\nlight: 0.8\n")
+    setting = {"name": "push", "physics": "mujoco", "domain": str(domain)}
+    (first, _), (again, _) = (tried(checkpoint, tmp_path, 3, **setting) for _ in range(2))
+    assert first == again and not first.success
+    block, mark = (find("push").initial(3)[name].position[:2] for name in ("block", "mark"))
+    assert first.final == pytest.approx(float(np.linalg.norm(block - mark)), abs=2e-3)
+    domain.write_text("friction: 0.3\n")
+    other, _ = tried(checkpoint, tmp_path, 3, **setting)
+    assert other.digest != first.digest, "the pictures are brighter"
 
 
 @pytest.mark.thorough

@@ -7,11 +7,12 @@ import pytest
 
 from armlet.files import FileError
 from armlet.sim import Bench, choice
-from armlet.sim.choice import BenchError, choose
+from armlet.sim.choice import BenchError, choose, digest
 from armlet.sim.demonstrator import random_target
 from armlet.sim.domain import ORDINARY, Domain, changed, read_domain
 from armlet.sim.kinematics import GRIPPER_OPEN, HOME, solve_reach
 from armlet.sim.scene import Scene, View
+from armlet.sim.task import _OWN as task_files
 from armlet.sim.task import Progress, Standing, State, find, names
 
 TURNED = np.array([1.0, 0.0, 0.0, 0.0])
@@ -86,6 +87,32 @@ def test_a_reach_must_hold_for_its_time():
     assert progress.see(State(HOME, layout), 9.0), "what has been done stays done"
 
 
+def test_how_far_a_task_is_from_done_is_one_number():
+    over = State(solve_reach(np.array([0.25, 0.05, 0.110])), {"target": at(0.25, 0.05, 0.0)})
+    assert find("reach").error_m(over) == pytest.approx(0.1, abs=1e-3)
+    block = State(HOME, {"block": at(0.2, 0.03, 0.015), "mark": at(0.3, 0.03, 0.0)})
+    assert find("push").error_m(block) == pytest.approx(0.1)
+    cube = State(HOME, {"cube": at(0.2, 0.1, 0.0125), "bin": at(0.2, 0.135, 0.0)})
+    assert find("pick_place").error_m(cube) == pytest.approx(0.035)
+    push = find("push")
+    still = dataclasses.replace(push, goals=push.goals[1:])
+    assert still.error_m(block) == 0.0, "no goal of it is about a distance"
+
+
+def test_a_digest_is_of_what_a_file_means(tmp_path):
+    own = (task_files / "push.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"# mine\n{own}".replace("limit_s: 15", "limit_s: 15.0"))
+    assert digest(find(str(path))) == digest(find("push"))
+    push = find("push")
+    turned = dict(reversed(push.things.items()))
+    assert digest(dataclasses.replace(push, things=turned)) != digest(push), "dice fall in order"
+    for old, new in (("limit_s: 15", "limit_s: 16"), ("within_m: 0.02", "within_m: 0.03")):
+        path.write_text(own.replace(old, new, 1))
+        assert digest(find(str(path))) != digest(find("push"))
+    assert digest(Domain(light=1.0)) == digest(ORDINARY) != digest(Domain(light=0.5))
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -97,12 +124,13 @@ def test_a_reach_must_hold_for_its_time():
         ("yaw_deg: [-30, 30]", "yaw_deg: [30, -30]"),
         ("hold_s: 0.5", "hold_s: soon"),
         ("hold_s: 0.5", "holds_s: 0.5"),
+        ("hold_s: 0.5", "hold_s: -1"),
+        ("limit_s: 15", "limit_s: 0.5"),  # no longer than hold_s
+        ("limit_s: 15", "limit_s: .inf"),
     ],
 )
 def test_a_wrong_task_is_refused_with_its_place(tmp_path, change, found):
-    from armlet.sim import task
-
-    text = (task._OWN / "push.yaml").read_text()
+    text = (task_files / "push.yaml").read_text()
     assert change in text
     path = tmp_path / "mine.yaml"
     path.write_text(text)

@@ -68,7 +68,7 @@ def _answer(order: dict[str, Any], seed: int, popen: Any) -> dict[str, Any]:
     from .trials import RefusedError, Setting, run_trial
 
     setting, folder, log = (order[name] for name in ("setting", "folder", "log"))
-    given = Setting.of_json(setting), seed, Path(folder), Path(log), popen
+    given = Setting(**setting), seed, Path(folder), Path(log), popen
     for tries_left in reversed(range(_TRIES)):
         try:
             trial, elapsed_s = run_trial(*given)

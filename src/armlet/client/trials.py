@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Float64MultiArray
 
@@ -26,13 +27,15 @@ from armlet.datasets.format.video import Format
 from armlet.datasets.transform.encode import write_video
 from armlet.evaluation.trials.movement import path_length, spectral_arc_length, speeds
 from armlet.evaluation.trials.results import VIDEOS
-from armlet.evaluation.trials.task import Outcome, Rows, Task, find_task
 from armlet.evaluation.trials.trial import Trial
-from armlet.files import HUB
+from armlet.files import HUB, expanded
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.status_names import status_name
 from armlet.robots import SO101_JOINTS
+from armlet.sim.choice import KINEMATIC, MUJOCO, BenchError, choose, digest
+from armlet.sim.domain import Domain
 from armlet.sim.kinematics import HOME, tip_position
+from armlet.sim.task import State, Task, find
 from armlet.start_check import check
 
 from .graph import Director, GraphError
@@ -53,7 +56,7 @@ _TOPICS = ("joint_states", "applied_joint_commands", "observation/state")
 
 # Arguments of the graph that a trial sets itself, or that would make it another one.
 RESERVED = (
-    *("bench_directory", "checkpoint", "namespace", "participants", "policy", "raw"),
+    *("bench_directory", "bench_task", "checkpoint", "namespace", "participants", "policy", "raw"),
     *("real_time_factor", "root", "running", "seed", "start_s", "task", "teleop", "use_sim_time"),
 )
 
@@ -63,36 +66,77 @@ class RefusedError(GraphError):
 
 
 @dataclass(frozen=True)
+class Scenery:
+    """A bench's task, physics and domain, read from what names them.
+
+    Attributes:
+        task_digest, domain_digest: see `sim.choice.digest`.
+    """
+
+    task: Task
+    physics: str
+    domain: Domain
+
+    @property
+    def task_digest(self) -> str:
+        return digest(self.task)
+
+    @property
+    def domain_digest(self) -> str:
+        return digest(self.domain)
+
+
+@dataclass(frozen=True)
 class Setting:
     """What is tried.
 
     Attributes:
+        task: of the bench, its name or the path of its file.
         checkpoint: directory, or hub:owner/name@revision.
         arguments: of the sim graph.
         videos: "all", "failures" or "none".
+        physics: of the bench.
+        domain: the path of its file; empty: the ordinary bench.
+        digests: of task and domain as they were at first; empty: not looked at.
     """
 
-    task: Task
+    task: str
     checkpoint: str
     arguments: Mapping[str, str] = field(default_factory=dict)
     videos: str = "failures"
+    physics: str = KINEMATIC
+    domain: str = ""
+    digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """For another process; see `of_json`."""
-        return {**dataclasses.asdict(self), "task": self.task.name}
+        """For another process: the keyword arguments of a Setting."""
+        return dataclasses.asdict(self)
 
-    @classmethod
-    def of_json(cls, document: dict[str, Any]) -> Setting:
-        return cls(**{**document, "task": find_task(document["task"])})
+    def scenery(self) -> Scenery:
+        """The task and the domain. Raises BringupError for what cannot be, or has changed."""
+        try:
+            task, domain = choose(self.physics, self.task, self.domain)
+        except BenchError as error:
+            raise BringupError(str(error)) from error
+        found = Scenery(task, self.physics, domain)
+        now = found.task_digest, found.domain_digest
+        if self.digests and tuple(self.digests) != now:
+            raise BringupError(
+                f"{self.task if self.digests[0] != now[0] else self.domain} has changed since this "
+                "evaluation began; begin again in another folder with --output"
+            )
+        return found
 
     def graph_arguments(self, seed: int) -> dict[str, str]:
         """Arguments of the sim graph for one trial."""
         return {
             "inference_latency_s": LATENCY,
-            **self.task.arguments,
             **self.arguments,
+            "bench_task": self.task,
+            "physics": self.physics,
+            "domain": self.domain,
             "checkpoint": self.checkpoint,
-            "task": self.task.instruction,
+            "task": self.scenery().task.title,
             "seed": str(seed),
             "running": "false",
             "use_sim_time": "true",
@@ -101,20 +145,53 @@ class Setting:
         }
 
 
-def setting_of(task: str, checkpoint: str, arguments: Mapping[str, str], videos: str) -> Setting:
+def setting_of(
+    task: str, checkpoint: str, arguments: Mapping[str, str], videos: str, seeds: range
+) -> Setting:
     """A setting whose graph can be started as far as that is known before.
 
-    Raises ValueError (BringupError) for an unknown task or argument, or one that is set here.
+    arguments: of the sim graph; `physics` and `domain` among them are the bench's. Without
+    `physics` a task with things to move has mujoco. seeds: of the trials.
+    Raises ValueError (BringupError) for what cannot be used, or is set here.
     """
     reserved = sorted(set(arguments) & set(RESERVED))
     if reserved:
         raise BringupError(f"{', '.join(reserved)}: set by armlet eval itself; leave it out")
     if arguments.get("inference_latency_s") == "measured":
         raise BringupError("inference_latency_s: expected seconds; a measured one repeats nothing")
-    place = checkpoint if checkpoint.startswith(HUB) else str(Path(checkpoint).absolute())
-    setting = Setting(find_task(task), place, dict(arguments), videos)
+    rest = dict(arguments)
+    domain = rest.pop("domain", "")
+    setting = Setting(
+        _from_anywhere(task, "task") if task.endswith((".yaml", ".yml")) else task,
+        checkpoint if checkpoint.startswith(HUB) else str(Path(checkpoint).absolute()),
+        physics=rest.pop("physics", "") or _needed_physics(task),
+        domain=domain and _from_anywhere(domain, "domain"),
+        arguments=rest,
+        videos=videos,
+    )
+    scenery = setting.scenery()
+    _check_scenes(scenery.task, seeds)
     check(graph("sim").nodes(setting.graph_arguments(0)))
-    return setting
+    digests = scenery.task_digest, scenery.domain_digest
+    return dataclasses.replace(setting, digests=digests)
+
+
+def _from_anywhere(path: str, where: str) -> str:
+    return str(expanded(path, Path.cwd(), where))
+
+
+def _needed_physics(task: str) -> str:
+    return MUJOCO if find(task).needs_physics else KINEMATIC
+
+
+def _check_scenes(task: Task, seeds: range) -> None:
+    """Raise ValueError for a seed whose scene has no room, or is done before the arm moves."""
+    for seed in seeds:
+        if task.judge(State(HOME, task.initial(seed))):
+            raise BringupError(
+                f"task {task.name}: with seed {seed} its goals hold before the arm moves; "
+                "change its goals, or where its things may stand"
+            )
 
 
 def run_trial(
@@ -129,13 +206,14 @@ def run_trial(
     def seeded(nodes: list[NodeSpec]) -> list[NodeSpec]:
         return [_of_policy(spec, seed) if spec.executable == "policy" else spec for spec in nodes]
 
-    pictures, measures = Pictures(), Measures(setting.task.measure)
+    task = setting.scenery().task
+    pictures, measures = Pictures(), Measures()
     with start_adjusted("sim", setting.graph_arguments(seed), log, seeded, popen) as director:
         pictures.listen(director)
         measures.listen(director)
         _get_ready(director)
         since_ns = director.now_ns
-        outcome = _drive(director, setting.task, measures, since_ns)
+        outcome = _drive(director, task, measures, since_ns)
         span_ns = since_ns, director.now_ns
         elapsed_s = director.elapsed_s
     trial = _measured(director, seed, span_ns, outcome, pictures, measures)
@@ -167,6 +245,9 @@ def _get_ready(director: Director) -> None:
 def _drive(director: Director, task: Task, measures: Measures, since_ns: int) -> Outcome:
     """Let the policy drive until the task has succeeded, or its time is over."""
     seen, status = director.seen, status_name("policy", "inference")
+    before = measures.outcome(0, since_ns)
+    if before is not None and before.success:
+        raise RefusedError(f"{task.name} was done before the policy began to drive")
     try:
         director.set("policy/set_running", True)
     except GraphError as error:
@@ -175,9 +256,9 @@ def _drive(director: Director, task: Task, measures: Measures, since_ns: int) ->
         director.let_pass(_STEP_S)
         if seen.status().get(status, {}).get("state") == "refused":
             raise RefusedError(f"policy: {seen.messages()[status]}")
-        outcome = task.judge(*measures.within(since_ns, director.now_ns))
-        if outcome.final is None:
-            raise GraphError(f"the bench reports no {task.measure}, which {task.name} is judged by")
+        outcome = measures.outcome(since_ns, director.now_ns)
+        if outcome is None:
+            raise GraphError(f"the bench reports no {' and '.join(MEASURED)} on ~/measures")
         over = (director.now_ns - since_ns) * 1e-9 >= task.limit_s
         if outcome.success or over:
             director.set("policy/set_running", False)
@@ -216,7 +297,7 @@ def _digest(
     """SHA-256 of all that was measured, commanded and seen in a span, by time since its start."""
     seen, total = director.seen, hashlib.sha256()
     arrays = [array for topic in _TOPICS for array in seen.joint_rows(topic, *span_ns)]
-    arrays += measures.within(*span_ns)
+    arrays += [measures.within(*span_ns)]
     for chunk in seen.chunks(*span_ns):
         arrays += [chunk.times_s, chunk.rows]
     for array in arrays:
@@ -226,27 +307,56 @@ def _digest(
     return total.hexdigest()
 
 
-class Measures:
-    """One number that the bench reports, by stamp."""
+MEASURED = ("error", "success")
+"""Of what the bench measures, what a trial needs."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._reported: dict[int, float] = {}
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the bench has said of its task in a span.
+
+    Attributes:
+        time_s: from the span's start until the task had been done; None where it has not been.
+        final: the error at the end, metres.
+    """
+
+    time_s: float | None
+    final: float
+
+    @property
+    def success(self) -> bool:
+        return self.time_s is not None
+
+
+class Measures:
+    """What the bench says of its task, by stamp: it alone judges what has been done."""
+
+    def __init__(self) -> None:
+        self._reported: dict[int, tuple[float, ...]] = {}
 
     def listen(self, director: Director) -> None:
         """Take it from here on."""
-        director.listen(Float64MultiArray, "sim_bench/measures", self._keep)
+        director.listen(Float64MultiArray, "sim_bench/measures", self.keep)
 
-    def _keep(self, message: Any) -> None:
+    def keep(self, message: Any) -> None:
+        """One message; one that lacks what is needed is left out."""
         stamp_ns, values = parse_skew(message)
-        if self._name in values:
-            self._reported[stamp_ns] = values[self._name]
+        if all(name in values for name in MEASURED):
+            self._reported[stamp_ns] = tuple(values[name] for name in MEASURED)
 
-    def within(self, since_ns: int, until_ns: int) -> tuple[Rows, Rows]:
-        """Times (k,) in s since the start of a span, and values (k,)."""
+    def within(self, since_ns: int, until_ns: int) -> NDArray[np.float64]:
+        """Rows (k, 3) by stamp: time in s since the start of a span, error in m, success (0, 1)."""
         stamps = [stamp for stamp in sorted(self._reported) if since_ns <= stamp <= until_ns]
-        times_s = np.array([(stamp - since_ns) * 1e-9 for stamp in stamps])
-        return times_s, np.array([self._reported[stamp] for stamp in stamps])
+        rows = [((stamp - since_ns) * 1e-9, *self._reported[stamp]) for stamp in stamps]
+        return np.array(rows, np.float64).reshape(-1, 1 + len(MEASURED))
+
+    def outcome(self, since_ns: int, until_ns: int) -> Outcome | None:
+        """What came of a span; None if nothing was reported in it."""
+        rows = self.within(since_ns, until_ns)
+        if not len(rows):
+            return None
+        done = rows[rows[:, 2] > 0, 0]
+        return Outcome(float(done[0]) if len(done) else None, float(rows[-1, 1]))
 
 
 class Pictures:

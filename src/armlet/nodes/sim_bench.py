@@ -281,10 +281,9 @@ class SimBench(ArmletNode):
         things = PoseArray(poses=[_pose(state.things[name]) for name in bench.task.things])
         things.header.stamp, things.header.frame_id = to_time(stamp_ns), "base_link"
         self._things.publish(things)
-        error_m = bench.error_m(state)
-        self._error.publish(Float64(data=error_m))
+        self._error.publish(Float64(data=bench.error_m(state)))
         # With a stamp, which a number alone has not.
-        measures = {"reach_error": error_m, "success": float(done)}
+        measures = {"error": bench.task.error_m(state), "success": float(done)}
         self._measures.publish(skew_message(stamp_ns, measures))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)

@@ -21,7 +21,7 @@ from .arms import Arms, EmulatedArms, Motion, Side
 from .choice import REACH, BenchError, check
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
 from .domain import ORDINARY, Domain
-from .kinematics import HOME, tip_position
+from .kinematics import HOME
 from .scene import Scene, View
 from .task import Layout, Standing, State, Task
 
@@ -199,9 +199,7 @@ class Bench:
 
     def error_m(self, state: State) -> float:
         """`reach_error_m` in a state."""
-        thing, at = self.task.things[self._subject], state.things[self._subject].position
-        top = np.array([at[0], at[1], at[2] + thing.size_m[2] - thing.rest_height_m])
-        return float(np.linalg.norm(tip_position(state.joints) - top))
+        return tasks.from_top_m(self._subject, state, self.task.things)
 
     def render(
         self, view_name: str, joints: Vector | None = None, state: State | None = None

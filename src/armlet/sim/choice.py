@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from armlet.files import FileError
 from armlet.missing import how_to_install, require
@@ -36,6 +40,24 @@ def choose(physics: str, task: str, domain: str = "") -> tuple[Task, Domain]:
         except ModuleNotFoundError as error:
             raise BenchError(f"physics: {how_to_install(error)}") from error
     return chosen
+
+
+def digest(chosen: Task | Domain) -> str:
+    """SHA-256 of what a file means: not of its name, its comments, or how it is written.
+
+    The order of a task's things means something: a seed places one after the other.
+    """
+    meant = {key: value for key, value in dataclasses.asdict(chosen).items() if key != "name"}
+    return hashlib.sha256(json.dumps(_as_floats(meant)).encode()).hexdigest()
+
+
+def _as_floats(value: Any) -> Any:
+    """A file may say 15 or 15.0."""
+    if isinstance(value, dict):
+        return {key: _as_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) else value
 
 
 def check(task: Task, physics: bool, domain: Domain) -> None:

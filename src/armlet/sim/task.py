@@ -124,6 +124,7 @@ class Task:
         things: on the table, by name.
         goals: all of them must hold.
         hold_s: for how long, without a break.
+        limit_s: a try that has not succeeded after this long has failed.
         name: of the task.
     """
 
@@ -131,6 +132,7 @@ class Task:
     things: Mapping[str, Thing]
     goals: tuple[Goal, ...]
     hold_s: float = 0.0
+    limit_s: float = 20.0
     name: str = ""
 
     @property
@@ -153,6 +155,15 @@ class Task:
     def judge(self, state: State) -> bool:
         """Whether all goals hold at this instant; `hold_s` is for whoever watches."""
         return all(_holds(goal, state, self.things) for goal in self.goals)
+
+    def error_m(self, state: State) -> float:
+        """How far the first goal that is about a distance is from its middle, metres.
+
+        Of `touched` the tip from the thing's top; of `inside` and `near` the thing from the other,
+        seen from above. 0.0 where no goal is about one.
+        """
+        distances = (_distance_m(goal, state, self.things) for goal in self.goals)
+        return next((metres for metres in distances if metres is not None), 0.0)
 
     def _have_room(self, layout: Layout) -> bool:
         names = [name for name, thing in self.things.items() if thing.shape != "mark"]
@@ -226,6 +237,11 @@ def _read(path: Path) -> Task:
     if isinstance(document, dict):
         document = {"name": path.stem, **document}
     task: Task = typed(Task, document, where)
+    if not 0 <= task.hold_s < task.limit_s:
+        raise FileError(
+            f"{where}: expected hold_s of 0 or more, and limit_s above it, found {task.hold_s:g} "
+            f"and {task.limit_s:g}"
+        )
     for name, thing in task.things.items():
         _check_thing(thing, f"{where}: things.{name}")
     for index, goal in enumerate(task.goals):
@@ -251,7 +267,7 @@ def _check_thing(thing: Thing, where: str) -> None:
 def _check_goal(goal: Goal, things: Mapping[str, Thing], where: str) -> None:
     if goal.kind not in _JUDGES:
         raise FileError(f"{where}.kind: expected {', '.join(_JUDGES)}, found {shown(goal.kind)}")
-    needed = [goal.thing, goal.other] if goal.kind in ("inside", "near") else [goal.thing]
+    needed = [goal.thing, goal.other] if goal.kind in _OF_TWO else [goal.thing]
     for name in needed:
         if name not in things:
             raise FileError(f"{where}: expected one of {', '.join(things)}, found {shown(name)}")
@@ -279,12 +295,27 @@ def _holds(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
     return _JUDGES[goal.kind](goal, state, things)
 
 
+def from_top_m(name: str, state: State, things: Mapping[str, Thing]) -> float:
+    """Distance of the tip from the middle of a thing's top, metres."""
+    height = things[name].size_m[2] - things[name].rest_height_m
+    top = state.things[name].position + np.array([0, 0, height])
+    return float(np.linalg.norm(state.tip - top))
+
+
+def _apart_m(goal: Goal, state: State) -> float:
+    """Distance of a goal's two things, seen from above."""
+    way = state.things[goal.thing].position[:2] - state.things[goal.other].position[:2]
+    return math.hypot(*way)
+
+
+def _distance_m(goal: Goal, state: State, things: Mapping[str, Thing]) -> float | None:
+    if goal.kind == "touched":
+        return from_top_m(goal.thing, state, things)
+    return _apart_m(goal, state) if goal.kind in _OF_TWO else None
+
+
 def _touched(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
-    thing = things[goal.thing]
-    top = state.things[goal.thing].position + np.array(
-        [0, 0, thing.size_m[2] - thing.rest_height_m]
-    )
-    return float(np.linalg.norm(state.tip - top)) <= goal.within_m
+    return from_top_m(goal.thing, state, things) <= goal.within_m
 
 
 def _inside(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
@@ -298,8 +329,7 @@ def _inside(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
 
 
 def _near(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
-    way = state.things[goal.thing].position[:2] - state.things[goal.other].position[:2]
-    return math.hypot(*way) <= goal.within_m
+    return _apart_m(goal, state) <= goal.within_m
 
 
 def _released(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
@@ -310,6 +340,7 @@ def _still(goal: Goal, state: State, things: Mapping[str, Thing]) -> bool:
     return float(np.linalg.norm(state.things[goal.thing].velocity)) < _STILL_M_S
 
 
+_OF_TWO = ("inside", "near")
 _JUDGES = {
     "touched": _touched,
     "inside": _inside,

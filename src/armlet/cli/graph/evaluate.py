@@ -57,7 +57,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_trials(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", default="reach", help="task of the bench (default: %(default)s)")
+    parser.add_argument(
+        "--task",
+        default="reach",
+        help="task of the bench: reach, pick_place, push, or a .yaml file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--physics",
+        metavar="PHYSICS",
+        help="of the bench, as physics:=, kinematic or mujoco (default: mujoco for a task with "
+        "things to move, else kinematic)",
+    )
+    parser.add_argument(
+        "--domain",
+        metavar="FILE",
+        help="friction, light and the like of the bench, as domain:= (default: the ordinary one)",
+    )
     parser.add_argument(
         "--trials", type=count, default=20, metavar="N", help="how many (default: %(default)s)"
     )
@@ -162,6 +177,8 @@ def _check(args: argparse.Namespace) -> None:
     """Raise ValueError or OSError for what cannot be used."""
     from armlet.evaluation.trials.page import check_folder
 
+    if args.by_hand and (args.physics or args.domain):
+        raise ValueError("--physics and --domain are of the bench; leave them out with --by-hand")
     if not 0 <= args.seed <= _LARGEST_SEED - args.trials:
         raise ValueError(f"--seed: expected 0 or more, and below {_LARGEST_SEED}")
     if args.at_least is not None and not 0 <= args.at_least <= 1:
@@ -171,22 +188,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _simulated(args: argparse.Namespace) -> Report:
     """Run what is missing, and report. All that can refuse it comes before the first trial."""
-    from armlet.cli.graph.up import parse_arguments
-    from armlet.client.trials import setting_of
     from armlet.evaluation.trials.report import Report, Side
     from armlet.evaluation.trials.results import Results
 
-    given = parse_arguments(args.arguments)
-    settings = {"A": setting_of(args.task, str(args.checkpoint), given, args.videos)}
-    if args.against is not None or args.against_set:
-        settings["B"] = setting_of(
-            args.task,
-            str(args.against or args.checkpoint),
-            {**given, **parse_arguments(args.against_set)},
-            args.videos,
-        )
-    plans = {name: _plan_of(setting) for name, setting in settings.items()}
     seeds = range(args.seed, args.seed + args.trials)
+    settings = _settings(args, seeds)
+    plans = {name: _plan_of(setting) for name, setting in settings.items()}
     sides = []
     for name, setting in settings.items():
         with Results(args.output / name, plans[name]) as results:
@@ -195,17 +202,53 @@ def _simulated(args: argparse.Namespace) -> Report:
     return Report(f"{args.task}: {args.trials} trials from seed {args.seed}", tuple(sides))
 
 
+def _settings(args: argparse.Namespace, seeds: range) -> dict[str, Setting]:
+    """What is tried, by side. Raises ValueError, OSError."""
+    from armlet.cli.graph.up import parse_arguments
+    from armlet.client.trials import setting_of
+    from armlet.sim.choice import MUJOCO
+
+    given = {**parse_arguments(args.arguments), **_bench_arguments(args)}
+    sides = {"A": (args.checkpoint, given)}
+    if args.against is not None or args.against_set:
+        other = {**given, **parse_arguments(args.against_set)}
+        sides["B"] = (args.against or args.checkpoint, other)
+    settings = {
+        name: setting_of(args.task, str(checkpoint), arguments, args.videos, seeds)
+        for name, (checkpoint, arguments) in sides.items()
+    }
+    implied = [name for name, (_, asked) in sides.items() if "physics" not in asked]
+    if any(settings[name].physics == MUJOCO for name in implied):
+        show(f"{args.task} has things to move, so physics is {MUJOCO}", error=True)
+    return settings
+
+
+def _bench_arguments(args: argparse.Namespace) -> dict[str, str]:
+    """Options of the bench as arguments of the graph. Raises ValueError for one given twice."""
+    options = {"physics": args.physics, "domain": args.domain}
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if any(argument.startswith(f"{name}:=") for argument in args.arguments):
+            raise ValueError(f"--{name} and {name}:= mean the same; leave one out")
+    return given
+
+
 def _plan_of(setting: Setting) -> Plan:
     """What the trials of a setting have in common. Raises CheckpointError, OSError."""
     from armlet.evaluation.trials.results import Plan, fingerprint
     from armlet.policies.checkpoint.hub import locate
 
+    scenery = setting.scenery()
     return Plan(
-        task=setting.task.name,
+        task=scenery.task.name,
         checkpoint=fingerprint(locate(setting.checkpoint)),
         name=setting.checkpoint,
-        limit_s=setting.task.limit_s,
+        limit_s=scenery.task.limit_s,
         arguments=setting.arguments,
+        physics=setting.physics,
+        task_digest=scenery.task_digest,
+        domain_digest=scenery.domain_digest,
+        domain=setting.domain,
     )
 
 

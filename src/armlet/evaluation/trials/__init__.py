@@ -1,1 +1,1 @@
-"""Trials of a policy in closed loop: tasks, what came of each trial, and what all of them show."""
+"""Trials of a policy in closed loop: what came of each trial, and what all of them show."""

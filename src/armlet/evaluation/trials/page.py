@@ -67,7 +67,15 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _trials(side: Side) -> str:
-    head = ("seed", "success", "time (s)", "at the end", "path (m)", "path (rad)", "smoothness")
+    head = (
+        "seed",
+        "success",
+        "time (s)",
+        "error at the end (m)",
+        "path (m)",
+        "path (rad)",
+        "smoothness",
+    )
     lines = [
         (
             str(trial.seed),

@@ -147,6 +147,8 @@ def rows(report: Report) -> list[list[str]]:
     """Rows of the table: what, and its value for each side."""
     lines = [
         ("policy", [side.plan.name for side in report.sides]),
+        ("physics", [side.plan.physics or _NO_VALUE for side in report.sides]),
+        ("domain", [side.plan.domain or _NO_VALUE for side in report.sides]),
         ("arguments", [_arguments(side.plan) for side in report.sides]),
         ("trials", [str(len(side.trials)) for side in report.sides]),
         ("successes", [str(side.successes) for side in report.sides]),

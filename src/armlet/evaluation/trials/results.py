@@ -20,6 +20,9 @@ from .trial import Trial
 PLAN_FILE = "plan.json"
 TRIALS_FILE = "trials.jsonl"
 VIDEOS = "videos"
+_DIGEST = 64
+NAMES = ("name", "domain")
+"""Of a plan, what does not decide what its trials are."""
 _LINES = Shape(size=256 << 20)
 
 
@@ -33,6 +36,9 @@ class Plan:
         name: the checkpoint as people named it; another name for the same files is no other plan.
         arguments: of the graph, as given.
         limit_s: the longest trial; 0.0 where a person ends it.
+        physics: of the bench; empty on a real arm.
+        task_digest, domain_digest: of what the bench's task and domain are; likewise.
+        domain: the file as people named it; another name for the same domain is no other plan.
     """
 
     task: str
@@ -40,11 +46,15 @@ class Plan:
     name: str
     limit_s: float
     arguments: Mapping[str, str] = field(default_factory=dict)
+    physics: str = ""
+    task_digest: str = ""
+    domain_digest: str = ""
+    domain: str = ""
 
     @property
     def decides(self) -> dict[str, Any]:
-        """All but the name."""
-        return {key: v for key, v in dataclasses.asdict(self).items() if key != "name"}
+        """All but what people call it."""
+        return {key: v for key, v in dataclasses.asdict(self).items() if key not in NAMES}
 
 
 class Results:
@@ -139,7 +149,7 @@ def _agree(folder: Path, plan: Plan) -> None:
         differing = [key for key, value in plan.decides.items() if found.decides[key] != value]
         if differing:
             said = ", ".join(
-                f"{key} {found.decides[key]!r} instead of {plan.decides[key]!r}"
+                f"{key} {_brief(found.decides[key])} instead of {_brief(plan.decides[key])}"
                 for key in differing
             )
             raise FileError(
@@ -152,6 +162,12 @@ def _agree(folder: Path, plan: Plan) -> None:
             f"{folder} holds files of something else; choose another folder with --output"
         )
     replace_file(path, json.dumps(dataclasses.asdict(plan), indent=2).encode() + b"\n")
+
+
+def _brief(value: Any) -> str:
+    """As people can compare it: of a digest its beginning."""
+    is_digest = isinstance(value, str) and len(value) == _DIGEST
+    return f"{value[:12]}..." if is_digest else repr(value)
 
 
 def _locked(path: Path) -> int:

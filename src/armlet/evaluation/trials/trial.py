@@ -16,9 +16,10 @@ class Trial:
 
     Attributes:
         seed: of the scene and of the policy's noise; of trials on a real arm their number.
-        time_s: from its start to the success; None where there was none.
+        time_s: from its start until the task had been done, its `hold_s` too; None where it never
+            was.
         duration_s: from its start to its end.
-        final: the task's measure at the end; None on a real arm.
+        final: `Task.error_m` of the bench's task at the end, metres; None on a real arm.
         path_rad: way of all joints together, radians.
         path_m: way of the tip; None where the arm's geometry is not known.
         smoothness: spectral arc length of the joints' speed: below 0, nearer to 0 is smoother.
