@@ -160,8 +160,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise ValueError or OSError for what cannot be used."""
+    from armlet.client.trial_pool import MOST_JOBS
     from armlet.evaluation.trials.page import check_folder
 
+    if args.jobs > MOST_JOBS:
+        raise ValueError(
+            f"--jobs: expected at most {MOST_JOBS}, found {args.jobs}; each needs ROS domains of "
+            "its own, and a core or two"
+        )
     if not 0 <= args.seed <= _LARGEST_SEED - args.trials:
         raise ValueError(f"--seed: expected 0 or more, and below {_LARGEST_SEED}")
     if args.at_least is not None and not 0 <= args.at_least <= 1:
@@ -197,7 +203,7 @@ def _simulated(args: argparse.Namespace) -> Report:
 
 def _plan_of(setting: Setting) -> Plan:
     """What the trials of a setting have in common. Raises CheckpointError, OSError."""
-    from armlet.evaluation.trials.results import Plan, fingerprint
+    from armlet.evaluation.trials.results import Plan, files_of, fingerprint
     from armlet.policies.checkpoint.hub import locate
 
     return Plan(
@@ -206,6 +212,7 @@ def _plan_of(setting: Setting) -> Plan:
         name=setting.checkpoint,
         limit_s=setting.task.limit_s,
         arguments=setting.arguments,
+        files=files_of(setting.arguments),
     )
 
 
@@ -224,6 +231,7 @@ def _run_missing(
     ):
         step(done, len(seeds))
         for one in workers.run(missing):
+            _require_unchanged(results.plan, setting)
             results.add(one.trial)
             done, elapsed_s = done + 1, elapsed_s + one.elapsed_s
             step(done, len(seeds))
@@ -233,6 +241,15 @@ def _run_missing(
         f"({elapsed_s / wall_s:.2f} simulated hours an hour)",
         error=True,
     )
+
+
+def _require_unchanged(plan: Plan, setting: Setting) -> None:
+    """Raise ValueError where the files of a trial may be others than those of the plan."""
+    if _plan_of(setting) != plan:
+        raise ValueError(
+            f"{setting.checkpoint}, or a file that an argument names, was changed during the "
+            "trials; this trial is not kept"
+        )
 
 
 def finish(args: argparse.Namespace, report: Report) -> int:
