@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from armlet.align import Aligner, Commander, CommandSource, Policy, Sample, StreamConfig
-from armlet.align.command_source import UNKNOWN, merged, parse
+from armlet.align.command_source import UNKNOWN, Origin, merged, origin, parse
 
 HOLD = CommandSource(Commander.HOLD)
 PERSON = CommandSource(Commander.PERSON)
 OTHER = CommandSource(Commander.TRAJECTORY)
 POLICY = CommandSource(Commander.TRAJECTORY, "0123456789abcdef")
+CONTINUED = Origin("0123456789abcdef", continues=True)
 SECOND = CommandSource(Commander.TRAJECTORY, "fedcba9876543210")
 
 
@@ -33,6 +34,16 @@ def test_what_is_written_is_read(source):
 )
 def test_what_no_driver_of_ours_writes_is_unknown(text):
     assert parse(text) == UNKNOWN
+
+
+@pytest.mark.parametrize("sender", [Origin(), Origin("0123456789abcdef"), CONTINUED])
+def test_an_origin_that_is_written_is_read(sender):
+    assert origin(str(sender)) == sender
+
+
+@pytest.mark.parametrize("text", ["/continued", "base_link/continued", "0123/continued", "x"])
+def test_no_other_text_continues_anything(text):
+    assert origin(text) == Origin()
 
 
 @pytest.mark.parametrize(

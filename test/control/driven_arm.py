@@ -122,9 +122,10 @@ class Driven:
             goals.append(self.cycles(1)[0])
         return np.array(goals)
 
-    def follow(self, times_s, rows, names=JOINTS, stamp_ns=None, origin=""):
+    def follow(self, times_s, rows, names=JOINTS, stamp_ns=None, origin="", continues=False):
         stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
-        motion = Trajectory(stamp_ns, np.array(times_s, float), np.array(rows, float), origin)
+        times_s, rows = np.array(times_s, float), np.array(rows, float)
+        motion = Trajectory(stamp_ns, times_s, rows, origin, continues)
         return self.control.follow(names, motion, self.now_ns)
 
     def register(self, name):

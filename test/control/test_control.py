@@ -139,6 +139,43 @@ def test_every_goal_names_whose_it_is(armed):
     assert armed.cycle().applied is None
 
 
+@pytest.mark.parametrize("ended", ["stop", "hold", "person", "other", "late"])
+def test_what_continues_is_played_only_while_its_sender_is_in_play(armed, ended):
+    """A stop and arming again: the next piece of a replay moved the arm again by itself."""
+    steps = [[0, 0], [0.2, 0]]
+    with pytest.raises(CommandRefused, match="not in play any more"):
+        armed.follow([0, 1], steps, origin="mine", continues=True)
+    armed.follow([0, 1], steps, origin="mine")
+    armed.cycles(10)
+    assert armed.follow([0, 1.2], steps, origin="mine", continues=True)
+    match ended:
+        case "stop":
+            armed.control.torque_off()
+            armed.control.torque_on()
+        case "hold":
+            armed.control.hold()
+        case "person":
+            armed.command(0.0, 0.0)
+        case "other":
+            armed.follow([0, 1], steps, origin="another's")
+        case "late":
+            armed.cycles(190)
+    armed.cycles(1)
+    with pytest.raises(CommandRefused, match="not in play any more"):
+        armed.follow([0, 1], steps, origin="mine", continues=True)
+
+
+def test_a_sender_holds_only_what_it_has_in_play_itself(armed):
+    armed.follow([0, 1], [[0, 0], [0.2, 0]], origin="mine")
+    armed.cycles(2)
+    armed.control.hold(origin="another's")
+    armed.cycles(2)
+    assert armed.control.state is State.TRAJECTORY
+    armed.control.hold(origin="mine")
+    armed.cycles(2)
+    assert armed.control.state is State.HOLD
+
+
 def test_hold_drops_the_trajectory_and_brakes_within_the_limits(armed):
     armed.follow([0, 1], [[0, 0], [1.0, 0]])
     goals = [armed.cycles(30)]

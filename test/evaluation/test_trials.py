@@ -19,6 +19,7 @@ from armlet.evaluation.trials.results import (
     TRIALS_FILE,
     Plan,
     Results,
+    files_of,
     fingerprint,
     read_trials,
 )
@@ -221,9 +222,79 @@ def test_trials_of_another_plan_are_not_mixed_in(tmp_path, key):
     others = {"task": "push", "checkpoint": "b" * 64, "limit_s": 9.0}
     others |= {"arguments": {"strategy": "auto"}, "physics": "kinematic"}
     others |= {"task_digest": "b" * 64, "domain_digest": "b" * 64}
+    others |= {"files": {"params_file": "c" * 64}}
     Results(tmp_path, PLAN).__exit__(None, None, None)
     with pytest.raises(FileError, match=f"another evaluation.*{key}.*--output"):
         Results(tmp_path, dataclasses.replace(PLAN, **{key: others[key]}))
+
+
+def test_a_plan_knows_the_files_that_its_arguments_name(tmp_path):
+    """Trials of a domain file that was edited in between were mixed with those of before."""
+    file = tmp_path / "domain.yaml"
+    file.write_text("a: 1")
+    before = files_of({"domain": str(file), "strategy": "rtc"})
+    file.write_text("a: 2")
+    assert list(before) == ["domain"]
+    assert files_of({"domain": str(file), "strategy": "rtc"}) != before
+
+
+@pytest.mark.parametrize("rest", [b"important", b"\x00\x01", b'{"name": "x"', b"x" * 100_000])
+def test_only_what_a_kill_left_of_a_trial_is_removed(tmp_path, rest):
+    with Results(tmp_path, PLAN) as results:
+        results.add(trial(0))
+    path = tmp_path / TRIALS_FILE
+    whole = path.read_bytes() + rest
+    path.write_bytes(whole)
+    with pytest.raises(FileError, match="no trial that was cut short"):
+        Results(tmp_path, PLAN)
+    assert path.read_bytes() == whole
+
+
+def test_zeros_that_a_power_failure_left_are_removed(tmp_path):
+    with Results(tmp_path, PLAN) as results:
+        results.add(trial(0))
+    path = tmp_path / TRIALS_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"see' + bytes(4096))
+    with Results(tmp_path, PLAN) as results:
+        assert results.missing(range(2)) == [1]
+    assert path.read_bytes() == whole
+
+
+def test_trials_behind_a_link_are_left_alone(tmp_path):
+    other = tmp_path / "mine"
+    other.write_bytes(b"important")
+    folder = tmp_path / "A"
+    Results(folder, PLAN).__exit__(None, None, None)
+    (folder / TRIALS_FILE).unlink()
+    (folder / TRIALS_FILE).symlink_to(other)
+    with pytest.raises(FileError, match="a link"):
+        Results(folder, PLAN)
+    assert other.read_bytes() == b"important"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": -1}, "0 or more"),
+        ({"duration_s": -1.0}, "0 or more"),
+        ({"success": False}, "do not agree"),
+        ({"video": "../../x.mp4"}, "videos/NAME.mp4"),
+    ],
+)
+def test_what_cannot_be_a_trial_is_refused(tmp_path, changed, message):
+    with Results(tmp_path, PLAN) as results:
+        results.add(dataclasses.replace(trial(0), **changed))
+    with pytest.raises(FileError, match=message):
+        Results(tmp_path, PLAN)
+
+
+def test_two_trials_of_one_seed_are_refused(tmp_path):
+    with Results(tmp_path, PLAN) as results:
+        results.add(trial(0))
+        results.add(trial(0, False))
+    with pytest.raises(FileError, match="more than one trial of seed 0"):
+        Results(tmp_path, PLAN)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -317,6 +388,39 @@ def test_a_page_of_somebody_else_is_not_written_over(tmp_path):
     (tmp_path / "report.html").write_text("<html>mine</html>")
     with pytest.raises(OutputError, match="not a page of `armlet eval`"):
         check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["report.svg", "report.json"])
+def test_a_report_of_somebody_else_is_not_written_over(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match="not written by `armlet eval`"):
+        check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.svg", "report.json"])
+def test_a_report_does_not_go_through_a_link(tmp_path, name):
+    write(report([trial(0)]), tmp_path)
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError):
+        check_folder(tmp_path)
+
+
+def test_a_trial_that_only_a_part_of_fits_on_the_disk_leaves_nothing(tmp_path, monkeypatch):
+    def short(descriptor, content, real=os.write):
+        monkeypatch.setattr(os, "write", full)
+        return real(descriptor, content[:20])
+
+    def full(*_):
+        raise OSError(28, "full")
+
+    with Results(tmp_path, PLAN) as results:
+        results.add(trial(0))
+        before = (tmp_path / TRIALS_FILE).read_bytes()
+        monkeypatch.setattr(os, "write", short)
+        with pytest.raises(OSError, match=f"full.*{TRIALS_FILE}"):
+            results.add(trial(1))
+    assert (tmp_path / TRIALS_FILE).read_bytes() == before
 
 
 def test_nothing_is_lost_when_the_disk_is_full(tmp_path, monkeypatch):

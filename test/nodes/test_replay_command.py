@@ -19,6 +19,7 @@ from made_episodes import CONTRACT, START_NS
 
 from armlet.bringup import graph, share_directory
 from armlet.cli.graph import replay
+from armlet.client.motion import Pieces
 from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
 from armlet.robots import calibration as calibrations
 from armlet.robots.units import own_converter
@@ -96,6 +97,25 @@ def test_the_ramp_is_slow_and_ends_at_the_start():
     assert (rows[-1] == goal).all()
     assert 0.45 < velocity.max() <= 0.5 + 1e-9
     assert (np.abs(np.diff(rows, axis=0)[[0, -1]]) * replay.RAMP_HZ < 0.05).all()
+
+
+@pytest.mark.parametrize(("rows", "hz"), [(1, 30), (2, 1), (61, 30), (7, 1), (500, 100)])
+def test_a_motion_is_sent_in_pieces_that_lead_on(rows, hz):
+    pieces = Pieces(np.arange(rows, dtype=np.float64)[:, None], hz, 2.0)
+    assert pieces.duration_s == (rows - 1) / hz
+    sent, at_s = [], 0.0
+    while at_s <= pieces.duration_s:
+        if pieces.due(at_s):
+            begin, piece = pieces.take(at_s)
+            assert begin <= at_s * hz
+            assert piece[0, 0] == begin
+            assert len(piece) > 1 or rows == 1
+            sent.append(int(piece[-1, 0]))
+        ahead_s = (sent[-1] - at_s * hz) / hz
+        assert ahead_s < 2.0 + 2 / hz
+        assert ahead_s > 1.5 or sent[-1] == rows - 1
+        at_s += 0.05
+    assert sent == sorted(set(sent))
 
 
 def test_what_does_not_fit_this_arm_is_refused(tmp_path):
@@ -238,6 +258,72 @@ def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path, number):
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
+@pytest.mark.wall_clock
+def test_an_arm_whose_replay_was_killed_stops_in_two_seconds(bench, tmp_path):
+    """It played the rest of the episode: it had the whole of it from the beginning."""
+    rows = recorded(tmp_path / "set", seconds=20.0)
+    process = started(tmp_path / "set", "--episode", 0)
+    bench.wait("the episode", lambda: off(bench, rows[60]) < 0.05)
+    killed_ns = time.time_ns()
+    process.kill()
+    process.communicate()
+    bench.wait("standstill", lambda: moving(bench) < 1e-3)
+    bench.wait("the time of the rest", lambda: applied(bench, killed_ns)[0][-1] > 4.0)
+    stamps, sent = applied(bench, killed_ns)
+    late = stamps > 2.5
+    assert np.abs(sent[late] - sent[-1]).max() < 1e-3
+
+
+def off(bench, row):
+    """How far the goal sent last is from a row, rad."""
+    return np.abs(bench.seen.latest("applied_joint_commands") - row).max()
+
+
+@pytest.mark.wall_clock
+def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, tmp_path):
+    rows = recorded(tmp_path / "set", seconds=20.0)
+    process = started(tmp_path / "set", "--episode", 0)
+    bench.wait("the episode", lambda: off(bench, rows[60]) < 0.05)
+    bench.director.stop()
+    bench.director.set("servo_bus/set_torque", True)
+    armed_ns = time.time_ns()
+    out, err = process.communicate(timeout=GUARD_S)
+    assert process.returncode == 1, out
+    assert "so the replay ends" in err and err.count("\n") == 1
+    bench.wait("goals of then", lambda: applied(bench, armed_ns)[0][-1] > 2.0)
+    sent = applied(bench, armed_ns)[1]
+    assert np.abs(sent - sent[0]).max() < 1e-2
+
+
+@pytest.mark.wall_clock
+def test_of_two_replays_at_once_the_first_ends(bench, tmp_path):
+    rows = recorded(tmp_path / "set", seconds=20.0)
+    first = started(tmp_path / "set", "--episode", 0)
+    bench.wait("the episode", lambda: off(bench, rows[60]) < 0.05)
+    second = started(tmp_path / "set", "--episode", 0)
+    out, err = first.communicate(timeout=GUARD_S)
+    assert first.returncode == 1, out
+    assert "another program plays a trajectory on the arm, so the replay ends" in err
+    # The end of the first does not hold what the second plays.
+    bench.wait("the second", lambda: moving(bench) > 0.2)
+    second.send_signal(signal.SIGINT)
+    out, err = second.communicate(timeout=GUARD_S)
+    assert second.returncode == 130, (out, err)
+    bench.wait("standstill", lambda: moving(bench) < 1e-3)
+
+
+@pytest.mark.wall_clock
+def test_a_person_who_commands_the_arm_ends_the_replay(bench, tmp_path):
+    rows = recorded(tmp_path / "set", seconds=20.0)
+    process = started(tmp_path / "set", "--episode", 0)
+    bench.wait("the episode", lambda: off(bench, rows[60]) < 0.05)
+    bench.director.command(JOINTS, bench.seen.latest("joint_states"))
+    out, err = process.communicate(timeout=GUARD_S)
+    assert process.returncode == 1, out
+    assert "so the replay ends" in err
+    bench.wait("standstill", lambda: moving(bench) < 1e-3)
+
+
 def moving(bench):
     """The greatest velocity sent lately, rad/s."""
     stamps, rows = applied(bench, time.time_ns() - 10**9)
@@ -275,8 +361,7 @@ def test_without_torque_it_gives_up(bench, tmp_path):
         process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 3)
         out, err = process.communicate(timeout=GUARD_S)
         assert process.returncode == 1, out
-        assert "did not reach the start" in err
-        assert "is torque on" in err
+        assert "does not follow the replay: is torque on" in err
     finally:
         bench.director.set("servo_bus/set_torque", True)
 

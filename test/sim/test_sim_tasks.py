@@ -127,6 +127,15 @@ def test_a_digest_is_of_what_a_file_means(tmp_path):
         ("hold_s: 0.5", "hold_s: -1"),
         ("limit_s: 15", "limit_s: 0.5"),  # no longer than hold_s
         ("limit_s: 15", "limit_s: .inf"),
+        ("hold_s: 0.5", "hold_s: 1.0e+300"),
+        ("within_m: 0.02", "within_m: -0.02"),
+        ("size_m: [0.040, 0.040, 0.030]", "size_m: [1.0e+300, 0.04, 0.03]"),
+        ("size_m: [0.060, 0.060, 0.001]", "size_m: [1.0e-300, 0.06, 0.001]"),
+        ("x_m: [0.18, 0.24]", "x_m: [-1.0e+300, 1.0e+300]"),
+        ("yaw_deg: [-30, 30]", "yaw_deg: [-30, 1.0e+300]"),
+        ("mass_kg: 0.035", "mass_kg: 1.0e+300"),
+        ("shape: mark", "shape: bin\n    x_m: [0.18, 0.18]"),
+        ("  block:", '  "../block\\e[2J":'),
     ],
 )
 def test_a_wrong_task_is_refused_with_its_place(tmp_path, change, found):
@@ -137,6 +146,33 @@ def test_a_wrong_task_is_refused_with_its_place(tmp_path, change, found):
     assert find(str(path)).name == "mine"
     path.write_text(text.replace(change, found, 1))
     with pytest.raises(FileError, match=r"mine\.yaml"):
+        find(str(path))
+
+
+def test_a_task_without_goals_is_refused(tmp_path):
+    """All of no goals hold: every trial succeeded in its first instant."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: x\nthings: {}\ngoals: []\n")
+    with pytest.raises(FileError, match="one at least"):
+        find(str(path))
+
+
+def test_a_task_of_more_things_than_a_table_has_room_for_is_refused(tmp_path):
+    thing = "{shape: mark, size_m: [0.1, 0.1, 0.1], colour: [1, 1, 1], x_m: [0, 0], y_m: [0, 0]}"
+    things = "".join(f"  a{at}: {thing}\n" for at in range(31))
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"title: x\nthings:\n{things}goals: [{{kind: still, thing: a1}}]\n")
+    with pytest.raises(FileError, match="30 at most, found 31"):
+        find(str(path))
+
+
+def test_a_task_file_whose_things_collide_is_refused_before_anything_starts(tmp_path):
+    boxes = "{shape: bin, size_m: [0.1, 0.1, 0.1], colour: [1, 1, 1], x_m: [0, 0], y_m: [0, 0]}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"title: x\nthings: {{a: {boxes}, b: {boxes}}}\ngoals: [{{kind: still, thing: a}}]\n"
+    )
+    with pytest.raises(FileError, match=r"mine\.yaml: .* no room"):
         find(str(path))
 
 
@@ -166,7 +202,16 @@ def test_a_domain_is_a_file_of_what_differs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["lightness: 1", "friction: 0", "front_camera: [1, 2]", "light_from: [0, 1, 0]", "[1]"]
+    "text",
+    [
+        "lightness: 1",
+        "friction: 0",
+        "front_camera: [1, 2]",
+        "light_from: [0, 1, 0]",
+        "[1]",
+        "front_camera: [1.0e+300, 0, 0]",
+        "wrist_target: [-0.012, 0.0, 0.066]",
+    ],
 )
 def test_a_wrong_domain_is_refused(tmp_path, text):
     path = tmp_path / "wrong.yaml"

@@ -11,6 +11,7 @@ from functools import lru_cache
 from .joints import JointPart
 
 _MARK = re.compile(r"[0-9a-f]{16}")
+_CONTINUED = "/continued"
 
 
 class Commander(enum.IntEnum):
@@ -37,7 +38,7 @@ _COMMANDERS = {text: commander for commander, text in _TEXTS.items()}
 
 @dataclass(frozen=True)
 class CommandSource:
-    """Who commanded; of a trajectory the mark of its policy, empty if it had none."""
+    """Who commanded; of a trajectory the mark of its sender, empty if it had none."""
 
     commander: Commander = Commander.UNKNOWN
     policy: str = ""
@@ -54,6 +55,28 @@ UNKNOWN = CommandSource()
 def policy_mark(text: str) -> str:
     """A policy's mark, 16 hexadecimal digits; empty for any other text."""
     return text if _MARK.fullmatch(text) else ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who sent a trajectory, as it travels in the header of it.
+
+    mark: of a policy's provenance, or of a replay; empty if it does not say. continues: it is the
+    next piece of what the same sender has in play, and nothing where that has ended.
+    """
+
+    mark: str = ""
+    continues: bool = False
+
+    def __str__(self) -> str:
+        """As `origin` reads it: `0123456789abcdef`, `0123456789abcdef/continued`."""
+        return self.mark + (_CONTINUED if self.continues else "")
+
+
+def origin(text: str) -> Origin:
+    """The origin that a text names; none for any text that no program of ours writes."""
+    mark = policy_mark(text.removesuffix(_CONTINUED))
+    return Origin(mark, bool(mark) and text.endswith(_CONTINUED))
 
 
 @lru_cache(maxsize=64)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ class Measurements:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self._changes = 0
         self._joints: dict[str, list[tuple[int, Rows]]] = defaultdict(list)
         self._reach: list[tuple[int, float]] = []
         self._latencies: list[list[float]] = []
@@ -47,33 +50,35 @@ class Measurements:
         values = positions(message, SO101_JOINTS)
         with self._changed:
             self._joints[topic].append((stamp_ns, values))
-            self._changed.notify_all()
+            self._note()
 
     def error(self, error_m: float) -> None:
         """The distance of tip and target, m; `target` says of when."""
         with self._changed:
             self._error_m = error_m
+            self._note()
 
     def target(self, stamp_ns: int, x: float, y: float) -> None:
         with self._changed:
             self._target = (x, y)
             if self._error_m is not None:
                 self._reach.append((stamp_ns, self._error_m))
-            self._changed.notify_all()
+            self._note()
 
     def latency(self, values: list[float]) -> None:
         with self._changed:
             self._latencies.append(values)
-            self._changed.notify_all()
+            self._note()
 
     def chunk(self, chunk: Trajectory) -> None:
         with self._changed:
             self._chunks.append(chunk)
+            self._note()
 
     def diagnostics(self, status: Iterable[DiagnosticStatus]) -> None:
         with self._changed:
             self._status.update({each.name: each for each in status})
-            self._changed.notify_all()
+            self._note()
 
     def forget_diagnostics(self) -> None:
         """From here on only what is said from here on."""
@@ -81,8 +86,28 @@ class Measurements:
             self._status.clear()
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(ready, timeout_s)
+        """Wait until something is so, looked at after every measurement; whether it came to be.
+
+        ready is called without the lock: it may call services, for whose answers measurements
+        must be taken meanwhile.
+        """
+        end_s = time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                newer = partial(self._newer_than, self._changes)
+            if ready():
+                return True
+            with self._changed:
+                left_s = end_s - time.monotonic()
+                if left_s <= 0 or not self._changed.wait_for(newer, left_s):
+                    return False
+
+    def _newer_than(self, seen: int) -> bool:
+        return self._changes > seen
+
+    def _note(self) -> None:
+        self._changes += 1
+        self._changed.notify_all()
 
     def count(self, topic: str) -> int:
         return len(self._joints[topic])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,18 +16,21 @@ from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from armlet.align.command_source import Commander, CommandSource, Origin, parse
 from armlet.nodes.clock import RosClock
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
+from armlet.nodes.stamps import to_ns
 from armlet.nodes.teardown import destroy
 from armlet.nodes.trajectories import TrajectoryPublisher
 from armlet.robots.joints import in_namespace
 
 from .interrupts import Interrupts
-from .motion import ReplayError, worst
+from .motion import Pieces, ReplayError, worst
 
 TIMEOUT_S = 5.0
 _WAITED = f"(waited {TIMEOUT_S:.0f} s)"
@@ -34,15 +38,30 @@ _WAITED = f"(waited {TIMEOUT_S:.0f} s)"
 # which may go several times as fast, more of it passes meanwhile.
 LEAD_S = 0.2
 SIMULATED_LEAD_S = 1.0
+# So much of a motion is sent ahead, again and again: an arm whose replay died runs out of points.
+AHEAD_S = 2.0
+SIMULATED_AHEAD_S = 10.0
+# Within this time of its beginning the arm follows a motion.
+FOLLOWED_S = 1.0
 SILENT_S = 0.5
 # By the wall clock, of simulated time that may go slowly.
 SIMULATED_SILENT_S = 5.0
+# Of goals only the newest counts: who moves the arm now.
+NEWEST_QOS = QoSProfile(depth=1)
 # A look takes one message, and a twentieth of a second where there is none.
 _LOOKS = 8
 SETTLE_S = 2.0
 # Gravity holds an arm a few degrees off its goal; more is an arm that does not follow.
+STAND_S = SETTLE_S + 1.0
+"""So long the arm is to stand where it is to settle."""
 ARRIVED_RAD = 0.2
 _LINE_S = 0.2
+
+_TAKEN_OVER = {
+    Commander.HOLD: "the motion was ended: by a stop, a hold, or points that came too late",
+    Commander.PERSON: "a person commands the arm (joint_commands)",
+    Commander.TRAJECTORY: "another program plays a trajectory on the arm",
+}
 
 
 class Client:
@@ -62,6 +81,12 @@ class Client:
         self._positions: dict[str, float] = {}
         self._seen_s = dict.fromkeys(self._prefixes, 0.0)
         self._status: dict[str, str] = {}
+        self._mark = secrets.token_hex(8)
+        self._commanded: dict[str, CommandSource] = {}
+        self._commanded_s: dict[str, float] = {}
+        # Prefixes of the arms that have followed this replay; from then on nobody else moves them.
+        self._followed: set[str] = set()
+        self._end_ns = 0
         self._commands = TrajectoryPublisher(self._node, self._prefixes)
         for prefix in self._prefixes:
             self._listen(prefix)
@@ -87,7 +112,17 @@ class Client:
         def on_status(message: String) -> None:
             self._status[prefix] = message.data
 
+        def on_applied(message: JointState) -> None:
+            self._commanded_s[prefix] = time.monotonic()
+            source = parse(message.header.frame_id)
+            if to_ns(message.header.stamp) < self._end_ns:
+                self._commanded[prefix] = source
+                if source.policy == self._mark:
+                    self._followed.add(prefix)
+
         listen = self._node.create_subscription
+        applied = in_namespace(prefix, "applied_joint_commands")
+        listen(JointState, applied, on_applied, NEWEST_QOS)
         listen(JointState, in_namespace(prefix, "joint_states"), on_state, STATE_QOS)
         listen(String, in_namespace(prefix, "servo_bus/status"), on_status, LATCHED_QOS)
 
@@ -155,20 +190,34 @@ class Client:
         finally:
             self._node.destroy_client(client)
 
-    def go(self, what: str, joints: Sequence[str], rows: NDArray[np.float64], hz: float) -> str:
+    def go(
+        self,
+        what: str,
+        joints: Sequence[str],
+        rows: NDArray[np.float64],
+        hz: float,
+        stand_s: float = 0.0,
+    ) -> str:
         """Play rows (k, n) at a rate; how far the arm was off, in words, when they are over.
 
-        Raises ReplayError if the arm falls silent meanwhile.
+        stand_s: how long it is to stand at the last one, for what goes on from there.
+        Raises ReplayError if the arm falls silent meanwhile, or others move or stop it.
         """
         lead_s = SIMULATED_LEAD_S if self._clock.simulated else LEAD_S
         begin_ns = self._clock.now_ns() + round(lead_s * 1e9)
-        self._commands.publish(joints, begin_ns, 1 / hz, rows)
+        standing = np.repeat(rows[-1:], round(stand_s * hz), axis=0)
+        pieces = Pieces(np.concatenate([rows, standing]), hz, self._ahead_s())
+        self._end_ns = begin_ns + round(pieces.duration_s * 1e9)
         duration_s = (len(rows) - 1) / hz
         errors = np.zeros(len(joints))
         shown_s = -1.0
+        self._send(joints, begin_ns, pieces, -lead_s)
         while (elapsed_s := (self._clock.now_ns() - begin_ns) * 1e-9) < duration_s:
             self._spin()
             self._check_alive()
+            self._check_followed(elapsed_s)
+            if pieces.due(elapsed_s) and self._all_follow():
+                self._send(joints, begin_ns, pieces, elapsed_s)
             if elapsed_s >= 0:
                 due = rows[min(len(rows) - 1, int(elapsed_s * hz))]
                 errors = np.maximum(errors, np.abs(self._ordered(joints) - due))
@@ -177,6 +226,34 @@ class Client:
                 _show(what, max(0.0, elapsed_s), duration_s)
         _show(what, duration_s, duration_s, last=True)
         return worst(joints, errors)
+
+    def _ahead_s(self) -> float:
+        return SIMULATED_AHEAD_S if self._clock.simulated else AHEAD_S
+
+    def _send(self, joints: Sequence[str], begin_ns: int, pieces: Pieces, elapsed_s: float) -> None:
+        """The first piece of all begins; any other is played only while the one before is."""
+        first, rows = pieces.take(elapsed_s)
+        stamp_ns = begin_ns + round(first / pieces.hz * 1e9)
+        sender = Origin(self._mark, continues=self._all_follow())
+        self._commands.publish(joints, stamp_ns, 1 / pieces.hz, rows, sender)
+
+    def _all_follow(self) -> bool:
+        return len(self._followed) == len(self._prefixes)
+
+    def _check_followed(self, elapsed_s: float) -> None:
+        """Raises ReplayError where others have moved or stopped the arm, or it never followed."""
+        for prefix in self._prefixes:
+            source = self._commanded.get(prefix, CommandSource())
+            if source.policy == self._mark:
+                continue
+            if prefix in self._followed:
+                why = _TAKEN_OVER.get(source.commander, "others command the arm")
+                raise ReplayError(f"{why}, so the replay ends{self._said()}")
+            if elapsed_s > FOLLOWED_S:
+                raise ReplayError(
+                    f"{in_namespace(prefix, 'servo_bus')} does not follow the replay: is torque "
+                    f"on, does another program or person command the arm?{self._said()}"
+                )
 
     def settle(self, joints: Sequence[str], goal: NDArray[np.float64]) -> None:
         """Wait until the arm is at a goal (n,). Raises ReplayError if it does not come there."""
@@ -188,6 +265,7 @@ class Client:
         while (off() > ARRIVED_RAD).any():
             self._spin()
             self._check_alive()
+            self._check_followed(0.0)
             if self._clock.seconds() > ending_s:
                 raise ReplayError(
                     "the arm did not reach the start of the episode, it is "
@@ -196,8 +274,8 @@ class Client:
                 )
 
     def stop(self) -> None:
-        """Hold the arm where it is: an empty trajectory."""
-        self._commands.hold()
+        """Hold the arm where it is, unless others move it: an empty trajectory."""
+        self._commands.hold(sender=Origin(self._mark, continues=True))
         self._commands.wait_for_all_acked(1.0)
 
     def _ordered(self, joints: Sequence[str]) -> NDArray[np.float64]:
@@ -224,14 +302,22 @@ class Client:
             self._spin()
             if not self._silent():
                 return
-        prefix = min(self._seen_s, key=lambda each: self._seen_s[each])
-        silent_s = time.monotonic() - self._seen_s[prefix]
-        topic = in_namespace(prefix, "joint_states")
+        heard = self._heard_s()
+        topic = min(heard, key=lambda each: heard[each])
+        silent_s = time.monotonic() - heard[topic]
         raise ReplayError(f"no {topic} for {silent_s:.1f} s, so the replay ends{self._said()}")
 
     def _silent(self) -> bool:
         limit_s = SIMULATED_SILENT_S if self._clock.simulated else SILENT_S
-        return time.monotonic() - min(self._seen_s.values()) > limit_s
+        return time.monotonic() - min(self._heard_s().values()) > limit_s
+
+    def _heard_s(self) -> dict[str, float]:
+        """When each topic last came, by its name; goals come only while the arm has torque."""
+        states = {in_namespace(p, "joint_states"): at_s for p, at_s in self._seen_s.items()}
+        goals = {
+            in_namespace(p, "applied_joint_commands"): self._commanded_s[p] for p in self._followed
+        }
+        return states | goals
 
     def _said(self) -> str:
         """What the drivers say, as the end of a refusal."""

@@ -22,6 +22,8 @@ from armlet.one_graph import DOMAIN_VARIABLE
 WORKER = (sys.executable, "-m", "armlet.client.trial_worker")
 # Of the domains that every Linux computer has room for; 0 is everybody's.
 _DOMAINS = 100
+MOST_JOBS = _DOMAINS // 2
+"""At the same time, so that each has two domains to choose from."""
 # A graph stops within the grace of each of its nodes.
 _STOP_S = 120.0
 _LOOK_S = 0.2

@@ -327,10 +327,13 @@ class Control:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def hold(self, drop_commands: bool = False) -> None:
-        """Drop the trajectory, and a person's commands if asked to, and stay where the goal is."""
+    def hold(self, drop_commands: bool = False, origin: str = "") -> None:
+        """Drop the trajectory, and a person's commands if asked to, and stay where the goal is.
+
+        origin: drop only what this sender has in play.
+        """
         with self._lock:
-            if self._motion is not None:
+            if self._motion is not None and (not origin or self._motion.plays(origin)):
                 self._motion.trajectory = None
                 if drop_commands:
                     self._motion.commands.clear()
@@ -363,11 +366,13 @@ class Control:
         command_timeout_s ago, within blend_s, without a jump. At its last point the arm holds, at
         once, or, held up on its way, when it gets there, command_timeout_s later at most.
         Raises CommandRefused if joints are unknown or missing, a position is none that a joint can
-        mean, all its points are past, its end is further than MAX_AHEAD_S ahead, or the arm is not
-        armed.
+        mean, all its points are past, its end is further than MAX_AHEAD_S ahead, the arm is not
+        armed, or what it continues has ended: by a stop, a person, another sender.
         """
         with self._lock:
             motion = self._armed()
+            if trajectory.continues and not motion.plays(trajectory.origin):
+                raise self.guard.refuse("what the trajectory continues is not in play any more")
             positions = trajectory.positions[:, self._columns(names, trajectory)]
             self.guard.require_plausible(positions)
             self.guard.require_inside(positions)

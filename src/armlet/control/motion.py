@@ -70,6 +70,10 @@ class Motion:
         self.trajectory = None
         self._sent_s = None
 
+    def plays(self, origin: str) -> bool:
+        """Whether what is followed, or has just ended, is this sender's."""
+        return self.trajectory is not None and self.trajectory.origin == origin
+
     def command(
         self, position: Vector, stamp_ns: int, now: Instant, settings: ControlSettings
     ) -> None:

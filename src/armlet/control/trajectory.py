@@ -18,7 +18,8 @@ _BLEND_STEPS = 10
 class Trajectory:
     """Points of a motion: radians (k, n) at times_s (k,) after stamp_ns (Unix time).
 
-    origin: who sent it, in a few characters; empty if it does not say.
+    origin: who sent it, in a few characters; empty if it does not say. continues: it is the next
+    piece of what that sender has in play, and nothing where that has ended.
 
     Raises ValueError unless there is a point, times ascend strictly and stay within MAX_TIME_S,
     and all numbers are finite.
@@ -28,6 +29,7 @@ class Trajectory:
     times_s: Vector
     positions: Vector
     origin: str = ""
+    continues: bool = False
 
     def __post_init__(self) -> None:
         points = len(self.times_s)

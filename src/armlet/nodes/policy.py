@@ -19,6 +19,7 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from armlet.align import Arrivals, grid_index
+from armlet.align.command_source import Origin
 from armlet.camera import CameraError
 from armlet.contract import Contract
 from armlet.contract.provenance import Provenance
@@ -488,7 +489,9 @@ class PolicyNode(ArmletNode):
             self._delays.add((now.ns - frame.stamp_ns) * 1e-9)
             # Paused or refused meanwhile: a chunk after the hold would move the arm again.
             if self._session.judge_chunk(frame.stamp_ns, end_ns, now) is ChunkResult.SEND:
-                self._chunk.publish(convert.joints, frame.stamp_ns, step_s, radians, self._mark)
+                self._chunk.publish(
+                    convert.joints, frame.stamp_ns, step_s, radians, Origin(self._mark)
+                )
                 self._skipped_points = math.ceil((now.ns - frame.stamp_ns) * 1e-9 * contract.fps)
 
     def _note_drift(self, observation: Observation, rows: NDArray[np.float32]) -> None:

@@ -19,6 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from armlet import one_graph
 from armlet.align import Commander, CommandSource
+from armlet.align.command_source import origin
 from armlet.control import (
     Action,
     Arm,
@@ -552,7 +553,8 @@ class ServoBus(ArmletNode):
         assert self._control is not None
         try:
             if not len(message.positions):
-                self._control.hold()
+                sender = origin(message.header.frame_id)
+                self._control.hold(origin=sender.mark if sender.continues else "")
                 return
             now_ns = self.now_ns()
             motion = self._parsed(self._control, message, now_ns)

@@ -10,7 +10,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from armlet.align.command_source import policy_mark
+from armlet.align.command_source import Origin, origin
 from armlet.align.joints import joint_parts
 from armlet.control import Trajectory
 from armlet.robots.joints import in_namespace
@@ -21,6 +21,7 @@ from .node import COMMAND_QOS
 from .stamps import to_ns, to_time
 
 _SECOND_NS = 1_000_000_000
+NOBODY = Origin()
 
 
 class TrajectoryPublisher:
@@ -43,7 +44,7 @@ class TrajectoryPublisher:
         stamp_ns: int,
         step_s: float,
         rows: NDArray[np.float64],
-        policy: str = "",
+        sender: Origin = NOBODY,
     ) -> None:
         """Send rows (k, n) as in joint_trajectory. Raises JointError where an arm has no joint."""
         columns = {joint: column for column, joint in enumerate(joints)}
@@ -54,16 +55,20 @@ class TrajectoryPublisher:
                 stamp_ns,
                 step_s,
                 rows[:, [columns[joint] for joint in part.joints]],
-                policy,
+                sender,
             )
             for part in parts
         }
         for prefix, message in messages.items():
             self._arms[prefix].publish(message)
 
-    def hold(self, stamp_ns: int = 0) -> None:
-        """Every arm stops following: an empty trajectory, as for a trajectory controller."""
+    def hold(self, stamp_ns: int = 0, sender: Origin = NOBODY) -> None:
+        """Every arm stops following: an empty trajectory, as for a trajectory controller.
+
+        One that continues stops only what its sender has in play.
+        """
         message = JointTrajectory()
+        message.header.frame_id = str(sender)
         message.header.stamp = to_time(stamp_ns)
         for publisher in self._arms.values():
             publisher.publish(message)
@@ -79,14 +84,18 @@ class TrajectoryPublisher:
 
 
 def joint_trajectory(
-    joints: Sequence[str], stamp_ns: int, step_s: float, rows: NDArray[np.float64], policy: str = ""
+    joints: Sequence[str],
+    stamp_ns: int,
+    step_s: float,
+    rows: NDArray[np.float64],
+    sender: Origin = NOBODY,
 ) -> JointTrajectory:
     """An action chunk: radians (k, n), point i due at stamp + i * step_s.
 
-    policy: the mark of its provenance, which the driver hands on with what it sends to the servos.
+    sender: its mark is handed on by the driver with what it sends to the servos.
     """
     message = JointTrajectory(joint_names=list(joints))
-    message.header.frame_id = policy
+    message.header.frame_id = str(sender)
     message.header.stamp = to_time(stamp_ns)
     message.points = [
         JointTrajectoryPoint(
@@ -101,7 +110,7 @@ def joint_trajectory(
 def trajectory(message: JointTrajectory | TrajectoryMessage, now_ns: int) -> Trajectory:
     """The motion of a message; a zero stamp means now (ROS 2 convention).
 
-    Its origin is the mark of the policy that the message is of, empty if it has none.
+    Its origin is the mark of the message's sender, empty if it has none.
 
     Raises ValueError on ragged, unordered or non-finite points.
     """
@@ -114,7 +123,8 @@ def trajectory(message: JointTrajectory | TrajectoryMessage, now_ns: int) -> Tra
         times_s = np.array([_seconds(point) for point in message.points], np.float64)
         rows = np.array([list(p.positions) for p in message.points]).reshape(-1, count)
     stamp_ns = to_ns(message.header.stamp) or now_ns
-    return Trajectory(stamp_ns, times_s, rows, policy_mark(message.header.frame_id))
+    sender = origin(message.header.frame_id)
+    return Trajectory(stamp_ns, times_s, rows, sender.mark, sender.continues)
 
 
 def _seconds(point: JointTrajectoryPoint) -> float:

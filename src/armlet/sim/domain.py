@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ _BOUNDS = {
     "camera_latency_s": (0.0, 0.5),
     "light": (0.1, 4.0),
 }
+# From the arm: a bench is not larger.
+_FURTHEST_M = 10.0
+_NEAREST_M = 0.001
+_CAMERAS = (("front_camera", "front_target"), ("wrist_camera", "wrist_target"))
 _POINTS = ("light_from", "front_camera", "front_target", "wrist_camera", "wrist_target")
 
 
@@ -63,6 +68,13 @@ class Domain:
         for name in _POINTS:
             if len(getattr(self, name)) != 3:
                 raise FileError(f"{name}: expected three numbers, found {getattr(self, name)}")
+            if max(map(abs, getattr(self, name))) > _FURTHEST_M:
+                raise FileError(
+                    f"{name}: expected metres within {_FURTHEST_M:g}, found {getattr(self, name)}"
+                )
+        for camera, target in _CAMERAS:
+            if math.dist(getattr(self, camera), getattr(self, target)) < _NEAREST_M:
+                raise FileError(f"{camera} is where {target} is; a camera looks at another place")
 
 
 ORDINARY = Domain()

@@ -33,6 +33,14 @@ _STILL_M_S = 0.02
 _ROUNDING_S = 1e-6
 _TRIES = 1000
 _APART_M = 0.01
+# What stands on a table that a small arm reaches.
+_MOST_THINGS = 30
+_SIZES_M = (0.0005, 1.0)
+_PLACES_M = (-1.0, 1.0)
+_TURNS_DEG = (-360.0, 360.0)
+_MASSES_KG = (0.0001, 10.0)
+_LONGEST_HOLD_S = 60.0
+_MEASURED = ("touched", "near", "released")
 
 
 @dataclass(frozen=True)
@@ -237,16 +245,41 @@ def _read(path: Path) -> Task:
     if isinstance(document, dict):
         document = {"name": path.stem, **document}
     task: Task = typed(Task, document, where)
-    if not 0 <= task.hold_s < task.limit_s:
-        raise FileError(
-            f"{where}: expected hold_s of 0 or more, and limit_s above it, found {task.hold_s:g} "
-            f"and {task.limit_s:g}"
-        )
+    _check_task(task, where)
     for name, thing in task.things.items():
         _check_thing(thing, f"{where}: things.{name}")
     for index, goal in enumerate(task.goals):
         _check_goal(goal, task.things, f"{where}: goals[{index}]")
+    try:
+        task.initial(0)
+    except ValueError as error:
+        raise FileError(f"{where}: {error}") from error
     return task
+
+
+def _check_task(task: Task, where: str) -> None:
+    if not task.goals:
+        raise FileError(f"{where}.goals: expected one at least; without any every trial succeeds")
+    if len(task.things) > _MOST_THINGS:
+        raise FileError(
+            f"{where}.things: expected {_MOST_THINGS} at most, found {len(task.things)}"
+        )
+    for name in task.things:
+        if not _NAME.fullmatch(name):
+            raise FileError(
+                f"{where}.things: expected names of a-z, 0-9 and _, found {shown(name)}"
+            )
+    _check_range(task.hold_s, (0.0, _LONGEST_HOLD_S), f"{where}.hold_s")
+    if not task.hold_s < task.limit_s:
+        raise FileError(
+            f"{where}: expected limit_s above hold_s, found {task.limit_s:g} and {task.hold_s:g}"
+        )
+
+
+def _check_range(value: float, bounds: tuple[float, float], where: str) -> None:
+    low, high = bounds
+    if not low <= value <= high:
+        raise FileError(f"{where}: expected {low:g} to {high:g}, found {value:g}")
 
 
 def _check_thing(thing: Thing, where: str) -> None:
@@ -254,14 +287,23 @@ def _check_thing(thing: Thing, where: str) -> None:
         raise FileError(f"{where}.shape: expected {', '.join(SHAPES)}, found {shown(thing.shape)}")
     if len(thing.size_m) != 3 or min(thing.size_m) <= 0:
         raise FileError(f"{where}.size_m: expected three lengths above 0, found {thing.size_m}")
+    for length in thing.size_m:
+        _check_range(length, _SIZES_M, f"{where}.size_m")
+    if thing.shape == "bin" and min(thing.size_m) <= 3 * _BIN_WALL_M:
+        raise FileError(
+            f"{where}.size_m: expected a bin larger than its walls of {_BIN_WALL_M:g} m, found "
+            f"{thing.size_m}"
+        )
     if len(thing.colour) != 3 or not all(0 <= part <= 255 for part in thing.colour):
         raise FileError(f"{where}.colour: expected RGB, 0 to 255 each, found {thing.colour}")
     for name in ("x_m", "y_m", "yaw_deg"):
         pair = getattr(thing, name)
         if len(pair) != 2 or pair[0] > pair[1]:
             raise FileError(f"{where}.{name}: expected [lowest, highest], found {pair}")
-    if thing.moves and thing.mass_kg <= 0:
-        raise FileError(f"{where}.mass_kg: expected more than 0, found {thing.mass_kg:g}")
+        for value in pair:
+            _check_range(value, _TURNS_DEG if name == "yaw_deg" else _PLACES_M, f"{where}.{name}")
+    if thing.moves:
+        _check_range(thing.mass_kg, _MASSES_KG, f"{where}.mass_kg")
 
 
 def _check_goal(goal: Goal, things: Mapping[str, Thing], where: str) -> None:
@@ -271,6 +313,8 @@ def _check_goal(goal: Goal, things: Mapping[str, Thing], where: str) -> None:
     for name in needed:
         if name not in things:
             raise FileError(f"{where}: expected one of {', '.join(things)}, found {shown(name)}")
+    if goal.kind in _MEASURED:
+        _check_range(goal.within_m, _SIZES_M, f"{where}.within_m")
     if goal.kind == "inside" and things[goal.other].shape != "bin":
         raise FileError(f"{where}.other: expected a bin, found {shown(goal.other)}")
 

@@ -175,10 +175,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise ValueError or OSError for what cannot be used."""
+    from armlet.client.trial_pool import MOST_JOBS
     from armlet.evaluation.trials.page import check_folder
 
     if args.by_hand and (args.physics or args.domain):
         raise ValueError("--physics and --domain are of the bench; leave them out with --by-hand")
+    if args.jobs > MOST_JOBS:
+        raise ValueError(
+            f"--jobs: expected at most {MOST_JOBS}, found {args.jobs}; each needs ROS domains of "
+            "its own, and a core or two"
+        )
     if not 0 <= args.seed <= _LARGEST_SEED - args.trials:
         raise ValueError(f"--seed: expected 0 or more, and below {_LARGEST_SEED}")
     if args.at_least is not None and not 0 <= args.at_least <= 1:
@@ -235,7 +241,7 @@ def _bench_arguments(args: argparse.Namespace) -> dict[str, str]:
 
 def _plan_of(setting: Setting) -> Plan:
     """What the trials of a setting have in common. Raises CheckpointError, OSError."""
-    from armlet.evaluation.trials.results import Plan, fingerprint
+    from armlet.evaluation.trials.results import Plan, files_of, fingerprint
     from armlet.policies.checkpoint.hub import locate
 
     scenery = setting.scenery()
@@ -249,6 +255,7 @@ def _plan_of(setting: Setting) -> Plan:
         task_digest=scenery.task_digest,
         domain_digest=scenery.domain_digest,
         domain=setting.domain,
+        files=files_of(setting.arguments),
     )
 
 
@@ -267,6 +274,7 @@ def _run_missing(
     ):
         step(done, len(seeds))
         for one in workers.run(missing):
+            _require_unchanged(results.plan, setting)
             results.add(one.trial)
             done, elapsed_s = done + 1, elapsed_s + one.elapsed_s
             step(done, len(seeds))
@@ -276,6 +284,15 @@ def _run_missing(
         f"({elapsed_s / wall_s:.2f} simulated hours an hour)",
         error=True,
     )
+
+
+def _require_unchanged(plan: Plan, setting: Setting) -> None:
+    """Raise ValueError where the files of a trial may be others than those of the plan."""
+    if _plan_of(setting) != plan:
+        raise ValueError(
+            f"{setting.checkpoint}, or a file that an argument names, was changed during the "
+            "trials; this trial is not kept"
+        )
 
 
 def finish(args: argparse.Namespace, report: Report) -> int:

@@ -37,7 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Play an episode's recorded actions on the arm of a running servo_bus: first "
         "slowly to the first position, then at the recorded speed. The driver keeps its"
         " limits of position, velocity and torque. Ctrl-C, Ctrl-Z or a closed terminal stops the "
-        "arm where it is.",
+        "arm where it is; a stop, a person's command or another program's ends the replay, and one "
+        "that was killed leaves the arm its next 2 s.",
     )
     parser.add_argument("root", type=Path, metavar="ROOT", help=DATASET)
     parser.add_argument("--episode", type=int, required=True, metavar="N", help="which episode")
@@ -92,14 +93,14 @@ def run(args: argparse.Namespace) -> int:
 def _play(args: argparse.Namespace, dataset: Dataset) -> int:
     require("rclpy")
     from armlet.client.interrupts import Interrupts
-    from armlet.client.replay import Client
+    from armlet.client.replay import STAND_S, Client
 
     stated = None if args.calibration is None else _load(args.calibration)
     if stated is not None:
         motion_of(dataset, args.episode, stated, args.joint_units, args.other_arm)
     prefixes = _prefixes(args, _action_joints(dataset))
     begun = False
-    # Who is suspended by Ctrl-Z stops nothing, and the arm has the whole episode already.
+    # Who is suspended by Ctrl-Z stops nothing, and the arm has the next seconds already.
     suspended = (signal.SIGTSTP,)
     with (
         Interrupts(suspended) as interrupts,
@@ -112,7 +113,8 @@ def _play(args: argparse.Namespace, dataset: Dataset) -> int:
             _announce(args, dataset, motion, calibration)
             begun = True
             start = _ordered(present, motion.joints)
-            client.go("to the start", motion.joints, ramp(start, motion.rows[0], args), RAMP_HZ)
+            way = ramp(start, motion.rows[0], args)
+            client.go("to the start", motion.joints, way, RAMP_HZ, stand_s=STAND_S)
             client.settle(motion.joints, motion.rows[0])
             off = client.go("replay", motion.joints, motion.rows, motion.fps)
             show(f"played {motion.duration_s:.1f} s; the arm was {off} from the actions")

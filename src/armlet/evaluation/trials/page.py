@@ -31,14 +31,22 @@ def check_folder(folder: Path) -> None:
             f"{path} exists already and is not a page of `armlet {COMMAND}`; choose another folder "
             "with --output"
         )
+    for name in (PAGE_FILE, PLOT_FILE, JSON_FILE):
+        other = folder / name
+        # The page is written first: beside none, what is there is somebody else's.
+        if other.is_symlink() or (other.exists() and not path.exists()):
+            raise OutputError(
+                f"{other} exists already and was not written by `armlet {COMMAND}`; choose another "
+                "folder with --output"
+            )
 
 
 def write(report: Report, folder: Path) -> None:
     """Write page, plot and JSON. Raises OSError."""
     drawn = plot(report)
+    replace_file(folder / PAGE_FILE, html(report, drawn, folder).encode())
     replace_file(folder / JSON_FILE, f"{printable_json(report.to_json())}\n".encode())
     replace_file(folder / PLOT_FILE, drawn.encode())
-    replace_file(folder / PAGE_FILE, html(report, drawn, folder).encode())
 
 
 def html(report: Report, drawn: str, folder: Path) -> str:

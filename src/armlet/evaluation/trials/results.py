@@ -7,13 +7,22 @@ import fcntl
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from armlet.files import FileError, Shape, json_lines, read_json, replace_file, typed
+from armlet.files import (
+    FileError,
+    Shape,
+    json_lines,
+    printable,
+    read_json,
+    replace_file,
+    typed,
+)
 
 from .trial import Trial
 
@@ -24,6 +33,8 @@ _DIGEST = 64
 NAMES = ("name", "domain")
 """Of a plan, what does not decide what its trials are."""
 _LINES = Shape(size=256 << 20)
+_LONGEST_LINE = 64 << 10
+_BEGINNING = b'{"seed": '
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Plan:
         checkpoint: its `fingerprint`.
         name: the checkpoint as people named it; another name for the same files is no other plan.
         arguments: of the graph, as given.
+        files: SHA-256 of each file that an argument names, by argument.
         limit_s: the longest trial; 0.0 where a person ends it.
         physics: of the bench; empty on a real arm.
         task_digest, domain_digest: of what the bench's task and domain are; likewise.
@@ -50,6 +62,7 @@ class Plan:
     task_digest: str = ""
     domain_digest: str = ""
     domain: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def decides(self) -> dict[str, Any]:
@@ -70,7 +83,7 @@ class Results:
         _agree(folder, plan)
         self._descriptor = _locked(folder / TRIALS_FILE)
         try:
-            _cut_torn_line(self._descriptor)
+            _cut_torn_line(self._descriptor, folder / TRIALS_FILE)
             self._trials = {trial.seed: trial for trial in read_trials(folder)}
         except BaseException:
             os.close(self._descriptor)
@@ -93,9 +106,15 @@ class Results:
         return self.folder / VIDEOS
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial. When this returns it is on disk. Raises OSError."""
-        os.write(self._descriptor, trial.line())
-        os.fsync(self._descriptor)
+        """Keep a trial, all of it or nothing. When this returns it is on disk. Raises OSError."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            _write(self._descriptor, trial.line())
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, size)
+            error.filename = error.filename or str(self.folder / TRIALS_FILE)
+            raise
         self._trials[trial.seed] = trial
 
     def of(self, seeds: range) -> list[Trial]:
@@ -116,7 +135,14 @@ def read_trials(folder: Path) -> list[Trial]:
     if not path.exists():
         return []
     lines = json_lines(path, _LINES, torn=True)
-    return [Trial.parse(line, f"{path}, trial {at}") for at, line in enumerate(lines, 1)]
+    trials = [Trial.parse(line, f"{path}, trial {at}") for at, line in enumerate(lines, 1)]
+    twice = [seed for seed, count in Counter(trial.seed for trial in trials).items() if count > 1]
+    if twice:
+        raise FileError(
+            f"{printable(path)} has more than one trial of seed {twice[0]}; remove those that are "
+            "not to count"
+        )
+    return trials
 
 
 def read_plan(folder: Path) -> Plan:
@@ -139,6 +165,17 @@ def fingerprint(checkpoint: Path) -> str:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             total.update(f"{name.as_posix()}\0{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
+
+
+def files_of(arguments: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each file that an argument of a graph names, by argument. Raises OSError."""
+    digests = {}
+    for name, value in sorted(arguments.items()):
+        path = Path(value).expanduser() if value else None
+        if path is not None and path.is_file():
+            with path.open("rb") as file:
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _agree(folder: Path, plan: Plan) -> None:
@@ -172,7 +209,10 @@ def _brief(value: Any) -> str:
 
 def _locked(path: Path) -> int:
     """The file, open for appending, and this process's alone until it is closed."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise FileError(f"{printable(path)} is no file of its own, but a link or the like")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -184,8 +224,26 @@ def _locked(path: Path) -> int:
     return descriptor
 
 
-def _cut_torn_line(descriptor: int) -> None:
-    """Remove a last line without its end, so that the next one begins a line of its own."""
+def _write(descriptor: int, content: bytes) -> None:
+    """All of it: a disk that is nearly full takes a part."""
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _cut_torn_line(descriptor: int, path: Path) -> None:
+    """Remove a last line without its end, so that the next one begins a line of its own.
+
+    Raises FileError where it is not the beginning of a trial's line.
+    """
     size = os.fstat(descriptor).st_size
-    content = os.pread(descriptor, size, 0)
-    os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+    begin = max(0, size - _LONGEST_LINE)
+    rest = os.pread(descriptor, size - begin, begin)
+    torn = rest[rest.rfind(b"\n") + 1 :]
+    if not torn:
+        return
+    # A power failure may leave zeros where a line was to be.
+    if torn.rstrip(b"\0")[: len(_BEGINNING)] != _BEGINNING[: len(torn.rstrip(b"\0"))]:
+        raise FileError(
+            f"{printable(path)}: its last line is no trial that was cut short; remove the line"
+        )
+    os.ftruncate(descriptor, size - len(torn))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from armlet.files import typed
+from armlet.files import FileError, shown, typed
+
+_VIDEO = re.compile(r"videos/[\w.-]+\.mp4", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,4 +50,10 @@ class Trial:
     def parse(cls, document: dict[str, Any], where: str) -> Trial:
         """Raises FileError for what is no trial."""
         trial: Trial = typed(cls, document, where)
+        if trial.seed < 0 or trial.duration_s < 0:
+            raise FileError(f"{where}: seed and duration_s must be 0 or more")
+        if trial.success != (trial.time_s is not None):
+            raise FileError(f"{where}: time_s and success do not agree")
+        if trial.video and not _VIDEO.fullmatch(trial.video):
+            raise FileError(f"{where}.video: expected videos/NAME.mp4, found {shown(trial.video)}")
         return trial

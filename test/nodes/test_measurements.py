@@ -1,0 +1,40 @@
+"""What a program saw on the topics: waiting for it holds nobody up."""
+
+import threading
+
+from sensor_msgs.msg import JointState
+
+from armlet.client.measurements import Measurements
+from armlet.robots import SO101_JOINTS
+
+GUARD_S = 60
+
+
+def joints():
+    return JointState(name=list(SO101_JOINTS), position=[0.0] * len(SO101_JOINTS))
+
+
+def test_a_condition_may_wait_for_what_the_measurements_thread_does():
+    """As a service called in it does: the answer came only after the time of the wait was over."""
+    seen, taken = Measurements(), threading.Event()
+
+    def other():
+        seen.joints("joint_states", 1, joints())
+        taken.set()
+
+    def ready():
+        threading.Thread(target=other, daemon=True).start()
+        return taken.wait(GUARD_S)
+
+    assert seen.wait_until(ready, GUARD_S)
+
+
+def test_a_wait_ends_in_its_time_however_much_comes():
+    seen = Measurements()
+
+    def ready():
+        seen.joints("joint_states", 1, joints())
+        return False
+
+    assert not seen.wait_until(ready, 0.01)
+    assert seen.count("joint_states") > 0
