@@ -70,6 +70,26 @@ class Move:
 
 
 @dataclass(frozen=True, eq=False)
+class Glide:
+    """Evenly from one pose (6,), radians, to another; then it stays."""
+
+    start: Vector
+    end: Vector
+    duration_s: float
+
+    def joints(self, elapsed_s: float) -> Vector:
+        """Joint angles (6,), radians, `elapsed_s` after the beginning."""
+        return np.array([self.joint(index, elapsed_s) for index in range(len(self.start))])
+
+    def joint(self, index: int, elapsed_s: float) -> float:
+        """One of `joints`, to the bit."""
+        if elapsed_s >= self.duration_s:
+            return float(self.end[index])
+        start, end = float(self.start[index]), float(self.end[index])
+        return start + (end - start) * max(0.0, elapsed_s / self.duration_s)
+
+
+@dataclass(frozen=True, eq=False)
 class Demonstration:
     """A reach: over to a point above the target while opening, down on it while closing, a hold.
 
