@@ -241,6 +241,11 @@ class Measures:
         if self._name in values:
             self._reported[stamp_ns] = values[self._name]
 
+    @property
+    def latest(self) -> float | None:
+        """What was reported last; None if nothing was."""
+        return self._reported[max(self._reported)] if self._reported else None
+
     def within(self, since_ns: int, until_ns: int) -> tuple[Rows, Rows]:
         """Times (k,) in s since the start of a span, and values (k,)."""
         stamps = [stamp for stamp in sorted(self._reported) if since_ns <= stamp <= until_ns]

@@ -240,8 +240,8 @@ def unpack_motion(data: bytes) -> tuple[Move | Demonstration | Glide, float]:
     """The motion and its start, s of the arms' clock."""
     start_s, count = _START.unpack_from(data)
     if count == _GLIDE:
-        *poses, duration_s, _ = _MOVE.unpack_from(data, _START.size)
-        return Glide(np.array(poses[:6]), np.array(poses[6:]), duration_s), start_s
+        numbers = _MOVE.unpack_from(data, _START.size)
+        return Glide(np.array(numbers[:6]), np.array(numbers[6:12]), numbers[12]), start_s
     moves, ats = [], []
     for index in range(count):
         numbers = _MOVE.unpack_from(data, _START.size + index * _MOVE.size)

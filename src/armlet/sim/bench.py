@@ -19,10 +19,10 @@ from armlet.motors.emulation import EmulatedBus
 
 from . import task as tasks
 from .arms import Arms, EmulatedArms, Motion, Side
-from .choice import REACH, BenchError, check
+from .choice import REACH, check
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
 from .domain import ORDINARY, Domain
-from .expert import LIMIT_S, Expert, ExpertError
+from .expert import LIMIT_S, Expert
 from .kinematics import HOME, tip_position
 from .scene import Scene, View
 from .task import Layout, Standing, State, Task
@@ -238,12 +238,11 @@ class Bench:
                 self._act(reach)
                 duration_s = reach.duration_s
             else:
-                try:
-                    expert = Expert(self.task, self._expert_seed, self.leader_joints)
-                except ExpertError as error:
-                    raise BenchError(str(error)) from error
-                self._expert, duration_s = expert, LIMIT_S
-            self._shown_until_s = self._arms.clock() + duration_s
+                self._expert = Expert(self.task, self._expert_seed, self.leader_joints)
+                duration_s = LIMIT_S
+            # An expert says itself when it has ended.
+            ends_s = math.inf if self._expert is not None else self._arms.clock() + duration_s
+            self._shown_until_s = ends_s
         return duration_s
 
     @property

@@ -25,6 +25,7 @@ _PEAK_SPEED = 2.1  # rad/s that planned moves keep to
 _PEAK_PER_MEAN = 1.875  # of a minimum-jerk move
 _OVERLAP_S = 0.25
 _HOLD_S = 0.25
+_INSTANT_S = 1e-6
 
 
 def random_target(rng: np.random.Generator) -> Vector:
@@ -83,7 +84,7 @@ class Glide:
 
     def joint(self, index: int, elapsed_s: float) -> float:
         """One of `joints`, to the bit."""
-        if elapsed_s >= self.duration_s:
+        if elapsed_s > self.duration_s - _INSTANT_S:
             return float(self.end[index])
         start, end = float(self.start[index]), float(self.end[index])
         return start + (end - start) * max(0.0, elapsed_s / self.duration_s)

@@ -15,6 +15,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from .choice import BenchError
 from .demonstrator import Glide, minimum_jerk
 from .kinematics import HOME, REACH_LIMITS, UnreachableError, solve_reach
 from .task import Goal, Progress, Standing, State, Task
@@ -57,8 +58,7 @@ _PEAK_PER_MEAN = 1.875
 _AIM_M = 0.0012
 
 
-class ExpertError(ValueError):
-    """Nobody shows this task."""
+_ENDED = object()
 
 
 class Phase(StrEnum):
@@ -108,7 +108,7 @@ class Expert:
         phase: what it is at.
         tries: how many times it has reached for the thing.
 
-    Raises ExpertError for a task of another kind.
+    Raises BenchError for a task of another kind.
     """
 
     def __init__(self, task: Task, seed: int, leader: Vector, limit_s: float = LIMIT_S) -> None:
@@ -139,7 +139,8 @@ class Expert:
             self._past.append((now_s, self._wanted.copy()))
         self._seen, self._period_s = Look(state, now_s), period_s
         self._progress.see(state, now_s)
-        next(self._acting)
+        if not self.ended:
+            self._act_on()
         self._correct()
         start, self._sent = self._sent, self._wanted + self._lean
         self._past.append((now_s + period_s, self._wanted.copy()))
@@ -147,22 +148,20 @@ class Expert:
 
     # --- the whole --------------------------------------------------------------------------
 
+    def _act_on(self) -> None:
+        assert self._begun_s is not None
+        if self._seen.now_s - self._begun_s > self._limit_s:
+            self.phase = Phase.GAVE_UP
+        elif next(self._acting, _ENDED) is _ENDED:
+            self.phase = Phase.DONE
+
     def _whole(self) -> _Act:
-        while not self.ended:
+        while True:
             try:
                 yield from self._attempt()
+                return
             except _Lost:
                 yield from self._recover()
-            if self._progress.done:
-                self.phase = Phase.DONE
-            elif self._late():
-                self.phase = Phase.GAVE_UP
-        while True:
-            yield
-
-    def _late(self) -> bool:
-        assert self._begun_s is not None
-        return self._seen.now_s - self._begun_s > self._limit_s
 
     def _attempt(self) -> _Act:
         self.tries += 1
@@ -360,11 +359,16 @@ class Expert:
         return joints
 
 
+def check_shown(task: Task) -> None:
+    """Raises BenchError for a task that no expert shows."""
+    _goal(task)
+
+
 def _goal(task: Task) -> Goal:
     for goal in task.goals:
         if goal.kind == "inside" and task.things[goal.thing].moves:
             return goal
-    raise ExpertError(f"nobody shows {task.name}: it puts nothing into a bin")
+    raise BenchError(f"nobody shows {task.name}; an expert shows tasks that put a box into a bin")
 
 
 def _side_angle(standing: Standing) -> float:
