@@ -221,8 +221,8 @@ class ArmsProcess:
 def pack_motion(motion: Motion, start_s: float) -> bytes:
     """A motion as bytes, for `unpack_motion`. ValueError if it is of another kind."""
     if isinstance(motion, Glide):
-        packed = _MOVE.pack(*motion.start, *motion.end, motion.duration_s, 0.0)
-        return _START.pack(start_s, _GLIDE) + packed
+        way = _MOVE.pack(*motion.start, *motion.end, motion.duration_s, 0.0)
+        return _START.pack(start_s, _GLIDE) + way
     if isinstance(motion, Move):
         moves = [(motion, 0.0)]
     elif isinstance(motion, Demonstration):
