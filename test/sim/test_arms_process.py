@@ -124,7 +124,7 @@ def test_motions_survive_the_way():
 
 def test_a_motion_that_cannot_be_sent_is_refused(arms):
     with Bench(size=(64, 64), arms=arms) as bench:
-        with pytest.raises(ValueError, match="a Move or a Demonstration"):
+        with pytest.raises(ValueError, match="a Move, a Demonstration or a Glide"):
             bench.play(lambda t: HOME)
         with pytest.raises(TypeError, match="process of their own"):
             _ = bench.follower

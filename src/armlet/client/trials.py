@@ -333,6 +333,8 @@ class Measures:
 
     def __init__(self) -> None:
         self._reported: dict[int, tuple[float, ...]] = {}
+        self._newest_ns = 0
+        self._latest: Mapping[str, float] = {}
 
     def listen(self, director: Director) -> None:
         """Take it from here on."""
@@ -341,8 +343,14 @@ class Measures:
     def keep(self, message: Any) -> None:
         """One message; one that lacks what is needed is left out."""
         stamp_ns, values = parse_skew(message)
+        if stamp_ns >= self._newest_ns:
+            self._newest_ns, self._latest = stamp_ns, values
         if all(name in values for name in MEASURED):
             self._reported[stamp_ns] = tuple(values[name] for name in MEASURED)
+
+    def latest(self, name: str) -> float | None:
+        """What was reported of a measure last; None if nothing was."""
+        return self._latest.get(name)
 
     def within(self, since_ns: int, until_ns: int) -> NDArray[np.float64]:
         """Rows (k, 3) by stamp: time in s since the start of a span, error in m, success (0, 1)."""

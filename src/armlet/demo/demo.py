@@ -14,11 +14,15 @@ import numpy as np
 from armlet.bringup import graph
 from armlet.client.graph import Director, GraphError
 from armlet.client.start import start
+from armlet.client.trials import Measures
 from armlet.nodes.status_names import split
 from armlet.robots import SO101_JOINTS
+from armlet.sim.choice import MUJOCO, REACH, choose
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
+from armlet.sim.expert import check_shown
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
+from armlet.sim.task import find
 from armlet.start_check import check
 
 from .terminal import Terminal
@@ -31,6 +35,8 @@ REPEATABLE = {
     "inference_latency_s": "0.05",
 }
 SETTLE_S = 0.6
+LOOK_S = 0.1
+FAILED_MOST = 5
 POLICY_S = 4.0
 
 
@@ -54,6 +60,7 @@ class DemoPlan:
     reaches: int = 6
     seed: int = 0
     simulated: bool = True
+    bench_task: str = REACH
     checkpoint: str | None = None
     """None: the shipped one."""
 
@@ -61,6 +68,14 @@ class DemoPlan:
     def policy(self) -> dict[str, str]:
         """Arguments of the graph in which the policy drives."""
         return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
+
+    @property
+    def bench(self) -> dict[str, str]:
+        """Arguments of the graph that say what lies on its table."""
+        if self.bench_task == REACH:
+            return {"task": "touch the red target"}
+        physics = {"physics": MUJOCO, "bench_task": self.bench_task}
+        return {"task": find(self.bench_task).title, **physics}
 
     @property
     def dataset(self) -> Path:
@@ -83,7 +98,7 @@ class DemoPlan:
 @contextmanager
 def running_graph(plan: DemoPlan, root: Path, **arguments: str) -> Iterator[Director]:
     """The sim graph, recording into root, and a director for it."""
-    given = {"root": str(root), "task": "touch the red target", "seed": str(plan.seed)}
+    given = {"root": str(root), "seed": str(plan.seed), **plan.bench}
     given |= REPEATABLE if plan.simulated else {"use_sim_time": "false"}
     with start("sim", plan.log, **{**given, **arguments}) as director:
         yield director
@@ -93,8 +108,11 @@ def prepare(plan: DemoPlan) -> None:
     """Remove what an earlier run left and keep this run's topics to itself.
 
     Raises GraphError for a dataset in the output folder that no demo made, BringupError for a
-    checkpoint that is not there, OSError for an output folder that cannot be made.
+    checkpoint that is not there, BenchError for a task that is not there or that nobody shows,
+    OSError for an output folder that cannot be made.
     """
+    if plan.bench_task != REACH:
+        check_shown(choose(MUJOCO, plan.bench_task)[0])
     check(graph("sim").nodes(plan.policy))
     made_here = (plan.dataset, plan.evaluation)
     taken = [made for made in made_here if os.path.lexists(made)]
@@ -139,6 +157,38 @@ def record_demonstrations(director: Director, plan: DemoPlan, terminal: Terminal
         error = director.seen.reach_rows(now_ns - 300_000_000, now_ns)[1]
         touched = f", tip {1000 * error.mean():.1f} mm from the target" if len(error) else ""
         terminal.say(f"demonstration {of}: {saved}{touched}")
+
+
+def record_shown(director: Director, plan: DemoPlan, terminal: Terminal) -> None:
+    """Record demonstrations of an expert; one that does not succeed is discarded and repeated.
+
+    Raises GraphError if none of several in a row succeeds.
+    """
+    measures = Measures()
+    measures.listen(director)
+    saved = failed = 0
+    while saved < plan.demonstrations:
+        of = f"{saved + 1}/{plan.demonstrations}"
+        duration_s = float(director.trigger("sim_bench/reset"))
+        with terminal.bar(f"demonstration {of}: leader and follower go home") as bar:
+            director.let_pass(duration_s + SETTLE_S, bar)
+        director.trigger("recorder/start_recording")
+        limit_s = float(director.trigger("sim_bench/demonstrate"))
+        begun_s = director.elapsed_s
+        with terminal.bar(f"demonstration {of}: recording") as bar:
+            director.let_pass(SETTLE_S)
+            while measures.latest("demonstrates") and director.elapsed_s - begun_s < limit_s:
+                director.let_pass(LOOK_S)
+                bar((director.elapsed_s - begun_s) / limit_s)
+        if measures.latest("success"):
+            terminal.say(f"demonstration {of}: {director.trigger('recorder/stop_recording')}")
+            saved, failed = saved + 1, 0
+            continue
+        director.trigger("recorder/discard_episode")
+        terminal.say(f"demonstration {of}: did not succeed, discarded")
+        failed += 1
+        if failed == FAILED_MOST:
+            raise GraphError(f"{failed} demonstrations of {plan.bench_task} in a row failed")
 
 
 def drive_by_policy(director: Director, plan: DemoPlan, terminal: Terminal) -> list[Reach]:

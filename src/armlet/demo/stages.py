@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from armlet.client.graph import Director
+from armlet.sim.choice import REACH
 
-from .demo import DemoPlan, drive_by_policy, record_demonstrations, running_graph, wait_until_live
+from .demo import (
+    DemoPlan,
+    drive_by_policy,
+    record_demonstrations,
+    record_shown,
+    running_graph,
+    wait_until_live,
+)
 from .report import draw_report, report_text
 from .terminal import Terminal
 
@@ -16,7 +24,8 @@ def record_only(plan: DemoPlan, terminal: Terminal) -> None:
     terminal.say("starting the emulated bench, leader, follower, aligner and recorder")
     with running_graph(plan, plan.dataset, policy="false", teleop="true") as director:
         wait_until_live(director, "recorder")
-        record_demonstrations(director, plan, terminal)
+        record = record_demonstrations if plan.bench_task == REACH else record_shown
+        record(director, plan, terminal)
 
 
 def _say_factor(director: Director, plan: DemoPlan, terminal: Terminal) -> None:

@@ -195,7 +195,7 @@ class SimBench(ArmletNode):
 
     @staticmethod
     def _demonstrate(bench: Bench) -> str:
-        """The leader reaches for the target. Answers with the seconds that takes."""
+        """The leader shows the task. Answers with the seconds that takes, at most."""
         return f"{bench.demonstrate():.3f}"
 
     def _on_set_paused(
@@ -270,6 +270,7 @@ class SimBench(ArmletNode):
     def _publish(self, bench: Bench, stamp_ns: int) -> None:
         # Of one instant, and asked for once: the arms are another process.
         state = bench.state
+        bench.look(state, 1 / round(self.value("fps")))
         seen = bench.seen if bench.pictures_are_late else state
         for view, camera in self._cameras.items():
             if camera.wanted:
@@ -283,7 +284,11 @@ class SimBench(ArmletNode):
         self._things.publish(things)
         self._error.publish(Float64(data=bench.error_m(state)))
         # With a stamp, which a number alone has not.
-        measures = {"error": bench.task.error_m(state), "success": float(done)}
+        measures = {
+            "error": bench.task.error_m(state),
+            "success": float(done),
+            "demonstrates": float(bench.demonstrates),
+        }
         self._measures.publish(skew_message(stamp_ns, measures))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)

@@ -19,7 +19,7 @@ from armlet.robots.calibration import Calibration
 from armlet.robots.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, ticks_to_radians
 
 from .calibrations import FOLLOWER, LEADER
-from .demonstrator import Demonstration, Move
+from .demonstrator import Demonstration, Glide, Move
 from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
 from .task import Layout, Standing, State
 
@@ -223,7 +223,7 @@ class _Hand:
 
     def _angle(self, index: int, elapsed_s: float) -> float:
         motion = self._motion
-        if isinstance(motion, Move | Demonstration):
+        if isinstance(motion, Move | Demonstration | Glide):
             return motion.joint(index, elapsed_s)
         return float(motion.joints(elapsed_s)[index])
 

@@ -30,7 +30,7 @@ import numpy as np
 from armlet.priority import Role, raise_process, raise_thread
 
 from .arms import ArmsError, EmulatedArms, Motion, Side, Vector
-from .demonstrator import Demonstration, Move
+from .demonstrator import Demonstration, Glide, Move
 from .domain import ORDINARY, read_domain
 from .shared_time import SharedTime
 from .task import Layout, Standing, State, find
@@ -55,6 +55,9 @@ _SECONDS = struct.Struct("<d")
 _START = struct.Struct("<dB")
 _MOVE = struct.Struct("<6d6ddd")
 """Start and end of a move, its duration, and when it begins in its motion, s."""
+
+_GLIDE = 0
+"""In place of a number of moves."""
 
 
 class _Ask(enum.IntEnum):
@@ -151,7 +154,7 @@ class ArmsProcess:
         """Have the hand move the leader, from a time of the clock on.
 
         Raises:
-            ValueError: a motion that is neither a `Move` nor a `Demonstration`.
+            ValueError: a motion that is not a `Move`, a `Demonstration` or a `Glide`.
             ArmsError: the process failed.
         """
         self._ask(_Ask.MOVE_LEADER, pack_motion(motion, start_s))
@@ -217,22 +220,28 @@ class ArmsProcess:
 
 def pack_motion(motion: Motion, start_s: float) -> bytes:
     """A motion as bytes, for `unpack_motion`. ValueError if it is of another kind."""
+    if isinstance(motion, Glide):
+        way = _MOVE.pack(*motion.start, *motion.end, motion.duration_s, 0.0)
+        return _START.pack(start_s, _GLIDE) + way
     if isinstance(motion, Move):
         moves = [(motion, 0.0)]
     elif isinstance(motion, Demonstration):
         moves = [(motion.over, 0.0), (motion.down, motion.down_at_s)]
     else:
         raise ValueError(
-            "arms in a process of their own can play a Move or a Demonstration, found "
+            "arms in a process of their own can play a Move, a Demonstration or a Glide, found "
             f"{type(motion).__name__}; for other motions use a Bench with arms in this process"
         )
     packed = [_MOVE.pack(*m.start, *m.end, m.duration_s, at_s) for m, at_s in moves]
     return _START.pack(start_s, len(moves)) + b"".join(packed)
 
 
-def unpack_motion(data: bytes) -> tuple[Move | Demonstration, float]:
+def unpack_motion(data: bytes) -> tuple[Move | Demonstration | Glide, float]:
     """The motion and its start, s of the arms' clock."""
     start_s, count = _START.unpack_from(data)
+    if count == _GLIDE:
+        numbers = _MOVE.unpack_from(data, _START.size)
+        return Glide(np.array(numbers[:6]), np.array(numbers[6:12]), numbers[12]), start_s
     moves, ats = [], []
     for index in range(count):
         numbers = _MOVE.unpack_from(data, _START.size + index * _MOVE.size)

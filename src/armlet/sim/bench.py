@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from armlet.motors.emulation import EmulatedBus
 
 from . import task as tasks
 from .arms import Arms, EmulatedArms, Motion, Side
-from .choice import REACH, BenchError, check
+from .choice import REACH, check
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
 from .domain import ORDINARY, Domain
+from .expert import LIMIT_S, Expert
 from .kinematics import HOME
 from .scene import Scene, View
 from .task import Layout, Standing, State, Task
@@ -79,6 +81,9 @@ class Bench:
         self._rng = np.random.default_rng(seed)
         self._lock = threading.RLock()
         self._subject = self.task.goals[0].thing
+        self._expert: Expert | None = None
+        self._expert_seed = seed
+        self._shown_until_s = -math.inf
         first = self._random_layout() if self._reaches else self.task.initial(seed)
         self._first: Layout | None = first
         self._open = ExitStack()
@@ -137,6 +142,7 @@ class Bench:
 
     def begin(self, seed: int) -> None:
         """Put the task's things where the seed has them. The arms stay where they are."""
+        self._expert_seed = seed
         self._arms.place(self.task.initial(seed))
 
     @property
@@ -152,7 +158,8 @@ class Bench:
     def _random_layout(self) -> Layout:
         if self._reaches:
             return self._target_at(random_target(self._rng))
-        return self.task.initial(int(self._rng.integers(2**31)))
+        self._expert_seed = int(self._rng.integers(2**31))
+        return self.task.initial(self._expert_seed)
 
     def _target_at(self, xy: Vector) -> Layout:
         thing = self.task.things[self._subject]
@@ -217,16 +224,40 @@ class Bench:
         return self._scene.render(self._views[view_name], joints, target, state.things)
 
     def demonstrate(self) -> float:
-        """Start the hand's reach from where the leader is to the target; returns its seconds.
+        """Have the hand show the task from where the leader is; the seconds that takes at most.
 
-        Raises BenchError in a task that nobody demonstrates.
+        A reach is planned at once and takes just so long. Where things are moved an expert looks,
+        each time `look` is called, and moves the leader on. Raises BenchError in a task that nobody
+        shows.
         """
-        if not self._reaches:
-            raise BenchError(f"nobody demonstrates {self.task.name} yet; the task reach is shown")
         with self._lock:
-            reach = demonstrate_reach(self.leader_joints, self.target_xy, self._rng)
-            self._act(reach)
-        return reach.duration_s
+            if self._reaches:
+                reach = demonstrate_reach(self.leader_joints, self.target_xy, self._rng)
+                self._act(reach)
+                duration_s = reach.duration_s
+            else:
+                self._expert = Expert(self.task, self._expert_seed, self.leader_joints)
+                duration_s = LIMIT_S
+            # An expert says itself when it has ended.
+            ends_s = math.inf if self._expert is not None else self._arms.clock() + duration_s
+            self._shown_until_s = ends_s
+        return duration_s
+
+    @property
+    def demonstrates(self) -> bool:
+        """Whether the hand is showing the task."""
+        with self._lock:
+            return self._arms.clock() < self._shown_until_s
+
+    def look(self, state: State, period_s: float) -> None:
+        """Let an expert that shows the task see the state of now, and act for so long."""
+        with self._lock:
+            if self._expert is None:
+                return
+            now_s = self._arms.clock()
+            self._arms.move_leader(self._expert.look(state, now_s, period_s), now_s)
+            if self._expert.ended:
+                self._expert, self._shown_until_s = None, now_s
 
     def home(self) -> float:
         """Start a smooth move of the leader to the rest pose; returns its seconds."""
@@ -244,6 +275,7 @@ class Bench:
             self._act(_Played(joints_fn))
 
     def _act(self, motion: Motion) -> None:
+        self._expert, self._shown_until_s = None, -math.inf
         self._arms.move_leader(motion, self._arms.clock())
 
 

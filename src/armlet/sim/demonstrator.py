@@ -25,6 +25,7 @@ _PEAK_SPEED = 2.1  # rad/s that planned moves keep to
 _PEAK_PER_MEAN = 1.875  # of a minimum-jerk move
 _OVERLAP_S = 0.25
 _HOLD_S = 0.25
+_INSTANT_S = 1e-6
 
 
 def random_target(rng: np.random.Generator) -> Vector:
@@ -67,6 +68,26 @@ class Move:
     @cached_property
     def _ways(self) -> list[float]:
         return [float(way) for way in self.end - self.start]
+
+
+@dataclass(frozen=True, eq=False)
+class Glide:
+    """Evenly from one pose (6,), radians, to another; then it stays."""
+
+    start: Vector
+    end: Vector
+    duration_s: float
+
+    def joints(self, elapsed_s: float) -> Vector:
+        """Joint angles (6,), radians, `elapsed_s` after the beginning."""
+        return np.array([self.joint(index, elapsed_s) for index in range(len(self.start))])
+
+    def joint(self, index: int, elapsed_s: float) -> float:
+        """One of `joints`, to the bit."""
+        if elapsed_s > self.duration_s - _INSTANT_S:
+            return float(self.end[index])
+        start, end = float(self.start[index]), float(self.end[index])
+        return start + (end - start) * max(0.0, elapsed_s / self.duration_s)
 
 
 @dataclass(frozen=True, eq=False)

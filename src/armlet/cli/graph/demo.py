@@ -38,6 +38,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--record-only", type=count, metavar="N", help="record N demonstrations and stop"
     )
     parser.add_argument(
+        "--task",
+        default="reach",
+        help="with --record-only: reach, or a task of things to move, by its name or .yaml file, "
+        "that a scripted expert shows in physics, such as pick_place",
+    )
+    parser.add_argument(
         "--wall-clock",
         action="store_true",
         help="run in real time, as with a real arm; needs two fast, idle cores",
@@ -51,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     from armlet.demo.demo import DemoPlan, prepare
     from armlet.demo.stages import record_only, whole_demo
     from armlet.demo.terminal import Terminal
+    from armlet.sim.choice import REACH, BenchError
 
     if not args.record_only:
+        if args.task != REACH:
+            return refuse("demo", "--task: the demo's policy reaches; give --record-only N, too")
         require("torch")
     terminal = Terminal()
     plan = DemoPlan(
@@ -61,11 +70,12 @@ def run(args: argparse.Namespace) -> int:
         reaches=args.reaches,
         seed=args.seed,
         simulated=not args.wall_clock,
+        bench_task=args.task,
         checkpoint=args.checkpoint,
     )
     try:
         prepare(plan)
-    except (GraphError, BringupError, OSError) as error:
+    except (GraphError, BringupError, BenchError, OSError) as error:
         return refuse("demo", error)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:  # as `nohup` has SIGHUP
