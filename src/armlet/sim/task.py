@@ -272,7 +272,8 @@ def _check_task(task: Task, where: str) -> None:
     _check_range(task.hold_s, (0.0, _LONGEST_HOLD_S), f"{where}.hold_s")
     if not task.hold_s < task.limit_s:
         raise FileError(
-            f"{where}: expected limit_s above hold_s, found {task.limit_s:g} and {task.hold_s:g}"
+            f"{where}: expected hold_s, and limit_s above it, found {task.hold_s:g} and "
+            f"{task.limit_s:g}"
         )
 
 
