@@ -127,6 +127,7 @@ def test_a_digest_is_of_what_a_file_means(tmp_path):
         ("hold_s: 0.5", "hold_s: -1"),
         ("limit_s: 15", "limit_s: 0.5"),  # no longer than hold_s
         ("limit_s: 15", "limit_s: .inf"),
+        ("limit_s: 15", "limit_s: 1.0e+300"),
         ("hold_s: 0.5", "hold_s: 1.0e+300"),
         ("within_m: 0.02", "within_m: -0.02"),
         ("size_m: [0.040, 0.040, 0.030]", "size_m: [1.0e+300, 0.04, 0.03]"),

@@ -40,6 +40,7 @@ _PLACES_M = (-1.0, 1.0)
 _TURNS_DEG = (-360.0, 360.0)
 _MASSES_KG = (0.0001, 10.0)
 _LONGEST_HOLD_S = 60.0
+_LONGEST_TRY_S = 3600.0
 _MEASURED = ("touched", "near", "released")
 
 
@@ -270,6 +271,7 @@ def _check_task(task: Task, where: str) -> None:
                 f"{where}.things: expected names of a-z, 0-9 and _, found {shown(name)}"
             )
     _check_range(task.hold_s, (0.0, _LONGEST_HOLD_S), f"{where}.hold_s")
+    _check_range(task.limit_s, (0.0, _LONGEST_TRY_S), f"{where}.limit_s")
     if not task.hold_s < task.limit_s:
         raise FileError(
             f"{where}: expected hold_s, and limit_s above it, found {task.hold_s:g} and "
