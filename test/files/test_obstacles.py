@@ -122,6 +122,6 @@ def test_a_folder_that_was_deleted_under_the_command_is_named(tmp_path, monkeypa
     with pytest.raises(OutputError, match=f"^nothing can be written to {said}$"):
         check_output(Path("o"))
     with pytest.raises(OSError) as caught:
-        Path("o").open()
+        Path("o").read_bytes()
     assert explained(caught.value) == said
     monkeypatch.undo()

@@ -98,7 +98,7 @@ def check_output_file(path: Path) -> None:
 
 def _folder_is_gone() -> bool:
     try:
-        os.getcwd()
+        Path.cwd()
     except FileNotFoundError:
         return True
     return False
