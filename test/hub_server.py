@@ -55,7 +55,8 @@ class Hub(ThreadingHTTPServer):
 
     repositories: by "datasets/owner/name" or "models/owner/name". faults: statuses answered to
     the next requests whose "METHOD path" contains the key; 0: none, the connection ends. seen:
-    every request.
+    every request. tokens: what each was sent with. strange: status, content and headers answered
+    to requests whose "METHOD path" contains the key.
     """
 
     daemon_threads = True
@@ -66,6 +67,8 @@ class Hub(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.faults: dict[str, list[int]] = {}
         self.seen: list[str] = []
+        self.tokens: list[str | None] = []
+        self.strange: dict[str, tuple[int, object, dict[str, str]]] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -149,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         path = unquote(urlsplit(self.path).path)
         self.server.seen.append(f"{self.command} {path}")
+        self.server.tokens.append(self.headers.get("Authorization"))
         for key, statuses in self.server.faults.items():
             if key in self.server.seen[-1] and statuses:
                 status = statuses.pop(0)
@@ -156,6 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
                     self.refuse(status, said="out of order")
                 else:
                     self.close_connection = True
+                return
+        for key, (status, content, headers) in self.server.strange.items():
+            if key in self.server.seen[-1]:
+                self.answer(status, content, **headers)
                 return
         self.route(path)
 

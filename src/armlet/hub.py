@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ _NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _OF_THE_HUB = frozenset((".gitattributes",))
 CARD = "README.md"
 _BLOCK = 1 << 20
+# What huggingface_hub raises over an answer of another form than the Hub's.
+_STRANGE = (TypeError, KeyError, AttributeError, IndexError, json.JSONDecodeError)
 _TOKEN_FIXES = {
     401: "the token is not valid there: `hf auth login`, or set HF_TOKEN to another",
     403: "use a token that may write there",
@@ -269,7 +272,7 @@ def look(repository: Repository) -> Remote:
         )
     with _asking(repository, endpoint):
         me = api.whoami()
-    names = [me["name"], *(one["name"] for one in me.get("orgs") or ())]
+        names = [me["name"], *(one["name"] for one in me.get("orgs") or ())]
     remote = Remote(repository, endpoint, tuple(map(str, names)))
     with _asking(repository, endpoint):
         try:
@@ -460,7 +463,9 @@ def _asking(repository: Repository, endpoint: str, again: str = "") -> Iterator[
         ) from error
     except Exception as error:  # those of the transport differ between versions of the package
         refused = _refusal(error, HfHubHTTPError)
-        if refused is None:
+        if isinstance(error, _STRANGE):
+            said = f"{endpoint} does not answer as a Hub does ({_said(error)}); check HF_ENDPOINT"
+        elif refused is None:
             fix = "check the network and HF_ENDPOINT" + (f", and {again}" if again else "")
             said = f"{endpoint} cannot be reached: {_said(error)}; {fix}"
         else:

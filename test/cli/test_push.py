@@ -434,3 +434,36 @@ def test_a_checkpoint_is_pushed_again_only_when_asked(hub, checkpoint, capsys):
     assert push_policy(checkpoint, "--update") == 0
     files = the(hub, "models/me/reach").files
     assert "old.safetensors" not in files and files["README.md"] == b"# Reach"
+
+
+@pytest.mark.parametrize(
+    ("key", "content"),
+    [
+        *(
+            ("/api/whoami-v2", one)
+            for one in (b"<html>", [], {}, 5, None, {"name": 5, "orgs": [5]})
+        ),
+        *(("GET /api/datasets/me/cube", one) for one in (b"<html>", [], None)),
+        *(("/tree/", one) for one in (b"", [5])),
+        ("/refs", {}),
+        ("/preupload/", {"files": [5]}),
+        ("/commit/", []),
+    ],
+)
+def test_an_answer_that_no_hub_gives_is_said_in_one_line(hub, root, capsys, key, content):
+    before = files_of(root)
+    hub.strange[key] = (200, content, {})
+    assert push(root) != 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Traceback" not in said
+    assert hub.url in said and "check" in said
+    assert files_of(root) == before
+
+
+@pytest.mark.parametrize("key", ["/api/whoami-v2", "GET /api/datasets/me/cube", "/commit/"])
+def test_a_redirect_elsewhere_takes_no_token_there(hub, root, capsys, key):
+    with hub_server.Hub() as other:
+        hub.strange[key] = (307, b"", {"Location": f"{other.url}/elsewhere"})
+        assert push(root) != 0
+        assert capsys.readouterr().err.count("\n") == 1
+        assert set(other.tokens) <= {None}

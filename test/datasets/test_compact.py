@@ -16,6 +16,7 @@ from armlet.datasets.format.concat import join
 from armlet.datasets.format.data_file import DataFile
 from armlet.datasets.format.video_pieces import Piece
 from armlet.datasets.transform.compact import compact
+from armlet.files import explained
 
 LENGTHS = (7, 4, 9, 1, 12)
 FRONT = "videos/observation.images.front/chunk-000"
@@ -165,3 +166,12 @@ def test_a_full_disk_is_not_blamed_on_the_video_that_is_copied(tmp_path):
     with pytest.raises(OSError, match="No space left on device") as raised:
         join(full, pieces, CONTRACT.fps)
     assert not isinstance(raised.value, VideoError)
+
+
+def test_a_full_disk_names_the_file():
+    """Arrow's own error has none, so a command ended with a traceback."""
+    schema = pa.schema([("a", pa.int64())])
+    with pytest.raises(OSError, match="No space left") as caught:
+        DataFile(Path("/dev/full"), schema)
+    assert caught.value.filename == "/dev/full"
+    assert explained(caught.value).startswith("/dev/full: No space left on device; free space")

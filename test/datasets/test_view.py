@@ -11,7 +11,7 @@ from offline import numbered
 
 pytest.importorskip("matplotlib", reason="plots need matplotlib (pip install 'armlet[plot]')")
 
-from armlet.datasets import Dataset, DatasetError
+from armlet.datasets import Dataset, DatasetError, view
 from armlet.datasets.view import draw, open_rerun, sheet
 
 
@@ -45,6 +45,24 @@ def test_a_page_shows_sheets_and_plots_of_the_episodes_chosen(tmp_path):
     for name in images:
         assert read(tmp_path / "page" / name).std() > 5
     assert read(tmp_path / "page/episode-000002-front.jpg").shape[1] > 1400
+
+
+def test_what_a_killed_view_left_is_drawn_over(tmp_path, monkeypatch):
+    """It was taken for a folder of something else, and refused from then on."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    root = numbered(tmp_path / "set", (40, 20))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(view, "_plot_overview", killed)
+        draw(Dataset(root), [0], tmp_path / "page")
+    assert "Not finished" in (tmp_path / "page/index.html").read_text()
+    page = draw(Dataset(root), [0], tmp_path / "page")
+    assert "1 of 2 episodes are shown" in page.index.read_text()
 
 
 def test_a_page_without_videos_says_so(tmp_path):

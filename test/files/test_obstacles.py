@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,18 @@ def test_a_new_file_changes_nothing_for_the_other_threads(tmp_path, monkeypatch)
     finally:
         os.umask(before)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_that_was_deleted_under_the_command_is_named(tmp_path, monkeypatch):
+    """It said "nothing can be written to No such file or directory"."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    said = "o: the folder that this command was started in was deleted; cd to one that is there"
+    with pytest.raises(OutputError, match=f"^nothing can be written to {said}$"):
+        check_output(Path("o"))
+    with pytest.raises(OSError) as caught:
+        Path("o").read_bytes()
+    assert explained(caught.value) == said
+    monkeypatch.undo()

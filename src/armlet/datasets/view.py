@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.files import replace_file
+
 from .check.review_joints import lag_s
 from .format import layout
 from .format.errors import DatasetError
@@ -49,6 +51,9 @@ def draw(
     _plotting()
     _require_own(output)
     output.mkdir(parents=True, exist_ok=True)
+    index = output / "index.html"
+    # First of all: what a kill leaves is known by it, and drawn over.
+    replace_file(index, page(dataset.root.name, _COMMAND, "<p>Not finished.</p>").encode())
     sections = []
     for done, k in enumerate(episodes, 1):
         episode = dataset.episode(k)
@@ -57,8 +62,7 @@ def draw(
             progress(done, len(episodes))
     overview = output / "overview.png"
     _plot_overview(dataset, overview)
-    index = output / "index.html"
-    index.write_text(_page(dataset, sections, overview.name), encoding="utf-8")
+    replace_file(index, _page(dataset, sections, overview.name).encode())
     return Page(index, tuple(episodes))
 
 

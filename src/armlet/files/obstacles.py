@@ -51,6 +51,8 @@ def explained(error: OSError) -> str:
 
 def reason(error: OSError) -> tuple[str, str]:
     """Why the system refused, and what to do; "" for what there is no advice for."""
+    if error.errno == errno.ENOENT and _folder_is_gone():
+        return "the folder that this command was started in was deleted", "cd to one that is there"
     return error.strerror or str(error), _FIXES.get(error.errno or 0, "")
 
 
@@ -79,6 +81,7 @@ def check_output(path: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     except OSError as error:
+        error.filename = error.filename or str(path)
         raise OutputError(f"nothing can be written to {explained(error)}") from error
 
 
@@ -101,8 +104,18 @@ def check_output_file(path: Path) -> None:
         )
 
 
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _file_above(path: Path) -> Path | None:
     """What stands where a folder of the path should be; None if nothing does. Raises OSError."""
+    if not path.is_absolute() and _folder_is_gone():
+        return None
     for above in path.absolute().parents:
         if os.path.lexists(above):
             return None if above.is_dir() else above

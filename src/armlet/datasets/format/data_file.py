@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +15,7 @@ _GROUP_ROWS, _GROUP_BYTES = 10_000, 16 << 20
 
 
 class DataFile:
-    """A data file that is being written: as many episodes to a row group as fit.
+    """A data file that is being written: as many episodes to a row group as fit. Raises OSError.
 
     Whoever reads one episode reads what the file says of every group: a group each of 10,000 short
     episodes is 150 times as large, and takes 100 times as long for each of them.
@@ -20,7 +23,9 @@ class DataFile:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema = schema
-        self._writer = pq.ParquetWriter(path, schema, compression="snappy")
+        self._path = path
+        with _naming(path):
+            self._writer = pq.ParquetWriter(path, schema, compression="snappy")
         self._waiting: list[pa.Table] = []
         self._rows = self._bytes = 0
 
@@ -35,10 +40,23 @@ class DataFile:
     def close(self) -> None:
         """Write what waits, and the footer."""
         self._write()
-        self._writer.close()
+        with _naming(self._path):
+            self._writer.close()
 
     def _write(self) -> None:
         if self._waiting:
             table = pa.concat_tables(self._waiting)
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            with _naming(self._path):
+                self._writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._waiting, self._rows, self._bytes = [], 0, 0
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Arrow's own error of a full disk names no file, and says its number twice."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
