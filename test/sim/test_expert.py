@@ -1,5 +1,6 @@
-"""The scripted expert on the bench, by registers and without nodes: what it does, and does again."""
+"""The scripted expert on the bench, by registers and without nodes."""
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from armlet.sim import Bench
 from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.choice import BenchError
 from armlet.sim.demonstrator import Glide
+from armlet.sim.domain import ORDINARY
 from armlet.sim.expert import Expert, Phase, _side_angle
 from armlet.sim.kinematics import HOME
 from armlet.sim.task import Progress, Standing, State, find
@@ -137,10 +139,17 @@ def test_a_cube_on_any_side_is_seen_as_turned(turned):
         assert seen == pytest.approx(turned, abs=1e-9)
 
 
-def test_nobody_shows_a_task_without_a_bin():
-    bench = Bench(task=find("push"), physics=True, paced=False)
-    with pytest.raises(BenchError, match="nobody shows push"):
-        bench.demonstrate()
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_pushes_the_block_onto_the_mark(benchmark_program, seed):
+    one = benchmark_program.show("push", ORDINARY, seed)
+    assert one.done and one.seconds < 20.0
+
+
+def test_nobody_shows_a_task_of_another_kind():
+    still = tuple(goal for goal in find("push").goals if goal.kind == "still")
+    task = dataclasses.replace(find("push"), goals=still, name="rest")
+    with pytest.raises(BenchError, match="nobody shows rest"):
+        Bench(task=task, physics=True, paced=False).demonstrate()
 
 
 def test_a_glide_goes_to_the_arms_process_to_the_bit():
