@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
+from armlet.cli.main import main
 from armlet.sim import Bench
 from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.choice import BenchError
@@ -159,3 +160,17 @@ def test_a_glide_goes_to_the_arms_process_to_the_bit():
     assert isinstance(there, Glide) and start_s == 12.5
     for elapsed_s in (-1.0, 0.0, 0.01, 1 / 30, 2.0):
         assert there.joints(elapsed_s).tobytes() == glide.joints(elapsed_s).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", "pick_place"], "give --record-only N"),
+        (["--record-only", "1", "--task", "juggle"], "expected pick_place or push or reach"),
+    ],
+)
+def test_the_demo_refuses_what_nobody_shows_and_leaves_nothing(arguments, said, tmp_path, capsys):
+    output = tmp_path / "output"
+    assert main(["demo", "--output", str(output), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not output.exists()
