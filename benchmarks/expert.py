@@ -142,7 +142,7 @@ def main() -> None:
         "seeds": [args.first, args.first + args.seeds - 1],
         "successes": len(done),
         "interval": [round(interval.low, 4), round(interval.high, 4)],
-        "median_s": statistics.median(one.seconds for one in done) if done else None,
+        "median_s": round(statistics.median(one.seconds for one in done), 2) if done else None,
         "longest_s": max((one.seconds for one in done), default=None),
         "tried_again": sum(one.tries > 1 for one in shown),
         "failed": [one.seed for one in shown if not one.done],

@@ -1,5 +1,6 @@
-"""The scripted expert on the bench, by registers and without nodes: the same seed, the same run."""
+"""The scripted expert on the bench, by registers and without nodes."""
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
+from armlet.cli.main import main
 from armlet.sim import Bench
 from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.choice import BenchError
 from armlet.sim.demonstrator import Glide
+from armlet.sim.domain import ORDINARY
 from armlet.sim.expert import Expert, Phase, _side_angle
 from armlet.sim.kinematics import HOME
 from armlet.sim.task import Progress, Standing, State, find
@@ -137,10 +140,17 @@ def test_a_cube_on_any_side_is_seen_as_turned(turned):
         assert seen == pytest.approx(turned, abs=1e-9)
 
 
-def test_nobody_shows_a_task_without_a_bin():
-    bench = Bench(task=find("push"), physics=True, paced=False)
-    with pytest.raises(BenchError, match="nobody shows push"):
-        bench.demonstrate()
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_pushes_the_block_onto_the_mark(benchmark_program, seed):
+    one = benchmark_program.show("push", ORDINARY, seed)
+    assert one.done and one.seconds < 20.0
+
+
+def test_nobody_shows_a_task_of_another_kind():
+    still = tuple(goal for goal in find("push").goals if goal.kind == "still")
+    task = dataclasses.replace(find("push"), goals=still, name="rest")
+    with pytest.raises(BenchError, match="nobody shows rest"):
+        Bench(task=task, physics=True, paced=False).demonstrate()
 
 
 def test_a_glide_goes_to_the_arms_process_to_the_bit():
@@ -150,3 +160,17 @@ def test_a_glide_goes_to_the_arms_process_to_the_bit():
     assert isinstance(there, Glide) and start_s == 12.5
     for elapsed_s in (-1.0, 0.0, 0.01, 1 / 30, 2.0):
         assert there.joints(elapsed_s).tobytes() == glide.joints(elapsed_s).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", "pick_place"], "give --record-only N"),
+        (["--record-only", "1", "--task", "juggle"], "expected pick_place or push or reach"),
+    ],
+)
+def test_the_demo_refuses_what_nobody_shows_and_leaves_nothing(arguments, said, tmp_path, capsys):
+    output = tmp_path / "output"
+    assert main(["demo", "--output", str(output), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not output.exists()

@@ -32,6 +32,12 @@ _SQUEEZE_RAD = 0.035
 """How much narrower than the thing the leader holds its gripper: the servo's pull stays below its
 overload torque, and the thing does not slip."""
 
+_ABREAST, _APART_M = -0.6, 0.025
+"""The gripper's angle for a push, and how far its fingers are apart then."""
+
+_PUSH_HEIGHT_M = 0.012
+_PUSH_M_S = 0.12
+_FINGER_HALF_M = 0.008
 _FINGER_M = 0.005
 _LOW_M = 0.008
 _HOVER_M = 0.085
@@ -71,6 +77,7 @@ class Phase(StrEnum):
     CARRY = "carry"
     LOWER = "lower"
     OPEN = "open"
+    PUSH = "push"
     AWAY = "away"
     RECOVER = "recover"
     DONE = "done"
@@ -94,7 +101,7 @@ _Act = Iterator[None]
 
 
 class Expert:
-    """Shows a task that puts one thing into a bin.
+    """Shows a task that puts a box into a bin, or pushes one onto a mark.
 
     Feed it looks, some 30 a second, and let the leader move as each says.
 
@@ -113,7 +120,8 @@ class Expert:
 
     def __init__(self, task: Task, seed: int, leader: Vector, limit_s: float = LIMIT_S) -> None:
         goal = _goal(task)
-        self._task, self._thing, self._bin = task, goal.thing, goal.other
+        self._task, self._thing, self._place = task, goal.thing, goal.other
+        self._show = self._pick_and_place if goal.kind == "inside" else self._push
         self._dice = np.random.default_rng(seed)
         self._pace = self._dice.uniform(0.9, 1.15)
         self._limit_s = limit_s
@@ -158,13 +166,15 @@ class Expert:
     def _whole(self) -> _Act:
         while True:
             try:
-                yield from self._attempt()
-                return
+                self.tries += 1
+                yield from self._show()
+                if self._progress.done:
+                    return
+                raise _Lost
             except _Lost:
                 yield from self._recover()
 
-    def _attempt(self) -> _Act:
-        self.tries += 1
+    def _pick_and_place(self) -> _Act:
         yield from self._grasp()
         yield from self._bring()
         yield from self._let_go()
@@ -243,7 +253,7 @@ class Expert:
     def _over_bin(self, height_m: float) -> Vector:
         """Joints that have the thing, as it hangs, over the bin's middle."""
         hangs = self._at() - self._seen.state.tip
-        x, y = self._seen.state.things[self._bin].position[:2] - hangs[:2]
+        x, y = self._seen.state.things[self._place].position[:2] - hangs[:2]
         aim = self._dice.normal(0.0, 3 * _AIM_M, 2)
         point = np.array([x + aim[0], y + aim[1], height_m])
         return self._reach(point, 0.0, self._wanted[_GRIPPER])
@@ -256,9 +266,43 @@ class Expert:
         x, y, z = self._seen.state.tip
         up = self._reach(np.array([x, y, z + 0.07]), 0.0, _WIDE)
         yield from self._move(up)
-        yield from self._wait(self._task.hold_s)
-        if not self._progress.done:
-            raise _Lost
+        yield from self._wait(self._task.hold_s + _LAG_S)
+
+    # --- push -------------------------------------------------------------------------------
+
+    def _push(self) -> _Act:
+        """From behind the thing straight on, both fingers on its side."""
+        hover = _HOVER_M + self._dice.uniform(-0.008, 0.012)
+        aim, room = self._dice.normal(0.0, _AIM_M, 2), self._dice.uniform(0.014, 0.022)
+        at, mark = self._at()[:2], self._seen.state.things[self._place].position[:2] + aim
+        way = (mark - at) / max(float(np.linalg.norm(mark - at)), 1e-6)
+        half = self._task.things[self._thing].size_m[0] / 2 + _FINGER_HALF_M
+        behind, end = at - (1.4 * half + room) * way, mark - half * way
+        self.phase = Phase.OVER
+        yield from self._move(self._fingers(behind, hover, way))
+        self.phase = Phase.DOWN
+        yield from self._move(self._fingers(behind, _PUSH_HEIGHT_M, way), least_s=0.8)
+        self.phase = Phase.PUSH
+        yield from self._slide(behind, end, way)
+        self.phase = Phase.AWAY
+        yield from self._slide(end, end - room * way, way)
+        yield from self._move(self._fingers(end - room * way, hover, way))
+        yield from self._wait(self._task.hold_s + _LAG_S)
+
+    def _slide(self, start: Vector, end: Vector, way: Vector) -> _Act:
+        """Low over the table along a straight line."""
+        length_m, begun_s = float(np.linalg.norm(end - start)), self._seen.now_s
+        duration_s = self._pace * _PEAK_PER_MEAN * length_m / _PUSH_M_S
+        while (passed_s := self._seen.now_s - begun_s) < duration_s + _LAG_S:
+            share = minimum_jerk((passed_s + self._period_s) / duration_s)
+            self._wanted = self._fingers(start + (end - start) * share, _PUSH_HEIGHT_M, way)
+            yield
+
+    def _fingers(self, middle: Vector, height_m: float, way: Vector) -> Vector:
+        """Joints that have both fingers about a point, abreast of a direction."""
+        turn = math.atan2(way[1], way[0])
+        x, y = middle + _APART_M / 2 * np.array([-way[1], way[0]])
+        return self._reach(np.array([x, y, height_m]), turn, _ABREAST)
 
     # --- moves ------------------------------------------------------------------------------
 
@@ -366,9 +410,12 @@ def check_shown(task: Task) -> None:
 
 def _goal(task: Task) -> Goal:
     for goal in task.goals:
-        if goal.kind == "inside" and task.things[goal.thing].moves:
+        if goal.kind in ("inside", "near") and task.things[goal.thing].moves:
             return goal
-    raise BenchError(f"nobody shows {task.name}; an expert shows tasks that put a box into a bin")
+    raise BenchError(
+        f"nobody shows {task.name}: an expert puts a box into a bin or pushes it onto a mark, and "
+        "the task's goals ask for neither"
+    )
 
 
 def _side_angle(standing: Standing) -> float:
