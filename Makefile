@@ -100,6 +100,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 	  --progress-bar off --constraint constraints.txt \
 	  --editable '.[ros,policy,export,plot,bag,sim,dev]' 2>&1 | tee $(VENV)/setup.log \
 	  | grep --line-buffered -oE '^ *Downloading .*|^Installing collected packages|^ERROR.*' \
+	  | sed -u 's/^Installing collected packages/& (one to four minutes, nothing more is printed)/' \
 	  || { tail -n 20 $(VENV)/setup.log; exit 1; }; \
 	echo "$(VENV) is ready after $$(( $$(date +%s) - begun )) s"
 	@touch $@

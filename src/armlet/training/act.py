@@ -171,7 +171,10 @@ def _split(
     count = len(dataset.episodes)
     held_out = max(1, round(settings.validation_share * count))
     if count < held_out + 1:
-        raise DatasetError(f"{dataset.root}: {count} episodes are too few to train and validate")
+        raise DatasetError(
+            f"{dataset.root}: expected {held_out + 1} episodes or more, {held_out} of them to "
+            f"validate, found {count}; record more"
+        )
     order = generator.permutation(count).tolist()
     return load_samples(dataset, order[held_out:]), load_samples(dataset, order[:held_out])
 

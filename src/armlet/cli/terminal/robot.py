@@ -19,7 +19,7 @@ def add_robot(parser: argparse._ActionsContainer, what: str) -> None:
         "--robot",
         default="",
         metavar="FILE",
-        help=f"robot file with {what}; options go before it (default: {DEFAULT} if it is there; "
+        help=f"robot file with {what}; options override it (default: {DEFAULT} if it is there; "
         "none: no file)",
     )
 
