@@ -443,3 +443,16 @@ def test_text_stays_text_in_the_file_of_a_node(tmp_path):
         command(written, tmp_path)
         found = read_yaml(tmp_path / "recorder.yaml", scalar=ros_scalar)
         assert found == {"/**": {"ros__parameters": {"a_list": list(texts), "task": text}}}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in GRAPHS if "emulated" in {a.name for a in GRAPHS[n].arguments}]
+)
+@pytest.mark.parametrize(
+    "given",
+    [{"physics": "mujoco"}, {"bench_task": "pick_place"}, {"seed": "3", "real_time_factor": "0"}],
+    ids=lambda given: next(iter(given)),
+)
+def test_what_only_the_bench_has_starts_no_real_arm(name, given):
+    with pytest.raises(BringupError, match=f"{next(iter(given))}.*emulated:=true"):
+        graph(name).nodes({"robot": "none", **given})

@@ -108,6 +108,7 @@ class Graph:
             if choices and value not in choices:
                 raise BringupError(f"{name} must be one of {list(choices)}, found {value!r}")
         values = Values({name: arg.default for name, arg in known.items()} | dict(given))
+        _check_of_bench(values, known)
         values.robot = _robot_file(values)
         try:
             nodes = _in_time(self.describe(values), values)
@@ -205,6 +206,8 @@ def _calibration(arm: str) -> str:
 BOOLEAN = ("true", "false")
 # As in armlet.sim.choice, which knows NumPy.
 PHYSICS = ("kinematic", "mujoco")
+# Of the bench's arguments, what real arms may be given beside another program's /clock.
+_OF_ANY_CLOCK = ("use_sim_time",)
 # What is of one arm, where a robot file may have more.
 _OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_calibration")
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
@@ -400,6 +403,22 @@ def _number(values: Values, name: str) -> float:
         return float(values[name])
     except ValueError:
         raise BringupError(f"{name} must be a number, found {values[name]!r}") from None
+
+
+def _check_of_bench(values: Values, known: Mapping[str, Argument]) -> None:
+    """Raises BringupError where a graph of real arms is given what only the bench has.
+
+    Who asks for a simulated task and forgets emulated:=true must not see a real arm move.
+    """
+    if _emulated(values):
+        return
+    of_bench = [argument.name for argument in BENCH if argument.name not in _OF_ANY_CLOCK]
+    given = [name for name in of_bench if name in known and values[name] != known[name].default]
+    if given:
+        raise BringupError(
+            f"{', '.join(given)}: only the emulated bench has this, and this graph is of real "
+            "arms; add emulated:=true, or leave it out"
+        )
 
 
 def _emulated(values: Values) -> bool:

@@ -236,6 +236,15 @@ def test_what_is_trained_so_far_is_saved_when_it_is_stopped(root, tmp_path, caps
     assert said[3].startswith("stopped after 1 of 9 steps; saved ")
 
 
+def test_ctrl_c_while_the_pictures_are_read_says_that_nothing_is_saved(
+    root, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(training, "_split", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert command._train(Dataset(root), tmp_path / "checkpoint", TINY) == 130
+    assert "nothing is trained yet, and nothing saved" in capsys.readouterr().out
+    assert not (tmp_path / "checkpoint").exists()
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_comes_after_the_first_steps_and_then_every_so_often(terminal, capsys):
     screen = io.StringIO()

@@ -96,7 +96,13 @@ def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
             lines.step(step, error)
             return not interrupts.came
 
-        trained = train_act(dataset, output, settings, lines.report, proceed)
+        try:
+            trained = train_act(dataset, output, settings, lines.report, proceed)
+        except KeyboardInterrupt:
+            if interrupts.came:  # a second one, while the first is served
+                raise
+            show("stopped before the first step: nothing is trained yet, and nothing saved")
+            return STOPPED
     if trained < settings.steps:
         show(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
         return STOPPED
