@@ -84,6 +84,14 @@ def test_the_cause_of_a_gap_comes_before_the_gap(root):
     assert room.errors()[-1] == "the episode was refused: too slow; so no whole frame for 7.0 s"
 
 
+def test_after_a_refused_recording_another_begins_in_its_place(root):
+    room = Room(root)
+    room.start()
+    room.rows(0, 1, 2, 3, 4, 7)
+    assert not room.recorder.stop().success, "2 frames are missing"
+    assert room.recorder.make_way() is None, "nothing was saved"
+
+
 def test_a_press_is_an_episode(root):
     room = Room(root)
     assert room.start().message == "recording episode 0"

@@ -461,7 +461,7 @@ def test_a_link_never_replaces_a_file(tmp_path: Path) -> None:
 
 def test_a_stale_link_is_replaced(tmp_path: Path) -> None:
     link = tmp_path / "arm"
-    link.symlink_to("/dev/no-such-port")
+    link.symlink_to("/dev/pts/99999")
     with EmulatedBus((1,), link=link) as emulated, Bus(emulated.port, timeout_s=LONG_S) as bus:
         assert bus.ping(1) == 777
         assert sorted(tmp_path.iterdir()) == [link]

@@ -317,7 +317,13 @@ def test_a_person_who_commands_the_arm_ends_the_replay(bench, tmp_path):
     rows = recorded(tmp_path / "set", seconds=20.0)
     process = started(tmp_path / "set", "--episode", 0)
     bench.wait("the episode", lambda: off(bench, rows[60]) < 0.05)
-    bench.director.command(JOINTS, bench.seen.latest("joint_states"))
+    here = bench.seen.latest("joint_states")
+
+    def ended():
+        bench.director.command(JOINTS, here)  # as a leader does, again and again
+        return process.poll() is not None
+
+    bench.wait("the replay's end", ended)
     out, err = process.communicate(timeout=GUARD_S)
     assert process.returncode == 1, out
     assert "so the replay ends" in err

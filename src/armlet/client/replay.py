@@ -86,7 +86,7 @@ class Client:
         self._commanded_s: dict[str, float] = {}
         # Prefixes of the arms that have followed this replay; from then on nobody else moves them.
         self._followed: set[str] = set()
-        self._end_ns = 0
+        self._begin_ns = self._end_ns = 0
         self._commands = TrajectoryPublisher(self._node, self._prefixes)
         for prefix in self._prefixes:
             self._listen(prefix)
@@ -204,7 +204,7 @@ class Client:
         Raises ReplayError if the arm falls silent meanwhile, or others move or stop it.
         """
         lead_s = SIMULATED_LEAD_S if self._clock.simulated else LEAD_S
-        begin_ns = self._clock.now_ns() + round(lead_s * 1e9)
+        self._begin_ns = begin_ns = self._clock.now_ns() + round(lead_s * 1e9)
         standing = np.repeat(rows[-1:], round(stand_s * hz), axis=0)
         pieces = Pieces(np.concatenate([rows, standing]), hz, self._ahead_s())
         self._end_ns = begin_ns + round(pieces.duration_s * 1e9)
@@ -215,7 +215,7 @@ class Client:
         while (elapsed_s := (self._clock.now_ns() - begin_ns) * 1e-9) < duration_s:
             self._spin()
             self._check_alive()
-            self._check_followed(elapsed_s)
+            self._check_followed()
             if pieces.due(elapsed_s) and self._all_follow():
                 self._send(joints, begin_ns, pieces, elapsed_s)
             if elapsed_s >= 0:
@@ -240,8 +240,9 @@ class Client:
     def _all_follow(self) -> bool:
         return len(self._followed) == len(self._prefixes)
 
-    def _check_followed(self, elapsed_s: float) -> None:
+    def _check_followed(self) -> None:
         """Raises ReplayError where others have moved or stopped the arm, or it never followed."""
+        elapsed_s = (self._clock.now_ns() - self._begin_ns) * 1e-9
         for prefix in self._prefixes:
             source = self._commanded.get(prefix, CommandSource())
             if source.policy == self._mark:
@@ -265,7 +266,7 @@ class Client:
         while (off() > ARRIVED_RAD).any():
             self._spin()
             self._check_alive()
-            self._check_followed(0.0)
+            self._check_followed()
             if self._clock.seconds() > ending_s:
                 raise ReplayError(
                     "the arm did not reach the start of the episode, it is "

@@ -236,8 +236,9 @@ class EpisodeRecorder:
         """Discard the recording because another is to be made in its place; a refusal, or None.
 
         One that has ended by itself (episode_s) is saved: who wanted it away must know that.
+        After one that was refused nothing is in the way.
         """
-        if self.status.phase is session.Phase.IDLE:
+        if self.status.phase is session.Phase.IDLE and self._saved:
             return Answer(
                 False,
                 "not recording, so nothing was discarded and nothing begun; what ended before this "
