@@ -89,7 +89,11 @@ class Forked:
         self.pid = int(self._answer())
 
     def _answer(self) -> bytes:
-        if answer := self._connection.recv(_LARGEST):
+        try:
+            answer = self._connection.recv(_LARGEST)
+        except ConnectionResetError:  # said once, of a signal that came too late to be read
+            answer = self._connection.recv(_LARGEST)
+        if answer:
             return answer
         raise ConnectionError("the process that was to fork ended without an answer")
 

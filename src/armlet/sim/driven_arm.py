@@ -197,6 +197,8 @@ class DrivenArm:
             shaft = JointShaft(world, joint, servo.actual_at(zero), scale, domain.servo_latency_s)
             self._shafts.append(shaft)
             servo.join(shaft, self)
+            # On a whole tick: between two the last bit of a float says which one is read.
+            shaft.stand(round(shaft.position))
 
     def advance(self, now_s: float) -> None:
         """Lets the time of world and servos pass up to `now_s` of the clock."""

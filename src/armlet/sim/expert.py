@@ -28,7 +28,7 @@ LIMIT_S = 60.0
 _GRIPPER = 5
 _WIDE = 0.0
 _SHUT = -0.9
-_SQUEEZE_RAD = 0.035
+_SQUEEZE_RAD = 0.030
 """How much narrower than the thing the leader holds its gripper: the servo's pull stays below its
 overload torque, and the thing does not slip."""
 
