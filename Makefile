@@ -89,7 +89,7 @@ oracle:
 	bash ../shared/oracle/setup.sh .oracle v04
 
 $(READY): pyproject.toml setup.py constraints.txt
-	@echo "Setting up $(VENV): 2.2 GB on disk when done, with a torch without CUDA; what is fetched, with its size:"
+	@echo "Setting up $(VENV): 2.3 GB on disk when done, with a torch without CUDA; what is fetched, with its size:"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip config list | grep -E 'index-url|find-links|no-index' > /dev/null || test -z "$(TORCH_INDEX)" \
 	  || { echo "  torch without CUDA, 0.2 GB, from $(TORCH_INDEX)" && $(BIN)/python -m pip install --quiet \

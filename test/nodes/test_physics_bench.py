@@ -61,12 +61,3 @@ def test_the_arm_pushes_the_block_through_the_graph():
     last = places[max(places)]
     assert 0.02 < last[0] - first[0] < 0.08, "the block has been pushed forward"
     assert last[2] == pytest.approx(first[2], abs=1e-3), "and lies flat"
-
-
-@pytest.mark.thorough
-def test_the_same_seed_twice_is_the_same_push_bit_for_bit():
-    one, other = pushed(), pushed()
-    for kind in (0, 1):
-        both = sorted(one[kind].keys() & other[kind].keys())
-        assert len(both) > 100
-        assert [one[kind][stamp] for stamp in both] == [other[kind][stamp] for stamp in both]
