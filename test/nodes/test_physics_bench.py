@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseArray
 from node_processes import running_graph
-from sensor_msgs.msg import JointState
 
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
@@ -20,8 +19,8 @@ START_S = 1735689600
 
 
 def pushed():
-    """The block's places and the arm's states by stamp, ns, while the arm pushes the block."""
-    places, states = {}, {}
+    """The block's places by stamp, ns, while the arm pushes the block."""
+    places = {}
     given = {
         "emulated": "true",
         "physics": "mujoco",
@@ -36,12 +35,7 @@ def pushed():
             at = message.poses[0].position
             places[to_ns(message.header.stamp)] = (at.x, at.y, at.z)
 
-        def on_states(message):
-            states[to_ns(message.header.stamp)] = tuple(message.position), tuple(message.effort)
-
-        node = director._node
-        node.create_subscription(PoseArray, "sim_bench/things", on_things, STATE_QOS)
-        node.create_subscription(JointState, "joint_states", on_states, STATE_QOS)
+        director._node.create_subscription(PoseArray, "sim_bench/things", on_things, STATE_QOS)
         director.set_parameters("sim_bench", reset_seed=SEED)
         director.trigger("sim_bench/reset")
         graph.let_pass(0.5)
@@ -50,11 +44,11 @@ def pushed():
         before, behind = (solve_reach(np.array([x + way, y, 0.02])) for way in (-0.07, 0.04))
         director.follow(SO101_JOINTS, 3.0, [HOME, before, before, behind])
         graph.let_pass(4.0)
-    return places, states
+    return places
 
 
 def test_the_arm_pushes_the_block_through_the_graph():
-    places, _ = pushed()
+    places = pushed()
     first = TASK.initial(SEED)["block"].position
     begun = next(at for stamp, at in sorted(places.items()) if stamp > START_S * 10**9 + 4 * 10**8)
     np.testing.assert_allclose(begun, first, atol=2e-3)

@@ -198,11 +198,7 @@ class Bench:
     @property
     def reach_error_m(self) -> float:
         """Distance of the follower's tip from the middle of the target's top, metres."""
-        return self.reach_error_of(self.follower_joints)
-
-    def reach_error_of(self, joints: Vector) -> float:
-        """`reach_error_m` with the follower at joint angles (6,), radians."""
-        return self.error_m(State(joints, self.state.things))
+        return self.error_m(State(self.follower_joints, self.state.things))
 
     def error_m(self, state: State) -> float:
         """`reach_error_m` in a state."""
