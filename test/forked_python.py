@@ -19,6 +19,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -351,6 +352,9 @@ def _run(command: list[str]) -> None:
 
 if __name__ == "__main__":
     # LeRobot and what it stands on keep caches at home, whose place they read as they are loaded.
-    with tempfile.TemporaryDirectory(prefix="armlet-forked-python-") as home:
-        os.environ["HF_HOME"] = home
+    # No TemporaryDirectory: each fork would remove it at its exit, under the others.
+    os.environ["HF_HOME"] = home = tempfile.mkdtemp(prefix="armlet-forked-python-")
+    try:
         serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:])
+    finally:
+        shutil.rmtree(home)
