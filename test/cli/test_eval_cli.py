@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import pytest
 pytest.importorskip("torch", reason="the policy extra is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from armlet.bringup import BringupError, share_directory
+from armlet.bringup import share_directory
 from armlet.cli.main import main
 from armlet.cli.terminal.output import FAILED, STOPPED, UNUSABLE
 from armlet.client import trial_pool
 from armlet.client.trial_pool import TrialError, Workers, domains
-from armlet.client.trials import Measures, RefusedError, Setting, _drive, setting_of
+from armlet.client.trials import Measures, RefusedError, _drive
 from armlet.evaluation.trials.results import Plan, Results, fingerprint
 from armlet.evaluation.trials.trial import Trial
 from armlet.nodes.messages import skew_message
@@ -229,14 +230,31 @@ def test_a_task_that_cannot_be_tried_is_refused_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_changes_between_two_trials_ends_the_evaluation(tmp_path):
-    task = tmp_path / "mine.yaml"
-    task.write_text((task_files / "reach.yaml").read_text())
-    setting = setting_of(str(task), str(SHIPPED), {}, "none", range(1))
-    assert Setting(**json.loads(json.dumps(setting.to_json()))).scenery() == setting.scenery()
-    task.write_text(task.read_text().replace("limit_s: 6", "limit_s: 9"))
-    with pytest.raises(BringupError, match=r"mine\.yaml has changed since this evaluation began"):
-        setting.graph_arguments(1)
+@pytest.mark.parametrize("changed", ["task", "checkpoint", "params_file"])
+def test_no_trial_is_kept_of_a_file_that_changed_meanwhile(tmp_path, capsys, monkeypatch, changed):
+    files = {"task": tmp_path / "mine.yaml", "params_file": tmp_path / "mine_params.yaml"}
+    files["task"].write_text((task_files / "reach.yaml").read_text())
+    files["params_file"].write_text("policy: {}\n")
+    shutil.copytree(SHIPPED, tmp_path / "mine")
+    files["checkpoint"] = tmp_path / "mine/README.md"
+    change = f"""
+    with open({str(files[changed])!r}, "a+") as file:
+        file.seek(0)
+        text = file.read().replace("limit_s: 6", "limit_s: 9")
+        file.truncate(0)
+        file.write(text + "# 1\\n")
+    success = """
+    worker = WORKER.replace("\n    success = ", change)
+    worker = worker.replace('order["setting"]', "{}")
+    monkeypatch.setattr(trial_pool, "WORKER", (sys.executable, "-c", worker))
+    words = ("--task", str(files["task"]), "--output", str(tmp_path / "out"), "--trials", "1")
+    argument = f"params_file:={files['params_file']}"
+    assert main(["eval", str(tmp_path / "mine"), argument, *words]) == UNUSABLE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "changed during the trials; this trial is not kept" in line
+    named = tmp_path / "mine" if changed == "checkpoint" else files[changed]
+    assert f"{named}: changed" in line
+    assert not (tmp_path / "out/A/trials.jsonl").read_bytes()
 
 
 def test_the_bench_alone_says_what_has_been_done():

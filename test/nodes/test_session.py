@@ -80,10 +80,10 @@ def test_the_graphs_own_arm_is_stopped_although_another_was_found_first():
         TerminalSession("session", columns=120, rows=30) as session,
     ):
         drivers = [OtherDriver(far)]
-        session.wait_for(r"^arm +foreign: as its own", regex=True)
+        session.wait_for(r"^arm .*foreign: as its own", regex=True)
         with other("servo_bus") as near:
             drivers += [OtherDriver(near)]
-            session.wait_for(r"^arm +as its own graph has it; foreign: as its own", regex=True)
+            session.wait_for(r"^arm .*as its own graph has it; foreign: as its own", regex=True)
             session.send("x")
             session.wait_for("foreign/servo_bus/stop +done", regex=True)
             session.wait_for(r" servo_bus/stop +done", regex=True)

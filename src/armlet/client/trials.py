@@ -97,7 +97,6 @@ class Setting:
         videos: "all", "failures" or "none".
         physics: of the bench.
         domain: the path of its file; empty: the ordinary bench.
-        digests: of task and domain as they were at first; empty: not looked at.
     """
 
     task: str
@@ -106,26 +105,18 @@ class Setting:
     videos: str = "failures"
     physics: str = KINEMATIC
     domain: str = ""
-    digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For another process: the keyword arguments of a Setting."""
         return dataclasses.asdict(self)
 
     def scenery(self) -> Scenery:
-        """The task and the domain. Raises BringupError for what cannot be, or has changed."""
+        """The task and the domain as they are now. Raises BringupError for what cannot be."""
         try:
             task, domain = choose(self.physics, self.task, self.domain)
         except BenchError as error:
             raise BringupError(str(error)) from error
-        found = Scenery(task, self.physics, domain)
-        now = found.task_digest, found.domain_digest
-        if self.digests and tuple(self.digests) != now:
-            raise BringupError(
-                f"{self.task if self.digests[0] != now[0] else self.domain} has changed since this "
-                "evaluation began; begin again in another folder with --output"
-            )
-        return found
+        return Scenery(task, self.physics, domain)
 
     def graph_arguments(self, seed: int) -> dict[str, str]:
         """Arguments of the sim graph for one trial."""
@@ -169,11 +160,9 @@ def setting_of(
         arguments=rest,
         videos=videos,
     )
-    scenery = setting.scenery()
-    _check_scenes(scenery.task, seeds)
+    _check_scenes(setting.scenery().task, seeds)
     check(graph("sim").nodes(setting.graph_arguments(0)))
-    digests = scenery.task_digest, scenery.domain_digest
-    return dataclasses.replace(setting, digests=digests)
+    return setting
 
 
 def _from_anywhere(path: str, where: str) -> str:

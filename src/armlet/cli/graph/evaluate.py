@@ -288,10 +288,18 @@ def _run_missing(
 
 def _require_unchanged(plan: Plan, setting: Setting) -> None:
     """Raise ValueError where the files of a trial may be others than those of the plan."""
-    if _plan_of(setting) != plan:
+    now = _plan_of(setting)
+    files = [path for name, path in setting.arguments.items() if name in plan.files]
+    named = {
+        setting.checkpoint: now.checkpoint != plan.checkpoint,
+        setting.task: now.task_digest != plan.task_digest,
+        setting.domain: now.domain_digest != plan.domain_digest,
+        ", ".join(files): now.files != plan.files,
+    }
+    if changed := [what for what, differs in named.items() if differs]:
         raise ValueError(
-            f"{setting.checkpoint}, or a file that an argument names, was changed during the "
-            "trials; this trial is not kept"
+            f"{' and '.join(changed)}: changed during the trials; this trial is not kept, begin "
+            "again in another folder with --output"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -161,10 +162,20 @@ def fingerprint(checkpoint: Path) -> str:
     for path in sorted(checkpoint.rglob("*")):
         name = path.relative_to(checkpoint)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{name.as_posix()}\0{content}\n".encode(errors="surrogateescape"))
+            total.update(f"{name.as_posix()}\0{_digest(path)}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.cache
+def _digest_of(path: Path, *_: int) -> str:
+    """SHA-256 of a file, read once for each state of it: after every trial it is asked for."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_of(arguments: Mapping[str, str]) -> dict[str, str]:
@@ -173,8 +184,7 @@ def files_of(arguments: Mapping[str, str]) -> dict[str, str]:
     for name, value in sorted(arguments.items()):
         path = Path(value).expanduser() if value else None
         if path is not None and path.is_file():
-            with path.open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[name] = _digest(path)
     return digests
 
 
