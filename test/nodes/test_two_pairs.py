@@ -34,6 +34,9 @@ from armlet.sim import Bench
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import TerminalSession
 
+# Of one arm the quick tests are the same.
+pytestmark = pytest.mark.thorough
+
 SIDES = ("left", "right")
 CALIBRATION = share_directory() / "config" / "calibration"
 EDGE = 64  # of the pictures, pixels
