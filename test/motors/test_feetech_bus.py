@@ -272,6 +272,9 @@ def test_an_echo_answers_for_no_servo(
         assert bus.counters.replies == 0
         assert bus.counters.echoes > 0
         emulated.faults.dead.clear()
+        bus.timeout_s = TIMEOUT_S
+        bus.close()
+        bus.open()
         assert bus.ping(1) == 777
 
 

@@ -2,7 +2,6 @@
 
 import os
 import select
-import statistics
 import termios
 import time
 import tty
@@ -295,7 +294,7 @@ def test_status_level_0_answers_only_questions(program: Program) -> None:
     assert program.ask(sync_read(GOAL_POSITION, (1,)), bytes_due=8) == status(1, b"\x05\x00")
 
 
-def test_a_paced_line_is_never_early_and_hardly_late(
+def test_a_paced_line_is_never_early(
     open_program: Callable[[EmulatedBus], Program],
 ) -> None:
     with EmulatedBus(IDS, paced=True) as emulated:
@@ -309,8 +308,6 @@ def test_a_paced_line_is_never_early_and_hardly_late(
             assert len(program.ask(sync_read(PRESENT_POSITION), bytes_due=48)) == 48
             late_s.append(time.monotonic() - start_s - wire_s)
         assert min(late_s) >= 0
-        # What a quiet machine gives; one busy with other things shows in most of the rest.
-        assert statistics.quantiles(late_s, n=10)[0] < 300e-6
         emulated.servos[3].write(RETURN_DELAY_TIME.address, b"\xfa")
         start_s = time.monotonic()
         program.ask(sync_read(PRESENT_POSITION), bytes_due=48)

@@ -168,6 +168,9 @@ def test_no_damage_ever_becomes_a_value(patient: Bus, emulated: EmulatedBus) -> 
     assert patient.counters.dropped_bytes > 0
     faults.corrupt_probability = faults.truncate_probability = faults.drop_probability = 0.0
     emulated.faults.noise = b""
+    patient.timeout_s = LONG_S
+    patient.close()
+    patient.open()
     assert positions(patient) == {id: 100 * id for id in IDS}
 
 

@@ -37,6 +37,8 @@ _CALL_TIMEOUT_S = 0.8
 
 _LOOKS = 4
 _ATTEMPTS = 4
+_ROUNDS = 3
+"""So often all ids are asked while answers were garbled and no id is found to be shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +178,21 @@ def _ask_all(
 ) -> list[FoundServo]:
     """Raises PortError."""
     guessed: Sequence[int] = ()
+    rounds = 1
     if ids is None:
         with family.make_bus(path, baudrate) as bus:
             answers = bus.call(timeout_s)
-        ids = answers.ids
-        guessed = range(LAST_ID + 1) if answers.garbled else _USUAL_IDS
+        ids, guessed = answers.ids, _USUAL_IDS
+        if answers.garbled:  # by servos that share an id, which is therefore not among these
+            guessed, rounds = range(LAST_ID + 1), _ROUNDS
     known = family.make_bus(path, baudrate, _EXPECTED_TIMEOUT_S)
     found = _identify_each(known, family, ids, _ATTEMPTS)
-    rest = [id for id in guessed if id not in ids]
     unsure = family.make_bus(path, baudrate, _GUESSED_TIMEOUT_S)
-    found |= _identify_each(unsure, family, rest, 1)
+    for _ in range(rounds):
+        rest = [id for id in guessed if id not in ids and id not in found]
+        found |= _identify_each(unsure, family, rest, 1)
+        if any(servo.shared for servo in found.values()):
+            break
     return [found[id] for id in sorted(found)]
 
 
