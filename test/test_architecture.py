@@ -77,6 +77,7 @@ PARTS = {
     "motors": {
         "protocol": set(),
         "devices": set(),
+        "emulated_port": set(),
         "table": {"protocol"},
         "registry": {"protocol"},
         "eeprom": {"protocol"},
@@ -84,8 +85,8 @@ PARTS = {
         "discovery": {"devices", "protocol"},
         "feetech": {"wire", "table", "protocol"},
         "dynamixel": {"wire", "table", "protocol"},
-        "emulation": {"feetech", "dynamixel", "wire", "protocol"},
-        "torque_watchdog": {"registry", "protocol"},
+        "emulation": {"feetech", "dynamixel", "wire", "protocol", "emulated_port"},
+        "torque_watchdog": {"registry", "protocol", "emulated_port"},
         "watchdog_keeper": {"torque_watchdog"},
     },
     "cli": {

@@ -47,7 +47,7 @@ def test_the_arm_moves():
     said = run("move_arm.py")
     half_way, back = (float(found) for found in re.findall(r"shoulder_pan at ([+-]\d\.\d+)", said))
     assert half_way > 0.4 and abs(back) < 0.05
-    assert last_line(said) == "not armed"
+    assert last_line(said) == "torque is off"
 
 
 def test_an_episode_is_recorded(recorded):

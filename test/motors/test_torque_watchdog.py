@@ -12,7 +12,7 @@ from families import FIRST_FAMILY
 
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.registry import family
-from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
+from armlet.motors.torque_watchdog import FEETECH, WatchdogProcess, cut_torque
 from armlet.motors.watchdog_keeper import TorqueWatchdog
 
 DRIVER = """
@@ -40,6 +40,7 @@ def driver(emulated):
         [sys.executable, "-c", DRIVER, emulated.port, motors(emulated).origin],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     process.watchdog = int(process.stdout.readline())
@@ -129,6 +130,59 @@ def test_a_driver_that_ends_does_not_wait_for_a_cable_and_the_watchdog_does(emul
     begun_s = time.monotonic()
     watchdog.close()
     assert time.monotonic() - begun_s < 8.0, "longer than a supervisor's grace"
+    emulated.plug()
+    wait_until(lambda: torque(emulated) == [0, 0])
+
+
+def halves_of(driver):
+    return [driver.watchdog, *children(driver.watchdog)]
+
+
+def have_ended(pids):
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_emulated_servos_that_ended_with_their_program_are_not_waited_for(emulated, driver):
+    """The link was gone, and both halves waited two minutes for a port that could not come back."""
+    halves = halves_of(driver)
+    emulated.close()
+    kill(driver.pid)
+    driver.wait()
+    wait_until(lambda: have_ended(halves))
+
+
+EMULATOR = """
+import sys
+from armlet.motors.emulation import EmulatedBus
+with EmulatedBus((1, 2), link=sys.argv[1]) as emulated:
+    print("plugged", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_nor_are_those_of_an_emulator_that_was_killed_and_left_its_link(tmp_path):
+    link = tmp_path / "arm"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", EMULATOR, link], **pipes) as emulator:
+        assert emulator.stdout.readline() == "plugged\n"
+        with subprocess.Popen([sys.executable, "-c", DRIVER, link, FEETECH], **pipes) as driver:
+            driver.watchdog = int(driver.stdout.readline())
+            halves = halves_of(driver)
+            kill(emulator.pid)
+            emulator.wait()
+            assert link.is_symlink()
+            kill(driver.pid)
+    wait_until(lambda: have_ended(halves))
+
+
+def test_a_pseudo_terminal_that_no_emulator_calls_its_own_is_waited_for(emulated, request):
+    """Behind one may be a real arm, on another computer."""
+    emulated._sign.close()
+    driver = request.getfixturevalue("driver")
+    emulated.hang_up()
+    kill(driver.pid)
+    driver.wait()
+    assert any(line.endswith("trying again\n") for line in driver.stderr)
     emulated.plug()
     wait_until(lambda: torque(emulated) == [0, 0])
 

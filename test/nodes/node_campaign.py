@@ -1,6 +1,7 @@
 """The fault campaign against the real servo_bus process, judged from the servos' own notes.
 
     python test/nodes/node_campaign.py --runs 20 --seed 1
+    python test/nodes/node_campaign.py --motors xl330-m288 --runs 20
 
 Each run: an emulated arm, a servo_bus process, random faults while commands are published and the
 arm is armed again whenever it is not; then all is well for a moment, and then an end on a bad line:
@@ -23,14 +24,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from node_processes import follower, running
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from armlet.client.graph import GraphError
-from armlet.motors.feetech import REGISTERS
+from armlet.motors.emulation.kinds import KINDS
+from armlet.motors.protocol import Quantity
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from armlet.nodes.teardown import destroy
@@ -40,7 +41,8 @@ sys.path += [str(Path(__file__).resolve().parents[1] / room) for room in ("contr
 
 from domains import own_domain
 from fault_script import FaultInjector, random_script
-from recorded_arm import CALIBRATION, IDS, recorded_bus, seeded
+from node_processes import follower, running
+from recorded_arm import CALIBRATION, IDS, apart, recorded_bus, seeded
 
 JOINTS = tuple(CALIBRATION)
 PERIOD_S = 0.01
@@ -127,10 +129,12 @@ class NodeRun:
         seed: of everything that is random.
         ending: one of ENDINGS.
         horizon_s: how long faults go on.
+        motors: model of the servos.
     """
 
-    def __init__(self, seed, ending, horizon_s=1.5):
+    def __init__(self, seed, ending, horizon_s=1.5, motors="sts3215"):
         self.seed, self.ending, self._horizon_s = seed, ending, horizon_s
+        self._motors, self._model = motors, KINDS[motors].model
         self.seen = Seen()
         self._dice = seeded(f"node {seed}")
         self._lower, self._upper = limits_radians(CALIBRATION)
@@ -138,10 +142,11 @@ class NodeRun:
     def __call__(self):
         with (
             TemporaryDirectory(prefix="armlet-node-campaign-") as folder,
-            recorded_bus(self._dice, f"{folder}/follower") as self._bus,
+            recorded_bus(self._dice, f"{folder}/follower", motors=self._motors) as self._bus,
         ):
             spec = follower(
                 f"{folder}/follower",
+                motors=self._motors,
                 rate_hz=1 / PERIOD_S,
                 max_velocity_rad_s=_MAX_VELOCITY,
                 ramp_velocity_rad_s=2.0,
@@ -357,7 +362,8 @@ class NodeRun:
         Where the computer kept one of the processes from running, that is since the message before
         and until the message after.
         """
-        seen, checked = self.seen, 0
+        seen, checked, model = self.seen, 0, self._model
+        measure = model.measures[Quantity.POSITION]
         servos = [self._bus.servos[id] for id in IDS]
         times = [stamp_s for stamp_s, _, _ in seen.states]
         befores, afters = [0.0, *times[:-1]], [*times[1:], float("inf")]
@@ -368,12 +374,12 @@ class NodeRun:
             for name, position in zip(names, positions, strict=True):
                 i = JOINTS.index(name)
                 ticks = position / RADIANS_PER_TICK + _CENTERS[i]
-                values = [
-                    each.value(REGISTERS["Present_Position"])
-                    for each in servos[i].said_between(start_s, end_s)
+                counts = [
+                    each.value(measure.register) for each in servos[i].said_between(start_s, end_s)
                 ]
+                values = [measure.value(count) for count in counts if count is not None]
                 checked += 1
-                if not any(value is not None and abs(value - ticks) < 1e-6 for value in values):
+                if not any(abs(apart(model, value, ticks)) < 1e-6 for value in values):
                     seen.violate("values", f"{name}: {ticks:.2f}, the servo said {values}")
         stamps = [stamp_s for stamp_s, _, _ in seen.states]
         if any(now <= last for last, now in pairwise(stamps)):
@@ -394,14 +400,15 @@ class NodeRun:
                 if abs(becomes - was) > allowed and _was_on(servo, last_s, now_s):
                     far = f"{becomes - was:.3f} rad in {now_s - last_s:.3f} s"
                     self.seen.violate("goals", f"{joint} was sent {far}")
-        for joint, calibration in CALIBRATION.items():
+        for (joint, calibration), middle in zip(CALIBRATION.items(), _CENTERS, strict=True):
             start = goal = None
             for write in self._bus.servos[calibration.id].written:
-                if write.address == 40 and write.data[0]:
+                if write.address == self._model.torque_enable.address and write.data[0]:
                     start = goal
                 if write.goal is None:
                     continue
-                goal = write.goal
+                # Of a servo that counts turns, in whichever it counts.
+                goal = round(middle + apart(self._model, write.goal, middle))
                 low, high = calibration.range_min, calibration.range_max
                 if start is not None:
                     low, high = min(low, start), max(high, start)
@@ -454,11 +461,14 @@ def main(arguments=None):
     )
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--motors", choices=sorted(KINDS), default="sts3215", help="model of the servos"
+    )
     options = parser.parse_args(arguments)
     failed, faults, violations, measured = [], Counter(), Counter(), {}
     for seed in range(options.seed, options.seed + options.runs):
         ending = ENDINGS[seed % len(ENDINGS)]
-        seen = NodeRun(seed, ending)()
+        seen = NodeRun(seed, ending, motors=options.motors)()
         faults.update(seen.measured.pop("faults", []))
         for name, value in seen.measured.items():
             measured.setdefault(name, []).append(value)
@@ -470,7 +480,12 @@ def main(arguments=None):
                 print(f"{at_s - seen.events[0][0]:8.3f} {text}", file=sys.stderr, flush=True)
     values = sum(measured.pop("values", []))
     worst = {f"worst_{name}": round(max(each), 3) for name, each in measured.items()}
-    result = {"runs": options.runs, "faults": dict(faults), "violations": dict(violations)}
+    result = {
+        "motors": options.motors,
+        "runs": options.runs,
+        "faults": dict(faults),
+        "violations": dict(violations),
+    }
     print(json.dumps({**result, "failed_seeds": failed, "values_checked": values, **worst}))
     return 1 if failed else 0
 

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from armlet.client.graph import GraphError
 from armlet.demo import demo
-from armlet.load import Times, Watcher
+from armlet.load import Rate, Times, Watcher
 from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause
 from armlet.nodes.messages import diagnostic
 from armlet.nodes.node import STATE_QOS, make_executor
@@ -108,6 +108,24 @@ def test_of_a_lost_bus_the_rate_is_no_sign(computer):
         looks(machine, node, 8)
     assert "servo_bus at" not in node.diagnostics()[0].message
     assert "aligner at 12 of 30 Hz" in node.diagnostics()[0].message
+
+
+def test_one_slow_second_is_no_sign(computer):
+    """An arm that is stopped sends no goals, so there are no frames of them."""
+    machine, node, executor = computer
+    with other("sender") as sender:
+        publisher = sender.create_publisher(DiagnosticArray, "/diagnostics", STATE_QOS)
+        spin_until(executor, lambda: publisher.get_subscription_count() > 0)
+        for rate_hz in ("30.0", "14.0", "13.0"):
+            values = {"rate_hz": rate_hz, "wanted_hz": "30.0"}
+            status = diagnostic("aligner: frames of action", DiagnosticStatus.OK, "", values)
+            publisher.publish(DiagnosticArray(status=[status]))
+            spin_until(
+                executor, lambda now=float(rate_hz): node._last.get("aligner") == Rate(now, 30.0)
+            )
+            looks(machine, node, 4)
+            slow = "aligner at 14 of 30 Hz" in node.diagnostics()[0].message
+            assert slow is (rate_hz == "13.0")
 
 
 def test_a_demo_that_fails_says_the_cause_first(tmp_path):

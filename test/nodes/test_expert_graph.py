@@ -2,41 +2,22 @@
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import PoseArray
-from node_processes import running_graph
+from physics_graph import physics_graph
 
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
 from armlet.client.trials import Measures
-from armlet.nodes.messages import to_ns
-from armlet.nodes.node import STATE_QOS
-from armlet.sim.task import find
 
 pytestmark = pytest.mark.thorough
-
-TASK = find("pick_place")
-START_S = 1735689600
 
 
 def shown(seeds):
     """For each seed whether the cube got into the bin, and where everything was when, ns."""
-    done, places = [], {}
-    given = {
-        "emulated": "true",
-        "physics": "mujoco",
-        "bench_task": "pick_place",
-        "start_s": str(START_S),
-    }
-    with running_graph("teleop", **given) as graph:
+    done = []
+    with physics_graph("teleop", "pick_place") as (graph, places):
         director = graph.director
-
-        def on_things(message):
-            points = [pose.position for pose in message.poses]
-            places[to_ns(message.header.stamp)] = [(at.x, at.y, at.z) for at in points]
-
         measures = Measures()
         measures.listen(director)
-        director._node.create_subscription(PoseArray, "sim_bench/things", on_things, STATE_QOS)
         for seed in seeds:
             director.set_parameters("sim_bench", reset_seed=seed)
             graph.let_pass(float(director.trigger("sim_bench/reset")) + 0.5)
@@ -53,5 +34,5 @@ def shown(seeds):
 def test_it_puts_the_cube_into_the_bin_through_the_graph():
     done, places = shown(range(200, 203))
     assert done == [True, True, True]
-    cube, bin_ = (np.array(at) for at in places[max(places)])
+    cube, bin_ = places[max(places)]
     assert np.abs((cube - bin_)[:2]).max() < 0.05, "in the order of the task's file"

@@ -2,40 +2,22 @@
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import PoseArray
-from node_processes import running_graph
+from physics_graph import START_S, physics_graph
 
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
-from armlet.nodes.messages import to_ns
-from armlet.nodes.node import STATE_QOS
 from armlet.robots import SO101_JOINTS
 from armlet.sim.kinematics import HOME, solve_reach
 from armlet.sim.task import find
 
 TASK = find("push")
 SEED = 11
-START_S = 1735689600
 
 
 def pushed():
     """The block's places by stamp, ns, while the arm pushes the block."""
-    places = {}
-    given = {
-        "emulated": "true",
-        "physics": "mujoco",
-        "bench_task": "push",
-        "start_s": str(START_S),
-        "seed": "3",
-    }
-    with running_graph("follower", **given) as graph:
+    with physics_graph("follower", "push", seed="3") as (graph, places):
         director = graph.director
-
-        def on_things(message):
-            at = message.poses[0].position
-            places[to_ns(message.header.stamp)] = (at.x, at.y, at.z)
-
-        director._node.create_subscription(PoseArray, "sim_bench/things", on_things, STATE_QOS)
         director.set_parameters("sim_bench", reset_seed=SEED)
         director.trigger("sim_bench/reset")
         graph.let_pass(0.5)
@@ -44,7 +26,7 @@ def pushed():
         before, behind = (solve_reach(np.array([x + way, y, 0.02])) for way in (-0.07, 0.04))
         director.follow(SO101_JOINTS, 3.0, [HOME, before, before, behind])
         graph.let_pass(4.0)
-    return places
+    return {stamp: at[0] for stamp, at in places.items()}
 
 
 def test_the_arm_pushes_the_block_through_the_graph():

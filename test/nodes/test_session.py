@@ -13,6 +13,7 @@ import pytest
 from announcer import OtherDriver, other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import flowing_graph
+from std_srvs.srv import Trigger
 
 from armlet.client.recording import SILENCE_S, Ends, sides
 from armlet.datasets import Dataset
@@ -66,11 +67,32 @@ def test_without_a_graph_it_says_what_it_waits_for():
     with TerminalSession("session") as session:
         session.wait_for("waiting for the recorder")
         session.send(" ")
-        session.wait_for("is that node running?")
+        session.wait_for("no recorder runs here")
         session.send("m")
-        session.wait_for("this key moves an emulated leader")
+        session.wait_for("no emulated bench runs here")
         session.send(CTRL_C)
         assert session.wait_end() == 0
+
+
+def test_a_bench_without_a_leader_offers_none_and_moves_none():
+    """It said that the leader moves, and nothing followed."""
+    asked = []
+
+    def serve(request, response):
+        asked.append(request)
+        response.success, response.message = True, "1.0"
+        return response
+
+    with other("bench") as bench, TerminalSession("session", columns=120, rows=30) as session:
+        for does in ("demonstrate", "reset"):
+            bench.create_service(Trigger, f"sim_bench/{does}", serve)
+        session.wait_for("emulated bench: a new target")
+        assert "move the leader to the target" not in "\n".join(session.screen())
+        session.send("m")
+        session.wait_for("teleop +no leader runs here", regex=True)
+        session.send("n")
+        session.wait_for(r"sim_bench +there is a new target$", regex=True)
+        assert len(asked) == 1
 
 
 def test_the_graphs_own_arm_is_stopped_although_another_was_found_first():
@@ -155,7 +177,7 @@ def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
         recorder.send_signal(signal.SIGSTOP)
         try:
             session.send("dtx")
-            session.wait_for("servo_bus/stop +not armed", regex=True)
+            session.wait_for("servo_bus/stop +torque is off", regex=True)
             session.wait_for("servo_bus/set_torque")
         finally:
             recorder.send_signal(signal.SIGCONT)

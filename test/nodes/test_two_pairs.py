@@ -231,7 +231,7 @@ def test_the_stop_key_is_both_arms(graph_of_both):
     with TerminalSession("session", columns=150, rows=40) as session:
         session.send("x")
         for side in SIDES:
-            session.wait_for(f"{side}/servo_bus/stop +not armed", regex=True)
+            session.wait_for(f"{side}/servo_bus/stop +torque is off", regex=True)
 
 
 def test_torque_and_leaders_of_another_graph_are_left_alone(graph_of_both):

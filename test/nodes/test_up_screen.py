@@ -19,7 +19,7 @@ from terminal_session import TerminalSession
 
 from armlet import one_graph
 from armlet.bringup import NodeSpec, share_directory
-from armlet.cli.graph.up_screen import StatusLine
+from armlet.cli.graph.up_screen import KEYS, StatusLine
 from armlet.client.graph import GraphError
 from armlet.client.live import Rate, measured
 from armlet.client.start import start
@@ -252,9 +252,9 @@ class Screen:
 def test_lines_appear_above_the_last_one():
     screen = Screen()
     line = StatusLine(screen)
-    line.show("100/100 Hz")
+    line.show(["100/100 Hz"])
     print("[aligner] flowing", file=line)
-    line.show("")
+    line.show()
     shown = re.sub(r"[^\n]*\r\x1b\[K", "", screen.text)
     assert shown == "[aligner] flowing\n"
     assert screen.text.startswith("\r\x1b[K100/100 Hz\r\x1b[K[aligner] flowing\n100/100 Hz")
@@ -263,10 +263,30 @@ def test_lines_appear_above_the_last_one():
 def test_the_keys_stay_on_a_line_that_is_too_long(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     screen = Screen()
-    StatusLine(screen).show("left/servo_bus: following joint_commands", "x: STOP · Ctrl-C: end")
+    StatusLine(screen).show(["left/servo_bus: following joint_commands"], KEYS)
     shown = screen.text.removeprefix("\r\x1b[K")
     assert shown.endswith(" · x: STOP · Ctrl-C: end") and len(shown) < 60
     assert shown.startswith("left/servo_bus: following joint")
+
+
+ALL_PARTS = "servo_bus: holding · front 12/30 Hz · servo_bus 100/100 Hz · wrist 30/30 Hz"
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (120, f"{ALL_PARTS} · {KEYS[0]}"),
+        (100, f"{ALL_PARTS} · {KEYS[1]}"),
+        (80, f"servo_bus: holding · front 12/30 Hz · +2 · {KEYS[1]}"),
+        (52, f"servo_bus: holding · +3 · {KEYS[1]}"),
+    ],
+)
+def test_the_best_rates_go_first_where_there_is_no_room(columns, shown, monkeypatch):
+    """At 80 columns it was cut in the middle of a word, and no rate was to be seen."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    screen = Screen()
+    StatusLine(screen).show(ALL_PARTS.split(" · "), KEYS)
+    assert screen.text == f"\r\x1b[K{shown}"
 
 
 @pytest.mark.parametrize(

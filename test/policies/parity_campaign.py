@@ -13,6 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from lerobot_oracle import LeRobot, missing
 from parity_matrix import (
     BACKENDS,

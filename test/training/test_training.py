@@ -261,6 +261,18 @@ def test_progress_comes_after_the_first_steps_and_then_every_so_often(terminal, 
     assert "step 5/40  error 0.5000  about 35 s left" in shown
 
 
+@pytest.mark.parametrize(("steps", "step_s", "first"), [(4, 1, 2), (16, 1, 2), (2500, 3, 3)])
+def test_a_training_that_is_short_or_slow_says_early_how_long_it_takes(
+    steps, step_s, first, capsys
+):
+    times = iter(range(0, 100, step_s))
+    lines = command.ProgressLines(steps, io.StringIO(), lambda: float(next(times)))
+    for step in range(1, 4):
+        lines.step(step, 0.5)
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith(f"step {first}/{steps} ") and said.endswith(" left")
+
+
 def test_the_help_has_the_defaults():
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers()

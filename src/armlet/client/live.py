@@ -83,16 +83,14 @@ class LiveGraph:
     ) -> None:
         self._spinning.close()
 
-    def line(self) -> str:
-        """Who moves the arm, and the rates, worst first."""
+    def parts(self) -> list[str]:
+        """Who moves the arm, and the rates, worst first: each a part of one line."""
         with self._lock:
             if self._stop_note:
-                return self._stop_note
+                return [self._stop_note]
             arms = [f"{name}: {said}" for name, said in sorted(self._arms.items())]
             rates = sorted(self._rates.values(), key=lambda each: each.rate_hz / each.wanted_hz)
-        return " · ".join(
-            [*arms, *(f"{r.subject} {r.rate_hz:.0f}/{r.wanted_hz:.0f} Hz" for r in rates)]
-        )
+        return [*arms, *(f"{r.subject} {r.rate_hz:.0f}/{r.wanted_hz:.0f} Hz" for r in rates)]
 
     def warnings(self) -> list[str]:
         """What is wrong and has not been given out before; numbers alone make nothing new."""

@@ -38,12 +38,13 @@ _LEVELS = {
     DiagnosticStatus.ERROR: "bad",
 }
 
+_DEMONSTRATE = "sim_bench/demonstrate"
 _TRIGGERS = (
     "recorder/start_recording",
     "recorder/stop_recording",
     "recorder/discard_episode",
     "recorder/rerecord_episode",
-    "sim_bench/demonstrate",
+    _DEMONSTRATE,
     "sim_bench/reset",
 )
 _STOP, _SET_TORQUE, _ENGAGE = "servo_bus/stop", "servo_bus/set_torque", "teleop/set_engaged"
@@ -55,6 +56,13 @@ _OF_ARM = (
     (SetBool, _ENGAGE),
     (GetParameters, _PARAMETERS),
 )
+# By the node of a service, why nobody answers.
+_ABSENT = {
+    "recorder": "no recorder runs here; `armlet up record`, or a graph with root:=FOLDER, has one",
+    "servo_bus": "no arm's driver runs here; start a graph in another terminal (armlet up teleop)",
+    "teleop": "no leader runs here; `armlet up teleop`, or a graph with teleop:=true, has one",
+    "sim_bench": "no emulated bench runs here; this key is for its leader and its target",
+}
 _OF_GRAPH = (*((Trigger, service) for service in _TRIGGERS), (SetBool, _LABEL))
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
@@ -65,6 +73,7 @@ _TIMEOUT_S = 5.0
 _ANSWER_S = 60.0
 _STOP_TRY_S = 0.5
 _LOOK_S = 0.05
+_FOUND_S = 0.25
 _SIDES_S = 0.2
 _MEANT_TO_STOP_S = 1.0
 
@@ -167,6 +176,7 @@ class RecordGraph:
         self._statuses: dict[str, tuple[Line, int]] = {}
         self._newest_ns = 0
         self._recorder_s = 0.0
+        self._begun_s = time.monotonic()
         self._silence_rung = False
         self._ends = Ends()
         # By side; "" is the only arm's.
@@ -189,8 +199,8 @@ class RecordGraph:
             "f": lambda: self._switch(_LABEL, False),
             "t": self._hold,
             "e": self._engage,
-            "m": lambda: self._bench("demonstrate"),
-            "n": lambda: self._bench("reset"),
+            "m": self._demonstrate,
+            "n": self._reset,
         }
         # With how often the stop key had been pressed until then.
         self._pressed: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
@@ -262,8 +272,14 @@ class RecordGraph:
 
     @property
     def has_bench(self) -> bool:
-        """Whether the graph's arms are emulated, and a key may move the leader."""
-        return bool(self._clients["sim_bench/demonstrate"].service_is_ready())
+        """Whether the graph's arms are emulated, and a key may place a new target."""
+        return bool(self._clients[_DEMONSTRATE].service_is_ready())
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether a leader moves a follower here: on a bench it may be emulated."""
+        services = (in_namespace(side, _ENGAGE) for side in self._sides)
+        return any(self._clients[service].service_is_ready() for service in services)
 
     def press(self, key: str) -> None:
         """Does what a key stands for; its answer appears in the view.
@@ -408,8 +424,8 @@ class RecordGraph:
             self._view = replace(self._view, stopping=said)
 
     def _start_or_stop(self) -> None:
-        if not self._wait(lambda: bool(self._view.recorder), _TIMEOUT_S):
-            self._answer(Line("recorder", "is not available; is that node running?", "bad"))
+        if not self._wait(lambda: bool(self._view.recorder), self._patience_s):
+            self._answer(Line("recorder", _ABSENT["recorder"], "bad"))
             return
         # A recording that has failed meanwhile: the key was to stop it, and must not start another.
         start = self.view().recorder.get("state") == "idle"
@@ -448,7 +464,7 @@ class RecordGraph:
 
     def _other_arms(self, known: frozenset[str]) -> frozenset[str]:
         """Those found beyond the known, as soon as there are any; none after a while."""
-        self._wait(lambda: self._found != known, _TIMEOUT_S)
+        self._wait(lambda: self._found != known, self._patience_s)
         return self._found - known
 
     def _is_own(self, side: str) -> bool:
@@ -474,16 +490,30 @@ class RecordGraph:
         self._answer(Line(in_namespace(side, "servo_bus"), said, "attention"))
         return False
 
-    def _bench(self, does: str) -> None:
-        """Asks the emulated bench for a motion of its leader; real arms have people for that."""
-        said, level = "is not there: this key moves an emulated leader", "bad"
+    def _demonstrate(self) -> None:
+        """The emulated bench moves its leader; real leaders have people for that."""
+        if not self.has_leader and self.has_bench:
+            self._answer(Line("teleop", _ABSENT["teleop"], "bad"))
+        elif moves_s := self._ask_bench(_DEMONSTRATE):
+            self._answer(Line("sim_bench", f"the leader moves for {float(moves_s):.1f} s", "good"))
+
+    def _reset(self) -> None:
+        if moves_s := self._ask_bench("sim_bench/reset"):
+            goes = f"; the leader goes home for {float(moves_s):.1f} s" if self.has_leader else ""
+            self._answer(Line("sim_bench", f"there is a new target{goes}", "good"))
+
+    def _ask_bench(self, service: str) -> str:
+        """The bench's answer, seconds; empty if there is none, which is shown."""
+        said = _ABSENT["sim_bench"]
         if self.has_bench:
-            client = self._clients[f"sim_bench/{does}"]
-            response = self._spinning.answer(client, Trigger.Request(), _ANSWER_S)
             said = "has not answered; is it running?"
+            response = self._spinning.answer(self._clients[service], Trigger.Request(), _ANSWER_S)
+            if response is not None and response.success:
+                return str(response.message)
             if response is not None:
-                said, level = f"the leader moves for {float(response.message):.1f} s", "good"
-        self._answer(Line("sim_bench", said, level))
+                said = response.message
+        self._answer(Line("sim_bench", said, "bad"))
+        return ""
 
     def _trigger(self, service: str) -> bool:
         return self._call(service, Trigger.Request())
@@ -494,8 +524,9 @@ class RecordGraph:
     def _call(self, service: str, request: Any) -> bool:
         """Call a service and show its answer; whether it succeeded."""
         client = self._clients[service]
-        if not client.wait_for_service(timeout_sec=_TIMEOUT_S):
-            self._answer(Line(service, "is not available; is that node running?", "bad"))
+        if not client.wait_for_service(timeout_sec=self._patience_s):
+            node = service.split("/")[-2]
+            self._answer(Line(service.rpartition("/")[0], _ABSENT[node], "bad"))
             return False
         if service.endswith(_SET_TORQUE) and self._stops != self._stops_before:
             self._answer(Line(service, "torque stays off: the stop key came after it", "bad"))
@@ -516,6 +547,11 @@ class RecordGraph:
         of_arm = service in buses
         heard_s = self._arm_s.get(buses[service], 0.0) if of_arm else self._recorder_s
         return time.monotonic() - heard_s > _TIMEOUT_S
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a node that has not been found is waited for: a while after the beginning."""
+        return max(_FOUND_S, self._begun_s + _TIMEOUT_S - time.monotonic())
 
     def _wait(self, ready: Callable[[], bool], timeout_s: float) -> bool:
         end_s = time.monotonic() + timeout_s

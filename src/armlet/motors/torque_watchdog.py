@@ -7,6 +7,9 @@ second does so if the first dies too. So whichever two processes are killed, one
 
 A driver that hangs keeps its port, and its servos hold. So one that has begun to say that it lives
 has to go on: if it does not, with torque on, its watchdog kills it and then cuts the torque.
+
+A port that is not there is waited for: a cable may be put back. Only emulated servos whose program
+has ended are not: they ended with it.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from armlet.motors.emulated_port import gives_sign, is_emulated
 from armlet.motors.protocol import BusError, MotorFamily
 from armlet.motors.registry import load
 from armlet.priority import Role, raise_process
@@ -207,6 +211,11 @@ class _Watch:
         self._words = words
         self._driver, self._hang_s = driver, hang_s
         self._says_it_lives = False
+        self._emulated = is_emulated(port)
+
+    def has_gone(self) -> bool:
+        """Whether the servos that were armed were emulated, and have ended with their program."""
+        return self._emulated and not gives_sign(self.port)
 
     def until_the_driver_ends(self) -> None:
         """Reads words until the pipe closes, which is brought about if the driver hangs."""
@@ -239,10 +248,12 @@ class _Watch:
                 self._says_it_lives = True
             case "armed":
                 self.armed = True
+                self._emulated = is_emulated(self.port)
             case "released":
                 self.armed = False
             case "port":
                 self.port = rest
+                self._emulated = is_emulated(rest)
 
 
 def cut_torque(
@@ -251,17 +262,19 @@ def cut_torque(
     ids: Sequence[int],
     try_for_s: float,
     family: MotorFamily | None = None,
+    has_gone: Callable[[], bool] = lambda: False,
 ) -> list[int]:
     """Cuts torque and proves it, trying for so long. Returns the ids that could not be proven off.
 
     Every try begins with one packet to all of them. It ends sooner if another program keeps the
-    port for seconds: that one has the arm then. family: None for Feetech.
+    port for seconds: that one has the arm then. family: None for Feetech. has_gone: whether there
+    are no such servos any more, looked at before every try.
     """
     left, begun, free_s = list(ids), time.monotonic(), time.monotonic()
     bus = (family or load(FEETECH)).make_bus(port, baudrate)
     model = bus.usual_model
     torque, silencer = model.torque_enable, model.watchdog
-    while left:
+    while left and not has_gone():
         taken = False
         try:
             bus.open()
@@ -371,7 +384,12 @@ def _guard(
     if first_result is not None and _has_done(first, first_result):
         return 0
     _report(f"the driver of {watch.port} ended with torque on; cutting it")
-    left = cut_torque(watch.port, options.baudrate, options.ids, TRY_FOR_S, options.family)
+    left = cut_torque(
+        watch.port, options.baudrate, options.ids, TRY_FOR_S, options.family, watch.has_gone
+    )
+    if left and watch.has_gone():
+        _report(f"the emulated servos of {watch.port} ended with their program: no torque to cut")
+        return 0
     if left:
         _report(f"servos {left} on {watch.port} could not be proven off; cut the power")
         return 1

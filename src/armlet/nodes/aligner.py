@@ -89,6 +89,12 @@ class Group:
         for stream in self.streams:
             yield from stream.sources
 
+    @property
+    def flows(self) -> bool:
+        """Whether messages of every stream come."""
+        absent = (Condition.SILENT, Condition.STALLED, Condition.NEVER_SEEN)
+        return all(health.condition not in absent for health in self.healths.values())
+
     def count(self, now_s: float) -> None:
         """Take the rate of frames since this was called last, which is about a second ago."""
         (last_s, last), frames = self.counted, self.aligner.ledger.frames
@@ -399,7 +405,8 @@ class AlignerNode(ArmletNode):
                 WAITING: waiting,
                 "behind_s": f"{self._backlog.behind_s:.2f}",
                 "rate_hz": f"{group.rate_hz:.1f}",
-                "wanted_hz": f"{self.value('fps'):.1f}",
+                # Of streams that do not come there can be no frames, however fast this node is.
+                "wanted_hz": f"{self.value('fps'):.1f}" if group.flows else "",
                 "frames": ledger.frames,
                 "missed_frames": ledger.missed_frames,
                 "clock_jumps": ledger.clock_jumps,

@@ -44,6 +44,7 @@ class Computer(ArmletNode):
         super().__init__("computer", SETTINGS)
         self._watcher, self._nodes = watcher or Watcher(), nodes
         self._rates: dict[str, Rate] = {}
+        self._last: dict[str, Rate] = {}
         self._seconds, self._begun_s = seconds, seconds()
         self._status = self.create_publisher(DiagnosticStatus, "~/status", LATCHED_QOS)
 
@@ -70,7 +71,10 @@ class Computer(ArmletNode):
         for label, rate in _rates(message):
             if label not in found or rate.share < found[label].share:
                 found[label] = rate
-        self._rates |= found
+        # In the second in which an arm is stopped, or armed, there is less to do than in others.
+        for label, rate in found.items():
+            self._rates[label] = max(rate, self._last.get(label, rate), key=lambda each: each.share)
+        self._last |= found
 
     def _message(self) -> DiagnosticStatus:
         trouble = self._watcher.trouble

@@ -93,6 +93,7 @@ NAMESAKES_S = 1.0
 CHANGES_S = 0.1
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
+RELEASED = "torque is off"
 
 
 class ServoBus(ArmletNode):
@@ -580,7 +581,7 @@ class ServoBus(ArmletNode):
     ) -> SetBool.Response:
         if not request.data:
             self._stops += 1
-            self._answer(response, self._release_arm)
+            self._answer(response, self._release_arm, RELEASED)
             return response
         stops = self._stops
         self.wait_until_started(WATCHDOG_S)
@@ -593,19 +594,25 @@ class ServoBus(ArmletNode):
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._stopped_early = not self._active
         self._stops += 1
-        self._answer(response, self._release_arm)
+        self._answer(response, self._release_arm, RELEASED)
         return response
 
     def _answer(
-        self, response: SetBool.Response | Trigger.Response, action: Callable[[], None]
+        self,
+        response: SetBool.Response | Trigger.Response,
+        action: Callable[[], None],
+        said: str = "",
     ) -> None:
+        """said: of an action that succeeded; empty: what the control says of itself then."""
         try:
             action()
             control = self._control
             response.success = True
-            response.message = "" if control is None else control.summary()
+            response.message = said or ("" if control is None else control.summary())
         except (BusError, ArmError) as error:
             response.success, response.message = False, str(error)
+        if self._control is not None:
+            self._times.begin_again(self._control.arm.bus.counters)
         # Requests may wait for one another, and events for them, longer than a sign may be due.
         self._hearing.sign(URGENT, EVENTS)
 

@@ -83,10 +83,13 @@ class CycleTimes:
         """A cycle in which servos answered."""
         self._answered += 1
 
+    def begin_again(self, counters: Counters) -> None:
+        """What comes before says nothing of the rate: a stop, or arming, kept cycles waiting."""
+        self._since = (self._seconds(), self._answered, _wire_bytes(counters))
+
     def report(self, counters: Counters, baudrate: int) -> dict[str, str]:
         """Rate and wire utilisation since a report before, quantiles of the last cycles."""
-        wire_bytes = counters.bytes_sent + counters.bytes_received
-        now = (self._seconds(), self._answered, wire_bytes)
+        now = (self._seconds(), self._answered, _wire_bytes(counters))
         elapsed_s, answered, sent = (b - a for a, b in zip(self._since, now, strict=True))
         if self._shares is None or not 0 <= elapsed_s < _RATED_OVER_S:
             self._since, elapsed_s = now, max(elapsed_s, 1e-9)
@@ -101,6 +104,10 @@ class CycleTimes:
             "wire_utilisation": f"{utilisation:.3f}",
             "reconnects": str(self.reconnects),
         }
+
+
+def _wire_bytes(counters: Counters) -> int:
+    return counters.bytes_sent + counters.bytes_received
 
 
 def unready_status(label: str, trouble: str, port: str) -> DiagnosticStatus:

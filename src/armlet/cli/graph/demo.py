@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import signal
+import sys
+from pathlib import Path
 
 from armlet.cli.terminal.arguments import count, output_file, output_path
 from armlet.cli.terminal.output import FAILED, STOPPED, refuse
@@ -87,8 +91,20 @@ def run(args: argparse.Namespace) -> int:
             record_only(plan, terminal)
         else:
             print(whole_demo(plan, args.report, terminal))
+            print(_next_steps(shutil.which("armlet") is not None))
     except GraphError as error:
         return refuse("demo", f"{error}; what the nodes said is in {plan.log}", FAILED)
     except KeyboardInterrupt:
         return STOPPED
     return 0
+
+
+def _next_steps(found: bool) -> str:
+    """What to try next. found: whether the shell knows the command `armlet`."""
+    activate = Path(os.path.relpath(sys.prefix), "bin/activate")
+    first = "" if found else f"source {activate}, then "
+    return (
+        f"\nNext: {first}armlet up sim (the policy drives until Ctrl-C), and step 2 of "
+        "docs/tutorials/first-demo.md.\n"
+        "Your own arm: armlet setup, and docs/tutorials/first-arm.md."
+    )

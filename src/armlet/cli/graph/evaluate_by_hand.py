@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import queue
-import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from armlet.cli.terminal.output import FAILED, refuse, show
@@ -50,86 +49,61 @@ def run_by_hand(args: argparse.Namespace) -> int:
     plan = Plan(f"by hand: {args.task}", fingerprint(place), str(args.checkpoint), 0.0)
     seeds = range(args.seed, args.seed + args.trials)
     with Results(args.output / args.side, plan) as results:
-        with KeyQueue() as pressed, HandTrials(args.namespace) as trials:
-            keys = _Keys(pressed, trials)
+        with KeyQueue() as keys, HandTrials(args.namespace) as trials:
+            keys.serve(partial(_press, trials))
             try:
                 if refusal := _meet(keys, trials, weights):
                     return refuse("eval", refusal, FAILED)
                 _serve(keys, trials, results, seeds)
             except (_Quit, EOFError):
                 show("stopped; the same command goes on with the trials that are missing")
-            finally:
-                keys.close()
         report = _report(args, results, seeds)
     return finish(args, report)
 
 
-class _Keys:
-    """The keys of a person; x stops the arm at once, whatever else is waited for."""
-
-    def __init__(self, pressed: KeyQueue, trials: HandTrials) -> None:
-        self._pressed, self._trials = pressed, trials
-        self._keys: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._pass_on, name="stop key", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _pass_on(self) -> None:
-        while not self._ending.is_set():
-            try:
-                key = self._pressed.key(_LOOK_S)
-            except EOFError:
-                self._keys.put(None)
-                return
-            if key == "x":
-                self._trials.stop()
-            if key:
-                self._keys.put(key)
-
-    def key(self, timeout_s: float) -> str:
-        """The next key, or empty. Raises _Quit for q, EOFError when the terminal is gone."""
-        try:
-            key = self._keys.get(timeout=timeout_s)
-        except queue.Empty:
-            return ""
-        if key is None:
-            raise EOFError("the terminal is gone")
-        if key == "q":
-            raise _Quit
-        return key
-
-    def wait_for(self, *wanted: str) -> str:
-        """The next of these keys; t is served meanwhile."""
-        while (key := self.key(_LOOK_S)) not in wanted:
-            if key == "t":
-                self._trials.hold()
-        return key
+def _press(trials: HandTrials, key: str) -> bool:
+    """Torque goes off and on at once, in the order of the keys; a trial learns of the stop, too."""
+    if key == "x":
+        trials.stop()
+    elif key == "t":
+        trials.hold()
+    return key == "t"
 
 
-def _meet(keys: _Keys, trials: HandTrials, weights: str) -> str:
+def _key(keys: KeyQueue) -> str:
+    """The next key, or empty. Raises _Quit for q, EOFError when the terminal is gone."""
+    if (key := keys.key(_LOOK_S)) == "q":
+        raise _Quit
+    return key
+
+
+def _wait_for(keys: KeyQueue, *wanted: str) -> str:
+    """The next of these keys."""
+    while (key := _key(keys)) not in wanted:
+        pass
+    return key
+
+
+def _meet(keys: KeyQueue, trials: HandTrials, weights: str) -> str:
     """Why these trials cannot be, once that is known; empty if they can."""
     end_s = time.monotonic() + _MEET_S
     while not trials.policy and time.monotonic() < end_s:
-        keys.key(_LOOK_S)
+        _key(keys)
     return trials.refusal(weights)
 
 
-def _serve(keys: _Keys, trials: HandTrials, results: Results, seeds: range) -> None:
+def _serve(keys: KeyQueue, trials: HandTrials, results: Results, seeds: range) -> None:
     show("; ".join(f"{key.strip() or 'space'}: {does}" for key, does in KEYS.items()))
     while missing := results.missing(seeds):
         number = missing[0]
         show(f"trial {number}: set the scene, bring the arm to its start, then press space")
-        keys.wait_for(" ")
+        _wait_for(keys, " ")
         if refusal := trials.begin():
             show(f"the policy does not drive: {refusal}")
             continue
         show("the policy drives: y, n, d, or x to stop")
         try:
-            key = keys.wait_for("y", "n", "d", "x")
+            key = _wait_for(keys, "y", "n", "d", "x")
         finally:
             said = trials.pause()
             if said:

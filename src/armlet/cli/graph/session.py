@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from armlet.cli.terminal.arguments import namespace
@@ -26,10 +27,9 @@ KEYS = {
     "e": "engage or disengage the leader",
     "q": "quit; the nodes keep running",
 }
-BENCH_KEYS = {
-    "m": "emulated bench: move the leader to the target",
-    "n": "emulated bench: a new target; the leader goes home",
-}
+LEADER_KEY = {"m": "emulated bench: move the leader to the target"}
+BENCH_KEY = {"n": "emulated bench: a new target; the leader goes home"}
+ALL_KEYS = KEYS | LEADER_KEY | BENCH_KEY
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,9 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Live view and keys for a recording graph that was started in another terminal "
         "with `armlet up record` or ros2 launch.",
         epilog="keys: "
-        + "; ".join(
-            f"{key.strip() or 'space'} {does}" for key, does in (KEYS | BENCH_KEYS).items()
-        ),
+        + "; ".join(f"{key.strip() or 'space'} {does}" for key, does in ALL_KEYS.items()),
     )
     parser.add_argument(
         "--namespace", type=namespace, default="", help="namespace of the graph, as given to it"
@@ -62,27 +60,34 @@ def run(args: argparse.Namespace) -> int:
         from armlet.client.recording import RecordGraph
 
         with RecordGraph(args.namespace) as graph:
-            _serve(graph, keys)
+            keys.serve(partial(_press, graph))
+            _watch(graph, keys)
     return 0
 
 
-def _serve(graph: RecordGraph, keys: KeyQueue) -> None:
-    """Until q: before there is a screen, too, keys do what they do."""
-    while key := keys.key(0.0):
-        if key == "q":
-            return
-        _press(graph, key)
+def _press(graph: RecordGraph, key: str) -> bool:
+    """What a key stands for, at once; only q is left to others."""
+    if key in ALL_KEYS and key != "q":
+        graph.press(key)
+    return key != "q"
+
+
+def _watch(graph: RecordGraph, keys: KeyQueue) -> None:
+    """Until q, which counts before there is a screen, too."""
+    if keys.key(0.0):
+        return
     from armlet.cli.graph.session_screen import SessionScreen
 
-    with SessionScreen(KEYS, BENCH_KEYS) as screen:
-        while True:
-            screen.show(graph.view(), graph.has_bench)
-            key = keys.key(_REDRAW_S)
-            if key == "q":
-                return
-            _press(graph, key)
+    with SessionScreen() as screen:
+        while not keys.key(_REDRAW_S):
+            screen.show(graph.view(), _keys_of(graph))
 
 
-def _press(graph: RecordGraph, key: str) -> None:
-    if key in KEYS or key in BENCH_KEYS:
-        graph.press(key)
+def _keys_of(graph: RecordGraph) -> dict[str, str]:
+    """The keys that do something in this graph."""
+    bench = graph.has_bench
+    return {
+        **KEYS,
+        **(LEADER_KEY if bench and graph.has_leader else {}),
+        **(BENCH_KEY if bench else {}),
+    }

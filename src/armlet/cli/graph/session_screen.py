@@ -18,15 +18,9 @@ if TYPE_CHECKING:
 
 
 class SessionScreen:
-    """A live screen. Context manager.
+    """A live screen. Context manager."""
 
-    Args:
-        keys: what each key does.
-        bench_keys: those of an emulated bench.
-    """
-
-    def __init__(self, keys: Mapping[str, str], bench_keys: Mapping[str, str]) -> None:
-        self._keys, self._bench_keys = keys, bench_keys
+    def __init__(self) -> None:
         self._live = Live(console=console(), screen=True, auto_refresh=False)
         self._alarms = 0
 
@@ -42,8 +36,11 @@ class SessionScreen:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, view: View, bench: bool = False) -> None:
-        """Draws what is known, with a sound for a recording that has failed."""
+    def show(self, view: View, keys: Mapping[str, str]) -> None:
+        """Draws what is known, with a sound for a recording that has failed.
+
+        keys: what each key does.
+        """
         if view.alarms > self._alarms:
             self._live.console.bell()
         self._alarms = view.alarms
@@ -54,13 +51,7 @@ class SessionScreen:
             parts += [_lines(view.troubles), Text()]
         if view.answers:
             parts += [_lines(view.answers), Text()]
-        self._live.update(Group(*parts, self._help(bench)), refresh=True)
-
-    def _help(self, bench: bool) -> Table:
-        table = Table.grid(padding=(0, 2))
-        for key, does in {**self._keys, **(self._bench_keys if bench else {})}.items():
-            table.add_row(Text(key.strip() or "space", "key"), does)
-        return table
+        self._live.update(Group(*parts, _help(keys)), refresh=True)
 
 
 def _headline(view: View) -> Text:
@@ -79,6 +70,13 @@ def _headline(view: View) -> Text:
     frames = view.recorder.get("open_frames", "?")
     episode = view.recorder.get("episodes", "?")
     return Text(f" ● RECORDING episode {episode} · {frames} frames ", "bold white on red")
+
+
+def _help(keys: Mapping[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for key, does in keys.items():
+        table.add_row(Text(key.strip() or "space", "key"), does)
+    return table
 
 
 def _facts(view: View) -> Table:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 # A log gets a line this often; a terminal's last line is written again this often.
 _LINE_S = 10.0
 _LIVE_S = 0.5
-# The first steps are slower than those that follow.
+# The first steps are slower than those that follow: the time left is known after so many, or after
+# so long, and in a short training after an eighth of it.
 _FIRST_STEPS = 5
+_FIRST_S = 5.0
+_SHORT = 8
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -120,6 +123,7 @@ class ProgressLines:
         self, steps: int, terminal: TextIO, now_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._steps = steps
+        self._first_steps = max(2, min(_FIRST_STEPS, steps // _SHORT))
         self._terminal = terminal if terminal.isatty() else None
         self._now_s = now_s
         self._begun_s = self._shown_s = now_s()
@@ -132,10 +136,11 @@ class ProgressLines:
             # The time before went into reading the pictures.
             self._begun_s = self._shown_s = now_s
         every_s = _LINE_S if self._terminal is None else _LIVE_S
-        first = step >= _FIRST_STEPS and not self._estimated
+        known = self._is_known(step, now_s)
+        first = known and not self._estimated
         if not first and now_s - self._shown_s < every_s:
             return
-        self._shown_s, self._estimated = now_s, step >= _FIRST_STEPS
+        self._shown_s, self._estimated = now_s, known
         line = f"step {step}/{self._steps}  error {error:.4f}{self._left(step, now_s)}"
         if self._terminal is None:
             show(line)
@@ -154,10 +159,14 @@ class ProgressLines:
             f"held out {progress.validation:.4f}{self._left(progress.step, self._shown_s)}"
         )
 
+    def _is_known(self, step: int, now_s: float) -> bool:
+        """Whether enough steps are done to tell how long the others take."""
+        return step >= self._first_steps or (step > 1 and now_s - self._begun_s >= _FIRST_S)
+
     def _left(self, step: int, now_s: float) -> str:
         """The time left, as the steps so far took; empty where that is unknown or none."""
         left = self._steps - step
-        if step < max(2, _FIRST_STEPS) or not left:
+        if not left or not self._is_known(step, now_s):
             return ""
         return f"  about {duration((now_s - self._begun_s) / (step - 1) * left)} left"
 

@@ -13,7 +13,7 @@ from typing import TextIO
 from armlet.cli.terminal.keyboard import KeyQueue, is_interactive
 
 STOP_KEY = "x"
-KEYS = f"{STOP_KEY}: STOP, torque off · Ctrl-C: end"
+KEYS = (f"{STOP_KEY}: STOP, torque off · Ctrl-C: end", f"{STOP_KEY}: STOP · Ctrl-C: end")
 
 _LOOK_S = 0.1
 _BETWEEN = " · "
@@ -43,17 +43,34 @@ class StatusLine:
         with self._lock:
             self._stream.flush()
 
-    def show(self, line: str, keys: str = "") -> None:
-        """Another last line; empty: none. What does not fit is cut, but never the keys."""
-        width = shutil.get_terminal_size().columns - 1
-        room = max(0, width - len(keys) - len(_BETWEEN)) if keys else width
-        cut = line if len(line) <= room else f"{line[: max(0, room - 1)]}…"
-        shown = f"{cut}{_BETWEEN}{keys}"[:width] if keys else cut[:width]
+    def show(self, parts: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+        """Another last line; without parts: none.
+
+        parts: most important first; what has no room is left out, and counted. keys: the same words
+        at their longest and shorter; they are always there.
+        """
+        shown = _fitted(parts, keys or ("",), shutil.get_terminal_size().columns - 1)
         with self._lock:
             if shown != self._line:
                 self._line = shown
                 self._stream.write(_CLEAR + self._line)
                 self._stream.flush()
+
+
+def _fitted(parts: Sequence[str], keys: Sequence[str], width: int) -> str:
+    """One line of so many characters at most: as many parts as there is room for, then the keys."""
+    for words in keys:
+        if len(whole := _line(*parts, words)) <= width:
+            return whole
+    for count in range(len(parts) - 1, 0, -1):
+        if len(some := _line(*parts[:count], f"+{len(parts) - count}", words)) <= width:
+            return some
+    room = max(0, width - len(_line("", words)))
+    return _line(f"{parts[0][: max(0, room - 1)]}…", words)[:width]
+
+
+def _line(first: str, *others: str) -> str:
+    return _BETWEEN.join([first, *filter(None, others)])
 
 
 def is_watched() -> bool:
@@ -71,27 +88,24 @@ def status_line(namespace: str, followers: Sequence[str]) -> Iterator[StatusLine
     Keys count from the first instant, before ROS is loaded.
     """
     screen, ending, stopping = StatusLine(sys.stdout), threading.Event(), threading.Event()
+
+    def press(key: str) -> bool:
+        if key == STOP_KEY:
+            stopping.set()
+        return True
+
     with KeyQueue() as keys:
-        pressing = threading.Thread(target=_press, args=(keys, stopping, ending), daemon=True)
+        keys.serve(press)
         drawing = threading.Thread(
             target=_draw, args=(screen, namespace, followers, stopping, ending), daemon=True
         )
-        for thread in (pressing, drawing):
-            thread.start()
+        drawing.start()
         try:
             yield screen
         finally:
             ending.set()
-            for thread in (pressing, drawing):
-                thread.join()
-            screen.show("")
-
-
-def _press(keys: KeyQueue, stopping: threading.Event, ending: threading.Event) -> None:
-    with contextlib.suppress(EOFError):
-        while not ending.is_set():
-            if keys.key(_LOOK_S) == STOP_KEY:
-                stopping.set()
+            drawing.join()
+            screen.show()
 
 
 def _draw(
@@ -101,11 +115,11 @@ def _draw(
     stopping: threading.Event,
     ending: threading.Event,
 ) -> None:
-    screen.show("starting", KEYS)
+    screen.show(["starting"], KEYS)
     from armlet.client.live import LiveGraph
 
     with LiveGraph(namespace, followers, stopping) as graph:
         while not ending.wait(_LOOK_S):
             for warning in graph.warnings():
                 screen.write(f"! {warning}\n")
-            screen.show(graph.line() or "starting", KEYS)
+            screen.show(graph.parts() or ["starting"], KEYS)

@@ -9,6 +9,7 @@ import sys
 import termios
 import threading
 import tty
+from collections.abc import Callable
 from typing import Any, Self
 
 _LOOK_S = 0.2
@@ -69,6 +70,8 @@ class KeyQueue:
     def __init__(self) -> None:
         self._keyboard = Keyboard()
         self._keys: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._served: Callable[[str], bool] = lambda key: False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
 
@@ -81,6 +84,18 @@ class KeyQueue:
         self._ending.set()
         self._thread.join()
         self._keyboard.__exit__()
+
+    def serve(self, served: Callable[[str], bool]) -> None:
+        """Have every key given to a function at once, in the order they are pressed.
+
+        That is in the thread that reads them, whatever the program does meanwhile; first, here,
+        those that wait already. Where it answers that the key is done, `key` does not return it.
+        """
+        with self._lock:
+            self._served = served
+            waiting = [self._keys.get() for _ in range(self._keys.qsize())]
+            for key in waiting:
+                self._pass_on(key)
 
     def key(self, timeout_s: float) -> str:
         """The next key, or empty if none was pressed in time.
@@ -98,9 +113,15 @@ class KeyQueue:
     def _read(self) -> None:
         while not self._ending.is_set():
             try:
-                key = self._keyboard.poll(_LOOK_S)
+                key: str | None = self._keyboard.poll(_LOOK_S)
             except EOFError:
-                self._keys.put(None)
+                key = None
+            if key != "":
+                with self._lock:
+                    self._pass_on(key)
+            if key is None:
                 return
-            if key:
-                self._keys.put(key)
+
+    def _pass_on(self, key: str | None) -> None:
+        if key is None or not self._served(key):
+            self._keys.put(key)

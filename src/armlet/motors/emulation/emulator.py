@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from armlet.motors.emulated_port import sign_of
 from armlet.motors.emulation.body import ServoBody
 from armlet.motors.emulation.chain import Chain
 from armlet.motors.emulation.chain import Write as Write
@@ -86,6 +88,7 @@ class EmulatedBus:
         waits = kind.framing.waits_for_turn
         self._chain = Chain(servos, self.faults, clock, kind.word, waits)
         self._link = None if link is None else Path(link)
+        self._sign: socket.socket | None = None
         self._paced = paced
         self._plugging = threading.Lock()
         self._pty: Pty | None = None
@@ -174,6 +177,8 @@ class EmulatedBus:
                 for servo in self._chain.servos:
                     servo.power_cycle()
             self._pty = Pty(self._link)
+            if self._link is not None and self._sign is None:
+                self._sign = sign_of(self._link)
             self._thread = threading.Thread(
                 target=self._serve, args=(self._pty,), name="emulated-servo-bus", daemon=True
             )
@@ -194,8 +199,13 @@ class EmulatedBus:
         self.check()
 
     def close(self) -> None:
-        """Unplugs for good; does nothing if unplugged. Raises RuntimeError as `hang_up` does."""
-        self.hang_up()
+        """Unplugs for good. Raises RuntimeError as `hang_up` does."""
+        try:
+            self.hang_up()
+        finally:
+            if self._sign is not None:
+                self._sign.close()
+                self._sign = None
 
     def wait_until_released(self, timeout_s: float) -> bool:
         """Wait until no program holds the port; whether none does.

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from armlet.motors.emulated_port import PSEUDO_TERMINALS
 from armlet.motors.emulation.faults import Faults
 from armlet.motors.wire.framing import Framing, Packet
 
@@ -44,7 +45,6 @@ _USB_PAYLOAD = 62
 _LAST_READ_S = 0.1
 """How long an adapter about to be unplugged leaves a program to read what it has received."""
 
-_PSEUDO_TERMINALS = "/dev/pts"
 _TRIALS = 16
 _LONGEST_TRANSIT_S = 10e-6
 
@@ -63,7 +63,7 @@ def check_link(link: Path) -> None:
     found = "what is no symbolic link"
     if link.is_symlink():
         target = link.parent / link.readlink()
-        if target.is_relative_to(_PSEUDO_TERMINALS):
+        if target.is_relative_to(PSEUDO_TERMINALS):
             return
         found = f"a link to {target}"
     raise FileExistsError(

@@ -1,0 +1,77 @@
+"""Keys are read, and given to who serves them, whatever the program does meanwhile."""
+
+import os
+import queue
+import sys
+from functools import partial
+
+import pytest
+
+from armlet.cli.graph.evaluate_by_hand import _press
+from armlet.cli.terminal.keyboard import KeyQueue
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Types keys at the terminal that is this program's input."""
+    master, slave = os.openpty()
+    with os.fdopen(slave) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield lambda keys: os.write(master, keys.encode())
+    os.close(master)
+
+
+def test_keys_are_served_in_their_order_those_first_that_came_before_anybody_served(terminal):
+    served = queue.Queue()
+
+    def serve(key):
+        served.put(key)
+        return key != "q"
+
+    with KeyQueue() as keys:
+        terminal("tq")
+        while keys._keys.qsize() < 2:
+            keys._thread.join(0.01)
+        keys.serve(serve)
+        terminal("x")
+        # Nobody asks for a key meanwhile.
+        assert [served.get(timeout=TIMEOUT_S) for _ in "tqx"] == list("tqx")
+        assert keys.key(TIMEOUT_S) == "q"
+        assert keys.key(0.0) == ""
+
+
+class Trials:
+    """What `eval --by-hand` asks for, in order."""
+
+    def __init__(self):
+        self.asked = queue.Queue()
+
+    def stop(self):
+        self.asked.put("stop")
+
+    def hold(self):
+        self.asked.put("hold")
+
+
+def test_torque_that_was_asked_for_before_a_stop_does_not_come_on_after_it(terminal):
+    """The stop was served at once, and t when the program came to it, which may take seconds."""
+    trials = Trials()
+    with KeyQueue() as keys:
+        keys.serve(partial(_press, trials))
+        terminal("tx")
+        assert [trials.asked.get(timeout=TIMEOUT_S) for _ in "tx"] == ["hold", "stop"]
+        assert keys.key(TIMEOUT_S) == "x", "a trial that runs is discarded"
+
+
+def test_a_terminal_that_is_gone_is_known_to_who_serves_and_who_asks(terminal, monkeypatch):
+    with KeyQueue() as keys:
+        keys.serve(lambda key: True)
+        monkeypatch.setattr(keys._keyboard, "poll", _gone)
+        with pytest.raises(EOFError):
+            keys.key(TIMEOUT_S)
+
+
+def _gone(timeout_s):
+    raise EOFError
