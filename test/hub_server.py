@@ -56,7 +56,8 @@ class Hub(ThreadingHTTPServer):
     repositories: by "datasets/owner/name" or "models/owner/name". faults: statuses answered to
     the next requests whose "METHOD path" contains the key; 0: none, the connection ends. seen:
     every request. tokens: what each was sent with. strange: status, content and headers answered
-    to requests whose "METHOD path" contains the key.
+    to requests whose "METHOD path" contains the key. silent: requests whose "METHOD path" contains
+    this are taken and not answered. slow: answers to such come in pieces, seconds apart.
     """
 
     daemon_threads = True
@@ -69,6 +70,9 @@ class Hub(ThreadingHTTPServer):
         self.seen: list[str] = []
         self.tokens: list[str | None] = []
         self.strange: dict[str, tuple[int, object, dict[str, str]]] = {}
+        self.silent: str | None = None
+        self.slow: tuple[str, float] | None = None
+        self.ended = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -77,6 +81,7 @@ class Hub(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.ended.set()
         self.shutdown()
         self.server_close()
         self._thread.join()
@@ -137,7 +142,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
+            self.write(body)
+
+    def write(self, body: bytes) -> None:
+        slow = self.server.slow
+        if slow is None or slow[0] not in self.server.seen[-1]:
             self.wfile.write(body)
+            return
+        for at in range(0, len(body), max(1, len(body) // 20)):
+            self.server.ended.wait(slow[1])
+            self.wfile.write(body[at : at + max(1, len(body) // 20)])
 
     def refuse(self, status: int, code: str = "", said: str = "") -> None:
         headers = {"X_Error_Code": code, "X_Error_Message": said}
@@ -153,6 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.server.seen.append(f"{self.command} {path}")
         self.server.tokens.append(self.headers.get("Authorization"))
+        if self.server.silent is not None and self.server.silent in self.server.seen[-1]:
+            self.server.ended.wait()
+            self.close_connection = True
+            return
         for key, statuses in self.server.faults.items():
             if key in self.server.seen[-1] and statuses:
                 status = statuses.pop(0)

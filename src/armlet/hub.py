@@ -40,6 +40,9 @@ _TOKEN_FIXES = {
 _ERRORS = 40
 # A server that says nothing for so long is not there.
 _ANSWER_S = 10.0
+# While files go up, no byte comes or goes for so long: a commit of many files takes the Hub a while.
+_STALLED_S = 60.0
+_SILENCES = ("ReadTimeout", "WriteTimeout")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
@@ -112,7 +115,8 @@ def fetch(repository: Repository, revision: str | None, patterns: tuple[str, ...
     refused: Exception | None = None
     try:
         refused = _asked(repository, revision)
-        with _progress(sys.stderr is not None and sys.stderr.isatty()), _quiet():
+        bars = sys.stderr is not None and sys.stderr.isatty()
+        with _progress(bars), _quiet(), _no_silence_over(_ANSWER_S):
             folder = snapshot_download(
                 repository.name,
                 repo_type=repository.kind,
@@ -270,11 +274,11 @@ def look(repository: Repository) -> Remote:
             f"{repository}: not logged in to {endpoint}; `hf auth login`, or set HF_TOKEN to a "
             "token that may write"
         )
-    with _asking(repository, endpoint):
+    with _asking(repository, endpoint, _ANSWER_S):
         me = api.whoami()
         names = [me["name"], *(one["name"] for one in me.get("orgs") or ())]
     remote = Remote(repository, endpoint, tuple(map(str, names)))
-    with _asking(repository, endpoint):
+    with _asking(repository, endpoint, _ANSWER_S):
         try:
             return _state(api, remote)
         except RepositoryNotFoundError:
@@ -306,7 +310,8 @@ def push(remote: Remote, content: Content, *, public: bool, bars: bool = False) 
     api = _api(remote.repository)
     if remote.files is None:
         _create(api, remote, public)
-    with _asking(remote.repository, remote.endpoint, "push again, it goes on where it was"):
+    again = "push again, it goes on where it was"
+    with _asking(remote.repository, remote.endpoint, _STALLED_S, again):
         if not remote.holds(content):
             with _progress(bars):
                 _commit(api, remote, content)
@@ -405,7 +410,7 @@ def _create(api: HfApi, remote: Remote, public: bool) -> None:
     from huggingface_hub.errors import HfHubHTTPError
 
     name, kind = remote.repository.name, remote.repository.kind
-    with _asking(remote.repository, remote.endpoint):
+    with _asking(remote.repository, remote.endpoint, _STALLED_S):
         try:
             api.create_repo(name, private=not public, repo_type=kind)
         except HfHubHTTPError as error:
@@ -449,12 +454,44 @@ def _digest(file: Path | bytes, length: int) -> str:
 
 
 @contextlib.contextmanager
-def _asking(repository: Repository, endpoint: str, again: str = "") -> Iterator[None]:
-    """Say in one line what the Hub, or the way to it, refused. again: how to go on."""
+def _no_silence_over(seconds: float) -> Iterator[None]:
+    """End a request over which no byte comes or goes for so long; huggingface_hub waits for ever.
+
+    Limits that it sets itself stay. Whoever is slow and goes on is not cut off.
+    """
+    from huggingface_hub.utils import get_session
+
+    session: Any = get_session()
+    send = session.send
+
+    def within(request: Any, **options: Any) -> Any:
+        limits = getattr(request, "extensions", {}).get("timeout")
+        if limits is None:  # of requests, which huggingface_hub before 1.0 uses
+            options["timeout"] = options.get("timeout") or seconds
+        else:
+            limits.update({name: seconds for name, limit in limits.items() if limit is None})
+        return send(request, **options)
+
+    session.send = within
+    try:
+        yield
+    finally:
+        session.send = send
+
+
+@contextlib.contextmanager
+def _asking(
+    repository: Repository, endpoint: str, seconds: float, again: str = ""
+) -> Iterator[None]:
+    """Say in one line what the Hub, or the way to it, refused.
+
+    seconds: the longest silence of the server. again: how to go on.
+    """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
-        yield
+        with _no_silence_over(seconds):
+            yield
     except (HubError, FileNotFoundError):
         raise
     except OfflineModeIsEnabled as error:
@@ -467,7 +504,10 @@ def _asking(repository: Repository, endpoint: str, again: str = "") -> Iterator[
             said = f"{endpoint} does not answer as a Hub does ({_said(error)}); check HF_ENDPOINT"
         elif refused is None:
             fix = "check the network and HF_ENDPOINT" + (f", and {again}" if again else "")
-            said = f"{endpoint} cannot be reached: {_said(error)}; {fix}"
+            why = f"cannot be reached: {_said(error)}"
+            if _is_silence(error):
+                why = f"does not answer: nothing came or went for {seconds:g} s"
+            said = f"{endpoint} {why}; {fix}"
         else:
             fix = _TOKEN_FIXES.get(refused.response.status_code, again or "try again later")
             said = f"{endpoint} refused: {_said(refused)}; {fix}"
@@ -481,6 +521,15 @@ def _refusal(error: BaseException | None, kind: type[Any]) -> Any:
             return error
         error = error.__cause__
     return None
+
+
+def _is_silence(error: BaseException | None) -> bool:
+    """Whether the server took what was sent, or the connection, and said nothing."""
+    while error is not None:
+        if type(error).__name__ in _SILENCES:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _said(error: Exception) -> str:

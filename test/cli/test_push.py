@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -258,6 +259,54 @@ def test_without_a_login_or_a_server_nothing_is_begun(hub, root, monkeypatch, ca
     said = capsys.readouterr().err
     assert "http://127.0.0.1:9 cannot be reached" in said and "HF_ENDPOINT" in said
     assert said.count("\n") == 1 and written(hub) == []
+
+
+def test_a_server_that_takes_what_it_is_asked_and_says_nothing(hub, root, monkeypatch, capsys):
+    from armlet import hub as module
+
+    monkeypatch.setattr(module, "_ANSWER_S", 0.5)
+    hub.silent = "GET /api/whoami-v2"
+    assert push(root) == 2
+    said = capsys.readouterr().err
+    assert f"{hub.url} does not answer: nothing came or went for 0.5 s; check the" in said
+    assert said.count("\n") == 1 and written(hub) == []
+
+
+def test_a_socket_that_takes_connections_and_says_nothing(hub, root, monkeypatch, capsys):
+    """Not even the request is read."""
+    from armlet import hub as module
+
+    monkeypatch.setattr(module, "_ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        assert push(root) == 2
+    assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", ["POST /api/repos/create", "/commit/main", "/tag/"])
+def test_a_server_that_falls_silent_ends_a_push_that_can_be_done_again(
+    asked, hub, root, monkeypatch, capsys
+):
+    from armlet import hub as module
+
+    monkeypatch.setattr(module, "_STALLED_S", 0.5)
+    hub.silent = asked
+    assert push(root) == 1
+    said = capsys.readouterr().err
+    assert "does not answer: nothing came or went for 0.5 s" in said and said.count("\n") == 1
+    hub.silent = None
+    assert push(root) == 0
+    assert the(hub).tags == {"v3.0": the(hub).head} and len(the(hub).commits) == 2
+
+
+@pytest.mark.wall_clock(3)
+def test_a_server_that_is_slow_and_goes_on_is_not_cut_off(hub, root, monkeypatch):
+    """Its answer takes longer than it may be silent for."""
+    from armlet import hub as module
+
+    monkeypatch.setattr(module, "_ANSWER_S", 1.5)
+    hub.slow = ("GET /api/whoami-v2", 0.1)
+    assert push(root, "hub:me/cube", "--no-video") == 0
 
 
 def test_offline_is_said(hub, root, monkeypatch, capsys):
