@@ -8,6 +8,7 @@ DOCS := .venv-docs
 READY := $(VENV)/.ready
 CODE := src test launch executables benchmarks examples tools .ci setup.py
 TESTS ?=
+CHECKPOINTS ?=
 # A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other.
 PYTEST := -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 
@@ -30,7 +31,7 @@ COMMA := ,
 # Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-thorough test-newest test-oldest lint format checkpoint oracle reference docs clean
+.PHONY: demo test test-thorough test-newest test-oldest lint format checkpoints oracle reference docs clean
 
 demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
@@ -68,11 +69,10 @@ format: $(READY)
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-# Records demonstrations on the emulated bench and trains the shipped policy on them, half an hour.
-checkpoint: $(READY)
-	$(BIN)/armlet demo --record-only 120 --seed 2026 --output training-output
-	rm -rf checkpoints/reach
-	$(BIN)/armlet train --dataset training-output/dataset --output checkpoints/reach --half
+# Records demonstrations on the emulated bench and trains the shipped policies on them, hours; stopped, it goes
+# on where it was. make checkpoints CHECKPOINTS=reach makes one, by its recipe in checkpoints/recipes.
+checkpoints: $(READY)
+	$(BIN)/python tools/checkpoints.py $(CHECKPOINTS)
 
 # docs/reference, from what nodes, commands and graphs declare; a test says when it is out of date.
 reference: $(READY)

@@ -1,6 +1,7 @@
 """The scripted expert on the bench, without nodes: how often it succeeds; one JSON line.
 
 usage: python benchmarks/expert.py [--task pick_place] [--seeds 100] [--first 0] [--jobs 2]
+       [--clumsiness 0]
 
 Leader and follower are emulated servos whose registers are read and written as bytes, 100 times a
 second; between them are teleoperation and the driver's guard. The expert looks 30 times a second.
@@ -13,6 +14,7 @@ import argparse
 import json
 import statistics
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -44,21 +46,35 @@ MOST_S = 62.0
 
 @dataclass(frozen=True)
 class Shown:
-    """One demonstration: its seed, whether it did the task, after how long, in how many tries."""
+    """One demonstration: its seed, whether it did the task, after how long, in how many tries.
+
+    mishap: what went wrong by its seed. error_m: how far from its goal it ended.
+    """
 
     seed: int
     done: bool
     seconds: float
     tries: int
+    mishap: str
+    error_m: float
 
 
 class Rehearsal:
     """A bench on a clock of its own, its follower led by its leader."""
 
-    def __init__(self, task: str, seed: int, domain: Domain = ORDINARY) -> None:
+    def __init__(
+        self, task: str, seed: int, domain: Domain = ORDINARY, clumsiness: float = 0.0
+    ) -> None:
         self.now_s = 100.0
         self.bench = Bench(
-            seed, (32, 24), False, clock=self.clock, task=find(task), physics=True, domain=domain
+            seed,
+            (32, 24),
+            False,
+            clock=self.clock,
+            task=find(task),
+            physics=True,
+            domain=domain,
+            clumsiness=clumsiness,
         )
         self.bench.begin(seed)
         self._leader = [self.bench.leader.servos[joint.id] for joint in LEADER.values()]
@@ -109,8 +125,8 @@ def _read(servo: ServoBody, name: str) -> int:
     return register.decode(servo.read(register.address, register.width))
 
 
-def show(task: str, domain: Domain, seed: int) -> Shown:
-    rehearsal = Rehearsal(task, seed, domain)
+def show(task: str, domain: Domain, clumsiness: float, seed: int) -> Shown:
+    rehearsal = Rehearsal(task, seed, domain, clumsiness)
     bench, progress = rehearsal.bench, Progress(find(task))
     bench.demonstrate()
     expert, begun_s, done_s = bench._expert, rehearsal.now_s, 0.0
@@ -118,7 +134,9 @@ def show(task: str, domain: Domain, seed: int) -> Shown:
         rehearsal.cycle()
         if progress.see(bench.state, rehearsal.now_s) and not done_s:
             done_s = rehearsal.now_s - begun_s
-    return Shown(seed, progress.done, round(done_s or rehearsal.now_s - begun_s, 2), expert.tries)
+    took_s = round(done_s or rehearsal.now_s - begun_s, 2)
+    error_m = bench.task.error_m(bench.state)
+    return Shown(seed, progress.done, took_s, expert.tries, expert.mishaps.kind, error_m)
 
 
 def main() -> None:
@@ -127,13 +145,14 @@ def main() -> None:
     parser.add_argument("--domain", type=Path, help="file of the bench's settings")
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--clumsiness", type=float, default=0.0, help="share with a mishap")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     args = parser.parse_args()
     domain = read_domain(args.domain) if args.domain else ORDINARY
     begun_s = time.monotonic()
     with ProcessPoolExecutor(args.jobs) as pool:
         seeds = range(args.first, args.first + args.seeds)
-        shown = list(pool.map(partial(show, args.task, domain), seeds))
+        shown = list(pool.map(partial(show, args.task, domain, args.clumsiness), seeds))
     done = [one for one in shown if one.done]
     interval = wilson(len(done), len(shown))
     result = {
@@ -144,6 +163,9 @@ def main() -> None:
         "interval": [round(interval.low, 4), round(interval.high, 4)],
         "median_s": round(statistics.median(one.seconds for one in done), 2) if done else None,
         "longest_s": max((one.seconds for one in done), default=None),
+        "mishaps": dict(Counter(one.mishap for one in shown)),
+        "mean_error_mm": round(1000 * statistics.mean(one.error_m for one in shown), 2),
+        "largest_error_mm": round(1000 * max(one.error_m for one in shown), 2),
         "tried_again": sum(one.tries > 1 for one in shown),
         "failed": [one.seed for one in shown if not one.done],
         "wall_s": round(time.monotonic() - begun_s, 1),

@@ -387,6 +387,11 @@ BENCH = (
         "Task on the emulated bench: reach, pick_place, push, or a .yaml file.",
     ),
     Argument("domain", "", "File (.yaml) of the simulated bench's friction, light and the like."),
+    Argument(
+        "clumsiness",
+        "0",
+        "Share of the expert's demonstrations, 0 to 1, in which something goes wrong and is mended.",
+    ),
     Argument("paced", "true", "Send emulated bytes at the speed of the wire.", BOOLEAN),
 )
 
@@ -589,6 +594,7 @@ def _bench(values: Values) -> list[NodeSpec]:
             physics=values["physics"],
             task=values["bench_task"],
             domain=values["domain"],
+            clumsiness=_number(values, "clumsiness"),
             paced=values["paced"] == "true",
             **_picture_parameters(values),
         )

@@ -16,8 +16,9 @@ from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.choice import BenchError
 from armlet.sim.demonstrator import Glide
 from armlet.sim.domain import ORDINARY
-from armlet.sim.expert import Expert, Phase, _side_angle
+from armlet.sim.expert import Expert, Phase, _side_angle, mishaps
 from armlet.sim.kinematics import HOME
+from armlet.sim.mishap import Mishap
 from armlet.sim.task import Progress, Standing, State, find
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "expert.py"
@@ -36,13 +37,13 @@ def benchmark_program():
     del sys.modules["expert_benchmark"]
 
 
-def shown(program, seed, disturb=lambda bench, expert: False):
+def shown(program, seed, disturb=lambda bench, expert: False, clumsiness=0.0, task=TASK):
     """A rehearsal whose expert has ended, the expert, and whether the task was done.
 
     disturb: called every cycle until it answers that it has done so.
     """
-    rehearsal = program.Rehearsal("pick_place", seed)
-    bench, progress, begun_s = rehearsal.bench, Progress(TASK), rehearsal.now_s
+    rehearsal = program.Rehearsal(task.name, seed, clumsiness=clumsiness)
+    bench, progress, begun_s = rehearsal.bench, Progress(task), rehearsal.now_s
     bench.demonstrate()
     expert, disturbed, phases, loads = bench._expert, False, [], []
     while bench.demonstrates and rehearsal.now_s - begun_s < MOST_S:
@@ -142,7 +143,7 @@ def test_a_cube_on_any_side_is_seen_as_turned(turned):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_it_pushes_the_block_onto_the_mark(benchmark_program, seed):
-    one = benchmark_program.show("push", ORDINARY, seed)
+    one = benchmark_program.show("push", ORDINARY, 0.0, seed)
     assert one.done and one.seconds < 20.0
 
 
@@ -165,7 +166,7 @@ def test_a_glide_goes_to_the_arms_process_to_the_bit():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--task", "pick_place"], "give --record-only N"),
+        (["--task", "pick_place"], "only with --record-only N"),
         (["--record-only", "1", "--task", "juggle"], "expected pick_place or push or reach"),
     ],
 )
@@ -174,3 +175,70 @@ def test_the_demo_refuses_what_nobody_shows_and_leaves_nothing(arguments, said, 
     assert main(["demo", "--output", str(output), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not output.exists()
+
+
+REACH = find("reach")
+
+
+def seed_of(task, kind):
+    """The first seed by which this goes wrong."""
+    return next(seed for seed in range(100) if mishaps(task, seed, 1.0).kind is kind)
+
+
+def test_a_clumsiness_is_the_share_of_seeds_with_a_mishap():
+    kinds = [mishaps(TASK, seed, 0.3).kind for seed in range(600)]
+    assert 140 < sum(kind is not Mishap.NONE for kind in kinds) < 220
+    assert set(kinds) == set(Mishap)
+    assert kinds == [mishaps(TASK, seed, 0.3).kind for seed in range(600)]
+    assert {mishaps(TASK, seed, 0.0).kind for seed in range(600)} == {Mishap.NONE}
+    assert {mishaps(REACH, seed, 1.0).kind for seed in range(60)} == {Mishap.MISS, Mishap.NUDGE}
+
+
+@pytest.mark.parametrize("kind", [Mishap.MISS, Mishap.SLIP, Mishap.NUDGE])
+def test_it_mends_what_goes_wrong_when_it_picks(benchmark_program, kind):
+    rehearsal, done, phases, _ = shown(benchmark_program, seed_of(TASK, kind), clumsiness=1.0)
+    assert done and phases[-1] is Phase.DONE
+    if kind is not Mishap.NUDGE:  # the hand may follow a thing that is nudged early
+        assert phases.count(Phase.OVER) == 2 and Phase.RECOVER in phases
+    assert rehearsal.bench.state.things["cube"].position[1] > 0.08
+
+
+@pytest.mark.parametrize("kind", [Mishap.NONE, Mishap.MISS, Mishap.NUDGE])
+def test_it_touches_with_an_arm_that_sags(benchmark_program, kind):
+    clumsiness = 0.0 if kind is Mishap.NONE else 1.0
+    seed = 0 if kind is Mishap.NONE else seed_of(REACH, kind)
+    rehearsal, done, phases, _ = shown(
+        benchmark_program, seed, clumsiness=clumsiness, task=REACH
+    )
+    assert done and phases[-1] is Phase.DONE
+    assert phases.count(Phase.OVER) == (1 if kind is Mishap.NONE else 2)
+    bench = rehearsal.bench
+    assert REACH.error_m(bench.state) < 0.009
+    leans = bench.leader_joints - bench.follower_joints
+    assert leans[1] < -0.02, "the leader is held higher than the follower is"
+
+
+def test_a_thing_is_nudged_once_and_stays_about_where_its_task_has_it():
+    for seed in range(40):
+        wrong, layout = mishaps(TASK, seed, 1.0), TASK.initial(seed)
+        state = State(HOME, layout)
+        nudges = []
+        for passed_s in np.arange(0.0, 3.0, 0.1):
+            wrong.see(state, passed_s)
+            nudges.append(wrong.take_nudge())
+        put = [nudge for nudge in nudges if nudge is not None]
+        assert len(put) == (wrong.kind is Mishap.NUDGE) and nudges[0] is None
+        for nudge in put:
+            place, cube = nudge["cube"].position, TASK.things["cube"]
+            assert 0.014 < np.linalg.norm(place - layout["cube"].position) < 0.031
+            assert place[2] == layout["cube"].position[2]
+            assert cube.x_m[0] - 0.011 < place[0] < cube.x_m[1] + 0.011
+            assert cube.y_m[0] - 0.011 < place[1] < cube.y_m[1] + 0.011
+
+
+def test_an_arm_without_weight_is_not_leaned_on():
+    task_layout, joints = REACH.initial(3), HOME.copy()
+    expert = Expert(REACH, 3, HOME, sags=False)
+    for look in range(60):  # a follower that does not follow
+        expert.look(State(joints, task_layout), 7.0 + look / 30, 1 / 30)
+    np.testing.assert_array_equal(expert._sent, expert._wanted)

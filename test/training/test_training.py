@@ -18,8 +18,9 @@ from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import CheckpointError, Preprocessor, load_policy  # noqa: E402
 from armlet.policies.checkpoint.training_data import training_episodes  # noqa: E402
-from armlet.training import TrainingSettings, train_act  # noqa: E402
+from armlet.training import StateError, TrainingSettings, train_act  # noqa: E402
 from armlet.training import act as training  # noqa: E402
+from armlet.training.state import place_of, read_state  # noqa: E402
 
 NAMES = ("pan.pos", "gripper.pos")
 CONTRACT = Contract(30, (Camera("front", 32, 32),), NAMES, NAMES, joint_units="degrees")
@@ -234,6 +235,10 @@ def test_what_is_trained_so_far_is_saved_when_it_is_stopped(root, tmp_path, caps
     assert said[1].startswith("step 1/9  error ")
     assert "held out" in said[2]
     assert said[3].startswith("stopped after 1 of 9 steps; saved ")
+    assert "--resume" in said[4]
+    monkeypatch.setattr(command.ProgressLines, "step", step)
+    assert command._train(Dataset(root), tmp_path / "checkpoint", settings, resume=True) == 0
+    assert load_policy(tmp_path / "checkpoint").config.chunk_size == 4
 
 
 def test_ctrl_c_while_the_pictures_are_read_says_that_nothing_is_saved(
@@ -282,3 +287,95 @@ def test_the_help_has_the_defaults():
     for name in ("steps", "batch_size", "seed"):
         option = f"--{name.replace('_', '-')} {name.upper()}"
         assert re.search(rf"{option} [^-]*\(default {getattr(usual, name)}\)", said), name
+
+
+SEVERAL = dataclasses.replace(TINY, steps=7, warmup_steps=3)
+
+
+def trained(root, output, ends=(SEVERAL.steps,), settings=SEVERAL):
+    """Every report of a training that is stopped after those steps, each time but the last."""
+    reports = []
+    for count, end in enumerate(ends):
+        train_act(
+            Dataset(root),
+            output,
+            settings,
+            reports.append,
+            lambda step, error, end=end: step < end,
+            resume=count > 0,
+        )
+    return reports
+
+
+def files_of(checkpoint):
+    return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+
+
+def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, tmp_path):
+    whole = trained(root, tmp_path / "whole")
+    parts = trained(root, tmp_path / "parts", ends=(1, 4, 7))
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+    assert [report.step for report in parts] == [1, 4, 7]
+    assert parts[-1] == whole[-1], "the mean of the errors since the last hundredth step as well"
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
+
+
+def test_a_training_that_was_killed_goes_on_from_what_it_kept_last(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "KEPT_EVERY", 2)
+
+    def killed(step, error):
+        if step == 5:
+            raise SystemExit
+        return True
+
+    whole = trained(root, tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        train_act(Dataset(root), tmp_path / "killed", SEVERAL, print, killed)
+    assert read_state(place_of(tmp_path / "killed")).step == 4
+    assert not (tmp_path / "killed").exists()
+    again = []
+    train_act(Dataset(root), tmp_path / "killed", SEVERAL, again.append, resume=True)
+    assert again == whole[-1:]
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+
+
+def test_there_must_be_something_to_go_on_with_and_nothing_else_in_its_place(
+    root, tmp_path, no_training
+):
+    output = tmp_path / "checkpoint"
+    with pytest.raises(StateError, match="nothing to resume"):
+        train_act(Dataset(root), output, SEVERAL, print, resume=True)
+    place_of(output).write_text("notes of mine")
+    with pytest.raises(StateError, match="not a training's state"):
+        train_act(Dataset(root), output, SEVERAL, print, resume=True)
+    with pytest.raises(StateError, match="--resume"):
+        train_act(Dataset(root), output, SEVERAL, print)
+    assert place_of(output).read_text() == "notes of mine"
+
+
+def test_what_the_training_did_not_save_is_not_replaced(root, tmp_path):
+    output = tmp_path / "checkpoint"
+    trained(root, output, ends=(1,))
+    (output / "model.safetensors").write_bytes(b"another")
+    with pytest.raises(FileExistsError, match="move it away"):
+        train_act(Dataset(root), output, SEVERAL, print, resume=True)
+    assert (output / "model.safetensors").read_bytes() == b"another"
+
+
+def test_another_dataset_is_no_place_to_go_on(root, tmp_path):
+    trained(root, tmp_path / "checkpoint", ends=(1,))
+    copy = shutil.copytree(root, tmp_path / "changed")
+    stats = json.loads((copy / "meta" / "stats.json").read_text())
+    stats["action"]["mean"][0] += 1.0
+    (copy / "meta" / "stats.json").write_text(json.dumps(stats))
+    with pytest.raises(StateError, match="another dataset"):
+        train_act(Dataset(copy), tmp_path / "checkpoint", SEVERAL, print, resume=True)
+
+
+def test_resume_takes_no_other_settings(root, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    places = ["--dataset", str(root), "--output", str(tmp_path / "checkpoint"), "--resume"]
+    args = parser.parse_args(["train", *places, "--steps", "3", "--half"])
+    assert args.run(args) == 2
+    assert "leave out --steps, --half" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,9 +19,9 @@ from armlet.client.start import start
 from armlet.client.trials import Measures
 from armlet.nodes.status_names import split
 from armlet.robots import SO101_JOINTS
-from armlet.sim.choice import MUJOCO, REACH, choose
+from armlet.sim.choice import KINEMATIC, MUJOCO, REACH, choose
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
-from armlet.sim.expert import check_shown
+from armlet.sim.expert import check_shown, mishaps
 from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
 from armlet.sim.task import find
@@ -63,6 +65,11 @@ class DemoPlan:
     bench_task: str = REACH
     checkpoint: str | None = None
     """None: the shipped one."""
+    physics: str = ""
+    """Of the bench; empty: as the task needs it."""
+    domain: str = ""
+    clumsiness: float = 0.0
+    """Share of the demonstrations in which something goes wrong and is mended, 0 to 1."""
 
     @property
     def policy(self) -> dict[str, str]:
@@ -72,10 +79,27 @@ class DemoPlan:
     @property
     def bench(self) -> dict[str, str]:
         """Arguments of the graph that say what lies on its table."""
-        if self.bench_task == REACH:
-            return {"task": "touch the red target"}
-        physics = {"physics": MUJOCO, "bench_task": self.bench_task}
-        return {"task": find(self.bench_task).title, **physics}
+        title = "touch the red target" if self.bench_task == REACH else find(self.bench_task).title
+        if not self.shown:
+            return {"task": title}
+        return {
+            "task": title,
+            "bench_task": self.bench_task,
+            "physics": self.bench_physics,
+            "domain": self.domain,
+            "clumsiness": str(self.clumsiness),
+        }
+
+    @property
+    def bench_physics(self) -> str:
+        """KINEMATIC or MUJOCO."""
+        return self.physics or (KINEMATIC if self.bench_task == REACH else MUJOCO)
+
+    @property
+    def shown(self) -> bool:
+        """Whether an expert shows the task who looks, instead of a reach planned at once."""
+        ordinary = self.bench_task == REACH and self.bench_physics == KINEMATIC
+        return not ordinary or self.clumsiness > 0
 
     @property
     def dataset(self) -> Path:
@@ -89,6 +113,11 @@ class DemoPlan:
     def mark(self) -> Path:
         """Says that the dataset and the evaluation beside it are a demo's."""
         return self.output / ".armlet-demo"
+
+    @property
+    def seeds(self) -> Path:
+        """Says of each episode that an expert showed by which seed, a line of JSON each."""
+        return self.output / "demonstrations.jsonl"
 
     @property
     def log(self) -> Path:
@@ -111,8 +140,7 @@ def prepare(plan: DemoPlan) -> None:
     checkpoint that is not there, BenchError for a task that is not there or that nobody shows,
     OSError for an output folder that cannot be made.
     """
-    if plan.bench_task != REACH:
-        check_shown(choose(MUJOCO, plan.bench_task)[0])
+    check_shown(choose(plan.bench_physics, plan.bench_task, plan.domain)[0])
     check(graph("sim").nodes(plan.policy))
     made_here = (plan.dataset, plan.evaluation)
     taken = [made for made in made_here if os.path.lexists(made)]
@@ -123,7 +151,8 @@ def prepare(plan: DemoPlan) -> None:
         )
     for made in made_here:
         shutil.rmtree(made, ignore_errors=True)
-    plan.log.unlink(missing_ok=True)
+    for made_file in (plan.log, plan.seeds):
+        made_file.unlink(missing_ok=True)
     plan.output.mkdir(parents=True, exist_ok=True)
     plan.mark.touch()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -160,15 +189,19 @@ def record_demonstrations(director: Director, plan: DemoPlan, terminal: Terminal
 
 
 def record_shown(director: Director, plan: DemoPlan, terminal: Terminal) -> None:
-    """Record demonstrations of an expert; one that does not succeed is discarded and repeated.
+    """Record demonstrations of an expert; one that does not succeed is discarded.
 
-    Raises GraphError if none of several in a row succeeds.
+    Each has a seed of its own, the plan's and those after it. Raises GraphError if none of several
+    in a row succeeds.
     """
     measures = Measures()
     measures.listen(director)
     saved = failed = 0
-    while saved < plan.demonstrations:
+    for seed in itertools.count(plan.seed):
+        if saved == plan.demonstrations:
+            return
         of = f"{saved + 1}/{plan.demonstrations}"
+        director.set_parameters("sim_bench", reset_seed=seed)
         duration_s = float(director.trigger("sim_bench/reset"))
         with terminal.bar(f"demonstration {of}: leader and follower go home") as bar:
             director.let_pass(duration_s + SETTLE_S, bar)
@@ -182,6 +215,8 @@ def record_shown(director: Director, plan: DemoPlan, terminal: Terminal) -> None
                 bar((director.elapsed_s - begun_s) / limit_s)
         if measures.latest("success"):
             terminal.say(f"demonstration {of}: {director.trigger('recorder/stop_recording')}")
+            with plan.seeds.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(_of_seed(plan, saved, seed)) + "\n")
             saved, failed = saved + 1, 0
             continue
         director.trigger("recorder/discard_episode")
@@ -189,6 +224,12 @@ def record_shown(director: Director, plan: DemoPlan, terminal: Terminal) -> None
         failed += 1
         if failed == FAILED_MOST:
             raise GraphError(f"{failed} demonstrations of {plan.bench_task} in a row failed")
+
+
+def _of_seed(plan: DemoPlan, episode: int, seed: int) -> dict[str, object]:
+    task = find(plan.bench_task)
+    what = mishaps(task, seed, plan.clumsiness).kind
+    return {"episode": episode, "seed": seed, "clumsiness": plan.clumsiness, "mishap": what}
 
 
 def drive_by_policy(director: Director, plan: DemoPlan, terminal: Terminal) -> list[Reach]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from armlet.client.graph import Director
-from armlet.sim.choice import REACH
 
 from .demo import (
     DemoPlan,
@@ -24,7 +23,7 @@ def record_only(plan: DemoPlan, terminal: Terminal) -> None:
     terminal.say("starting the emulated bench, leader, follower, aligner and recorder")
     with running_graph(plan, plan.dataset, policy="false", teleop="true") as director:
         wait_until_live(director, "recorder")
-        record = record_demonstrations if plan.bench_task == REACH else record_shown
+        record = record_shown if plan.shown else record_demonstrations
         record(director, plan, terminal)
 
 

@@ -118,6 +118,7 @@ class SimBench(ArmletNode):
             task=task,
             physics=physics,
             domain=domain,
+            clumsiness=self.value("clumsiness"),
         )
 
     def _picture_topics(self) -> list[str]:

@@ -36,6 +36,15 @@ SETTINGS = (
         change=BENCH,
     ),
     Setting(
+        "clumsiness",
+        0.0,
+        "Share of the demonstrations in which the expert misses, loses or finds moved what it "
+        "reaches for, and mends it. By the seed of each.",
+        0.0,
+        1.0,
+        change=BENCH,
+    ),
+    Setting(
         "reset_seed",
         -1,
         "Seed that ~/reset places the task's things by. -1: the next of the bench's own.",

@@ -50,7 +50,8 @@ class Bench:
     task: what lies on the table; None: `reach`, whose target is the one thing. physics: the
     follower has weight, and moves what it touches; a task with something to move needs it. With
     `arms`, they must have been made for the same task and domain. domain: cameras, light and, with
-    physics, friction and the like.
+    physics, friction and the like. clumsiness: share of the demonstrations in which something goes
+    wrong and is mended, 0 to 1.
     paced: the buses take the time a 1 Mbaud line takes. links: folder in which the serial ports
     appear as `leader` and `follower`. noise: sensor noise, grey levels. clock: seconds, monotonic,
     of all motion; a test's own clock makes the bench independent of real time. arms: those to use
@@ -71,6 +72,7 @@ class Bench:
         task: Task | None = None,
         physics: bool = False,
         domain: Domain = ORDINARY,
+        clumsiness: float = 0.0,
     ) -> None:
         self._views = {name: View(name, *size) for name in ("front", "wrist")}
         self.task = tasks.find(REACH) if task is None else task
@@ -83,6 +85,7 @@ class Bench:
         self._subject = self.task.goals[0].thing
         self._expert: Expert | None = None
         self._expert_seed = seed
+        self._physics, self._clumsiness = physics, clumsiness
         self._shown_until_s = -math.inf
         first = self._random_layout() if self._reaches else self.task.initial(seed)
         self._first: Layout | None = first
@@ -222,17 +225,23 @@ class Bench:
     def demonstrate(self) -> float:
         """Have the hand show the task from where the leader is; the seconds that takes at most.
 
-        A reach is planned at once and takes just so long. Where things are moved an expert looks,
-        each time `look` is called, and moves the leader on. Raises BenchError in a task that nobody
-        shows.
+        A reach of an arm without weight is planned at once and takes just so long. Otherwise an
+        expert looks, each time `look` is called, and moves the leader on. Raises BenchError in a
+        task that nobody shows.
         """
         with self._lock:
-            if self._reaches:
+            if self._reaches and not self._physics and not self._clumsiness:
                 reach = demonstrate_reach(self.leader_joints, self.target_xy, self._rng)
                 self._act(reach)
                 duration_s = reach.duration_s
             else:
-                self._expert = Expert(self.task, self._expert_seed, self.leader_joints)
+                self._expert = Expert(
+                    self.task,
+                    self._expert_seed,
+                    self.leader_joints,
+                    clumsiness=self._clumsiness,
+                    sags=self._physics,
+                )
                 duration_s = LIMIT_S
             # An expert says itself when it has ended.
             ends_s = math.inf if self._expert is not None else self._arms.clock() + duration_s
@@ -252,6 +261,9 @@ class Bench:
                 return
             now_s = self._arms.clock()
             self._arms.move_leader(self._expert.look(state, now_s, period_s), now_s)
+            nudged = self._expert.mishaps.take_nudge()
+            if nudged is not None:
+                self._arms.place(nudged)
             if self._expert.ended:
                 self._expert, self._shown_until_s = None, now_s
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .choice import BenchError
-from .demonstrator import Glide, minimum_jerk
-from .kinematics import HOME, REACH_LIMITS, UnreachableError, solve_reach
+from .demonstrator import Glide, demonstrate_reach, minimum_jerk
+from .kinematics import HOME, REACH_LIMITS, UnreachableError, solve_reach, tip_position
+from .mishap import Mishap, Mishaps
 from .task import Goal, Progress, Standing, State, Task
 
 Vector = NDArray[np.float64]
@@ -62,6 +63,8 @@ _LEAN_MOST_RAD = 0.2
 _PEAK_SPEED = 1.7
 _PEAK_PER_MEAN = 1.875
 _AIM_M = 0.0012
+_LET_GO_RAD = 0.35
+_REST_S = 0.4
 
 
 _ENDED = object()
@@ -101,7 +104,7 @@ _Act = Iterator[None]
 
 
 class Expert:
-    """Shows a task that puts a box into a bin, or pushes one onto a mark.
+    """Shows a task that puts a box into a bin, pushes one onto a mark, or touches a thing.
 
     Feed it looks, some 30 a second, and let the leader move as each says.
 
@@ -110,18 +113,32 @@ class Expert:
         seed: of pace, aim and heights, which vary as a person's.
         leader: where the leader is (6,), radians.
         limit_s: gives up after that time.
+        clumsiness: share of the seeds, 0 to 1, by which something goes wrong at the first try, as
+            `mishap` says; the expert then sees it and goes on from there.
+        sags: whether the follower has weight, and the leader is to make up for it.
 
     Attributes:
         phase: what it is at.
         tries: how many times it has reached for the thing.
+        mishaps: what goes wrong; whoever owns the things asks it where one is nudged to.
 
     Raises BenchError for a task of another kind.
     """
 
-    def __init__(self, task: Task, seed: int, leader: Vector, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        leader: Vector,
+        limit_s: float = LIMIT_S,
+        clumsiness: float = 0.0,
+        sags: bool = True,
+    ) -> None:
         goal = _goal(task)
         self._task, self._thing, self._place = task, goal.thing, goal.other
-        self._show = self._pick_and_place if goal.kind == "inside" else self._push
+        self._show = self._showing(goal)
+        self._misses_by = self._tip_misses if goal.kind == "touched" else self._arm_misses
+        self.mishaps, self._sags = mishaps(task, seed, clumsiness), sags
         self._dice = np.random.default_rng(seed)
         self._pace = self._dice.uniform(0.9, 1.15)
         self._limit_s = limit_s
@@ -147,6 +164,7 @@ class Expert:
             self._past.append((now_s, self._wanted.copy()))
         self._seen, self._period_s = Look(state, now_s), period_s
         self._progress.see(state, now_s)
+        self.mishaps.see(state, now_s - self._begun_s)
         if not self.ended:
             self._act_on()
         self._correct()
@@ -163,6 +181,11 @@ class Expert:
         elif next(self._acting, _ENDED) is _ENDED:
             self.phase = Phase.DONE
 
+    def _showing(self, goal: Goal) -> Callable[[], _Act]:
+        if goal.kind == "touched":
+            return self._touch
+        return self._pick_and_place if goal.kind == "inside" else self._push
+
     def _whole(self) -> _Act:
         while True:
             try:
@@ -172,7 +195,8 @@ class Expert:
                     return
                 raise _Lost
             except _Lost:
-                yield from self._recover()
+                # What is only touched is never in the way.
+                yield from self._wait(0.1) if self._show == self._touch else self._recover()
 
     def _pick_and_place(self) -> _Act:
         yield from self._grasp()
@@ -196,7 +220,7 @@ class Expert:
     def _grasp(self) -> _Act:
         self.phase = Phase.OVER
         hover = _HOVER_M + self._dice.uniform(-0.008, 0.012)
-        yield from self._move(self._beside(hover), self._dice.uniform(0.9, 1.1))
+        yield from self._move(self._beside(hover), self._dice.uniform(0.9, 1.1), settles=False)
         self.phase = Phase.DOWN
         at = self._at().copy()
         yield from self._move(self._beside(_LOW_M), least_s=1.0)
@@ -212,6 +236,8 @@ class Expert:
         at, turn = self._at(), self._turned()
         away = self._task.things[self._thing].size_m[0] / 2 + _FINGER_M
         aim = self._dice.normal(0.0, _AIM_M, 2)
+        # Beside the fingers, so that they close on nothing.
+        aim += self._missed_m() * np.array([math.cos(turn), math.sin(turn)])
         x, y = at[:2] + away * np.array([-math.sin(turn), math.cos(turn)]) + aim
         return self._reach(np.array([x, y, height_m]), turn, _WIDE)
 
@@ -238,14 +264,15 @@ class Expert:
         x, y, _ = self._seen.state.tip
         high = _LIFT_M + self._dice.uniform(-0.005, 0.015)
         up = self._reach(np.array([x, y, high]), self._held_turn(), self._wanted[_GRIPPER])
-        yield from self._holding(self._move(up, least_s=0.9))
+        yield from self._holding(self._slipping(self._move(up, least_s=0.9, settles=False)))
 
     # --- into the bin -----------------------------------------------------------------------
 
     def _bring(self) -> _Act:
         self.phase = Phase.CARRY
         high = _LIFT_M + self._dice.uniform(0.0, 0.015)
-        yield from self._holding(self._move(self._over_bin(high), self._dice.uniform(0.9, 1.1)))
+        move = self._move(self._over_bin(high), self._dice.uniform(0.9, 1.1), settles=False)
+        yield from self._holding(move)
         self.phase = Phase.LOWER
         drop = _DROP_M + self._dice.uniform(-0.003, 0.008)
         yield from self._holding(self._move(self._over_bin(drop), least_s=0.7))
@@ -267,6 +294,26 @@ class Expert:
         up = self._reach(np.array([x, y, z + 0.07]), 0.0, _WIDE)
         yield from self._move(up)
         yield from self._wait(self._task.hold_s + _LAG_S)
+
+    # --- touch ------------------------------------------------------------------------------
+
+    def _touch(self) -> _Act:
+        """Over the thing and down on it without a stop, until it has been touched."""
+        self.phase = Phase.OVER
+        at, beside, turn = self._at()[:2].copy(), self._missed_m(), self.mishaps.turn
+        aim = at + beside * np.array([math.cos(turn), math.sin(turn)])
+        try:
+            plan = demonstrate_reach(self._wanted, aim, self._dice)
+        except UnreachableError as error:
+            raise _Lost from error
+        begun_s = self._seen.now_s
+        while (passed_s := self._seen.now_s - begun_s) < plan.duration_s + _LAG_S:
+            if float(np.linalg.norm(self._at()[:2] - at)) > _MOVED_M:
+                raise _Lost
+            self.phase = Phase.DOWN if passed_s > plan.down_at_s else Phase.OVER
+            self._wanted = plan.joints(passed_s + self._period_s)
+            yield
+        yield from self._wait(self._task.hold_s + _REST_S)
 
     # --- push -------------------------------------------------------------------------------
 
@@ -306,13 +353,19 @@ class Expert:
 
     # --- moves ------------------------------------------------------------------------------
 
-    def _move(self, to: Vector, factor: float = 1.0, least_s: float = 0.6) -> _Act:
-        """A smooth move, until the follower has come there too."""
+    def _move(
+        self, to: Vector, factor: float = 1.0, least_s: float = 0.6, settles: bool = True
+    ) -> _Act:
+        """A smooth move, until the follower has come there too where that matters.
+
+        An arm that stands where nothing happens is what a policy learns to do for ever.
+        """
         start = self._wanted.copy()
         way = float(np.abs(to - start).max())
         duration_s = self._pace * factor * max(least_s, _PEAK_PER_MEAN * way / _PEAK_SPEED)
         begun_s = self._seen.now_s
-        while (passed_s := self._seen.now_s - begun_s) < duration_s + _SETTLE_S:
+        most_s = duration_s + (_SETTLE_S if settles else 0.0)
+        while (passed_s := self._seen.now_s - begun_s) < most_s:
             if passed_s >= duration_s + _LAG_S and self._miss() < _SETTLED_RAD:
                 return
             share = minimum_jerk((passed_s + self._period_s) / duration_s)
@@ -326,6 +379,21 @@ class Expert:
             if float(np.linalg.norm(self._hangs(self._seen) - held)) > _SLIPPED_M:
                 raise _Lost
             yield
+
+    def _slipping(self, act: _Act) -> _Act:
+        """The same; the hand lets go on the way where that is the mishap."""
+        begun_s = self._seen.now_s
+        for _ in act:
+            if self._befalls(Mishap.SLIP) and self._seen.now_s - begun_s > self.mishaps.slips_at_s:
+                self._wanted[_GRIPPER] += _LET_GO_RAD
+            yield
+
+    def _befalls(self, mishap: Mishap) -> bool:
+        return self.tries == 1 and self.mishaps.kind is mishap
+
+    def _missed_m(self) -> float:
+        """How far beside the thing the hand comes down."""
+        return self.mishaps.beside_m if self._befalls(Mishap.MISS) else 0.0
 
     def _turn_gripper(self, to: float, duration_s: float) -> _Act:
         aim = self._wanted.copy()
@@ -342,13 +410,30 @@ class Expert:
             yield
 
     def _correct(self) -> None:
-        """Leans the leader by what the follower misses; a gripper that holds is left to push."""
-        miss = self._misses()
-        miss[_GRIPPER] = 0.0
+        """Leans the leader by what the follower misses."""
+        if not self._sags:
+            return
         moves = float(np.abs(self._wanted - self._past[-1][1]).max()) > 1e-6
         rate = _LEAN_MOVING if moves else _LEAN_STANDING
-        lean = self._lean + min(0.5, rate * self._period_s) * miss
+        lean = self._lean + min(0.5, rate * self._period_s) * self._misses_by()
         self._lean = np.clip(lean, -_LEAN_MOST_RAD, _LEAN_MOST_RAD)
+
+    def _arm_misses(self) -> Vector:
+        """Of each joint (6,); a gripper that holds is left to push."""
+        miss = self._misses()
+        miss[_GRIPPER] = 0.0
+        return miss
+
+    def _tip_misses(self) -> Vector:
+        """Of the tip's bearing and height, made up for by the base's joints alone (6,).
+
+        So a person does it who looks at the tip. Elbow and wrist go on sagging, by which a policy
+        can tell an arm that has weight from one that has none: both touch with the same tip.
+        """
+        miss, joints = self._misses(), self._seen.state.joints
+        x, y, height = self._seen.state.tip
+        dropped = float(tip_position(joints + miss)[2]) - height
+        return np.array([miss[0], -dropped / math.hypot(x, y), 0.0, 0.0, 0.0, 0.0])
 
     def _misses(self) -> Vector:
         """Of the follower (6,), against where it was wanted when the leader was there."""
@@ -408,13 +493,19 @@ def check_shown(task: Task) -> None:
     _goal(task)
 
 
+def mishaps(task: Task, seed: int, clumsiness: float) -> Mishaps:
+    """What goes wrong when a task is shown by a seed. Raises BenchError as check_shown does."""
+    return Mishaps(task, _goal(task), seed, clumsiness)
+
+
 def _goal(task: Task) -> Goal:
     for goal in task.goals:
-        if goal.kind in ("inside", "near") and task.things[goal.thing].moves:
+        moved = goal.kind in ("inside", "near") and task.things[goal.thing].moves
+        if moved or goal.kind == "touched":
             return goal
     raise BenchError(
-        f"nobody shows {task.name}: an expert puts a box into a bin or pushes it onto a mark, and "
-        "the task's goals ask for neither"
+        f"nobody shows {task.name}: an expert puts a box into a bin, pushes it onto a mark or "
+        "touches a thing, and the task's goals ask for none of these"
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,46 +23,14 @@ from armlet.policies.checkpoint.checkpoint import check_contract
 from armlet.policies.checkpoint.save import check_new
 from armlet.policies.networks.resnet import calibrate_batch_norm
 
+from .settings import TrainingSettings
+from .state import State, StateError, digest_of, place_of, read_state, save_state
+
 STATE = "observation.state"
 ACTION = "action"
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train. The network defaults suit small pictures and one task; LeRobot's are larger.
-
-    Raises ValueError for a setting nothing can be trained with.
-    """
-
-    steps: int = 2500
-    batch_size: int = 32
-    learning_rate: float = 3e-4
-    weight_decay: float = 1e-4
-    warmup_steps: int = 100
-    validation_share: float = 0.1
-    chunk_size: int = 45
-    dim_model: int = 128
-    dim_feedforward: int = 256
-    n_heads: int = 4
-    n_encoder_layers: int = 2
-    seed: int = 0
-    half: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, found {self.seed}")
-        if not self.learning_rate > 0 or self.weight_decay < 0:
-            raise ValueError(
-                "learning_rate must be positive and weight_decay not negative, found "
-                f"{self.learning_rate} and {self.weight_decay}"
-            )
-        if not 0 < self.validation_share < 1:
-            raise ValueError(
-                f"validation_share must lie between 0 and 1, found {self.validation_share}"
-            )
+KEPT_EVERY = 500
+"""Steps after which what is needed to go on is kept; some 130 MB are written."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +61,32 @@ def train_act(
     settings: TrainingSettings,
     report: Callable[[Progress], None],
     proceed: Callable[[int, float], bool] = lambda step, error: True,
+    resume: bool = False,
 ) -> int:
     """Train from scratch and save a LeRobot checkpoint with the dataset's contract to `output`.
 
     proceed is asked after each step, with its number from 1 and its error (normalized units); False
     ends the training there, and what is trained so far is saved. Returns the steps trained.
 
+    Every `KEPT_EVERY` steps and where it is ended early, what the training needs to go on is kept
+    in a file beside output (`place_of`). resume: go on from there, with the settings it began with
+    (`begun_settings`): so many steps and then the rest are all at once, to the bit, with as many
+    threads. A checkpoint that it saved when it was ended early is replaced.
+
     What could keep the result from being saved is found before training. Raises DatasetError if
     the dataset has too few episodes, no camera or no contract, CheckpointError if its contract
-    does not describe it, FileExistsError or another OSError if output cannot be made.
+    does not describe it, StateError where there is nothing to go on from, or something that must
+    not be lost, FileExistsError or another OSError if output cannot be made.
     """
     contract = _contract(dataset)
-    check_new(output)
+    place = place_of(output)
+    state = read_state(place) if resume else None
+    if state is None:
+        check_new(output)
+        _check_unbegun(place)
+    else:
+        settings = state.settings
+        _check_own(output, state)
     output.parent.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
@@ -112,19 +98,152 @@ def train_act(
     model = Act(config)
     # Pictures arrive channels-last; weights that lie alike train three times as fast on a CPU.
     model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    calibrate_batch_norm(
-        model.backbone,
-        [
-            pictures
-            for batch in _batches(training, preprocessor, settings, generator, count=8)
-            for pictures in _by_size([batch[key] for key in config.image_features])
-        ],
-    )
+    if state is None:
+        calibrate_batch_norm(
+            model.backbone,
+            [
+                pictures
+                for batch in _batches(training, preprocessor, settings, generator, count=8)
+                for pictures in _by_size([batch[key] for key in config.image_features])
+            ],
+        )
+    run = _Run(model, settings, generator, preprocessor.fingerprint(), training.episodes)
+    if state is not None:
+        run.restore(state, place)
     samples = (training, validation)
-    trained = _fit(model, preprocessor, samples, settings, generator, report, proceed)
+    trained = _fit(run, preprocessor, samples, report, proceed, partial(run.keep, place))
+    if trained < settings.steps:  # before anything can go wrong
+        run.keep(place, trained)
     dtype = torch.float16 if settings.half else torch.float32
-    save_checkpoint(output, model, config, statistics, contract, dtype, episodes=training.episodes)
+    with _taken_away(output, state):
+        save_checkpoint(
+            output, model, config, statistics, contract, dtype, episodes=training.episodes
+        )
+    if trained < settings.steps:
+        run.saved = digest_of(output)
+        run.keep(place, trained)
+    else:
+        place.unlink(missing_ok=True)
     return trained
+
+
+def begun_settings(output: Path) -> TrainingSettings:
+    """With which settings a training to `output` was begun. Raises StateError if none was."""
+    return read_state(place_of(output)).settings
+
+
+def _check_unbegun(place: Path) -> None:
+    if place.exists():
+        raise StateError(
+            f"{place} is of a training that has not ended; go on with it by --resume, or remove it"
+        )
+
+
+def _check_own(output: Path, state: State) -> None:
+    """What is at `output` must be what this training saved when it was ended early."""
+    try:
+        check_new(output)
+    except FileExistsError as error:
+        if not state.saved or digest_of(output) != state.saved:
+            raise FileExistsError(
+                f"{output}: expected what the training had saved when it was stopped, found "
+                "something else; move it away"
+            ) from error
+
+
+@contextmanager
+def _taken_away(output: Path, state: State | None) -> Iterator[None]:
+    """While it is saved anew, what was saved before is beside it; it comes back after an error."""
+    if state is None or not (output.is_dir() and any(output.iterdir())):
+        yield
+        return
+    before = output.with_name(f".{output.name}.before")
+    output.rename(before)
+    try:
+        yield
+    except BaseException:
+        before.rename(output)
+        raise
+    shutil.rmtree(before)
+
+
+class _Run:
+    """What changes as the training goes on: network, optimizer, schedule, sampler."""
+
+    def __init__(
+        self,
+        model: Act,
+        settings: TrainingSettings,
+        generator: np.random.Generator,
+        statistics: str,
+        episodes: list[int],
+    ) -> None:
+        self.model, self.settings, self.generator = model, settings, generator
+        self._statistics, self._episodes = statistics, episodes
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            settings.learning_rate,
+            total_steps=settings.steps,
+            pct_start=min(0.3, settings.warmup_steps / settings.steps),
+        )
+        self.step = 0
+        self.errors: list[float] = []
+        """Of the steps since the last report."""
+        self.saved = ""
+        """SHA-256 of the weights at the output, if it was stopped before."""
+
+    def keep(self, place: Path, step: int) -> None:
+        """Write what is needed to go on after `step`."""
+        (group,) = self.optimizer.param_groups
+        state = State(
+            step,
+            self.settings,
+            self._statistics,
+            tuple(self._episodes),
+            tuple(self.errors),
+            json.dumps(self.generator.bit_generator.state),
+            (group["lr"], *group["betas"]),
+            self.saved,
+        )
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        tensors["random"] = torch.get_rng_state()
+        save_state(place, state, tensors)
+
+    def restore(self, state: State, place: Path) -> None:
+        """Go on from there. Raises StateError if the dataset is another."""
+        if (state.statistics, list(state.episodes)) != (self._statistics, self._episodes):
+            raise StateError(
+                f"{place} is of a training on another dataset, or on this one before it changed; "
+                "give the dataset it began with, or remove the file and begin again"
+            )
+        tensors = state.tensors(place)
+        self.model.load_state_dict(_under("model.", tensors))
+        for name, parameter in self.model.named_parameters():
+            kept = _under(f"optimizer.{name}.", tensors)
+            if kept:
+                self.optimizer.state[parameter] = {
+                    # Laid out as the optimizer lays it out itself.
+                    key: torch.empty_like(parameter).copy_(value) if value.ndim else value
+                    for key, value in kept.items()
+                }
+        self.schedule.last_epoch = state.step
+        (group,) = self.optimizer.param_groups
+        group["lr"], *betas = state.rates
+        group["betas"] = tuple(betas)
+        self.generator.bit_generator.state = json.loads(state.sampler)
+        torch.set_rng_state(tensors["random"])
+        self.step, self.errors, self.saved = state.step, list(state.errors), state.saved
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    cut = len(prefix)
+    return {name[cut:]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _by_size(pictures: Sequence[Tensor]) -> list[Tensor]:
@@ -226,45 +345,40 @@ def _batches(
 
 
 def _fit(
-    model: Act,
+    run: _Run,
     preprocessor: Preprocessor,
     samples: tuple[Samples, Samples],
-    settings: TrainingSettings,
-    generator: np.random.Generator,
     report: Callable[[Progress], None],
     proceed: Callable[[int, float], bool],
+    keep: Callable[[int], None],
 ) -> int:
     """The number of steps trained: all, unless `proceed` ends it."""
+    model, settings, errors = run.model, run.settings, run.errors
     training, validation = samples
-    optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        settings.learning_rate,
-        total_steps=settings.steps,
-        pct_start=min(0.3, settings.warmup_steps / settings.steps),
-    )
     model.train()
-    errors: list[float] = []
-    batches = _batches(training, preprocessor, settings, generator, settings.steps)
-    for step, batch in enumerate(batches, start=1):
+    left = settings.steps - run.step
+    batches = _batches(training, preprocessor, settings, run.generator, left)
+    for step, batch in enumerate(batches, start=run.step + 1):
         # bfloat16 where it is safe: three times as fast on CPUs that have it, the same result.
         with torch.autocast("cpu", torch.bfloat16):
             loss = model.compute_loss(batch)
-        optimizer.zero_grad()
+        run.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
+        run.optimizer.step()
+        run.schedule.step()
         errors.append(float(loss.l1))
-        last = not proceed(step, errors[-1]) or step == settings.steps
-        if step % 100 == 0 or last:
+        goes_on = proceed(step, errors[-1])
+        ends = step == settings.steps or not goes_on
+        if step % 100 == 0 or step == settings.steps or ends:
             held_out = _validate(model, preprocessor, validation, settings)
             report(Progress(step, settings.steps, float(np.mean(errors)), held_out))
+        if step % 100 == 0:
             errors.clear()
-        if last:
+        if ends:
             break
+        if step % KEPT_EVERY == 0:
+            keep(step)
     return step
 
 

@@ -44,8 +44,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--task",
         default="reach",
-        help="with --record-only: reach, or a task of things to move, by its name or .yaml file, "
-        "that a scripted expert shows in physics, such as pick_place",
+        help="with --record-only: reach, or another task that a scripted expert shows, by its name "
+        "or .yaml file, such as pick_place",
+    )
+    parser.add_argument(
+        "--physics",
+        choices=("kinematic", "mujoco"),
+        help="with --record-only: whether the arm has weight (default: where the task needs it)",
+    )
+    parser.add_argument(
+        "--domain", default="", help="with --record-only: file (.yaml) of the bench's settings"
+    )
+    parser.add_argument(
+        "--clumsiness",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --record-only: share of the demonstrations, 0 to 1, in which the expert misses, "
+        "loses or finds moved what it reaches for, and mends it; by each one's seed",
     )
     parser.add_argument(
         "--wall-clock",
@@ -64,9 +80,14 @@ def run(args: argparse.Namespace) -> int:
     from armlet.sim.choice import REACH, BenchError
 
     if not args.record_only:
-        if args.task != REACH:
-            return refuse("demo", "--task: the demo's policy reaches; give --record-only N, too")
+        of_recording = ("task", args.task != REACH), ("physics", args.physics)
+        of_recording += ("domain", args.domain), ("clumsiness", args.clumsiness)
+        given = [f"--{name}" for name, is_given in of_recording if is_given]
+        if given:
+            return refuse("demo", f"{', '.join(given)}: only with --record-only N; add it")
         require("torch")
+    if not 0 <= args.clumsiness <= 1:
+        return refuse("demo", f"--clumsiness: expected 0 to 1, found {args.clumsiness:g}")
     terminal = Terminal()
     plan = DemoPlan(
         output=args.output,
@@ -76,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
         simulated=not args.wall_clock,
         bench_task=args.task,
         checkpoint=args.checkpoint,
+        physics=args.physics or "",
+        domain=args.domain,
+        clumsiness=args.clumsiness,
     )
     try:
         prepare(plan)

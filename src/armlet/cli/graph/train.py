@@ -26,6 +26,7 @@ _LIVE_S = 0.5
 _FIRST_STEPS = 5
 _FIRST_S = 5.0
 _SHORT = 8
+_SETTINGS = ("steps", "batch_size", "chunk_size", "learning_rate", "seed", "half")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Train ACT from scratch with the preprocessing the policy node uses, and save "
         "it as a LeRobot checkpoint with the dataset's contract. Says after the first steps how "
         "long it takes. Ctrl-C ends the training and saves what is trained so far; a second Ctrl-C "
-        "ends it without.",
+        "ends it without. Until it has ended, OUTPUT.training holds what --resume goes on with.",
         epilog="Exit status: 0 trained and saved, 1 failed on the way, 2 not started, 130 stopped "
         "by Ctrl-C.",
     )
@@ -47,9 +48,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--steps", type=int, help="training steps (default 2500)")
     parser.add_argument("--batch-size", type=int, help="frames per step (default 32)")
+    parser.add_argument("--chunk-size", type=int, help="actions per chunk (default 45)")
+    parser.add_argument("--learning-rate", type=float, help="its peak (default 0.0003)")
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.add_argument("--half", action="store_true", help="store weights in half precision")
+    parser.add_argument(
+        "--half", action="store_true", default=None, help="store weights in half precision"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a training that was stopped or killed, with the settings it began with",
+    )
     parser.set_defaults(run=run)
 
 
@@ -59,15 +69,14 @@ def run(args: argparse.Namespace) -> int:
 
     from armlet.datasets import Dataset, DatasetError
     from armlet.policies import CheckpointError
-    from armlet.training import TrainingSettings
+    from armlet.training import StateError, TrainingSettings, begun_settings
 
-    given = {
-        name: getattr(args, name)
-        for name in ("steps", "batch_size", "seed", "half")
-        if getattr(args, name) is not None
-    }
+    given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
     try:
-        settings = TrainingSettings(**given)
+        if args.resume and given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ValueError(f"--resume goes on with the settings it began with; leave out {options}")
+        settings = begun_settings(args.output) if args.resume else TrainingSettings(**given)
         if args.threads is not None:
             if args.threads < 1:
                 raise ValueError(f"threads must be at least 1, found {args.threads}")
@@ -75,12 +84,14 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         return refuse("train", error)
     try:
-        return _train(Dataset(args.dataset), args.output, settings)
-    except (DatasetError, CheckpointError, OSError) as error:
+        return _train(Dataset(args.dataset), args.output, settings, args.resume)
+    except (DatasetError, CheckpointError, StateError, OSError) as error:
         return refuse("train", error)
 
 
-def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
+def _train(
+    dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False
+) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
     from armlet.training import train_act
 
@@ -89,18 +100,21 @@ def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
         f"{settings.steps} steps of {settings.batch_size} frames. Reading the pictures ..."
     )
     lines = ProgressLines(settings.steps, sys.stderr)
+    begun = False
     with contextlib.ExitStack() as stack:
         interrupts = Interrupts()
 
         def proceed(step: int, error: float) -> bool:
-            if step == 1:
+            nonlocal begun
+            if not begun:
+                begun = True
                 # Before there is anything to save, Ctrl-C ends the program as it does anywhere.
                 stack.enter_context(interrupts)
             lines.step(step, error)
             return not interrupts.came
 
         try:
-            trained = train_act(dataset, output, settings, lines.report, proceed)
+            trained = train_act(dataset, output, settings, lines.report, proceed, resume)
         except KeyboardInterrupt:
             if interrupts.came:  # a second one, while the first is served
                 raise
@@ -108,6 +122,7 @@ def _train(dataset: Dataset, output: Path, settings: TrainingSettings) -> int:
             return STOPPED
     if trained < settings.steps:
         show(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
+        show("to go on: the same --dataset and --output, with --resume")
         return STOPPED
     show(f"saved {output}")
     return 0
@@ -127,16 +142,16 @@ class ProgressLines:
         self._terminal = terminal if terminal.isatty() else None
         self._now_s = now_s
         self._begun_s = self._shown_s = now_s()
-        self._estimated = False
+        self._first, self._estimated = 0, False
 
     def step(self, step: int, error: float) -> None:
         """A step is done, with its error."""
         now_s = self._now_s()
-        if step == 1:
+        if not self._first:
             # The time before went into reading the pictures.
-            self._begun_s = self._shown_s = now_s
+            self._first, self._begun_s, self._shown_s = step, now_s, now_s
         every_s = _LINE_S if self._terminal is None else _LIVE_S
-        known = self._is_known(step, now_s)
+        known = self._is_known(self._done(step), now_s)
         first = known and not self._estimated
         if not first and now_s - self._shown_s < every_s:
             return
@@ -159,16 +174,20 @@ class ProgressLines:
             f"held out {progress.validation:.4f}{self._left(progress.step, self._shown_s)}"
         )
 
-    def _is_known(self, step: int, now_s: float) -> bool:
+    def _is_known(self, done: int, now_s: float) -> bool:
         """Whether enough steps are done to tell how long the others take."""
-        return step >= self._first_steps or (step > 1 and now_s - self._begun_s >= _FIRST_S)
+        return done >= self._first_steps or (done > 1 and now_s - self._begun_s >= _FIRST_S)
 
     def _left(self, step: int, now_s: float) -> str:
         """The time left, as the steps so far took; empty where that is unknown or none."""
-        left = self._steps - step
-        if not left or not self._is_known(step, now_s):
+        left, done = self._steps - step, self._done(step)
+        if not left or not self._is_known(done, now_s):
             return ""
-        return f"  about {duration((now_s - self._begun_s) / (step - 1) * left)} left"
+        return f"  about {duration((now_s - self._begun_s) / (done - 1) * left)} left"
+
+    def _done(self, step: int) -> int:
+        """How many steps were done here: a resumed training begins with a later one."""
+        return step - self._first + 1
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,43 @@
+"""How to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train. The network defaults suit small pictures and one task; LeRobot's are larger.
+
+    Raises ValueError for a setting nothing can be trained with.
+    """
+
+    steps: int = 2500
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-4
+    warmup_steps: int = 100
+    validation_share: float = 0.1
+    chunk_size: int = 45
+    dim_model: int = 128
+    dim_feedforward: int = 256
+    n_heads: int = 4
+    n_encoder_layers: int = 2
+    seed: int = 0
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, found {self.seed}")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate must be positive and weight_decay not negative, found "
+                f"{self.learning_rate} and {self.weight_decay}"
+            )
+        if not 0 < self.validation_share < 1:
+            raise ValueError(
+                f"validation_share must lie between 0 and 1, found {self.validation_share}"
+            )
