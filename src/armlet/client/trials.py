@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,22 +184,34 @@ def _check_scenes(task: Task, seeds: range) -> None:
 
 
 def run_trial(
-    setting: Setting, seed: int, folder: Path, log: Path, popen: Any = subprocess.Popen
+    setting: Setting,
+    seed: int,
+    folder: Path,
+    log: Path,
+    popen: Any = subprocess.Popen,
+    adjust: Callable[[list[NodeSpec]], list[NodeSpec]] = list,
+    attend: Callable[[Director], None] = lambda director: None,
 ) -> tuple[Trial, float]:
     """One trial, and how many seconds of simulated time its graph ran.
 
     folder: for the video, in `VIDEOS`. log: for what the nodes say. popen: starts a node's process.
+    adjust: gives the nodes as they are to be started. attend: is given the director before any time
+    passes, to listen to more of the graph.
     Raises RefusedError, GraphError where the graph does not go on, BringupError, OSError.
     """
 
     def seeded(nodes: list[NodeSpec]) -> list[NodeSpec]:
-        return [_of_policy(spec, seed) if spec.executable == "policy" else spec for spec in nodes]
+        return [
+            _of_policy(spec, seed) if spec.executable == "policy" else spec
+            for spec in adjust(nodes)
+        ]
 
     task = setting.scenery().task
     pictures, measures = Pictures(), Measures()
     with start_adjusted("sim", setting.graph_arguments(seed), log, seeded, popen) as director:
         pictures.listen(director)
         measures.listen(director)
+        attend(director)
         _get_ready(director)
         since_ns = director.now_ns
         outcome = _drive(director, task, measures, since_ns)
