@@ -138,21 +138,34 @@ class ProgressLines:
         self._shown_s, self._estimated = now_s, step >= _FIRST_STEPS
         line = f"step {step}/{self._steps}  error {error:.4f}{self._left(step, now_s)}"
         if self._terminal is None:
-            show(line)
+            self._say(line)
         else:
-            self._terminal.write(f"\r\033[K{line}")
-            self._terminal.flush()
+            self._rewrite(line)
 
     def report(self, progress: Progress) -> None:
         """The errors of the last steps, and of what is held out."""
-        if self._terminal is not None:
-            self._terminal.write("\r\033[K")
-            self._terminal.flush()
+        self._rewrite("")
         self._shown_s = self._now_s()
-        show(
+        self._say(
             f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
             f"held out {progress.validation:.4f}{self._left(progress.step, self._shown_s)}"
         )
+
+    def _rewrite(self, line: str) -> None:
+        """A terminal's last line."""
+        if self._terminal is None:
+            return
+        try:
+            self._terminal.write(f"\r\033[K{line}")
+            self._terminal.flush()
+        except OSError:  # it is gone
+            self._terminal = None
+
+    @staticmethod
+    def _say(text: str) -> None:
+        """Hours of training are not lost with whoever read of them (`| head`, a closed window)."""
+        with contextlib.suppress(SystemExit):
+            show(text)
 
     def _left(self, step: int, now_s: float) -> str:
         """The time left, as the steps so far took; empty where that is unknown or none."""
