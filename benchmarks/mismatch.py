@@ -191,7 +191,9 @@ def _spoiled(popen: Any, wrong: Condition, job: Job) -> Callable[..., Any]:
 
 def _refusal_in(log: Path) -> str:
     """What the policy node said as it ended: from `does not fit` to the last of its lines."""
-    lines = [line.partition("] ")[2] or line for line in log.read_text(errors="replace").split("\n")]
+    lines = [
+        line.partition("] ")[2] or line for line in log.read_text(errors="replace").split("\n")
+    ]
     wrong = [line.strip() for line in lines if " ERROR " in f" {line.strip()} "]
     return "\n".join(dict.fromkeys(wrong))
 
@@ -225,9 +227,7 @@ class Heard:
         kind = (status.name, level, codes or status.message)
         if level and kind not in self._said:
             self._said.add(kind)
-            self.events.append(
-                Event(self.elapsed_s, level, status.name, codes, status.message)
-            )
+            self.events.append(Event(self.elapsed_s, level, status.name, codes, status.message))
 
 
 # --- the parent -----------------------------------------------------------------------------------
@@ -372,7 +372,9 @@ def _checkpoint(wrong: Condition, checkpoint: Path, output: Path) -> str:
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     names = [each.name for each in CONDITIONS]
     root = Path(__file__).resolve().parents[1]
     parser.add_argument("--trials", type=int, default=100, help="forced ones of each condition")

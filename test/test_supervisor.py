@@ -1,6 +1,7 @@
 """The supervisor beside nodes that die and signals that would suspend it."""
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -68,3 +69,58 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
     Supervisor([node], output, running(hung_up)).run()
     assert "camera ended with status 7" in output.getvalue()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+# Runs a node that waits, and says what happens into a file.
+UP = """
+import os, signal, subprocess, sys
+from armlet.bringup import NodeSpec
+from armlet.supervisor import Supervisor
+if "nohup" in sys.argv:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+waiting = [sys.executable, "-c", "import signal; signal.pause()"]
+popen = lambda command, **given: subprocess.Popen(waiting, **given)
+nodes = [NodeSpec("camera", "camera", {})]
+os.write(1, b"up")
+Supervisor(nodes, open(sys.argv[1], "w"), popen).run(float(sys.argv[2]))
+"""
+GUARD_S = 60.0
+
+
+def output(kind):
+    return os.openpty() if kind == "terminal" else os.pipe()
+
+
+def up(file, ours, theirs, *words, duration_s=GUARD_S, **given):
+    """What is said where our end is closed once it runs."""
+    command = [sys.executable, "-c", UP, str(file), str(duration_s), *words]
+    # A session of its own, without a terminal that could send SIGHUP.
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, start_new_session=True, **given
+    )
+    os.close(theirs)
+    assert os.read(ours, 64).startswith(b"up")
+    os.close(ours)
+    process.wait(2 * GUARD_S)
+    return file.read_text()
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe"])
+def test_it_stops_once_nobody_reads_it(tmp_path, kind):
+    """Over ssh without a terminal no SIGHUP came, and the arm stayed armed for ever."""
+    said = up(tmp_path / "said", *output(kind))
+    assert "nobody reads stdout any more; stopping the graph" in said
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe"])
+def test_under_nohup_nobody_needs_to_read_it(tmp_path, kind):
+    said = up(tmp_path / "said", *output(kind), "nohup", duration_s=0.5)
+    assert "nobody reads" not in said and "all nodes have ended" in said
+
+
+def test_the_journal_s_restart_stops_nothing(tmp_path):
+    ours, theirs = os.pipe()
+    kind = os.fstat(theirs)
+    environment = {**os.environ, "JOURNAL_STREAM": f"{kind.st_dev}:{kind.st_ino}"}
+    said = up(tmp_path / "said", ours, theirs, duration_s=0.5, env=environment)
+    assert "nobody reads" not in said and "all nodes have ended" in said

@@ -138,7 +138,9 @@ class Making:
         """Put it in checkpoints/, in the place of the one before."""
         size = sum(path.stat().st_size for path in self._checkpoint.iterdir())
         if size > MOST_BYTES:
-            raise Failed(f"{self._checkpoint}: expected {MOST_BYTES:,} bytes at most, found {size:,}")
+            raise Failed(
+                f"{self._checkpoint}: expected {MOST_BYTES:,} bytes at most, found {size:,}"
+            )
         place = SHIPPED / self._name
         _remove(place)
         shutil.copytree(self._checkpoint, place)

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from armlet.files import HUB, FileError
+from armlet.files import HUB, FileError, expanded
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS
 from armlet.robots.joints import in_namespace
@@ -799,10 +799,13 @@ def _with_persons_parameters(nodes: list[NodeSpec], values: Values) -> list[Node
     path = values.get("params_file", "")
     if not path:
         return nodes
-    if not Path(path).expanduser().is_file():
+    try:
+        file = expanded(path, Path.cwd(), "params_file")
+    except FileError as error:
+        raise BringupError(str(error)) from error
+    if not file.is_file():
         raise BringupError(f"params_file: there is no file {path}")
-    file = str(Path(path).expanduser().absolute())
-    return [dataclasses.replace(spec, parameter_files=(file,)) for spec in nodes]
+    return [dataclasses.replace(spec, parameter_files=(str(file),)) for spec in nodes]
 
 
 def _describe_sim(values: Values) -> list[NodeSpec]:

@@ -7,16 +7,16 @@ A namespace pushed by an including launch file (launch_ros's PushRosNamespace) i
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 
 from armlet.bringup import SUPERVISOR_VARIABLE, Graph, NodeSpec, command, graph
+from armlet.files import scratch_folder
 from armlet.start_check import check
 
 
@@ -41,9 +41,10 @@ def _processes(context: LaunchContext, described: Graph) -> list[ExecuteProcess]
     pushed = given.get("ros_namespace", "").strip("/")
     nodes = [_within(spec, pushed) for spec in described.nodes(values)]
     check(nodes)
-    directory = Path(tempfile.mkdtemp(prefix="armlet-"))
+    scratch = contextlib.ExitStack()
+    directory = scratch.enter_context(scratch_folder())
     # The nodes read their files at their start; launch itself has ended after all of them.
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(scratch.close)
     # A person's prefix (gdb, say) stands between launch and the node.
     ending = {} if given.get("launch-prefix") else {SUPERVISOR_VARIABLE: str(os.getpid())}
     return [_process(spec, directory, ending) for spec in nodes]

@@ -6,10 +6,11 @@ import contextlib
 import io
 import os
 import re
+import select
 import signal
+import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from armlet.bringup import SUPERVISOR_VARIABLE, NodeSpec, command
+from armlet.files import scratch_folder
 from armlet.motors.registry import MotorError, choose
 from armlet.motors.torque_watchdog import cut_torque
 from armlet.robots import CalibrationError
@@ -65,21 +67,27 @@ class Supervisor:
         """Started processes by label."""
         self._relays: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
+        self._without_screen = False
         self._reported: set[str] = set()
         self._errors: dict[str, str] = {}
 
     def run(self, duration_s: float | None = None) -> int:
-        """Run until a signal, the duration or the end of a required node; 0 unless one failed."""
+        """Run until a signal, the duration or the end of a required node; 0 unless one failed.
+
+        A terminal that is gone, or a pipe that nobody reads any more, is as SIGHUP, which may not
+        come (ssh without a terminal): an arm is not left to itself with nobody there to see.
+        """
+        self._without_screen = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            if number is signal.SIGHUP and self._without_screen:
                 continue  # `nohup`: who closes the terminal is not to drop the arm
             signal.signal(number, self._on_signal)
         for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
             # One that is suspended stops nothing, and its nodes, in sessions of their own, go on.
             signal.signal(number, signal.SIG_IGN)
-        with tempfile.TemporaryDirectory(prefix="armlet-") as directory:
+        with scratch_folder() as directory:
             try:
-                self.start(Path(directory))
+                self.start(directory)
                 self._say("supervisor", f"started {', '.join(self.processes)}; Ctrl-C stops them")
                 failed = self._watch(duration_s)
             finally:
@@ -141,6 +149,9 @@ class Supervisor:
                 return False
             if self._required_node_ended():
                 return True
+            if not self._without_screen and (stream := _lost_stream()):
+                self._say("supervisor", f"nobody reads {stream} any more; stopping the graph")
+                return False
         return False
 
     def trouble(self) -> str:
@@ -209,6 +220,27 @@ class Supervisor:
 
 def _is_follower(spec: NodeSpec) -> bool:
     return spec.executable == "servo_bus" and spec.parameters.get("mode", "follower") == "follower"
+
+
+def _lost_stream() -> str:
+    """Which of this program's terminal and outputs is gone for good; empty if none.
+
+    systemd's journal is no person: that it was restarted drops no arm.
+    """
+    for number, name in enumerate(("the terminal", "stdout", "stderr")):
+        try:
+            kind = os.fstat(number)
+        except OSError:  # `>&-`
+            continue
+        journal = os.environ.get("JOURNAL_STREAM") == f"{kind.st_dev}:{kind.st_ino}"
+        # The end of an input that was piped in means nothing.
+        if journal or (number == 0 and not stat.S_ISCHR(kind.st_mode)):
+            continue
+        look = select.poll()
+        look.register(number, 0)
+        if any(found & (select.POLLHUP | select.POLLERR) for _, found in look.poll(0)):
+            return name
+    return ""
 
 
 def _end(process: subprocess.Popen[str]) -> bool:

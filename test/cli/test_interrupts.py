@@ -41,6 +41,14 @@ def test_a_second_signal_does_not_wait_to_be_asked_for():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_terminal_that_closes_sends_two_signals_and_means_one():
+    """The shell sends one, and the kernel at the shell's end."""
+    with Interrupts() as interrupts:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.came
+
+
 LONG = """
 import signal, sys, time
 from armlet.cli import main

@@ -4,11 +4,14 @@ import json
 import os
 import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import armlet
+from armlet.cli.main import main
 from armlet.files import (
     FileError,
     PathTemplate,
@@ -313,3 +316,24 @@ def test_of_a_name_that_nobody_gave_the_link_itself_is_replaced(tmp_path):
 def test_what_is_absent_is_nothing_in_words_too(kind):
     with pytest.raises(FileError, match=r"found nothing$"):
         typed(kind, None, "key")
+
+
+def test_every_path_that_is_given_is_expanded_by_one_function():
+    """`~nobody/x` was a traceback in domain:=, params_file:=, of `armlet eval` and `armlet setup`.
+
+    The robot file's own place is not given; a pattern of ports of nobody's matches none.
+    """
+    source = Path(armlet.__file__).parent
+    callers = [
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if "expanduser()" in path.read_text().replace("DEFAULT.expanduser()", "")
+    ]
+    assert sorted(callers) == ["files/places.py", "motors/devices.py"]
+
+
+@pytest.mark.parametrize("argument", ["domain:=~nobody9/x.yaml", "params_file:=~nobody9/x.yaml"])
+def test_the_home_of_nobody_is_refused_in_one_line(argument, capsys):
+    assert main(["up", "sim", argument]) == 2
+    said = capsys.readouterr().err
+    assert "~nobody9/x.yaml: there is no such user" in said and said.count("\n") == 1

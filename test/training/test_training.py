@@ -4,9 +4,11 @@ import argparse
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -239,6 +241,28 @@ def test_what_is_trained_so_far_is_saved_when_it_is_stopped(root, tmp_path, caps
     monkeypatch.setattr(command.ProgressLines, "step", step)
     assert command._train(Dataset(root), tmp_path / "checkpoint", settings, resume=True) == 0
     assert load_policy(tmp_path / "checkpoint").config.chunk_size == 4
+
+
+@pytest.mark.parametrize("hung_up", [False, True])
+def test_a_training_outlives_who_read_its_output(root, tmp_path, monkeypatch, hung_up):
+    """A window that was closed, `| head`: the next line was the end, and nothing was saved."""
+    reading, writing = os.pipe()
+    screen = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stdout", screen)
+    settings, step = dataclasses.replace(TINY, steps=9), command.ProgressLines.step
+
+    def closed(lines, number, error):
+        if number == 1:
+            os.close(reading)
+            for _ in range(2 * hung_up):
+                signal.raise_signal(signal.SIGHUP)
+        step(lines, number, error)
+
+    monkeypatch.setattr(command.ProgressLines, "step", closed)
+    status = command._train(Dataset(root), tmp_path / "checkpoint", settings)
+    assert status == (130 if hung_up else 0)
+    assert load_policy(tmp_path / "checkpoint").config.chunk_size == 4
+    screen.close()
 
 
 def test_ctrl_c_while_the_pictures_are_read_says_that_nothing_is_saved(

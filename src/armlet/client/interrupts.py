@@ -11,8 +11,9 @@ class Interrupts:
     """Notes SIGINT, SIGTERM and SIGHUP while it is entered; `check` raises KeyboardInterrupt.
 
     A KeyboardInterrupt raised inside a callback from C++ is lost or becomes another error there.
-    A second signal is raised wherever the program is, should it never come to `check`. A SIGHUP
-    that is ignored, as `nohup` has it, stays that. also: further signals.
+    A second signal is raised wherever the program is, should it never come to `check`; a second
+    SIGHUP is not, as a closed terminal sends two. One that is ignored, as `nohup` has it, stays
+    that. also: further signals.
     """
 
     def __init__(self, also: Iterable[signal.Signals] = ()) -> None:
@@ -49,6 +50,6 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._came:
+        if self._came and number != signal.SIGHUP:
             raise KeyboardInterrupt
         self._came = True

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from armlet import one_graph
 from armlet.bringup import NodeSpec, discovery, graph, sole_names
+from armlet.files import scratch_folder
 from armlet.start_check import check
 from armlet.supervisor import Supervisor
 
@@ -53,7 +53,7 @@ def start_adjusted(
     given = dict(arguments)
     os.environ.update(discovery(os.environ))
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="armlet-")))
+        folder = stack.enter_context(scratch_folder())
         output = stack.enter_context(log.open("a")) if log is not None else None
         participants = ",".join(filter(None, (CLIENT, given.pop("participants", ""))))
         values = {"bench_directory": str(folder), "participants": participants, **given}

@@ -37,6 +37,8 @@ from .replacing import new_beside as new_beside
 from .replacing import replace_file as replace_file
 from .replacing import replace_picture as replace_picture
 from .replacing import umask as umask
+from .scratch import in_use as in_use
+from .scratch import scratch_folder as scratch_folder
 from .text import printable as printable
 from .text import printable_json as printable_json
 from .typed import kind_of as kind_of

@@ -162,7 +162,10 @@ def _links(folder: Path) -> dict[str, str]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    try:
+        path = Path(pattern).expanduser()
+    except RuntimeError:  # the home directory of nobody
+        return []
     anchor = Path(path.anchor or ".")
     parts = path.relative_to(path.anchor) if path.anchor else path
     return sorted(match for match in anchor.glob(str(parts)) if match.is_char_device())

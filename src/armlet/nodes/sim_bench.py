@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool, Trigger
 from armlet import one_graph
 from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
+from armlet.files import expanded
 from armlet.priority import Role, raise_process
 from armlet.settings.sim_bench import SETTINGS
 from armlet.sim import ArmsProcess, Bench
@@ -109,7 +110,7 @@ class SimBench(ArmletNode):
             self.value("paced") and self._keeper is None,
             self._time,
             task=name if physics else "",
-            domain=Path(file).expanduser() if file else None,
+            domain=expanded(file, Path(), "domain") if file else None,
         )
         return Bench(
             seed=self.value("seed"),

@@ -162,7 +162,7 @@ def find(given: str) -> RobotFile | None:
     """
     if given == NO_FILE:
         return None
-    path = Path(given).expanduser().absolute() if given else default_path()
+    path = expanded(given, Path.cwd(), "robot file") if given else default_path()
     try:
         return read(path)
     except FileNotFoundError:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from armlet.files import in_use
 from armlet.priority import Role, raise_process, raise_thread
 
 from .arms import ArmsError, EmulatedArms, Motion, Side, Vector
@@ -350,7 +351,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         clock = SharedTime(options.time)
         world = _world(options.task, options.domain) if options.task else None
-        with EmulatedArms(options.links, options.paced, clock, world=world) as arms:
+        with (
+            contextlib.nullcontext() if options.links is None else in_use(options.links),
+            EmulatedArms(options.links, options.paced, clock, world=world) as arms,
+        ):
             _serve(arms, line)
             # A ^C may end the bench before the nodes that are to prove the torque off on its ports.
             arms.wait_until_released(_RELEASE_S)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from armlet.files import FileError
+from armlet.files import FileError, expanded
 from armlet.missing import how_to_install, require
 
 from .domain import ORDINARY, PHYSICAL, Domain, changed, read_domain
@@ -30,7 +30,7 @@ def choose(physics: str, task: str, domain: str = "") -> tuple[Task, Domain]:
     if physics not in PHYSICS:
         raise BenchError(f"physics: expected {' or '.join(PHYSICS)}, found {physics!r}")
     try:
-        chosen = find(task), read_domain(Path(domain).expanduser()) if domain else ORDINARY
+        chosen = find(task), _read(domain) if domain else ORDINARY
     except FileError as error:
         raise BenchError(str(error)) from error
     check(chosen[0], physics == MUJOCO, chosen[1])
@@ -40,6 +40,10 @@ def choose(physics: str, task: str, domain: str = "") -> tuple[Task, Domain]:
         except ModuleNotFoundError as error:
             raise BenchError(f"physics: {how_to_install(error)}") from error
     return chosen
+
+
+def _read(domain: str) -> Domain:
+    return read_domain(expanded(domain, Path(), "domain"))
 
 
 def digest(chosen: Task | Domain) -> str:

@@ -75,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.resume and given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise ValueError(f"--resume goes on with the settings it began with; leave out {options}")
+            raise ValueError(
+                f"--resume goes on with the settings it began with; leave out {options}"
+            )
         settings = begun_settings(args.output) if args.resume else TrainingSettings(**given)
         if args.threads is not None:
             if args.threads < 1:
@@ -89,9 +91,7 @@ def run(args: argparse.Namespace) -> int:
         return refuse("train", error)
 
 
-def _train(
-    dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False
-) -> int:
+def _train(dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
     from armlet.training import train_act
 
@@ -158,18 +158,15 @@ class ProgressLines:
         self._shown_s, self._estimated = now_s, known
         line = f"step {step}/{self._steps}  error {error:.4f}{self._left(step, now_s)}"
         if self._terminal is None:
-            show(line)
+            self._say(line)
         else:
-            self._terminal.write(f"\r\033[K{line}")
-            self._terminal.flush()
+            self._rewrite(line)
 
     def report(self, progress: Progress) -> None:
         """The errors of the last steps, and of what is held out."""
-        if self._terminal is not None:
-            self._terminal.write("\r\033[K")
-            self._terminal.flush()
+        self._rewrite("")
         self._shown_s = self._now_s()
-        show(
+        self._say(
             f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
             f"held out {progress.validation:.4f}{self._left(progress.step, self._shown_s)}"
         )
@@ -177,6 +174,22 @@ class ProgressLines:
     def _is_known(self, done: int, now_s: float) -> bool:
         """Whether enough steps are done to tell how long the others take."""
         return done >= self._first_steps or (done > 1 and now_s - self._begun_s >= _FIRST_S)
+
+    def _rewrite(self, line: str) -> None:
+        """A terminal's last line."""
+        if self._terminal is None:
+            return
+        try:
+            self._terminal.write(f"\r\033[K{line}")
+            self._terminal.flush()
+        except OSError:  # it is gone
+            self._terminal = None
+
+    @staticmethod
+    def _say(text: str) -> None:
+        """Hours of training are not lost with whoever read of them (`| head`, a closed window)."""
+        with contextlib.suppress(SystemExit):
+            show(text)
 
     def _left(self, step: int, now_s: float) -> str:
         """The time left, as the steps so far took; empty where that is unknown or none."""

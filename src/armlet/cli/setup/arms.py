@@ -64,6 +64,7 @@ def ids(dialogue: Dialogue) -> None:
 
 def calibrate(dialogue: Dialogue) -> None:
     """Every arm's calibration: kept, copied or made by hand. Raises SetupFailed, EOFError."""
+    from armlet.files import expanded
     from armlet.robots.calibration import CalibrationError, load
 
     dialogue.heading(3, "Calibration")
@@ -81,7 +82,7 @@ def calibrate(dialogue: Dialogue) -> None:
             )
         file.parent.mkdir(parents=True, exist_ok=True)
         if given:
-            _take(dialogue, name, arm, Path(given).expanduser())
+            _take(dialogue, name, arm, expanded(given, Path(), "calibration"))
         else:
             _calibrate(f"calibration of the {name}", arm, output=file)
 
@@ -183,6 +184,7 @@ def _take(dialogue: Dialogue, name: str, arm: ArmEntry, source: Path) -> None:
 
 def _refuse_another_arms(dialogue: Dialogue, name: str, arm: ArmEntry, source: Path) -> None:
     """A file that is not this arm's, as far as its servos tell. Raises SetupFailed, EOFError."""
+    from armlet.files import expanded
     from armlet.motors.protocol import BusError
     from armlet.preflight.servos import held, read_chain
     from armlet.robots.whose import owner
@@ -192,7 +194,10 @@ def _refuse_another_arms(dialogue: Dialogue, name: str, arm: ArmEntry, source: P
     except BusError:
         return  # the check that follows says it
     arms = {other: Path(each.calibration) for other, each in dialogue.writer.robot.arms.items()}
-    given = {other: Path(path).expanduser() for other, path in dialogue.given.calibrations.items()}
+    given = {
+        other: expanded(path, Path(), "calibration")
+        for other, path in dialogue.given.calibrations.items()
+    }
     others = {other: path for other, path in {**arms, **given}.items() if other != name}
     whose = owner(stored, source, others)
     if whose is None:

@@ -120,11 +120,12 @@ def _steps() -> Mapping[str, Step]:
 
 def _path(given: str) -> Path:
     """The file to write. Raises ValueError for none."""
+    from armlet.files import expanded
     from armlet.robots.robot_file import NO_FILE, default_path
 
     if given == NO_FILE:
         raise ValueError("--robot: expected the file to write, found none")
-    return Path(given).expanduser().absolute() if given else default_path()
+    return expanded(given, Path.cwd(), "--robot") if given else default_path()
 
 
 def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
@@ -140,10 +141,11 @@ def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
 def _models(given: Mapping[str, str]) -> dict[str, str]:
     """The kinds of arms, files by their whole path. Raises ValueError for one that is none."""
     from armlet.cli.terminal.robot import motors_of
+    from armlet.files import expanded
     from armlet.robots.robot_model import find, is_file
 
     models = {
-        arm: str(Path(kind).expanduser().absolute()) if is_file(kind) else kind
+        arm: str(expanded(kind, Path.cwd(), "--model")) if is_file(kind) else kind
         for arm, kind in given.items()
     }
     return _readable("--model", models, lambda kind: motors_of(find(kind)))
@@ -151,9 +153,10 @@ def _models(given: Mapping[str, str]) -> dict[str, str]:
 
 def _calibrations(given: Mapping[str, str]) -> dict[str, str]:
     """Raises ValueError for a file that is not one."""
+    from armlet.files import expanded
     from armlet.robots.calibration import load
 
-    files = {arm: str(Path(file).expanduser()) for arm, file in given.items()}
+    files = {arm: str(expanded(file, Path(), "--calibration")) for arm, file in given.items()}
     return _readable("--calibration", files, lambda file: load(Path(file)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -43,7 +44,8 @@ class Keyboard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._settings)
+        with contextlib.suppress(termios.error):  # it is gone
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._settings)
 
     def poll(self, timeout_s: float) -> str:
         """The next key, "\\n" for Enter, "" if none was pressed in time.

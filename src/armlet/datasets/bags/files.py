@@ -11,7 +11,6 @@ import heapq
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from armlet.files import (
     open_file,
     printable,
     read_yaml,
+    scratch_folder,
     typed,
 )
 
@@ -202,7 +202,7 @@ class Recording:
         """A cut file as `part_of` takes it: a sqlite3 file's whole pages, in a temporary file."""
         if path.suffix != SQLITE_ENDING:
             return path
-        target = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) / path.name
+        target = self._stack.enter_context(scratch_folder()) / path.name
         with open_file(path) as file, target.open("w+b") as output:
             trim_sqlite(file, output)
         return target
@@ -217,7 +217,7 @@ class Recording:
 
     def _unpacked(self, path: Path) -> Path:
         """A compressed file's content in a temporary file; as far as it goes if it is cut off."""
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = self._stack.enter_context(scratch_folder())
         target = folder / path.with_suffix("").name
         with open_file(path) as file, target.open("wb") as output:
             try:

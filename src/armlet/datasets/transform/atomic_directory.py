@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from armlet.datasets.format import atomic_files, layout
 from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.trash import entries
-from armlet.files import FileError, advised, check_file, resolved, umask
+from armlet.files import FileError, advised, check_file, resolved, scratch_folder, umask
 
 _LARGEST_EXTRA = 256 << 20
 
@@ -29,22 +28,20 @@ def new_dataset(output: Path) -> Iterator[Path]:
 
     Of a symbolic link it is the folder that the link leads to.
 
-    Raises DatasetError if something is there already. After an exception nothing is left; after a
-    kill a hidden folder beside the output is, which may be removed.
+    Raises DatasetError if something is there already. After an exception nothing is left; what a
+    kill leaves, hidden beside the output, goes with the next dataset made there.
     """
     output = resolved(Path(output).absolute())
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DatasetError(f"{output} exists already; choose another folder, or remove it")
     atomic_files.make_folder(output.parent)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with scratch_folder(output.parent) as scratch:
+        folder = scratch / output.name
+        folder.mkdir()
         yield folder
         atomic_files.sync(path for path in folder.rglob("*") if path.is_file() or path.is_dir())
         folder.chmod(0o777 & ~umask())
         atomic_files.move([(folder, output)])
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def copy_extras(root: Path, folder: Path, rewritten: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from armlet.datasets.format import atomic_files, video
 from armlet.datasets.format.video import Encoder, Format
 from armlet.datasets.record.appendable_mp4 import AppendableMp4
+from armlet.files import scratch_folder
 
 # By what info.json or a stream calls a codec, the option that encodes it.
 _CODECS = {"av1": "libsvtav1", "h264": "h264", "hevc": "hevc"}
@@ -27,8 +27,8 @@ def write_video(target: Path, frames: Iterable[Any], form: Format) -> None:
     Raises what the frames' source raises, VideoError and OSError.
     """
     atomic_files.make_folder(target.parent)
-    with tempfile.TemporaryDirectory(prefix=".armlet-", dir=target.parent) as folder:
-        staged = Path(folder) / target.name
+    with scratch_folder(target.parent) as folder:
+        staged = folder / target.name
         encoder, film = Encoder(form), AppendableMp4(staged, form)
         try:
             film.begin(encoder.description)

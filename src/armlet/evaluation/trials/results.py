@@ -18,6 +18,7 @@ from typing import Any, Self
 from armlet.files import (
     FileError,
     Shape,
+    expanded,
     json_lines,
     printable,
     read_json,
@@ -179,11 +180,14 @@ def _digest_of(path: Path, *_: int) -> str:
 
 
 def files_of(arguments: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of each file that an argument of a graph names, by argument. Raises OSError."""
+    """SHA-256 of each file that an argument of a graph names, by argument.
+
+    Raises FileError, OSError.
+    """
     digests = {}
     for name, value in sorted(arguments.items()):
-        path = Path(value).expanduser() if value else None
-        if path is not None and path.is_file():
+        path = expanded(value, Path(), name)
+        if value and path.is_file():
             digests[name] = _digest(path)
     return digests
 

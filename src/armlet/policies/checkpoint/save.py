@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from armlet import contract as contracts
 from armlet.contract import Contract
+from armlet.files import scratch_folder
 from armlet.findings import Code
 from armlet.policies.config.base import PolicyConfig
 from armlet.policies.config.errors import CheckpointError
@@ -89,22 +89,21 @@ def new_directory(path: Path) -> Iterator[Path]:
     """A folder to fill, with config.json in it, that becomes `path` when all of it is on disk.
 
     Raises FileExistsError as check_new does, OSError for what cannot be written. Nothing of
-    it stays after an error.
+    it stays after an error; what a kill leaves goes with the next folder made beside it.
     """
     check_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield unfinished
+    with scratch_folder(path.parent) as scratch:
+        unfinished = scratch / path.name
+        unfinished.mkdir()
+        try:
+            yield unfinished
+        except SafetensorError as error:
+            # It has the system's words, as "No space left on device (os error 28)".
+            raise OSError(f"{path} was not saved: {error}") from error
         _finish(unfinished)
         unfinished.replace(path)
         _sync(path.parent)
-    except BaseException as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if isinstance(error, SafetensorError):
-            # It has the system's words, as "No space left on device (os error 28)".
-            raise OSError(f"{path} was not saved: {error}") from error
-        raise
 
 
 def check_new(path: Path) -> None:
