@@ -22,7 +22,7 @@ from armlet.bringup import NodeSpec, share_directory
 from armlet.cli.graph.up_screen import KEYS, StatusLine
 from armlet.client.graph import GraphError
 from armlet.client.live import Rate, measured
-from armlet.client.start import start
+from armlet.client.start import start, start_adjusted
 from armlet.motors.feetech import REGISTERS
 from armlet.sim import Bench
 from armlet.supervisor import Supervisor
@@ -198,6 +198,19 @@ def test_why_a_node_has_ended_is_waited_for(tmp_path):
     supervisor.start(tmp_path)
     why = "cannot configure: parameter port is empty"
     assert supervisor.trouble() == f"servo_bus ended with status 1: {why}"
+
+
+def test_a_program_learns_of_a_node_that_ended_before_simulated_time_began(private_domain):
+    """The demo waited for ever: time waits for whoever is to take part in it."""
+
+    def popen(command, **given):
+        return subprocess.Popen(["false"] if "policy" in command else command, **given)
+
+    with (
+        pytest.raises(GraphError, match="policy ended with status 1"),
+        start_adjusted("sim", {}, popen=popen) as director,
+    ):
+        director.let_pass(60.0)
 
 
 def test_many_may_ask_who_runs():

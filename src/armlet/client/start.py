@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ def start_adjusted(
         output = stack.enter_context(log.open("a")) if log is not None else None
         participants = ",".join(filter(None, (CLIENT, given.pop("participants", ""))))
         values = {"bench_directory": str(folder), "participants": participants, **given}
-        nodes = adjust(graph(name).nodes(values))
+        nodes = [_required(spec) for spec in adjust(graph(name).nodes(values))]
         check(nodes)
         namespace = given.get("namespace", "")
         try:
@@ -80,6 +81,12 @@ def start_adjusted(
             supervisor.stop()
             if director is not None:
                 director.close()
+
+
+def _required(spec: NodeSpec) -> NodeSpec:
+    """Simulated time waits for every node that takes part; for one that has ended, for ever."""
+    takes_part = bool(spec.parameters.get("lockstep"))
+    return dataclasses.replace(spec, required=spec.required or takes_part)
 
 
 def _lockstep(nodes: Sequence[NodeSpec]) -> Path | None:

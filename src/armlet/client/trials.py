@@ -227,8 +227,8 @@ def run_trial(
 
 
 def _of_policy(spec: NodeSpec, seed: int) -> NodeSpec:
-    """Its noise is seeded too, and without it there is no trial."""
-    return dataclasses.replace(spec, parameters={**spec.parameters, "seed": seed}, required=True)
+    """Its noise is seeded too."""
+    return dataclasses.replace(spec, parameters={**spec.parameters, "seed": seed})
 
 
 def _get_ready(director: Director) -> None:
