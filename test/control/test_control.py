@@ -535,6 +535,19 @@ def test_full_feedback_brings_all_readings_in_every_cycle(emulated, clock):
     driven.arm.close()
 
 
+@FEETECH  # the other family's servos stop by themselves when nobody speaks to them
+def test_when_control_was_made_and_armed_changes_nothing_of_its_first_cycles(driven):
+    """In simulated time a node may start before it is told what time it is."""
+    driven.control.torque_on()
+    driven.clock.now_s = 100.0
+    stamps, goals = set(), []
+    for _ in range(30):
+        goals.append(driven.cycle().applied)
+        stamps |= {each.stamp_ns for each in driven.control.telemetry.values()}
+    assert all(goal is not None for goal in goals), "it holds from the first cycle on"
+    assert len(stamps) == 2, "2 servos, 0.3 s, 2 Hz"
+
+
 def test_telemetry_comes_one_servo_at_a_time_at_its_rate(driven):
     before = driven.arm.bus.counters
     stamps = []

@@ -249,15 +249,16 @@ def test_time_waits_for_a_message_and_for_the_ends_to_find_each_other(bench):
     wait_until("time to begin", lambda: bench.readings)
     turn.ask(0)
     assert turn.came(GUARD_S)
-    # The first of all tells the bench from which on none may be missed.
-    receiver.received("t", bench.keeper.now_ns - 1)
-    sender.sent("t", bench.keeper.now_ns)
-    turn.rest()
-    standing_ns = bench.keeper.now_ns
-    time.sleep(0.2)
-    assert bench.keeper.now_ns == standing_ns, "the message is on its way"
-    receiver.received("t", standing_ns)
-    wait_until("time to go on", lambda: bench.keeper.now_ns > standing_ns)
+    for message in ("the first", "another"):
+        sender.sending("t")
+        turn.rest()
+        standing_ns = bench.keeper.now_ns
+        time.sleep(0.2)
+        assert bench.keeper.now_ns == standing_ns, f"{message} is on its way"
+        receiver.received("t")
+        wait_until("time to go on", lambda: bench.keeper.now_ns > standing_ns)  # noqa: B023
+        turn.ask(0)
+        assert turn.came(GUARD_S)
     sender.close()
     receiver.close()
 
@@ -268,13 +269,17 @@ def test_a_lost_message_is_named_and_given_up():
         receiver = Participant(bench.path, "receiver", lambda now_ns: True, one_each)
         sender.sends("t")
         receiver.hears("t")
-        receiver.received("t", START_NS - 2)
-        sender.sent("t", START_NS - 1)
+        turn = sender.turn("work", FOLLOWER)
         for each in (sender, receiver):
             each.ready()
         wait_until("both", lambda: known(bench) == {"sender", "receiver"})
         bench.start()
-        wait_until("time to go on", lambda: len(bench.readings) > 3)
+        turn.ask(0)
+        assert turn.came(GUARD_S)
+        sender.sending("t")
+        turn.rest()
+        begun = len(bench.readings)
+        wait_until("time to go on", lambda: len(bench.readings) > begun + 3)
         assert any("receiver has not received t" in s for s in bench.said)
         assert any(s.startswith("given up after") and "t" in s for s in bench.said)
         sender.close()
@@ -317,8 +322,8 @@ def test_reports_survive_the_wire():
         3,
         True,
         {"cycle": TurnReport(FOLLOWER, Standing.WAITING, 7, 2)},
-        {"a": Mark(1, 2, 3)},
-        {"b": Mark(4, 5, 6)},
+        {"a": Mark(1, 2, True, 3)},
+        {"b": Mark(4, 5)},
     )
     assert Report.decode(report.encode()) == report
 
@@ -364,7 +369,7 @@ def test_what_has_changed_adds_up_to_the_whole(bench):
             lambda: arm.sends("a"),
             lambda: arm.hears("b"),
             turn.busy,
-            lambda: arm.sent("a", 3),
+            lambda: arm.sending("a", 3),
             lambda: arm.received("b", 4),
             lambda: arm.received("b", 4),
             lambda: turn.ask(5),
@@ -385,16 +390,79 @@ def whole(bench):
     return peer.report
 
 
-def test_of_a_latched_topic_the_last_message_is_enough(bench):
+@contextlib.contextmanager
+def two_ends(bench, latched=False):
+    """Who sends "t", in a turn that it has, and who receives it."""
+    sender = Participant(bench.path, "sender", lambda now_ns: True, one_each)
+    receiver = Participant(bench.path, "receiver", lambda now_ns: True, one_each)
+    sender.sends("t", latched)
+    receiver.hears("t", latched)
+    turn = sender.turn("work", FOLLOWER)
+    turn.ask(0)
+    for each in (sender, receiver):
+        each.ready()
+    wait_until("both", lambda: known(bench) == {"sender", "receiver"})
     bench.start()
-    with taking_part(bench, "recorder") as sender, taking_part(bench, "policy") as late:
-        sender.sends("readiness")
-        late.hears("readiness")
+    try:
+        assert turn.came(GUARD_S)
+        yield sender, receiver, turn
+    finally:
+        sender.close()
+        receiver.close()
+
+
+def test_of_a_latched_topic_the_newest_message_is_enough(bench):
+    with two_ends(bench, latched=True) as (sender, receiver, turn):
+        for stamp_ns in (START_NS - 1, START_NS):
+            sender.sending("t", stamp_ns)
+        receiver.received("t", START_NS - 1)
+        turn.rest()
+        assert stands_still(bench)
+        receiver.received("t", START_NS)
+        wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
+
+
+def test_a_message_without_a_stamp_or_with_an_old_one_is_waited_for(bench):
+    with two_ends(bench) as (sender, receiver, turn):
+        for stamp_ns in (START_NS, 0, START_NS - 5):
+            sender.sending("t", stamp_ns)
+            turn.rest()
+            assert stands_still(bench)
+            receiver.received("t", stamp_ns)
+            turn.ask(0)
+            assert turn.came(GUARD_S)
+
+
+def test_a_subscription_that_is_made_again_waits_for_what_is_sent_from_then_on(bench):
+    with two_ends(bench) as (sender, receiver, turn):
         for _ in range(3):
-            sender.sent("readiness", START_NS, latched=True)
-        late.received("readiness", START_NS)
-        marks = sender._state.sent["readiness"], late._state.received["readiness"]
-        assert (marks[0].stamp_ns, marks[0].count) == (marks[1].stamp_ns, marks[1].count)
+            sender.sending("t")
+            turn.rest()
+            receiver.received("t")
+            turn.ask(0)
+            assert turn.came(GUARD_S)
+        receiver.hears_no_more("t")
+        receiver.hears("t")
+        receiver.report()
+        turn.ask(0)
+        assert turn.came(GUARD_S), "nothing of before is waited for"
+        sender.sending("t")
+        turn.rest()
+        assert stands_still(bench)
+        receiver.received("t")
+        turn.ask(0)
+        assert turn.came(GUARD_S)
+
+
+def test_what_is_sent_in_no_turn_is_known_before_anybody_has_it(bench):
+    with two_ends(bench) as (sender, _, turn):
+        turn.rest()
+        sender.sending("t")
+        wait_until("it to be known", lambda: whole_of(bench, "sender").sent["t"].count == 1)
+
+
+def whole_of(bench, name):
+    return next(p.report for p in bench.keeper._peers.values() if p.report.name == name)
 
 
 def test_only_a_bench_that_is_not_there_yet_is_waited_for(tmp_path):

@@ -302,9 +302,12 @@ class Control:
         with self._lock:
             if self._motion is not None:
                 self._motion.drop()
-            self._answers.note_all(self._clock())
-            self._release_at_s = self._clock()
-            self._maintenance.clock_was_set_back(self._clock())
+            self._count_from(self._clock())
+
+    def _count_from(self, now_s: float) -> None:
+        self._answers.note_all(now_s)
+        self._release_at_s = now_s
+        self._maintenance.clock_was_set_back(now_s)
 
     def tune(
         self,
@@ -428,6 +431,9 @@ class Control:
             return _NOTHING
         with self._lock:
             self.counts.cycles += 1
+            if self.counts.cycles == 1:
+                # Simulated time may not have been known when this was made.
+                self._count_from(self._clock())
             if self._decided.link is Link.LOST:
                 return _NOTHING
             settings, now = self.settings, Instant(now_ns, self._clock())

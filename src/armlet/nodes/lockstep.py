@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
 from rclpy.time_source import TimeSource
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64MultiArray
@@ -17,14 +16,11 @@ from std_msgs.msg import Float64MultiArray
 from armlet.sim.lockstep import Mark, Participant, Turn
 
 from .joint_states import stamp_in
-from .messages import MessageError, parse_skew
 from .stamps import to_ns, to_time
 
 # Nothing in a simulation depends on when these arrive.
 _IGNORED = ("/rosout", "/parameter_events", "/clock")
-_RELIABLE_DEPTH = 10
-# No message of a participant is stamped later than the time that it is sent at.
-_AHEAD_NS = 1_000_000_000
+_LEAST_DEPTH = 10
 
 
 @dataclass(eq=False)
@@ -130,12 +126,12 @@ class Lockstep:
         if not _counted(topic, kind):
             return
         self._publishers[topic] = publisher
-        self._participant.sends(topic)
+        latched = _latched(publisher.qos_profile)
+        self._participant.sends(topic, latched)
         publish = publisher.publish
-        latched = publisher.qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL
 
         def counting(message: Any) -> None:
-            self._participant.sent(topic, stamp_ns(message), latched)
+            self._participant.sending(topic, stamp_ns(message) if latched else 0)
             publish(message)
 
         publisher.publish = counting
@@ -146,21 +142,16 @@ class Lockstep:
         """A callback that counts what it has worked off, and a QoS by which nothing is lost."""
         if not _counted(topic, kind):
             return callback, qos
-        self._participant.hears(topic)
+        latched = isinstance(qos, QoSProfile) and _latched(qos)
+        self._participant.hears(topic, latched)
 
         def received(message: Any) -> None:
             try:
                 callback(message)
             finally:
-                raw = isinstance(message, bytes)
-                stamp = stamp_ns(deserialize_message(message, kind) if raw else message)
-                # A stranger's stamp from the future would hide all that come until then.
-                if stamp <= self._now_ns() + _AHEAD_NS:
-                    self._participant.received(topic, stamp)
+                self._participant.received(topic, stamp_ns(message) if latched else 0)
 
-        if isinstance(qos, QoSProfile) and qos.reliability is ReliabilityPolicy.BEST_EFFORT:
-            qos = QoSProfile(depth=max(qos.depth, _RELIABLE_DEPTH))
-        return received, qos
+        return received, lossless(qos)
 
     def watch_subscription(self, subscription: Any, kind: type) -> None:
         if _counted(subscription.topic_name, kind):
@@ -248,9 +239,12 @@ class InLockstep(_Node):  # type: ignore[misc]
         return self._lockstep is not None
 
     def create_publisher(self, msg_type: Any, topic: str, qos_profile: Any, **given: Any) -> Any:
+        if self._lockstep is None:
+            return super().create_publisher(msg_type, topic, qos_profile, **given)
+        if _counted(self.resolve_topic_name(topic), msg_type):
+            qos_profile = lossless(qos_profile)
         publisher = super().create_publisher(msg_type, topic, qos_profile, **given)
-        if self._lockstep is not None:
-            self._lockstep.watch_publisher(publisher, msg_type)
+        self._lockstep.watch_publisher(publisher, msg_type)
         return publisher
 
     def create_subscription(
@@ -292,18 +286,24 @@ class InLockstep(_Node):  # type: ignore[misc]
 
 
 def stamp_ns(message: Any) -> int:
-    """A message's stamp; of a skew message that of its frame, 0 if it is nobody's frame.
-
-    Of bytes too, which are sent of messages with a header only.
-    """
+    """A message's stamp, 0 if it has no header; of bytes, too, of a message with a header."""
     if isinstance(message, bytes):
         return stamp_in(message)
-    if not isinstance(message, Float64MultiArray):
-        return to_ns(message.header.stamp)
-    try:
-        return parse_skew(message)[0]
-    except MessageError:
-        return 0
+    return to_ns(message.header.stamp) if hasattr(message, "header") else 0
+
+
+def lossless(qos: Any) -> Any:
+    """A QoS by which every message arrives, where an end that is slow is waited for.
+
+    Of a latched topic the last is enough, and more would come to those who subscribe late.
+    """
+    if not isinstance(qos, QoSProfile) or _latched(qos) or qos.history is HistoryPolicy.KEEP_ALL:
+        return qos
+    return QoSProfile(depth=max(qos.depth, _LEAST_DEPTH))
+
+
+def _latched(qos: QoSProfile) -> bool:
+    return bool(qos.durability is DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def _counted(topic: str, kind: type) -> bool:

@@ -85,7 +85,7 @@ STARTING_LOOK_S = 0.01
 START_GRACE_S = 4.0
 
 
-class ArmletNode(InLockstep, GuardedInbox, LifecycleNode):  # type: ignore[misc]
+class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
     """A managed node. Subclasses fill `setup`, `start`, `stop`, `teardown`, `diagnostics`.
 
     setup (configure) acquires what the node needs: raises NotReady or SetupError. start

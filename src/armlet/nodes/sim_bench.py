@@ -278,7 +278,7 @@ class SimBench(ArmletNode):
             if camera.wanted:
                 picture = Picture(stamp_ns, rgb=bench.render(view, state=seen))
                 camera.publish(picture, self.value("width"), self.value("height"))
-                self._note_sent(camera, stamp_ns)
+                self._note_sent(camera)
         done = self._progress.see(state, stamp_ns * 1e-9)
         self._success.publish(Bool(data=done))
         things = PoseArray(poses=[_pose(state.things[name]) for name in bench.task.things])
@@ -299,13 +299,13 @@ class SimBench(ArmletNode):
         self._target.publish(target)
         if self._keeper is not None:
             for publisher in (self._target, self._measures):
-                self._keeper.sent(publisher.topic_name, stamp_ns)
+                self._keeper.sent(publisher.topic_name)
 
-    def _note_sent(self, camera: CameraPublisher, stamp_ns: int) -> None:
+    def _note_sent(self, camera: CameraPublisher) -> None:
         if self._keeper is not None:
             for topic, listeners in camera.listeners.items():
                 if listeners:
-                    self._keeper.sent(topic, stamp_ns)
+                    self._keeper.sent(topic)
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         level = DiagnosticStatus.WARN if self._late else DiagnosticStatus.OK

@@ -54,20 +54,22 @@ class Standing(Enum):
 
 @dataclass
 class Mark:
-    """The newest stamp of a topic's messages, how many bore it, and how many ends it is joined to.
+    """How many messages of a topic one end has sent or received, and how many ends it is joined to.
 
     matched: publishers that a subscription has found, or subscriptions that a publisher has.
+    latched: who subscribes late is given the last message; older ones may never arrive, so what
+    counts is the newest stamp.
     """
 
-    stamp_ns: int = 0
     count: int = 0
     matched: int = 0
+    latched: bool = False
+    stamp_ns: int = 0
 
     def add(self, stamp_ns: int) -> None:
-        """One more message with that stamp."""
-        if stamp_ns > self.stamp_ns:
-            self.stamp_ns, self.count = stamp_ns, 0
-        self.count += stamp_ns == self.stamp_ns
+        """One more message; its stamp, if it is latched."""
+        self.count += 1
+        self.stamp_ns = max(self.stamp_ns, stamp_ns)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class Report:
                 self.clock_ns,
                 self.ready,
                 {n: [t.order, t.standing.value, t.at_ns, t.number] for n, t in self.turns.items()},
-                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.sent.items()},
-                {n: [m.stamp_ns, m.count, m.matched] for n, m in self.received.items()},
+                _encoded(self.sent),
+                _encoded(self.received),
             ]
         ).encode()
 
@@ -113,6 +115,14 @@ class Report:
         self.turns.update(change.turns)
         self.sent.update(change.sent)
         self.received.update(change.received)
+
+    def subscribed_anew(self, before: Report | None) -> Iterator[str]:
+        """Topics whose messages it counts from another beginning than in an earlier report."""
+        old = {} if before is None else before.received
+        for topic in old.keys() | self.received.keys():
+            one, other = old.get(topic), self.received.get(topic)
+            if one is None or other is None or other.count < one.count:
+                yield topic
 
     @classmethod
     def decode(cls, data: bytes) -> Report:
@@ -129,6 +139,10 @@ class Report:
             )
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"not a participant's report: {error}") from error
+
+
+def _encoded(marks: dict[str, Mark]) -> dict[str, list[int]]:
+    return {n: [m.count, m.matched, m.latched, m.stamp_ns] for n, m in marks.items()}
 
 
 class Turn:
@@ -269,16 +283,16 @@ class Participant:
             self._state.ready = True
         self.report()
 
-    def sends(self, topic: str) -> None:
+    def sends(self, topic: str, latched: bool = False) -> None:
         """It publishes on a topic."""
         with self._lock:
-            self._state.sent.setdefault(topic, Mark())
+            self._state.sent.setdefault(topic, Mark(latched=latched))
             self._unmatched = self._renamed = True
 
-    def hears(self, topic: str) -> None:
+    def hears(self, topic: str, latched: bool = False) -> None:
         """It subscribes to a topic."""
         with self._lock:
-            self._state.received.setdefault(topic, Mark())
+            self._state.received.setdefault(topic, Mark(latched=latched))
             self._unmatched = self._renamed = True
 
     def sends_no_more(self, topic: str) -> None:
@@ -295,21 +309,21 @@ class Participant:
             self._received_since.discard(topic)
             self._renamed = True
 
-    def sent(self, topic: str, stamp_ns: int, latched: bool = False) -> None:
-        """A message has been published. Reported with what comes next.
+    def sending(self, topic: str, stamp_ns: int = 0) -> None:
+        """A message is about to be published. Known to the timekeeper before anybody has it.
 
-        latched: who subscribes late is given the last one only, so one is all that must arrive.
+        In a turn it is reported with what comes next: until then time stands still.
         """
         with self._lock:
             if topic not in self._state.sent:
                 self.sends(topic)
-            mark = self._state.sent[topic]
-            mark.add(stamp_ns)
+            self._state.sent[topic].add(stamp_ns)
             self._sent_since.add(topic)
-            if latched:
-                mark.count = 1
+            in_turn = any(t.report.standing is Standing.BUSY for t in self._turns.values())
+        if not in_turn:
+            self.report()
 
-    def received(self, topic: str, stamp_ns: int) -> None:
+    def received(self, topic: str, stamp_ns: int = 0) -> None:
         """A message has been received and worked off."""
         with self._lock:
             if topic in self._state.received:
@@ -448,6 +462,56 @@ def _remove_socket(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "a file of that name is there", str(path))
 
 
+@dataclass
+class _Settled:
+    """How far a topic was when all had arrived: senders by name, and messages.
+
+    received: by who receives it.
+    """
+
+    senders: list[str]
+    sent: int
+    received: dict[str, int]
+
+
+@dataclass
+class _Ends:
+    """Who sends a topic, and who receives it."""
+
+    senders: list[Report]
+    receivers: list[Report]
+
+    def found_by(self, topic: str, receiver: Report) -> bool:
+        """Whether a receiver has found all who send it."""
+        return receiver.received[topic].matched >= len(self.senders)
+
+    def delivered(self, topic: str, receiver: Report, settled: _Settled | None) -> bool:
+        """Whether a receiver has what it must have been given.
+
+        settled: how far the topic was before. What was sent before a receiver and the senders knew
+        each other it may never get.
+        """
+        mark, sent = receiver.received[topic], [sender.sent[topic] for sender in self.senders]
+        latched = any(each.latched for each in sent)
+        if latched and mark.latched:
+            return mark.stamp_ns >= max(each.stamp_ns for each in sent)
+        if settled is None or receiver.name not in settled.received:
+            return True
+        if settled.senders != [sender.name for sender in self.senders]:
+            return True
+        due = sum([each.count for each in sent]) - settled.sent
+        if latched:  # of several the last may be all that is left
+            due = min(due, 1)
+        return mark.count - settled.received[receiver.name] >= due
+
+    def settled(self, topic: str) -> _Settled:
+        return _Settled(
+            [sender.name for sender in self.senders],
+            sum(sender.sent[topic].count for sender in self.senders),
+            {receiver.name: receiver.received[topic].count for receiver in self.receivers},
+        )
+
+
 class Timekeeper:
     """Decides when the clock may go on. For one thread, that which moves the clock.
 
@@ -485,8 +549,11 @@ class Timekeeper:
         self._poller.register(self._server, select.POLLIN)
         self._own = Report("sim_bench")
         # By topic; empty: to be found again, as somebody came, went or has other topics.
-        self._ends: dict[str, tuple[list[Report], list[Report]]] = {}
-        self._lost: set[tuple[str, str, int]] = set()
+        self._ends: dict[str, _Ends] = {}
+        # By topic, when time last might go on.
+        self._settled: dict[str, _Settled] = {}
+        # Ends of a topic, by participant, that have not found each other and will not.
+        self._lost: set[tuple[str, str]] = set()
         self.now_ns = 0
         """The clock as it stands."""
 
@@ -506,11 +573,11 @@ class Timekeeper:
         self._own.sent.setdefault(topic, Mark())
         self._ends.clear()
 
-    def sent(self, topic: str, stamp_ns: int) -> None:
+    def sent(self, topic: str) -> None:
         """The bench itself has published a message."""
         if topic not in self._own.sent:
             self.sends(topic)
-        self._own.sent[topic].add(stamp_ns)
+        self._own.sent[topic].count += 1
 
     def begin(self, now_ns: int, ending: threading.Event) -> bool:
         """Wait at the first instant until everybody expected is there; False if ended before."""
@@ -573,6 +640,7 @@ class Timekeeper:
         while True:
             self._drain(0.0)
             if self._is_quiet():
+                self._settle()
                 return True
             if ending.is_set():
                 return False
@@ -624,13 +692,13 @@ class Timekeeper:
     def _everybody(self) -> list[Report]:
         return [self._own, *(p.report for p in self._known() if p.report is not None)]
 
-    def _ends_by_topic(self) -> dict[str, tuple[list[Report], list[Report]]]:
+    def _ends_by_topic(self) -> dict[str, _Ends]:
         """Who sends and who receives each topic that somebody sends."""
         if not self._ends:
             self._match(self._own.sent)
             everybody = self._everybody()
             for topic in {topic for report in everybody for topic in report.sent}:
-                self._ends[topic] = (
+                self._ends[topic] = _Ends(
                     [report for report in everybody if topic in report.sent],
                     [report for report in everybody if topic in report.received],
                 )
@@ -638,23 +706,23 @@ class Timekeeper:
 
     def _undelivered(self) -> Iterator[str]:
         """Who has not received or found what, in words."""
-        for topic, (senders, receivers) in self._ends_by_topic().items():
-            newest_ns, count = _newest([report.sent[topic] for report in senders])
-            for receiver in receivers:
-                mark = receiver.received[topic]
-                found = mark.matched >= len(senders)
-                if found and (not mark.count or (mark.stamp_ns, mark.count) >= (newest_ns, count)):
-                    continue
-                if (receiver.name, topic, newest_ns) in self._lost:
-                    continue
-                if not found:
-                    yield f"{receiver.name} has not found who publishes {topic}"
-                else:
+        for topic, ends in self._ends_by_topic().items():
+            settled = self._settled.get(topic)
+            for receiver in ends.receivers:
+                if not ends.found_by(topic, receiver):
+                    if (receiver.name, topic) not in self._lost:
+                        yield f"{receiver.name} has not found who publishes {topic}"
+                elif not ends.delivered(topic, receiver, settled):
                     yield f"{receiver.name} has not received {topic}"
-            for sender in senders:
-                short = sender.sent[topic].matched < len(receivers)
-                if short and (sender.name, topic, -1) not in self._lost:
+            for sender in ends.senders:
+                short = sender.sent[topic].matched < len(ends.receivers)
+                if short and (sender.name, topic) not in self._lost:
                     yield f"{sender.name} has not found who subscribes to {topic}"
+
+    def _settle(self) -> None:
+        """All that was sent until now has arrived: what is sent from now on must arrive, too."""
+        for topic, ends in self._ends_by_topic().items():
+            self._settled[topic] = ends.settled(topic)
 
     def _give_up_messages(self) -> None:
         """What has not arrived will not: time goes on without it, and it is said."""
@@ -662,11 +730,9 @@ class Timekeeper:
         if not lost:
             return
         self._say(f"given up after {self._lost_after_s:.0f} s: {'; '.join(lost)}")
-        for topic, (senders, _) in self._ends_by_topic().items():
-            newest_ns, _ = _newest([report.sent[topic] for report in senders])
-            for report in self._everybody():
-                self._lost.add((report.name, topic, newest_ns))
-                self._lost.add((report.name, topic, -1))
+        for topic, ends in self._ends_by_topic().items():
+            self._lost.update((each.name, topic) for each in (*ends.senders, *ends.receivers))
+        self._settle()
 
     def _drain(self, timeout_s: float) -> bool:
         """Take every report that has come by now, waiting for the first; whether one came."""
@@ -696,6 +762,7 @@ class Timekeeper:
         if not data:
             self._leave(descriptor)
             return
+        known = peer.report
         try:
             report = Report.decode(data)
             peer.take(report)
@@ -705,18 +772,13 @@ class Timekeeper:
             return
         if report.name:
             self._ends.clear()
+            for topic in report.subscribed_anew(known):
+                self._settled.pop(topic, None)
             self._expected.discard(report.name)
 
     def _leave(self, descriptor: int) -> None:
         peer = self._peers.pop(descriptor)
         self._ends.clear()
+        self._settled.clear()
         self._poller.unregister(descriptor)
         peer.connection.close()
-
-
-def _newest(marks: list[Mark]) -> tuple[int, int]:
-    """The newest stamp of several publishers' messages, and how many bear it."""
-    if len(marks) == 1:
-        return marks[0].stamp_ns, marks[0].count
-    newest_ns = max(mark.stamp_ns for mark in marks)
-    return newest_ns, sum(mark.count for mark in marks if mark.stamp_ns == newest_ns)
