@@ -248,7 +248,7 @@ def test_scripts_say_what_kind_of_arm_it_is(tmp_path, monkeypatch):
     ("words", "status", "message"),
     [
         (["camera"], 2, "did you mean cameras?"),
-        ([], 2, "nobody is there to answer ports"),
+        ([], 2, "there is no terminal on which to answer ports"),
         (["ports", "--port", "follower"], 2, "expected NAME=VALUE"),
         (["check"], 1, "there is no"),
         (["ports", "--arms", "leader"], 1, "leader leads follower, which is not among leader"),

@@ -166,7 +166,7 @@ def test_a_motor_that_does_not_keep_its_id_is_an_error(tmp_path):
         session.send(ENTER)
         assert session.wait_end() == 1
         said = " ".join("\n".join(session.screen()).split())
-        assert "stays at id 11" in said
+        assert "is still at id 11" in said
         assert made.motors[11].peek(REGISTERS["Lock"]) == 1
 
 

@@ -348,7 +348,7 @@ def test_what_was_said_when_it_was_recorded_becomes_lerobots_column(tmp_path, ca
     with pytest.raises(SystemExit):
         main(["dataset", "label", str(root)])
     assert main(["dataset", "label", str(root), "--recorded"]) == 2
-    assert "of no episode was it said" in capsys.readouterr().err
+    assert "no episode was marked as success or failure" in capsys.readouterr().err
     with DatasetWriter(root, PLAIN) as writer:
         writer.label([0, 2], True)
         writer.label([1], False)

@@ -63,7 +63,7 @@ def all_actions(root):
 def test_mean_quantiles_are_said_to_be_that_and_no_error(root, capsys):
     assert main.main(["dataset", "stats", str(root), "--no-video"]) == 0
     said = capsys.readouterr().out
-    assert "action: q" in said and "quantiles are made of episodes'" in said
+    assert "action: q" in said and "quantiles are combined from those" in said
     assert "episode_index" not in said
     assert not review(root, videos=False).errors
 

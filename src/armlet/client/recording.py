@@ -424,14 +424,14 @@ class RecordGraph:
             self._view = replace(self._view, stopping=said)
 
     def _start_or_stop(self) -> None:
-        if not self._wait(lambda: bool(self._view.recorder), self._patience_s):
+        if not self._wait(lambda: bool(self._view.recorder), self._wait_s):
             self._answer(Line("recorder", _ABSENT["recorder"], "bad"))
             return
         # A recording that has failed meanwhile: the key was to stop it, and must not start another.
         start = self.view().recorder.get("state") == "idle"
         if start and self._ends.just_ended(time.monotonic()):
-            said = "ended by itself just before the key, which began nothing; press it again to"
-            self._answer(Line("recorder", f"{said} record", "attention"))
+            said = "ended by itself just before the key, which did nothing; press it to record"
+            self._answer(Line("recorder", f"the recording {said}", "attention"))
             return
         if self._trigger(f"recorder/{'start' if start else 'stop'}_recording"):
             with self._lock:  # until the recorder says so itself
@@ -464,7 +464,7 @@ class RecordGraph:
 
     def _other_arms(self, known: frozenset[str]) -> frozenset[str]:
         """Those found beyond the known, as soon as there are any; none after a while."""
-        self._wait(lambda: self._found != known, self._patience_s)
+        self._wait(lambda: self._found != known, self._wait_s)
         return self._found - known
 
     def _is_own(self, side: str) -> bool:
@@ -524,7 +524,7 @@ class RecordGraph:
     def _call(self, service: str, request: Any) -> bool:
         """Call a service and show its answer; whether it succeeded."""
         client = self._clients[service]
-        if not client.wait_for_service(timeout_sec=self._patience_s):
+        if not client.wait_for_service(timeout_sec=self._wait_s):
             node = service.split("/")[-2]
             self._answer(Line(service.rpartition("/")[0], _ABSENT[node], "bad"))
             return False
@@ -549,7 +549,7 @@ class RecordGraph:
         return time.monotonic() - heard_s > _TIMEOUT_S
 
     @property
-    def _patience_s(self) -> float:
+    def _wait_s(self) -> float:
         """How long a node that has not been found is waited for: a while after the beginning."""
         return max(_FOUND_S, self._begun_s + _TIMEOUT_S - time.monotonic())
 

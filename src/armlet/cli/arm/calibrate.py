@@ -48,8 +48,8 @@ DESCRIPTION = """\
 Calibrate an arm as LeRobot does, into LeRobot's file and the servos' EEPROM: torque goes off, you
 put every joint at the middle of its range, then move each through its whole range. Joints that
 cross the encoder's seam are handled. Nothing is written before the end, and on q or Ctrl-C nothing
-has changed. A file that is replaced is kept as FILE.bak. Without FILE it is the calibration of the
-robot file's arm.
+has changed. A file that is replaced is kept as FILE.bak. Without FILE it is the file
+that the robot file names for the arm.
 """
 EPILOG = """\
 exit status: 0 done, or file and servos agree; 1 failed, given up, or they differ; 2 not started
@@ -504,7 +504,8 @@ def _chosen_ids(args: argparse.Namespace) -> dict[str, int]:
         ids = [standard[joint] for joint in joints]
     if len(set(joints)) != len(joints) or len(set(ids)) != len(ids) or len(joints) != len(ids):
         raise _Refusal(
-            f"--joints and --ids must be different ones and as many, found {joints} and {ids}"
+            f"--joints and --ids: expected as many ids as joints, none twice, found {joints} "
+            f"and {ids}"
         )
     return dict(zip(joints, ids, strict=True))
 

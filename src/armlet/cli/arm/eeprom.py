@@ -113,7 +113,7 @@ def move_servo(bus: MotorBus, model: MotorModel, id: int, new_id: int, baudrate:
             _change_speed(bus, model, id, code)
     if id != new_id or _held(bus, model, id, model.baud_rate) != code:
         raise WriteRefused(
-            f"servo {id} stays at id {id} and {bus.baudrate} baud, wanted id {new_id} at "
+            f"servo {id} is still at id {id} and {bus.baudrate} baud, wanted id {new_id} at "
             f"{baudrate} baud; power it off and on, then try again"
         )
 

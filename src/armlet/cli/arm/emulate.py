@@ -72,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--hand",
         choices=("sweep",),
         help="a hand holds each joint in the middle while its torque is off; Enter here, or "
-        "SIGUSR1, has it move them from stop to stop, and stop again",
+        "SIGUSR1, starts and ends a movement from stop to stop",
     )
     parser.add_argument(
         "--voltage",

@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
         return refuse("setup-motors", why)
     except KeyboardInterrupt:
         print(
-            f"\nStopped; no servo is half set. Go on with: armlet setup-motors --port {args.port} "
+            f"\nStopped; each servo is either set up or unchanged. Go on with: armlet "
+            f"setup-motors --port {args.port} "
             f"{option}--from {joint}",
             file=sys.stderr,
         )

@@ -238,8 +238,9 @@ def run_stats(args: argparse.Namespace) -> int:
             show(difference)
         if found.combined:
             show(
-                f"{len(found.combined)} feature(s): quantiles are made of episodes', as LeRobot "
-                "makes them; a policy that normalizes by QUANTILES sees other values"
+                f"{len(found.combined)} feature(s): quantiles are combined from those of the "
+                "episodes, as LeRobot does it; they differ from the data's own, which matters to a "
+                "policy that normalizes by QUANTILES"
             )
         if found.unread:
             show(

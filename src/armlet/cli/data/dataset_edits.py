@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EPISODES = "numbers and ranges, as in 3,7-9"
 _IN_PLACE = (
-    " All of it is done or nothing: of an edit that was killed, `armlet dataset repair` finishes "
-    "or takes back the rest. What is replaced or removed goes to the dataset's .trash; `armlet "
-    "dataset undo` brings it back. A dataset that is being recorded into is refused."
+    " An edit is done completely or not at all: if it was killed, `armlet dataset repair` "
+    "finishes it or takes it back. What is replaced or removed goes to the dataset's .trash; "
+    "`armlet dataset undo` brings it back. A dataset that is being recorded into is refused."
 )
 
 

@@ -14,10 +14,10 @@ def add_verb(verbs: Verbs) -> None:
         verbs,
         "label",
         run,
-        "say of episodes whether they succeeded",
-        "Say of episodes whether they succeeded: in LeRobot's bool column next.success, in every "
-        "row of the episode. The first time every episode needs a label; afterwards the dataset is "
-        "recorded into no more, since new rows would lack one.",
+        "mark episodes as success or failure",
+        "Mark episodes as success or failure, in LeRobot's bool column next.success, in every row "
+        "of the episode. The first time, every episode needs a label. After that nothing more can "
+        "be recorded into the dataset, because new rows would have none.",
     )
     parser.add_argument("--success", metavar="EPISODES", help=EPISODES)
     parser.add_argument("--failure", metavar="EPISODES", help=EPISODES)
@@ -58,7 +58,9 @@ def _recorded(root: Path, wanted: bool) -> dict[int, bool]:
 
     found = Dataset(root).successes() if wanted else {}
     if wanted and not found:
-        raise DatasetError("of no episode was it said when it was recorded; name them")
+        raise DatasetError(
+            "no episode was marked as success or failure when it was recorded; name the episodes"
+        )
     return found
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _COMMAND = "dataset push"
 UPLOADED = (
-    "A push that was interrupted is done again. The server is that of HF_ENDPOINT, the token that "
-    "of `hf auth login` or HF_TOKEN. Exit status: 0, 1 it failed on the way, 2 nothing was "
-    "uploaded."
+    "If a push was interrupted, repeat the command. The server is that of HF_ENDPOINT, the token "
+    "that of `hf auth login` or HF_TOKEN. Exit status: 0 uploaded, 1 failed on the way, 2 nothing "
+    "was uploaded."
 )
 """What every push says of itself."""
 
@@ -30,7 +30,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="upload a dataset to the Hugging Face Hub",
         description="Checks the dataset as `armlet dataset check` does, uploads its files in one "
         "commit and tags that with the dataset's version, which LeRobot looks for. The trash, "
-        f"hidden and temporary files stay here. {UPLOADED}",
+        f"hidden and temporary files are not uploaded. {UPLOADED}",
     )
     parser.add_argument("root", type=own_dataset, metavar="ROOT", help="the dataset's folder")
     add_target(parser)

@@ -14,8 +14,8 @@ def add_verb(verbs: Verbs) -> None:
         "undo",
         run,
         "take the last delete, trim, relabel or label back",
-        "Take the last delete, trim, relabel or label back: every file is again what it was. Once "
-        "more takes the edit before that back. Refused if something was recorded since.",
+        "Take back the last delete, trim, relabel or label: every file is again what it was. A "
+        "second undo takes back the edit before it. Refused if something was recorded since.",
     )
     dataset_edits.add_dry_run(parser)
 

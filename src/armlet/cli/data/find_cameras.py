@@ -93,8 +93,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="look at this source too: pattern, file:clip.mp4; may be given several times",
     )
     add_robot(parser, "cameras to look at, by their names")
-    parser.add_argument("--width", type=int, default=640, help="of pictures (default %(default)s)")
-    parser.add_argument("--height", type=int, default=480, help="(default %(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=640, help="width of pictures (default %(default)s)"
+    )
+    parser.add_argument(
+        "--height", type=int, default=480, help="their height (default %(default)s)"
+    )
     parser.add_argument(
         "--settle",
         type=float,

@@ -20,8 +20,8 @@ _MEET_S = 30.0
 KEYS = {
     " ": "start the trial: the policy drives",
     "y": "it succeeded: the policy pauses, the arm holds",
-    "n": "it failed: likewise",
-    "d": "discard the trial: likewise, and it is done again",
+    "n": "it failed: the policy pauses, the arm holds",
+    "d": "discard the trial: the same, and it is done again",
     "x": "STOP: torque off at once; the trial is discarded",
     "t": "hold the arm (torque on)",
     "q": "quit; the graph keeps running, the policy paused",

@@ -38,8 +38,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "in its unit, and each step of the horizon. Beside it two baselines: the arm holds still; "
         "the mean action of the training data. With --against two policies see the same frames, "
         "and the difference is tested episode by episode. Scores are mean errors in standard "
-        "deviations of the training data's actions, averaged over joints. Exit status: 0, 1 a "
-        "joint is above its --limit, 2 it could not be evaluated, or does not fit the dataset.",
+        "deviations of the training data's actions, averaged over joints. Exit status: 0 done, 1 "
+        "a joint is above its --limit, 2 it could not be evaluated, or does not fit the dataset.",
     )
     parser.add_argument(
         "checkpoint",

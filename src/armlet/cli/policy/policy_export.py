@@ -23,8 +23,9 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="export an ACT policy as a graph that includes its preprocessing",
         description="Writes DIR with policy.onnx, which takes uint8 (H, W, 3) RGB pictures and the "
         "state as float32 (n,) and gives the chunk (C, n). Statistics and /255 are inside. State "
-        "and chunk are in dataset units, with a calibration in radians. The graph is run against "
-        "torch before DIR is there; armlet's own policy node takes graphs in dataset units.",
+        "and chunk are in dataset units, with a calibration in radians. Before DIR is written, "
+        "the graph's result is compared with torch's; armlet's own policy node takes graphs in "
+        "dataset units.",
     )
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="directory, or hub:owner/name")
     export.add_argument("--output", type=output_path, required=True, metavar="DIR")

@@ -53,7 +53,7 @@ def ids(dialogue: Dialogue) -> None:
             dialogue.say(f"   {name}: servos {_list(there)} answer", "good")
             continue
         dialogue.say(f"   {name}: of servos {_list(wanted)}, {_list(there)} answer", "attention")
-        if dialogue.agrees("   Are they new, and to get their ids now?", not there):
+        if dialogue.agrees("   Are these new servos? Shall they get their ids now?", not there):
             _run(setup_motors, f"ids of the {name}", port=arm.port, model=arm.model)
         else:
             raise SetupFailed(

@@ -26,9 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "setup",
         help="describe your robot, step by step, in its robot file",
         description="Describe your robot in its file, step by step: ports of the arms, ids of new "
-        "servos, calibrations, cameras, joint units, and a check of it all. Every answer is in the "
-        "file at once; what was there before the first change is kept as FILE.bak. Entries that "
-        "setup does not know stay; comments within a section that changes do not.",
+        "servos, calibrations, cameras, joint units, and a check of it all. Each answer is saved "
+        "at once; the file as it was before the first change is kept as FILE.bak. Entries "
+        "that setup does not know are kept; comments in a section that changes are lost.",
         epilog="steps: ports, ids, calibrate, cameras, units, check; without one all, in this "
         "order. Exit status: 0 done, 1 a step failed, 2 not started, 130 stopped by Ctrl-C.",
     )
@@ -50,10 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     answers.add_argument("--joint-units", choices=MODES, help="units of datasets")
     look = parser.add_argument_group("where to look")
     look.add_argument(
-        "--among", action="append", metavar="GLOB", help="serial ports that match, emulated too"
+        "--among",
+        action="append",
+        metavar="GLOB",
+        help="only serial ports that match; finds emulated ports too",
     )
     look.add_argument(
-        "--also", action="append", default=[], metavar="SRC", help="cameras: this source, too"
+        "--also", action="append", default=[], metavar="SRC", help="look at this camera source too"
     )
     parser.set_defaults(run=run)
 
@@ -95,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
         return refuse("setup", f"{why}. {_go_on(args.robot, step, dialogue.writer.path)}", FAILED)
     except EOFError:
         return refuse(
-            "setup", f"nobody is there to answer {step}; run it in a terminal, or see --help"
+            "setup",
+            f"there is no terminal on which to answer {step}; run it in a terminal, or see --help",
         )
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -19,8 +19,8 @@ def add_robot(parser: argparse._ActionsContainer, what: str) -> None:
         "--robot",
         default="",
         metavar="FILE",
-        help=f"robot file with {what}; options override it (default: {DEFAULT} if it is there; "
-        "none: no file)",
+        help=f"robot file with {what}; other options come before it (default: {DEFAULT} if that "
+        "exists; `none`: no file)",
     )
 
 

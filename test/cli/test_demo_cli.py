@@ -1,0 +1,26 @@
+"""What `armlet demo` says at its end."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from armlet.cli import main
+from armlet.demo import demo, stages
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_demo_ends_with_what_to_try_next(found, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setattr(shutil, "which", lambda name: name if found else None)
+    monkeypatch.setattr(demo, "prepare", lambda plan: None)
+    monkeypatch.setattr(stages, "whole_demo", lambda plan, picture, terminal: "the report")
+    assert main.main(["demo"]) == 0
+    report, _, first, second = capsys.readouterr().out.splitlines()
+    assert report == "the report"
+    assert ("source .venv/bin/activate, then armlet up sim" in first) is not found
+    for said, page in ((first, "first-demo.md"), (second, "first-arm.md")):
+        assert page in said
+        assert (Path(__file__).parents[2] / "docs/tutorials" / page).is_file()
