@@ -8,7 +8,10 @@ import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.time import Time
 
+from armlet.camera.clock import UnixClock
+from armlet.nodes import clock as clocks
 from armlet.nodes.clock import ClockPacer, RosClock
 from armlet.nodes.teardown import destroy
 
@@ -34,6 +37,27 @@ def test_it_follows_use_sim_time_as_that_is_set(node):
         if simulated:
             assert clock.now_ns() == clock.steady_ns() == 0, "nobody publishes /clock"
     assert RosClock(node).simulated, "what it is at the beginning"
+
+
+def test_it_says_how_far_it_was_set_back(node, monkeypatch):
+    """By steady time, on which cycles run, a chunk of the old time was played once more."""
+    offset = [0]
+    monkeypatch.setattr(
+        clocks, "UnixClock", lambda: UnixClock(unix_ns=lambda: time.time_ns() + offset[0])
+    )
+    clock = RosClock(node)
+    assert clock.set_back_ns() < 1e6
+    for step_s, back_s in ((-5, 5), (3, 5), (-0.3, 5.3)):
+        offset[0] += round(1e9 * step_s)
+        assert clock.set_back_ns() == pytest.approx(1e9 * back_s, abs=1e7)
+
+
+def test_simulated_time_that_is_set_back_is_counted_alike(node):
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    clock, simulated = RosClock(node), node.get_clock()
+    for now_s, back_s in ((100, 0), (101, 0), (96, 5), (97, 5), (96, 6)):
+        simulated.set_ros_time_override(Time(seconds=now_s, clock_type=simulated.clock_type))
+        assert clock.set_back_ns() == round(1e9 * back_s)
 
 
 @pytest.mark.parametrize("wait_s", [0.005, 0.05])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rclpy
 from node_processes import CALIBRATION, follower, running, simulated_nodes
+from published_frames import RADIANS, PublishedFrames, contract
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
@@ -184,6 +185,30 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
     assert second[0] < first[0]
     assert (np.diff(first) > 0).all() and (np.diff(second) > 0).all()
     assert check(root) == []
+
+
+class WallClock(OwnClock):
+    """Publishes the computer's time, until it is set back."""
+
+    def now_ns(self):
+        return time.time_ns() + self._offset_ns - 1_000_000_000_000
+
+
+@pytest.mark.wall_clock
+def test_a_clock_set_back_ends_a_recording_whose_stamps_go_on(tmp_path):
+    """What stood still until the old time had come again left no gap, and the episode jumped."""
+    nodes = nodes_on(tmp_path, tmp_path / "dataset")[2:]
+    with (
+        contextlib.closing(WallClock()) as clock,
+        PublishedFrames(contract(), RADIANS),
+        running(nodes) as graph,
+    ):
+        graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
+        wait_for_frames(graph, 10)
+        graph.director.trigger("recorder/start_recording")
+        wait_for_frames(graph, 10)
+        clock.jump(-0.3)
+        graph.wait_for_status("recorder: dataset", "the clock was set back by 0.3 s", GUARD_S)
 
 
 def jumps(graph):

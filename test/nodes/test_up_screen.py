@@ -262,6 +262,23 @@ class Screen:
         pass
 
 
+def test_another_session_s_terminal_is_not_watched():
+    """`setsid armlet up` was a traceback."""
+    ours, theirs = os.openpty()
+    asking = "from armlet.cli.graph.up_screen import is_watched; raise SystemExit(is_watched())"
+    with subprocess.Popen(
+        [sys.executable, "-c", asking],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        _, said = process.communicate(timeout=GUARD_S)
+    os.close(ours)
+    assert (process.returncode, said) == (0, b"")
+
+
 def test_lines_appear_above_the_last_one():
     screen = Screen()
     line = StatusLine(screen)

@@ -6,15 +6,18 @@ import threading
 import time
 from typing import Protocol
 
-from rclpy.clock import JumpThreshold, ROSClock, TimeJump
+from rclpy.clock import ClockChange, JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
+from armlet.camera.clock import UnixClock
 from armlet.motors.protocol import unix_stamp
 from armlet.sim.lockstep import Turn
 
 # How often a thread that waits looks whether it is to end.
 _ENDING_S = 0.1
+SET_BACK_NS = 20_000_000
+"""A clock set back by less makes no difference."""
 # Shorter waits are slept through: waiting for an Event costs a control cycle three times as much.
 _SLEEP_S = 0.02
 
@@ -42,6 +45,9 @@ class RosClock:
             post_callback=self._on_jump,
         )
         self.simulated = self._clock.ros_time_is_active
+        self._unix = UnixClock()
+        self._offset_ns = self._unix.to_unix_ns(0)
+        self._back_ns = 0
 
     def now_ns(self) -> int:
         return int(self._clock.now().nanoseconds) if self.simulated else time.time_ns()
@@ -53,12 +59,24 @@ class RosClock:
         """`steady_ns` in seconds."""
         return self.steady_ns() * 1e-9
 
+    def set_back_ns(self) -> int:
+        """How far, all in all, the time of `now_ns` has been set back since the node began.
+
+        Stamps from before are from the future then. For one thread.
+        """
+        if not self.simulated:
+            before_ns, self._offset_ns = self._offset_ns, self._unix.to_unix_ns(0)
+            self._back_ns += max(0, before_ns - self._offset_ns)
+        return self._back_ns
+
     def stamp(self, monotonic_ns: int) -> int:
         """The stamp of a recent instant of time.monotonic_ns()."""
         return self.now_ns() if self.simulated else unix_stamp(monotonic_ns)
 
     def _on_jump(self, jump: TimeJump) -> None:
         self.simulated = self._clock.ros_time_is_active
+        if jump.clock_change == ClockChange.ROS_TIME_NO_CHANGE:
+            self._back_ns += max(0, -jump.delta.nanoseconds)
         with self.changed:
             self.changed.notify_all()
 

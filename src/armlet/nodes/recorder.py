@@ -40,6 +40,7 @@ from armlet.robots import calibration as calibrations
 from armlet.robots.units import joint_units
 from armlet.settings.recorder import SETTINGS
 
+from .clock import SET_BACK_NS
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, instruction, parse_skew, to_time
@@ -90,6 +91,7 @@ class Recorder(ArmletNode):
         self._last_frame_ns = 0
         self._last_came_ns = 0
         self._last_row_ns = 0
+        self._back_ns = 0
         self._streams: dict[str, str] = {}
         self._stale: dict[str, str] = {}
         self._counts: dict[str, dict[str, int]] = {}
@@ -274,19 +276,19 @@ class Recorder(ArmletNode):
 
     def _on_frame(self, frame: LiveFrame) -> None:
         now_ns = self.now_ns()
-        set_back_s = (self._last_frame_ns - frame.stamp_ns) * 1e-9
+        set_back_s = max(0.0, (self._last_frame_ns - frame.stamp_ns) * 1e-9)
         self._last_frame_ns, self._last_came_ns = frame.stamp_ns, now_ns
         age_s = (now_ns - frame.stamp_ns) * 1e-9
         fresh = abs(age_s) <= self.value("max_frame_age_s")
         sent = None if fresh or self._frames is None else self._frames.sent_age_s()
         self._arrivals.note(age_s, sent)
         status = self._recorder.status
+        set_back_s = max(set_back_s, self._set_back_s())
         if not status.recording or self._work is None:
             return
         if set_back_s > 0:
             # Frames from before the start would be left out for as long as that is.
-            reason = _clock_set_back(set_back_s)
-            self._work.submit(self._guard, lambda: self._recorder.interrupt(reason))
+            self._end_by_the_clock(set_back_s)
         elif frame.stamp_ns >= status.since_ns:
             self._room.acquire()
             self._last_row_ns = frame.stamp_ns
@@ -297,11 +299,29 @@ class Recorder(ArmletNode):
         refusal = self._refusal()
         level, _ = self._level(refusal)
         self.report_change((*self._standing_of(refusal), level, bool(self._last_frame_ns)))
+        set_back_s = self._set_back_s()
         if not self._recorder.status.recording or self._work is None:
+            return
+        if set_back_s > 0:
+            self._end_by_the_clock(set_back_s)
             return
         silent_s = self._silent_s()
         if silent_s > self.value("max_silence_s"):
             self._work.submit(self._guard, lambda: self._recorder.silence(self._why_silent()))
+
+    def _set_back_s(self) -> float:
+        """How far the clock was set back since this was asked last; less than matters is none.
+
+        Where a source goes on once the old time has come again, stamps show nothing of its pause.
+        """
+        before_ns, self._back_ns = self._back_ns, self.clock.set_back_ns()
+        back_ns = self._back_ns - before_ns
+        return back_ns * 1e-9 if back_ns > SET_BACK_NS else 0.0
+
+    def _end_by_the_clock(self, set_back_s: float) -> None:
+        assert self._work is not None
+        reason = _clock_set_back(set_back_s)
+        self._work.submit(self._guard, lambda: self._recorder.interrupt(reason))
 
     def _silent_s(self) -> float:
         """How long no frame has come, in a recording since its start."""

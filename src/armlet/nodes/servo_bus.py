@@ -50,6 +50,7 @@ from armlet.settings.servo_bus import SETTINGS, joint_settings
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
+from .clock import SET_BACK_NS
 from .fastdds import hear_own_messages_as_others
 from .hearing import EVENTS, TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
@@ -467,13 +468,13 @@ class ServoBus(ArmletNode):
         if self.value("nice") < 0 and self._sender is not None:
             raise_thread(Role.BUS.value.realtime)
         period_ns = round(1e9 / self.value("rate_hz"))
-        due_ns = last_ns = clock.steady_ns()
+        due_ns, back_ns = clock.steady_ns(), clock.set_back_ns()
         try:
             while pacer.wait_until(due_ns, ending):
                 now_ns, steady_ns = clock.now_ns(), clock.steady_ns()
-                if steady_ns < last_ns:
+                if clock.set_back_ns() > back_ns + SET_BACK_NS:
                     control.clock_was_set_back()
-                last_ns = steady_ns
+                    back_ns = clock.set_back_ns()
                 due_ns = _next_cycle_ns(due_ns, steady_ns, period_ns, clock.simulated)
                 self._hearing.sign(CYCLE)
                 self._cycle(control, now_ns)

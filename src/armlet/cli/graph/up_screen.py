@@ -78,7 +78,10 @@ def is_watched() -> bool:
     if not is_interactive():
         return False
     # A program in the background would be stopped for touching the terminal.
-    return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # it is another session's (`setsid`), whose keys these are
+        return False
 
 
 @contextlib.contextmanager

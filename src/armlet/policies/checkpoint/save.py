@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +101,10 @@ def new_directory(path: Path) -> Iterator[Path]:
             yield unfinished
         except SafetensorError as error:
             # It has the system's words, as "No space left on device (os error 28)".
-            raise OSError(f"{path} was not saved: {error}") from error
+            failed = OSError(f"{path} was not saved: {error}")
+            if number := re.search(r"\(os error (\d+)\)", str(error)):
+                failed.errno = int(number[1])
+            raise failed from error
         _finish(unfinished)
         unfinished.replace(path)
         _sync(path.parent)
