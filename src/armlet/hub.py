@@ -40,7 +40,7 @@ _TOKEN_FIXES = {
 _ERRORS = 40
 # A server that says nothing for so long is not there.
 _ANSWER_S = 10.0
-# While files go up, no byte comes or goes for so long: a commit of many files takes the Hub a while.
+# While files go up, which is longer: a commit of many files takes the Hub a while.
 _STALLED_S = 60.0
 _SILENCES = ("ReadTimeout", "WriteTimeout")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from edit_oracle import Expected, all_of, assert_is, assert_sound, tree
@@ -19,7 +20,7 @@ from offline import REPOSITORY, numbered
 
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, check
 from armlet.datasets.check.recompute_stats import recount
-from armlet.datasets.format import layout, stats
+from armlet.datasets.format import layout, stats, video
 from armlet.datasets.transform import edits
 from armlet.datasets.transform.compact import compact
 from armlet.datasets.transform.cuts import parse_episodes, said_episodes
@@ -539,11 +540,45 @@ def test_a_dataset_of_lerobot_is_edited_and_brought_back(tmp_path, name):
     assert_sound(tmp_path / "all", known)
 
 
+def distances(root):
+    """All pictures of the depth stream (T, H, W), 12 bits each as they are coded."""
+    found = []
+    for path in sorted(root.glob("videos/*_depth/*/*.mp4")):
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                assert frame.format.name == "gray12le"
+                [plane] = frame.planes
+                lines = np.frombuffer(plane, np.uint16).reshape(-1, plane.line_size // 2)
+                found.append(lines[: frame.height, : frame.width].copy())
+    return np.stack(found)
+
+
 @needs_golden
-def test_distances_are_cut_without_encoding_or_not_at_all(tmp_path):
+def test_distances_are_encoded_again_with_nothing_lost(tmp_path):
+    """Pictures of hevc need those before them, so an episode cannot be cut out of the file."""
+    source = GOLDEN / "depth"
+    if not video.is_exact("hevc", "gray12le"):
+        pytest.skip("this FFmpeg has no encoder of 12 bits")
+    root = copied(source, tmp_path / "set")
+    before, known, there = distances(root), check(source), tree(root)
+    first, second = (e.length for e in Dataset(source).episodes[:2])
+    edits.trim(root, [1], 3, 1)
+    expected = [*before[:first], *before[first + 3 : first + second - 1]]
+    assert np.array_equal(distances(root), [*expected, *before[first + second :]])
+    assert_sound(root, known)
+    edits.delete(root, [0])
+    assert np.array_equal(distances(root)[: second - 4], before[first + 3 : first + second - 1])
+    for _ in range(2):
+        edits.undo(root)
+    assert tree(root) == there
+
+
+@needs_golden
+def test_distances_are_not_encoded_with_a_loss(tmp_path, monkeypatch):
     root = copied(GOLDEN / "depth", tmp_path / "set")
     there = tree(root)
-    with pytest.raises(DatasetError, match=r"not done with gray12le; .* of that file together"):
+    monkeypatch.setattr(video, "is_exact", lambda codec, pixels: False)
+    with pytest.raises(DatasetError, match=r"hevc of gray12le; .* of that file together"):
         edits.trim(root, [1], 3, 0)
     assert tree(root) == there
 

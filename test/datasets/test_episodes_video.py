@@ -55,6 +55,21 @@ def test_pictures_come_back_in_order_with_their_colours(tmp_path, codec, stream)
     assert (info["video.pix_fmt"], info["has_audio"]) == ("yuv420p", False)
 
 
+def test_pictures_that_are_decoded_after_a_later_key_picture_are_found(tmp_path):
+    """As x265 does by itself: pictures shown before a key picture need it, and those before it."""
+    path, count = tmp_path / "a.mp4", 48
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.options = {"x265-params": "log-level=error:keyint=12:min-keyint=12:bframes=4"}
+        for number in range(count):
+            pixels = np.full((64, 64, 3), 5 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    found = [int(decode(path, [number]).mean().round()) for number in range(count)]
+    assert np.abs(np.array(found) - 5 * np.arange(count)).max() <= 3
+
+
 def test_flat_colours_survive_within_three_levels(tmp_path):
     path = tmp_path / "a.mp4"
     colours = [(0, 0, 0), (255, 255, 255), (200, 50, 30), (20, 180, 90), (37, 99, 211)]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from armlet.datasets.format.errors import VideoError
 from armlet.datasets.format.mp4_file import open_mp4
 from armlet.datasets.format.rationals import time_base
+from armlet.datasets.format.video_pieces import REORDERED
 
 # Pictures are compared by the means of 8x8 blocks, in which encoding noise averages out.
 _BLOCK = 8
 # Levels of 0..255 by which a block must change to have changed.
 CHANGED = 3.0
-_REORDERED = 16
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _blocks(
     """Every picture, and how far it lies from its frame's time, s."""
     unit = time_base(stream) * fps
     if first:
-        begin = max(0, first - _REORDERED)
+        begin = max(0, first - REORDERED)
         container.seek(int(begin / unit), stream=stream, backward=True, any_frame=False)
     for frame in container.decode(stream):
         number = round(frame.pts * unit)

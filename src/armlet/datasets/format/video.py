@@ -27,19 +27,26 @@ from . import mp4
 from .errors import VideoError
 from .mp4_file import open_mp4
 from .rationals import picture_rate, time_base
+from .video_pieces import REORDERED
 
 _GOP = 2
+PIXELS = "yuv420p"
+"""Of all that is recorded: 4:2:0, 8 bits."""
 
 
 @dataclass(frozen=True)
 class _Codec:
-    """An encoder as FFmpeg names it, its options, the crf it is given unasked, its scale's end."""
+    """An encoder as FFmpeg names it, its options, the crf it is given unasked, its scale's end.
+
+    exact: the options with which nothing is lost; None: it has none.
+    """
 
     encoder: str
     stream: str
     options: dict[str, str]
     crf: int
     worst_crf: int
+    exact: dict[str, str] | None = None
 
 
 # Fast presets: measured at 640x480, x264 ultrafast needs 1.4 ms CPU a picture where SVT-AV1 as
@@ -64,6 +71,11 @@ _CODECS = {
         {"preset": "ultrafast", "tune": "zerolatency", "x265-params": "log-level=error"},
         20,
         51,
+        {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "x265-params": "log-level=error:lossless=1",
+        },
     ),
     "libsvtav1": _Codec("libsvtav1", "av1", {"preset": "12"}, 23, 63),
 }
@@ -78,6 +90,19 @@ def stream_name(codec: str) -> str:
 def default_crf(codec: str) -> int:
     """The quality a codec option is given unasked. Raises VideoError if unknown."""
     return _codec(codec).crf
+
+
+def is_exact(codec: str, pixels: str) -> bool:
+    """Whether pictures of this pixel format can be encoded again with nothing lost, as depth of 12
+    bits can by HEVC. False where this FFmpeg was built without it. Raises VideoError if unknown."""
+    known = _codec(codec)
+    if known.exact is None:
+        return False
+    try:
+        formats = av.codec.Codec(known.encoder, "w").video_formats or []
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return pixels in {each.name for each in formats}
 
 
 def _codec(name: str) -> _Codec:
@@ -98,6 +123,7 @@ class Sample:
 class Format:
     """What an encoder is asked for: pictures of height x width at fps, and their quality.
 
+    Other pixels than 4:2:0 of 8 bits are encoded with nothing lost (crf is not used); see is_exact.
     Raises VideoError for a size or setting the codec cannot encode.
     """
 
@@ -106,9 +132,17 @@ class Format:
     fps: int
     codec: str = "h264"
     crf: int = 18
+    pixels: str = PIXELS
 
     def __post_init__(self) -> None:
         known = _codec(self.codec)
+        if self.pixels != PIXELS:
+            if not is_exact(self.codec, self.pixels):
+                raise VideoError(
+                    f"{self.pixels} cannot be encoded by {self.codec} with nothing lost; "
+                    f"{PIXELS} can"
+                )
+            return
         if self.height % 2 or self.width % 2 or min(self.height, self.width) < 2:
             raise VideoError(
                 f"picture size {self.width}x{self.height}, but 4:2:0 video needs even width "
@@ -161,12 +195,15 @@ def _open_encoder(container: Any, form: Format) -> Any:
     codec = _codec(form.codec)
     stream: Any = container.add_stream(codec.encoder, rate=form.fps)
     stream.width, stream.height = form.width, form.height
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = form.pixels
     stream.gop_size = _GOP
     stream.time_base = Fraction(1, form.fps)
-    stream.options = {"crf": str(form.crf), **codec.options}
-    stream.codec_context.colorspace = Colorspace.ITU601
-    stream.codec_context.color_range = ColorRange.MPEG
+    if form.pixels != PIXELS:
+        stream.options = dict(codec.exact or {})
+    else:
+        stream.options = {"crf": str(form.crf), **codec.options}
+        stream.codec_context.colorspace = Colorspace.ITU601
+        stream.codec_context.color_range = ColorRange.MPEG
     # Each camera has a thread of its own; more per camera cost CPU and gain nothing at 30 fps.
     stream.codec_context.thread_count = 1
     if codec.encoder == "libsvtav1" and hasattr(os, "sched_setscheduler"):
@@ -272,7 +309,7 @@ def decode(
 
 
 def frames(path: Path, first: int, count: int, fps: int) -> Iterator[Any]:
-    """`count` 4:2:0 frames of a video from picture `first` on, to be encoded again.
+    """`count` frames of a video from picture `first` on as they are, to be encoded again.
 
     Raises VideoError if one is not in the file.
     """
@@ -280,10 +317,22 @@ def frames(path: Path, first: int, count: int, fps: int) -> Iterator[Any]:
     with open_mp4(path) as (container, stream):
         for _, frame in _seek(container, stream, range(first, first + count), Fraction(fps)):
             found += 1
-            # A new frame: the old one's picture type and times are orders to an encoder.
-            yield av.VideoFrame.from_ndarray(frame.to_ndarray(format="yuv420p"), format="yuv420p")
+            yield _copied(frame)
     if found != count:
         raise VideoError(f"{path}: expected {count} pictures from number {first} on, found {found}")
+
+
+def _copied(frame: Any) -> Any:
+    """A new frame: the old one's picture type and times are orders to an encoder."""
+    copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
+    for old, new in zip(frame.planes, copy.planes, strict=True):
+        width = min(old.line_size, new.line_size)
+        lines = np.zeros((new.height, new.line_size), np.uint8)
+        lines[:, :width] = np.frombuffer(old, np.uint8).reshape(-1, old.line_size)[
+            : new.height, :width
+        ]
+        new.update(lines)
+    return copy
 
 
 def _empty(count: int, stream: Any) -> NDArray[np.uint8]:
@@ -298,15 +347,15 @@ def _seek(
     rate is the nominal one: the average rate of a video with a gap in it would shift pictures.
     """
     base = time_base(stream)
+    early = REORDERED if stream.codec_context.has_b_frames else 0
     start = 0
     while start < len(numbers):
         end = start + 1
         while end < len(numbers) and numbers[end] - numbers[end - 1] <= 4 * _GOP:
             end += 1
         pending = set(numbers[start:end])
-        container.seek(
-            int(numbers[start] / rate / base), stream=stream, backward=True, any_frame=False
-        )
+        begin = max(0, numbers[start] - early)
+        container.seek(int(begin / rate / base), stream=stream, backward=True, any_frame=False)
         for frame in container.decode(stream):
             number = round(frame.pts * base * rate)
             if number in pending:

@@ -12,8 +12,9 @@ from .errors import VideoError
 from .mp4_file import open_mp4
 from .rationals import time_base
 
-# A seek goes by decoding time, which is before a picture's own by as many as it is reordered.
-_REORDERED = 16
+REORDERED = 16
+"""A seek goes by decoding time, which is before a picture's own by as many as it is reordered, up
+to so many. A key picture that is decoded before and shown after it does not help."""
 
 
 class CutError(VideoError):
@@ -48,7 +49,7 @@ def packets(source: Any, piece: Piece, fps: int) -> Iterator[tuple[Any, int, int
     stream = source.streams.video[0]
     unit = time_base(stream) * fps
     if piece.first:
-        begin = max(0, piece.first - _REORDERED)
+        begin = max(0, piece.first - REORDERED)
         source.seek(int(begin / unit), stream=stream, backward=True, any_frame=False)
     taken, other = 0, None
     for packet in source.demux(stream):

@@ -42,8 +42,6 @@ from .compact import episode_tables, piece_of
 from .convert import described
 from .cuts import Cut, Source
 
-_ENCODABLE = "yuv420p"
-
 
 @dataclass(frozen=True)
 class Group:
@@ -227,14 +225,15 @@ class Assembly:
         cut = self.cuts[k]
         if is_cuttable(piece, self.info.fps):
             return False
-        pixels = concat.form(piece.path).pixels
-        if pixels != _ENCODABLE:
+        there = concat.form(piece.path)
+        if not encode.is_possible(there.codec, there.pixels):
             last = piece.first + piece.count - 1
             raise DatasetError(
                 f"episode {cut.row.episode}: pictures {piece.first} to {last} "
                 f"of {piece.path} cannot be cut out without encoding them again, which is not done "
-                f"with {pixels}; of a trim, leave its first frames and take another number of the "
-                "last; of other edits, keep or take out all episodes of that file together"
+                f"with {there.codec} of {there.pixels}; of a trim, leave its first frames and take "
+                "another number of the last; of other edits, keep or take out all episodes of that "
+                "file together"
             )
         return True
 
@@ -264,7 +263,8 @@ class Assembly:
     def _encode(self, piece: Piece, path: Path) -> None:
         form = concat.form(piece.path)
         frames = video.frames(piece.path, piece.first, piece.count, self.info.fps)
-        encode.write_video(path, frames, encode.form(form.codec, *form.size, self.info.fps))
+        to = encode.form_again(form.codec, *form.size, self.info.fps, form.pixels)
+        encode.write_video(path, frames, to)
 
     # --- what the recorder said of episodes -------------------------------------------------
 

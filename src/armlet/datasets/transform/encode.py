@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,20 @@ def form(codec: str, height: int, width: int, fps: int) -> Format:
     return Format(height, width, fps, option, video.default_crf(option))
 
 
+def is_possible(codec: str, pixels: str) -> bool:
+    """Whether pictures of a stream can be encoded again: as they are recorded, or with no loss."""
+    exact = codec in _CODECS and video.is_exact(_CODECS[codec], pixels)
+    return pixels == video.PIXELS or exact
+
+
+def form_again(codec: str, height: int, width: int, fps: int, pixels: str) -> Format:
+    """What to encode pictures of a stream with; see is_possible."""
+    plain = form(codec, height, width, fps)
+    return plain if pixels == video.PIXELS else replace(plain, pixels=pixels)
+
+
 def write_video(target: Path, frames: Iterable[Any], form: Format) -> None:
-    """Encode 4:2:0 limited-range frames into a file, which is there once it is whole.
+    """Encode frames of the form's pixels into a file, which is there once it is whole.
 
     Raises what the frames' source raises, VideoError and OSError.
     """
