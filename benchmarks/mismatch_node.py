@@ -29,6 +29,8 @@ def main() -> None:
     executable, fault = sys.argv[1], os.environ.get(FAULT, "")
     if executable == "sim_bench" and fault:
         spoil_cameras(fault)
+    if executable == "servo_bus" and os.environ.get(FORCED):
+        play_all_chunks()
     if executable == "policy":
         spoil_policy(fault)
         if os.environ.get(FORCED):
@@ -193,6 +195,13 @@ def heed_nothing() -> None:
     policy.Reach.refusal = lambda *_: ""  # type: ignore[method-assign, assignment]
 
 
+def play_all_chunks() -> None:
+    """Have the driver play a policy's chunk that has no stamp."""
+    from armlet.nodes import servo_bus
+
+    servo_bus.unstamped = lambda message: ""
+
+
 # --- what the network saw -------------------------------------------------------------------------
 
 
@@ -205,8 +214,8 @@ def show_network_input(path: Path) -> None:
 
     rightly = PolicyNode._note_drift
 
-    def note(self: Any, observation: Any, rows: Any) -> None:
-        rightly(self, observation, rows)
+    def note(self: Any, observation: Any, rows: Any, index: int) -> None:
+        rightly(self, observation, rows, index)
         now_s = self.now_ns() * 1e-9 % 86_400
         if now_s >= SEEN_S and not path.exists():
             _write_seen(path, self._policy.preprocessor, observation)
