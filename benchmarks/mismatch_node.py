@@ -16,13 +16,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-
 from mismatch_faults import DRIVEN_S, LATE_FRAMES, REVERSED, CameraFault
 
 FAULT, FORCED, SEEN = "ARMLET_MISMATCH", "ARMLET_MISMATCH_FORCED", "ARMLET_MISMATCH_SEEN"
 # Of the picture of what the network saw: the arm is on its way.
 SEEN_S = DRIVEN_S + 0.7
-SCALE = 2
+SCALE = 1.5
 
 
 def main() -> None:
@@ -230,7 +229,9 @@ def _write_seen(path: Path, preprocessor: Any, observation: Any) -> None:
         mean, std = (v.reshape(3, 1, 1) for v in preprocessor.statistics(key).values())
         levels = 255 * (inputs[key][0].numpy() * std + mean)
         shown.append(np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
-    picture = cv2.resize(np.hstack(shown), None, fx=SCALE, fy=SCALE, interpolation=0)
+    picture = cv2.resize(
+        np.hstack(shown), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST
+    )
     cv2.imwrite(str(path), picture[..., ::-1])
 
 

@@ -89,8 +89,9 @@ class Contract:
     action, so that units and order are signed together (empty in documents of version 1);
     calibration is the fingerprint of the calibration the values went through
     (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
-    calibration can be shown as what moved; tasks are those of the training data in its words, detail
-    how fine its pictures are, and only a checkpoint states them. None stands for "not stated by its source".
+    calibration can be shown as what moved; tasks are those of the training data in its words,
+    detail how fine its pictures are, and only a checkpoint states them. None stands for "not stated
+    by its source".
     """
 
     fps: int

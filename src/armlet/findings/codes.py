@@ -803,8 +803,7 @@ class Code(StrEnum):
     POLICY_IMAGE_DETAIL = (
         "policy.image-detail",
         "A camera's pictures are finer, or less fine, than those the policy was trained on.",
-        "They are resized from another resolution, by another interpolation, cropped, compressed or "
-        "out of focus.",
+        "They are resized from another size, or otherwise, cropped, compressed or out of focus.",
         "Take pictures as the recording did, at that size.",
     )
     POLICY_SCENE_CHANGED = (

@@ -75,8 +75,9 @@ def bound_contract(
 ) -> Contract:
     """The contract of a checkpoint that was trained on a dataset with the contract `source`.
 
-    images are some of the dataset's, uint8 (N, H, W, 3) by camera name. Cameras are those that the policy reads, in its order. Raises CheckpointError where the result
-    does not describe the checkpoint.
+    images are some of the dataset's, uint8 (N, H, W, 3) by camera name. Cameras are those that the
+    policy reads, in its order. Raises CheckpointError where the result does not describe the
+    checkpoint.
     """
     there = {camera.name: camera for camera in source.cameras}
     names = [camera_name(key) for key in checkpoint.config.image_features]

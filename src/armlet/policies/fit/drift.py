@@ -144,7 +144,7 @@ class Drift:
         for name, camera in self._cameras.items():
             if name in images:
                 levels = _histogram(images[name])
-                seen = zlib.crc32(np.ascontiguousarray(images[name]))
+                seen = zlib.crc32(np.ascontiguousarray(images[name]).data)
                 with self._lock:
                     camera.add(levels)
                     self._frozen[name].add(seen, self._place)
@@ -294,7 +294,7 @@ class _Direction:
         if not 2 * np.count_nonzero(likeness[moving] > _FOLLOWS) > np.count_nonzero(moving):
             return []
         return [
-            self._finding(joint, likeness[joint])
+            self._finding(int(joint), float(likeness[joint]))
             for joint in np.flatnonzero(moving & (likeness < _OPPOSES))
         ]
 

@@ -46,9 +46,9 @@ class Samples:
     images are uint8 (N, H, W, 3) RGB by camera name; states (N, n) by the unit they are given in: a
     dataset has one reading, a live robot one per joint unit and `radians`. actions (N, m) in
     dataset units. statistics are the source's own, as in a dataset's stats.json. unseen says, by
-    camera, why its pictures are not there; jpeg_quality, with which quality they were compressed, of
-    those that came as JPEG. moments are some of its frames with what was commanded
-    then, of a dataset; those of a live robot are its frames, see moments_of.
+    camera, why its pictures are not there; jpeg_quality, with which quality they were compressed,
+    of those that came as JPEG. moments are some of its frames with what was commanded then, of a
+    dataset; those of a live robot are its frames, see moments_of.
     """
 
     source: str
