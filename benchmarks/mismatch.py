@@ -36,7 +36,6 @@ from mismatch_faults import CONDITIONS, Condition, condition
 
 SEED = 7000
 FORCED, SHIPPED = "forced", "shipped"
-MENDED = "mended"
 WORKER = "--worker"
 _NODE = "armlet.nodes.program"
 _TRIES = 2
@@ -56,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """A warning or an error on /diagnostics, or a refusal: when it was first said."""
+    """A warning or an error on /diagnostics or in the log: when it was first said."""
 
     time_s: float
     level: str
@@ -98,7 +97,9 @@ def serve() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from armlet.client.preloaded import Preloaded
+    from armlet.client.trial_worker import take_domain
 
+    take_domain([int(domain) for domain in sys.argv[2:]])
     with Preloaded() as preloaded:  # first of all: rclpy starts threads
         try:
             for line in sys.stdin:
@@ -177,8 +178,9 @@ def _spoiled(popen: Any, wrong: Condition, job: Job) -> Callable[..., Any]:
 
     def start(command: list[str], env: dict[str, str], **given: Any) -> Any:
         executable = command[command.index(_NODE) + 1]
-        spoiled = executable == wrong.node and (forced or not wrong.checkpoint)
-        if spoiled or (executable == "policy" and forced):
+        # Files that armlet does not load are as they should be where the fault stands for them.
+        spoiled = executable == wrong.node and (forced or not wrong.in_files)
+        if spoiled or (executable in ("policy", "servo_bus") and forced):
             command = ["mismatch_node" if word == _NODE else word for word in command]
             fault = wrong.fault if executable == wrong.node else ""
             env = {**env, node.FAULT: fault}
@@ -209,6 +211,7 @@ class Heard:
 
     def listen(self, director: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
+        from rcl_interfaces.msg import Log
 
         from armlet.client.trials import START_S
 
@@ -217,17 +220,26 @@ class Heard:
                 self.elapsed_s = message.header.stamp.sec - START_S
                 self.elapsed_s += message.header.stamp.nanosec * 1e-9
                 for status in message.status:
-                    self._keep(status)
+                    self._keep_status(status)
+
+        def keep_log(message: Any) -> None:
+            level = {30: "warning", 40: "error", 50: "error"}.get(message.level, "")
+            with self._lock:
+                self._keep(level, f"{message.name}: log", "", message.msg)
 
         director.listen(DiagnosticArray, "/diagnostics", keep)
+        director.listen(Log, "/rosout", keep_log)
 
-    def _keep(self, status: Any) -> None:
+    def _keep_status(self, status: Any) -> None:
         level = {b"\x01": "warning", b"\x02": "error"}.get(status.level, "")
         codes = next((pair.value for pair in status.values if pair.key == "codes"), "")
-        kind = (status.name, level, codes or status.message)
+        self._keep(level, status.name, codes, status.message)
+
+    def _keep(self, level: str, by: str, codes: str, said: str) -> None:
+        kind = by, level, codes or said
         if level and kind not in self._said:
             self._said.add(kind)
-            self.events.append(Event(self.elapsed_s, level, status.name, codes, status.message))
+            self.events.append(Event(self.elapsed_s, level, by, codes, said))
 
 
 # --- the parent -----------------------------------------------------------------------------------
@@ -236,14 +248,13 @@ class Heard:
 class Worker:
     """A process that runs one job after another."""
 
-    def __init__(self, number: int, logs: Path) -> None:
+    def __init__(self, number: int, count: int, logs: Path) -> None:
         from armlet.client.trial_pool import domains
 
         self._said = (logs / f"worker-{number}.log").open("a")
         environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-        environment["ROS_DOMAIN_ID"] = str(domains(number, number + 1)[0])
         self._process = subprocess.Popen(
-            [sys.executable, __file__, WORKER],
+            [sys.executable, __file__, WORKER, *map(str, domains(number, count))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -273,7 +284,8 @@ class Worker:
 def run_all(jobs: Sequence[Job], count: int, output: Path) -> Iterator[Result]:
     """The jobs' results as they are done."""
     logs = output / "logs"
-    workers = [Worker(number, logs) for number in range(min(count, len(jobs)))]
+    count = min(count, len(jobs))
+    workers = [Worker(number, count, logs) for number in range(count)]
     free = list(workers)
     lock = threading.Lock()
 
@@ -335,7 +347,7 @@ def _jobs(chosen: Sequence[Condition], args: argparse.Namespace, output: Path) -
     for number in range(max(args.trials, args.shipped)):
         for each in chosen:
             if number < args.trials:
-                file = right if each.fault else files[each.name]
+                file = right if each.in_files else files[each.name]
                 yield Job(each.name, FORCED, SEED + number, args.task, file, str(output))
             if number < args.shipped:
                 yield Job(
@@ -367,7 +379,7 @@ def _checkpoint(wrong: Condition, checkpoint: Path, output: Path) -> str:
     copy = output / "checkpoints" / wrong.checkpoint
     if not copy.exists():
         shutil.copytree(checkpoint, copy)
-        spoil(copy)
+        spoil(copy, wrong.checkpoint)
     return str(copy)
 
 

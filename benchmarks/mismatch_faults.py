@@ -22,6 +22,8 @@ DRIVEN_S = 1.0
 """After the start of simulated time the policy may drive (client.trials.BEGIN_S)."""
 CALIBRATIONS = Path(__file__).resolve().parents[1] / "config" / "calibration"
 LATE_FRAMES = 3
+HANGS_S = DRIVEN_S + 0.8
+"""From then on the cameras of `stale` repeat their last picture: the arm is on its way."""
 LATER_RATE_HZ = 20
 REVERSED = 2
 """The joint whose sign is wrong: elbow_flex."""
@@ -51,6 +53,11 @@ class Condition:
     arguments: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint: str = ""
+
+    @property
+    def in_files(self) -> bool:
+        """Whether armlet does not load the files, so that they can be forced by a fault alone."""
+        return bool(self.checkpoint and self.fault and self.node == "policy")
 
 
 def _camera(name: str, title: str, where: str) -> Condition:
@@ -125,7 +132,23 @@ CONDITIONS = (
         parameters={"aligner": {"state.policy": "nearest", "action.policy": "nearest"}},
     ),
     _policy("no_stamp", "chunk executed without its stamp", "chunks begin when they arrive"),
-    _camera("stale", "stale frames", "pictures repeat, newly stamped, from when the policy drives"),
+    _camera(
+        "stale", "stale frames", "pictures repeat, newly stamped, 0.8 s after the policy began"
+    ),
+    Condition(
+        "mended_statistics",
+        "mended: mean/std in 0-255",
+        "those statistics computed again from a calibration set",
+        checkpoint="mended",
+    ),
+    Condition(
+        "mended_exposure",
+        "mended: auto exposure",
+        "statistics computed again from a calibration set with that exposure",
+        fault="auto_exposure",
+        node="sim_bench",
+        checkpoint="mended_auto_exposure",
+    ),
 )
 
 
@@ -160,7 +183,7 @@ class CameraFault:
         """since_s: simulated time since its start."""
         if self._name == "swapped":
             view = {"front": "wrist", "wrist": "front"}[view]
-        if self._name == "stale" and since_s >= DRIVEN_S and view in self._kept:
+        if self._name == "stale" and since_s >= HANGS_S and view in self._kept:
             return self._kept[view]
         picture: Picture = self._made(self._render(view, state=state))
         self._kept[view] = picture

@@ -16,19 +16,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-
 from mismatch_faults import DRIVEN_S, LATE_FRAMES, REVERSED, CameraFault
 
 FAULT, FORCED, SEEN = "ARMLET_MISMATCH", "ARMLET_MISMATCH_FORCED", "ARMLET_MISMATCH_SEEN"
 # Of the picture of what the network saw: the arm is on its way.
 SEEN_S = DRIVEN_S + 0.7
-SCALE = 2
+SCALE = 1.5
 
 
 def main() -> None:
     executable, fault = sys.argv[1], os.environ.get(FAULT, "")
     if executable == "sim_bench" and fault:
         spoil_cameras(fault)
+    if executable == "servo_bus" and os.environ.get(FORCED):
+        play_all_chunks()
     if executable == "policy":
         spoil_policy(fault)
         if os.environ.get(FORCED):
@@ -193,6 +194,13 @@ def heed_nothing() -> None:
     policy.Reach.refusal = lambda *_: ""  # type: ignore[method-assign, assignment]
 
 
+def play_all_chunks() -> None:
+    """Have the driver play a policy's chunk that has no stamp."""
+    from armlet.nodes import servo_bus
+
+    servo_bus.unstamped = lambda message: ""
+
+
 # --- what the network saw -------------------------------------------------------------------------
 
 
@@ -205,8 +213,8 @@ def show_network_input(path: Path) -> None:
 
     rightly = PolicyNode._note_drift
 
-    def note(self: Any, observation: Any, rows: Any) -> None:
-        rightly(self, observation, rows)
+    def note(self: Any, observation: Any, rows: Any, index: int) -> None:
+        rightly(self, observation, rows, index)
         now_s = self.now_ns() * 1e-9 % 86_400
         if now_s >= SEEN_S and not path.exists():
             _write_seen(path, self._policy.preprocessor, observation)
@@ -221,7 +229,9 @@ def _write_seen(path: Path, preprocessor: Any, observation: Any) -> None:
         mean, std = (v.reshape(3, 1, 1) for v in preprocessor.statistics(key).values())
         levels = 255 * (inputs[key][0].numpy() * std + mean)
         shown.append(np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
-    picture = cv2.resize(np.hstack(shown), None, fx=SCALE, fy=SCALE, interpolation=0)
+    picture = cv2.resize(
+        np.hstack(shown), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST
+    )
     cv2.imwrite(str(path), picture[..., ::-1])
 
 

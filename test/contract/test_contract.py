@@ -9,6 +9,7 @@ from armlet.contract import (
     Camera,
     Contract,
     ContractError,
+    Detail,
     JointUnit,
     Preprocessing,
     Stream,
@@ -37,6 +38,13 @@ def test_round_trip_keeps_the_signature(tmp_path):
     named = dataclasses.replace(CONTRACT, state_names=("größe", "手"), preprocessing=None)
     named.save(path)
     assert load(path) == named
+
+
+def test_how_fine_pictures_are_is_signed_where_it_is_stated():
+    detail = dataclasses.replace(CONTRACT, detail=(Detail("front", 0.61),))
+    assert parse(detail.canonical()) == detail
+    assert detail.signature() != CONTRACT.signature()
+    assert "detail" not in json.loads(CONTRACT.canonical())  # documents of before keep theirs
 
 
 def test_an_altered_contract_is_refused(tmp_path):

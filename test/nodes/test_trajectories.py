@@ -5,6 +5,8 @@ import pytest
 from trajectory_msgs.msg import JointTrajectory
 
 from armlet.align.joints import JointError
+from armlet.nodes.servo_bus import unstamped
+from armlet.nodes.stamps import to_time
 from armlet.nodes.trajectories import TrajectoryPublisher
 
 STEP_NS = 100_000_000
@@ -60,3 +62,13 @@ def test_nothing_is_sent_where_a_joint_is_of_no_arm():
     with pytest.raises(JointError, match="pan begins with none"):
         publisher.publish(["left_pan", "pan"], STAMP_NS, 0.1, np.zeros((1, 2)))
     assert not any(topics.sent.values())
+
+
+@pytest.mark.parametrize(
+    ("mark", "stamp_ns", "refused"),
+    [("0123456789abcdef", 0, True), ("0123456789abcdef", 1, False), ("", 0, False)],
+)
+def test_a_policys_chunk_without_a_stamp_is_not_played(mark, stamp_ns, refused):
+    message = JointTrajectory()
+    message.header.frame_id, message.header.stamp = mark, to_time(stamp_ns)
+    assert bool(unstamped(message)) == refused

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 import check_world as w  # noqa: E402
 
-from armlet.findings import Severity  # noqa: E402
+from armlet.findings import Code, Severity  # noqa: E402
 from armlet.policies import read_checkpoint  # noqa: E402
 from armlet.policies.fit.drift import Drift, DriftSettings  # noqa: E402
 from armlet.policies.fit.feature_stats import Q10_TO_Q90, describe, divergence  # noqa: E402
@@ -212,3 +212,60 @@ def test_thresholds_are_settings(imagenet):
 def test_settings_that_stop_before_they_warn_are_refused(settings):
     with pytest.raises(ValueError, match=r"expected|window"):
         DriftSettings(**settings)
+
+
+def ride(drift, seen=lambda row: row, made=lambda row: row, pictures=None, steps=12):
+    """The motion of an arm that is sent where the data goes next, three frames at a time."""
+    rows = w.dataset().states["degrees"]
+    for index in range(0, 3 * steps, 3):
+        drift.state(seen(rows[index]).astype(np.float32))
+        plan = seen(rows[index]) + made(rows[index : index + 8] - rows[index])
+        drift.planned(plan.astype(np.float32), index)
+        if pictures is not None:
+            drift.pictures({"front": pictures(index // 3)})
+
+
+def reversed_elbow(row):
+    return row * np.array([1, 1, -1, 1, 1, 1])
+
+
+def codes(drift):
+    return [str(each.code) for each in drift.findings()]
+
+
+def test_a_joint_that_goes_the_other_way_is_an_error(drift):
+    ride(drift, made=reversed_elbow)
+    found = line(drift, "joint elbow_flex")
+    assert found.code is Code.POLICY_DRIFT_INVERTED and found.severity is Severity.ERROR
+    drift.reset()
+    assert codes(drift) == []
+
+
+def test_an_arm_that_follows_is_not(drift):
+    ride(drift)
+    assert "policy.drift-inverted" not in codes(drift)
+
+
+def test_an_arm_that_a_person_leads_elsewhere_is_not(drift):
+    ride(drift, made=lambda row: -row)
+    assert "policy.drift-inverted" not in codes(drift)
+
+
+def test_a_picture_that_stays_while_the_arm_moves_is_frozen(drift):
+    first = w.seen(0)["front"][0]
+    ride(drift, pictures=lambda step: first)
+    assert "policy.drift-frozen" in codes(drift)
+
+
+def test_a_picture_that_stays_while_the_arm_waits_is_not(drift):
+    first, row = w.seen(0)["front"][0], w.dataset().states["degrees"][0].astype(np.float32)
+    for _ in range(12):
+        drift.state(row)
+        drift.pictures({"front": first})
+    assert "policy.drift-frozen" not in codes(drift)
+
+
+def test_pictures_that_change_are_not(drift):
+    taken = w.seen(0)["front"]
+    ride(drift, pictures=lambda step: taken[step])
+    assert "policy.drift-frozen" not in codes(drift)

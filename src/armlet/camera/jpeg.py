@@ -27,6 +27,9 @@ _MOST_PIXELS = 1 << 26
 # Frame headers (ITU-T T.81 table B.1): C0..CF less DHT, JPG, DAC.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+_TABLES = 0xDB
+# Luminance of ITU-T T.81 table K.1, in zigzag order: its sum is what libjpeg scales by quality.
+_STANDARD_SUM = 3688
 # How files of other kinds begin.
 _OTHERS = (
     (b"\x89PNG", "PNG"),
@@ -194,3 +197,35 @@ def _no_jpeg(data: JpegBytes) -> str:
         f"{len(data)} bytes beginning {bytes(data[:4]).hex(' ') or '(empty)'} are not a JPEG "
         "picture (ff d8 expected): check the camera's pixel format"
     )
+
+
+def quality(data: JpegBytes) -> int | None:
+    """Which quality (1..100) libjpeg would have compressed so coarsely with; None if none is said.
+
+    By the first quantization table, that of brightness, whoever made it.
+    """
+    steps = _first_table(bytes(data))
+    if not steps:
+        return None
+    percent = 100 * sum(steps) / _STANDARD_SUM
+    found = 5000 / percent if percent > 100 else 100 - percent / 2
+    return min(100, max(1, round(found)))
+
+
+def _first_table(data: bytes) -> list[int]:
+    at = 2
+    while at + 4 <= len(data) and data[at] == _MARKER and data[at + 1] != _SCAN:
+        if data[at + 1] in _WITHOUT_LENGTH:
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == _TABLES:
+            wide = data[at + 4] >> 4 if length > 2 else 0
+            entries = data[at + 5 : at + 5 + 64 * (1 + wide)]
+            if len(entries) < 64 * (1 + wide):
+                return []
+            if wide:
+                return [int.from_bytes(entries[i : i + 2], "big") for i in range(0, 128, 2)]
+            return list(entries)
+        at += 2 + max(length, 2)
+    return []

@@ -34,7 +34,7 @@ def main() -> int:
     with Preloaded() as preloaded:
         try:
             order = json.loads(sys.stdin.readline())
-            _take_domain(order["domains"])
+            take_domain(order["domains"])
             for line in sys.stdin:
                 answer = _answer(order, int(line), preloaded.popen)
                 print(json.dumps(answer), file=answers, flush=True)
@@ -52,7 +52,7 @@ def _own_stdout() -> TextIO:
     return answers
 
 
-def _take_domain(candidates: list[int]) -> None:
+def take_domain(candidates: list[int]) -> None:
     """Go to the first ROS domain in which no graph of this user runs; else to the last."""
     for domain in candidates:
         os.environ[one_graph.DOMAIN_VARIABLE] = str(domain)

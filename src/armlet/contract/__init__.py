@@ -4,6 +4,7 @@ from .contract import FILE_NAME as FILE_NAME
 from .contract import Camera as Camera
 from .contract import Contract as Contract
 from .contract import ContractError as ContractError
+from .contract import Detail as Detail
 from .contract import JointUnit as JointUnit
 from .contract import Preprocessing as Preprocessing
 from .contract import Stream as Stream

@@ -59,6 +59,14 @@ class JointUnit:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """How fine a camera's training pictures are, see policies.fit.detail."""
+
+    camera: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """What happens between a frame and the network. Only a checkpoint knows it.
 
@@ -81,8 +89,9 @@ class Contract:
     action, so that units and order are signed together (empty in documents of version 1);
     calibration is the fingerprint of the calibration the values went through
     (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
-    calibration can be shown as what moved; tasks are those of the training data in its words, and
-    only a checkpoint states them. None stands for "not stated by its source".
+    calibration can be shown as what moved; tasks are those of the training data in its words,
+    detail how fine its pictures are, and only a checkpoint states them. None stands for "not stated
+    by its source".
     """
 
     fps: int
@@ -96,6 +105,7 @@ class Contract:
     calibration_ticks: Ticks | None = None
     units: tuple[JointUnit, ...] = ()
     tasks: tuple[str, ...] = ()
+    detail: tuple[Detail, ...] = ()
 
     def __post_init__(self) -> None:
         if self.units and tuple(unit.name for unit in self.units) != self.vector_names:
@@ -137,6 +147,8 @@ class Contract:
             del document["calibration_ticks"]  # as contracts of before it are signed
         if not self.tasks:
             del document["tasks"]
+        if not self.detail:
+            del document["detail"]
         return json.dumps(
             document,
             sort_keys=True,

@@ -758,6 +758,12 @@ class Code(StrEnum):
         "They, or their statistics, were divided by 255 twice, or never.",
         "Restore the statistics of the training data; divide uint8 pictures by 255 once.",
     )
+    POLICY_INPUT_NORMALIZATION = (
+        "policy.input-normalization",
+        "What reaches the network is not what the frozen statistics make of it.",
+        "Another preprocessing: each picture normalized by its own mean and std, other statistics.",
+        "Normalize by the checkpoint's statistics alone.",
+    )
     POLICY_SOURCES_DIFFER = (
         "policy.sources-differ",
         "Two sources are not the same to the network.",
@@ -787,6 +793,18 @@ class Code(StrEnum):
         "Red and blue are exchanged, or cannot be distinguished.",
         "A camera or a republisher sends BGR as RGB.",
         "Set its encoding to rgb8, or convert once.",
+    )
+    POLICY_IMAGE_COMPRESSED = (
+        "policy.image-compressed",
+        "A camera's JPEG pictures are compressed very coarsely.",
+        "A low jpeg_quality, of the camera or of a republisher that saves bandwidth.",
+        "Compress as the recording did.",
+    )
+    POLICY_IMAGE_DETAIL = (
+        "policy.image-detail",
+        "A camera's pictures are finer, or less fine, than those the policy was trained on.",
+        "They are resized from another size, or otherwise, cropped, compressed or out of focus.",
+        "Take pictures as the recording did, at that size.",
     )
     POLICY_SCENE_CHANGED = (
         "policy.scene-changed",
@@ -997,6 +1015,18 @@ class Code(StrEnum):
         "Actions leave the range of the training data while the policy runs.",
         "The policy sees what it was not trained on.",
         "Stop it; restore the training setup.",
+    )
+    POLICY_DRIFT_INVERTED = (
+        "policy.drift-inverted",
+        "A joint goes the other way than the policy sends it, and the other joints follow.",
+        "Its sign differs from the training's: a servo mounted or a calibration made otherwise.",
+        "Calibrate the arm again; use the calibration of the training data.",
+    )
+    POLICY_DRIFT_FROZEN = (
+        "policy.drift-frozen",
+        "A camera's picture stays the same, byte for byte, while the arm moves.",
+        "The camera, its driver or a republisher repeats its last picture with new stamps.",
+        "Restart the camera; have it stop where it has nothing new.",
     )
     POLICY_DRIFT_CAMERA = (
         "policy.drift-camera",

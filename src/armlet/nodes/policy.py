@@ -61,7 +61,7 @@ from armlet.sim.lockstep import POLICY
 
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
-from .messages import MessageError, diagnostic, instruction, skew_message
+from .messages import MessageError, diagnostic, findings_status, instruction, skew_message
 from .node import (
     LATCHED_QOS,
     SENSOR_QOS,
@@ -404,7 +404,7 @@ class PolicyNode(ArmletNode):
             plan = planner.infer(observation, index, delay)
             self._let_pass(begun_s, (time.monotonic_ns() - begun_ns) * 1e-9, ending)
             self._publish(frame, plan.rows)
-            self._note_drift(observation, plan.rows)
+            self._note_drift(observation, plan.rows, index)
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
             self._session.chunk_failed(str(error), isinstance(error, FloatingPointError))
             self.log_once("inference", f"no action: {error}")
@@ -494,9 +494,9 @@ class PolicyNode(ArmletNode):
                 )
                 self._skipped_points = math.ceil((now.ns - frame.stamp_ns) * 1e-9 * contract.fps)
 
-    def _note_drift(self, observation: Observation, rows: NDArray[np.float32]) -> None:
+    def _note_drift(self, observation: Observation, rows: NDArray[np.float32], index: int) -> None:
         assert self._drift is not None
-        self._drift.note(observation, rows)
+        self._drift.note(observation, rows, index)
         if self.value("stop_on_drift") and (excessive := self._drift.excessive):
             reason = f"paused, the arm holds: {excessive}; ~/set_running resumes"
             with self._publishing:
@@ -590,6 +590,8 @@ class PolicyNode(ArmletNode):
             **self._verdicts(),
         }
         drift = [] if self._drift is None else [self._drift.status(self.label)]
+        if self._fit is not None and (doubts := self._fit.doubts):
+            drift.append(findings_status(f"{self.label}: fit", doubts, "fits"))
         level = _LEVELS[condition.severity]
         return [diagnostic(f"{self.label}: inference", level, condition.text, values), *drift]
 

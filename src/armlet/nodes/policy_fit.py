@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from armlet.camera import jpeg
 from armlet.contract import Contract
 from armlet.files import printable
-from armlet.findings import Severity
+from armlet.findings import Finding, Severity
 from armlet.policies import Checkpoint, Observation, Policy
 from armlet.policies.execution.strategy import Rows
 from armlet.policies.fit.check import Asking, Report, check
@@ -52,6 +54,11 @@ class PolicyFit:
             calibration_tolerance_deg=calibration_tolerance_deg,
         )
 
+    @property
+    def doubts(self) -> list[Finding]:
+        """What was warned of, and does not keep the policy from driving."""
+        return [f for f in self.report.findings if f.severity is Severity.WARNING]
+
     def meet(self, robot: Contract) -> Report:
         """Check against a robot's contract; `look` at its frames is what remains."""
         self._sample = LiveSample(robot)
@@ -74,7 +81,7 @@ class PolicyFit:
         sample = self._sample
         if sample is None or frame.contract != sample.contract:
             return None
-        sample.add(frame.state(), frame.images())
+        sample.add(frame.state(), frame.images(), _jpeg_quality(frame))
         if not sample.full:
             return None
         self.report = check(
@@ -88,6 +95,13 @@ class PolicyFit:
             asking=Asking(self._answer, probes=1, task=task),
         )
         return self.report
+
+
+def _jpeg_quality(frame: LiveFrame) -> dict[str, int]:
+    """By camera, of pictures that came as JPEG."""
+    sent = frame.pictures().items()
+    found = {name: jpeg.quality(data) for name, data in sent if not isinstance(data, np.ndarray)}
+    return {name: quality for name, quality in found.items() if quality is not None}
 
 
 def task_doubt(checkpoint: Checkpoint, task: str) -> str:
@@ -124,8 +138,10 @@ class DriftWatch:
         """Judge by other thresholds from now on; the window keeps its length."""
         self._drift.tune(settings)
 
-    def note(self, observation: Observation, rows: Rows) -> None:
+    def note(self, observation: Observation, rows: Rows, index: int) -> None:
+        """An observation, of a time on the frame grid, and the chunk that is sent for it."""
         self._drift.state(observation.state)
+        self._drift.planned(rows, index)
         self._drift.pictures(observation.images)
         self._drift.actions(rows)
 

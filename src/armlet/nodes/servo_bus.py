@@ -559,6 +559,8 @@ class ServoBus(ArmletNode):
                 self._control.hold(origin=sender.mark if sender.continues else "")
                 return
             now_ns = self.now_ns()
+            if refusal := unstamped(message):
+                raise self._control.guard.refuse(refusal)
             motion = self._parsed(self._control, message, now_ns)
             self._control.follow(message.joint_names, motion, now_ns)
             self._report_excess("joint_trajectory", self._control.excess)
@@ -658,6 +660,20 @@ def _finder(port: str) -> Callable[[], list[str]]:
         return [found.address for found in same_kind(device, serial_devices())]
 
     return find
+
+
+def unstamped(message: TrajectoryMessage) -> str:
+    """Why a chunk that says whose it is must have a stamp; empty if it has one, or says nothing.
+
+    A zero stamp means now, as ROS has it, for programs that command a motion. The rows of a
+    policy's chunk are due from its observation on.
+    """
+    if to_ns(message.header.stamp) or not origin(message.header.frame_id).mark:
+        return ""
+    return (
+        "a policy's chunk has no stamp and would be played late by its inference: stamp it with "
+        "its observation"
+    )
 
 
 def main() -> None:

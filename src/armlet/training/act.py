@@ -21,6 +21,7 @@ from armlet.datasets import Dataset, DatasetError
 from armlet.policies import Act, ActConfig, Feature, Preprocessor, save_checkpoint
 from armlet.policies.checkpoint.checkpoint import check_contract
 from armlet.policies.checkpoint.save import check_new
+from armlet.policies.fit.detail import details_of
 from armlet.policies.networks.resnet import calibrate_batch_norm
 
 from .settings import TrainingSettings
@@ -91,6 +92,7 @@ def train_act(
     generator = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     training, validation = _split(dataset, settings, generator)
+    contract = dataclasses.replace(contract, detail=details_of(training.images))
     statistics = dataset.statistics
     config = _config(training, settings)
     preprocessor = Preprocessor.from_config(config, statistics)

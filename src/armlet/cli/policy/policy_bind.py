@@ -74,13 +74,14 @@ def _bind(args: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(args.checkpoint, chosen(args), contract=False)
     rows = read_episodes(dataset.root, stats=False)
     broken = [*not_finite(read_vectors(dataset.root, dataset.info, rows))]
-    wrong = broken or judge(checkpoint, dataset_samples(dataset.root)).wrong
+    samples = dataset_samples(dataset.root)
+    wrong = broken or judge(checkpoint, samples).wrong
     if wrong:
         for finding in wrong:
             show(finding)
         show(f"{args.checkpoint}: refused, nothing was changed")
         return FAILED
-    contract = bound_contract(checkpoint, source, dataset.tasks)
+    contract = bound_contract(checkpoint, source, dataset.tasks, samples.images)
     _print(args, contract, bind(args.checkpoint, contract))
     return 0
 

@@ -7,9 +7,12 @@ this dataset is shown by its frozen statistics: they are the dataset's own numbe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from armlet import contract as contracts
 from armlet.contract import Contract, ContractError
@@ -19,6 +22,7 @@ from armlet.policies.checkpoint.checkpoint import Checkpoint, check_contract
 from armlet.policies.config.base import ACTION, camera_name
 
 from .check import Report, check
+from .detail import details_of
 from .feature_stats import frozen_statistics, unlike
 from .samples import Samples
 
@@ -63,11 +67,17 @@ def _same_data(checkpoint: Checkpoint, source: Samples) -> Finding:
     return Finding(code, Severity.OK, subject, found="the same numbers")
 
 
-def bound_contract(checkpoint: Checkpoint, source: Contract, tasks: Sequence[str]) -> Contract:
+def bound_contract(
+    checkpoint: Checkpoint,
+    source: Contract,
+    tasks: Sequence[str],
+    images: Mapping[str, NDArray[np.uint8]] = {},
+) -> Contract:
     """The contract of a checkpoint that was trained on a dataset with the contract `source`.
 
-    Cameras are those that the policy reads, in its order. Raises CheckpointError where the result
-    does not describe the checkpoint.
+    images are some of the dataset's, uint8 (N, H, W, 3) by camera name. Cameras are those that the
+    policy reads, in its order. Raises CheckpointError where the result does not describe the
+    checkpoint.
     """
     there = {camera.name: camera for camera in source.cameras}
     names = [camera_name(key) for key in checkpoint.config.image_features]
@@ -76,6 +86,7 @@ def bound_contract(checkpoint: Checkpoint, source: Contract, tasks: Sequence[str
         cameras=tuple(there[name] for name in names if name in there),
         preprocessing=checkpoint.preprocessor.describe(),
         tasks=tuple(tasks),
+        detail=details_of({name: images[name] for name in names if name in images}),
     )
     check_contract(contract, checkpoint.config, checkpoint.preprocessor, "the dataset's contract")
     return contract

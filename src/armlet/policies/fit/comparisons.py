@@ -8,7 +8,7 @@ exchanged; then the line says how much better. Where the statistics cannot tell,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,8 @@ def distribution_findings(
         if name in samples.images and _is_pictures(samples.images[name])
     }
     yield from _level_lines(samples, pictures, looks, limits)
+    yield from _compression_lines(samples, pictures, limits)
+    yield from _detail_lines(checkpoint, samples, looks, limits)
     yield from _picture_lines(samples, pictures, looks, limits)
     if training is not None and training is not samples:
         yield from _place_lines(samples, looks, training, limits)
@@ -190,6 +192,47 @@ def _level_lines(
             yield Finding(Code.POLICY_IMAGE_BLACK, Severity.OK, item, found=f"0..{seen.brightest}")
 
 
+def _compression_lines(
+    samples: Samples, names: Collection[str], limits: Limits
+) -> Iterator[Finding]:
+    for name in names:
+        quality = samples.jpeg_quality.get(name)
+        if quality is not None and quality < limits.compressed:
+            yield Finding(
+                Code.POLICY_IMAGE_COMPRESSED,
+                Severity.WARNING,
+                f"compression of camera {name}, {samples.source}",
+                f"a JPEG quality of {limits.compressed:g} at least",
+                quality,
+                "set jpeg_quality of the camera, or of what republishes its pictures, to that of "
+                "the recording; if it recorded so coarsely, --limit compressed=0",
+                "blocks and smeared colours that a policy was not trained on",
+            )
+
+
+def _detail_lines(
+    checkpoint: Checkpoint, samples: Samples, looks: Mapping[str, Look], limits: Limits
+) -> Iterator[Finding]:
+    """How fine pictures are beside those of the training, where the contract says so."""
+    stated = () if checkpoint.contract is None else checkpoint.contract.detail
+    for camera, trained in ((each.camera, each.value) for each in stated):
+        found = looks[camera].detail if camera in looks else 0.0
+        if min(found, trained) <= 0 or limits.detail <= 0:
+            continue
+        fits = max(found / trained, trained / found) <= limits.detail
+        way = "finer" if found > trained else "less fine"
+        yield Finding(
+            Code.POLICY_IMAGE_DETAIL,
+            Severity.OK if fits else Severity.WARNING,
+            f"detail of camera {camera}, {samples.source}",
+            f"{trained:.2f}, as in training",
+            f"{found:.2f}",
+            "take pictures as the recording did, at that size: no other resolution that is "
+            "enlarged, cut out, reduced or compressed on the way",
+            "" if fits else f"{way}: resized, cropped or compressed otherwise, or out of focus",
+        )
+
+
 def _is_dark(frozen: Frozen, limits: Limits) -> bool:
     """Whether the policy was trained on pictures that are as good as black."""
     return frozen.mean is not None and bool(frozen.mean.max() < 2 * limits.dark)
@@ -265,7 +308,7 @@ def _channel_lines(
         elif as_is > limits.changed:
             yield Finding(
                 Code.POLICY_SCENE_CHANGED,
-                Severity.OPEN,
+                Severity.WARNING,
                 item,
                 expected,
                 found,
@@ -424,6 +467,16 @@ def _unit_line(
     rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
     best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
     poses = _in_units(sigmas, names, joint_units)
+    if given > limits.far and np.abs(readings.get("radians", 0.0)).max() > 2 * np.pi:
+        return Finding(
+            Code.POLICY_POSE_UNITS,
+            Severity.ERROR,
+            item,
+            f"{joint_units}, within {limits.far:g} sigma of the training mean",
+            poses,
+            _fix_units("radians", readings["radians"]),
+            "no joint turns so far",
+        )
     if given > limits.far and rivals and rivals[best] < given / 3 and rivals[best] < limits.far:
         return Finding(
             Code.POLICY_POSE_UNITS,

@@ -7,13 +7,16 @@ described by the same two numbers, and their Kullback-Leibler divergence is that
 distributions. Where LeRobot has put ImageNet's in their place, the median and the deciles stored
 beside them stand for the two, and the window's own are taken likewise, from a histogram. It notices
 light, exposure, a covered lens, exchanged channels or another scene; not an object that moved.
-Where nothing describes the pictures, black ones are still noticed. Actions: how many lie beyond the
-training range, how far.
+Where nothing describes the pictures, black ones are still noticed. A picture that is the same, byte
+for byte, while the joints move is a camera that hangs. Actions: how many lie beyond the training
+range, how far; and whether each joint goes where it is sent: from one observation to the next it is
+seen to make the step that the chunk had planned, or the opposite one.
 """
 
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +37,16 @@ _PIXELS = 2_000
 _LEVELS = 256
 # Values this many spreads beyond least and greatest training value are out of range.
 _MARGIN = 0.25
+# A picture that repeats so often while a joint moves by so many spreads shows nothing of it. Noise
+# changes every picture of a sensor; those of the emulated bench change with the arm.
+_REPEATS, _MOVES = 3, 0.3
+# Steps between observations by which a joint's direction is judged; of these so many at least.
+_STEPS, _LEAST_STEPS = 30, 6
+# A joint that is sent, and goes, less than this in a window (RMS of steps, spreads) does not move.
+_STEP = 0.02
+# Correlation of steps planned and seen. Where an arm follows it is 0.9 and more, of a joint that is
+# read the other way round below -0.8.
+_FOLLOWS, _OPPOSES = 0.5, -0.5
 _SUBJECTS = {
     STATE: (Code.POLICY_DRIFT_STATE, "state"),
     ACTION: (Code.POLICY_DRIFT_ACTIONS, "actions"),
@@ -95,12 +108,17 @@ class Drift:
             for key, feature in frozen.items()
             if feature.kind == "VISUAL"
         }
+        self._frozen = {name: _Frozen() for name in self._cameras}
+        self._place: Floats | None = None
+        joint_names = tuple(state_names) == tuple(action_names) and state_names
+        self._direction = _Direction(state_names if joint_names else ())
 
     def state(self, state: NDArray[np.floating]) -> None:
         """One observation's joint state (n,), dataset units."""
         with self._lock:
             if STATE in self._vectors:
                 self._vectors[STATE].add(np.asarray(state, np.float64)[None])
+                self._place = self._vectors[STATE].in_spreads(state)
 
     def actions(self, chunk: NDArray[np.floating]) -> None:
         """One chunk (C, n), dataset units."""
@@ -108,13 +126,28 @@ class Drift:
             if ACTION in self._vectors:
                 self._vectors[ACTION].add(np.asarray(chunk, np.float64))
 
+    def planned(self, chunk: NDArray[np.floating], index: int) -> None:
+        """The chunk (C, n), dataset units, for the observation whose state was given last.
+
+        index: of that observation on the frame grid; row i of the chunk is due at index + i.
+        """
+        with self._lock:
+            if STATE in self._vectors and self._place is not None:
+                rows = self._vectors[STATE].in_spreads(chunk)
+                self._direction.add(self._place, rows, index)
+
     def pictures(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
-        """One observation's pictures (H, W, 3) RGB; cameras the policy does not read are passed."""
+        """The pictures (H, W, 3) RGB of the observation whose state was given last.
+
+        Cameras the policy does not read are passed.
+        """
         for name, camera in self._cameras.items():
             if name in images:
                 levels = _histogram(images[name])
+                seen = zlib.crc32(np.ascontiguousarray(images[name]).data)
                 with self._lock:
                     camera.add(levels)
+                    self._frozen[name].add(seen, self._place)
 
     def findings(self) -> list[Finding]:
         """State, actions and every camera; those without data yet are absent.
@@ -128,7 +161,11 @@ class Drift:
                 if vector.fed
             ]
             cameras = [c.finding(f"camera {name}") for name, c in self._cameras.items() if c.fed]
-        return vectors + cameras
+            frozen = [
+                each.finding(f"camera {name}") for name, each in self._frozen.items() if each.is_so
+            ]
+            inverted = self._direction.findings()
+        return vectors + cameras + frozen + inverted
 
     @property
     def worst(self) -> Severity:
@@ -150,6 +187,9 @@ class Drift:
                 vectors.clear()
             for camera in self._cameras.values():
                 camera.clear()
+            self._frozen = {name: _Frozen() for name in self._cameras}
+            self._place = None
+            self._direction.clear()
 
 
 class _Vectors:
@@ -181,6 +221,11 @@ class _Vectors:
         inside = (rows >= self._low) & (rows <= self._high)
         self._outside.append(1.0 - inside.mean(axis=0))
 
+    def in_spreads(self, row: NDArray[np.floating]) -> Floats:
+        """A vector (n,) from the training mean, in standard deviations."""
+        place: Floats = (np.asarray(row, np.float64) - self._mean) / self._spread
+        return place
+
     def clear(self) -> None:
         self._medians.clear()
         self._outside.clear()
@@ -210,6 +255,85 @@ class _Vectors:
 
     def _name(self, index: int) -> str:
         return self._names[index] if index < len(self._names) else f"entry {index}"
+
+
+class _Direction:
+    """Steps of the joints as they were planned and as they were seen, in training spreads.
+
+    names: of the joints, where state and action have the same; else nothing is judged.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = [name.removesuffix(".pos") for name in names]
+        self._steps: deque[tuple[Floats, Floats]] = deque(maxlen=_STEPS)
+        self._last: tuple[Floats, Floats, int] | None = None
+
+    def clear(self) -> None:
+        self._steps.clear()
+        self._last = None
+
+    def add(self, place: Floats, rows: Floats, index: int) -> None:
+        """Where the joints are (n,), and where a chunk sends them from there (C, n)."""
+        if not self._names or rows.ndim != 2 or rows.shape[1:] != place.shape:
+            return
+        if self._last is not None:
+            before, plan, then = self._last
+            if 0 < index - then < len(plan):
+                self._steps.append((plan[index - then] - plan[0], place - before))
+        self._last = place, rows, index
+
+    def findings(self) -> list[Finding]:
+        """An error for each joint that goes the other way, while the others follow."""
+        if len(self._steps) < _LEAST_STEPS:
+            return []
+        planned, made = (np.stack(steps) for steps in zip(*self._steps, strict=True))
+        sent, went = (np.sqrt((steps**2).mean(axis=0)) for steps in (planned, made))
+        moving = (sent > _STEP) & (went > _STEP)
+        likeness = (planned * made).mean(axis=0) / np.maximum(sent * went, 1e-12)
+        # Of an arm that a person has taken over no joint need follow.
+        if not 2 * np.count_nonzero(likeness[moving] > _FOLLOWS) > np.count_nonzero(moving):
+            return []
+        return [
+            self._finding(int(joint), float(likeness[joint]))
+            for joint in np.flatnonzero(moving & (likeness < _OPPOSES))
+        ]
+
+    def _finding(self, joint: int, likeness: float) -> Finding:
+        words = (
+            f"goes the other way than it is sent (correlation {likeness:.2f}), and the others "
+            "follow: its sign, or its calibration, is not the training's"
+        )
+        code = Code.POLICY_DRIFT_INVERTED
+        return _finding(code, Severity.ERROR, f"joint {self._names[joint]}", words, {})
+
+
+class _Frozen:
+    """How often a camera's picture has repeated, and how far the arm moved meanwhile."""
+
+    def __init__(self) -> None:
+        self._print: int | None = None
+        self._since: Floats | None = None
+        self._repeats = 0
+        self._moved = 0.0
+
+    def add(self, seen: int, place: Floats | None) -> None:
+        """A picture's fingerprint, and where the arm is (n,), in training spreads, if known."""
+        if seen != self._print or self._since is None or place is None:
+            self._print, self._since, self._repeats, self._moved = seen, place, 0, 0.0
+            return
+        self._repeats += 1
+        self._moved = max(self._moved, float(np.abs(place - self._since).max()))
+
+    @property
+    def is_so(self) -> bool:
+        return self._repeats >= _REPEATS and self._moved > _MOVES
+
+    def finding(self, subject: str) -> Finding:
+        words = (
+            f"the same picture in {self._repeats + 1} observations while a joint moved by "
+            f"{self._moved:.1f} sigma: the camera hangs, or repeats its last picture"
+        )
+        return _finding(Code.POLICY_DRIFT_FROZEN, Severity.ERROR, subject, words, {})
 
 
 class _Pictures:

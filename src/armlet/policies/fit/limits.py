@@ -28,6 +28,10 @@ class Limits:
         farther: the same, beyond which no unit or calibration explains the pose.
         dark: mean of every channel (0..1) below which a picture is black, as `dataset check` has
             it; a covered lens shows levels of 0 to 7 of 255, which are noise.
+        compressed: JPEG quality below which pictures are coarse, as a warning. Cameras compress
+            with 50 to 95, armlet with 90.
+        detail: how many times finer or less fine pictures may be than the training's. The poses of
+            an arm change it by 1.1, pictures that were enlarged twofold are at 1.8.
         constant: spread of a policy's answers over that of the recorded actions. A trained policy
             is near 1, one of random weights at 0.01 to 0.2, one whose head is zeroed at 0.
         faint: the same, below which a policy hardly answers to what it sees.
@@ -58,6 +62,8 @@ class Limits:
     far: float = 4.0
     farther: float = 8.0
     dark: float = 0.03
+    compressed: float = 30.0
+    detail: float = 1.3
     constant: float = 0.005
     faint: float = 0.2
     wild: float = 10.0

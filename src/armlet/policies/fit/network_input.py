@@ -3,7 +3,8 @@
 A source's frames go through the arithmetic the policy runs with (Preprocessor.network_input), and
 their mean, spread and range are held against what the statistics and the mode's formula, written
 again here, say of rightly normalized ones. So a picture that was divided by 255 twice, or never,
-shows whatever the code in between meant to do.
+shows whatever the code in between meant to do. So does one that was normalized by its own mean and
+std, which looks right in every moment: value by value it is not what the formula makes of it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _ROUNDING = 1e-3
 _DIVIDED_TWICE = 1.5 / 255
 # Of pictures whose own statistics nobody has: those of a uniform distribution are 0.5 and 0.29.
 _USUAL_PICTURE = (0.5, 0.25)
+# A level of 255: the arithmetic in between rounds to a thousandth of it.
+_LEVEL = 1 / 255
 # The same numbers for all entries are said once.
 _ALIKE = 0.005
 
@@ -63,7 +66,9 @@ class NetworkInput:
     """One feature of a source at the network.
 
     entries names its joints, or R, G and B; right is what a rightly normalized input has, None
-    where nothing is known of the training data's. quantiles (7, n) are those of QUANTILES.
+    where nothing is known of the training data's. quantiles (7, n) are those of QUANTILES. off is
+    the furthest that a value is from what the formula makes of it: of pictures as a share of their
+    range, of joints of the widest one's scale.
     """
 
     source: str
@@ -72,6 +77,7 @@ class NetworkInput:
     found: Moments
     right: Moments | None
     quantiles: Floats
+    off: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Numbers by entry: mean, std, min, max, and those of `right` as expected_mean, ..."""
@@ -96,6 +102,11 @@ class Scale:
     def normalized(self, values: Floats) -> Floats:
         mapped: Floats = (values - self.offset) * self.slope
         return mapped
+
+    def off(self, normalized: Floats, values: Floats) -> float:
+        """How far normalized (..., n) is from what the map makes of values, see NetworkInput."""
+        gaps = np.abs(normalized - self.normalized(values)) / self.slope
+        return float(gaps.max() / (1 / self.slope).max())
 
 
 def scale(checkpoint: Checkpoint, key: str) -> Scale:
@@ -133,9 +144,10 @@ def network_inputs(
         pictures = samples.images.get(camera_name(key))
         if pictures is None or not _takes(checkpoint, feature.shape, pictures):
             continue
-        found, quantiles = _picture_moments(checkpoint, key, pictures)
-        right = _right_picture(scale(checkpoint, key), described[key])
-        yield NetworkInput(samples.source, key, ("R", "G", "B"), found, right, quantiles)
+        to = scale(checkpoint, key)
+        found, quantiles, off = _picture_moments(checkpoint, key, pictures, to)
+        right = _right_picture(to, described[key])
+        yield NetworkInput(samples.source, key, ("R", "G", "B"), found, right, quantiles, off)
     if STATE in checkpoint.config.used_features and states is not None:
         yield from _state_inputs(checkpoint, samples.source, states, described[STATE], names)
 
@@ -152,8 +164,10 @@ def _state_inputs(
     rows = checkpoint.preprocessor.network_input({STATE: given})[STATE].double().numpy()
     found = Moments(rows.mean(axis=0), rows.std(axis=0), rows.min(axis=0), rows.max(axis=0))
     entries = tuple(_name(names, index) for index in range(len(found.mean)))
-    right = _right_vector(scale(checkpoint, STATE), described)
-    yield NetworkInput(source, STATE, entries, found, right, np.quantile(rows, QUANTILES, axis=0))
+    to = scale(checkpoint, STATE)
+    right, off = _right_vector(to, described), to.off(rows, finite)
+    quantiles = np.quantile(rows, QUANTILES, axis=0)
+    yield NetworkInput(source, STATE, entries, found, right, quantiles, off)
 
 
 def input_finding(seen: NetworkInput, brightest: int | None, limits: Limits) -> Finding:
@@ -162,10 +176,11 @@ def input_finding(seen: NetworkInput, brightest: int | None, limits: Limits) -> 
     item = f"network input of {_short(seen.key)}, {seen.source}"
     found = _listed(seen.entries, seen.found)
     right = "" if seen.right is None else f"rightly {_listed(seen.entries, seen.right)}"
-    if brightest is None or seen.right is None:
-        return Finding(Code.POLICY_INPUT_SCALE, Severity.OK, item, None, found, "", right)
-    fault = _scale_fault(seen.found, seen.right, limits)
-    if not fault:
+    pictures = brightest is not None
+    fault = _scale_fault(seen.found, seen.right, limits) if pictures and seen.right else ""
+    if seen.off > _LEVEL and not fault:
+        return _other_formula(item, seen, pictures, found)
+    if brightest is None or seen.right is None or not fault:
         return Finding(Code.POLICY_INPUT_SCALE, Severity.OK, item, None, found, "", right)
     # Pictures that come black have a line of their own: the preprocessing has no part in it.
     severity = Severity.NOTE if brightest <= 1 else Severity.ERROR
@@ -181,6 +196,19 @@ def input_finding(seen: NetworkInput, brightest: int | None, limits: Limits) -> 
     )
 
 
+def _other_formula(item: str, seen: NetworkInput, pictures: bool, found: str) -> Finding:
+    of = "of the pictures' range" if pictures else "of the widest joint's scale"
+    return Finding(
+        Code.POLICY_INPUT_NORMALIZATION,
+        Severity.ERROR,
+        item,
+        "each value as the frozen statistics normalize it",
+        f"values up to {100 * seen.off:.2g} % {of} beside that: {found}",
+        "normalize by the statistics in the checkpoint, never by those of the frame itself",
+        "the preprocessing in between is another than the checkpoint's",
+    )
+
+
 def _scale_fault(found: Moments, right: Moments, limits: Limits) -> str:
     """Why pictures cannot be rightly scaled; empty if they can. right.low..high are 0..1."""
     width = right.high - right.low
@@ -193,8 +221,8 @@ def _scale_fault(found: Moments, right: Moments, limits: Limits) -> str:
     )
     if beyond.any():
         reach = float(np.max((found.high - right.low) / width))
-        divided = "never divided by 255" if reach > limits.scale else "not of pictures of 0..1"
-        return f"values reach {reach:.3g} times the greatest possible: {divided}"
+        if reach > limits.scale:
+            return f"values reach {reach:.3g} times the greatest possible: never divided by 255"
     if ratio > limits.scale > 0:
         return f"spread {ratio:.2g} times that of the statistics: these are of other pictures"
     return ""
@@ -208,17 +236,19 @@ def _takes(checkpoint: Checkpoint, shape: Sequence[int], pictures: NDArray[Any])
 
 
 def _picture_moments(
-    checkpoint: Checkpoint, key: str, pictures: NDArray[np.uint8]
-) -> tuple[Moments, Floats]:
-    """Moments of all pixels, and quantiles of some.
+    checkpoint: Checkpoint, key: str, pictures: NDArray[np.uint8], to: Scale
+) -> tuple[Moments, Floats, float]:
+    """Moments of all pixels, quantiles of some, and how far any is off, see NetworkInput.
 
     One picture after the other: together they would take a gigabyte as float32."""
     rows = np.unique(np.linspace(0, len(pictures) - 1, _PICTURES).astype(int))
-    parts, pixels = [], []
+    parts, pixels, off = [], [], 0.0
     for row in rows:
         given = torch.from_numpy(np.require(pictures[row : row + 1], requirements=["C", "W"]))
         seen = checkpoint.preprocessor.network_input({key: given})[key][0]
         channels = seen.reshape(3, -1)
+        shares = pictures[row].reshape(-1, 3).astype(np.float64) / 255
+        off = max(off, to.off(channels.T.double().numpy(), shares))
         pixels.append(channels[:, :: max(1, channels.shape[1] // _PIXELS)].T.double().numpy())
         squares = (channels**2).mean(dim=1)
         each = (channels.mean(dim=1), squares, channels.amin(dim=1), channels.amax(dim=1))
@@ -227,7 +257,7 @@ def _picture_moments(
     mean, square = stacked[:, 0].mean(axis=0), stacked[:, 1].mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
     moments = Moments(mean, std, stacked[:, 2].min(axis=0), stacked[:, 3].max(axis=0))
-    return moments, np.quantile(np.concatenate(pixels), QUANTILES, axis=0)
+    return moments, np.quantile(np.concatenate(pixels), QUANTILES, axis=0), off
 
 
 def _right_picture(to: Scale, described: Frozen) -> Moments:

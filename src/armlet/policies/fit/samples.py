@@ -15,6 +15,7 @@ from armlet.robots.calibration import Calibration
 from armlet.robots.joints import joint_names
 from armlet.robots.units import JointUnits, converter
 
+from .detail import detail_of
 from .feature_stats import Q10_TO_Q90, Floats
 
 # Pixels of one picture that enter its look: more move a mean by less than a grey level.
@@ -45,8 +46,9 @@ class Samples:
     images are uint8 (N, H, W, 3) RGB by camera name; states (N, n) by the unit they are given in: a
     dataset has one reading, a live robot one per joint unit and `radians`. actions (N, m) in
     dataset units. statistics are the source's own, as in a dataset's stats.json. unseen says, by
-    camera, why its pictures are not there. moments are some of its frames with what was commanded
-    then, of a dataset; those of a live robot are its frames, see moments_of.
+    camera, why its pictures are not there; jpeg_quality, with which quality they were compressed,
+    of those that came as JPEG. moments are some of its frames with what was commanded then, of a
+    dataset; those of a live robot are its frames, see moments_of.
     """
 
     source: str
@@ -57,6 +59,7 @@ class Samples:
     actions: Floats | None = None
     statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+    jpeg_quality: Mapping[str, int] = field(default_factory=dict)
     moments: Sequence[Moment] = ()
 
 
@@ -98,6 +101,7 @@ class Look:
     """A camera's pictures in numbers: per-channel moments and quantiles in 0..1, and thumbnails.
 
     thumbs is (N, 3, 12, 16): each picture's mean colour per field. brightest is the greatest level.
+    detail is how fine the pictures are, see detail.
     """
 
     mean: Floats
@@ -105,6 +109,7 @@ class Look:
     quantiles: Floats
     brightest: int
     thumbs: Floats
+    detail: float = 0.0
 
     def normal(self, origin: str) -> tuple[Floats, Floats]:
         """Mean and std estimated as Frozen.origin's were."""
@@ -121,6 +126,7 @@ class Look:
             self.quantiles[:, ::-1],
             self.brightest,
             self.thumbs[:, ::-1],
+            self.detail,
         )
 
 
@@ -136,6 +142,7 @@ def look(images: NDArray[np.uint8]) -> Look:
         quantiles=np.quantile(pixels, [0.1, 0.5, 0.9], axis=0),
         brightest=int(images.max()),
         thumbs=np.stack([_thumb(image) for image in kept]),
+        detail=detail_of(kept),
     )
 
 
@@ -168,6 +175,7 @@ class LiveSample:
         self._limit = frames
         self._states: list[Floats] = []
         self._images: dict[str, list[NDArray[np.uint8]]] = {}
+        self._quality: dict[str, int] = {}
 
     @property
     def full(self) -> bool:
@@ -177,8 +185,15 @@ class LiveSample:
     def frames(self) -> int:
         return len(self._states)
 
-    def add(self, radians: NDArray[np.float64], images: Mapping[str, NDArray[np.uint8]]) -> None:
+    def add(
+        self,
+        radians: NDArray[np.float64],
+        images: Mapping[str, NDArray[np.uint8]],
+        jpeg_quality: Mapping[str, int] | None = None,
+    ) -> None:
         """One frame: joint positions (n,) in radians and RGB pictures (H, W, 3) by camera.
+
+        jpeg_quality: with which quality they were compressed, of those that came as JPEG.
 
         Raises ObservationError if a camera's picture size changed.
         """
@@ -192,6 +207,8 @@ class LiveSample:
                     f"{image.shape}; start the camera again and leave its size alone"
                 )
             taken.append(image)
+        for name, found in (jpeg_quality or {}).items():
+            self._quality[name] = min(found, self._quality.get(name, found))
         self._states.append(np.asarray(radians, np.float64))
 
     def samples(self, calibration: Calibration | None) -> Samples:
@@ -214,4 +231,5 @@ class LiveSample:
             contract=self.contract,
             images={name: np.stack(taken) for name, taken in self._images.items()},
             states=states,
+            jpeg_quality=dict(self._quality),
         )
