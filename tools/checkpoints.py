@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -138,7 +137,9 @@ class Making:
         """Put it in checkpoints/, in the place of the one before."""
         size = sum(path.stat().st_size for path in self._checkpoint.iterdir())
         if size > MOST_BYTES:
-            raise Failed(f"{self._checkpoint}: expected {MOST_BYTES:,} bytes at most, found {size:,}")
+            raise Failed(
+                f"{self._checkpoint}: expected {MOST_BYTES:,} bytes at most, found {size:,}"
+            )
         place = SHIPPED / self._name
         _remove(place)
         shutil.copytree(self._checkpoint, place)
@@ -180,7 +181,7 @@ def _is_made(made: Path, of: Mapping[str, object]) -> bool:
 def _note_made(made: Path, of: Mapping[str, object]) -> None:
     unfinished = _note(made).with_suffix(".new")
     unfinished.write_text(json.dumps(of, indent=2) + "\n")
-    os.replace(unfinished, _note(made))
+    unfinished.replace(_note(made))
 
 
 def _remove(folder: Path) -> None:

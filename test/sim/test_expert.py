@@ -207,9 +207,7 @@ def test_it_mends_what_goes_wrong_when_it_picks(benchmark_program, kind):
 def test_it_touches_with_an_arm_that_sags(benchmark_program, kind):
     clumsiness = 0.0 if kind is Mishap.NONE else 1.0
     seed = 0 if kind is Mishap.NONE else seed_of(REACH, kind)
-    rehearsal, done, phases, _ = shown(
-        benchmark_program, seed, clumsiness=clumsiness, task=REACH
-    )
+    rehearsal, done, phases, _ = shown(benchmark_program, seed, clumsiness=clumsiness, task=REACH)
     assert done and phases[-1] is Phase.DONE
     assert phases.count(Phase.OVER) == (1 if kind is Mishap.NONE else 2)
     bench = rehearsal.bench

@@ -308,7 +308,7 @@ def _config(samples: Samples, settings: TrainingSettings) -> ActConfig:
         input_features={STATE: Feature("STATE", (joints,)), **pictures},
         output_features={ACTION: Feature("ACTION", (samples.actions.shape[1],))},
         chunk_size=settings.chunk_size,
-        n_action_steps=settings.chunk_size,
+        n_action_steps=settings.action_steps or settings.chunk_size,
         dim_model=settings.dim_model,
         dim_feedforward=settings.dim_feedforward,
         n_heads=settings.n_heads,

@@ -96,7 +96,9 @@ def read_state(place: Path) -> State:
     """What a file says. Raises StateError if it is not there, or is none."""
     where = printable(place)
     if not place.is_file():
-        raise StateError(f"nothing to resume: expected {where}, which a training leaves until it ends")
+        raise StateError(
+            f"nothing to resume: expected {where}, which a training leaves until it ends"
+        )
     try:
         with safe_open(place, "pt") as file:
             document = (file.metadata() or {}).get(_KEY, "")

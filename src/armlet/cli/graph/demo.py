@@ -76,8 +76,12 @@ def run(args: argparse.Namespace) -> int:
     from armlet.sim.choice import REACH, BenchError
 
     if not args.record_only:
-        of_recording = ("task", args.task != REACH), ("physics", args.physics)
-        of_recording += ("domain", args.domain), ("clumsiness", args.clumsiness)
+        of_recording = (
+            ("task", args.task != REACH),
+            ("physics", args.physics),
+            ("domain", args.domain),
+            ("clumsiness", args.clumsiness),
+        )
         given = [f"--{name}" for name, is_given in of_recording if is_given]
         if given:
             return refuse("demo", f"{', '.join(given)}: only with --record-only N; add it")

@@ -23,7 +23,7 @@ _LINE_S = 10.0
 _LIVE_S = 0.5
 # The first steps are slower than those that follow.
 _FIRST_STEPS = 5
-_SETTINGS = ("steps", "batch_size", "chunk_size", "learning_rate", "seed", "half")
+_SETTINGS = ("steps", "batch_size", "chunk_size", "action_steps", "learning_rate", "seed", "half")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,6 +46,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--steps", type=int, help="training steps (default 2500)")
     parser.add_argument("--batch-size", type=int, help="frames per step (default 32)")
     parser.add_argument("--chunk-size", type=int, help="actions per chunk (default 45)")
+    parser.add_argument(
+        "--action-steps",
+        type=int,
+        help="how many of them strategy:=n_action_steps plays before the next chunk (default: all)",
+    )
     parser.add_argument("--learning-rate", type=float, help="its peak (default 0.0003)")
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -72,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.resume and given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise ValueError(f"--resume goes on with the settings it began with; leave out {options}")
+            raise ValueError(
+                f"--resume goes on with the settings it began with; leave out {options}"
+            )
         settings = begun_settings(args.output) if args.resume else TrainingSettings(**given)
         if args.threads is not None:
             if args.threads < 1:
@@ -86,9 +93,7 @@ def run(args: argparse.Namespace) -> int:
         return refuse("train", error)
 
 
-def _train(
-    dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False
-) -> int:
+def _train(dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
     from armlet.training import train_act
 
