@@ -153,7 +153,7 @@ def _check_own(output: Path, state: State) -> None:
 
 @contextmanager
 def _taken_away(output: Path, state: State | None) -> Iterator[None]:
-    """While it is saved anew, what was saved before is beside it; it comes back after an error."""
+    """While it is saved again, what was saved before is beside it; it comes back after an error."""
     if state is None or not (output.is_dir() and any(output.iterdir())):
         yield
         return

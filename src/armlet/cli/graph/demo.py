@@ -57,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=0.0,
         metavar="SHARE",
         help="with --record-only: share of the demonstrations, 0 to 1, in which the expert misses, "
-        "loses or finds moved what it reaches for, and mends it; by each one's seed",
+        "loses or finds moved what it reaches for, and corrects it; by each one's seed",
     )
     parser.add_argument(
         "--wall-clock",
