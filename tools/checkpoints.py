@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -182,7 +181,7 @@ def _is_made(made: Path, of: Mapping[str, object]) -> bool:
 def _note_made(made: Path, of: Mapping[str, object]) -> None:
     unfinished = _note(made).with_suffix(".new")
     unfinished.write_text(json.dumps(of, indent=2) + "\n")
-    os.replace(unfinished, _note(made))
+    unfinished.replace(_note(made))
 
 
 def _remove(folder: Path) -> None:

@@ -390,7 +390,7 @@ BENCH = (
     Argument(
         "clumsiness",
         "0",
-        "Share of the expert's demonstrations, 0 to 1, in which something goes wrong and is mended.",
+        "Share of the expert's demonstrations, 0 to 1, in which something goes wrong at first.",
     ),
     Argument("paced", "true", "Send emulated bytes at the speed of the wire.", BOOLEAN),
 )

@@ -195,7 +195,7 @@ def test_a_clumsiness_is_the_share_of_seeds_with_a_mishap():
 
 
 @pytest.mark.parametrize("kind", [Mishap.MISS, Mishap.SLIP, Mishap.NUDGE])
-def test_it_mends_what_goes_wrong_when_it_picks(benchmark_program, kind):
+def test_it_corrects_what_goes_wrong_when_it_picks(benchmark_program, kind):
     rehearsal, done, phases, _ = shown(benchmark_program, seed_of(TASK, kind), clumsiness=1.0)
     assert done and phases[-1] is Phase.DONE
     if kind is not Mishap.NUDGE:  # the hand may follow a thing that is nudged early

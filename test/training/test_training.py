@@ -160,6 +160,7 @@ def test_a_dataset_without_cameras_is_refused(tmp_path, no_training):
         {"batch_size": 0},
         {"warmup_steps": 0},
         {"chunk_size": 0},
+        {"action_steps": 46},
         {"seed": -1},
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
@@ -199,6 +200,13 @@ def test_cameras_may_differ_in_size(tmp_path):
     assert train_act(Dataset(root), tmp_path / "checkpoint", TINY, lambda _: None) == TINY.steps
     inputs = json.loads((tmp_path / "checkpoint/config.json").read_text())["input_features"]
     assert inputs["observation.images.side"]["shape"] == [3, 32, 48]
+
+
+def test_a_checkpoint_says_how_much_of_a_chunk_is_played(root, tmp_path):
+    settings = dataclasses.replace(TINY, action_steps=3)
+    train_act(Dataset(root), tmp_path / "checkpoint", settings, lambda _: None)
+    config = load_policy(tmp_path / "checkpoint").config
+    assert (config.chunk_size, config.n_action_steps) == (4, 3)
 
 
 def test_a_single_step_has_a_schedule(root, tmp_path, monkeypatch):
@@ -308,7 +316,7 @@ def test_the_help_has_the_defaults():
     command.add_parser(subparsers)
     said = " ".join(subparsers.choices["train"].format_help().split())
     usual = TrainingSettings()
-    for name in ("steps", "batch_size", "seed"):
+    for name in ("steps", "batch_size", "chunk_size", "learning_rate", "seed"):
         option = f"--{name.replace('_', '-')} {name.upper()}"
         assert re.search(rf"{option} [^-]*\(default {getattr(usual, name)}\)", said), name
 

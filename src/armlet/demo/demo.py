@@ -69,7 +69,7 @@ class DemoPlan:
     """Of the bench; empty: as the task needs it."""
     domain: str = ""
     clumsiness: float = 0.0
-    """Share of the demonstrations in which something goes wrong and is mended, 0 to 1."""
+    """Share of the demonstrations in which something goes wrong and is corrected, 0 to 1."""
 
     @property
     def policy(self) -> dict[str, str]:

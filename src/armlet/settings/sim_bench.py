@@ -39,7 +39,7 @@ SETTINGS = (
         "clumsiness",
         0.0,
         "Share of the demonstrations in which the expert misses, loses or finds moved what it "
-        "reaches for, and mends it. By the seed of each.",
+        "reaches for, and corrects it. By the seed of each.",
         0.0,
         1.0,
         change=BENCH,

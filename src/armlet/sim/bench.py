@@ -51,7 +51,7 @@ class Bench:
     follower has weight, and moves what it touches; a task with something to move needs it. With
     `arms`, they must have been made for the same task and domain. domain: cameras, light and, with
     physics, friction and the like. clumsiness: share of the demonstrations in which something goes
-    wrong and is mended, 0 to 1.
+    wrong and is corrected, 0 to 1.
     paced: the buses take the time a 1 Mbaud line takes. links: folder in which the serial ports
     appear as `leader` and `follower`. noise: sensor noise, grey levels. clock: seconds, monotonic,
     of all motion; a test's own clock makes the bench independent of real time. arms: those to use

@@ -155,7 +155,7 @@ def _check_own(output: Path, state: State) -> None:
 
 @contextmanager
 def _taken_away(output: Path, state: State | None) -> Iterator[None]:
-    """While it is saved anew, what was saved before is beside it; it comes back after an error."""
+    """While it is saved again, what was saved before is beside it; it comes back after an error."""
     if state is None or not (output.is_dir() and any(output.iterdir())):
         yield
         return
@@ -310,7 +310,7 @@ def _config(samples: Samples, settings: TrainingSettings) -> ActConfig:
         input_features={STATE: Feature("STATE", (joints,)), **pictures},
         output_features={ACTION: Feature("ACTION", (samples.actions.shape[1],))},
         chunk_size=settings.chunk_size,
-        n_action_steps=settings.chunk_size,
+        n_action_steps=settings.action_steps or settings.chunk_size,
         dim_model=settings.dim_model,
         dim_feedforward=settings.dim_feedforward,
         n_heads=settings.n_heads,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class TrainingSettings:
     """How to train. The network defaults suit small pictures and one task; LeRobot's are larger.
 
+    action_steps: how many actions of a chunk are played by the strategy n_action_steps; 0: all.
+
     Raises ValueError for a setting nothing can be trained with.
     """
 
@@ -19,6 +21,7 @@ class TrainingSettings:
     warmup_steps: int = 100
     validation_share: float = 0.1
     chunk_size: int = 45
+    action_steps: int = 0
     dim_model: int = 128
     dim_feedforward: int = 256
     n_heads: int = 4
@@ -30,6 +33,11 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if not 0 <= self.action_steps <= self.chunk_size:
+            raise ValueError(
+                f"action_steps must lie between 0 and chunk_size ({self.chunk_size}), found "
+                f"{self.action_steps}"
+            )
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, found {self.seed}")
         if not self.learning_rate > 0 or self.weight_decay < 0:

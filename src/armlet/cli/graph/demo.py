@@ -61,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=0.0,
         metavar="SHARE",
         help="with --record-only: share of the demonstrations, 0 to 1, in which the expert misses, "
-        "loses or finds moved what it reaches for, and mends it; by each one's seed",
+        "loses or finds moved what it reaches for, and corrects it; by each one's seed",
     )
     parser.add_argument(
         "--wall-clock",
@@ -80,8 +80,12 @@ def run(args: argparse.Namespace) -> int:
     from armlet.sim.choice import REACH, BenchError
 
     if not args.record_only:
-        of_recording = ("task", args.task != REACH), ("physics", args.physics)
-        of_recording += ("domain", args.domain), ("clumsiness", args.clumsiness)
+        of_recording = (
+            ("task", args.task != REACH),
+            ("physics", args.physics),
+            ("domain", args.domain),
+            ("clumsiness", args.clumsiness),
+        )
         given = [f"--{name}" for name, is_given in of_recording if is_given]
         if given:
             return refuse("demo", f"{', '.join(given)}: only with --record-only N; add it")

@@ -26,7 +26,7 @@ _LIVE_S = 0.5
 _FIRST_STEPS = 5
 _FIRST_S = 5.0
 _SHORT = 8
-_SETTINGS = ("steps", "batch_size", "chunk_size", "learning_rate", "seed", "half")
+_SETTINGS = ("steps", "batch_size", "chunk_size", "action_steps", "learning_rate", "seed", "half")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,6 +49,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--steps", type=int, help="training steps (default 2500)")
     parser.add_argument("--batch-size", type=int, help="frames per step (default 32)")
     parser.add_argument("--chunk-size", type=int, help="actions per chunk (default 45)")
+    parser.add_argument(
+        "--action-steps",
+        type=int,
+        help="how many of them strategy:=n_action_steps plays before the next chunk (default: all)",
+    )
     parser.add_argument("--learning-rate", type=float, help="its peak (default 0.0003)")
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
