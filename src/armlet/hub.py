@@ -459,7 +459,7 @@ def _no_silence_over(seconds: float) -> Iterator[None]:
 
     Limits that it sets itself stay. Whoever is slow and goes on is not cut off.
     """
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     session: Any = get_session()
     send = session.send

@@ -331,7 +331,7 @@ def _copied(frame: Any) -> Any:
         lines[:, :width] = np.frombuffer(old, np.uint8).reshape(-1, old.line_size)[
             : new.height, :width
         ]
-        new.update(lines)
+        new.update(lines.tobytes())
     return copy
 
 
