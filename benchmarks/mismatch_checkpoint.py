@@ -1,7 +1,7 @@
-"""Part of mismatch.py: checkpoints whose picture statistics are others, wrong ones and mended ones.
+"""Part of mismatch.py: checkpoints whose picture statistics are others, wrong ones and right ones.
 
-Wrong: those of pictures of 0..255. Mended: computed again from a calibration set, pictures of the
-arm on its way to targets that no trial has, taken by the camera that the policy has now.
+Wrong: those of pictures of 0..255. Recomputed: from a calibration set, pictures of the arm on its
+way to targets that no trial has, taken by the camera that the policy has now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def spoil(folder: Path, how: str) -> None:
     """Change a checkpoint's files as a condition has them."""
     _change(folder, _multiplied)
     if how != "statistics_255":
-        taken = calibration_set(how.removeprefix("mended").lstrip("_"))
+        taken = calibration_set(how.removeprefix("recomputed").lstrip("_"))
         _change(folder, lambda name, values: recomputed(taken, name, values))
         _sign(folder)
 

@@ -136,18 +136,18 @@ CONDITIONS = (
         "stale", "stale frames", "pictures repeat, newly stamped, 0.8 s after the policy began"
     ),
     Condition(
-        "mended_statistics",
-        "mended: mean/std in 0-255",
+        "recomputed_statistics",
+        "recomputed: mean/std in 0-255",
         "those statistics computed again from a calibration set",
-        checkpoint="mended",
+        checkpoint="recomputed",
     ),
     Condition(
-        "mended_exposure",
-        "mended: auto exposure",
+        "recomputed_exposure",
+        "recomputed: auto exposure",
         "statistics computed again from a calibration set with that exposure",
         fault="auto_exposure",
         node="sim_bench",
-        checkpoint="mended_auto_exposure",
+        checkpoint="recomputed_auto_exposure",
     ),
 )
 

@@ -21,7 +21,11 @@ from armlet.evaluation.trials.statistics import wilson
 
 FORCED, SHIPPED = "forced", "shipped"
 TABLE, PLOT, SEEN = "mismatch-table.md", "mismatch.svg", "mismatch-seen.jpg"
+PAGES = ("mismatch.md", "mismatch.zh.md")
+_PLACE = re.compile(r"(<!-- table -->\n).*(<!-- /table -->)", re.DOTALL)
 _LINE = 170
+# What it says is of simulated time, which waits for a busy computer; a robot has no such node.
+_BENCH = "sim_bench"
 _CODE = re.compile(r"\[([a-z]+\.[a-z-]+)\]")
 _ROW_PX, _LEFT_PX, _WIDTH_PX = 22, 270, 380
 _COLUMNS, _CAPTION_PX = 4, 20
@@ -42,16 +46,24 @@ class Said:
 
 
 def write(output: Path, results: Sequence[Any], docs: Path | None) -> None:
-    """The table, plot and pictures into `output`, and into `docs` if that is given."""
+    """The table, plot and pictures into `output`; with `docs` also into its pages."""
     rows = [(each, [r for r in results if r.condition == each.name]) for each in CONDITIONS]
     rows = [(each, own) for each, own in rows if own]
     (output / TABLE).write_text("\n".join(_table(rows)) + "\n")
     (output / PLOT).write_text(_plot(rows))
     _pictures(output)
     print((output / TABLE).read_text())
-    for name in (TABLE, PLOT, SEEN) if docs is not None else ():
-        if (output / name).exists():
-            shutil.copyfile(output / name, docs / name)
+    if docs is not None:
+        _into_pages(output, docs)
+
+
+def _into_pages(output: Path, docs: Path) -> None:
+    for name in filter(lambda name: (output / name).exists(), (PLOT, SEEN)):
+        shutil.copyfile(output / name, docs / name)
+    table = (output / TABLE).read_text()
+    for page in (docs / name for name in PAGES):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_PLACE.sub(lambda m: m[1] + table + m[2], text), encoding="utf-8")
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -97,18 +109,29 @@ def judged(result: Any) -> Said:
         first = next((x for x in result.refused.split("\n") if "ERROR" in x), result.refused)
         code = _CODE.search(first)
         return Said("refused", min(times, default=0.0), code[1] if code else "", _short(first))
-    for event in result.events:
+    events = [event for event in result.events if not event["by"].startswith(_BENCH)]
+    for event in events:
         if "refused" in event["said"]:
             return Said("refused", event["time_s"], "", _short(event["said"]))
-    for event in sorted(result.events, key=lambda e: (e["level"] != "error", e["time_s"])):
-        return Said("reported", event["time_s"], event["codes"], _short(event["said"]))
+    for event in sorted(events, key=lambda e: (e["level"] != "error", e["time_s"])):
+        line, code = _warning(event)
+        return Said("reported", event["time_s"], code, _short(line))
     return Said("silent", None, "", "")
+
+
+def _warning(event: dict[str, Any]) -> tuple[str, str]:
+    """What was said, and its first code; of a whole report in the log the first warning."""
+    for line in event["said"].split("\n"):
+        if line.startswith("WARN") and (code := _CODE.search(line)):
+            return line.removeprefix("WARN"), code[1]
+    return event["said"], event["codes"].partition(",")[0]
 
 
 def _short(line: str) -> str:
     """One line of a table cell; a path is of one computer only."""
     line = re.sub(r"/\S+/(?=[\w.]+:)", "", " ".join(line.split()).removeprefix("ERROR "))
     line = _CODE.sub("", line).strip().replace("|", "/")
+    line = re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1...", line)
     return line if len(line) <= _LINE else line[:_LINE].rsplit(" ", 1)[0] + " ..."
 
 
@@ -161,8 +184,9 @@ def _pictures(output: Path) -> None:
 
 
 def _captioned(picture: Any, title: str) -> Any:
+    small = cv2.resize(picture, (384, 144), interpolation=cv2.INTER_AREA)
     whole = cv2.copyMakeBorder(
-        picture, _CAPTION_PX, 6, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+        small, _CAPTION_PX, 6, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)
     )
     cv2.putText(whole, title, (6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return whole

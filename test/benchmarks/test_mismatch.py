@@ -94,6 +94,8 @@ def test_a_warning_is_a_report_and_nothing_is_silence():
     }
     assert judged(result("shipped", True, events=[{**event, "said": "far"}])).kind == "reported"
     assert judged(result("shipped", True)).kind == "silent"
+    waits = {**event, "by": "sim_bench: log", "said": "simulated time is paused"}
+    assert judged(result("shipped", True, events=[waits])).kind == "silent"
 
 
 def test_a_line_that_a_kill_cut_off_is_no_result(tmp_path):

@@ -72,8 +72,14 @@ def test_the_contract_is_what_armlets_own_training_writes(world, plain, capsys):
     assert bind(plain, "--dataset", world / "data") == 0
     said = capsys.readouterr().out
     checkpoint = read_checkpoint(plain)
+    detail = checkpoint.contract.detail
+    assert [each.camera for each in detail] == ["front", "wrist"]
+    assert all(0 < each.value < 4 for each in detail)
     assert checkpoint.contract == dataclasses.replace(
-        data.CONTRACT, preprocessing=checkpoint.preprocessor.describe(), tasks=("reach",)
+        data.CONTRACT,
+        preprocessing=checkpoint.preprocessor.describe(),
+        tasks=("reach",),
+        detail=detail,
     )
     for line in (
         f"contract       {checkpoint.contract.signature()}",

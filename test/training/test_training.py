@@ -112,8 +112,11 @@ def test_a_trained_checkpoint_is_run_with_what_it_was_trained_with(root, tmp_pat
     policy = load_policy(tmp_path / "new" / "checkpoint")
     described = policy.preprocessor.describe()
     assert used == {described.statistics}
+    assert [each.camera for each in policy.contract.detail] == [
+        camera.name for camera in CONTRACT.cameras
+    ]
     assert policy.contract == dataclasses.replace(
-        CONTRACT, preprocessing=described, tasks=("pick",)
+        CONTRACT, preprocessing=described, tasks=("pick",), detail=policy.contract.detail
     )
     assert policy.config.chunk_size == TINY.chunk_size
     assert [(report.step, report.steps) for report in reports] == [(2, 2)]

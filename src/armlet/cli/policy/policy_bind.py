@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from .policy_choices import add_choices, chosen
 if TYPE_CHECKING:
     from armlet.contract import Contract
     from armlet.datasets import Dataset
+    from armlet.findings import Finding
     from armlet.policies.fit.bind import Bound
 
 _TASKS = 20
@@ -74,16 +76,21 @@ def _bind(args: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(args.checkpoint, chosen(args), contract=False)
     rows = read_episodes(dataset.root, stats=False)
     broken = [*not_finite(read_vectors(dataset.root, dataset.info, rows))]
+    if broken:
+        return _refused(args, broken)
     samples = dataset_samples(dataset.root)
-    wrong = broken or judge(checkpoint, samples).wrong
-    if wrong:
-        for finding in wrong:
-            show(finding)
-        show(f"{args.checkpoint}: refused, nothing was changed")
-        return FAILED
+    if wrong := judge(checkpoint, samples).wrong:
+        return _refused(args, wrong)
     contract = bound_contract(checkpoint, source, dataset.tasks, samples.images)
     _print(args, contract, bind(args.checkpoint, contract))
     return 0
+
+
+def _refused(args: argparse.Namespace, wrong: Sequence[Finding]) -> int:
+    for finding in wrong:
+        show(finding)
+    show(f"{args.checkpoint}: refused, nothing was changed")
+    return FAILED
 
 
 def _require_folder(path: Path) -> None:

@@ -45,8 +45,8 @@ _STEPS, _LEAST_STEPS = 30, 6
 # A joint that is sent, and goes, less than this in a window (RMS of steps, spreads) does not move.
 _STEP = 0.02
 # Correlation of steps planned and seen. Where an arm follows it is 0.9 and more, of a joint that is
-# read the other way round below -0.8.
-_FOLLOWS, _OPPOSES = 0.5, -0.5
+# read the other way round -0.98; wild plans, which an arm is too slow for, leave joints at -0.65.
+_FOLLOWS, _OPPOSES = 0.5, -0.8
 _SUBJECTS = {
     STATE: (Code.POLICY_DRIFT_STATE, "state"),
     ACTION: (Code.POLICY_DRIFT_ACTIONS, "actions"),
