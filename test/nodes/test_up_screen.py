@@ -255,6 +255,7 @@ def test_ctrl_s_does_not_stop_the_screen(monkeypatch):
     ours, theirs = os.openpty()
     monkeypatch.setattr(sys, "stdin", os.fdopen(theirs))
     with Keyboard() as keyboard:
+        os.set_blocking(theirs, False)
         os.write(ours, b"\x13x")
         os.write(theirs, b"screen")
         assert select.select([ours], [], [], GUARD_S)[0] and os.read(ours, 64) == b"screen"

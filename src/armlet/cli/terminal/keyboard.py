@@ -24,8 +24,8 @@ def is_interactive() -> bool:
 class Keyboard:
     """Keys as they are pressed, without Enter and unseen, while entered. Ctrl-C stays SIGINT.
 
-    Ctrl-Z and Ctrl-S are keys as others: a suspended program, or one that waits for its screen to go
-    on, would hear no stop key, and the arm go on.
+    Ctrl-Z and Ctrl-S are keys as others: a suspended program, or one that waits for its screen
+    to go on, would hear no stop key, and the arm go on.
     What was typed before it was entered is not lost.
     """
 
