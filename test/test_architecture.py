@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "findings": {"files"},
     "align": set(),
     "hub": {"files"},
-    "camera": {"files", "findings", "plugins", "suggestions"},
+    "camera": {"files", "findings", "plugins", "suggestions", "unix_clock"},
     "contract": {"files", "findings"},
     "robots": {"files", "plugins", "suggestions"},
     "motors": {"plugins", "priority", "suggestions"},

@@ -3,8 +3,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.camera.clock import UnixClock
 from armlet.camera.pace import Pace
+from armlet.unix_clock import UnixClock
 
 SECOND = 1_000_000_000
 

@@ -10,10 +10,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 
-from armlet.camera.clock import UnixClock
 from armlet.nodes import clock as clocks
 from armlet.nodes.clock import ClockPacer, RosClock
 from armlet.nodes.teardown import destroy
+from armlet.unix_clock import UnixClock
 
 
 @pytest.fixture

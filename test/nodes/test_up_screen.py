@@ -20,6 +20,7 @@ from terminal_session import TerminalSession
 from armlet import one_graph
 from armlet.bringup import NodeSpec, share_directory
 from armlet.cli.graph.up_screen import KEYS, StatusLine
+from armlet.cli.terminal.keyboard import Keyboard
 from armlet.client.graph import GraphError
 from armlet.client.live import Rate, measured
 from armlet.client.start import start, start_adjusted
@@ -260,6 +261,20 @@ class Screen:
 
     def flush(self):
         pass
+
+
+def test_ctrl_s_does_not_stop_the_screen(monkeypatch):
+    """In `armlet session` the stop key waited for the screen, and so for Ctrl-Q."""
+    ours, theirs = os.openpty()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(theirs))
+    with Keyboard() as keyboard:
+        os.set_blocking(theirs, False)
+        os.write(ours, b"\x13x")
+        os.write(theirs, b"screen")
+        assert select.select([ours], [], [], GUARD_S)[0] and os.read(ours, 64) == b"screen"
+        assert [keyboard.poll(GUARD_S), keyboard.poll(GUARD_S)] == ["\x13", "x"]
+    sys.stdin.close()
+    os.close(ours)
 
 
 def test_another_session_s_terminal_is_not_watched():

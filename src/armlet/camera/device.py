@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .clock import UnixClock
+from armlet.unix_clock import UnixClock
+
 from .devices import VideoNode, find_again, node_at, video_nodes
 from .errors import CameraError, NoPicture
 from .source import Opened, Picture, StampedBy, require_size

@@ -6,7 +6,8 @@ import math
 import threading
 import time
 
-from .clock import UnixClock
+from armlet.unix_clock import UnixClock
+
 from .errors import CameraError, NoPicture
 
 

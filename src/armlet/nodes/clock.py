@@ -10,9 +10,9 @@ from rclpy.clock import ClockChange, JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-from armlet.camera.clock import UnixClock
 from armlet.motors.protocol import unix_stamp
 from armlet.sim.lockstep import Turn
+from armlet.unix_clock import UnixClock
 
 # How often a thread that waits looks whether it is to end.
 _ENDING_S = 0.1

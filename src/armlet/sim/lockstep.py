@@ -116,7 +116,7 @@ class Report:
         self.sent.update(change.sent)
         self.received.update(change.received)
 
-    def subscribed_anew(self, before: Report | None) -> Iterator[str]:
+    def subscribed_again(self, before: Report | None) -> Iterator[str]:
         """Topics whose messages it counts from another beginning than in an earlier report."""
         old = {} if before is None else before.received
         for topic in old.keys() | self.received.keys():
@@ -772,7 +772,7 @@ class Timekeeper:
             return
         if report.name:
             self._ends.clear()
-            for topic in report.subscribed_anew(known):
+            for topic in report.subscribed_again(known):
                 self._settled.pop(topic, None)
             self._expected.discard(report.name)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 _LOOK_S = 0.2
-_CHARACTERS = 6  # of what tcgetattr returns
+_INPUT, _CHARACTERS = 0, 6  # of what tcgetattr returns
 
 
 def is_interactive() -> bool:
@@ -25,7 +25,8 @@ def is_interactive() -> bool:
 class Keyboard:
     """Keys as they are pressed, without Enter and unseen, while entered. Ctrl-C stays SIGINT.
 
-    Ctrl-Z is a key as others: a suspended program would hear no stop key, and the arm go on.
+    Ctrl-Z and Ctrl-S are keys as others: a suspended program, or one that waits for its screen
+    to go on, would hear no stop key, and the arm go on.
     What was typed before it was entered is not lost.
     """
 
@@ -39,6 +40,7 @@ class Keyboard:
         # By default what is waiting to be read would be thrown away.
         tty.setcbreak(self._descriptor, termios.TCSANOW)
         wanted = termios.tcgetattr(self._descriptor)
+        wanted[_INPUT] &= ~termios.IXON
         wanted[_CHARACTERS][termios.VSUSP] = os.fpathconf(self._descriptor, "PC_VDISABLE")
         termios.tcsetattr(self._descriptor, termios.TCSANOW, wanted)
         return self
