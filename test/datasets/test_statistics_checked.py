@@ -305,3 +305,26 @@ def test_old_statistics_of_what_no_policy_reads_are_said_and_no_error(key, root,
 def test_statistics_of_a_counter_that_cannot_be_used_are_an_error(key, root):
     edit(root, key, mean=[1.0, 2.0])
     assert main.main(["dataset", "stats", str(root)]) == 1
+
+
+# --- pictures of little contrast ----------------------------------------------------------------
+
+
+def faint(action, state, pictures, skews, k):
+    """Green spreads by 0.02, less than what camera and video may differ by."""
+    for name, images in pictures.items():
+        pictures[name] = [
+            np.stack([a[..., 0], 100 + a[..., 1] // 8, a[..., 2]], axis=-1) for a in images
+        ]
+
+
+def test_a_channel_whose_contrast_is_lost_is_named(tmp_path):
+    """As LeRobot 0.6 adds up millions of pixels in float32: its mean is about right, its std 0."""
+    root = recorded(tmp_path / "set", change=faint)
+    key = "observation.images.front"
+    red, green, blue = stored(root)[key]["std"]
+    assert 0.01 < green[0][0] < 0.03
+    assert not [f for f in recount(root).differences if "std" in f.found]
+    edit(root, key, std=[red, [[1e-6]], blue])
+    [found] = [f for f in recount(root).differences if "std" in f.found]
+    assert found.subject == key and "std[1] is stored as 1e-06" in found.found

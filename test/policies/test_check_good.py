@@ -210,7 +210,7 @@ def test_real_data_is_accepted_with_its_known_fault_said(real):
     assert report.ok, report.text()
     said = str(report)
     assert "open  pictures of camera front" in said and "absent" in said
-    assert "LeRobot 0.4.0 to 0.5.1" in said and "stored quantiles" in said
+    assert "LeRobot 0.4.0 to 0.6.1" in said and "stored quantiles" in said
     assert "ok    training rate (Hz): 30" in said
 
 

@@ -917,7 +917,7 @@ class Code(StrEnum):
     POLICY_STATISTICS_IMAGE_STD = (
         "policy.statistics-image-std",
         "The std of images is too small.",
-        "LeRobot 0.4.0 to 0.5.1 computed it with an overflow.",
+        "LeRobot 0.4.0 to 0.5.1 squared bytes; 0.6 adds up in float32, which loses low contrast.",
         "The policy runs as it was trained; train again with correct statistics.",
     )
     POLICY_STATISTICS_JOINT_ORDER = (
@@ -1237,7 +1237,7 @@ class Code(StrEnum):
     DATASET_IMAGE_STD_WRONG = (
         "dataset.image-std-wrong",
         "The std of images is far too small.",
-        "LeRobot 0.4.0 to 0.5.1 computed it with an overflow.",
+        "LeRobot 0.4.0 to 0.5.1 squared bytes; 0.6 adds up in float32, which loses low contrast.",
         "Train with ImageNet statistics, or `armlet dataset stats --write`.",
     )
     DATASET_CONTRACT_UNREADABLE = (

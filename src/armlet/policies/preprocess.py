@@ -304,7 +304,7 @@ class Preprocessor:
             for i in normalizer.constant()
         ] + [
             f"{key}: std {float(normalizer.statistics[1].min()):.2g} is too small for pictures, "
-            "as LeRobot 0.4.0 to 0.5.1 computed it; the policy was trained with it and is run so"
+            "as LeRobot 0.4.0 to 0.6.1 computed it; the policy was trained with it and is run so"
             for key, normalizer in self._normalizers.items()
             if self.features[key].type == "VISUAL" and normalizer.suspect_pictures()
         ]

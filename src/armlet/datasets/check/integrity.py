@@ -502,8 +502,8 @@ def _stats_problems(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[
         elif feature.is_picture and stats.std_below_quantiles(statistics[key]):
             yield _problem(
                 Code.DATASET_IMAGE_STD_WRONG,
-                f"{layout.STATS}: std of {key} is {statistics[key]['std'].max():.4f}, far below "
-                "the spread of its quantiles: a bug of LeRobot 0.4.0–0.5.1",
+                f"{layout.STATS}: std of {key} is {statistics[key]['std'].min():.2g}, far below "
+                f"the spread of its quantiles: {stats.STD_BUG}",
                 "train with ImageNet statistics or compute the statistics again",
             )
 

@@ -418,8 +418,8 @@ def _statistics(
                     Code.DATASET_IMAGE_STD_WRONG,
                     Severity.WARNING,
                     key,
-                    found=f"std of its pictures is stored as {float(np.max(found['std'])):.4f}, "
-                    "far below the spread of their values: a bug of LeRobot 0.4.0–0.5.1",
+                    found=f"std of its pictures is stored as {float(np.min(found['std'])):.2g}, "
+                    f"far below the spread of their values: {stats.STD_BUG}",
                     fix=f"train with ImageNet statistics, or {fix}",
                 )
             continue

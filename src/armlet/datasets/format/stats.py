@@ -3,7 +3,7 @@
 Written again from their description: per episode, vectors over all rows, pictures over a sample of
 frames on a coarse pixel grid; quantiles read off a histogram of 5000 bins; episodes aggregated by
 count. Two things are done better on purpose: sums are float64 around an origin, and picture std is
-the true one (LeRobot 0.4.0–0.5.1 square uint8 without widening).
+the true one (LeRobot 0.4.0–0.5.1 square uint8 without widening, 0.6 adds up in float32).
 """
 
 from __future__ import annotations
@@ -250,6 +250,11 @@ def _aggregate(parts: Sequence[Stats]) -> Stats:
     }
     shared = [name for name in QUANTILES if all(name in part for part in parts)]
     return merged | {name: (weights * stack(name)).sum(axis=0) for name in shared}
+
+
+STD_BUG = "a bug of LeRobot 0.4.0–0.6.1"
+"""Versions that compute pictures' std of squares that overflow, and since 0.6 of float32 sums: of
+millions of values alike, the difference of which from their mean is lost."""
 
 
 def std_below_quantiles(stats: Stats) -> bool:

@@ -83,7 +83,7 @@ def _line(feature: Frozen, faults: list[Fault]) -> Finding:
             Severity.OPEN,
             item,
             "the spread of pictures, 0.1 and more",
-            "a std too small for pictures, as LeRobot 0.4.0 to 0.5.1 computed it",
+            "a std too small for pictures, as LeRobot 0.4.0 to 0.6.1 computed it",
             "the policy was trained with it and runs; train again with true statistics",
             "pictures are judged by the stored quantiles"
             if feature.is_known
