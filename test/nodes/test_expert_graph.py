@@ -1,5 +1,7 @@
 """The scripted expert teleoperates through the whole graph, in simulated time."""
 
+import json
+
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseArray
@@ -8,6 +10,10 @@ from node_processes import running_graph
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
 from armlet.client.trials import Measures
+from armlet.datasets import Dataset
+from armlet.demo.demo import DemoPlan, prepare
+from armlet.demo.stages import record_only
+from armlet.demo.terminal import Terminal
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import STATE_QOS
 from armlet.sim.task import find
@@ -55,3 +61,18 @@ def test_it_puts_the_cube_into_the_bin_through_the_graph():
     assert done == [True, True, True]
     cube, bin_ = (np.array(at) for at in places[max(places)])
     assert np.abs((cube - bin_)[:2]).max() < 0.05, "in the order of the task's file"
+
+
+def test_what_a_clumsy_expert_shows_is_recorded_with_its_seeds(tmp_path):
+    plan = DemoPlan(tmp_path, demonstrations=2, seed=41, physics="mujoco", clumsiness=1.0)
+    prepare(plan)
+    record_only(plan, Terminal())
+    lines = (tmp_path / "demonstrations.jsonl").read_text().splitlines()
+    shown = [json.loads(line) for line in lines]
+    assert [(one["episode"], one["seed"]) for one in shown] == [(0, 41), (1, 42)]
+    assert {one["mishap"] for one in shown} <= {"miss", "nudge"}
+    dataset = Dataset(tmp_path / "dataset")
+    assert len(dataset.episodes) == 2
+    # The leader is held higher than the arm comes: what is recorded has the arm's weight in it.
+    end = dataset.episode(0)
+    assert float(end.action[-1, 1]) < float(end.state[-1, 1]) - 1.0
