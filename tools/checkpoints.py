@@ -159,10 +159,12 @@ def _armlet(*arguments: str) -> None:
     print("armlet", *arguments, flush=True)
     command = [sys.executable, "-m", "armlet.cli.main", *arguments]
     with subprocess.Popen(command) as process:
-        # Ctrl-C comes to both; what was begun ends in its own way, and is waited for.
+        # Ctrl-C comes to both, a signal to end only here; what was begun ends in its own way.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ended = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         status = process.wait()
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, ended)
     if status:
         raise Failed(f"armlet {arguments[0]} ended with status {status}")
 

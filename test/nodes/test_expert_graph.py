@@ -1,5 +1,7 @@
 """The scripted expert teleoperates through the whole graph, in simulated time."""
 
+import json
+
 import numpy as np
 import pytest
 from physics_graph import physics_graph
@@ -7,6 +9,10 @@ from physics_graph import physics_graph
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
 from armlet.client.trials import Measures
+from armlet.datasets import Dataset
+from armlet.demo.demo import DemoPlan, prepare
+from armlet.demo.stages import record_only
+from armlet.demo.terminal import Terminal
 
 pytestmark = pytest.mark.thorough
 
@@ -42,4 +48,19 @@ def test_the_same_seed_twice_is_the_same_demonstration_bit_for_bit():
     (_, one), (_, other) = shown([210]), shown([210])
     both = sorted(one.keys() & other.keys())
     assert len(both) > 200
-    assert [one[stamp] for stamp in both] == [other[stamp] for stamp in both]
+    np.testing.assert_array_equal([one[at] for at in both], [other[at] for at in both])
+
+
+def test_what_a_clumsy_expert_shows_is_recorded_with_its_seeds(tmp_path):
+    plan = DemoPlan(tmp_path, demonstrations=2, seed=41, physics="mujoco", clumsiness=1.0)
+    prepare(plan)
+    record_only(plan, Terminal())
+    lines = (tmp_path / "demonstrations.jsonl").read_text().splitlines()
+    shown = [json.loads(line) for line in lines]
+    assert [(one["episode"], one["seed"]) for one in shown] == [(0, 41), (1, 42)]
+    assert {one["mishap"] for one in shown} <= {"miss", "nudge"}
+    dataset = Dataset(tmp_path / "dataset")
+    assert len(dataset.episodes) == 2
+    # The leader is held higher than the arm comes: what is recorded has the arm's weight in it.
+    end = dataset.episode(0)
+    assert float(end.action[-1, 1]) < float(end.state[-1, 1]) - 1.0
