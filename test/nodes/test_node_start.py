@@ -1,5 +1,6 @@
 """How nodes start and end when they are configured wrongly, or have to wait."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -192,3 +193,25 @@ def test_a_node_is_not_suspended_and_lives_on_under_nohup():
         for code in (SUSPENDED, nohup)
     ]
     assert said == ["goes on True\n", "goes on False\n"]
+
+
+HANGING = """
+from armlet.nodes import node
+class Hangs:
+    def __del__(self):
+        while True:
+            pass
+hangs, node.EXIT_S = Hangs(), 1
+def unusable():
+    raise node.SetupError("no arm")
+node.run(unusable)
+"""
+
+
+def test_a_process_ends_whatever_hangs_at_its_exit():
+    """A policy spun for 20 minutes in what the interpreter deleted last."""
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=GUARD_S
+    )
+    assert ended.returncode == -signal.SIGALRM
+    assert ended.stderr == "cannot start: no arm\n"

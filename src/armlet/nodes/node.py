@@ -83,6 +83,8 @@ SPIN_S = 0.1
 STARTING_LOOK_S = 0.01
 # What is not ready is said after so long at a start: a bench, or an adapter, may just be coming.
 START_GRACE_S = 4.0
+EXIT_S = 60
+"""A closed node's process ends within a second; one that hangs is ended after so long."""
 
 
 class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
@@ -442,6 +444,10 @@ def run(node_class: Callable[[], ArmletNode]) -> None:
     try:
         status = _spin(node_class, signals)
     finally:
+        # The interpreter deletes what the middleware still holds, and may wait for ever: then the
+        # kernel ends the process, which has nothing left to do.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(EXIT_S)
         rclpy.try_shutdown()
     sys.exit(status)
 
