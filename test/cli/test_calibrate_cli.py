@@ -416,7 +416,7 @@ def test_a_write_that_fails_is_taken_back(emulated, file, capsys):
         (["--output", "{tmp}/none/arm.json"], "no folder"),
         (["--output", "{tmp}"], "found a folder"),
         (["--output", "{tmp}/a", "--joints", "wing"], "not an SO-101's: wing"),
-        (["--output", "{tmp}/a", "--joints", "gripper,gripper"], "different"),
+        (["--output", "{tmp}/a", "--joints", "gripper,gripper"], "none twice"),
         (["--output", "{tmp}/a", "--joints", "a,b", "--ids", "1"], "as many"),
         (["--output", "{tmp}/a", "--joints", "a,,b"], "names joined by commas"),
         (["--output", "{tmp}/a", "--ids", "7"], "need names"),
