@@ -10,7 +10,7 @@ CODE := src test launch executables benchmarks examples tools .ci setup.py
 TESTS ?=
 CHECKPOINTS ?=
 # A third of a run is waiting: for pictures, for what a person would do, for nodes to find each other.
-PYTEST := -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST := -m pytest --numprocesses 5 --dist loadgroup --no-loadscope-reorder
 
 # constraints.txt holds one set of versions; these two are the ends of the ranges in pyproject.toml,
 # for any Python and in an environment of their own: PYTHON=python3.13 make test-newest.

@@ -1,7 +1,7 @@
 """How the suite is shared out when it runs on two cores (`make test`).
 
 Tests that are about the wall clock (signals, killed processes, bytes on a real line) bear the mark
-`wall_clock`. They come last, in three lanes, as they mostly wait: one at a time in each, and while
+`wall_clock`. They come last, in four lanes, as they mostly wait: one at a time in each, and while
 one of them runs no test without the mark does.
 """
 
@@ -49,7 +49,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-config")
 
 HERE = Path(__file__).parent
-LANES = 3
+LANES = 4
 WORKER_END_S = 60
 # What a test by the wall clock takes that says nothing else, on two idle cores.
 ABOUT_S = 3

@@ -72,6 +72,7 @@ def test_six_motors_of_any_id_and_speed_become_an_arm(tmp_path):
         assert {motor.peek(REGISTERS["Lock"]) for motor in made.motors.values()} == {1}
 
 
+@pytest.mark.thorough
 def test_motors_of_two_models_become_a_koch(tmp_path):
     # As they come from the maker: id 1 at 57600 baud; here distinguished by their ids.
     motors = (*["xl330-m288"] * 4, *["xl430-w250"] * 2)

@@ -49,6 +49,7 @@ def tried(checkpoint, folder, seed, name="reach", **setting):
     return run_trial(given, seed, folder, folder / "log", Popen)
 
 
+@pytest.mark.thorough
 def test_a_seed_decides_every_bit_of_its_trial(checkpoint, tmp_path, private_domain):
     (first, elapsed_s), (again, _) = (tried(checkpoint, tmp_path, 3) for _ in range(2))
     assert first == again and len(first.digest) == 64

@@ -113,6 +113,7 @@ def test_another_scheduler_is_announced_at_the_start_and_when_it_fits(bench, che
         assert "4 DDPM steps, as asked, where config.json states 2 DDIM steps" in said
 
 
+@pytest.mark.thorough
 def test_windows_are_consecutive_frames_and_a_gap_begins_them_again(bench, tmp_path):
     graph, spec = bench[0].graph, bench[1]
     graph.director.set("servo_bus/set_torque", True)
