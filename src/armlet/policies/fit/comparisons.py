@@ -467,25 +467,20 @@ def _unit_line(
     rivals = {u: float(s.max()) for u, s in sigmas.items() if u != joint_units}
     best = min(rivals, key=lambda u: rivals[u]) if rivals else joint_units
     poses = _in_units(sigmas, names, joint_units)
+    found = why = ""
     if given > limits.far and np.abs(readings.get("radians", 0.0)).max() > 2 * np.pi:
+        found, why = "radians", "no joint turns so far"
+    elif given > limits.far and rivals and rivals[best] < given / 3 and rivals[best] < limits.far:
+        found, why = best, f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}"
+    if found:
         return Finding(
             Code.POLICY_POSE_UNITS,
             Severity.ERROR,
             item,
             f"{joint_units}, within {limits.far:g} sigma of the training mean",
             poses,
-            _fix_units("radians", readings["radians"]),
-            "no joint turns so far",
-        )
-    if given > limits.far and rivals and rivals[best] < given / 3 and rivals[best] < limits.far:
-        return Finding(
-            Code.POLICY_POSE_UNITS,
-            Severity.ERROR,
-            item,
-            f"{joint_units}, within {limits.far:g} sigma of the training mean",
-            poses,
-            _fix_units(best, readings[best]),
-            f"{given / max(rivals[best], 0.1):.0f} times nearer in {best}",
+            _fix_units(found, readings[found]),
+            why,
         )
     if given > limits.farther:
         return Finding(
