@@ -7,8 +7,7 @@ from rclpy.serialization import deserialize_message
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import JointState
 
-from armlet.nodes.joint_states import JointStatePublisher, stamp_in
-from armlet.nodes.lockstep import stamp_ns
+from armlet.nodes.joint_states import JointStatePublisher
 from armlet.nodes.messages import joint_state
 
 names = st.lists(st.text("abcdefgh_0", max_size=9), max_size=8)
@@ -45,7 +44,6 @@ def test_bytes_are_the_message_s(messages):
             read = BAGS.deserialize_cdr(wire[-1], JOINT_STATE)
             assert len(BAGS.serialize_cdr(read, JOINT_STATE)) == len(wire[-1])
             assert deserialize_message(wire[-1], JointState) == wanted
-            assert stamp_in(wire[-1]) == stamp_ns(wire[-1]) == stamp_ns(wanted) == stamp
 
 
 def test_forms_are_not_kept_without_bound():

@@ -9,13 +9,15 @@ import pytest
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_msgs.msg import String
 
 from armlet.nodes.lockstep import InLockstep
-from armlet.nodes.node import make_executor
+from armlet.nodes.node import LATCHED_QOS, make_executor
 from armlet.nodes.teardown import destroy
 from armlet.sim.lockstep import Report
 
 GUARD_S = 60.0
+TOPICS = {"standing": LATCHED_QOS, "chatter": 10}
 START_NS = 1_000_000_000
 
 
@@ -117,3 +119,21 @@ def test_a_timer_counts_from_the_first_reading_of_the_clock(ticking):
     assert not node.entered.is_set()
     bench.set_clock(2 * START_NS)
     assert node.entered.wait(GUARD_S)
+
+
+def test_how_things_stand_is_counted_like_data(ticking):
+    """A policy that learned late of what is in a frame would see other first frames."""
+    node, bench = ticking
+    standing, chatter = (node.create_publisher(String, n, q) for n, q in TOPICS.items())
+    for name, qos in TOPICS.items():
+        node.create_subscription(String, name, lambda message: None, qos)
+    for text in ("one", "two"):
+        standing.publish(String(data=text))
+        chatter.publish(String(data=text))
+    report = bench.report()
+    while "/standing" not in report.received or report.received["/standing"].count < 2:
+        change = bench.report()
+        report.update(change) if not change.name else (report := change)
+    assert report.sent.keys() == report.received.keys() == {"/standing"}
+    assert report.sent["/standing"].count == 2
+    assert report.sent["/standing"].last == report.received["/standing"].last != 0

@@ -79,13 +79,6 @@ def _array(place: int, count: int) -> tuple[int, int]:
     return begin, begin + _DOUBLE * count
 
 
-def stamp_in(data: bytes) -> int:
-    """The stamp, ns, of a serialized message that begins with a header."""
-    order = "<" if data[1] == _LITTLE_ENDIAN else ">"
-    seconds, rest_ns = struct.unpack_from(f"{order}iI", data, _STAMP_AT)
-    return int(seconds * _SECOND_NS + rest_ns)
-
-
 class JointStatePublisher:
     """Publishes joint states on a publisher of JointState. Of one thread."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,7 @@ from std_msgs.msg import Float64MultiArray
 
 from armlet.sim.lockstep import Mark, Participant, Turn
 
-from .joint_states import stamp_in
-from .stamps import to_ns, to_time
+from .stamps import to_time
 
 # Nothing in a simulation depends on when these arrive.
 _IGNORED = ("/rosout", "/parameter_events", "/clock")
@@ -122,16 +122,16 @@ class Lockstep:
 
     def watch_publisher(self, publisher: Any, kind: type) -> None:
         """Count what a publisher sends from now on."""
-        topic = publisher.topic_name
-        if not _counted(topic, kind):
+        topic, qos = publisher.topic_name, publisher.qos_profile
+        if not _counted(topic, kind, qos):
             return
         self._publishers[topic] = publisher
-        latched = _latched(publisher.qos_profile)
+        latched = _latched(qos)
         self._participant.sends(topic, latched)
         publish = publisher.publish
 
         def counting(message: Any) -> None:
-            self._participant.sending(topic, stamp_ns(message) if latched else 0)
+            self._participant.sending(topic, _fingerprint(message) if latched else 0)
             publish(message)
 
         publisher.publish = counting
@@ -140,21 +140,21 @@ class Lockstep:
         self, topic: str, kind: type, callback: Callable[[Any], None], qos: Any
     ) -> tuple[Callable[[Any], None], Any]:
         """A callback that counts what it has worked off, and a QoS by which nothing is lost."""
-        if not _counted(topic, kind):
+        if not _counted(topic, kind, qos):
             return callback, qos
-        latched = isinstance(qos, QoSProfile) and _latched(qos)
+        latched = _latched(qos)
         self._participant.hears(topic, latched)
 
         def received(message: Any) -> None:
             try:
                 callback(message)
             finally:
-                self._participant.received(topic, stamp_ns(message) if latched else 0)
+                self._participant.received(topic, _fingerprint(message) if latched else 0)
 
         return received, lossless(qos)
 
     def watch_subscription(self, subscription: Any, kind: type) -> None:
-        if _counted(subscription.topic_name, kind):
+        if _counted(subscription.topic_name, kind, subscription.qos_profile):
             self._subscriptions[subscription.topic_name] = subscription
 
     def forget(self, endpoint: Any) -> None:
@@ -241,7 +241,7 @@ class InLockstep(_Node):  # type: ignore[misc]
     def create_publisher(self, msg_type: Any, topic: str, qos_profile: Any, **given: Any) -> Any:
         if self._lockstep is None:
             return super().create_publisher(msg_type, topic, qos_profile, **given)
-        if _counted(self.resolve_topic_name(topic), msg_type):
+        if _counted(self.resolve_topic_name(topic), msg_type, qos_profile):
             qos_profile = lossless(qos_profile)
         publisher = super().create_publisher(msg_type, topic, qos_profile, **given)
         self._lockstep.watch_publisher(publisher, msg_type)
@@ -285,11 +285,9 @@ class InLockstep(_Node):  # type: ignore[misc]
         return True
 
 
-def stamp_ns(message: Any) -> int:
-    """A message's stamp, 0 if it has no header; of bytes, too, of a message with a header."""
-    if isinstance(message, bytes):
-        return stamp_in(message)
-    return to_ns(message.header.stamp) if hasattr(message, "header") else 0
+def _fingerprint(message: Any) -> int:
+    """What tells a message from others. By its words: rclpy's bytes end with chance ones."""
+    return zlib.crc32(repr(message).encode())
 
 
 def lossless(qos: Any) -> Any:
@@ -302,9 +300,13 @@ def lossless(qos: Any) -> Any:
     return QoSProfile(depth=max(qos.depth, _LEAST_DEPTH))
 
 
-def _latched(qos: QoSProfile) -> bool:
-    return bool(qos.durability is DurabilityPolicy.TRANSIENT_LOCAL)
+def _latched(qos: Any) -> bool:
+    """qos: a profile, or a depth."""
+    return isinstance(qos, QoSProfile) and qos.durability is DurabilityPolicy.TRANSIENT_LOCAL
 
 
-def _counted(topic: str, kind: type) -> bool:
-    return topic not in _IGNORED and (kind is Float64MultiArray or hasattr(kind, "header"))
+def _counted(topic: str, kind: type, qos: Any) -> bool:
+    """Whether anything depends on when it arrives: on data, and on how things stand."""
+    if topic in _IGNORED:
+        return False
+    return kind is Float64MultiArray or hasattr(kind, "header") or _latched(qos)

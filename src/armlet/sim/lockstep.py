@@ -58,18 +58,19 @@ class Mark:
 
     matched: publishers that a subscription has found, or subscriptions that a publisher has.
     latched: who subscribes late is given the last message; older ones may never arrive, so what
-    counts is the newest stamp.
+    counts is which one came last.
+    last: what tells the last message of a latched topic from others.
     """
 
     count: int = 0
     matched: int = 0
     latched: bool = False
-    stamp_ns: int = 0
+    last: int = 0
 
-    def add(self, stamp_ns: int) -> None:
-        """One more message; its stamp, if it is latched."""
+    def add(self, last: int) -> None:
+        """One more message; what tells it from others, if it is latched."""
         self.count += 1
-        self.stamp_ns = max(self.stamp_ns, stamp_ns)
+        self.last = last
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Report:
 
 
 def _encoded(marks: dict[str, Mark]) -> dict[str, list[int]]:
-    return {n: [m.count, m.matched, m.latched, m.stamp_ns] for n, m in marks.items()}
+    return {n: [m.count, m.matched, m.latched, m.last] for n, m in marks.items()}
 
 
 class Turn:
@@ -309,7 +310,7 @@ class Participant:
             self._received_since.discard(topic)
             self._renamed = True
 
-    def sending(self, topic: str, stamp_ns: int = 0) -> None:
+    def sending(self, topic: str, last: int = 0) -> None:
         """A message is about to be published. Known to the timekeeper before anybody has it.
 
         In a turn it is reported with what comes next: until then time stands still.
@@ -317,17 +318,17 @@ class Participant:
         with self._lock:
             if topic not in self._state.sent:
                 self.sends(topic)
-            self._state.sent[topic].add(stamp_ns)
+            self._state.sent[topic].add(last)
             self._sent_since.add(topic)
             in_turn = any(t.report.standing is Standing.BUSY for t in self._turns.values())
         if not in_turn:
             self.report()
 
-    def received(self, topic: str, stamp_ns: int = 0) -> None:
+    def received(self, topic: str, last: int = 0) -> None:
         """A message has been received and worked off."""
         with self._lock:
             if topic in self._state.received:
-                self._state.received[topic].add(stamp_ns)
+                self._state.received[topic].add(last)
                 self._received_since.add(topic)
         self.report()
 
@@ -494,7 +495,8 @@ class _Ends:
         mark, sent = receiver.received[topic], [sender.sent[topic] for sender in self.senders]
         latched = any(each.latched for each in sent)
         if latched and mark.latched:
-            return mark.stamp_ns >= max(each.stamp_ns for each in sent)
+            newest = {each.last for each in sent if each.count}
+            return not newest or (mark.count > 0 and mark.last in newest)
         if settled is None or receiver.name not in settled.received:
             return True
         if settled.senders != [sender.name for sender in self.senders]:
