@@ -423,6 +423,31 @@ def test_of_a_latched_topic_the_last_message_is_enough(bench):
         wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
 
 
+def test_a_strangers_message_on_a_latched_topic_holds_up_nothing(bench):
+    with two_ends(bench, latched=True) as (sender, receiver, turn):
+        sender.sending("t", 3)
+        receiver.received("t", 3)
+        receiver.received("t", 666)
+        turn.rest()
+        wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
+
+
+def test_a_latched_message_is_waited_for_again_by_a_subscription_made_again(bench):
+    with two_ends(bench, latched=True) as (sender, receiver, turn):
+        sender.sending("t", 3)
+        turn.rest()
+        receiver.received("t", 3)
+        turn.ask(0)
+        assert turn.came(GUARD_S)
+        receiver.hears_no_more("t")
+        receiver.hears("t", latched=True)
+        receiver.report()
+        turn.rest()
+        assert stands_still(bench)
+        receiver.received("t", 3)
+        wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
+
+
 def test_every_message_is_waited_for(bench):
     with two_ends(bench) as (sender, receiver, turn):
         for _ in range(3):

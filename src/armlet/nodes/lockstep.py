@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
+from rclpy.serialization import deserialize_message
 from rclpy.time_source import TimeSource
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64MultiArray
@@ -21,6 +22,8 @@ from .stamps import to_time
 # Nothing in a simulation depends on when these arrive.
 _IGNORED = ("/rosout", "/parameter_events", "/clock")
 _LEAST_DEPTH = 10
+# Of latched messages, which say how things stand, none of a graph's own is near this many bytes.
+_LONGEST = 1 << 20
 
 
 @dataclass(eq=False)
@@ -131,7 +134,7 @@ class Lockstep:
         publish = publisher.publish
 
         def counting(message: Any) -> None:
-            self._participant.sending(topic, _fingerprint(message) if latched else 0)
+            self._participant.sending(topic, _fingerprint(message, kind) if latched else 0)
             publish(message)
 
         publisher.publish = counting
@@ -149,7 +152,7 @@ class Lockstep:
             try:
                 callback(message)
             finally:
-                self._participant.received(topic, _fingerprint(message) if latched else 0)
+                self._participant.received(topic, _fingerprint(message, kind) if latched else 0)
 
         return received, lossless(qos)
 
@@ -285,8 +288,16 @@ class InLockstep(_Node):  # type: ignore[misc]
         return True
 
 
-def _fingerprint(message: Any) -> int:
-    """What tells a message from others. By its words: rclpy's bytes end with chance ones."""
+def _fingerprint(message: Any, kind: type) -> int:
+    """What tells a message, or its bytes, from others; 0 for a stranger's bytes that are none.
+
+    By its words: bytes of one message may differ in what they are padded with.
+    """
+    if isinstance(message, bytes):
+        try:
+            message = deserialize_message(message, kind) if len(message) < _LONGEST else None
+        except Exception:  # rclpy's own are of many kinds; who subscribes says what is wrong
+            return 0
     return zlib.crc32(repr(message).encode())
 
 

@@ -486,17 +486,19 @@ class _Ends:
         """Whether a receiver has found all who send it."""
         return receiver.received[topic].matched >= len(self.senders)
 
-    def delivered(self, topic: str, receiver: Report, settled: _Settled | None) -> bool:
+    def delivered(
+        self, topic: str, receiver: Report, settled: _Settled | None, heard: list[int]
+    ) -> bool:
         """Whether a receiver has what it must have been given.
 
         settled: how far the topic was before. What was sent before a receiver and the senders knew
-        each other it may never get.
+        each other it may never get. heard: of a latched topic, what it has received since.
         """
         mark, sent = receiver.received[topic], [sender.sent[topic] for sender in self.senders]
         latched = any(each.latched for each in sent)
         if latched and mark.latched:
             newest = {each.last for each in sent if each.count}
-            return not newest or (mark.count > 0 and mark.last in newest)
+            return not newest or not newest.isdisjoint(heard)
         if settled is None or receiver.name not in settled.received:
             return True
         if settled.senders != [sender.name for sender in self.senders]:
@@ -554,6 +556,8 @@ class Timekeeper:
         self._ends: dict[str, _Ends] = {}
         # By topic, when time last might go on.
         self._settled: dict[str, _Settled] = {}
+        # Latched messages received since, after the last one before, by receiver and topic.
+        self._heard: dict[tuple[str, str], list[int]] = {}
         # Ends of a topic, by participant, that have not found each other and will not.
         self._lost: set[tuple[str, str]] = set()
         self.now_ns = 0
@@ -714,15 +718,29 @@ class Timekeeper:
                 if not ends.found_by(topic, receiver):
                     if (receiver.name, topic) not in self._lost:
                         yield f"{receiver.name} has not found who publishes {topic}"
-                elif not ends.delivered(topic, receiver, settled):
+                elif not ends.delivered(topic, receiver, settled, self._heard_by(receiver, topic)):
                     yield f"{receiver.name} has not received {topic}"
             for sender in ends.senders:
                 short = sender.sent[topic].matched < len(ends.receivers)
                 if short and (sender.name, topic) not in self._lost:
                     yield f"{sender.name} has not found who subscribes to {topic}"
 
+    def _heard_by(self, receiver: Report, topic: str) -> list[int]:
+        return self._heard.get((receiver.name, topic), [])
+
+    def _hear(self, name: str, received: dict[str, Mark]) -> None:
+        """Note what a participant has received of latched topics.
+
+        At every report, as a stranger's message may follow that which is waited for.
+        """
+        for topic, mark in received.items():
+            if mark.latched and mark.count:
+                self._heard.setdefault((name, topic), []).append(mark.last)
+
     def _settle(self) -> None:
         """All that was sent until now has arrived: what is sent from now on must arrive, too."""
+        for heard in self._heard.values():
+            del heard[:-1]
         for topic, ends in self._ends_by_topic().items():
             self._settled[topic] = ends.settled(topic)
 
@@ -732,9 +750,12 @@ class Timekeeper:
         if not lost:
             return
         self._say(f"given up after {self._lost_after_s:.0f} s: {'; '.join(lost)}")
+        self._settle()
         for topic, ends in self._ends_by_topic().items():
             self._lost.update((each.name, topic) for each in (*ends.senders, *ends.receivers))
-        self._settle()
+            for receiver in ends.receivers:
+                lasts = [sender.sent[topic].last for sender in ends.senders]
+                self._heard.setdefault((receiver.name, topic), []).extend(lasts)
 
     def _drain(self, timeout_s: float) -> bool:
         """Take every report that has come by now, waiting for the first; whether one came."""
@@ -772,15 +793,22 @@ class Timekeeper:
             self._say(f"a program on {self._path} is left out: {error}")
             self._leave(descriptor)
             return
+        assert peer.report is not None
+        name = peer.report.name
         if report.name:
             self._ends.clear()
             for topic in report.subscribed_again(known):
                 self._settled.pop(topic, None)
-            self._expected.discard(report.name)
+                self._heard.pop((name, topic), None)
+            self._expected.discard(name)
+        self._hear(name, report.received)
 
     def _leave(self, descriptor: int) -> None:
         peer = self._peers.pop(descriptor)
         self._ends.clear()
         self._settled.clear()
+        if peer.report is not None:
+            left = peer.report.name
+            self._heard = {key: heard for key, heard in self._heard.items() if key[0] != left}
         self._poller.unregister(descriptor)
         peer.connection.close()
