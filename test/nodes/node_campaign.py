@@ -138,6 +138,10 @@ def _listening(seen):
         destroy(node)
 
 
+class NeverCame(Exception):
+    """What was waited for did not come about: a violation, and the run's end."""
+
+
 class NodeRun:
     """One run; `seen` is what it brought.
 
@@ -167,7 +171,11 @@ class NodeRun:
                 max_velocity_rad_s=_MAX_VELOCITY,
                 ramp_velocity_rad_s=2.0,
             )
-            with running([spec]) as self._graph, _listening(self.seen):
+            with (
+                running([spec]) as self._graph,
+                _listening(self.seen),
+                suppress(NeverCame),
+            ):
                 self._run()
             self._bus.check()
         self._check_values()
@@ -230,10 +238,14 @@ class NodeRun:
 
     def _await(self, what, ready):
         deadline = time.monotonic() + WAIT_S
-        while not ready() and time.monotonic() < deadline:
+        while not ready():
+            if time.monotonic() > deadline:
+                said, torque = self.seen.status, self._torque()
+                self.seen.violate(
+                    "waiting", f"{what} did not come about; it says {said!r}, torque {torque}"
+                )
+                raise NeverCame(what)
             time.sleep(0.005)
-        if not ready():
-            self.seen.violate("waiting", f"{what} did not come about; it says {self.seen.status!r}")
 
     def _begins(self):
         """A busy computer may keep the emulated servos from answering; then it is armed again."""
@@ -247,7 +259,7 @@ class NodeRun:
         def complete():
             return [s for s, names, _ in seen.states[-50:] if s >= ended_s and len(names) == 6]
 
-        self._await("complete joint_states", complete)
+        self._await("complete joint_states", lambda: complete() or self._process.poll() is not None)
         recovered_s = min(complete(), default=float("inf")) - ended_s
         seen.measured["recovered_s"] = recovered_s
         if recovered_s > RECOVERY_S + self._waited_s(processor):
@@ -263,12 +275,14 @@ class NodeRun:
 
     def _arm(self):
         """A servo that had lost its power is found by its telemetry; then it has to be armed."""
-        deadline = time.monotonic() + WAIT_S
-        while not self._is_armed() and time.monotonic() < deadline:
-            self._call("set_torque")
-            time.sleep(0.2)
-        if not self._is_armed():
-            self.seen.violate("waiting", f"torque {self._torque()}; it says {self.seen.status!r}")
+
+        def armed():
+            if not self._is_armed():
+                self._call("set_torque")
+                time.sleep(0.2)
+            return self._is_armed()
+
+        self._await("an armed arm", armed)
 
     def _is_armed(self):
         return all(self._torque()) and self._says(*_ARMED)
@@ -367,12 +381,12 @@ class NodeRun:
 
     def _await_following(self, topic):
         """Armed again if need be: a busy computer may keep the emulated servos from answering."""
-        deadline = time.monotonic() + WAIT_S
-        while not self._follows(topic) and time.monotonic() < deadline:
+
+        def follows():
             self._arm()
-            time.sleep(0.1)
-        if not self._follows(topic):
-            self.seen.violate("waiting", f"{topic} is not followed: {self.seen.status!r}")
+            return self._follows(topic)
+
+        self._await(f"{topic} being followed", follows)
 
     def _follows(self, topic):
         return self._says(f"following {topic}")
