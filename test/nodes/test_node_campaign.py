@@ -3,9 +3,11 @@
 The whole of it: python test/nodes/node_campaign.py --runs 20 --seed 1
 """
 
+from types import SimpleNamespace
+
 import pytest
 from families import FAMILIES
-from node_campaign import AT_REST, ENDINGS, JOINTS, NodeRun
+from node_campaign import AT_REST, ENDINGS, IDS, JOINTS, NodeRun
 
 pytestmark = pytest.mark.thorough
 
@@ -50,3 +52,24 @@ def test_a_hold_of_some_cycles_until_another_has_the_arm_is_no_rest():
     assert not judged(following, ("joint_commands", 9), ("hold", AT_REST))[1]
     assert judged(fell_silent, ("joint_commands", 9), ("hold", AT_REST))[1]
     assert judged("not armed: servos had fallen silent", ("joint_commands", 9))[1], "no goals"
+
+
+@pytest.mark.parametrize(
+    ("called", "status", "by_itself"),
+    [
+        (True, "not armed: servos had fallen silent", False),
+        (False, "not armed: servos had fallen silent", True),
+        (False, "holding; gripper is recovering", False),
+    ],
+)
+def test_torque_that_comes_on_by_itself_is_found_however_often_the_activation_was_tried(
+    called, status, by_itself
+):
+    run = NodeRun(1, "peers")
+    log = [SimpleNamespace(time=at_s, on=True) for at_s in (1.0, 2.0, 4.0)]
+    run._bus = SimpleNamespace(servos={id: SimpleNamespace(torque_log=log) for id in IDS})
+    said = [(0.5, "not armed"), (2.1, "holding"), (3.0, status)]
+    run.seen.events = [(at_s, f"status: {text}") for at_s, text in said]
+    run.seen.calls = [("set_torque", 3.9, 4.1)] if called else []
+    run._check_arming()
+    assert len(run.seen.violations) == by_itself * len(JOINTS)
