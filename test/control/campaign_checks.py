@@ -21,6 +21,9 @@ rest is for a computer that does other things; when it stood still, so much long
 STOP_S = 0.5
 """A stop waits for the transaction in progress: a timeout of 20 ms at most. The rest as above."""
 
+RECOVERY_S = 2.0
+"""From the end of the faults to a reading of all joints: a lost bus is found. The rest as above."""
+
 STALLS = 3
 """Threads that have to run one after the other: who waits, who answers, who asks."""
 
@@ -62,6 +65,7 @@ def check(record):
     check_torque(record)
     shaft = check_shafts(record)
     worst_s = check_cycles(record)
+    check_recovery(record)
     return {
         "cycles": len(record.cycles),
         "fresh": sum(int(n.sample.fresh.sum()) for n in record.cycles if n.sample is not None),
@@ -546,6 +550,13 @@ def check_cycles(record):
         if taken_s > allowed_s:
             record.violate("hangs", f"a cycle took {taken_s:.3f} s", note.ended_s)
     return worst_s
+
+
+def check_recovery(record):
+    """All joints are read again soon after the faults."""
+    ended_s, taken_s = record.faults_ended_s, record.recovered_s
+    if taken_s > RECOVERY_S + STALLS * record.pulse.stalled_s(ended_s, ended_s + taken_s):
+        record.violate("recovery", f"no complete reading for {taken_s:.2f} s", ended_s)
 
 
 def by_check(violations):

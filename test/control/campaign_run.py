@@ -1,6 +1,7 @@
 """One run of the fault campaign: an emulated arm, its control, people, and faults, in real time."""
 
 import contextlib
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -28,8 +29,9 @@ from armlet.robots.units import limits_radians
 JOINTS = tuple(CALIBRATION)
 ARMED = (State.HOLD, State.COMMAND, State.TRAJECTORY)
 RECONNECT_S = (0.1, 0.2, 0.5)
-RECOVERY_S = 2.0
-_TIMEOUT_S = 6.0
+_WAIT_S = 120.0
+"""For what must come about: by the wall clock, so generous; no computer is that busy."""
+
 _TICK_S = 0.015
 _SET_UPS = 5
 _PULSE_S = 0.003
@@ -232,7 +234,7 @@ class Run:
             bus.check()
         finally:
             self._ending.set()
-            worker.join(10)
+            worker.join(_WAIT_S)
             if worker.is_alive():
                 record.violate("hangs", "the cycles do not end")
             record.counters, record.counts = wire.counters, control.counts
@@ -254,7 +256,7 @@ class Run:
         injector.join()
         record.faults_begun_s, record.faults_ended_s = injector.begun_s, injector.ended_s
         self._calm.set()
-        operator.join(20)
+        operator.join(_WAIT_S)
         if operator.is_alive():
             record.violate("hangs", "torque_on or torque_off does not return")
         self._await_recovery()
@@ -274,18 +276,14 @@ class Run:
 
     def _await_recovery(self):
         record = self.record
-        deadline = record.faults_ended_s + _TIMEOUT_S
-        while time.monotonic() < deadline:
+        deadline = record.faults_ended_s + _WAIT_S
+        while math.isinf(record.recovered_s) and time.monotonic() < deadline:
             for note in reversed(record.cycles):
                 if note.begun_s < record.faults_ended_s:
                     break
                 if note.sample is not None and note.sample.complete:
                     record.recovered_s = note.ended_s - record.faults_ended_s
-            if record.recovered_s < RECOVERY_S * 10:
-                break
             time.sleep(0.005)
-        if record.recovered_s > RECOVERY_S:
-            record.violate("recovery", f"no complete reading for {record.recovered_s:.2f} s")
 
     def _prove_that_it_works(self):
         """On a line that is well: stop, arm, follow, stop."""
@@ -295,7 +293,7 @@ class Run:
         for attempt in range(_SET_UPS):
             if self._call("torque_on", must=attempt == _SET_UPS - 1):
                 break
-        wanted_s = time.monotonic() + _TIMEOUT_S
+        wanted_s = time.monotonic() + _WAIT_S
         while control.state is not State.COMMAND and time.monotonic() < wanted_s:
             if control.state is State.UNARMED:  # a servo without power is found by its telemetry
                 self._call("torque_on")

@@ -36,6 +36,7 @@ from rclpy.node import NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
+from thread_times import passed, thread_times
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.bringup import graph, share_directory
@@ -315,23 +316,6 @@ def _stop(run, started, arms):
             f"the last servo let go {taken_s:.2f} s after the stop; the driver ran for "
             f"{ran_s:.2f} s of it, and it waited {waited_s:.2f} s for a processor"
         )
-
-
-def thread_times(process):
-    """What each thread of a process has run and has waited for a processor, s; proc(5)."""
-    found = {}
-    for thread in Path(f"/proc/{process}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended
-            ran, waited, _ = (thread / "schedstat").read_text().split()
-            found[thread.name] = int(ran) * 1e-9, int(waited) * 1e-9
-    return found
-
-
-def passed(then, now):
-    """Of `thread_times`: what all threads have run meanwhile, and what one waited at most, s."""
-    pairs = [(times, then.get(thread, (0.0, 0.0))) for thread, times in now.items()]
-    ran, waited = ([to[part] - of[part] for to, of in pairs] for part in (0, 1))
-    return sum(ran), max(waited, default=0.0)
 
 
 def _judge_goals(run, follower):
