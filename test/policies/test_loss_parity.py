@@ -32,8 +32,8 @@ pytestmark = pytest.mark.thorough
 # Where transformers of that LeRobot puts a picture's patches.
 ROWS = {"0.4.4": PatchRows.SCALED, "0.6.1": PatchRows.CLAMPED}
 RELATIVE = 1e-5
-# Of the whole gradient. What has less than ZERO in float64 has none: the bias of an attention's keys,
-# which no softmax heeds. In float32 it has rounding, in LeRobot as here, and less than ROUNDING.
+# Of the whole gradient. What has less than ZERO in float64 has none, as the bias of an attention's
+# keys, which no softmax heeds. In float32 it has rounding, in LeRobot as here, below ROUNDING.
 ZERO, ROUNDING = 1e-12, 1e-6
 BATCH, DRAWN, WORDS = 3, 11, 7
 BLANK = "observation.images.empty_camera_0"
@@ -222,12 +222,16 @@ def test_loss_and_gradients_are_lerobots(era, name, lerobot, tmp_path, one_threa
     assert set(ours) == set(theirs["trained"]) & set(gradients)
     reached = {parameter for parameter, gradient in gradients.items() if gradient.size}
     assert {parameter for parameter, gradient in ours.items() if gradient.size} == reached
-    _, exact = stepped(exact, kind, config, LossRule(era), torch.float64)
+    torch.set_default_dtype(torch.float64)
+    try:
+        _, exact = stepped(exact, kind, config, LossRule(era), torch.float64)
+    finally:
+        torch.set_default_dtype(torch.float32)
     found, rounding = deviations(ours, {n: gradients[n] for n in sorted(reached)}, exact)
     relative, worst = found[-1]
     off = abs(loss.total.item() / float(theirs["total"]) - 1)
     print(
-        f"{era} {name}: loss {off:.1e}, of {len(found)} gradients the worst {relative:.1e} {worst}, "
+        f"{era} {name}: loss {off:.1e}, worst of {len(found)} gradients {relative:.1e} {worst}, "
         f"{len(reached) - len(found)} are zero but for {rounding:.1e}"
     )
     assert off <= RELATIVE
