@@ -222,6 +222,11 @@ def test_a_crop_begins_at_its_corner():
     with torch.no_grad():
         torch.testing.assert_close(network.observe(batch, [(3, 7)]), network.observe(cut))
         assert not torch.equal(network.observe(batch), network.observe(cut))
+        draws = seeded(network, batch)
+        at = dataclasses.replace(draws, corners=((3, 7),))
+        loss = network.compute_loss(batch, NEW, at).total
+        torch.testing.assert_close(loss, network.compute_loss(cut, NEW, draws).total)
+        assert not torch.equal(loss, network.compute_loss(batch, NEW, draws).total)
 
 
 def test_batch_normalization_learns_in_training():

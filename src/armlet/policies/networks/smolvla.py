@@ -242,9 +242,7 @@ class SmolVla(PolicyNetwork):
         visible[:-1, -1] = False
         if seen is not None:
             places = (seen.cumsum(1) - 1)[:, None]
-            # Padding sees itself, so that its numbers, which nobody reads, are finite.
-            itself = torch.eye(length, dtype=torch.bool, device=x.device)
-            visible = (visible & seen[:, None, None]) | itself
+            visible = visible & seen[:, None, None]
         turn = Rotation(places, self.vlm.text.head_dim)
         cache: list[KeysAndValues | None] = []
         for index, expert_index in enumerate(self._plan):
