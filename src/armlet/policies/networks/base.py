@@ -54,7 +54,7 @@ class PolicyNetwork(nn.Module):
         batch is what forward takes with B observations, and `action` float32 (B, C, n), normalized,
         and `action_is_pad` bool (B, C), true past the end of an episode. draws are those of
         `draw`, drawn here if None. Call after `train()`; after `eval()` dropout, random crops and
-        ACT's VAE are off, as in LeRobot. Raises NotImplementedError for a policy armlet cannot
+        ACT's VAE are off, as in LeRobot 0.6.1. Raises NotImplementedError for a policy armlet cannot
         train.
         """
         raise NotImplementedError(

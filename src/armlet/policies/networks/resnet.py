@@ -1,4 +1,4 @@
-"""ResNet feature extractor (He et al. 2015, arXiv:1512.03385), its batch normalization frozen.
+"""ResNet feature extractor (He et al. 2015, arXiv:1512.03385), batch normalization frozen.
 
 Tensor names follow torchvision, because LeRobot checkpoints carry them: `conv1`, `bn1`,
 `layer1.0.conv1`, `layer2.0.downsample.0`. The stride of a bottleneck is in its 3x3 convolution
@@ -51,10 +51,10 @@ class FrozenBatchNorm(nn.Module):
 
 
 class BatchNorm(FrozenBatchNorm):
-    """torch.nn.BatchNorm2d without its count of batches; it is frozen in eval mode only.
+    """torch.nn.BatchNorm2d without its count of batches, to the bit; frozen in eval mode only.
 
-    In training a picture is normalized by its batch, the running statistics follow, and weight and
-    bias learn.
+    In training pictures are normalized by their batch, the running statistics follow, and weight
+    and bias learn.
     """
 
     def __init__(self, channels: int) -> None:
