@@ -54,8 +54,8 @@ class PolicyNetwork(nn.Module):
         batch is what forward takes with B observations, and `action` float32 (B, C, n), normalized,
         and `action_is_pad` bool (B, C), true past the end of an episode. draws are those of
         `draw`, drawn here if None. Call after `train()`; after `eval()` dropout, random crops and
-        ACT's VAE are off, as in LeRobot 0.6.1. Raises NotImplementedError for a policy armlet cannot
-        train.
+        ACT's VAE are off, as in LeRobot 0.6.1. Raises NotImplementedError for a policy that armlet
+        cannot train.
         """
         raise NotImplementedError(
             f"{type(self).__name__} cannot be trained: its network has no compute_loss"
