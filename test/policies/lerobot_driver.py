@@ -1,4 +1,4 @@
-"""Does jobs with stock LeRobot, 0.4.4 or 0.3.3, inside its environment: one JSON object a line.
+"""Does jobs with stock LeRobot (0.3.3, 0.4.4, 0.6.1) in its environment: one JSON object a line.
 
 Started by lerobot_oracle.py; with smolvla_driver.py the only file of the project that imports
 lerobot. A job comes on a line of stdin and is an object with a "do"; its answer is a line of
@@ -7,7 +7,7 @@ stdout, {} or {"error": traceback}.
 make  build a policy with random weights and save it; then run it
 run   load a checkpoint; write what it gives for the observations in an .npz into another; of
       Diffusion Policy, which draws noise all the way, with seeds instead of noise
-loss  load a checkpoint; write training losses and gradient sum for a normalized batch
+loss  build a policy with random weights; write them, and loss and gradients of a training step
 """
 
 import json
@@ -37,23 +37,7 @@ def make(job):
     stored is the dtype of the weights on disk. eps, rename and normalized, where given, are
     written into the processor files. For smolvla also vlm, see smolvla_driver.
     """
-    torch.manual_seed(job["seed"])
-    settings = dict(job["settings"])
-    modes = settings.pop("normalization_mapping", None)
-    if modes:
-        settings["normalization_mapping"] = {k: NormalizationMode(v) for k, v in modes.items()}
-    config_class, policy_class, randomize = _kind(job, settings)
-    config = config_class(
-        input_features={
-            key: PolicyFeature(FeatureType(kind), tuple(shape))
-            for key, (kind, shape) in job["inputs"].items()
-        },
-        output_features={"action": PolicyFeature(FeatureType.ACTION, (job["actions"],))},
-        device="cpu",
-        push_to_hub=False,
-        **settings,
-    )
-    config.validate_features()
+    config, policy_class, randomize = _configured(job)
     stats = {
         feature: {name: torch.tensor(value) for name, value in values.items()}
         for feature, values in job["stats"].items()
@@ -76,6 +60,28 @@ def make(job):
     # With the configuration given, LeRobot does not parse it again, which takes most of a second.
     made = policy_class.from_pretrained(folder, config=config)
     (run_diffusion if job["kind"] == "diffusion" else run)(job, made)
+
+
+def _configured(job):
+    """Configuration, class and what gives it random weights; torch's generator is seeded."""
+    torch.manual_seed(job["seed"])
+    settings = dict(job["settings"])
+    modes = settings.pop("normalization_mapping", None)
+    if modes:
+        settings["normalization_mapping"] = {k: NormalizationMode(v) for k, v in modes.items()}
+    config_class, policy_class, randomize = _kind(job, settings)
+    config = config_class(
+        input_features={
+            key: PolicyFeature(FeatureType(kind), tuple(shape))
+            for key, (kind, shape) in job["inputs"].items()
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (job["actions"],))},
+        device="cpu",
+        push_to_hub=False,
+        **settings,
+    )
+    config.validate_features()
+    return config, policy_class, randomize
 
 
 def _kind(job, settings):
@@ -232,15 +238,31 @@ def observed(arrays, t):
 
 
 def loss(job):
-    policy = ACTPolicy.from_pretrained(job["checkpoint"])
+    """Keys: kind, seed, inputs, actions, settings, and vlm; weights, batch, output, drawn.
+
+    Writes the weights of a policy with random weights, and of one training step on the batch, whose
+    numbers are drawn from the seed `drawn` or are its `noise` and `time`: `total`, the parts that
+    LeRobot reports, the gradient of every parameter as `gradient <name>`, empty where there is
+    none, and every buffer after it as `buffer <name>`. `trained` names what requires a gradient.
+    """
+    config, policy_class, randomize = _configured(job)
+    policy = policy_class(config)
+    randomize(policy, job["seed"])
+    # A copy: batch normalization changes its buffers in place.
+    save_file({k: v.clone().contiguous() for k, v in policy.state_dict().items()}, job["weights"])
     policy.train()
-    batch = {key: torch.from_numpy(value) for key, value in np.load(job["input"]).items()}
-    torch.manual_seed(job["seed"])
-    total, parts = policy.forward(batch)
+    batch = {key: torch.from_numpy(value) for key, value in np.load(job["batch"]).items()}
+    given = {name: batch.pop(name) for name in ("noise", "time") if name in batch}
+    torch.manual_seed(job["drawn"])
+    total, parts = policy.forward(batch, **given)
     total.backward()
-    gradient = sum(p.grad.abs().sum() for p in policy.parameters() if p.grad is not None)
-    values = {"total": total.item(), "gradient": float(gradient), **parts}
-    np.savez(job["output"], **values)
+    out = {"total": total.item(), **(parts or {})}
+    out["trained"] = [name for name, p in policy.named_parameters() if p.requires_grad]
+    for name, parameter in policy.named_parameters():
+        gradient = parameter.grad
+        out[f"gradient {name}"] = np.zeros(0) if gradient is None else gradient.numpy()
+    out |= {f"buffer {name}": value.numpy() for name, value in policy.named_buffers()}
+    np.savez(job["output"], **out)
 
 
 def serve(answers):

@@ -1,7 +1,7 @@
 """Stock LeRobot as a process to be asked: the reference armlet's policies are compared with.
 
 The environments are below the directory ARMLET_ORACLE, or `.oracle` in the repository: v04/ holds
-LeRobot 0.4.4, v03/ holds 0.3.3.
+LeRobot 0.4.4, v03/ holds 0.3.3, v06/ holds 0.6.1.
 """
 
 import fcntl
@@ -17,9 +17,8 @@ REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = REPOSITORY.parent / "shared" / "oracle"
 REFERENCES = ("act_small", "act_small_minmax", "act_full", "act_full_te")
 ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle"))
-PYTHONS = {
-    era: ORACLE / folder / "bin" / "python" for era, folder in (("0.3.3", "v03"), ("0.4.4", "v04"))
-}
+FOLDERS = {"0.3.3": "v03", "0.4.4": "v04", "0.6.1": "v06"}
+PYTHONS = {era: ORACLE / folder / "bin" / "python" for era, folder in FOLDERS.items()}
 
 
 def missing(*eras):

@@ -1,4 +1,4 @@
-"""SmolVLA with stock LeRobot, 0.4.4 or 0.3.3, for lerobot_driver.py, inside its environment."""
+"""SmolVLA with stock LeRobot (0.3.3, 0.4.4, 0.6.1) for lerobot_driver.py, in its environment."""
 
 from pathlib import Path
 

@@ -26,6 +26,9 @@ from .networks.act import Act as Act
 from .networks.act import ActLoss as ActLoss
 from .networks.base import PolicyNetwork as PolicyNetwork
 from .networks.diffusion import Diffusion as Diffusion
+from .networks.losses import Draws as Draws
+from .networks.losses import Loss as Loss
+from .networks.losses import LossRule as LossRule
 from .networks.resnet import calibrate_batch_norm as calibrate_batch_norm
 from .networks.smolvla import SmolVla as SmolVla
 from .observation import Observation as Observation

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from armlet.contract import Contract
 from armlet.datasets import Dataset, DatasetError
-from armlet.policies import Act, ActConfig, Feature, Preprocessor, save_checkpoint
+from armlet.policies import Act, ActConfig, Feature, LossRule, Preprocessor, save_checkpoint
 from armlet.policies.checkpoint.checkpoint import check_contract
 from armlet.policies.checkpoint.save import check_new
 from armlet.policies.fit.detail import details_of
@@ -29,6 +29,9 @@ from .state import State, StateError, digest_of, place_of, read_state, save_stat
 
 STATE = "observation.state"
 ACTION = "action"
+
+RULE = LossRule.LEROBOT_0_4
+"""That of LeRobot 0.4.4, in whose form the checkpoint is saved."""
 
 KEPT_EVERY = 500
 """Steps after which what is needed to go on is kept; some 130 MB are written."""
@@ -363,7 +366,7 @@ def _fit(
     for step, batch in enumerate(batches, start=run.step + 1):
         # bfloat16 where it is safe: three times as fast on CPUs that have it, the same result.
         with torch.autocast("cpu", torch.bfloat16):
-            loss = model.compute_loss(batch)
+            loss = model.compute_loss(batch, RULE)
         run.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
@@ -391,6 +394,6 @@ def _validate(
     model.eval()
     with torch.no_grad():
         batch = make_batch(samples, rows, preprocessor, settings.chunk_size)
-        error = float(model.compute_loss(batch).l1)
+        error = float(model.compute_loss(batch, RULE).l1)
     model.train()
     return error

@@ -22,22 +22,20 @@ from torch.nn import functional as F
 from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE, ActConfig
 
 from .base import PolicyNetwork
+from .losses import IS_PAD, Draws, Loss, LossRule, mean_error, normal
 from .resnet import ResNet, fold_batch_norm
 
-IS_PAD = "action_is_pad"
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 @dataclass(frozen=True)
-class ActLoss:
+class ActLoss(Loss):
     """What training minimises (total, with gradient) and its parts, scalars.
 
-    l1 is the mean absolute error over all elements of the batch, padded ones counting as zero, as
-    in LeRobot 0.4; kl is the divergence of the latent from a standard normal, before kl_weight,
-    zero without a VAE.
+    l1 is the mean absolute error, see LossRule; kl is the divergence of the latent from a standard
+    normal, before kl_weight, zero without a VAE.
     """
 
-    total: Tensor
     l1: Tensor
     kl: Tensor
 
@@ -92,20 +90,35 @@ class Act(PolicyNetwork):
         """Normalized action chunk float32 (B, C, A), the latent being zero (inference)."""
         return self.decode(batch, latent=None)
 
-    def compute_loss(self, batch: Mapping[str, Tensor]) -> ActLoss:
-        """Loss on normalized `action` (B, C, A); `action_is_pad` bool (B, C) is true past the end.
+    @property
+    def _encodes_actions(self) -> bool:
+        return self.training and bool(self.config.use_vae)
 
-        Samples the latent from the VAE encoder if the configuration has one. Call after `train()`
-        for dropout, after `eval()` for a validation loss without it.
-        """
-        target, is_pad = batch[ACTION], batch[IS_PAD]
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Draws:
+        """What makes the latent, in training with a VAE."""
+        if not self._encodes_actions:
+            return Draws()
+        target = batch[ACTION]
+        return Draws(noise=normal((len(target), self.config.latent_dim), generator, target))
+
+    def compute_loss(
+        self,
+        batch: Mapping[str, Tensor],
+        rule: LossRule = LossRule.LEROBOT_0_6,
+        draws: Draws | None = None,
+    ) -> ActLoss:
+        """See PolicyNetwork. In training the VAE encoder, where there is one, gives the latent."""
+        target = batch[ACTION]
         latent, kl = None, target.new_zeros(())
-        if self.config.use_vae:
+        if self._encodes_actions:
+            noise = (draws or self.draw(batch)).noise
+            if noise is None:
+                raise ValueError("draws: expected noise, for the latent of the VAE, found no noise")
             mean, log_variance = self.encode_actions(batch)
-            latent = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+            latent = mean + (log_variance / 2).exp() * noise
             kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(-1).mean()
         error = (self.decode(batch, latent) - target).abs()
-        l1 = (error * ~is_pad[..., None]).mean()
+        l1 = mean_error(error, batch[IS_PAD], rule)
         return ActLoss(l1 + self.config.kl_weight * kl, l1.detach(), kl.detach())
 
     def encode_actions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

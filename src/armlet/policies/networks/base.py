@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from .losses import Draws, Loss, LossRule
 
 
 class PolicyNetwork(nn.Module):
@@ -31,6 +35,35 @@ class PolicyNetwork(nn.Module):
                 f"found {type(config).__name__}"
             )
         return type(self)(config)
+
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Draws:
+        """What a training step of this batch draws, on the batch's device; None: torch's generator.
+
+        Numbers are drawn on the CPU, so a seed gives the same on any device.
+        """
+        return Draws()
+
+    def compute_loss(
+        self,
+        batch: Mapping[str, Tensor],
+        rule: LossRule = LossRule.LEROBOT_0_6,
+        draws: Draws | None = None,
+    ) -> Loss:
+        """LeRobot's training loss of a normalized batch; by default that of the newest LeRobot.
+
+        batch is what forward takes with B observations, and `action` float32 (B, C, n), normalized,
+        and `action_is_pad` bool (B, C), true past the end of an episode. draws are those of
+        `draw`, drawn here if None. Call after `train()`; after `eval()` dropout, random crops and
+        ACT's VAE are off, as in LeRobot 0.6.1. Raises NotImplementedError for a policy that armlet
+        cannot train.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be trained: its network has no compute_loss"
+        )
+
+    def freeze_for_training(self, rule: LossRule = LossRule.LEROBOT_0_6) -> Self:
+        """Let only what LeRobot trains with this configuration require gradients, in place."""
+        return self.requires_grad_(True)
 
     def fold_for_inference(self) -> Self:
         """The part of optimize_for_inference that is good for every runtime."""

@@ -55,6 +55,11 @@ class Denoising:
         self._stochastic = config.noise_scheduler_type == DDPM
         self._limit = config.clip_sample_range if config.clip_sample else None
 
+    def mix(self, sample: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """sample (B, H, n) with as much noise as there is at times int64 (B,): DDPM, (4)."""
+        bars = self._alpha_bars.to(sample)[times][:, None, None]
+        return bars**0.5 * sample + (1 - bars) ** 0.5 * noise
+
     def step(self, index: int, x: Tensor, predicted: Tensor, noise: Tensor | None) -> Tensor:
         """x at the time after times[index], from x at it and what the network predicts there.
 

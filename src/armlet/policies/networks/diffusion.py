@@ -9,19 +9,22 @@ and with torchvision's names within the backbone, which LeRobot numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from armlet.policies.config.base import ENVIRONMENT, STATE
-from armlet.policies.config.diffusion import FINAL_GROUPS, DiffusionConfig
+from armlet.policies.config.base import ACTION, ENVIRONMENT, STATE
+from armlet.policies.config.diffusion import EPSILON, FINAL_GROUPS, DiffusionConfig
 
 from .base import PolicyNetwork
 from .denoising import Denoising
+from .losses import IS_PAD, Draws, Loss, LossRule, mean_error, normal
 from .resnet import BatchNorm, ResNet, fold_batch_norm, group_norm
+
+Corner = tuple[int, int]
 
 # Strides of the backbone in all.
 _STRIDE = 32
@@ -87,32 +90,89 @@ class Diffusion(PolicyNetwork):
             x = self._denoising.step(index, x, predicted, fresh)
         return x[:, self.config.n_obs_steps - 1 :]
 
-    def observe(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The window as one vector (B, T * width): at each instant state, cameras, environment."""
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Draws:
+        """Corners, noise and times, in LeRobot's order: on the CPU a seed gives LeRobot's."""
+        corners = self._draw_corners(batch, generator)
+        actions = batch[ACTION]
+        noise = normal(tuple(actions.shape), generator, actions)
+        most = self.config.num_train_timesteps
+        times = torch.randint(0, most, (len(actions),), generator=generator)
+        return Draws(noise, times.to(actions.device), corners)
+
+    def compute_loss(
+        self,
+        batch: Mapping[str, Tensor],
+        rule: LossRule = LossRule.LEROBOT_0_6,
+        draws: Draws | None = None,
+    ) -> Loss:
+        """See PolicyNetwork. The batch's `action` has `horizon` rows, the first at the instant of
+        the window's first observation. Padded rows count, unless do_mask_loss_for_padding is on.
+        """
+        draws = draws or self.draw(batch)
+        noise, times = draws.mixing()
+        actions = batch[ACTION]
+        seen = self.observe(batch, draws.corners)
+        predicted = self.unet(self._denoising.mix(actions, noise, times), times, seen)
+        target = noise if self.config.prediction_type == EPSILON else actions
+        errors = F.mse_loss(predicted, target, reduction="none")
+        if not self.config.do_mask_loss_for_padding:
+            return Loss(errors.mean())
+        return Loss(mean_error(errors, batch[IS_PAD], rule))
+
+    def _draw_corners(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator | None
+    ) -> tuple[Corner, ...]:
+        """One for all pictures that an encoder sees."""
+        config, crop = self.config, self.config.crop
+        cameras = list(config.image_features)
+        if not (self.training and crop and config.crop_is_random and cameras):
+            return ()
+        encoders = len(cameras) if config.use_separate_rgb_encoder_per_camera else 1
+        whole = config.resize_shape or batch[cameras[0]].shape[-2:]
+        height, width = (side - inside for side, inside in zip(whole, crop, strict=True))
+        if height == width == 0:
+            return ()
+
+        def within(most: int) -> int:
+            return int(torch.randint(0, most + 1, (1,), generator=generator))
+
+        return tuple((within(height), within(width)) for _ in range(encoders))
+
+    def observe(self, batch: Mapping[str, Tensor], corners: Sequence[Corner] = ()) -> Tensor:
+        """The window as one vector (B, T * width): at each instant state, cameras, environment.
+
+        corners are where each encoder crops; without them it does at the centre.
+        """
         pieces = [batch[STATE]]
         if self.config.image_features:
-            pieces.append(self._pictures(batch))
+            pieces.append(self._pictures(batch, corners))
         if self.config.environment_size is not None:
             pieces.append(batch[ENVIRONMENT])
         return torch.cat(pieces, dim=-1).flatten(start_dim=1)
 
-    def _pictures(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _pictures(self, batch: Mapping[str, Tensor], corners: Sequence[Corner]) -> Tensor:
         """Keypoints (B, T, cameras * 2K) of all pictures."""
         views = [batch[key] for key in self.config.image_features]
         size = views[0].shape[:2]
         if isinstance(self.rgb_encoder, nn.ModuleList):
-            each = zip(self.rgb_encoder, views, strict=True)
+            places = corners or (None,) * len(views)
+            each = zip(self.rgb_encoder, views, places, strict=True)
             features = [
-                eye(view.flatten(0, 1).contiguous()).reshape(*size, -1) for eye, view in each
+                eye(view.flatten(0, 1).contiguous(), corner).reshape(*size, -1)
+                for eye, view, corner in each
             ]
             return torch.cat(features, dim=-1)
         stacked = torch.stack(views, dim=2)
-        together: Tensor = self.rgb_encoder(stacked.flatten(0, 2).contiguous())
+        corner = corners[0] if corners else None
+        together: Tensor = self.rgb_encoder(stacked.flatten(0, 2).contiguous(), corner)
         return together.reshape(*size, -1)
 
 
 class Eye(nn.Module):
-    """Pictures (B, 3, H, W) to the expected places of keypoints, (B, 2K)."""
+    """Pictures (B, 3, H, W) to the expected places of keypoints, (B, 2K).
+
+    A crop begins at the pixel `corner` (top, left), without one it is the centre.
+    """
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
@@ -124,15 +184,23 @@ class Eye(nn.Module):
         self.pool = SpatialSoftmax(self.backbone.channels, count, height, width)
         self.out = nn.Linear(2 * count, 2 * count)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, corner: Corner | None = None) -> Tensor:
         if self._resize is not None and pictures.shape[-2:] != torch.Size(self._resize):
             pictures = F.interpolate(
                 pictures, list(self._resize), mode="bilinear", align_corners=False, antialias=True
             )
         if self._crop is not None:
-            pictures = centre(pictures, *self._crop)
+            pictures = cropped(pictures, self._crop, corner)
         keypoints = self.pool(self.backbone(pictures)).flatten(start_dim=1)
         return F.relu(self.out(keypoints))
+
+
+def cropped(pictures: Tensor, size: tuple[int, int], corner: Corner | None) -> Tensor:
+    """(..., height, width) of pictures from the pixel `corner` (top, left), or their centre."""
+    if corner is None:
+        return centre(pictures, *size)
+    (height, width), (top, left) = size, corner
+    return pictures[..., top : top + height, left : left + width]
 
 
 def centre(pictures: Tensor, height: int, width: int) -> Tensor:

@@ -30,9 +30,10 @@ class Rotation:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864): pairs i and i + d/2 turn together."""
 
     def __init__(self, positions: Tensor, head_width: int) -> None:
-        """positions (T,) of the tokens; wave i of d/2 turns by position / 10000^(2i/d)."""
+        """positions (T,) of the tokens, or (B, 1, T) where they are each row's own; wave i of d/2
+        turns by position / 10000^(2i/d)."""
         exponent = torch.arange(0, head_width, 2, device=positions.device) / head_width
-        angle = positions[:, None].float() / LONGEST_WAVE**exponent
+        angle = positions[..., None].float() / LONGEST_WAVE**exponent
         self._cosine, self._sine = angle.cos(), angle.sin()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ class Stack(nn.Module):
 def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
     """softmax(q k / sqrt(d)) v; (B, heads, Tq, d) for queries, keys shared by groups of heads.
 
-    visible is bool (Tq, Tk), every row with a key to see; None shows everything.
+    visible is bool (Tq, Tk) or (B, 1, Tq, Tk), every row with a key to see; None shows everything.
     """
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:

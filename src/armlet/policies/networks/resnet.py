@@ -51,11 +51,23 @@ class FrozenBatchNorm(nn.Module):
 
 
 class BatchNorm(FrozenBatchNorm):
-    """The same constants with the rounding of torch.nn.BatchNorm2d in eval mode."""
+    """torch.nn.BatchNorm2d without its count of batches, to the bit; frozen in eval mode only.
+
+    In training pictures are normalized by their batch, the running statistics follow, and weight
+    and bias learn.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        for name in ("weight", "bias"):
+            value = getattr(self, name)
+            delattr(self, name)
+            self.register_parameter(name, nn.Parameter(value))
 
     def forward(self, x: Tensor) -> Tensor:
         moments = (self.running_mean, self.running_var)
-        return F.batch_norm(x, *moments, self.weight, self.bias, eps=EPSILON)
+        affine = (self.weight, self.bias)
+        return F.batch_norm(x, *moments, *affine, training=self.training, eps=EPSILON)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -207,7 +219,7 @@ def _pairs(module: nn.Module) -> list[tuple[str, str]]:
 
 
 def _folded(convolution: nn.Conv2d, norm: FrozenBatchNorm) -> nn.Conv2d:
-    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + EPSILON)
+    scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + EPSILON)
     with without_values():
         folded = nn.Conv2d(
             convolution.in_channels,
@@ -218,7 +230,7 @@ def _folded(convolution: nn.Conv2d, norm: FrozenBatchNorm) -> nn.Conv2d:
             convolution.dilation,  # type: ignore[arg-type]
         )
     weight = convolution.weight.detach().double() * scale[:, None, None, None]
-    bias = norm.bias.double() - norm.running_mean.double() * scale
+    bias = norm.bias.detach().double() - norm.running_mean.double() * scale
     folded.weight = nn.Parameter(weight.to(convolution.weight.dtype), requires_grad=False)
     folded.bias = nn.Parameter(bias.to(convolution.weight.dtype), requires_grad=False)
     return folded

@@ -6,7 +6,8 @@ stack, the action expert, starts from noise and asks those keys and values which
 flow to become an action chunk: Euler steps along that velocity, from time 1 (noise) to 0 (chunk).
 
 LeRobot pads the prefix (absent cameras, short texts) and masks the padding. Nothing ever reads what
-is masked and positions do not count it, so here the prefix holds only what is seen.
+is masked and positions do not count it, so here the prefix holds only what is seen. Only a training
+batch of texts of different length is padded, and masked, here too.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from armlet.policies.config.base import STATE
+from armlet.policies.config.base import ACTION, STATE
 from armlet.policies.config.releases import PatchRows
 from armlet.policies.config.smolvla import SmolVlaConfig, TextShape, VlmConfig
 
 from .base import PolicyNetwork
 from .llama import Layer, Projections, Rotation, Stack, attend
+from .losses import IS_PAD, Draws, Loss, LossRule, mean_error, normal
 from .rtc import Guidance
 from .siglip import Connector, VisionTower, resize_with_pad
 
 TOKENS = "observation.language.tokens"
+SEEN = "observation.language.attention_mask"
+
+# Times of training are of Beta(1.5, 1), kept off 0 (Black et al. 2024, arXiv:2410.24164, B).
+_TIME_POWER, _LEAST_TIME = 1.5, 0.001
 
 # LeRobot's names, in the checkpoint, of this network's parts; all else keeps its own name.
 _STORED = {
@@ -119,7 +125,7 @@ class SmolVla(PolicyNetwork):
         """
         prefix = self.embed_prefix(batch)
         cache = self._read_prefix(prefix)
-        turned = self._rotations(prefix.shape[1], noise.device)
+        turned = self._rotations(torch.tensor(prefix.shape[1], device=noise.device))
         steps = self.config.num_steps
         x = noise
         for step in range(steps):
@@ -129,6 +135,66 @@ class SmolVla(PolicyNetwork):
                 velocity = guidance.bend(x, velocity, time)
             x = x - velocity / steps
         return x[:, :, : self.config.action_size]
+
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Draws:
+        """Noise, then times. From a seed LeRobot draws the same noise and other times, of the same
+        distribution."""
+        actions = batch[ACTION]
+        shape = (*actions.shape[:2], self.config.max_action_dim)
+        noise = normal(shape, generator, actions)
+        uniform = torch.rand(len(actions), generator=generator)
+        times = uniform ** (1 / _TIME_POWER) * (1 - _LEAST_TIME) + _LEAST_TIME
+        return Draws(noise, times.to(actions.device))
+
+    def compute_loss(
+        self,
+        batch: Mapping[str, Tensor],
+        rule: LossRule = LossRule.LEROBOT_0_6,
+        draws: Draws | None = None,
+    ) -> Loss:
+        """See PolicyNetwork. `observation.language.tokens` int64 (B, T) are padded at the end,
+        where `observation.language.attention_mask` bool (B, T), if given, is false.
+
+        The loss is the mean square error of the velocity at a time between chunk and noise.
+        """
+        noise, times = (draws or self.draw(batch)).mixing()
+        size = self.config.action_size
+        actions = F.pad(batch[ACTION], (0, self.config.max_action_dim - size))
+        at = times[:, None, None]
+        prefix = self.embed_prefix(batch)
+        seen = _unpadded(prefix, batch.get(SEEN))
+        velocity = self._velocity(
+            at * noise + (1 - at) * actions,
+            times,
+            self._read_prefix(prefix, seen),
+            self._rotations(seen.sum(1)[:, None, None]),
+            seen,
+        )
+        errors = F.mse_loss(velocity, noise - actions, reduction="none")
+        if rule is LossRule.LEROBOT_0_4:
+            return Loss(errors.mean())
+        return Loss(mean_error(errors[:, :, :size], batch[IS_PAD], rule))
+
+    def freeze_for_training(self, rule: LossRule = LossRule.LEROBOT_0_6) -> SmolVla:
+        """As freeze_vision_encoder, train_expert_only and train_state_proj say.
+
+        Of a language model that is trained LEROBOT_0_6 freezes the last norm and the last layer,
+        and the layer before where the expert has fewer layers.
+        """
+        self.requires_grad_(True)
+        config = self.config
+        if config.freeze_vision_encoder or config.train_expert_only:
+            self.vision.requires_grad_(False)
+        if config.train_expert_only:
+            for part in (self.connector, self.words, self.text):
+                part.requires_grad_(False)
+        elif rule is LossRule.LEROBOT_0_6:
+            self.text.norm.requires_grad_(False)
+            last = 1 if len(self.expert.layers) == len(self.text.layers) else 2
+            for layer in list(self.text.layers)[-last:]:
+                layer.requires_grad_(False)
+        self.state_proj.requires_grad_(config.train_state_proj)
+        return self
 
     def embed_prefix(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The sequence (B, P, width) the language model reads: cameras, words, state."""
@@ -164,13 +230,20 @@ class SmolVla(PolicyNetwork):
 
         return [mark(edge, whole), *tokens, mark(edge)]
 
-    def _read_prefix(self, x: Tensor) -> list[KeysAndValues | None]:
-        """Keys and values of the prefix for each layer, as the expert's layer wants them."""
+    def _read_prefix(self, x: Tensor, seen: Tensor | None = None) -> list[KeysAndValues | None]:
+        """Keys and values of the prefix for each layer, as the expert's layer wants them.
+
+        seen bool (B, P) is false for padding, which nothing reads; None: there is no padding.
+        """
         length = x.shape[1]
-        turn = Rotation(torch.arange(length, device=x.device), self.vlm.text.head_dim)
+        places = torch.arange(length, device=x.device)
         # Pictures and words see each other, the state at the end sees all.
         visible = torch.ones(length, length, dtype=torch.bool, device=x.device)
         visible[:-1, -1] = False
+        if seen is not None:
+            places = (seen.cumsum(1) - 1)[:, None]
+            visible = visible & seen[:, None, None]
+        turn = Rotation(places, self.vlm.text.head_dim)
         cache: list[KeysAndValues | None] = []
         for index, expert_index in enumerate(self._plan):
             layer = self.text.layer(index)
@@ -198,24 +271,34 @@ class SmolVla(PolicyNetwork):
     def _joint(self, index: int) -> bool:
         return attends_jointly(self.config, index)
 
-    def _rotations(self, prefix: int, device: torch.device) -> tuple[Rotation, Rotation]:
-        """Positions of the actions where they follow the prefix, and where they only read it."""
-        places = torch.arange(self.config.chunk_size, device=device)
+    def _rotations(self, prefix: Tensor) -> tuple[Rotation, Rotation]:
+        """Positions of the actions where they follow the prefix, and where they only read it.
+
+        prefix is its length, () or, where each row has its own, (B, 1, 1).
+        """
+        places = torch.arange(self.config.chunk_size, device=prefix.device)
         width = self.vlm.text.head_dim
         return Rotation(prefix + places, width), Rotation(places, width)
 
     def _velocity(
         self,
         x: Tensor,
-        time: float,
+        time: float | Tensor,
         cache: list[KeysAndValues | None],
         turned: tuple[Rotation, Rotation],
+        seen: Tensor | None = None,
     ) -> Tensor:
-        """Where x (B, C, max_action_dim) flows at `time`, away from the chunk."""
+        """Where x (B, C, max_action_dim) flows at `time`, or times (B,), away from the chunk.
+
+        seen bool (B, P) is false for padding of the prefix; None: it has none.
+        """
         tokens = self._embed_actions(x, time)
         count, known = tokens.shape[1], next(k for k, _ in filter(None, cache)).shape[2]
         visible = torch.ones(count, known + count, dtype=torch.bool, device=x.device)
         visible = visible.tril(known)
+        read = None if seen is None else seen[:, None, None]
+        if read is not None:
+            visible = visible & F.pad(read, (0, count), value=True)
         for index, expert_index in enumerate(self._plan):
             kept = cache[index]
             if expert_index is None or kept is None:
@@ -224,15 +307,15 @@ class SmolVla(PolicyNetwork):
             tokens = (
                 _follow(layer, tokens, kept, turned[0], visible)
                 if self._joint(index)
-                else _ask(layer, tokens, kept, turned[1])
+                else _ask(layer, tokens, kept, turned[1], read)
             )
         return self.action_out_proj(self.expert.norm(tokens))  # type: ignore[no-any-return]
 
-    def _embed_actions(self, x: Tensor, time: float) -> Tensor:
+    def _embed_actions(self, x: Tensor, time: float | Tensor) -> Tensor:
         actions: Tensor = self.action_in_proj(x)
         width = actions.shape[-1]
         moment = time_embedding(time, width, self.config.min_period, self.config.max_period)
-        moment = moment.to(actions).expand_as(actions)
+        moment = moment.to(actions)[..., None, :].expand_as(actions)
         mixed = F.silu(self.action_time_mlp_in(torch.cat([actions, moment], dim=-1)))
         return self.action_time_mlp_out(mixed)  # type: ignore[no-any-return]
 
@@ -247,18 +330,31 @@ def _follow(
     return layer.write(x, attend(turn(attention.queries(tokens)), keys, values, visible))
 
 
-def _ask(layer: Layer, x: Tensor, prefix: KeysAndValues, turn: Rotation) -> Tensor:
+def _ask(
+    layer: Layer, x: Tensor, prefix: KeysAndValues, turn: Rotation, visible: Tensor | None
+) -> Tensor:
     """A layer in which actions see the prefix only."""
-    return layer.write(x, attend(turn(layer.self_attn.queries(layer.read(x))), *prefix))
+    queries = turn(layer.self_attn.queries(layer.read(x)))
+    return layer.write(x, attend(queries, *prefix, visible))
 
 
-def time_embedding(time: float, width: int, shortest: float, longest: float) -> Tensor:
-    """Sine and cosine (width,) of `time` in waves with periods from shortest to longest."""
-    fraction = torch.linspace(0, 1, width // 2, dtype=torch.float64)
-    period = shortest * (longest / shortest) ** fraction
+def _unpadded(prefix: Tensor, words: Tensor | None) -> Tensor:
+    """bool (B, P), false for padding of prefix (B, P, width); words bool (B, T) before its end."""
+    seen = prefix.new_ones(prefix.shape[:2], dtype=torch.bool)
+    if words is not None:
+        seen[:, -1 - words.shape[1] : -1] = words
+    return seen
+
+
+def time_embedding(time: float | Tensor, width: int, shortest: float, longest: float) -> Tensor:
+    """Sine and cosine (width,) of `time` in waves with periods from shortest to longest; of times
+    (B,) it is (B, width)."""
     # LeRobot holds the time as float32.
-    angle = 2 * math.pi * torch.tensor(time, dtype=torch.float32).double() / period
-    return torch.cat([angle.sin(), angle.cos()])
+    times = torch.as_tensor(time, dtype=torch.float32).double()[..., None]
+    fraction = torch.linspace(0, 1, width // 2, dtype=torch.float64, device=times.device)
+    period = shortest * (longest / shortest) ** fraction
+    angle = 2 * math.pi * times / period
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 def vision_precision(config: SmolVlaConfig, vlm: VlmConfig) -> torch.dtype:

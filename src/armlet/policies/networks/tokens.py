@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from armlet.files import Shape
 from armlet.findings import Code
@@ -83,6 +85,16 @@ class Words:
         """Ids int64 (1, T) of the task, which the network was taught to end with a newline."""
         text = task if task.endswith("\n") else f"{task}\n"
         return torch.tensor([self._tokenizer.encode(text).ids], dtype=torch.int64)
+
+    def batch(self, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids int64 (B, T) of tasks, padded at the end to the longest, and bool (B, T): no padding.
+
+        They are a training batch's `observation.language.tokens` and `.attention_mask`.
+        """
+        rows = [self(task)[0] for task in tasks]
+        ids = pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows])
+        return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
     def marks(self) -> tuple[int, int] | None:
         """Ids of the token around and of the token within a picture, None if there are none."""
