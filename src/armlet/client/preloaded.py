@@ -167,7 +167,8 @@ def _serve(line: socket.socket, modules: tuple[str, ...]) -> NoReturn:
             importlib.import_module(name)
         gc.collect()
         gc.freeze()  # a fork that collects garbage would copy every page
-        _fork_on_request(line)
+        with contextlib.suppress(ConnectionError):  # its maker has ended, and its forks by that
+            _fork_on_request(line)
         status = 0
     except BaseException:
         traceback.print_exc()
