@@ -138,10 +138,13 @@ class DriftWatch:
         """Judge by other thresholds from now on; the window keeps its length."""
         self._drift.tune(settings)
 
-    def note(self, observation: Observation, rows: Rows, index: int) -> None:
-        """An observation, of a time on the frame grid, and the chunk that is sent for it."""
+    def note(self, observation: Observation, rows: Rows, index: int, past: int | None) -> None:
+        """An observation, of a time on the frame grid, and the chunk that is sent for it.
+
+        past: rows that were past when it was sent; None if it was not.
+        """
         self._drift.state(observation.state)
-        self._drift.planned(rows, index)
+        self._drift.planned(rows, index, past)
         self._drift.pictures(observation.images)
         self._drift.actions(rows)
 

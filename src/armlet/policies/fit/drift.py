@@ -10,7 +10,8 @@ light, exposure, a covered lens, exchanged channels or another scene; not an obj
 Where nothing describes the pictures, black ones are still noticed. A picture that is the same, byte
 for byte, while the joints move is a camera that hangs. Actions: how many lie beyond the training
 range, how far; and whether each joint goes where it is sent: from one observation to the next it is
-seen to make the step that the chunk had planned, or the opposite one.
+seen to make the step that the chunk had planned, or the opposite one; and by how much later than in
+training, where the checkpoint's contract says how late that was.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.contract import Lag
 from armlet.findings import Code, Finding, Severity, worst
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, STATE, camera_name
 
 from .feature_stats import Q10_TO_Q90, Floats, Frozen, divergence, frozen_statistics
+from .lag import Following
 from .limits import Limits
 
 # Pixels of a picture that enter: their mean is within a grey level of the whole picture's.
@@ -47,6 +50,8 @@ _STEP = 0.02
 # Correlation of steps planned and seen. Where an arm follows it is 0.9 and more, of a joint that is
 # read the other way round -0.98; wild plans, which an arm is too slow for, leave joints at -0.65.
 _FOLLOWS, _OPPOSES = 0.5, -0.8
+# Of the lag's standard deviation over training episodes: within so many it is the training's.
+_LAG_SPREADS = 4
 _SUBJECTS = {
     STATE: (Code.POLICY_DRIFT_STATE, "state"),
     ACTION: (Code.POLICY_DRIFT_ACTIONS, "actions"),
@@ -59,7 +64,9 @@ class DriftSettings:
 
     sigma: distance of the window's median from the training mean, worst joint. rate: share of
     values beyond the training range, worst joint. dark: mean of every channel (0..1) below which
-    pictures are black, where nothing is known of the training's. Raises ValueError where stop is
+    pictures are black, where nothing is known of the training's. warn_lag_s: by how much later
+    than in training the state may follow the commands. Arms of another make and load differ by
+    0.03 s, and so much a motion of few seconds may mistake it. Raises ValueError where stop is
     before warn.
     """
 
@@ -71,12 +78,15 @@ class DriftSettings:
     warn_divergence: float = 0.5
     stop_divergence: float = 2.0
     dark: float = Limits.dark
+    warn_lag_s: float = 0.06
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, found {self.window}")
         if not 0 <= self.dark < 1:
             raise ValueError(f"dark: expected 0 to 1, of which white is 1, found {self.dark}")
+        if not self.warn_lag_s > 0:
+            raise ValueError(f"expected warn_lag_s > 0, found {self.warn_lag_s}")
         for name in ("sigma", "rate", "divergence"):
             warn, stop = getattr(self, f"warn_{name}"), getattr(self, f"stop_{name}")
             if not 0 < warn <= stop:
@@ -112,6 +122,10 @@ class Drift:
         self._place: Floats | None = None
         joint_names = tuple(state_names) == tuple(action_names) and state_names
         self._direction = _Direction(state_names if joint_names else ())
+        self._lag: _Lag | None = None
+        contract = checkpoint.contract
+        if contract is not None and contract.lag is not None and joint_names:
+            self._lag = _Lag(contract.lag, contract.fps, self.settings)
 
     def state(self, state: NDArray[np.floating]) -> None:
         """One observation's joint state (n,), dataset units."""
@@ -126,15 +140,18 @@ class Drift:
             if ACTION in self._vectors:
                 self._vectors[ACTION].add(np.asarray(chunk, np.float64))
 
-    def planned(self, chunk: NDArray[np.floating], index: int) -> None:
+    def planned(self, chunk: NDArray[np.floating], index: int, past: int | None = None) -> None:
         """The chunk (C, n), dataset units, for the observation whose state was given last.
 
-        index: of that observation on the frame grid; row i of the chunk is due at index + i.
+        index: of that observation on the frame grid; row i of the chunk is due at index + i. past:
+        rows that were past when it was sent; None if it was not.
         """
         with self._lock:
             if STATE in self._vectors and self._place is not None:
                 rows = self._vectors[STATE].in_spreads(chunk)
                 self._direction.add(self._place, rows, index)
+                if self._lag is not None and past is not None:
+                    self._lag.following.add(self._place, rows, index, index + past)
 
     def pictures(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
         """The pictures (H, W, 3) RGB of the observation whose state was given last.
@@ -164,8 +181,10 @@ class Drift:
             frozen = [
                 each.finding(f"camera {name}") for name, each in self._frozen.items() if each.is_so
             ]
-            inverted = self._direction.findings()
-        return vectors + cameras + frozen + inverted
+            joints = self._direction.findings()
+            if self._lag is not None:
+                joints += self._lag.findings()
+        return vectors + cameras + frozen + joints
 
     @property
     def worst(self) -> Severity:
@@ -179,6 +198,8 @@ class Drift:
                 vectors.settings = settings
             for camera in self._cameras.values():
                 camera.settings = settings
+            if self._lag is not None:
+                self._lag.settings = settings
 
     def reset(self) -> None:
         """Forget the windows: after a refusal, a pause or a change of scene."""
@@ -190,6 +211,8 @@ class Drift:
             self._frozen = {name: _Frozen() for name in self._cameras}
             self._place = None
             self._direction.clear()
+            if self._lag is not None:
+                self._lag.following.clear()
 
 
 class _Vectors:
@@ -305,6 +328,31 @@ class _Direction:
         )
         code = Code.POLICY_DRIFT_INVERTED
         return _finding(code, Severity.ERROR, f"joint {self._names[joint]}", words, {})
+
+
+class _Lag:
+    """By how much the arm follows later than in training."""
+
+    def __init__(self, trained: Lag, fps: int, settings: DriftSettings) -> None:
+        self._trained, self.settings = trained, settings
+        self.following = Following(fps)
+
+    def findings(self) -> list[Finding]:
+        """One, as of the newest motion that told it; none before."""
+        found_s, trained_s = self.following.lag_s(), self._trained.median_s
+        if found_s is None:
+            return []
+        allowed_s = max(self.settings.warn_lag_s, _LAG_SPREADS * self._trained.spread_s)
+        late = found_s > trained_s + allowed_s
+        words = f"{found_s:.2f} s behind its commands, {trained_s:.2f} s in training"
+        if late:
+            words += (
+                ": observations are older than their stamps say (clocks of two computers, stamps "
+                "given on arrival), or the arm follows more slowly (speed limits, load, supply)"
+            )
+        severity = Severity.WARNING if late else Severity.OK
+        values = {"lag_s": found_s, "trained_lag_s": trained_s}
+        return [_finding(Code.POLICY_DRIFT_LAG, severity, "state", words, values)]
 
 
 class _Frozen:
