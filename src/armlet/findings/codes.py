@@ -1032,8 +1032,9 @@ class Code(StrEnum):
     )
     POLICY_DRIFT_FROZEN = (
         "policy.drift-frozen",
-        "A camera's picture stays the same, byte for byte, while the arm moves.",
-        "The camera, its driver or a republisher repeats its last picture with new stamps.",
+        "A camera's picture stays the same, byte for byte, for a second in which the arm moves.",
+        "The camera, its driver or a republisher repeats its last picture with new stamps, and the "
+        "aligner's `frozen_s` does not end that.",
         "Restart the camera; have it stop where it has nothing new.",
     )
     POLICY_DRIFT_CAMERA = (

@@ -133,6 +133,7 @@ class DriftWatch:
     def __init__(self, checkpoint: Checkpoint, contract: Contract, settings: DriftSettings):
         names = (contract.state_names, contract.action_names)
         self._drift = Drift(checkpoint, *names, settings)
+        self._fps = contract.fps
 
     def tune(self, settings: DriftSettings) -> None:
         """Judge by other thresholds from now on; the window keeps its length."""
@@ -145,7 +146,7 @@ class DriftWatch:
         """
         self._drift.state(observation.state)
         self._drift.planned(rows, index, past)
-        self._drift.pictures(observation.images)
+        self._drift.pictures(observation.images, index / self._fps)
         self._drift.actions(rows)
 
     @property

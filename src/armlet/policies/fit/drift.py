@@ -17,7 +17,6 @@ training, where the checkpoint's contract says how late that was.
 from __future__ import annotations
 
 import threading
-import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from armlet.contract import Lag
 from armlet.findings import Code, Finding, Severity, worst
+from armlet.frozen import fingerprint
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, STATE, camera_name
 
@@ -40,9 +40,11 @@ _PIXELS = 2_000
 _LEVELS = 256
 # Values this many spreads beyond least and greatest training value are out of range.
 _MARGIN = 0.25
-# A picture that repeats so often while a joint moves by so many spreads shows nothing of it. Noise
-# changes every picture of a sensor; those of the emulated bench change with the arm.
-_REPEATS, _MOVES = 3, 0.3
+# A picture that repeats so often, so long (s), while a joint moves by so many spreads shows nothing
+# of it. Noise changes every picture of a sensor; those of the emulated bench change with the arm.
+# An aligner makes no frames of what has repeated for its frozen_s, 1 s by default, and says so.
+# Beyond that it does not look, and only this says it.
+_REPEATS, _LASTS_S, _MOVES = 3, 1.1, 0.3
 # Steps between observations by which a joint's direction is judged; of these so many at least.
 _STEPS, _LEAST_STEPS = 30, 6
 # A joint that is sent, and goes, less than this in a window (RMS of steps, spreads) does not move.
@@ -153,18 +155,18 @@ class Drift:
                 if self._lag is not None and past is not None:
                     self._lag.following.add(self._place, rows, index, index + past)
 
-    def pictures(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
-        """The pictures (H, W, 3) RGB of the observation whose state was given last.
+    def pictures(self, images: Mapping[str, NDArray[np.uint8]], at_s: float) -> None:
+        """The pictures (H, W, 3) RGB of the observation whose state was given last, and its time.
 
         Cameras the policy does not read are passed.
         """
         for name, camera in self._cameras.items():
             if name in images:
                 levels = _histogram(images[name])
-                seen = zlib.crc32(np.ascontiguousarray(images[name]).data)
+                seen = fingerprint(np.ascontiguousarray(images[name]))
                 with self._lock:
                     camera.add(levels)
-                    self._frozen[name].add(seen, self._place)
+                    self._frozen[name].add(seen, at_s, self._place)
 
     def findings(self) -> list[Finding]:
         """State, actions and every camera; those without data yet are absent.
@@ -361,20 +363,24 @@ class _Frozen:
     def __init__(self) -> None:
         self._print: int | None = None
         self._since: Floats | None = None
+        self._since_s = self._lasted_s = 0.0
         self._repeats = 0
         self._moved = 0.0
 
-    def add(self, seen: int, place: Floats | None) -> None:
+    def add(self, seen: int, at_s: float, place: Floats | None) -> None:
         """A picture's fingerprint, and where the arm is (n,), in training spreads, if known."""
         if seen != self._print or self._since is None or place is None:
             self._print, self._since, self._repeats, self._moved = seen, place, 0, 0.0
+            self._since_s, self._lasted_s = at_s, 0.0
             return
         self._repeats += 1
+        self._lasted_s = at_s - self._since_s
         self._moved = max(self._moved, float(np.abs(place - self._since).max()))
 
     @property
     def is_so(self) -> bool:
-        return self._repeats >= _REPEATS and self._moved > _MOVES
+        lasts = self._repeats >= _REPEATS and self._lasted_s >= _LASTS_S
+        return lasts and self._moved > _MOVES
 
     def finding(self, subject: str) -> Finding:
         words = (
