@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import CALIBRATION, STANDSTILL_S
 from std_msgs.msg import String
 
+from armlet.align import grid_ns
 from armlet.camera import jpeg
 from armlet.client.graph import GraphError
 from armlet.contract import FILE_NAME, Detail, load
@@ -267,18 +269,23 @@ def test_a_policy_that_does_not_fit_is_not_even_configured(
     assert message in setup(saved[checkpoint], **parameters)
 
 
-def first_frames(node):
-    """Frames as the checkpoint's statistics have them, shown to the node's check."""
+def frame_of(seed, stamp_ns=0):
+    """A frame as the checkpoint's statistics have them."""
     radians = own_converter(FOLLOWER).dataset_to_radians(MIDDLE, "degrees")
-    random = np.random.default_rng(0)
-    for _ in range(10):
-        pictures = random.normal(128, 64, (2, HEIGHT, WIDTH, 3)).clip(0, 255).astype(np.uint8)
-        parts = {
-            camera.name: compressed_image(jpeg.encode(picture, 95), 0, "")
-            for camera, picture in zip(CONTRACT.cameras, pictures, strict=True)
-        }
-        parts["observation.state"] = joint_state(joint_names(CONTRACT.state_names), 0, radians)
-        node._look(node._policy, LiveFrame(0, CONTRACT, parts))
+    random = np.random.default_rng(seed)
+    pictures = random.normal(128, 64, (2, HEIGHT, WIDTH, 3)).clip(0, 255).astype(np.uint8)
+    parts = {
+        camera.name: compressed_image(jpeg.encode(picture, 95), stamp_ns, "")
+        for camera, picture in zip(CONTRACT.cameras, pictures, strict=True)
+    }
+    parts["observation.state"] = joint_state(joint_names(CONTRACT.state_names), stamp_ns, radians)
+    return LiveFrame(stamp_ns, CONTRACT, parts)
+
+
+def first_frames(node):
+    """Shown to the node's check."""
+    for seed in range(10):
+        node._look(node._policy, frame_of(seed))
 
 
 def fit_statuses(node):
@@ -302,6 +309,23 @@ def test_what_the_check_doubts_has_a_status_of_its_own(node_here, saved, tmp_pat
     (status,) = found
     assert status.level == DiagnosticStatus.WARN and "detail of camera front" in status.message
     assert {"policy.image-detail"} == {v.value for v in status.values if v.key == "codes"}
+
+
+def test_the_drift_monitor_learns_which_rows_were_past_and_what_was_not_sent(node_here, saved):
+    noted = []
+    with node_here(saved["signed"]) as node:
+        node.setup()
+        node._session.start()
+        node._on_contract(CONTRACT)
+        first_frames(node)
+        node._drift.note = lambda observation, rows, index, past: noted.append((index, past))
+        for index, sent in ((3000, True), (3030, False)):
+            stamp_ns = grid_ns(index, CONTRACT.fps)
+            node.now_ns = lambda stamp_ns=stamp_ns: stamp_ns + 50_000_000
+            if not sent:
+                node._session.pause(node._now())
+            node._attempt_chunk(node._policy, (frame_of(index, stamp_ns),), threading.Event())
+    assert noted == [(3000, 2), (3030, None)]
 
 
 def test_drift_is_judged_by_the_thresholds_that_python_has():
