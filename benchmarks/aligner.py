@@ -36,7 +36,8 @@ from typing import Any
 
 import numpy as np
 
-from armlet.align import Aligner, Policy, StreamConfig, fingerprint
+from armlet.align import Aligner, Policy, StreamConfig
+from armlet.frozen import fingerprint
 from armlet.nodes.teardown import destroy
 
 MS = 1_000_000

@@ -213,8 +213,8 @@ def show_network_input(path: Path) -> None:
 
     rightly = PolicyNode._note_drift
 
-    def note(self: Any, observation: Any, rows: Any, index: int) -> None:
-        rightly(self, observation, rows, index)
+    def note(self: Any, observation: Any, *sent: Any) -> None:
+        rightly(self, observation, *sent)
         now_s = self.now_ns() * 1e-9 % 86_400
         if now_s >= SEEN_S and not path.exists():
             _write_seen(path, self._policy.preprocessor, observation)

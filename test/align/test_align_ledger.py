@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.align import Aligner, Policy, StreamConfig, counts_since, fingerprint, grid_ns
+from armlet.align import Aligner, Policy, StreamConfig, counts_since, grid_ns
 from armlet.align.ledger import CLASSES, Skews
 from armlet.align.stream import Miss
+from armlet.frozen import fingerprint
 
 FPS = 30
 FIRST = 51_000_000_000

@@ -11,10 +11,10 @@ from armlet.align import (
     Miss,
     Policy,
     StreamConfig,
-    fingerprint,
     grid_index,
     grid_ns,
 )
+from armlet.frozen import fingerprint
 
 FPS = 30
 MS = 1_000_000

@@ -22,7 +22,7 @@ from small_policies import make_act  # noqa: E402
 from test_not_finite import poison  # noqa: E402
 
 from armlet.cli.main import main  # noqa: E402
-from armlet.contract import load  # noqa: E402
+from armlet.contract import Lag, load  # noqa: E402
 from armlet.datasets import Dataset  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
 from armlet.policies.fit.check import check  # noqa: E402
@@ -96,6 +96,22 @@ def test_the_contract_is_what_armlets_own_training_writes(world, plain, capsys):
     # What the node asks for and a plain checkpoint leaves open is stated now.
     assert check(checkpoint, driving=True).joint_units == "degrees"
     assert not check(read_checkpoint(plain, contract=False), driving=True).ok
+
+
+def test_the_contract_states_how_far_the_arm_was_behind_its_commands(world, plain, monkeypatch):
+    stated, given = Lag(0.1, 0.01), []
+
+    def lag_of(contract, episodes):
+        given.extend(episodes)
+        return stated
+
+    monkeypatch.setattr("armlet.policies.fit.bind.lag_of", lag_of)
+    assert bind(plain, "--dataset", world / "data") == 0
+    assert read_checkpoint(plain).contract.lag == stated
+    recorded = [Dataset(world / "data").episode(k) for k in range(2)]
+    for (states, actions), episode in zip(given, recorded, strict=True):
+        assert np.array_equal(states, episode.state)
+        assert np.array_equal(actions, episode.action)
 
 
 def test_again_changes_nothing_and_another_contract_is_kept(world, plain, capsys):

@@ -11,6 +11,7 @@ from armlet.contract import (
     ContractError,
     Detail,
     JointUnit,
+    Lag,
     Preprocessing,
     Stream,
     fit,
@@ -45,6 +46,13 @@ def test_how_fine_pictures_are_is_signed_where_it_is_stated():
     assert parse(detail.canonical()) == detail
     assert detail.signature() != CONTRACT.signature()
     assert "detail" not in json.loads(CONTRACT.canonical())  # documents of before keep theirs
+
+
+def test_how_far_joints_are_behind_is_signed_where_it_is_stated():
+    lag = dataclasses.replace(CONTRACT, lag=Lag(0.1, 0.004))
+    assert parse(lag.canonical()) == lag
+    assert lag.signature() != CONTRACT.signature()
+    assert "lag" not in json.loads(CONTRACT.canonical())  # documents of before keep theirs
 
 
 def test_an_altered_contract_is_refused(tmp_path):

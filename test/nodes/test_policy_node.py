@@ -4,25 +4,36 @@ One bench runs for all tests; each starts a policy of its own name on it. What i
 anything is started is asked of the node in this process.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import shutil
+import threading
 import time
 
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
 from node_processes import CALIBRATION, STANDSTILL_S
 from std_msgs.msg import String
 
+from armlet.align import grid_ns
+from armlet.camera import jpeg
 from armlet.client.graph import GraphError
-from armlet.contract import FILE_NAME, load
+from armlet.contract import FILE_NAME, Detail, load
 from armlet.nodes.teardown import destroy
+from armlet.robots.joints import joint_names
+from armlet.robots.units import own_converter
+from armlet.sim import FOLLOWER
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import (
     CONTRACT,
+    HEIGHT,
+    MIDDLE,
+    WIDTH,
     Bench,
     bench_without_policy,
     drawn_alone,
@@ -31,10 +42,14 @@ from bench_policies import (
 )
 from safetensors.torch import load_file, save_file
 
+from armlet.nodes.frames import LiveFrame
+from armlet.nodes.messages import joint_state
 from armlet.nodes.node import SetupError
+from armlet.nodes.pictures import compressed_image
 from armlet.nodes.policy import PolicyNode
 from armlet.nodes.policy_fit import task_doubt
 from armlet.policies import read_checkpoint
+from armlet.policies.checkpoint.checkpoint import with_preprocessing
 from armlet.policies.fit.drift import DriftSettings
 from armlet.settings.policy import SETTINGS
 
@@ -193,31 +208,43 @@ def tell(policy, task):
 
 
 @pytest.fixture
-def setup():
-    """Configures a policy node in this process, with these parameters; what it says against it."""
+def node_here():
+    """A policy node in this process, with these parameters, and not yet configured."""
 
-    def setup(checkpoint, **parameters):
+    @contextlib.contextmanager
+    def node_here(checkpoint, **parameters):
         file = str(CALIBRATION / "emulated_follower.json")
         given = {"checkpoint": str(checkpoint), "calibration_file": file, **parameters}
 
-        class Recording(PolicyNode):
+        class Given(PolicyNode):
             def value(self, name):
                 return given[name] if name in given else super().value(name)
 
-        node = Recording()
+        node = Given()
         try:
-            with pytest.raises(SetupError) as refused:
-                node.setup()
+            yield node
         finally:
             destroy(node)
-        return str(refused.value)
 
     alone = not rclpy.ok()  # else the bench's director has a context, and goes on needing it
     if alone:
         rclpy.init()
-    yield setup
+    yield node_here
     if alone:
         rclpy.try_shutdown()
+
+
+@pytest.fixture
+def setup(node_here):
+    """Configures a policy node in this process; what it says against it."""
+
+    def setup(checkpoint, **parameters):
+        with node_here(checkpoint, **parameters) as node:
+            with pytest.raises(SetupError) as refused:
+                node.setup()
+            return str(refused.value)
+
+    return setup
 
 
 @pytest.mark.parametrize(
@@ -240,6 +267,65 @@ def test_a_policy_that_does_not_fit_is_not_even_configured(
     checkpoint, parameters, message, setup, saved
 ):
     assert message in setup(saved[checkpoint], **parameters)
+
+
+def frame_of(seed, stamp_ns=0):
+    """A frame as the checkpoint's statistics have them."""
+    radians = own_converter(FOLLOWER).dataset_to_radians(MIDDLE, "degrees")
+    random = np.random.default_rng(seed)
+    pictures = random.normal(128, 64, (2, HEIGHT, WIDTH, 3)).clip(0, 255).astype(np.uint8)
+    parts = {
+        camera.name: compressed_image(jpeg.encode(picture, 95), stamp_ns, "")
+        for camera, picture in zip(CONTRACT.cameras, pictures, strict=True)
+    }
+    parts["observation.state"] = joint_state(joint_names(CONTRACT.state_names), stamp_ns, radians)
+    return LiveFrame(stamp_ns, CONTRACT, parts)
+
+
+def first_frames(node):
+    """Shown to the node's check."""
+    for seed in range(10):
+        node._look(node._policy, frame_of(seed))
+
+
+def fit_statuses(node):
+    return [each for each in node.diagnostics() if each.name.endswith(": fit")]
+
+
+def test_what_the_check_doubts_has_a_status_of_its_own(node_here, saved, tmp_path):
+    doubted = shutil.copytree(saved["signed"], tmp_path / "doubted")
+    finer = dataclasses.replace(CONTRACT, detail=(Detail("front", 0.5),))
+    with_preprocessing(finer, read_checkpoint(saved["plain"]).preprocessor).save(
+        doubted / FILE_NAME
+    )
+    for checkpoint, doubts in ((saved["signed"], 0), (doubted, 1)):
+        with node_here(checkpoint) as node:
+            node.setup()
+            assert fit_statuses(node) == []
+            node._on_contract(CONTRACT)
+            first_frames(node)
+            found = fit_statuses(node)
+            assert node._fit.report.ok and len(found) == doubts
+    (status,) = found
+    assert status.level == DiagnosticStatus.WARN and "detail of camera front" in status.message
+    assert {"policy.image-detail"} == {v.value for v in status.values if v.key == "codes"}
+
+
+def test_the_drift_monitor_learns_which_rows_were_past_and_what_was_not_sent(node_here, saved):
+    noted = []
+    with node_here(saved["signed"]) as node:
+        node.setup()
+        node._session.start()
+        node._on_contract(CONTRACT)
+        first_frames(node)
+        node._drift.note = lambda observation, rows, index, past: noted.append((index, past))
+        for index, sent in ((3000, True), (3030, False)):
+            stamp_ns = grid_ns(index, CONTRACT.fps)
+            node.now_ns = lambda stamp_ns=stamp_ns: stamp_ns + 50_000_000
+            if not sent:
+                node._session.pause(node._now())
+            node._attempt_chunk(node._policy, (frame_of(index, stamp_ns),), threading.Event())
+    assert noted == [(3000, 2), (3030, None)]
 
 
 def test_drift_is_judged_by_the_thresholds_that_python_has():

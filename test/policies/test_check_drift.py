@@ -11,6 +11,7 @@ from armlet.findings import Code, Severity  # noqa: E402
 from armlet.policies import read_checkpoint  # noqa: E402
 from armlet.policies.fit.drift import Drift, DriftSettings  # noqa: E402
 from armlet.policies.fit.feature_stats import Q10_TO_Q90, describe, divergence  # noqa: E402
+from armlet.settings.aligner import stream_settings  # noqa: E402
 
 WINDOW = 20
 
@@ -33,7 +34,7 @@ def feed(drift, state=lambda v: v, actions=lambda v: v, picture=lambda v: v, tim
         for row in range(len(rows)):
             drift.state(state(rows[row]).astype(np.float32))
             drift.actions(actions(rows[row : row + 8]).astype(np.float32))
-            drift.pictures({name: picture(images[row]) for name, images in taken.items()})
+            drift.pictures({name: picture(images[row]) for name, images in taken.items()}, row / 30)
 
 
 def line(drift, item):
@@ -121,7 +122,7 @@ def test_a_window_of_pictures_has_the_moments_of_all_its_pixels(checkpoint):
         random.integers(0, level, (32, 32, 3)).astype(np.uint8) for level in (50, 120, 256, 80)
     ]
     for image in images:
-        drift.pictures({"front": image})
+        drift.pictures({"front": image}, 0.0)
     pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
     values = line(drift, "camera front").values
     for channel, name in enumerate("RGB"):
@@ -141,7 +142,7 @@ def test_a_camera_without_statistics_of_its_own_is_said_to_be_unjudged(tmp_path)
 
     w.statistics(imagenet)(world)
     drift = Drift(read_checkpoint(world.checkpoint), settings=DriftSettings(window=1))
-    drift.pictures({"front": w.seen(0)["front"][0]})
+    drift.pictures({"front": w.seen(0)["front"][0]}, 0.0)
     found = line(drift, "camera front")
     assert (
         found.severity is Severity.OPEN
@@ -149,7 +150,7 @@ def test_a_camera_without_statistics_of_its_own_is_said_to_be_unjudged(tmp_path)
         and "R mean" in found.values
     )
     # Black pictures are black whatever the training's were; a covered lens shows some noise.
-    drift.pictures({"front": w.covered_lens((48, 64, 3))})
+    drift.pictures({"front": w.covered_lens((48, 64, 3))}, 0.1)
     found = line(drift, "camera front")
     assert found.severity is Severity.ERROR and "black" in found.found
 
@@ -222,7 +223,7 @@ def ride(drift, seen=lambda row: row, made=lambda row: row, pictures=None, steps
         plan = seen(rows[index]) + made(rows[index : index + 8] - rows[index])
         drift.planned(plan.astype(np.float32), index)
         if pictures is not None:
-            drift.pictures({"front": pictures(index // 3)})
+            drift.pictures({"front": pictures(index // 3)}, index / 30)
 
 
 def reversed_elbow(row):
@@ -253,15 +254,24 @@ def test_an_arm_that_a_person_leads_elsewhere_is_not(drift):
 
 def test_a_picture_that_stays_while_the_arm_moves_is_frozen(drift):
     first = w.seen(0)["front"][0]
-    ride(drift, pictures=lambda step: first)
+    ride(drift, pictures=lambda step: first, steps=14)
     assert "policy.drift-frozen" in codes(drift)
+
+
+def test_a_picture_that_stays_as_long_as_an_aligner_lets_it_is_left_to_the_aligner(drift):
+    """It says that the camera is frozen, and sends no frames that the policy could judge."""
+    first = w.seen(0)["front"][0]
+    default = {setting.name: setting.default for setting in stream_settings("front")}
+    longest_s = default["front.frozen_s"] + 2 * 0.04  # a frame's time is not the picture's
+    ride(drift, pictures=lambda step: first, steps=1 + int(10 * longest_s))
+    assert "policy.drift-frozen" not in codes(drift)
 
 
 def test_a_picture_that_stays_while_the_arm_waits_is_not(drift):
     first, row = w.seen(0)["front"][0], w.dataset().states["degrees"][0].astype(np.float32)
-    for _ in range(12):
+    for look in range(24):
         drift.state(row)
-        drift.pictures({"front": first})
+        drift.pictures({"front": first}, look / 10)
     assert "policy.drift-frozen" not in codes(drift)
 
 

@@ -99,6 +99,29 @@ def test_no_episode_is_both_trained_on_and_held_out(root, seed):
     assert sum(len(part.states) for part in parts) == sum(LENGTHS)
 
 
+def test_a_checkpoint_states_how_far_the_arm_was_behind_its_commands(tmp_path):
+    commands = np.cumsum(np.random.default_rng(0).normal(0, 5, (4, 12, 2)), axis=1)
+    rows = np.arange(40)
+    with DatasetWriter(tmp_path / "data", CONTRACT) as writer:
+        for episode, points in enumerate(commands):
+            writer.begin_episode("pick")
+            for row in rows:
+                at = row / 4, np.arange(12)
+                seen = max(row - 3, 0) / 4, np.arange(12)
+                writer.add_frame(
+                    EpisodeFrame(
+                        state=np.array([np.interp(*seen, joint) for joint in points.T]),
+                        action=np.array([np.interp(*at, joint) for joint in points.T]),
+                        images={"front": np.full((32, 32, 3), row, np.uint8)},
+                        stamp_ns=10**18 + episode * 10**12 + int(row) * 10**9 // 30,
+                        skew_s={},
+                    )
+                )
+            writer.finish_episode()
+    train_act(Dataset(tmp_path / "data"), tmp_path / "checkpoint", TINY, lambda report: None)
+    assert load_policy(tmp_path / "checkpoint").contract.lag.median_s == pytest.approx(0.1)
+
+
 def test_a_trained_checkpoint_is_run_with_what_it_was_trained_with(root, tmp_path, monkeypatch):
     used, reports = set(), []
     make_batch = training.make_batch

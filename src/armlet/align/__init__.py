@@ -17,7 +17,6 @@ from .description import NONE as NONE
 from .description import STATE as STATE
 from .description import StreamDescription as StreamDescription
 from .description import describe_stream as describe_stream
-from .frozen import fingerprint as fingerprint
 from .health import Condition as Condition
 from .health import Health as Health
 from .health import Watch as Watch

@@ -54,8 +54,8 @@ class Sample:
     """One sample of a stream, as recorded.
 
     received_ns, if known, is when it came, by which it is judged as the live aligner judges it
-    (`Punctuality`). fingerprint: see `fingerprint`. origin: what its message says of where it comes
-    from, if anything.
+    (`Punctuality`). fingerprint: see `armlet.frozen`. origin: what its message says of where it
+    comes from, if anything.
     """
 
     stream: str

@@ -6,6 +6,7 @@ from .contract import Contract as Contract
 from .contract import ContractError as ContractError
 from .contract import Detail as Detail
 from .contract import JointUnit as JointUnit
+from .contract import Lag as Lag
 from .contract import Preprocessing as Preprocessing
 from .contract import Stream as Stream
 from .contract import load as load

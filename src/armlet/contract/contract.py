@@ -67,6 +67,17 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Lag:
+    """By how much the state is behind the action, s: median and standard deviation over episodes.
+
+    See policies.fit.lag.
+    """
+
+    median_s: float
+    spread_s: float
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """What happens between a frame and the network. Only a checkpoint knows it.
 
@@ -90,8 +101,8 @@ class Contract:
     calibration is the fingerprint of the calibration the values went through
     (`arm.calibration.fingerprint`), calibration_ticks its values by joint, so that another
     calibration can be shown as what moved; tasks are those of the training data in its words,
-    detail how fine its pictures are, and only a checkpoint states them. None stands for "not stated
-    by its source".
+    detail how fine its pictures are, lag how far its joints are behind their commands, and only a
+    checkpoint states them. None stands for "not stated by its source".
     """
 
     fps: int
@@ -106,6 +117,7 @@ class Contract:
     units: tuple[JointUnit, ...] = ()
     tasks: tuple[str, ...] = ()
     detail: tuple[Detail, ...] = ()
+    lag: Lag | None = None
 
     def __post_init__(self) -> None:
         if self.units and tuple(unit.name for unit in self.units) != self.vector_names:
@@ -149,6 +161,8 @@ class Contract:
             del document["tasks"]
         if not self.detail:
             del document["detail"]
+        if self.lag is None:
+            del document["lag"]
         return json.dumps(
             document,
             sort_keys=True,

@@ -1022,10 +1022,19 @@ class Code(StrEnum):
         "Its sign differs from the training's: a servo mounted or a calibration made otherwise.",
         "Calibrate the arm again; use the calibration of the training data.",
     )
+    POLICY_DRIFT_LAG = (
+        "policy.drift-lag",
+        "The arm is seen further behind its commands than in the training data.",
+        "Observations are older than their stamps say, or the arm follows more slowly: speed "
+        "limits, load, supply.",
+        "Synchronize the computers' clocks; have drivers stamp what they measure when they measure "
+        "it; set the limits of the recording.",
+    )
     POLICY_DRIFT_FROZEN = (
         "policy.drift-frozen",
-        "A camera's picture stays the same, byte for byte, while the arm moves.",
-        "The camera, its driver or a republisher repeats its last picture with new stamps.",
+        "A camera's picture stays the same, byte for byte, for a second in which the arm moves.",
+        "The camera, its driver or a republisher repeats its last picture with new stamps, and the "
+        "aligner's `frozen_s` does not end that.",
         "Restart the camera; have it stop where it has nothing new.",
     )
     POLICY_DRIFT_CAMERA = (

@@ -403,8 +403,8 @@ class PolicyNode(ArmletNode):
             observation = latest(tuple(map(self._observation, window)))
             plan = planner.infer(observation, index, delay)
             self._let_pass(begun_s, (time.monotonic_ns() - begun_ns) * 1e-9, ending)
-            self._publish(frame, plan.rows)
-            self._note_drift(observation, plan.rows, index)
+            past = self._publish(frame, plan.rows)
+            self._note_drift(observation, plan.rows, index, past)
         except (ObservationError, MessageError, CameraError, FloatingPointError) as error:
             self._session.chunk_failed(str(error), isinstance(error, FloatingPointError))
             self.log_once("inference", f"no action: {error}")
@@ -476,7 +476,8 @@ class PolicyNode(ArmletNode):
         except _UNUSABLE as error:
             raise MessageError(f"the frame cannot be used: {error}") from error
 
-    def _publish(self, frame: LiveFrame, rows: NDArray[np.float32]) -> None:
+    def _publish(self, frame: LiveFrame, rows: NDArray[np.float32]) -> int | None:
+        """Send a chunk; rows of it that are past by then, None where it is not sent."""
         contract = frame.contract
         convert = converter(contract.action_names, self._calibration)
         radians = convert.dataset_to_radians(rows, self._units)
@@ -488,15 +489,21 @@ class PolicyNode(ArmletNode):
             now = self._now()
             self._delays.add((now.ns - frame.stamp_ns) * 1e-9)
             # Paused or refused meanwhile: a chunk after the hold would move the arm again.
-            if self._session.judge_chunk(frame.stamp_ns, end_ns, now) is ChunkResult.SEND:
-                self._chunk.publish(
-                    convert.joints, frame.stamp_ns, step_s, radians, Origin(self._mark)
-                )
-                self._skipped_points = math.ceil((now.ns - frame.stamp_ns) * 1e-9 * contract.fps)
+            if self._session.judge_chunk(frame.stamp_ns, end_ns, now) is not ChunkResult.SEND:
+                return None
+            self._chunk.publish(convert.joints, frame.stamp_ns, step_s, radians, Origin(self._mark))
+            self._skipped_points = math.ceil((now.ns - frame.stamp_ns) * 1e-9 * contract.fps)
+            return self._skipped_points
 
-    def _note_drift(self, observation: Observation, rows: NDArray[np.float32], index: int) -> None:
+    def _note_drift(
+        self,
+        observation: Observation,
+        rows: NDArray[np.float32],
+        index: int,
+        past: int | None,
+    ) -> None:
         assert self._drift is not None
-        self._drift.note(observation, rows, index)
+        self._drift.note(observation, rows, index, past)
         if self.value("stop_on_drift") and (excessive := self._drift.excessive):
             reason = f"paused, the arm holds: {excessive}; ~/set_running resumes"
             with self._publishing:

@@ -133,16 +133,20 @@ class DriftWatch:
     def __init__(self, checkpoint: Checkpoint, contract: Contract, settings: DriftSettings):
         names = (contract.state_names, contract.action_names)
         self._drift = Drift(checkpoint, *names, settings)
+        self._fps = contract.fps
 
     def tune(self, settings: DriftSettings) -> None:
         """Judge by other thresholds from now on; the window keeps its length."""
         self._drift.tune(settings)
 
-    def note(self, observation: Observation, rows: Rows, index: int) -> None:
-        """An observation, of a time on the frame grid, and the chunk that is sent for it."""
+    def note(self, observation: Observation, rows: Rows, index: int, past: int | None) -> None:
+        """An observation, of a time on the frame grid, and the chunk that is sent for it.
+
+        past: rows that were past when it was sent; None if it was not.
+        """
         self._drift.state(observation.state)
-        self._drift.planned(rows, index)
-        self._drift.pictures(observation.images)
+        self._drift.planned(rows, index, past)
+        self._drift.pictures(observation.images, index / self._fps)
         self._drift.actions(rows)
 
     @property

@@ -18,10 +18,10 @@ from armlet.align import (
     Timing,
     command_source,
     describe_stream,
-    fingerprint,
     why_refused,
 )
 from armlet.camera import jpeg, raw
+from armlet.frozen import fingerprint
 from armlet.robots.unit_check import implausible
 
 from .messages import MessageError, to_ns

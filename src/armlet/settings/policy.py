@@ -223,6 +223,14 @@ SETTINGS = (
         change=Change.FREE,
     ),
     Setting(
+        "drift_warn_lag_s",
+        0.06,
+        "Warn when the state is so much further behind the commands than in training (s).",
+        1e-3,
+        1e6,
+        change=Change.FREE,
+    ),
+    Setting(
         "inference_latency_s",
         "measured",
         "Simulated time an inference takes: measured, or a number of seconds for repeatable runs.",

@@ -22,6 +22,7 @@ from armlet.policies import Act, ActConfig, Feature, LossRule, Preprocessor, sav
 from armlet.policies.checkpoint.checkpoint import check_contract
 from armlet.policies.checkpoint.save import check_new
 from armlet.policies.fit.detail import details_of
+from armlet.policies.fit.lag import Vectors, lag_of
 from armlet.policies.networks.resnet import calibrate_batch_norm
 
 from .settings import TrainingSettings
@@ -57,6 +58,11 @@ class Samples:
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
     ends: NDArray[np.int64]
+
+    def vectors(self) -> list[Vectors]:
+        """Each episode's states and actions."""
+        cuts = np.unique(self.ends)[:-1]
+        return list(zip(np.split(self.states, cuts), np.split(self.actions, cuts), strict=True))
 
 
 def train_act(
@@ -95,7 +101,9 @@ def train_act(
     generator = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     training, validation = _split(dataset, settings, generator)
-    contract = dataclasses.replace(contract, detail=details_of(training.images))
+    contract = dataclasses.replace(
+        contract, detail=details_of(training.images), lag=lag_of(contract, training.vectors())
+    )
     statistics = dataset.statistics
     config = _config(training, settings)
     preprocessor = Preprocessor.from_config(config, statistics)

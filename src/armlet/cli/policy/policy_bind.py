@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from armlet.policies.fit.bind import Bound
 
 _TASKS = 20
+# Of a dataset, spread over it: those whose motion is looked at.
+_EPISODES = 200
 
 
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,7 +83,9 @@ def _bind(args: argparse.Namespace) -> int:
     samples = dataset_samples(dataset.root)
     if wrong := judge(checkpoint, samples).wrong:
         return _refused(args, wrong)
-    contract = bound_contract(checkpoint, source, dataset.tasks, samples.images)
+    some = rows[:: max(1, len(rows) // _EPISODES)]
+    vectors = ((each.state, each.action) for each in read_vectors(dataset.root, dataset.info, some))
+    contract = bound_contract(checkpoint, source, dataset.tasks, samples.images, vectors)
     _print(args, contract, bind(args.checkpoint, contract))
     return 0
 

@@ -23,11 +23,11 @@ from armlet.align import (
     StreamConfig,
     command_source,
     describe_stream,
-    fingerprint,
 )
 from armlet.camera import jpeg, raw
 from armlet.datasets.format.errors import DatasetError
 from armlet.files import FileError, printable, read_yaml, typed, whole_number
+from armlet.frozen import fingerprint
 from armlet.robots.unit_check import implausible
 
 TYPES = {

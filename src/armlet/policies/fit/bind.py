@@ -7,7 +7,7 @@ this dataset is shown by its frozen statistics: they are the dataset's own numbe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from armlet.policies.config.base import ACTION, camera_name
 from .check import Report, check
 from .detail import details_of
 from .feature_stats import frozen_statistics, unlike
+from .lag import Vectors, lag_of
 from .samples import Samples
 
 _OTHER = "give the dataset it was trained on, as it was then; LeRobot's train_config.json names it"
@@ -72,12 +73,13 @@ def bound_contract(
     source: Contract,
     tasks: Sequence[str],
     images: Mapping[str, NDArray[np.uint8]] = {},
+    episodes: Iterable[Vectors] = (),
 ) -> Contract:
     """The contract of a checkpoint that was trained on a dataset with the contract `source`.
 
-    images are some of the dataset's, uint8 (N, H, W, 3) by camera name. Cameras are those that the
-    policy reads, in its order. Raises CheckpointError where the result does not describe the
-    checkpoint.
+    images are some of the dataset's, uint8 (N, H, W, 3) by camera name, episodes the states and
+    actions of some. Cameras are those that the policy reads, in its order. Raises CheckpointError
+    where the result does not describe the checkpoint.
     """
     there = {camera.name: camera for camera in source.cameras}
     names = [camera_name(key) for key in checkpoint.config.image_features]
@@ -87,6 +89,7 @@ def bound_contract(
         preprocessing=checkpoint.preprocessor.describe(),
         tasks=tuple(tasks),
         detail=details_of({name: images[name] for name in names if name in images}),
+        lag=lag_of(source, episodes),
     )
     check_contract(contract, checkpoint.config, checkpoint.preprocessor, "the dataset's contract")
     return contract

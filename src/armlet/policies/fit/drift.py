@@ -10,13 +10,13 @@ light, exposure, a covered lens, exchanged channels or another scene; not an obj
 Where nothing describes the pictures, black ones are still noticed. A picture that is the same, byte
 for byte, while the joints move is a camera that hangs. Actions: how many lie beyond the training
 range, how far; and whether each joint goes where it is sent: from one observation to the next it is
-seen to make the step that the chunk had planned, or the opposite one.
+seen to make the step that the chunk had planned, or the opposite one; and by how much later than in
+training, where the checkpoint's contract says how late that was.
 """
 
 from __future__ import annotations
 
 import threading
-import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.contract import Lag
 from armlet.findings import Code, Finding, Severity, worst
+from armlet.frozen import fingerprint
 from armlet.policies.checkpoint.checkpoint import Checkpoint
 from armlet.policies.config.base import ACTION, STATE, camera_name
 
 from .feature_stats import Q10_TO_Q90, Floats, Frozen, divergence, frozen_statistics
+from .lag import Following
 from .limits import Limits
 
 # Pixels of a picture that enter: their mean is within a grey level of the whole picture's.
@@ -37,9 +40,11 @@ _PIXELS = 2_000
 _LEVELS = 256
 # Values this many spreads beyond least and greatest training value are out of range.
 _MARGIN = 0.25
-# A picture that repeats so often while a joint moves by so many spreads shows nothing of it. Noise
-# changes every picture of a sensor; those of the emulated bench change with the arm.
-_REPEATS, _MOVES = 3, 0.3
+# A picture that repeats so often, so long (s), while a joint moves by so many spreads shows nothing
+# of it. Noise changes every picture of a sensor; those of the emulated bench change with the arm.
+# An aligner makes no frames of what has repeated for its frozen_s, 1 s by default, and says so.
+# Beyond that it does not look, and only this says it.
+_REPEATS, _LASTS_S, _MOVES = 3, 1.1, 0.3
 # Steps between observations by which a joint's direction is judged; of these so many at least.
 _STEPS, _LEAST_STEPS = 30, 6
 # A joint that is sent, and goes, less than this in a window (RMS of steps, spreads) does not move.
@@ -47,6 +52,8 @@ _STEP = 0.02
 # Correlation of steps planned and seen. Where an arm follows it is 0.9 and more, of a joint that is
 # read the other way round -0.98; wild plans, which an arm is too slow for, leave joints at -0.65.
 _FOLLOWS, _OPPOSES = 0.5, -0.8
+# Of the lag's standard deviation over training episodes: within so many it is the training's.
+_LAG_SPREADS = 4
 _SUBJECTS = {
     STATE: (Code.POLICY_DRIFT_STATE, "state"),
     ACTION: (Code.POLICY_DRIFT_ACTIONS, "actions"),
@@ -59,7 +66,9 @@ class DriftSettings:
 
     sigma: distance of the window's median from the training mean, worst joint. rate: share of
     values beyond the training range, worst joint. dark: mean of every channel (0..1) below which
-    pictures are black, where nothing is known of the training's. Raises ValueError where stop is
+    pictures are black, where nothing is known of the training's. warn_lag_s: by how much later
+    than in training the state may follow the commands. Arms of another make and load differ by
+    0.03 s, and so much a motion of few seconds may mistake it. Raises ValueError where stop is
     before warn.
     """
 
@@ -71,12 +80,15 @@ class DriftSettings:
     warn_divergence: float = 0.5
     stop_divergence: float = 2.0
     dark: float = Limits.dark
+    warn_lag_s: float = 0.06
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, found {self.window}")
         if not 0 <= self.dark < 1:
             raise ValueError(f"dark: expected 0 to 1, of which white is 1, found {self.dark}")
+        if not self.warn_lag_s > 0:
+            raise ValueError(f"expected warn_lag_s > 0, found {self.warn_lag_s}")
         for name in ("sigma", "rate", "divergence"):
             warn, stop = getattr(self, f"warn_{name}"), getattr(self, f"stop_{name}")
             if not 0 < warn <= stop:
@@ -112,6 +124,10 @@ class Drift:
         self._place: Floats | None = None
         joint_names = tuple(state_names) == tuple(action_names) and state_names
         self._direction = _Direction(state_names if joint_names else ())
+        self._lag: _Lag | None = None
+        contract = checkpoint.contract
+        if contract is not None and contract.lag is not None and joint_names:
+            self._lag = _Lag(contract.lag, contract.fps, self.settings)
 
     def state(self, state: NDArray[np.floating]) -> None:
         """One observation's joint state (n,), dataset units."""
@@ -126,28 +142,31 @@ class Drift:
             if ACTION in self._vectors:
                 self._vectors[ACTION].add(np.asarray(chunk, np.float64))
 
-    def planned(self, chunk: NDArray[np.floating], index: int) -> None:
+    def planned(self, chunk: NDArray[np.floating], index: int, past: int | None = None) -> None:
         """The chunk (C, n), dataset units, for the observation whose state was given last.
 
-        index: of that observation on the frame grid; row i of the chunk is due at index + i.
+        index: of that observation on the frame grid; row i of the chunk is due at index + i. past:
+        rows that were past when it was sent; None if it was not.
         """
         with self._lock:
             if STATE in self._vectors and self._place is not None:
                 rows = self._vectors[STATE].in_spreads(chunk)
                 self._direction.add(self._place, rows, index)
+                if self._lag is not None and past is not None:
+                    self._lag.following.add(self._place, rows, index, index + past)
 
-    def pictures(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
-        """The pictures (H, W, 3) RGB of the observation whose state was given last.
+    def pictures(self, images: Mapping[str, NDArray[np.uint8]], at_s: float) -> None:
+        """The pictures (H, W, 3) RGB of the observation whose state was given last, and its time.
 
         Cameras the policy does not read are passed.
         """
         for name, camera in self._cameras.items():
             if name in images:
                 levels = _histogram(images[name])
-                seen = zlib.crc32(np.ascontiguousarray(images[name]).data)
+                seen = fingerprint(np.ascontiguousarray(images[name]))
                 with self._lock:
                     camera.add(levels)
-                    self._frozen[name].add(seen, self._place)
+                    self._frozen[name].add(seen, at_s, self._place)
 
     def findings(self) -> list[Finding]:
         """State, actions and every camera; those without data yet are absent.
@@ -164,8 +183,10 @@ class Drift:
             frozen = [
                 each.finding(f"camera {name}") for name, each in self._frozen.items() if each.is_so
             ]
-            inverted = self._direction.findings()
-        return vectors + cameras + frozen + inverted
+            joints = self._direction.findings()
+            if self._lag is not None:
+                joints += self._lag.findings()
+        return vectors + cameras + frozen + joints
 
     @property
     def worst(self) -> Severity:
@@ -179,6 +200,8 @@ class Drift:
                 vectors.settings = settings
             for camera in self._cameras.values():
                 camera.settings = settings
+            if self._lag is not None:
+                self._lag.settings = settings
 
     def reset(self) -> None:
         """Forget the windows: after a refusal, a pause or a change of scene."""
@@ -190,6 +213,8 @@ class Drift:
             self._frozen = {name: _Frozen() for name in self._cameras}
             self._place = None
             self._direction.clear()
+            if self._lag is not None:
+                self._lag.following.clear()
 
 
 class _Vectors:
@@ -307,26 +332,55 @@ class _Direction:
         return _finding(code, Severity.ERROR, f"joint {self._names[joint]}", words, {})
 
 
+class _Lag:
+    """By how much the arm follows later than in training."""
+
+    def __init__(self, trained: Lag, fps: int, settings: DriftSettings) -> None:
+        self._trained, self.settings = trained, settings
+        self.following = Following(fps)
+
+    def findings(self) -> list[Finding]:
+        """One, as of the newest motion that told it; none before."""
+        found_s, trained_s = self.following.lag_s(), self._trained.median_s
+        if found_s is None:
+            return []
+        allowed_s = max(self.settings.warn_lag_s, _LAG_SPREADS * self._trained.spread_s)
+        late = found_s > trained_s + allowed_s
+        words = f"{found_s:.2f} s behind its commands, {trained_s:.2f} s in training"
+        if late:
+            words += (
+                ": observations are older than their stamps say (clocks of two computers, stamps "
+                "given on arrival), or the arm follows more slowly (speed limits, load, supply)"
+            )
+        severity = Severity.WARNING if late else Severity.OK
+        values = {"lag_s": found_s, "trained_lag_s": trained_s}
+        return [_finding(Code.POLICY_DRIFT_LAG, severity, "state", words, values)]
+
+
 class _Frozen:
     """How often a camera's picture has repeated, and how far the arm moved meanwhile."""
 
     def __init__(self) -> None:
         self._print: int | None = None
         self._since: Floats | None = None
+        self._since_s = self._lasted_s = 0.0
         self._repeats = 0
         self._moved = 0.0
 
-    def add(self, seen: int, place: Floats | None) -> None:
+    def add(self, seen: int, at_s: float, place: Floats | None) -> None:
         """A picture's fingerprint, and where the arm is (n,), in training spreads, if known."""
         if seen != self._print or self._since is None or place is None:
             self._print, self._since, self._repeats, self._moved = seen, place, 0, 0.0
+            self._since_s, self._lasted_s = at_s, 0.0
             return
         self._repeats += 1
+        self._lasted_s = at_s - self._since_s
         self._moved = max(self._moved, float(np.abs(place - self._since).max()))
 
     @property
     def is_so(self) -> bool:
-        return self._repeats >= _REPEATS and self._moved > _MOVES
+        lasts = self._repeats >= _REPEATS and self._lasted_s >= _LASTS_S
+        return lasts and self._moved > _MOVES
 
     def finding(self, subject: str) -> Finding:
         words = (
