@@ -681,7 +681,7 @@ def _aligner(values: Values) -> list[NodeSpec]:
 
 
 def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
-    """policy: whether one may drive, so that rows say when a person did, as they may be asked to."""
+    """policy: whether one may drive, so that rows say when a person did."""
     if not values["root"]:
         return []
     return [

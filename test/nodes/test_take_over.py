@@ -27,6 +27,10 @@ def graph(tmp_path_factory, private_domain):
         yield graph
 
 
+def preempted(graph):
+    return int(graph.seen.status()[BUS]["preempted"])
+
+
 def test_without_a_dataset_nobody_is_waited_for(graph):
     drives(graph)
 
@@ -35,13 +39,26 @@ def test_a_person_takes_over_with_the_leader_and_hands_back(graph):
     drives(graph)
     graph.director.set("teleop/set_engaged", True)
     graph.wait_for_status(BUS, "took over from joint_trajectory")
-    before = graph.seen.status()[BUS]["preempted"]
+    before = preempted(graph)
     leads = graph.director.trigger("sim_bench/demonstrate")
-    graph.wait(
-        "the policy's chunks being refused",
-        lambda: int(graph.seen.status()[BUS]["preempted"]) > int(before),
-    )
+    graph.wait("the policy's chunks being refused", lambda: preempted(graph) > before)
     assert leads
+    graph.director.set("teleop/set_engaged", False)
+    drives(graph)
+
+
+def test_commands_that_fall_silent_leave_an_arm_that_waits_for_being_handed_back(graph):
+    """A person, whose hands are near the arm, corrects the policy, and teleop is gone."""
+    drives(graph)
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "following joint_commands (took over")
+    graph.director.change_state("teleop", "deactivate")
+    graph.wait_for_status(BUS, "and the arm was not handed back")
+    before = preempted(graph)
+    graph.wait("chunks being refused", lambda: preempted(graph) > before + 3)
+    assert "and the arm was not handed back" in graph.seen.messages()[BUS]
+    graph.director.change_state("teleop", "activate")
+    graph.wait_for_status(BUS, "following joint_commands")
     graph.director.set("teleop/set_engaged", False)
     drives(graph)
 

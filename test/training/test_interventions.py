@@ -164,8 +164,9 @@ def test_a_weight_draws_a_persons_rows_more_often_and_leaves_the_rest(root):
 
 def test_such_trainings_end_and_differ(root, tmp_path):
     made = []
-    for given in ({"intervention_weight": 4.0}, {"only_interventions": True}):
-        settings, output = dataclasses.replace(TINY, batch_size=4, **given), tmp_path / str(given)
+    for option in ({"intervention_weight": 4.0}, {"only_interventions": True}):
+        settings = dataclasses.replace(TINY, batch_size=4, **option)
+        output = tmp_path / next(iter(option))
         assert train_act(Dataset(root), output, settings, lambda _: None) == TINY.steps
         made.append((output / "model.safetensors").read_bytes())
     assert made[0] != made[1]
