@@ -124,15 +124,16 @@ def _train(dataset: Dataset, output: Path, settings: TrainingSettings, resume: b
     """Trains until the last step or Ctrl-C, and saves."""
     from armlet.training import commanded_by_person, train_act
 
-    show(
-        f"{dataset.root}: {len(dataset.episodes)} episodes, {dataset.info.total_frames} frames; "
-        f"{settings.steps} steps of {settings.batch_size} frames. Reading the pictures ..."
-    )
+    chosen = ""
     if settings.only_interventions or settings.intervention_weight != 1:
         by_person = commanded_by_person(dataset, range(len(dataset.episodes)))
-        how = f"{settings.intervention_weight:g} times as often as the others"
-        how = "only these are" if settings.only_interventions else how
-        show(f"a person commanded {by_person.sum()} frames: {how} trained on")
+        how = f"drawn {settings.intervention_weight:g} times as often as others"
+        how = "these alone are learned" if settings.only_interventions else how
+        chosen = f" A person commanded {by_person.sum()} frames: {how}."
+    show(
+        f"{dataset.root}: {len(dataset.episodes)} episodes, {dataset.info.total_frames} frames; "
+        f"{settings.steps} steps of {settings.batch_size} frames.{chosen} Reading the pictures ..."
+    )
     lines = ProgressLines(settings.steps, sys.stderr)
     begun = False
     with contextlib.ExitStack() as stack:
