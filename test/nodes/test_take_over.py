@@ -11,7 +11,7 @@ from node_processes import running_graph
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
-from bench_policies import CONTRACT, HEIGHT, WIDTH, drives, save_random
+from bench_policies import CONTRACT, HEIGHT, WIDTH, chunks, drives, save_random
 
 from armlet.control.guard import MAX_VELOCITY
 from armlet.robots.units import RADIANS_PER_TICK
@@ -61,6 +61,24 @@ def test_commands_that_fall_silent_leave_an_arm_that_waits_for_being_handed_back
     graph.wait_for_status(BUS, "following joint_commands")
     graph.director.set("teleop/set_engaged", False)
     drives(graph)
+
+
+def test_the_policy_begins_anew_where_it_gets_the_arm_back(graph):
+    """It plays a whole chunk before it plans again; what it had planned led from elsewhere."""
+    graph.director.set_parameters("policy", strategy="n_action_steps")
+    drives(graph)
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "following joint_commands (took over")
+    begun = len(chunks(graph))
+    graph.wait("a whole plan", lambda: len(chunks(graph)) > begun + 2)
+    graph.let_pass(0.1)
+    graph.director.set("teleop/set_engaged", False)
+    count = len(chunks(graph))
+    drives(graph)
+    stamps_s = [chunk.times_s[0] for chunk in chunks(graph)]
+    plan_s = stamps_s[begun + 1] - stamps_s[begun]
+    assert stamps_s[count] - stamps_s[count - 1] < plan_s / 2
+    graph.director.set_parameters("policy", strategy="auto")
 
 
 def excess(times_s, goals):

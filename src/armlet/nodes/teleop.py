@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
@@ -20,7 +20,7 @@ from armlet.settings.teleop import SETTINGS
 
 from .joint_states import JointStatePublisher
 from .messages import diagnostic, to_ns, to_time
-from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, SetupError, run
+from .node import COMMAND_QOS, LATCHED_QOS, SENSOR_QOS, ArmletNode, SetupError, run
 from .stamps import valid
 from .status_names import LEADER, status_name
 
@@ -40,6 +40,7 @@ class Teleop(ArmletNode):
         super().__init__("teleop", SETTINGS)
         self._publisher = self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
         self._commands = JointStatePublisher(self._publisher)
+        self._engagement = self.create_publisher(DiagnosticArray, "~/engagement", LATCHED_QOS)
         self._engaged = bool(self.value("engaged"))
         self._last_ns = self._begun_ns = 0
         self._refused = 0
@@ -58,6 +59,7 @@ class Teleop(ArmletNode):
 
     def start(self) -> None:
         self._begun_ns = self.now_ns()
+        self._announce()
         self._subscription = self.create_subscription(
             JointState, "leader/joint_states", self._on_leader, SENSOR_QOS
         )
@@ -69,10 +71,20 @@ class Teleop(ArmletNode):
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         self._engaged = request.data
+        self._announce()
         if not self._engaged:
             self._hand_back()
         response.success, response.message = True, self._standing()
         return response
+
+    def _announce(self) -> None:
+        """Whether a person has the arm: a policy that gets it back begins anew."""
+        message = DiagnosticArray()
+        message.header.stamp = to_time(self.now_ns())
+        said, values = self._standing(), {"engaged": self._engaged}
+        name = status_name(self.label, LEADER)
+        message.status = [diagnostic(name, DiagnosticStatus.OK, said, values)]
+        self._engagement.publish(message)
 
     def _hand_back(self) -> None:
         message = JointState()
