@@ -78,7 +78,7 @@ class Teleop(ArmletNode):
         return response
 
     def _announce(self) -> None:
-        """Whether a person has the arm: a policy that gets it back begins anew."""
+        """Whether a person has the arm: a policy that gets it back begins again."""
         message = DiagnosticArray()
         message.header.stamp = to_time(self.now_ns())
         said, values = self._standing(), {"engaged": self._engaged}
