@@ -456,3 +456,17 @@ def test_text_stays_text_in_the_file_of_a_node(tmp_path):
 def test_what_only_the_bench_has_starts_no_real_arm(name, given):
     with pytest.raises(BringupError, match=f"{next(iter(given))}.*emulated:=true"):
         graph(name).nodes({"robot": "none", **given})
+
+
+def test_rows_say_that_a_person_commanded_them_where_a_policy_may_drive_or_it_is_asked_for():
+    def flagged(nodes):
+        return [s.parameters["intervention"] for s in nodes if s.executable == "recorder"]
+
+    assert {name: flagged(nodes) for name, nodes in specs().items()} == {
+        "sim": [True],
+        "teleop": [],
+        "record": [False],
+        "policy": [True],
+    }
+    given = HARDWARE | {"root": "data", "cameras": "front=0", "intervention": "true"}
+    assert flagged(graph("record").nodes(given)) == [True]

@@ -296,6 +296,13 @@ RECORDER = (
     ),
     Argument("min_episode_s", "1", "Do not save episodes shorter than this (s)."),
 )
+PERSONS_ROWS = Argument(
+    "intervention",
+    "false",
+    "Give a new dataset the column intervention, true in rows that a person commanded, so that it "
+    "can be merged with corrections of a policy.",
+    BOOLEAN,
+)
 # Old names of arguments.
 RENAMED = {"on_hole": "on_gap"}
 CHECKPOINT = "Directory of the LeRobot checkpoint that drives, or hub:owner/name@revision."
@@ -689,7 +696,7 @@ def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
             min_episode_s=_number(values, "min_episode_s"),
             calibration_file=_follower_calibration(values),
             joint_units=_data_units(values),
-            intervention=policy,
+            intervention=policy or values.get("intervention") == "true",
             **_robot_type(values),
         )
     ]
@@ -901,6 +908,7 @@ GRAPHS = {
                 UNITS,
                 *PICTURES,
                 *RECORDER,
+                PERSONS_ROWS,
                 PARAMETERS,
                 *BENCH,
             ),

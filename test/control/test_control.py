@@ -115,6 +115,64 @@ def test_commands_come_before_a_trajectory_until_they_fall_silent(armed):
     assert np.diff(joined).max() <= RAMP_VELOCITY * 0.01 + TICK, "joined with the ramp"
 
 
+def test_an_arm_that_is_kept_waits_for_being_handed_back_however_long_nothing_comes(armed):
+    """The leader's cable comes loose while a person corrects the policy."""
+
+    def chunk():
+        return armed.follow([0, 1], [[0.2, 0], [0.2, 0]])
+
+    assert chunk()
+    armed.cycles(5)
+    armed.commanded(20, -0.1, 0.0, keeps=True)
+    armed.cycles(60)
+    kept = "holding (joint_commands fell silent, and the arm was not handed back)"
+    assert armed.control.summary() == kept
+    held = armed.cycles(1)[0]
+    for _ in range(5):
+        assert not chunk()
+        assert (armed.cycles(40) == held).all()
+    # The leader is back, and silent again; another program's command hands nothing back.
+    armed.commanded(20, 0.0, 0.0, keeps=True)
+    assert armed.control.state is State.COMMAND
+    armed.command(0.0, 0.0)
+    armed.cycles(60)
+    assert armed.control.summary() == kept and not chunk()
+    held = armed.cycles(1)[0]
+    armed.control.hand_back()
+    assert (armed.cycles(5) == held).all()
+    assert armed.control.summary() == "holding (joint_commands fell silent)"
+    assert chunk()
+    joined = np.concatenate([held[None], armed.cycles(10)])[:, 0]
+    assert armed.control.state is State.TRAJECTORY
+    assert np.diff(joined).max() <= RAMP_VELOCITY * 0.01 + TICK, "joined with the ramp"
+
+
+def test_handing_back_ends_the_commands_at_once(armed):
+    armed.commanded(20, 0.1, 0.0, keeps=True)
+    assert armed.control.state is State.COMMAND
+    armed.control.hand_back()
+    armed.cycles(1)
+    assert armed.control.state is State.HOLD
+    assert armed.follow([0, 1], [[0.2, 0], [0.2, 0]])
+
+
+@pytest.mark.parametrize("how", ["hold", "clock", "stop"])
+def test_of_what_ends_the_commands_a_stop_alone_hands_back(armed, how):
+    armed.commanded(20, 0.1, 0.0, keeps=True)
+    match how:
+        case "hold":
+            armed.control.hold(drop_commands=True)
+        case "clock":
+            armed.control.clock_was_set_back()
+        case "stop":
+            armed.control.torque_off()
+            armed.control.hand_back()
+            armed.control.torque_on()
+    armed.cycles(5)
+    assert armed.control.state is State.HOLD
+    assert armed.follow([0, 1], [[0.2, 0], [0.2, 0]]) is (how == "stop")
+
+
 def test_every_goal_names_whose_it_is(armed):
     def whose(count):
         cycles = [armed.cycle() for _ in range(count)]

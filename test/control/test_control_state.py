@@ -159,6 +159,19 @@ def test_every_change_of_the_source(before, source, change):
     assert advance(now, Chosen(source)) is now, "said until the source is another"
 
 
+def test_who_keeps_the_arm_is_said_until_it_is_handed_back():
+    commanded = replace(HOLDING, source=Source.COMMAND)
+    silent = advance(commanded, Chosen(Source.HOLD, kept=True))
+    assert silent.change is Change.NOT_HANDED_BACK
+    assert advance(silent, Chosen(Source.HOLD, kept=True)) is silent
+    assert advance(silent, Chosen(Source.HOLD)).change is Change.COMMANDS_STOPPED
+    again = advance(silent, Chosen(Source.COMMAND, kept=True))
+    assert (again.source, again.change) == (Source.COMMAND, Change.NONE)
+    # Of a trajectory that ended before, nothing is kept.
+    ended = replace(HOLDING, change=Change.TRAJECTORY_ENDED)
+    assert advance(ended, Chosen(Source.HOLD, kept=True)) is ended
+
+
 def test_the_source_ends_with_the_arming():
     moving = replace(HOLDING, source=Source.COMMAND, change=Change.TOOK_OVER)
     for name in ("lost", "silent", "disarmed", "unproven"):

@@ -405,6 +405,23 @@ def test_a_page_shows_it_beside_each_episode(tmp_path):
     assert f"<p>{said} for 99 of 100</p>" in page
 
 
+def test_a_page_shows_a_persons_rows_by_the_column_where_nothing_else_says_them(tmp_path):
+    """As of a dataset that LeRobot recorded."""
+    pytest.importorskip("matplotlib", reason="pages are drawn by matplotlib")
+    root = recorded(tmp_path / "set", ["AAAA", "pAppA", "pp"])
+    shutil.rmtree(root / layout.ledger_path(0).parent)
+    draw = ("dataset", "view", str(root), "--output", str(tmp_path / "page"))
+    assert main([*draw]) == 0
+    page = (tmp_path / "page/index.html").read_text()
+    assert "<p>intervention: rows 0-0, 2-3</p>" in page and "<p>intervention: rows 0-1</p>" in page
+    assert page.count("intervention") == 2
+    plot = tmp_path / "page/episode-000000.png"
+    before = plot.read_bytes()
+    change_intervention(root, 2, True)
+    assert main([*draw]) == 0
+    assert plot.read_bytes() != before
+
+
 @pytest.mark.parametrize(("row", "said"), [(3, False), (0, True)])
 def test_a_column_that_contradicts_the_notes_is_found(row, said, tmp_path):
     """Row 3 of episode 0 is a person's, row 0 is held."""

@@ -12,7 +12,7 @@ START_S = 1735689600
 
 
 @contextmanager
-def physics_graph(name, task, **arguments):
+def physics_graph(name, task, /, **arguments):
     """The running graph, and by stamp (ns) the places (k, 3), m, of the task's things."""
     places = {}
 

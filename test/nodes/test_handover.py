@@ -1,4 +1,7 @@
-"""The leader is unplugged while a person takes over: the arm holds, never jumps, and stops."""
+"""The leader is unplugged while a person takes over: the arm holds, never jumps, and stops.
+
+The policy gets it only once the person hands it back.
+"""
 
 from itertools import pairwise
 
@@ -36,6 +39,10 @@ def pair(tmp_path):
         yield nodes, arms
 
 
+def preempted(nodes):
+    return int(nodes.seen.status()[BUS]["preempted"])
+
+
 def chunk(nodes, place):
     """A policy's chunk: from here to a place of the first joint, in four seconds."""
     here = nodes.seen.latest("joint_states")
@@ -54,10 +61,19 @@ def test_a_leader_unplugged_while_it_takes_over_leaves_an_arm_that_holds_and_sto
     arms.leader.hang_up()
     nodes.wait("a hold", lambda: says(nodes, "holding"))
     assert all(servo.torque_on for servo in arms.follower.servos.values())
-    # The policy is heard again; the leader that comes back takes over from it.
+    assert says(nodes, "and the arm was not handed back")
+    before = preempted(nodes)
+    chunk(nodes, -0.4)
+    nodes.wait("a chunk that is refused", lambda: preempted(nodes) > before)
+    assert says(nodes, "holding")
+    # The leader that comes back has it still; then the policy is heard again.
+    arms.leader.plug()
+    nodes.wait("a person", lambda: says(nodes, "following joint_commands"))
+    nodes.director.set("teleop/set_engaged", False)
+    nodes.wait("a hold", lambda: says(nodes, "holding"))
     chunk(nodes, -0.4)
     nodes.wait("a chunk", lambda: says(nodes, "following joint_trajectory"))
-    arms.leader.plug()
+    nodes.director.set("teleop/set_engaged", True)
     nodes.wait("a person", lambda: says(nodes, "following joint_commands"))
     nodes.director.stop()
     assert not any(servo.torque_on for servo in arms.follower.servos.values())

@@ -11,7 +11,7 @@ from node_processes import running_graph
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
-from bench_policies import CONTRACT, HEIGHT, WIDTH, drives, save_random
+from bench_policies import CONTRACT, HEIGHT, WIDTH, chunks, drives, save_random
 
 from armlet.control.guard import MAX_VELOCITY
 from armlet.robots.units import RADIANS_PER_TICK
@@ -27,6 +27,10 @@ def graph(tmp_path_factory, private_domain):
         yield graph
 
 
+def preempted(graph):
+    return int(graph.seen.status()[BUS]["preempted"])
+
+
 def test_without_a_dataset_nobody_is_waited_for(graph):
     drives(graph)
 
@@ -35,15 +39,46 @@ def test_a_person_takes_over_with_the_leader_and_hands_back(graph):
     drives(graph)
     graph.director.set("teleop/set_engaged", True)
     graph.wait_for_status(BUS, "took over from joint_trajectory")
-    before = graph.seen.status()[BUS]["preempted"]
+    before = preempted(graph)
     leads = graph.director.trigger("sim_bench/demonstrate")
-    graph.wait(
-        "the policy's chunks being refused",
-        lambda: int(graph.seen.status()[BUS]["preempted"]) > int(before),
-    )
+    graph.wait("the policy's chunks being refused", lambda: preempted(graph) > before)
     assert leads
     graph.director.set("teleop/set_engaged", False)
     drives(graph)
+
+
+def test_commands_that_fall_silent_leave_an_arm_that_waits_for_being_handed_back(graph):
+    """A person, whose hands are near the arm, corrects the policy, and teleop is gone."""
+    drives(graph)
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "following joint_commands (took over")
+    graph.director.change_state("teleop", "deactivate")
+    graph.wait_for_status(BUS, "and the arm was not handed back")
+    before = preempted(graph)
+    graph.wait("chunks being refused", lambda: preempted(graph) > before + 3)
+    assert "and the arm was not handed back" in graph.seen.messages()[BUS]
+    graph.director.change_state("teleop", "activate")
+    graph.wait_for_status(BUS, "following joint_commands")
+    graph.director.set("teleop/set_engaged", False)
+    drives(graph)
+
+
+def test_the_policy_begins_again_where_it_gets_the_arm_back(graph):
+    """It plays a whole chunk before it plans again; what it had planned led from elsewhere."""
+    graph.director.set_parameters("policy", strategy="n_action_steps")
+    drives(graph)
+    graph.director.set("teleop/set_engaged", True)
+    graph.wait_for_status(BUS, "following joint_commands (took over")
+    begun = len(chunks(graph))
+    graph.wait("a whole plan", lambda: len(chunks(graph)) > begun + 2)
+    graph.let_pass(0.1)
+    graph.director.set("teleop/set_engaged", False)
+    count = len(chunks(graph))
+    drives(graph)
+    stamps_s = [chunk.times_s[0] for chunk in chunks(graph)]
+    plan_s = stamps_s[begun + 1] - stamps_s[begun]
+    assert stamps_s[count] - stamps_s[count - 1] < plan_s / 2
+    graph.director.set_parameters("policy", strategy="auto")
 
 
 def excess(times_s, goals):

@@ -12,6 +12,9 @@ from .joints import JointPart
 
 _MARK = re.compile(r"[0-9a-f]{16}")
 _CONTINUED = "/continued"
+UNTIL_HANDED_BACK = "until_handed_back"
+"""In the header of a joint command: whoever commands keeps the arm until it hands it back, by one
+that says so and names no joint."""
 
 
 class Commander(enum.IntEnum):

@@ -19,10 +19,13 @@ class Commands:
     Attributes:
         due: Unix time and position, ascending.
         arrived_s: control time at which the last one came; None if there is none.
+        kept: whether a trajectory has to wait, however long no command comes, until whoever
+            commands hands the arm back.
     """
 
     due: deque[tuple[int, Vector]] = field(default_factory=lambda: deque(maxlen=_KEPT))
     arrived_s: float | None = None
+    kept: bool = False
 
     def add(
         self, position: Vector, stamp_ns: int, goal: Vector, arrived_s: float, slack_ns: int
@@ -40,6 +43,7 @@ class Commands:
             self.due.append((stamp_ns, np.where(np.isnan(position), last, position)))
 
     def clear(self) -> None:
+        """Forget them, but not whose the arm is."""
         self.due.clear()
         self.arrived_s = None
 

@@ -63,8 +63,8 @@ class ControlCounts:
 
     cycles; unread: of these without an answer of every joint; lost: times the bus was lost;
     unpowered: times a servo was found to have lost its power while armed; preempted: trajectories
-    dropped or refused for a person's commands; ignored: commands for joints that were released to
-    protect them.
+    dropped or refused for a person who commands or keeps the arm; ignored: commands for joints that
+    were released to protect them.
     """
 
     cycles: int = 0
@@ -342,12 +342,18 @@ class Control:
                     self._motion.commands.clear()
 
     def command(
-        self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now_ns: int
+        self,
+        names: Sequence[str],
+        positions: Sequence[float],
+        stamp_ns: int,
+        now_ns: int,
+        keeps: bool = False,
     ) -> None:
         """Follow a joint command (radians); partial names leave the other joints as they are.
 
-        A stamp of 0 counts as now. Raises CommandRefused on what cannot be a command, and on a
-        stamp further from now than command_timeout_s.
+        A stamp of 0 counts as now. keeps: when commands fall silent the arm holds, and follows no
+        trajectory before `hand_back` or a stop. Raises CommandRefused on what cannot be a command,
+        and on a stamp further from now than command_timeout_s.
         """
         with self._lock:
             motion = self._armed()
@@ -360,9 +366,18 @@ class Control:
             if motion.trajectory is not None:
                 self.counts.preempted += motion.trajectory.end_ns >= now_ns
             motion.command(ordered, stamp_ns, Instant(now_ns, self._clock()), self.settings)
+            motion.commands.kept |= keeps
+
+    def hand_back(self) -> None:
+        """Whoever commanded does so no more: the arm holds until the next trajectory or command."""
+        with self._lock:
+            if self._motion is not None:
+                self._motion.commands.clear()
+                self._motion.commands.kept = False
 
     def follow(self, names: Sequence[str], trajectory: Trajectory, now_ns: int) -> bool:
-        """Follow a trajectory from the point that is due now; False while a person commands.
+        """Follow a trajectory from the point that is due now; False while a person commands,
+        or keeps it.
 
         Until its first point is due the arm moves there from the present goal; to a single point
         at ramp_velocity. It takes over from a trajectory in play, or one that has ended less than
@@ -381,7 +396,7 @@ class Control:
             self.guard.require_inside(positions)
             self._require_due(trajectory, now_ns)
             self.excess = self.guard.excess(positions)
-            if motion.commands.due:
+            if motion.commands.due or motion.commands.kept:
                 self.counts.preempted += 1
                 return False
             self._ignore(np.ones(len(self.arm.joints), np.bool_))
@@ -466,7 +481,7 @@ class Control:
         if target.source is None:
             motion.withhold()
             return None
-        self._advance(Chosen(target.source))
+        self._advance(Chosen(target.source, motion.commands.kept))
         stood = None if self._sample is None else self._sample.position
         return motion.next_goal(target, before, now, stood, self.settings)
 

@@ -66,6 +66,7 @@ class Change(enum.Enum):
     NONE = ""
     TOOK_OVER = "took over from joint_trajectory"
     COMMANDS_STOPPED = "joint_commands fell silent"
+    NOT_HANDED_BACK = "joint_commands fell silent, and the arm was not handed back"
     TRAJECTORY_ENDED = "joint_trajectory ended"
 
 
@@ -187,9 +188,10 @@ class Disarmed:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A cycle follows this source."""
+    """A cycle follows this source. kept: whoever commanded has not handed the arm back."""
 
     source: Source
+    kept: bool = False
 
 
 Event = (
@@ -249,8 +251,8 @@ def advance(state: ControlState, event: Event) -> ControlState:
             return _left(state, Link.SILENT, reason)
         case Disarmed(reason):
             return _left(state, Link.UNARMED, reason)
-        case Chosen(source):
-            return _chosen(state, source)
+        case Chosen(source, kept):
+            return _chosen(state, source, kept)
 
 
 def _possible(state: ControlState, event: Event) -> bool:
@@ -288,10 +290,16 @@ _CHANGES = {
 }
 
 
-def _chosen(state: ControlState, source: Source) -> ControlState:
-    if source is state.source:
+_SILENCES = (Change.COMMANDS_STOPPED, Change.NOT_HANDED_BACK)
+
+
+def _chosen(state: ControlState, source: Source, kept: bool) -> ControlState:
+    same = source is state.source
+    change = state.change if same else _CHANGES.get((state.source, source), Change.NONE)
+    if change in _SILENCES:
+        change = _SILENCES[kept]
+    if same and change is state.change:
         return state
-    change = _CHANGES.get((state.source, source), Change.NONE)
     return replace(state, source=source, change=change)
 
 

@@ -175,6 +175,7 @@ def _plot_episode(dataset: Dataset, episode: EpisodeData, path: Path) -> None:
         if joint < action.shape[1]:
             axis.plot(times_s, action[:, joint], color=ACTION_COLOUR, lw=1.3, label="action")
         axis.plot(times_s, state[:, joint], color=STATE_COLOUR, lw=1.3, label="state")
+        _shade(axis, episode, dataset.info.fps)
         _title(axis, name.removesuffix(".pos"), _lag(action, state, joint, dataset.info.fps))
     axes[0, 0].legend(loc="best", frameon=False, fontsize=8, ncols=2)
     for axis in axes[rows - 1]:
@@ -185,6 +186,16 @@ def _plot_episode(dataset: Dataset, episode: EpisodeData, path: Path) -> None:
         axis.set_visible(False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _shade(axis: Any, episode: EpisodeData, fps: int) -> None:
+    """The rows that a person commanded, in an episode that not a person alone did."""
+    turns = _turns_of_person(episode)
+    if turns == [(0, episode.info.length - 1)]:
+        return
+    for number, (first, last) in enumerate(turns):
+        span = (first - 0.5) / fps, (last + 0.5) / fps
+        axis.axvspan(*span, color=QUIET, alpha=0.25, lw=0, label="" if number else "person")
 
 
 def _lag(action: NDArray[Any], state: NDArray[Any], joint: int, fps: int) -> str:
@@ -277,7 +288,7 @@ def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
     parts = [
         f"<h2 id='e{k}'>Episode {k}</h2>",
         f"<p>{tasks} · {episode.info.length} frames · {episode.info.duration_s:.1f} s</p>",
-        *_driven(dataset, k),
+        *_driven(dataset, episode),
     ]
     for camera in dataset.info.cameras:
         name = f"episode-{k:06d}-{camera}.jpg".replace("/", "_")
@@ -295,13 +306,23 @@ def _section(dataset: Dataset, episode: EpisodeData, output: Path) -> str:
     return "\n".join(parts)
 
 
-def _driven(dataset: Dataset, k: int) -> list[str]:
-    """Who commanded an episode's rows, where that was noted."""
+def _driven(dataset: Dataset, episode: EpisodeData) -> list[str]:
+    """Who commanded an episode's rows: as it was noted, or else by its column."""
     try:
-        noted = dataset.provenance(k)
+        noted = dataset.provenance(episode.info.episode)
     except DatasetError as error:
         return [f"<p class='bad'>{safe(error)}</p>"]
-    return [] if noted is None else [f"<p>{safe(noted.said(), 2000)}</p>"]
+    if noted is not None:
+        return [f"<p>{safe(noted.said(), 2000)}</p>"]
+    turns = ", ".join(f"{first}-{last}" for first, last in _turns_of_person(episode))
+    return [f"<p>{safe(f'{layout.INTERVENTION}: rows {turns}', 2000)}</p>"] if turns else []
+
+
+def _turns_of_person(episode: EpisodeData) -> list[tuple[int, int]]:
+    """First and last row of each, by the column `intervention`; none where there is no such."""
+    said = np.ravel(episode.columns.get(layout.INTERVENTION, np.zeros(0))) != 0
+    edges = np.flatnonzero(np.diff(said, prepend=False, append=False)).reshape(-1, 2)
+    return [(first, end - 1) for first, end in edges.tolist()]
 
 
 def _page(dataset: Dataset, sections: Sequence[str], overview: str) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ from armlet.policies.fit.limits import Limits
 from armlet.policies.observation import latest
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
+from armlet.robots.joints import in_namespace
 from armlet.robots.unit_check import Reach
 from armlet.robots.units import converter, joint_units
 from armlet.settings.policy import SETTINGS
@@ -133,6 +135,8 @@ class PolicyNode(ArmletNode):
         self._fit: PolicyFit | None = None
         self._drift: DriftWatch | None = None
         self._recorder: RequiredRecorder | None = None
+        # By arm, whether a person has it by its leader.
+        self._engaged: dict[str, bool] = {}
 
     # --- lifecycle --------------------------------------------------------------------------
 
@@ -174,6 +178,14 @@ class PolicyNode(ArmletNode):
             )
         prefixes = calibrations.arm_files(self.value("calibration_file"))
         self._chunk = TrajectoryPublisher(self, prefixes)
+        self._engaged = dict.fromkeys(prefixes, False)
+        for prefix in prefixes:
+            self.create_subscription(
+                DiagnosticArray,
+                in_namespace(prefix, "teleop/engagement"),
+                partial(self._on_engagement, prefix),
+                LATCHED_QOS,
+            )
         self._provenances = self.create_publisher(String, "~/provenance", LATCHED_QOS)
         self._provenance: Provenance | None = None
         self._announce_provenance()
@@ -503,7 +515,13 @@ class PolicyNode(ArmletNode):
         past: int | None,
     ) -> None:
         assert self._drift is not None
+<<<<<<< HEAD
         self._drift.note(observation, rows, index, past)
+=======
+        if any(self._engaged.values()):
+            return  # what a person does is no drift
+        self._drift.note(observation, rows, index)
+>>>>>>> interv13
         if self.value("stop_on_drift") and (excessive := self._drift.excessive):
             reason = f"paused, the arm holds: {excessive}; ~/set_running resumes"
             with self._publishing:
@@ -620,6 +638,16 @@ class PolicyNode(ArmletNode):
         self.set_parameters([Parameter("task", value=task)])
         self.get_logger().info(f"task: {task}")
         self._judge_task()
+
+    def _on_engagement(self, prefix: str, message: DiagnosticArray) -> None:
+        """A person has taken over by the leader of an arm, or hands it back."""
+        said = [(item.key, item.value) for status in message.status for item in status.values]
+        had, self._engaged[prefix] = self._engaged[prefix], ("engaged", "True") in said
+        if had and not self._engaged[prefix]:
+            # What was planned before led from elsewhere.
+            self._begin_episode()
+            if self._drift is not None:
+                self._drift.reset()
 
     def _judge_task(self) -> None:
         if self._policy is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
+from armlet.align.command_source import UNTIL_HANDED_BACK
 from armlet.control import Teleoperation
 from armlet.priority import Role, raise_process
 from armlet.robots import CalibrationError
@@ -18,8 +19,8 @@ from armlet.robots.units import joint_units
 from armlet.settings.teleop import SETTINGS
 
 from .joint_states import JointStatePublisher
-from .messages import diagnostic, to_ns
-from .node import COMMAND_QOS, SENSOR_QOS, ArmletNode, SetupError, run
+from .messages import diagnostic, to_ns, to_time
+from .node import COMMAND_QOS, LATCHED_QOS, SENSOR_QOS, ArmletNode, SetupError, run
 from .stamps import valid
 from .status_names import LEADER, status_name
 
@@ -31,14 +32,15 @@ class Teleop(ArmletNode):
     """Publishes joint_commands for every leader state: of the joints that were read, no others.
 
     A silent leader, or a disengaged one, publishes nothing: the servo bus holds, and joins the
-    leader with its ramp when it is back.
+    leader with its ramp when it is back. A policy gets the arm only once it is handed back, by a
+    leader that is disengaged.
     """
 
     def __init__(self) -> None:
         super().__init__("teleop", SETTINGS)
-        self._commands = JointStatePublisher(
-            self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
-        )
+        self._publisher = self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
+        self._commands = JointStatePublisher(self._publisher)
+        self._engagement = self.create_publisher(DiagnosticArray, "~/engagement", LATCHED_QOS)
         self._engaged = bool(self.value("engaged"))
         self._last_ns = self._begun_ns = 0
         self._refused = 0
@@ -57,6 +59,7 @@ class Teleop(ArmletNode):
 
     def start(self) -> None:
         self._begun_ns = self.now_ns()
+        self._announce()
         self._subscription = self.create_subscription(
             JointState, "leader/joint_states", self._on_leader, SENSOR_QOS
         )
@@ -68,8 +71,26 @@ class Teleop(ArmletNode):
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         self._engaged = request.data
+        self._announce()
+        if not self._engaged:
+            self._hand_back()
         response.success, response.message = True, self._standing()
         return response
+
+    def _announce(self) -> None:
+        """Whether a person has the arm: a policy that gets it back begins again."""
+        message = DiagnosticArray()
+        message.header.stamp = to_time(self.now_ns())
+        said, values = self._standing(), {"engaged": self._engaged}
+        name = status_name(self.label, LEADER)
+        message.status = [diagnostic(name, DiagnosticStatus.OK, said, values)]
+        self._engagement.publish(message)
+
+    def _hand_back(self) -> None:
+        message = JointState()
+        message.header.stamp = to_time(self.now_ns())
+        message.header.frame_id = UNTIL_HANDED_BACK
+        self._publisher.publish(message)
 
     def _on_leader(self, message: JointState) -> None:
         stamp_ns = to_ns(message.header.stamp)
@@ -93,7 +114,7 @@ class Teleop(ArmletNode):
         self._last_ns = stamp_ns
         if self._engaged:
             follower = self._teleoperation.follow(message.name, leader)
-            self._commands.publish(message.name, stamp_ns, follower)
+            self._commands.publish(message.name, stamp_ns, follower, source=UNTIL_HANDED_BACK)
 
     def _standing(self) -> str:
         return "following the leader" if self._engaged else "disengaged: the leader is ignored"

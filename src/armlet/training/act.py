@@ -25,6 +25,7 @@ from armlet.policies.fit.detail import details_of
 from armlet.policies.fit.lag import Vectors, lag_of
 from armlet.policies.networks.resnet import calibrate_batch_norm
 
+from . import interventions
 from .settings import TrainingSettings
 from .state import State, StateError, digest_of, place_of, read_state, save_state
 
@@ -50,7 +51,11 @@ class Progress:
 
 @dataclass
 class Samples:
-    """Episodes in memory, a row per frame; `ends` is each row's episode end (exclusive)."""
+    """Episodes in memory, a row per frame.
+
+    `ends` is the row at which each row's chunk ends (exclusive), with its episode or earlier;
+    `begins` at which rows chunks begin, None for all.
+    """
 
     episodes: list[int]
 
@@ -58,6 +63,7 @@ class Samples:
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
     ends: NDArray[np.int64]
+    begins: interventions.Begins | None = None
 
     def vectors(self) -> list[Vectors]:
         """Each episode's states and actions."""
@@ -300,15 +306,36 @@ def load_samples(dataset: Dataset, episodes: list[int]) -> Samples:
 def _split(
     dataset: Dataset, settings: TrainingSettings, generator: np.random.Generator
 ) -> tuple[Samples, Samples]:
-    count = len(dataset.episodes)
+    alone = settings.only_interventions
+    usable = interventions.with_person(dataset) if alone else list(range(len(dataset.episodes)))
+    count = len(usable)
     held_out = max(1, round(settings.validation_share * count))
     if count < held_out + 1:
+        of_person = " of which a person commanded rows" if alone else ""
         raise DatasetError(
-            f"{dataset.root}: expected {held_out + 1} episodes or more, {held_out} of them to "
-            f"validate, found {count}; record more"
+            f"{dataset.root}: expected {held_out + 1} episodes or more{of_person}, {held_out} of "
+            f"them to validate, found {count}; record more"
         )
-    order = generator.permutation(count).tolist()
-    return load_samples(dataset, order[held_out:]), load_samples(dataset, order[:held_out])
+    order = [usable[place] for place in generator.permutation(count).tolist()]
+    training, validation = (
+        load_samples(dataset, part) for part in (order[held_out:], order[:held_out])
+    )
+    if alone:
+        return _alone(dataset, training), _alone(dataset, validation)
+    if settings.intervention_weight != 1:
+        by_person = interventions.commanded_by_person(dataset, training.episodes)
+        training.begins = interventions.weighed(by_person, settings.intervention_weight)
+    return training, validation
+
+
+def _alone(dataset: Dataset, samples: Samples) -> Samples:
+    by_person = interventions.commanded_by_person(dataset, samples.episodes)
+    begins, ends = interventions.alone(by_person, samples.ends)
+    return dataclasses.replace(samples, begins=begins, ends=ends)
+
+
+def _begins(samples: Samples) -> interventions.Begins:
+    return samples.begins or interventions.every(len(samples.states))
 
 
 def _config(samples: Samples, settings: TrainingSettings) -> ActConfig:
@@ -353,7 +380,7 @@ def _batches(
     count: int,
 ) -> Iterator[dict[str, Tensor]]:
     for _ in range(count):
-        rows = generator.integers(0, len(samples.states), settings.batch_size)
+        rows = _begins(samples).draw(generator, settings.batch_size)
         yield make_batch(samples, rows, preprocessor, settings.chunk_size)
 
 
@@ -398,7 +425,7 @@ def _fit(
 def _validate(
     model: Act, preprocessor: Preprocessor, samples: Samples, settings: TrainingSettings
 ) -> float:
-    rows = np.linspace(0, len(samples.states) - 1, 64).astype(np.int64)
+    rows = _begins(samples).spread(64)
     model.eval()
     with torch.no_grad():
         batch = make_batch(samples, rows, preprocessor, settings.chunk_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -10,6 +11,8 @@ class TrainingSettings:
     """How to train. The network defaults suit small pictures and one task; LeRobot's are larger.
 
     action_steps: how many actions of a chunk are played by the strategy n_action_steps; 0: all.
+    intervention_weight: how often a row that a person commanded is drawn beside any other.
+    only_interventions: learn these rows alone.
 
     Raises ValueError for a setting nothing can be trained with.
     """
@@ -28,6 +31,8 @@ class TrainingSettings:
     n_encoder_layers: int = 2
     seed: int = 0
     half: bool = False
+    intervention_weight: float = 1.0
+    only_interventions: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
@@ -49,3 +54,9 @@ class TrainingSettings:
             raise ValueError(
                 f"validation_share must lie between 0 and 1, found {self.validation_share}"
             )
+        if not 0 < self.intervention_weight < math.inf:
+            raise ValueError(
+                f"intervention_weight must be positive, found {self.intervention_weight}"
+            )
+        if self.only_interventions and self.intervention_weight != 1:
+            raise ValueError("only_interventions leaves no other rows to weigh; give one of both")

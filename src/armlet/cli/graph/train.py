@@ -26,7 +26,17 @@ _LIVE_S = 0.5
 _FIRST_STEPS = 5
 _FIRST_S = 5.0
 _SHORT = 8
-_SETTINGS = ("steps", "batch_size", "chunk_size", "action_steps", "learning_rate", "seed", "half")
+_SETTINGS = (
+    "steps",
+    "batch_size",
+    "chunk_size",
+    "action_steps",
+    "learning_rate",
+    "seed",
+    "half",
+    "intervention_weight",
+    "only_interventions",
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,6 +69,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument(
         "--half", action="store_true", default=None, help="store weights in half precision"
+    )
+    person = parser.add_mutually_exclusive_group()
+    person.add_argument(
+        "--intervention-weight",
+        type=float,
+        metavar="W",
+        help="draw rows that a person commanded (column intervention) W times as often as others "
+        "(default 1)",
+    )
+    person.add_argument(
+        "--only-interventions",
+        action="store_true",
+        default=None,
+        help="train only on rows that a person commanded; chunks end where the person hands back",
     )
     parser.add_argument(
         "--resume",
@@ -98,11 +122,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
-    from armlet.training import train_act
+    from armlet.training import commanded_by_person, train_act
 
+    chosen = ""
+    if settings.only_interventions or settings.intervention_weight != 1:
+        by_person = commanded_by_person(dataset, range(len(dataset.episodes)))
+        how = f"drawn {settings.intervention_weight:g} times as often as others"
+        how = "these alone are learned" if settings.only_interventions else how
+        chosen = f" A person commanded {by_person.sum()} frames: {how}."
     show(
         f"{dataset.root}: {len(dataset.episodes)} episodes, {dataset.info.total_frames} frames; "
-        f"{settings.steps} steps of {settings.batch_size} frames. Reading the pictures ..."
+        f"{settings.steps} steps of {settings.batch_size} frames.{chosen} Reading the pictures ..."
     )
     lines = ProgressLines(settings.steps, sys.stderr)
     begun = False

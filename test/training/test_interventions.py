@@ -1,0 +1,223 @@
+"""Training on what a person commanded: more of it, or it alone."""
+
+import argparse
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the policy extra is not installed")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from armlet.align.command_source import Commander, CommandSource  # noqa: E402
+from armlet.cli.graph import train as command  # noqa: E402
+from armlet.contract import Camera, Contract  # noqa: E402
+from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
+from armlet.policies import Preprocessor  # noqa: E402
+from armlet.training import TrainingSettings, train_act  # noqa: E402
+from armlet.training import act as training  # noqa: E402
+from armlet.training.interventions import (  # noqa: E402
+    Begins,
+    alone,
+    commanded_by_person,
+    every,
+    weighed,
+    with_person,
+)
+
+NAMES = ("pan.pos", "gripper.pos")
+CONTRACT = Contract(30, (Camera("front", 32, 32),), NAMES, NAMES, joint_units="degrees")
+# p: a person, A: a policy, h: nobody.
+EPISODES = ("AAppphAA", "AAAA", "ppA", "AApp")
+COMMANDERS = {"p": Commander.PERSON, "A": Commander.TRAJECTORY, "h": Commander.HOLD}
+TINY = TrainingSettings(
+    steps=2, batch_size=64, chunk_size=4, dim_model=16, dim_feedforward=16, n_encoder_layers=1
+)
+
+
+def record(root, episodes=EPISODES, intervention=True):
+    """State and action of row i of episode k are 100 k + i, and that plus 0.5."""
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    with DatasetWriter(root, CONTRACT, intervention=intervention) as writer:
+        for episode, rows in enumerate(episodes):
+            writer.begin_episode("pick")
+            for index, letter in enumerate(rows):
+                at = 100.0 * episode + index
+                writer.add_frame(
+                    EpisodeFrame(
+                        state=np.array([at, -at]),
+                        action=np.array([at + 0.5, -at]),
+                        images={"front": picture},
+                        stamp_ns=10**18 + episode * 10**12 + index * 10**9 // 30,
+                        skew_s={},
+                        source=CommandSource(COMMANDERS[letter]),
+                    )
+                )
+            writer.finish_episode()
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("interventions") / "set")
+
+
+# --- as such ------------------------------------------------------------------------------------
+
+
+def test_without_weights_rows_are_drawn_as_they_always_were():
+    """A training that weighs nothing is the same to the bit as before there were weights."""
+    drawn = every(100).draw(np.random.default_rng(3), 50)
+    assert drawn.tolist() == np.random.default_rng(3).integers(0, 100, 50).tolist()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0.01, 100), st.integers(0, 99))
+def test_rows_are_drawn_by_their_weight(by_person, weight, seed):
+    by_person = np.array(by_person)
+    if not by_person.any():
+        with pytest.raises(DatasetError, match="none that is trained on"):
+            weighed(by_person, weight)
+        return
+    begins = weighed(by_person, weight)
+    drawn = begins.draw(np.random.default_rng(seed), 4000)
+    assert ((drawn >= 0) & (drawn < len(by_person))).all()
+    share = weight * by_person.sum() / (weight * by_person.sum() + (~by_person).sum())
+    # Seven standard deviations.
+    assert abs(by_person[drawn].mean() - share) <= 7 * np.sqrt(share * (1 - share) / 4000) + 1e-9
+
+
+def test_a_number_that_is_rounded_up_to_the_sum_is_the_last_row():
+    class Largest:
+        @staticmethod
+        def random(count):
+            return np.full(count, 1.0)
+
+    assert Begins(np.array([4, 7]), np.array([1.0, 0.1])).draw(Largest(), 2).tolist() == [7, 7]
+
+
+@given(st.lists(st.text("pAh", min_size=1, max_size=12), min_size=1, max_size=5))
+def test_chunks_of_a_person_end_with_the_turn_and_with_the_episode(episodes):
+    by_person = np.array([letter == "p" for rows in episodes for letter in rows])
+    lengths = [len(rows) for rows in episodes]
+    begins, ends = alone(by_person, np.repeat(np.cumsum(lengths), lengths))
+    assert begins.rows.tolist() == np.flatnonzero(by_person).tolist()
+    first = 0
+    for rows in episodes:
+        for index in np.flatnonzero([letter == "p" for letter in rows]):
+            turn = len(rows[index:]) - len(rows[index:].lstrip("p"))
+            assert ends[first + index] == first + index + turn
+        first += len(rows)
+
+
+# --- of a dataset -------------------------------------------------------------------------------
+
+
+def test_who_commanded_is_what_the_column_says(root):
+    dataset = Dataset(root)
+    assert commanded_by_person(dataset, [2, 0]).tolist() == [c == "p" for c in "ppAAAppphAA"]
+    assert with_person(dataset) == [0, 2, 3]
+    assert commanded_by_person(dataset, []).shape == (0,)
+
+
+def drawn_chunks(root, settings):
+    """States (100 k + i) at which chunks begin, and their actions that are learned, by these."""
+    dataset = Dataset(root)
+    samples, held_out = training._split(dataset, settings, np.random.default_rng(0))
+    config = training._config(samples, settings)
+    preprocessor = Preprocessor.from_config(config, dataset.statistics)
+    generator, chunks = np.random.default_rng(1), {}
+    for batch in training._batches(samples, preprocessor, settings, generator, 8):
+        states = batch["observation.state"].numpy()[:, 0]
+        frozen = dataset.statistics["observation.state"]
+        begun = np.round(states * frozen["std"][0] + frozen["mean"][0]).astype(int)
+        actions = preprocessor.unnormalize_action(batch["action"]).numpy()[:, :, 0]
+        for begin, action, padded in zip(begun, actions, batch["action_is_pad"], strict=True):
+            chunks[int(begin)] = np.round(action[~padded.numpy()] - 0.5).astype(int).tolist()
+    return chunks, samples.episodes, held_out.episodes
+
+
+def test_only_interventions_learns_nothing_that_a_policy_did(root):
+    settings = dataclasses.replace(TINY, only_interventions=True)
+    chunks, trained, held_out = drawn_chunks(root, settings)
+    of_person = {0: (2, 3, 4), 2: (0, 1), 3: (2, 3)}
+    turns = {k: [100 * k + row for row in rows] for k, rows in of_person.items()}
+    assert sorted((*trained, *held_out)) == [0, 2, 3], "episode 1 has nothing of a person"
+    assert chunks == {at: turns[k][i:] for k in trained for i, at in enumerate(turns[k])}
+
+
+def test_a_weight_draws_a_persons_rows_more_often_and_leaves_the_rest(root):
+    settings = dataclasses.replace(TINY, intervention_weight=9.0, validation_share=0.25)
+    generator = np.random.default_rng(0)
+    samples, held_out = training._split(Dataset(root), settings, generator)
+    by_person = commanded_by_person(Dataset(root), samples.episodes)
+    assert samples.begins is not None and held_out.begins is None
+    assert samples.begins.weights.tolist() == np.where(by_person, 9.0, 1.0).tolist()
+    chunks, trained, _ = drawn_chunks(root, settings)
+    assert sorted(chunks) == sorted(100 * k + i for k in trained for i in range(len(EPISODES[k])))
+    # Whole chunks: what the policy did afterwards is learned too.
+    assert all(
+        len(own) == min(4, len(EPISODES[at // 100]) - at % 100) for at, own in chunks.items()
+    )
+
+
+def test_such_trainings_end_and_differ(root, tmp_path):
+    made = []
+    for option in ({"intervention_weight": 4.0}, {"only_interventions": True}):
+        settings = dataclasses.replace(TINY, batch_size=4, **option)
+        output = tmp_path / next(iter(option))
+        assert train_act(Dataset(root), output, settings, lambda _: None) == TINY.steps
+        made.append((output / "model.safetensors").read_bytes())
+    assert made[0] != made[1]
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", [("--intervention-weight", "4"), ("--only-interventions",)])
+def test_a_dataset_that_does_not_say_who_commanded_is_refused(option, tmp_path, capsys):
+    plain = record(tmp_path / "plain", intervention=False)
+    assert run(plain, tmp_path / "checkpoint", *option) == 2
+    out, said = capsys.readouterr()
+    assert "has no column intervention" in said and said.count("\n") == 1 and not out
+    assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--intervention-weight", "4"), "a person commanded none that is trained on"),
+        (("--only-interventions",), "2 episodes or more of which a person commanded rows"),
+        (("--intervention-weight", "0"), "intervention_weight must be positive"),
+        (("--intervention-weight", "inf"), "intervention_weight must be positive"),
+    ],
+)
+def test_what_cannot_be_is_one_line(option, message, tmp_path, capsys):
+    of_policy = record(tmp_path / "set", ("AAAA", "AAA"))
+    assert run(of_policy, tmp_path / "checkpoint", *option) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_of_both_one_is_given(root, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(root, tmp_path / "checkpoint", "--intervention-weight", "4", "--only-interventions")
+    assert "not allowed with" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="only_interventions"):
+        TrainingSettings(intervention_weight=2.0, only_interventions=True)
+
+
+def test_the_command_says_how_many_rows_are_a_persons(root, tmp_path, capsys):
+    settings = ("--steps", "1", "--batch-size", "2", "--chunk-size", "4")
+    assert run(root, tmp_path / "checkpoint", *settings, "--intervention-weight", "4") == 0
+    said = capsys.readouterr().out
+    assert "A person commanded 7 frames: drawn 4 times as often as others." in said
+
+
+def run(dataset, output, *options):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    places = ["--dataset", str(dataset), "--output", str(output)]
+    args = parser.parse_args(["train", *places, *options])
+    return args.run(args)
