@@ -515,13 +515,9 @@ class PolicyNode(ArmletNode):
         past: int | None,
     ) -> None:
         assert self._drift is not None
-<<<<<<< HEAD
-        self._drift.note(observation, rows, index, past)
-=======
         if any(self._engaged.values()):
             return  # what a person does is no drift
-        self._drift.note(observation, rows, index)
->>>>>>> interv13
+        self._drift.note(observation, rows, index, past)
         if self.value("stop_on_drift") and (excessive := self._drift.excessive):
             reason = f"paused, the arm holds: {excessive}; ~/set_running resumes"
             with self._publishing:
