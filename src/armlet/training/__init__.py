@@ -1,7 +1,13 @@
 """Training on recorded episodes, with the policies' own preprocessing. Knows no ROS."""
 
-from .act import Progress as Progress
 from .act import begun_settings as begun_settings
 from .act import train_act as train_act
+from .curve import Progress as Progress
+from .errors import TrainingError as TrainingError
+from .loader import Loading as Loading
 from .settings import TrainingSettings as TrainingSettings
+from .sources import LABELS as LABELS
+from .sources import Source as Source
+from .sources import select as select
+from .sources import shared_contract as shared_contract
 from .state import StateError as StateError
