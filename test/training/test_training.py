@@ -20,9 +20,14 @@ from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import CheckpointError, Preprocessor, load_policy  # noqa: E402
 from armlet.policies.checkpoint.training_data import training_episodes  # noqa: E402
-from armlet.training import Source, StateError, TrainingSettings, train_act  # noqa: E402
+from armlet.training import (  # noqa: E402
+    Source,
+    StateError,
+    TrainingSettings,
+    saving,
+    train_act,
+)
 from armlet.training import act as training  # noqa: E402
-from armlet.training import saving  # noqa: E402
 from armlet.training.state import place_of, read_state  # noqa: E402
 
 NAMES = ("pan.pos", "gripper.pos")
