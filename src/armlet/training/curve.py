@@ -37,24 +37,25 @@ class Progress:
 
 
 class Curve:
-    """The file. step: rows of later ones are removed, of steps that are trained again.
+    """The file, which begins with the first row.
 
-    Raises OSError.
+    step: rows of later ones are removed, of steps that are trained again. Raises OSError.
     """
 
     def __init__(self, path: Path, joints: Sequence[str], step: int = 0) -> None:
         self._path, self._joints = path, tuple(joints)
-        kept = [row for row in self._rows() if row and row[0].isdigit() and int(row[0]) <= step]
-        header = [*_FIXED, *(f"held_out.{name}" for name in joints)]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *kept])
+        if path.exists():
+            with path.open(newline="", encoding="utf-8", errors="replace") as file:
+                rows = [row for row in csv.reader(file) if row and row[0].isdigit()]
+            self._write("w", [self._header, *(row for row in rows if int(row[0]) <= step)])
 
-    def _rows(self) -> list[list[str]]:
-        try:
-            with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
-                return list(csv.reader(file))
-        except FileNotFoundError:
-            return []
+    @property
+    def _header(self) -> list[str]:
+        return [*_FIXED, *(f"held_out.{name}" for name in self._joints)]
+
+    def _write(self, mode: str, rows: Sequence[Sequence[str]]) -> None:
+        with self._path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
 
     def add(self, progress: Progress) -> None:
         """Write a row. Raises OSError."""
@@ -66,5 +67,5 @@ class Curve:
             progress.waiting,
             *(progress.joints[name] for name in self._joints),
         )
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([progress.step, *(f"{number:.6g}" for number in numbers)])
+        row = [str(progress.step), *(f"{number:.6g}" for number in numbers)]
+        self._write("a", [row] if self._path.exists() else [self._header, row])

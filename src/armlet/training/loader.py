@@ -195,7 +195,7 @@ def _no_error_at_any_moment() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGCHLD)
+    before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
     try:
         yield
     finally:

@@ -45,7 +45,13 @@ def begun(output: Path, resume: bool) -> State | None:
         raise StateError(
             f"{folder} is of a training that has not ended; go on with it by --resume, or remove it"
         )
-    check_new(folder)
+    try:
+        check_new(folder)
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"{folder} is of a training that has ended, or was killed before it saved anything to "
+            "go on from; move it away, or remove it"
+        ) from error
     return None
 
 
@@ -117,7 +123,7 @@ class Saving:
         described = self._described
         dtype = torch.float16 if self._run.settings.half else torch.float32
         require_space(self._folder, self._run.weight_bytes)
-        with _taken_away(path):
+        with _taken_away(path, self._folder / f".{path.name}.before"):
             save_checkpoint(
                 path,
                 self._run.model,
@@ -137,15 +143,17 @@ class Saving:
 
 
 @contextmanager
-def _taken_away(path: Path) -> Iterator[None]:
-    """While it is saved again, what was saved before is beside it; it comes back after an error.
+def _taken_away(path: Path, before: Path) -> Iterator[None]:
+    """While it is saved again, what was saved before is at `before`; it comes back after an error.
 
-    What is at `path` is known to be this training's own.
+    What is at `path` is known to be this training's own; `before`, in its own folder, can only be
+    what a kill left.
     """
+    if before.is_dir():
+        shutil.rmtree(before)
     if not (path.is_dir() and any(path.iterdir())):
         yield
         return
-    before = path.with_name(f".{path.name}.before")
     path.rename(before)
     try:
         yield
