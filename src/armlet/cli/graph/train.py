@@ -81,7 +81,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--workers",
         type=int,
         default=2,
-        help="processes that decode pictures; 0: none beside the training (default: %(default)s)",
+        help="processes that decode pictures; with 0 the training does (default: %(default)s)",
     )
     parser.add_argument(
         "--cache",
