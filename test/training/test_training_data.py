@@ -38,29 +38,33 @@ def second(tmp_path_factory):
     return record(tmp_path_factory.mktemp("data") / "second")
 
 
+def groups(*counts):
+    return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+
+
 def first_rows(sampler, first, count):
     return [rows.tolist() for rows in itertools.islice(sampler.batches(first), count)]
 
 
 def test_every_row_comes_once_in_an_epoch_in_another_order_each_time():
-    rows = np.array(first_rows(Sampler([12], [1.0], 4, seed=3), 0, 9)).reshape(3, 12)
+    rows = np.array(first_rows(Sampler(groups(12), [1.0], 4, seed=3), 0, 9)).reshape(3, 12)
     for epoch in rows:
         assert sorted(epoch) == list(range(12))
     assert len({tuple(epoch) for epoch in rows}) == 3
-    assert first_rows(Sampler([12], [1.0], 4, seed=4), 0, 1) != rows[:1, :4].tolist()
+    assert first_rows(Sampler(groups(12), [1.0], 4, seed=4), 0, 1) != rows[:1, :4].tolist()
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, 0.3], [0.7, 2.0]])
 def test_the_order_from_any_step_on_is_the_one_from_the_first(weights):
     """Batches that begin in one epoch and end in the next as well."""
-    sampler = Sampler([5, 12], weights, 4, seed=1)
+    sampler = Sampler(groups(5, 12), weights, 4, seed=1)
     whole = first_rows(sampler, 0, 40)
     for first in range(40):
         assert first_rows(sampler, first, 3)[: 40 - first] == whole[first : first + 3]
 
 
 def test_rows_of_a_dataset_are_drawn_by_its_weight_and_each_as_often_as_the_others():
-    rows = np.concatenate(first_rows(Sampler([6, 8], [1.0, 0.25], 2, seed=0), 0, 320))
+    rows = np.concatenate(first_rows(Sampler(groups(6, 8), [1.0, 0.25], 2, seed=0), 0, 320))
     drawn = np.bincount(rows, minlength=14)
     assert (drawn[:6] == 80).all() and (drawn[6:] == 20).all()
 
@@ -75,7 +79,7 @@ def test_pictures_are_those_of_the_dataset_whoever_decodes_them(root, second, wo
         for number, (place, episodes) in enumerate(((root, (2, 0)), (second, (1,))))
         for k in episodes
     }
-    order = Sampler(samples.counts, [1.0, 1.0], 3, seed=0)
+    order = Sampler(samples.groups, [1.0, 1.0], 3, seed=0)
     batches = [*itertools.islice(order.batches(0), 12)]
     loader = Loader(samples, batches * 2, 3, Loading(workers, cache_mb))
     count = 0
@@ -103,6 +107,11 @@ def test_of_every_dataset_episodes_are_held_out_and_no_row_is_on_both_sides(root
     training, validation = split(sources, TINY)
     assert [sorted(a + b) for a, b in zip(training, validation, strict=True)] == [[0, 1, 2], [0, 2]]
     assert [len(held_out) for held_out in validation] == [1, 1]
+
+
+def test_a_dataset_of_which_nothing_is_left_is_named(root, second):
+    with pytest.raises(DatasetError, match="second: expected episodes to train on, found none"):
+        split([Source(Dataset(root)), Source(Dataset(second), episodes=())], TINY)
 
 
 def test_several_datasets_become_one_policy(root, second, tmp_path):

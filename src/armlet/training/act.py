@@ -98,7 +98,7 @@ def train_act(
     # Pictures arrive channels-last; weights that lie alike train three times as fast on a CPU.
     model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = tuple(source.weight for source in sources)
-    sampler = Sampler(training.counts, weights, settings.batch_size, settings.seed)
+    sampler = Sampler(training.groups, weights, settings.batch_size, settings.seed)
     if state is None:
         _calibrate(model, sampler, training, preprocessor, settings)
     run = Run(model, settings, preprocessor.fingerprint(), training, weights)

@@ -7,7 +7,6 @@ the order needs to be saved, however far ahead the rows are read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +18,24 @@ _PASS, _EPOCH, _CALIBRATION = range(3)
 
 
 class Sampler:
-    """Rows of several datasets, in an order that is random and fixed by a seed.
+    """Rows of several groups, in an order that is random and fixed by a seed.
 
-    A dataset is passed through again and again, each time every row of it once, in another order.
-    An epoch is one pass through the datasets of the largest weight, and through the others as much
-    of one as their weight is of the largest; the next epoch goes on where that part ended. The last
+    A group is passed through again and again, each time every row of it once, in another order. An
+    epoch is one pass through the groups of the largest weight, and through the others as much of
+    one as their weight is of the largest; the next epoch goes on where that part ended. The last
     batch of an epoch is filled with rows of the next one.
 
-    counts: rows of each dataset; those of the first have the numbers from 0, those of the second
-    follow. weights: how often a row of each is drawn, beside those of the others.
+    groups: rows (n,) int64 of each, of a dataset for one; no group is empty. weights: how often a
+    row of each is drawn, beside those of the others.
     """
 
     def __init__(
-        self, counts: Sequence[int], weights: Sequence[float], batch_size: int, seed: int
+        self, groups: Sequence[Rows], weights: Sequence[float], batch_size: int, seed: int
     ) -> None:
-        self._counts, self._batch_size, self._seed = counts, batch_size, seed
+        self._groups, self._batch_size, self._seed = groups, batch_size, seed
         self._rates = [
-            count * weight / max(weights) for count, weight in zip(counts, weights, strict=True)
+            len(rows) * weight / max(weights) for rows, weight in zip(groups, weights, strict=True)
         ]
-        self._offsets = [0, *accumulate(counts)]
 
     def batches(self, first: int) -> Iterator[Rows]:
         """The rows (B,) int64 of step `first`, counted from 0, and of every one after it."""
@@ -54,8 +52,9 @@ class Sampler:
     def some(self, batches: int) -> Iterator[Rows]:
         """As many batches of any rows (B,), the same for a seed, to measure something with."""
         random = np.random.default_rng([self._seed, _CALIBRATION])
+        rows = np.concatenate(self._groups)
         for _ in range(batches):
-            yield random.integers(0, self._offsets[-1], self._batch_size)
+            yield rows[random.integers(0, len(rows), self._batch_size)]
 
     def _epoch_at(self, position: int) -> int:
         epoch = int(position / sum(self._rates))
@@ -72,19 +71,20 @@ class Sampler:
     def _order(self, epoch: int) -> Rows:
         """The rows of an epoch."""
         parts = [
-            self._offsets[number] + self._drawn(number, int(rate * epoch), int(rate * (epoch + 1)))
+            self._drawn(number, int(rate * epoch), int(rate * (epoch + 1)))
             for number, rate in enumerate(self._rates)
         ]
         random = np.random.default_rng([self._seed, _EPOCH, epoch])
         return random.permutation(np.concatenate(parts))
 
     def _drawn(self, number: int, begin: int, end: int) -> Rows:
-        """Of the endless row of passes through a dataset, those from `begin` to `end`."""
-        count = self._counts[number]
+        """Of the endless row of passes through a group, those from `begin` to `end`."""
+        rows = self._groups[number]
+        count = len(rows)
         first, last = begin // count, -(-end // count)
         passes = [
             np.random.default_rng([self._seed, _PASS, number, each]).permutation(count)
             for each in range(first, last)
         ]
         drawn = np.concatenate(passes) if passes else np.zeros(0, np.int64)
-        return drawn[begin - first * count : end - first * count]
+        return rows[drawn[begin - first * count : end - first * count]]

@@ -38,10 +38,9 @@ class Samples:
         return len(self.states)
 
     @property
-    def counts(self) -> list[int]:
-        """How many rows are of each dataset."""
-        counts = np.bincount(self.places[:, 0], minlength=len(self.datasets))
-        return [int(count) for count in counts]
+    def groups(self) -> list[NDArray[np.int64]]:
+        """The rows of each dataset."""
+        return [np.flatnonzero(self.places[:, 0] == k) for k in range(len(self.datasets))]
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:

@@ -83,6 +83,8 @@ def split(
     for source in sources:
         count = len(source.chosen)
         held_out = max(1, round(settings.validation_share * count))
+        if not count:
+            raise DatasetError(f"{source.dataset.root}: expected episodes to train on, found none")
         if len(sources) == 1 and count < held_out + 1:
             raise DatasetError(
                 f"{source.dataset.root}: expected {held_out + 1} episodes or more, {held_out} of "
