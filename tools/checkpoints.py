@@ -23,6 +23,7 @@ from pathlib import Path
 
 from armlet.files import FileError, printable, read_yaml, typed
 from armlet.training import StateError, begun_settings
+from armlet.training.state import folder_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints"
@@ -98,7 +99,7 @@ class Making:
             return
         _remove(self._dataset)
         _remove(self._checkpoint)
-        self._checkpoint.with_name("checkpoint.training").unlink(missing_ok=True)
+        _remove(folder_of(self._checkpoint))
         _armlet("dataset", "merge", *map(str, roots), "--output", str(self._dataset))
         _note_made(self._dataset, made_of)
 
@@ -122,7 +123,7 @@ class Making:
         else:
             _note(self._checkpoint).unlink(missing_ok=True)
             _remove(self._checkpoint)
-            self._checkpoint.with_name("checkpoint.training").unlink(missing_ok=True)
+            _remove(folder_of(self._checkpoint))
             _armlet("train", *places, *_options(training), *threads)
         _note_made(self._checkpoint, training)
 

@@ -68,13 +68,15 @@ def by_training(preprocessor):
     data = w.dataset()
     count = len(data.actions)
     samples = training.Samples(
-        episodes=[0],
-        images=w.seen(0),
+        datasets=(),
+        episodes=((0,),),
         states=data.states["degrees"].astype(np.float32),
         actions=data.actions.astype(np.float32),
         ends=np.full(count, count),
+        places=np.zeros((count, 3), np.int64),
     )
-    batch = training.make_batch(samples, np.array([ROW]), preprocessor, 8)
+    pictures = {name: taken[[ROW]] for name, taken in w.seen(0).items()}
+    batch = training.make_batch(samples, np.array([ROW]), pictures, preprocessor, 8)
     make_act(w.small_config()).compute_loss(batch)
 
 

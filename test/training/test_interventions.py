@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -19,13 +20,14 @@ from armlet.policies import Preprocessor  # noqa: E402
 from armlet.training import TrainingSettings, train_act  # noqa: E402
 from armlet.training import act as training  # noqa: E402
 from armlet.training.interventions import (  # noqa: E402
-    Begins,
-    alone,
-    commanded_by_person,
-    every,
+    of_episodes,
+    turns,
     weighed,
     with_person,
 )
+from armlet.training.sampler import Sampler  # noqa: E402
+from armlet.training.samples import make_batch  # noqa: E402
+from armlet.training.sources import Source  # noqa: E402
 
 NAMES = ("pan.pos", "gripper.pos")
 CONTRACT = Contract(30, (Camera("front", 32, 32),), NAMES, NAMES, joint_units="degrees")
@@ -67,42 +69,30 @@ def root(tmp_path_factory):
 # --- as such ------------------------------------------------------------------------------------
 
 
-def test_without_weights_rows_are_drawn_as_they_always_were():
-    """A training that weighs nothing is the same to the bit as before there were weights."""
-    drawn = every(100).draw(np.random.default_rng(3), 50)
-    assert drawn.tolist() == np.random.default_rng(3).integers(0, 100, 50).tolist()
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0.01, 100), st.integers(0, 99))
+@given(st.lists(st.booleans(), min_size=2, max_size=40), st.floats(0.1, 10), st.integers(0, 99))
 def test_rows_are_drawn_by_their_weight(by_person, weight, seed):
     by_person = np.array(by_person)
+    rows = np.arange(len(by_person))
+    groups = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
     if not by_person.any():
         with pytest.raises(DatasetError, match="none that is trained on"):
-            weighed(by_person, weight)
+            weighed(groups, [1.0, 1.0], by_person, weight)
         return
-    begins = weighed(by_person, weight)
-    drawn = begins.draw(np.random.default_rng(seed), 4000)
-    assert ((drawn >= 0) & (drawn < len(by_person))).all()
-    share = weight * by_person.sum() / (weight * by_person.sum() + (~by_person).sum())
-    # Seven standard deviations.
-    assert abs(by_person[drawn].mean() - share) <= 7 * np.sqrt(share * (1 - share) / 4000) + 1e-9
-
-
-def test_a_number_that_is_rounded_up_to_the_sum_is_the_last_row():
-    class Largest:
-        @staticmethod
-        def random(count):
-            return np.full(count, 1.0)
-
-    assert Begins(np.array([4, 7]), np.array([1.0, 0.1])).draw(Largest(), 2).tolist() == [7, 7]
+    parts, rates = weighed(groups, [1.0, 1.0], by_person, weight)
+    assert sorted(np.concatenate(parts).tolist()) == rows.tolist()
+    drawn = next(Sampler(parts, rates, 400, seed).batches(0))
+    counts = np.bincount(drawn, minlength=len(rows))
+    rate = 400 / (weight * by_person.sum() + (~by_person).sum())
+    # Passes are cut where an epoch of the largest weight ends, so by less than one draw each.
+    assert np.abs(counts - rate * np.where(by_person, weight, 1.0)).max() <= 2 + len(parts)
 
 
 @given(st.lists(st.text("pAh", min_size=1, max_size=12), min_size=1, max_size=5))
 def test_chunks_of_a_person_end_with_the_turn_and_with_the_episode(episodes):
     by_person = np.array([letter == "p" for rows in episodes for letter in rows])
     lengths = [len(rows) for rows in episodes]
-    begins, ends = alone(by_person, np.repeat(np.cumsum(lengths), lengths))
-    assert begins.rows.tolist() == np.flatnonzero(by_person).tolist()
+    begins, ends = turns(by_person, np.repeat(np.cumsum(lengths), lengths))
+    assert begins.tolist() == np.flatnonzero(by_person).tolist()
     first = 0
     for rows in episodes:
         for index in np.flatnonzero([letter == "p" for letter in rows]):
@@ -116,26 +106,27 @@ def test_chunks_of_a_person_end_with_the_turn_and_with_the_episode(episodes):
 
 def test_who_commanded_is_what_the_column_says(root):
     dataset = Dataset(root)
-    assert commanded_by_person(dataset, [2, 0]).tolist() == [c == "p" for c in "ppAAAppphAA"]
-    assert with_person(dataset) == [0, 2, 3]
-    assert commanded_by_person(dataset, []).shape == (0,)
+    assert of_episodes(dataset, [2, 0]).tolist() == [c == "p" for c in "ppAAAppphAA"]
+    assert [each.chosen for each in with_person([Source(dataset)])] == [(0, 2, 3)]
+    assert of_episodes(dataset, []).shape == (0,)
 
 
 def drawn_chunks(root, settings):
     """States (100 k + i) at which chunks begin, and their actions that are learned, by these."""
     dataset = Dataset(root)
-    samples, held_out = training._split(dataset, settings, np.random.default_rng(0))
+    samples, held_out = training.split_samples([Source(dataset)], settings)
     config = training._config(samples, settings)
     preprocessor = Preprocessor.from_config(config, dataset.statistics)
-    generator, chunks = np.random.default_rng(1), {}
-    for batch in training._batches(samples, preprocessor, settings, generator, 8):
+    steps, chunks = training._sampler(samples, (1.0,), settings).batches(0), {}
+    for rows in islice(steps, 8):
+        batch = make_batch(samples, rows, samples.pictures(rows), preprocessor, settings.chunk_size)
         states = batch["observation.state"].numpy()[:, 0]
         frozen = dataset.statistics["observation.state"]
         begun = np.round(states * frozen["std"][0] + frozen["mean"][0]).astype(int)
         actions = preprocessor.unnormalize_action(batch["action"]).numpy()[:, :, 0]
         for begin, action, padded in zip(begun, actions, batch["action_is_pad"], strict=True):
             chunks[int(begin)] = np.round(action[~padded.numpy()] - 0.5).astype(int).tolist()
-    return chunks, samples.episodes, held_out.episodes
+    return chunks, samples.episodes[0], held_out.episodes[0]
 
 
 def test_only_interventions_learns_nothing_that_a_policy_did(root):
@@ -149,11 +140,6 @@ def test_only_interventions_learns_nothing_that_a_policy_did(root):
 
 def test_a_weight_draws_a_persons_rows_more_often_and_leaves_the_rest(root):
     settings = dataclasses.replace(TINY, intervention_weight=9.0, validation_share=0.25)
-    generator = np.random.default_rng(0)
-    samples, held_out = training._split(Dataset(root), settings, generator)
-    by_person = commanded_by_person(Dataset(root), samples.episodes)
-    assert samples.begins is not None and held_out.begins is None
-    assert samples.begins.weights.tolist() == np.where(by_person, 9.0, 1.0).tolist()
     chunks, trained, _ = drawn_chunks(root, settings)
     assert sorted(chunks) == sorted(100 * k + i for k in trained for i in range(len(EPISODES[k])))
     # Whole chunks: what the policy did afterwards is learned too.
@@ -188,7 +174,7 @@ def test_a_dataset_that_does_not_say_who_commanded_is_refused(option, tmp_path, 
     ("option", "message"),
     [
         (("--intervention-weight", "4"), "a person commanded none that is trained on"),
-        (("--only-interventions",), "2 episodes or more of which a person commanded rows"),
+        (("--only-interventions",), "expected 2 episodes or more of which a person commanded rows"),
         (("--intervention-weight", "0"), "intervention_weight must be positive"),
         (("--intervention-weight", "inf"), "intervention_weight must be positive"),
     ],

@@ -107,7 +107,7 @@ def test_a_training_that_was_stopped_goes_on_if_it_is_the_recipes(
 ):
     assert make(program, tmp_path, "--until", "recorded") == 0
     begun = TrainingSettings(steps=steps, half=True)
-    state = State(2, begun, "", (0,), (), "{}", (0.1, 0.9, 0.99))
+    state = State(2, begun, "", ((0,),), (1.0,), (), (0.1, 0.9, 0.99))
     place = place_of(tmp_path / "made" / "touch" / "checkpoint")
     save_state(place, state, {"random": torch.get_rng_state()})
     asked.clear()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,63 +11,60 @@ from numpy.typing import NDArray
 from armlet.datasets import Dataset, DatasetError
 from armlet.datasets.format.layout import INTERVENTION
 
+from .samples import Samples
+from .sources import Source
 
-@dataclass(frozen=True)
-class Begins:
-    """Where chunks begin.
+Rows = NDArray[np.int64]
 
-    rows: (m,) int64, those at which one may. weights: (m,) float64 above 0, how often one does,
-    beside others; None: all alike.
+
+def weighed(
+    groups: Sequence[Rows], weights: Sequence[float], by_person: NDArray[np.bool_], weight: float
+) -> tuple[list[Rows], list[float]]:
+    """Groups of rows and their weights for a `Sampler`, a person's rows apart.
+
+    by_person: (N,), of each row. weight: how often a row of a person is drawn, beside another of
+    its group. Raises DatasetError where a person commanded none.
     """
-
-    rows: NDArray[np.int64]
-    weights: NDArray[np.float64] | None = None
-
-    def draw(self, generator: np.random.Generator, count: int) -> NDArray[np.int64]:
-        """So many of them, (count,), each by its weight; one may come twice."""
-        if self.weights is None:
-            return self.rows[generator.integers(0, len(self.rows), count)]
-        upto = np.cumsum(self.weights)
-        places = np.searchsorted(upto, generator.random(count) * upto[-1], side="right")
-        # The largest number below 1 may be rounded up to the sum.
-        drawn: NDArray[np.int64] = self.rows[np.minimum(places, len(self.rows) - 1)]
-        return drawn
-
-    def spread(self, count: int) -> NDArray[np.int64]:
-        """So many of them, (count,), evenly from the first to the last."""
-        return self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)]
-
-
-def every(count: int) -> Begins:
-    """At each of so many rows, all alike."""
-    return Begins(np.arange(count))
-
-
-def weighed(by_person: NDArray[np.bool_], weight: float) -> Begins:
-    """At each row, `weight` times as often where a person commanded it.
-
-    by_person: (n,). Raises DatasetError where a person commanded none.
-    """
-    if not by_person.any():
+    if not any(by_person[rows].any() for rows in groups):
         raise DatasetError("no row to be weighed: a person commanded none that is trained on")
-    return Begins(np.arange(len(by_person)), np.where(by_person, float(weight), 1.0))
+    parts = [
+        (rows[by_person[rows] == whose], own * (weight if whose else 1.0))
+        for rows, own in zip(groups, weights, strict=True)
+        for whose in (False, True)
+    ]
+    filled = [(rows, own) for rows, own in parts if len(rows)]
+    return [rows for rows, _ in filled], [own for _, own in filled]
 
 
-def alone(
-    by_person: NDArray[np.bool_], ends: NDArray[np.int64]
-) -> tuple[Begins, NDArray[np.int64]]:
-    """At a person's rows (n,) only, and where their chunks end: with the person's turn.
+def alone(samples: Samples) -> Samples:
+    """The same rows, with chunks that begin at a person's and end with the person's turn.
 
-    ends: (n,), each row's episode end, exclusive. The same come back, no later than the first row
-    that somebody else commanded: what a policy did before and after is not learned.
+    What a policy did before and after is not learned. Raises DatasetError.
+    """
+    by_person = commanded_by_person(samples)
+    begins, ends = turns(by_person, samples.ends)
+    return dataclasses.replace(samples, begins=begins, ends=ends)
+
+
+def turns(by_person: NDArray[np.bool_], ends: Rows) -> tuple[Rows, Rows]:
+    """A person's rows, ascending, and where chunks from each row end with whoever commands it.
+
+    by_person, ends: (N,), and each row's episode end, exclusive. Ends (N,) come back that are no
+    later than the first row that somebody else commanded.
     """
     changes = (np.diff(by_person) != 0) | (np.diff(ends) != 0)
     bounds = np.append(np.flatnonzero(changes) + 1, len(ends))
-    turns = bounds[np.searchsorted(bounds, np.arange(len(ends)), side="right")]
-    return Begins(np.flatnonzero(by_person)), turns
+    places = np.searchsorted(bounds, np.arange(len(ends)), side="right")
+    return np.flatnonzero(by_person), bounds[places]
 
 
-def commanded_by_person(dataset: Dataset, episodes: Sequence[int]) -> NDArray[np.bool_]:
+def commanded_by_person(samples: Samples) -> NDArray[np.bool_]:
+    """Whether a person commanded each row (N,). Raises DatasetError where nothing says."""
+    each = zip(samples.datasets, samples.episodes, strict=True)
+    return np.concatenate([of_episodes(dataset, episodes) for dataset, episodes in each])
+
+
+def of_episodes(dataset: Dataset, episodes: Sequence[int]) -> NDArray[np.bool_]:
     """Whether a person commanded each row (n,) of these episodes, in this order.
 
     Raises DatasetError where the dataset does not say.
@@ -82,7 +79,19 @@ def commanded_by_person(dataset: Dataset, episodes: Sequence[int]) -> NDArray[np
     return np.concatenate([np.zeros(0, np.bool_), *(np.ravel(each) != 0 for each in columns)])
 
 
-def with_person(dataset: Dataset) -> list[int]:
-    """The episodes of which a person commanded a row. Raises DatasetError where nothing says."""
-    numbers = range(len(dataset.episodes))
-    return [k for k in numbers if commanded_by_person(dataset, [k]).any()]
+def with_person(sources: Sequence[Source]) -> list[Source]:
+    """The sources with those of their episodes of which a person commanded a row.
+
+    Raises DatasetError where nothing says, and where they are too few.
+    """
+    least, found = 2 if len(sources) == 1 else 1, []
+    for source in sources:
+        dataset = source.dataset
+        episodes = tuple(k for k in source.chosen if of_episodes(dataset, [k]).any())
+        if len(episodes) < least:
+            raise DatasetError(
+                f"{dataset.root}: expected {least} episodes or more of which a person commanded "
+                f"rows, found {len(episodes)}; record more"
+            )
+        found.append(dataclasses.replace(source, episodes=episodes))
+    return found

@@ -1,7 +1,7 @@
 """A training that has not ended, as a file: what it needs to go on as if it had not stopped.
 
-It is a safetensors file beside the checkpoint that is to be: weights and the optimizer's moments,
-and in its header a JSON object of all else. Nothing in it is executed.
+It is a safetensors file in a folder beside the checkpoint that is to be: weights and the
+optimizer's moments, and in its header a JSON object of all else. Nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ class State:
         step: the last that is done.
         settings: it began with.
         statistics: SHA-256 of what its network normalizes with.
-        episodes: those it trains on, in its order.
-        errors: of the steps since the last report.
-        sampler: state of numpy's generator, JSON.
+        episodes: those it trains on, of each dataset, in its order.
+        weights: of the datasets.
+        errors: of the steps since the last hundredth.
         rates: learning rate and the two momentums of the next step.
+        best: the smallest held-out error until then; None before the first.
         saved: SHA-256 of the weights that were saved when it was stopped; empty where none were.
     """
 
     step: int
     settings: TrainingSettings
     statistics: str
-    episodes: tuple[int, ...]
+    episodes: tuple[tuple[int, ...], ...]
+    weights: tuple[float, ...]
     errors: tuple[float, ...]
-    sampler: str
     rates: tuple[float, ...]
+    best: float | None = None
     saved: str = ""
 
     def tensors(self, place: Path) -> dict[str, Tensor]:
@@ -60,9 +62,14 @@ class State:
         return load_file(place)
 
 
-def place_of(output: Path) -> Path:
-    """Where the state of a training is that is to become the checkpoint `output`."""
+def folder_of(output: Path) -> Path:
+    """Where all is that belongs to a training that is to become the checkpoint `output`."""
     return output.with_name(f"{output.name}.training")
+
+
+def place_of(output: Path) -> Path:
+    """Where its state is, until it has ended."""
+    return folder_of(output) / "state.safetensors"
 
 
 def digest_of(checkpoint: Path) -> str:
@@ -76,6 +83,7 @@ def digest_of(checkpoint: Path) -> str:
 
 def save_state(place: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
     """Write it whole, or leave what is there. Raises OSError."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     os.close(handle)
     unfinished = Path(name)

@@ -1,22 +1,23 @@
-"""`armlet train`: ACT on a recorded dataset, from scratch, on a CPU."""
+"""`armlet train`: ACT on recorded datasets, from scratch, on a CPU."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from armlet.cli.terminal.arguments import DATASET, output_path
-from armlet.cli.terminal.output import STOPPED, refuse, show
+from armlet.cli.terminal.arguments import DATASET, count, output_path
+from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
 from armlet.client.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from armlet.datasets import Dataset
-    from armlet.training import Progress, TrainingSettings
+    from armlet.training import Loading, Progress, Source, TrainingSettings
 
 # A log gets a line this often; a terminal's last line is written again this often.
 _LINE_S = 10.0
@@ -42,16 +43,35 @@ _SETTINGS = (
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "train",
-        help="train a small ACT policy on a dataset",
+        help="train a small ACT policy on one dataset or several",
         description="Train ACT from scratch with the preprocessing the policy node uses, and save "
         "it as a LeRobot checkpoint with the dataset's contract. Says after the first steps how "
-        "long it takes. Ctrl-C ends the training and saves what is trained so far; a second Ctrl-C "
-        "ends it without. Until it has ended, OUTPUT.training holds what --resume goes on with.",
-        epilog="Exit status: 0 trained and saved, 1 failed on the way, 2 not started, 130 stopped "
-        "by Ctrl-C.",
+        "long it takes, and how much of the time is spent waiting for pictures. Ctrl-C ends the "
+        "training and saves what is trained so far; a second Ctrl-C ends it without. The folder "
+        "OUTPUT.training has curve.csv (errors, each joint's on held-out episodes in its unit, "
+        "learning rate, frames per second), best (the checkpoint of the smallest held-out error), "
+        "and until the training has ended what --resume goes on with.",
+        epilog="Exit status: 0 trained and saved, 1 failed on the way (what was trained until then "
+        "is saved), 2 not started, 130 stopped by Ctrl-C.",
     )
     parser.add_argument(
-        "--dataset", type=Path, required=True, help=f"recorded by armlet: {DATASET}"
+        "--dataset",
+        type=weighted,
+        nargs="+",
+        required=True,
+        metavar="DATASET[:WEIGHT]",
+        help=f"LeRobot v3.0, v2.1 or v2.0, by armlet or LeRobot: {DATASET}. Of several, frames of "
+        "one with weight 0.5 are drawn half as often as those of one without",
+    )
+    parser.add_argument(
+        "--episodes",
+        metavar="EPISODES",
+        help="numbers and ranges, as in 3,7-9, of the only dataset (default: all)",
+    )
+    parser.add_argument(
+        "--label",
+        choices=("success", "failure", "unlabelled"),
+        help="only episodes of which a person said so",
     )
     parser.add_argument(
         "--output", type=output_path, required=True, help="new checkpoint directory"
@@ -67,6 +87,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--learning-rate", type=float, help="its peak (default 0.0003)")
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=2,
+        help="processes that decode pictures; with 0 the training does (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache",
+        type=int,
+        default=1000,
+        metavar="MB",
+        help="memory for pictures that stay decoded (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--save-every",
+        type=count,
+        default=500,
+        metavar="STEPS",
+        help="how often what --resume needs is saved (default: %(default)s)",
+    )
     parser.add_argument(
         "--half", action="store_true", default=None, help="store weights in half precision"
     )
@@ -92,22 +132,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
+def weighted(text: str) -> tuple[Path, float]:
+    """A dataset and its weight, 1 unless it is named. Raises ArgumentTypeError."""
+    place, colon, number = text.rpartition(":")
+    try:
+        weight = float(number) if colon and not Path(text).exists() else None
+    except ValueError:  # as in hub:owner/name
+        weight = None
+    if weight is None:
+        return Path(text), 1.0
+    if not (place and 0 < weight < math.inf):
+        raise argparse.ArgumentTypeError(
+            f"expected a dataset and a weight above 0, as in DIR:0.5, found {text!r}"
+        )
+    return Path(place), weight
+
+
 def run(args: argparse.Namespace) -> int:
     """Train and save; see the epilog for the exit status."""
     import torch
 
-    from armlet.datasets import Dataset, DatasetError
+    from armlet.datasets import DatasetError
     from armlet.policies import CheckpointError
-    from armlet.training import StateError, TrainingSettings, begun_settings
+    from armlet.training import Loading, StateError
 
-    given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
     try:
-        if args.resume and given:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise ValueError(
-                f"--resume goes on with the settings it began with; leave out {options}"
-            )
-        settings = begun_settings(args.output) if args.resume else TrainingSettings(**given)
+        settings = _settings(args)
+        loading = Loading(args.workers, args.cache)
         if args.threads is not None:
             if args.threads < 1:
                 raise ValueError(f"threads must be at least 1, found {args.threads}")
@@ -115,52 +166,122 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         return refuse("train", error)
     try:
-        return _train(Dataset(args.dataset), args.output, settings, args.resume)
+        return _train(_sources(args), args.output, settings, args.resume, loading, args.save_every)
     except (DatasetError, CheckpointError, StateError, OSError) as error:
         return refuse("train", error)
 
 
-def _train(dataset: Dataset, output: Path, settings: TrainingSettings, resume: bool = False) -> int:
-    """Trains until the last step or Ctrl-C, and saves."""
-    from armlet.training import commanded_by_person, train_act
+def _settings(args: argparse.Namespace) -> TrainingSettings:
+    """How to train. Raises ValueError, and StateError if there is nothing to go on with."""
+    from armlet.training import TrainingSettings, begun_settings
 
-    chosen = ""
-    if settings.only_interventions or settings.intervention_weight != 1:
-        by_person = commanded_by_person(dataset, range(len(dataset.episodes)))
+    given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
+    if not args.resume:
+        return TrainingSettings(**given)
+    settings = begun_settings(args.output)
+    other = [name for name, value in given.items() if getattr(settings, name) != value]
+    if other:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+        raise ValueError(f"--resume goes on with the settings it began with; leave out {options}")
+    return settings
+
+
+def _sources(args: argparse.Namespace) -> list[Source]:
+    """The datasets with the episodes that are asked for. Raises DatasetError."""
+    from armlet.datasets import Dataset, DatasetError
+    from armlet.training import select
+
+    if args.episodes is not None and len(args.dataset) > 1:
+        raise DatasetError(
+            f"expected one dataset beside --episodes, found {len(args.dataset)}; "
+            "`armlet dataset split` parts them"
+        )
+    return [
+        dataclasses.replace(select(Dataset(root), args.episodes, args.label), weight=weight)
+        for root, weight in args.dataset
+    ]
+
+
+def _said_of_persons(sources: Sequence[Source], settings: TrainingSettings) -> str:
+    """How many rows a person commanded, where that matters. Raises DatasetError."""
+    from armlet.training import of_episodes
+
+    if settings.only_interventions:
+        how = "these alone are learned"
+    elif settings.intervention_weight != 1:
         how = f"drawn {settings.intervention_weight:g} times as often as others"
-        how = "these alone are learned" if settings.only_interventions else how
-        chosen = f" A person commanded {by_person.sum()} frames: {how}."
+    else:
+        return ""
+    count = sum(int(of_episodes(each.dataset, each.chosen).sum()) for each in sources)
+    return f" A person commanded {count} frames: {how}."
+
+
+def _train(
+    sources: Sequence[Source],
+    output: Path,
+    settings: TrainingSettings,
+    resume: bool = False,
+    loading: Loading | None = None,
+    save_every: int = 500,
+) -> int:
+    """Trains until the last step or Ctrl-C, and saves."""
+    from armlet.training import Loading, TrainingError, train_act
+
+    chosen = _said_of_persons(sources, settings)
+    for source in sources:
+        show(_described(source))
+    chosen = _said_of_persons(sources, settings)
     show(
-        f"{dataset.root}: {len(dataset.episodes)} episodes, {dataset.info.total_frames} frames; "
-        f"{settings.steps} steps of {settings.batch_size} frames.{chosen} Reading the pictures ..."
+        f"{settings.steps} steps of {settings.batch_size} frames.{chosen} Reading the episodes ..."
     )
     lines = ProgressLines(settings.steps, sys.stderr)
     begun = False
     with contextlib.ExitStack() as stack:
         interrupts = Interrupts()
 
-        def proceed(step: int, error: float) -> bool:
+        def proceed(step: int, error: float, waiting: float) -> bool:
             nonlocal begun
             if not begun:
                 begun = True
                 # Before there is anything to save, Ctrl-C ends the program as it does anywhere.
                 stack.enter_context(interrupts)
-            lines.step(step, error)
+            lines.step(step, error, waiting)
             return not interrupts.came
 
         try:
-            trained = train_act(dataset, output, settings, lines.report, proceed, resume)
+            trained = train_act(
+                sources,
+                output,
+                settings,
+                lines.report,
+                proceed,
+                resume,
+                loading=loading or Loading(),
+                save_every=save_every,
+                say=lines.say,
+            )
         except KeyboardInterrupt:
             if interrupts.came:  # a second one, while the first is served
                 raise
             show("stopped before the first step: nothing is trained yet, and nothing saved")
             return STOPPED
+        except TrainingError as error:
+            return refuse("train", error, FAILED)
     if trained < settings.steps:
         show(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
-        show("to go on: the same --dataset and --output, with --resume")
+        show("to go on: the same command with --resume")
         return STOPPED
     show(f"saved {output}")
     return 0
+
+
+def _described(source: Source) -> str:
+    dataset = source.dataset
+    count, every = len(source.chosen), len(dataset.episodes)
+    frames = sum(dataset.episodes[k].length for k in source.chosen)
+    of = "" if count == every else f" of {every}"
+    weight = "" if source.weight == 1 else f", weight {source.weight:g}"
+    return f"{dataset.root}: {count}{of} episodes, {frames} frames{weight}"
 
 
 class ProgressLines:
@@ -179,11 +300,11 @@ class ProgressLines:
         self._begun_s = self._shown_s = now_s()
         self._first, self._estimated = 0, False
 
-    def step(self, step: int, error: float) -> None:
-        """A step is done, with its error."""
+    def step(self, step: int, error: float, waiting: float = 0.0) -> None:
+        """A step is done, with its error; waiting: for pictures, a share of the time."""
         now_s = self._now_s()
         if not self._first:
-            # The time before went into reading the pictures.
+            # The time before went into reading the episodes.
             self._first, self._begun_s, self._shown_s = step, now_s, now_s
         every_s = _LINE_S if self._terminal is None else _LIVE_S
         known = self._is_known(self._done(step), now_s)
@@ -191,9 +312,10 @@ class ProgressLines:
         if not first and now_s - self._shown_s < every_s:
             return
         self._shown_s, self._estimated = now_s, known
-        line = f"step {step}/{self._steps}  error {error:.4f}{self._left(step, now_s)}"
+        line = f"step {step}/{self._steps}  error {error:.4f}{_waited(waiting)}"
+        line += self._left(step, now_s)
         if self._terminal is None:
-            self._say(line)
+            self.say(line)
         else:
             self._rewrite(line)
 
@@ -201,9 +323,10 @@ class ProgressLines:
         """The errors of the last steps, and of what is held out."""
         self._rewrite("")
         self._shown_s = self._now_s()
-        self._say(
+        self.say(
             f"step {progress.step}/{progress.steps}  error {progress.error:.4f}  "
-            f"held out {progress.validation:.4f}{self._left(progress.step, self._shown_s)}"
+            f"held out {progress.validation:.4f}{_waited(progress.waiting)}"
+            f"{self._left(progress.step, self._shown_s)}"
         )
 
     def _is_known(self, done: int, now_s: float) -> bool:
@@ -221,8 +344,8 @@ class ProgressLines:
             self._terminal = None
 
     @staticmethod
-    def _say(text: str) -> None:
-        """Hours of training are not lost with whoever read of them (`| head`, a closed window)."""
+    def say(text: str) -> None:
+        """Hours of training are not lost with whoever reads this (`| head`, a closed window)."""
         with contextlib.suppress(SystemExit):
             show(text)
 
@@ -236,6 +359,11 @@ class ProgressLines:
     def _done(self, step: int) -> int:
         """How many steps were done here: a resumed training begins with a later one."""
         return step - self._first + 1
+
+
+def _waited(share: float) -> str:
+    """Where it is worth a word: a network that waits for pictures."""
+    return f"  {share:.0%} waiting for pictures" if share >= 0.01 else ""
 
 
 def duration(seconds: float) -> str:

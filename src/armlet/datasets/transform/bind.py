@@ -67,7 +67,7 @@ def contract_of(info: Info, calibration: Calibration, units: JointUnits) -> Cont
     calibration has.
     """
     try:
-        return Vectors(_described(info), calibration, units).contract
+        return Vectors(described_contract(info), calibration, units).contract
     except CalibrationError as error:
         raise DatasetError(f"joints of info.json and of the calibration: {error}") from error
 
@@ -78,7 +78,7 @@ def contract_like(info: Info, other: Contract) -> Contract:
     Cameras, joints and rate must be the same. Alignment is taken over where this dataset has the
     same streams in its column of skews. Raises DatasetError naming each difference.
     """
-    described = _described(info)
+    described = described_contract(info)
     compared = (
         Code.CONTRACT_RATE,
         Code.CONTRACT_STATE_NAMES,
@@ -143,8 +143,11 @@ def _is_new(root: Path, contract: Contract, replace: bool) -> bool:
     return True
 
 
-def _described(info: Info) -> Contract:
-    """What info.json says of frames. Raises DatasetError for joints without names."""
+def described_contract(info: Info) -> Contract:
+    """What info.json says of frames: rate, cameras, names; no units, calibration or alignment.
+
+    Raises DatasetError for joints without names.
+    """
     names = {}
     for key in (layout.STATE, layout.ACTION):
         feature = info.features.get(key)

@@ -1,0 +1,138 @@
+"""What changes as a training goes on: network, optimizer, schedule, and how it went."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from armlet.policies import Act
+
+from .samples import Samples
+from .settings import TrainingSettings
+from .state import State, StateError, save_state
+
+
+class Run:
+    """A training after some step.
+
+    statistics: SHA-256 of what the network normalizes with.
+    """
+
+    def __init__(
+        self,
+        model: Act,
+        settings: TrainingSettings,
+        statistics: str,
+        samples: Samples,
+        weights: tuple[float, ...],
+    ) -> None:
+        self.model, self.settings = model, settings
+        self._statistics, self._episodes, self._weights = statistics, samples.episodes, weights
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            settings.learning_rate,
+            total_steps=settings.steps,
+            pct_start=min(0.3, settings.warmup_steps / settings.steps),
+        )
+        self.step = 0
+        self.errors: list[float] = []
+        """Of the steps since the last hundredth."""
+        self.best: float | None = None
+        """The smallest held-out error so far."""
+        self.saved = ""
+        """SHA-256 of the weights at the output, if it was stopped before."""
+        self._random = torch.get_rng_state()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def state_bytes(self) -> int:
+        """How large its state is, about: weights and two moments of each."""
+        return 3 * self.weight_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(value.nbytes for value in self.model.state_dict().values())
+
+    def done(self, error: float) -> None:
+        """A step is done, with its error. Nothing of the next one has begun."""
+        self.step += 1
+        self.errors.append(error)
+        self._random = torch.get_rng_state()
+
+    def keep(self, place: Path) -> None:
+        """Write what is needed to go on after the last step that is done. Raises OSError."""
+        require_space(place.parent, self.state_bytes)
+        (group,) = self.optimizer.param_groups
+        state = State(
+            self.step,
+            self.settings,
+            self._statistics,
+            self._episodes,
+            self._weights,
+            tuple(self.errors),
+            (group["lr"], *group["betas"]),
+            self.best,
+            self.saved,
+        )
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        tensors["random"] = self._random
+        save_state(place, state, tensors)
+
+    def restore(self, state: State, place: Path) -> None:
+        """Go on from there. Raises StateError if the datasets are others."""
+        begun = (state.statistics, state.episodes, state.weights)
+        if begun != (self._statistics, self._episodes, self._weights):
+            raise StateError(
+                f"{place} is of a training on another dataset or other episodes, or on this one "
+                "before it changed; give what it began with, or remove the file and begin again"
+            )
+        tensors = state.tensors(place)
+        self.model.load_state_dict(_under("model.", tensors))
+        for name, parameter in self.model.named_parameters():
+            kept = _under(f"optimizer.{name}.", tensors)
+            if kept:
+                self.optimizer.state[parameter] = {
+                    # Laid out as the optimizer lays it out itself.
+                    key: torch.empty_like(parameter).copy_(value) if value.ndim else value
+                    for key, value in kept.items()
+                }
+        self.schedule.last_epoch = state.step
+        (group,) = self.optimizer.param_groups
+        group["lr"], *betas = state.rates
+        group["betas"] = tuple(betas)
+        torch.set_rng_state(tensors["random"])
+        self._random = tensors["random"]
+        self.step, self.errors = state.step, list(state.errors)
+        self.best, self.saved = state.best, state.saved
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    cut = len(prefix)
+    return {name[cut:]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise OSError unless a folder's disk has so many bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"expected {needed / 1e6:,.0f} MB free to save the training, found {free / 1e6:,.0f}; "
+            "free some",
+            str(folder),
+        )
