@@ -23,6 +23,8 @@ from domains import free_domain
 from hypothesis import settings
 from xdist.scheduler import LoadGroupScheduling
 
+from armlet.bringup import FASTDDS_VARIABLE, own_messages_profile
+
 # How long an example takes is the computer's affair, and no property of what is tested.
 settings.register_profile("armlet", deadline=None)
 settings.load_profile("armlet")
@@ -186,6 +188,27 @@ def ordinary_priority():
 
 
 # --- ROS domains --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast_dds_that_delivers_between_processes_only():
+    """Two contexts of one process may deadlock in Fast DDS where they hand each other messages.
+
+    Then whoever destroys a node waits for ever, with Python's lock. Fast DDS reads its profile when
+    it makes a process's first participant, and only then: programs that tests start have their own.
+    """
+    try:
+        import rclpy
+    except ModuleNotFoundError:
+        return
+    with free_domain() as domain, pytest.MonkeyPatch.context() as given:
+        given.setenv("ROS_DOMAIN_ID", str(domain))
+        given.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        given.setenv(FASTDDS_VARIABLE, str(own_messages_profile()))
+        context = rclpy.Context()
+        rclpy.init(args=[], context=context)
+        rclpy.create_node("first_participant", context=context).destroy_node()
+        rclpy.shutdown(context=context)
 
 
 @pytest.fixture(scope="module", autouse=True)

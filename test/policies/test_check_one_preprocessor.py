@@ -74,6 +74,7 @@ def by_training(preprocessor):
         actions=data.actions.astype(np.float32),
         ends=np.full(count, count),
         places=np.zeros((count, 3), np.int64),
+        begins=np.arange(count),
     )
     pictures = {name: taken[[ROW]] for name, taken in w.seen(0).items()}
     batch = training.make_batch(samples, np.array([ROW]), pictures, preprocessor, 8)

@@ -151,8 +151,8 @@ def test_a_loss_that_is_no_number_is_not_learned_from(root, tmp_path, monkeypatc
     train_act(Dataset(root), stopped, SEVERAL, lambda _: None, lambda step, *_: step < 3)
     compute_loss, steps = Act.compute_loss, []
 
-    def diverging(model, batch):
-        loss = compute_loss(model, batch)
+    def diverging(model, batch, rule):
+        loss = compute_loss(model, batch, rule)
         steps.append(model.training)
         return dataclasses.replace(loss, total=loss.total * math.nan) if sum(steps) == 4 else loss
 
