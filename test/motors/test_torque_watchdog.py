@@ -12,7 +12,7 @@ from families import FIRST_FAMILY
 
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.registry import family
-from armlet.motors.torque_watchdog import FEETECH, WatchdogProcess, cut_torque
+from armlet.motors.torque_watchdog import FEETECH, WatchdogProcess, _Watch, cut_torque
 from armlet.motors.watchdog_keeper import TorqueWatchdog
 
 DRIVER = """
@@ -149,6 +149,19 @@ def test_emulated_servos_that_ended_with_their_program_are_not_waited_for(emulat
     kill(driver.pid)
     driver.wait()
     wait_until(lambda: have_ended(halves))
+
+
+@pytest.mark.parametrize("words", ["armed", "released armed"])
+def test_servos_that_have_ended_when_it_reads_that_they_were_armed_have_gone(emulated, words):
+    reading, writing = os.pipe()
+    watch = _Watch(emulated.port, reading, os.getpid(), 10)
+    os.write(writing, "".join(f"{word}\n" for word in words.split()).encode())
+    os.close(writing)
+    assert not watch.has_gone()
+    emulated.close()
+    watch.until_the_driver_ends()
+    os.close(reading)
+    assert watch.armed and watch.has_gone()
 
 
 EMULATOR = """

@@ -165,6 +165,11 @@ class Observer:
         before = [bisect.bisect(self._sent["applied"], sent) for sent in self._sent["bus"]]
         return [stamps[count] for count in before]
 
+    @property
+    def said_ns(self):
+        """When the bus gave DDS each of them, by the wall clock, ns."""
+        return self._sent["bus"]
+
     def wait(self, what, ready, timeout_s=120.0):
         try:
             self._graph.wait(what, ready, timeout_s)

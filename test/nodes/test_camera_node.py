@@ -450,7 +450,11 @@ def test_after_a_pause_no_old_picture_is_published():
         bench.listen(compressed=True)
         bench.wait(lambda: len(bench.pictures) > 3)
         bench.node.trigger_deactivate()
-        bench.executor.spin_once(timeout_sec=0.3)
+        until = time.monotonic() + 0.3  # since the last picture that was under way as it paused
+        while time.monotonic() < until:
+            count = len(bench.pictures)
+            bench.executor.spin_once(timeout_sec=0.05)
+            until = until if len(bench.pictures) == count else time.monotonic() + 0.3
         resumed_ns = time.time_ns()
         bench.pictures.clear()
         bench.node.trigger_activate()

@@ -79,7 +79,7 @@ def check_hold(observer, unsure=0):
     wait_for_hold(observer)
     horizon_ns = observer.horizons()[-1 - unsure]
     assert observer.bus[-1] == "holding (joint_trajectory ended)"
-    assert observer.heard[-1] >= horizon_ns
+    assert observer.said_ns[-1] >= horizon_ns
     return horizon_ns
 
 

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -248,7 +249,10 @@ class _Watch:
                 self._says_it_lives = True
             case "armed":
                 self.armed = True
-                self._emulated = is_emulated(self.port)
+                emulated = is_emulated(self.port)
+                # By now, as an emulator may end before, or while, this is read.
+                if emulated or Path(self.port).exists():
+                    self._emulated = emulated
             case "released":
                 self.armed = False
             case "port":
