@@ -405,6 +405,7 @@ def test_a_page_shows_it_beside_each_episode(tmp_path):
     assert f"<p>{said} for 99 of 100</p>" in page
 
 
+@pytest.mark.thorough
 def test_a_page_shows_a_persons_rows_by_the_column_where_nothing_else_says_them(tmp_path):
     """As of a dataset that LeRobot recorded."""
     pytest.importorskip("matplotlib", reason="pages are drawn by matplotlib")

@@ -63,6 +63,7 @@ def test_commands_that_fall_silent_leave_an_arm_that_waits_for_being_handed_back
     drives(graph)
 
 
+@pytest.mark.thorough
 def test_the_policy_begins_again_where_it_gets_the_arm_back(graph):
     """It plays a whole chunk before it plans again; what it had planned led from elsewhere."""
     graph.director.set_parameters("policy", strategy="n_action_steps")

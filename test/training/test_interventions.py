@@ -148,6 +148,7 @@ def test_a_weight_draws_a_persons_rows_more_often_and_leaves_the_rest(root):
     )
 
 
+@pytest.mark.thorough
 def test_such_trainings_end_and_differ(root, tmp_path):
     made = []
     for option in ({"intervention_weight": 4.0}, {"only_interventions": True}):

@@ -47,6 +47,7 @@ def rows_of(output):
 @pytest.mark.parametrize(
     "workers", [(0, 2, 0), pytest.param((2, 2, 2), marks=pytest.mark.thorough)]
 )
+@pytest.mark.thorough
 def test_a_resumed_training_is_the_uninterrupted_one_whoever_decodes(
     root, whole, tmp_path, workers
 ):
