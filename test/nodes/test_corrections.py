@@ -23,7 +23,7 @@ from armlet.datasets.format.layout import INTERVENTION
 from armlet.nodes.node import RECORDING_QOS
 from armlet.nodes.stamps import to_ns
 from armlet.robots.units import RADIANS_PER_TICK
-from armlet.training.interventions import alone, commanded_by_person
+from armlet.training.interventions import alone, of_episodes
 
 pytestmark = pytest.mark.thorough
 
@@ -113,7 +113,7 @@ def check_rows(root, sent):
     np.testing.assert_array_equal(rows.columns[INTERVENTION], by_person)
     turns = [who for who, _ in groupby(whose) if who != "hold"]
     assert turns == ["joint_trajectory", "joint_commands"] * 2 + ["joint_trajectory"]
-    assert commanded_by_person(dataset, [0]).tolist() == by_person.tolist()
+    assert of_episodes(dataset, [0]).tolist() == by_person.tolist()
     begins, ends = alone(by_person, np.full(episode.length, episode.length))
     assert 30 < by_person.sum() < episode.length - 30
     assert all(by_person[row : ends[row]].all() for row in begins.rows)
