@@ -23,7 +23,7 @@ from armlet.datasets.format.layout import INTERVENTION
 from armlet.nodes.node import RECORDING_QOS
 from armlet.nodes.stamps import to_ns
 from armlet.robots.units import RADIANS_PER_TICK
-from armlet.training.interventions import alone, of_episodes
+from armlet.training.interventions import of_episodes, turns
 
 pytestmark = pytest.mark.thorough
 
@@ -111,9 +111,9 @@ def check_rows(root, sent):
     whose = [sent[np.abs(stamps - stamp_ns).argmin()][1] for stamp_ns in rows.stamp_ns]
     by_person = np.array([who == "joint_commands" for who in whose])
     np.testing.assert_array_equal(rows.columns[INTERVENTION], by_person)
-    turns = [who for who, _ in groupby(whose) if who != "hold"]
-    assert turns == ["joint_trajectory", "joint_commands"] * 2 + ["joint_trajectory"]
+    after_each_other = [who for who, _ in groupby(whose) if who != "hold"]
+    assert after_each_other == ["joint_trajectory", "joint_commands"] * 2 + ["joint_trajectory"]
     assert of_episodes(dataset, [0]).tolist() == by_person.tolist()
-    begins, ends = alone(by_person, np.full(episode.length, episode.length))
+    begins, ends = turns(by_person, np.full(episode.length, episode.length))
     assert 30 < by_person.sum() < episode.length - 30
-    assert all(by_person[row : ends[row]].all() for row in begins.rows)
+    assert all(by_person[row : ends[row]].all() for row in begins)
