@@ -43,7 +43,7 @@ class Running:
     def seen(self):
         return self.director.seen
 
-    def wait(self, what, ready, timeout_s=60.0):
+    def wait(self, what, ready, timeout_s=120.0):
         """Wait until something is so; timeout_s is of simulated time where there is that."""
         try:
             self.director.wait_for(what, ready, timeout_s)
