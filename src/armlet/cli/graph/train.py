@@ -230,7 +230,6 @@ def _train(
     chosen = _said_of_persons(sources, settings)
     for source in sources:
         show(_described(source))
-    chosen = _said_of_persons(sources, settings)
     show(
         f"{settings.steps} steps of {settings.batch_size} frames.{chosen} Reading the episodes ..."
     )
