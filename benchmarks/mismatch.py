@@ -145,9 +145,9 @@ def _tried(job: Job, popen: Any) -> Result:
     except RefusedError as error:
         refused = str(error)
     except GraphError as error:
-        if "policy ended with status" not in str(error):
+        refused = _refusal_in(log) if "policy ended with status" in str(error) else ""
+        if not refused:
             raise
-        refused = _refusal_in(log) or str(error)
     return Result(
         job.condition,
         job.mode,
@@ -192,10 +192,11 @@ def _spoiled(popen: Any, wrong: Condition, job: Job) -> Callable[..., Any]:
 
 
 def _refusal_in(log: Path) -> str:
-    """What the policy node said as it ended: from `does not fit` to the last of its lines."""
-    lines = [
-        line.partition("] ")[2] or line for line in log.read_text(errors="replace").split("\n")
-    ]
+    """What the policy node said as it ended; empty where it crashed, which is no refusal."""
+    said = log.read_text(errors="replace")
+    if "Traceback (most recent call last)" in said:
+        return ""
+    lines = [line.partition("] ")[2] or line for line in said.split("\n")]
     wrong = [line.strip() for line in lines if " ERROR " in f" {line.strip()} "]
     return "\n".join(dict.fromkeys(wrong))
 

@@ -41,6 +41,12 @@ def main() -> None:
     run_node(sys.argv.pop(1))
 
 
+def _replace(owner: Any, name: str, by: Any) -> None:
+    """Raises AttributeError where nothing has that name (any more): a fault that is not there."""
+    getattr(owner, name)
+    setattr(owner, name, by)
+
+
 # --- cameras --------------------------------------------------------------------------------------
 
 
@@ -62,7 +68,7 @@ def spoil_cameras(fault: str) -> None:
             self._begun_s = now_s if self._begun_s is None else self._begun_s
             return self._spoil(view_name, state, now_s - self._begun_s)
 
-    sim_bench.Bench = Spoiled  # type: ignore[misc]
+    _replace(sim_bench, "Bench", Spoiled)
 
 
 # --- what the policy reads and sends --------------------------------------------------------------
@@ -107,7 +113,7 @@ def _spoil_preprocessing(fault: str) -> None:
 
         return spoil(images, normalizer).permute(0, 3, 1, 2).contiguous()
 
-    Preprocessor._pictures = pictures  # type: ignore[method-assign, assignment]
+    _replace(Preprocessor, "_pictures", pictures)
 
 
 def _spoil_readings(fault: str) -> None:
@@ -123,7 +129,7 @@ def _spoil_readings(fault: str) -> None:
         radians[REVERSED] *= -1
         return radians
 
-    LiveFrame.state = state  # type: ignore[method-assign]
+    _replace(LiveFrame, "state", state)
 
 
 def _spoil_stamps() -> None:
@@ -136,7 +142,7 @@ def _spoil_stamps() -> None:
         kept.append(frame)
         rightly(self, dataclasses.replace(frame, parts=kept[0].parts))
 
-    PolicyNode._on_frame = on_frame  # type: ignore[method-assign]
+    _replace(PolicyNode, "_on_frame", on_frame)
 
 
 def _spoil_chunks(fault: str) -> None:
@@ -152,7 +158,7 @@ def _spoil_chunks(fault: str) -> None:
             rows[:, REVERSED] *= -1
         rightly(self, joints, stamp_ns, step_s, rows, *who)
 
-    TrajectoryPublisher.publish = publish  # type: ignore[method-assign]
+    _replace(TrajectoryPublisher, "publish", publish)
 
 
 # --- the checks out of the way --------------------------------------------------------------------
@@ -189,16 +195,16 @@ def heed_nothing() -> None:
             self.report = report or self.report
             return report
 
-    policy.PolicyFit = Unheeded  # type: ignore[misc]
+    _replace(policy, "PolicyFit", Unheeded)
     # What a driver would not move to is judged by the same calibration: with the checks it goes.
-    policy.Reach.refusal = lambda *_: ""  # type: ignore[method-assign, assignment]
+    _replace(policy.Reach, "refusal", lambda *_: "")
 
 
 def play_all_chunks() -> None:
     """Have the driver play a policy's chunk that has no stamp."""
     from armlet.nodes import servo_bus
 
-    servo_bus.unstamped = lambda message: ""
+    _replace(servo_bus, "unstamped", lambda message: "")
 
 
 # --- what the network saw -------------------------------------------------------------------------
@@ -219,7 +225,7 @@ def show_network_input(path: Path) -> None:
         if now_s >= SEEN_S and not path.exists():
             _write_seen(path, self._policy.preprocessor, observation)
 
-    PolicyNode._note_drift = note  # type: ignore[method-assign]
+    _replace(PolicyNode, "_note_drift", note)
 
 
 def _write_seen(path: Path, preprocessor: Any, observation: Any) -> None:

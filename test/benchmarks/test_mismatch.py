@@ -1,5 +1,6 @@
 """benchmarks/mismatch.py: what its faults do to pictures, and what its table says of results."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -107,3 +108,26 @@ def test_a_line_that_a_kill_cut_off_is_no_result(tmp_path):
     line = json.dumps(asdict(result("forced", True)))
     (tmp_path / "results.jsonl").write_text(f"{line}\n{line[:30]}")
     assert list(read(tmp_path / "results.jsonl")) == [("bgr", "forced", 7000)]
+
+
+def test_a_crash_is_no_refusal(tmp_path):
+    from mismatch import _refusal_in
+
+    log = tmp_path / "policy.log"
+    log.write_text("[1.0] [policy]: does not fit:\n  ERROR joints: 5, expected 6\n")
+    assert _refusal_in(log) == "ERROR joints: 5, expected 6"
+    log.write_text("  ERROR joints: 5\nTraceback (most recent call last):\nKeyError: 'x'\n")
+    assert not _refusal_in(log)
+
+
+def test_what_the_faults_replace_is_there():
+    """In a process of its own: it replaces methods of armlet."""
+    pytest.importorskip("rclpy")
+    pytest.importorskip("torch")
+    program = (
+        "from pathlib import Path; import mismatch_node as node\n"
+        "for e in ('per_frame', 'sign', 'degrees', 'late', 'no_stamp'): node.spoil_policy(e)\n"
+        "node.spoil_cameras('bgr'); node.heed_nothing(); node.play_all_chunks()\n"
+        "node.show_network_input(Path('seen.png'))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=BENCHMARKS)

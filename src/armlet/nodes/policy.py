@@ -315,6 +315,8 @@ class PolicyNode(ArmletNode):
         self._window.reset()
         if self._policy is not None and self._policy.config.n_obs_steps > 1:
             self._newest.take()  # a window of the episode before
+        if self._drift is not None:
+            self._drift.reset()
 
     def _now(self) -> Now:
         return Now(self.now_ns(), self.clock.seconds())
@@ -642,8 +644,6 @@ class PolicyNode(ArmletNode):
         if had and not self._engaged[prefix]:
             # What was planned before led from elsewhere.
             self._begin_episode()
-            if self._drift is not None:
-                self._drift.reset()
 
     def _judge_task(self) -> None:
         if self._policy is None:
@@ -669,8 +669,6 @@ class PolicyNode(ArmletNode):
         response.success = not refusal
         if resumes and not refusal:
             self._begin_episode()
-            if self._drift is not None:
-                self._drift.reset()
         response.message = refusal or ("running" if request.data else "paused; the arm holds")
         return response
 
