@@ -10,7 +10,7 @@ from dataclasses import replace
 from armlet.control import liveness
 from armlet.nodes import servo_bus
 
-liveness.DEAD_S = {dead_s}
+liveness.DEAD_S, servo_bus.RELEASE_S, servo_bus.WATCHDOG_S = {dead_s}, {release_s}, 120.0
 
 class Driver(servo_bus.ServoBus):
     def _control_settings(self, value):
@@ -21,13 +21,13 @@ servo_bus.main()
 """
 
 
-def patient(silence_s=3600.0, dead_s=3600.0):
+def patient(silence_s=3600.0, dead_s=3600.0, release_s=120.0):
     """For `running`: starts each servo_bus with such limits, and other nodes as they are.
 
     silence_s: of servos, until they are to be armed again. dead_s: of the driver's own signs of
-    life, until it ends.
+    life, until it ends. release_s: for torque off before it ends so.
     """
-    program = _PROGRAM.format(silence_s=silence_s, dead_s=dead_s)
+    program = _PROGRAM.format(silence_s=silence_s, dead_s=dead_s, release_s=release_s)
 
     def popen(line, **given):
         module = line.index("-m")
