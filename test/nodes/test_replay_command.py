@@ -184,7 +184,7 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install 'armlet[ro
 from announcer import other  # noqa: E402
 from forked_nodes import Popen  # noqa: E402
 from node_processes import DIRECTOR, running, simulated_nodes  # noqa: E402
-from patient_driver import patient  # noqa: E402
+from patience import patient  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from simulated_bench import armed  # noqa: E402
 
