@@ -3,7 +3,7 @@
 import ctypes
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
@@ -16,8 +16,11 @@ _libc.ptrace.restype = ctypes.c_long
 
 def threads(pid):
     """Names of a process's threads by their ids."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return {int(task.name): (task / "comm").read_text().strip() for task in tasks}
+    names = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            names[int(task.name)] = (task / "comm").read_text().strip()
+    return names
 
 
 def _ptrace(request, thread):
@@ -49,7 +52,7 @@ class Stopped:
                 os.waitpid(thread, _WALL)
         self._threads = []
 
-    def reap(self, timeout_s=60.0):
+    def reap(self, timeout_s=120.0):
         """Wait until they have ended with their process, which cannot end before that."""
         end_s = time.monotonic() + timeout_s
         while self._threads:

@@ -4,18 +4,25 @@ import dataclasses
 import os
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from node_processes import follower, running
+from patience import Patience, patient
 from simulated_bench import torque
 from stopped_threads import stopped, threads
 
 from armlet.bringup import FASTDDS_VARIABLE
+from armlet.control.liveness import DEAD_S
 from armlet.nodes.fastdds import hear_own_messages_as_others
 from armlet.nodes.hearing import Hearing
+from armlet.nodes.servo_bus import RELEASE_S
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
+
+END_S = 120.0
+"""By the wall clock, and only so that a broken test ends."""
 
 
 @pytest.fixture
@@ -24,15 +31,17 @@ def bench(tmp_path):
         yield bench
 
 
-@pytest.fixture
-def bus(bench, tmp_path):
-    with running([follower(tmp_path / "follower")]) as bus:
+@contextmanager
+def driver(tmp_path, **limits):
+    """A servo_bus that holds, with limits as of `Patience`."""
+    popen = patient(Patience(**limits))
+    with running([follower(tmp_path / "follower")], popen=popen) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
 
 
 def wait_for_torque(bench, wanted):
-    end_s = time.monotonic() + 30.0
+    end_s = time.monotonic() + END_S
     while torque(bench) != wanted:
         assert time.monotonic() < end_s
         time.sleep(0.01)
@@ -47,55 +56,71 @@ def wait_for_torque(bench, wanted):
         ("dds.shm", "topics for"),
     ],
 )
-def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(bench, bus, hangs, silent):
+def test_a_driver_whose_middleware_hangs_takes_the_torque_off_and_ends(
+    bench, tmp_path, hangs, silent
+):
     """It held the arm for good, and no stop reached it."""
-    process = bus.processes["servo_bus"]
-    assert torque(bench) == [1] * 6
-    with stopped(process.pid, lambda thread, name: name.startswith(hangs)) as held:
-        assert held.names
-        held.reap()
-        assert process.wait(60) == 1
-    assert torque(bench) == [0] * 6
-    bus.supervisor.stop()  # all that it said has been read then
-    said = bus.said()
-    assert said.count("no sign of life from") == 1
-    assert silent in said
-    assert "the driver ends; torque is off: every servo was read back" in said
-    assert silent in bus.supervisor.trouble()
+    with driver(tmp_path, dead_s=DEAD_S) as bus:
+        process = bus.processes["servo_bus"]
+        assert torque(bench) == [1] * 6
+        with stopped(process.pid, lambda thread, name: name.startswith(hangs)) as held:
+            assert held.names
+            held.reap()
+            assert process.wait(END_S) == 1
+        assert torque(bench) == [0] * 6
+        bus.supervisor.stop()  # all that it said has been read then
+        said = bus.said()
+        assert said.count("no sign of life from") == 1
+        assert silent in said
+        assert "the driver ends; torque is off: every servo was read back" in said
+        assert silent in bus.supervisor.trouble()
 
 
 @pytest.mark.thorough
 @pytest.mark.wall_clock(seconds=12)
-def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(bench, bus):
+def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(bench, tmp_path):
     """It stands with the bus locked, or even with Python's own lock, and both take the torque."""
-    process = bus.processes["servo_bus"]
-    cycle = [
-        thread
-        for thread in threads(process.pid)
-        if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
-    ]
-    if not cycle:
-        pytest.skip("without real-time priority nothing tells which thread it is")
-    with stopped(process.pid, lambda thread, name: thread in cycle) as held:
-        held.reap()
-        assert process.wait(60) in (1, -signal.SIGKILL)
-    wait_for_torque(bench, [0] * 6)
+    with driver(tmp_path, dead_s=DEAD_S, release_s=RELEASE_S) as bus:
+        process = bus.processes["servo_bus"]
+        cycle = [
+            thread
+            for thread in threads(process.pid)
+            if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+        ]
+        if not cycle:
+            pytest.skip("without real-time priority nothing tells which thread it is")
+        with stopped(process.pid, lambda thread, name: thread in cycle) as held:
+            held.reap()
+            assert process.wait(END_S) in (1, -signal.SIGKILL)
+        wait_for_torque(bench, [0] * 6)
 
 
 @pytest.mark.wall_clock(seconds=12)
-def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_does(bench, bus):
-    process = bus.processes["servo_bus"]
-    bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])
-    bus.wait_for_status("servo_bus: bus", "following joint_trajectory")
-    with stopped(process.pid, lambda thread, name: name.startswith("dds.shm")):
-        bus.wait_for_status("servo_bus: bus", "no sign of life from topics")
-        bus.wait("a hold", lambda: "holding" in bus.seen.messages()["servo_bus: bus"])
+def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_does(bench, tmp_path):
+    """It does not end meanwhile, however late this test sees that it holds: see `Patience`."""
+    with driver(tmp_path) as bus:
+        process = bus.processes["servo_bus"]
+        follow(bus)
+        with stopped(process.pid, lambda thread, name: name.startswith("dds.shm")):
+            bus.wait_for_status("servo_bus: bus", "no sign of life from topics")
+            bus.wait("a hold", lambda: "holding" in bus.seen.messages()["servo_bus: bus"])
+            assert torque(bench) == [1] * 6
+        bus.wait("life", lambda: "no sign" not in bus.seen.messages()["servo_bus: bus"])
+        assert process.poll() is None
         assert torque(bench) == [1] * 6
-    bus.wait("life", lambda: "no sign" not in bus.seen.messages()["servo_bus: bus"])
-    assert process.poll() is None
-    assert torque(bench) == [1] * 6
-    bus.director.stop()
-    assert torque(bench) == [0] * 6
+        follow(bus)
+        bus.director.stop()
+        assert torque(bench) == [0] * 6
+
+
+def follow(bus):
+    """Have the arm follow a trajectory."""
+
+    def follows():
+        bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])
+        return "following joint_trajectory" in bus.seen.messages()["servo_bus: bus"]
+
+    bus.wait("an arm that follows", follows)
 
 
 _DEAF = """<?xml version="1.0" encoding="UTF-8"?>

@@ -1,15 +1,21 @@
-"""armlet replay: an episode on an emulated arm, through a real servo_bus; and what it refuses."""
+"""armlet replay: an episode on an emulated arm, through a real servo_bus; and what it refuses.
+
+The arm lives in simulated time, which goes on while a test waits, twice as fast as the wall clock
+at most: replay is a program that it does not wait for.
+"""
 
 import argparse
 import dataclasses
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 from made_episodes import CONTRACT, START_NS
 
-from armlet.bringup import graph, share_directory
+from armlet.bringup import share_directory
 from armlet.cli.graph import replay
 from armlet.client.motion import Pieces
 from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
@@ -29,11 +35,20 @@ CALIBRATION = calibrations.load(FILE)
 JOINTS = tuple(CALIBRATION)
 # By the wall clock, and only so that a broken test ends.
 GUARD_S = 180
+LONG_S = 60.0
+"""Of an episode that does not end before its test does."""
 
+START_S = 1735689600
+
+PATIENT = {"TIMEOUT_S": 120.0, "FOLLOWED_S": 120.0}
+PATIENT |= {"SILENT_S": 120.0, "SIMULATED_SILENT_S": 120.0}
+"""Limits of the client's that a busy computer does not reach."""
 
 COMMAND = """
 import argparse, sys
 from armlet.cli.graph import replay
+from armlet.client import replay as client
+vars(client).update({limits})
 parser = argparse.ArgumentParser()
 replay.add_parser(parser.add_subparsers(required=True))
 args = parser.parse_args(sys.argv[1:])
@@ -166,45 +181,154 @@ def test_bad_arguments_need_no_robot(tmp_path, capsys):
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install 'armlet[ros]')")
 
+from announcer import other  # noqa: E402
+from forked_nodes import Popen  # noqa: E402
+from node_processes import DIRECTOR, running, simulated_nodes  # noqa: E402
+from patience import patient  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from simulated_bench import armed  # noqa: E402
+
+from armlet.client import replay as client  # noqa: E402
+from armlet.client.interrupts import Interrupts  # noqa: E402
+from armlet.client.motion import ReplayError  # noqa: E402
+
+
+def test_an_episode_of_two_arms_says_which_arms_it_misses(tmp_path, private_domain):
+    """It said that there is no /joint_states, whatever the episode is of and the graph has.
+
+    Before the graph is started: a process has one client at a time.
+    """
+    names = ("/joint_states", "/leader/joint_states")
+    with other("drivers") as node, Interrupts() as interrupts:
+        topics = [node.create_publisher(JointState, name, 1) for name in names]
+        assert topics
+        with client.Client("", interrupts, ("left_", "right_")) as it:
+            it._spun_until = lambda ready: False
+            wait_until(lambda: it._node.count_publishers(names[0]))
+            with pytest.raises(ReplayError) as refused:
+                it.present()
+    said = str(refused.value)
+    assert said.startswith("no /left/joint_states and /right/joint_states: is servo_bus running")
+    assert said.endswith("has joints of 2 arms, left and right; the graph has /joint_states")
+
+
+def wait_until(ready):
+    end_s = time.monotonic() + GUARD_S
+    while not ready():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+SIMULATED = {"start_s": str(START_S), "real_time_factor": "2"}
+WALL_CLOCK = {"use_sim_time": "false"}
+
 
 @pytest.fixture(scope="module")
-def bench(private_domain):
-    """The emulated follower's servo_bus, no cameras."""
-    from node_processes import running
-
+def shared(request, private_domain):
+    """The emulated follower's servo_bus and its bench, no cameras; param: in which time."""
+    given = getattr(request, "param", SIMULATED)
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
-        nodes = graph("teleop").nodes(
-            {"emulated": "true", "bench_directory": folder, "use_sim_time": "false"}
-        )
-        wanted = [n for n in nodes if n.label in ("sim_bench", "servo_bus")]
-        with running(wanted) as started:
-            started.wait("joints", lambda: started.seen.count("applied_joint_commands") > 20)
+        nodes, lockstep = simulated_nodes("teleop", folder, emulated="true", **given)
+        bench, bus = (spec for spec in nodes if spec.label in ("sim_bench", "servo_bus"))
+        alone = {**bench.parameters, "participants": ["servo_bus", DIRECTOR]}
+        specs = [dataclasses.replace(bench, parameters=alone), bus]
+        with running(specs, lockstep, popen=patient()) as started:
             yield started
 
 
-def started(*words):
-    command = [sys.executable, "-c", COMMAND, "replay", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def bench(shared):
+    """The arm holds and stands, whatever the test before it left."""
+    armed(shared)
+    shared.wait("standstill", lambda: moving(shared) < 1e-3)
+    return shared
+
+
+@pytest.fixture(scope="module")
+def long_set(tmp_path_factory):
+    """An episode of LONG_S, and its rows."""
+    root = tmp_path_factory.mktemp("long") / "set"
+    return root, recorded(root, seconds=LONG_S)
+
+
+@pytest.fixture
+def started():
+    """Starts a replay as a program of its own, with limits of the client's; none outlives its test.
+
+    From a Python that has loaded most of it.
+    """
+    with ExitStack() as stack:
+
+        def start(*words, env=None, **limits):
+            program = COMMAND.format(limits=PATIENT | limits)
+            line = [sys.executable, "-c", program, "replay", *map(str, words)]
+            process = Popen(line, stdout=PIPE, stderr=PIPE, env=env)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def wait(bench, process, what, ready):
+    """Wait until something is so, of a replay that goes on meanwhile."""
+
+    def so():
+        if process.poll() is not None:
+            said = process.communicate()
+            raise AssertionError(f"the replay ended with status {process.returncode}: {said}")
+        return ready()
+
+    bench.wait(what, so, GUARD_S)
+
+
+def end(bench, process):
+    """Wait until a replay has ended; what it wrote to stdout and stderr."""
+    bench.wait("the replay's end", lambda: process.poll() is not None, GUARD_S)
+    return process.communicate()
 
 
 def applied(bench, since_ns=0):
     """Times (s) and rows (k, 6) of what was sent to the servos."""
-    return bench.seen.joint_rows("applied_joint_commands", since_ns, time.time_ns())
+    return bench.seen.joint_rows("applied_joint_commands", since_ns, bench.director.now_ns)
 
 
-@pytest.mark.wall_clock
-def test_the_arm_goes_to_the_start_slowly_and_plays_the_episode_in_its_time(bench, tmp_path):
+def moving(bench, since_ns=0):
+    """The greatest velocity sent lately, rad/s; NaN, which is neither, where too little was."""
+    stamps, rows = applied(bench, max(since_ns, bench.director.now_ns - 10**9))
+    if len(stamps) < 12:
+        return float("nan")
+    return float(np.abs(rows[-1] - rows[-11]).max() / (stamps[-1] - stamps[-11]))
+
+
+def off(bench, row):
+    """How far the goal sent last is from a row, rad."""
+    return np.abs(bench.seen.latest("applied_joint_commands") - row).max()
+
+
+def off_at_most(out):
+    """How far the arm was from the actions, by the replay's last line, rad."""
+    return float(re.search(r"up to ([0-9.]+) rad", out)[1])
+
+
+def test_the_arm_goes_to_the_start_slowly_and_plays_the_episode_in_its_time(
+    bench, started, tmp_path
+):
     rows = recorded(tmp_path / "set")
-    since_ns = time.time_ns()
-    process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 0.8)
-    out, err = process.communicate(timeout=GUARD_S)
+    since_ns = bench.director.now_ns
+    words = (tmp_path / "set", "--episode", 0, "--ramp-velocity", 0.8)
+    # A busy computer may bring the first points late: the arm joins the motion where it is then.
+    process = started(*words, SIMULATED_LEAD_S=2.5)
+    out, err = end(bench, process)
     assert process.returncode == 0, err
     assert "episode 0: swing, 2.0 s at 30 Hz" in out
-    assert float(re.search(r"up to ([0-9.]+) rad", out)[1]) < 0.3
+    assert "played 2.0 s" in out
+    assert off_at_most(out) < 0.3
     stamps, sent = applied(bench, since_ns)
     velocity = np.abs(np.diff(sent, axis=0)) / np.diff(stamps)[:, None]
     assert np.percentile(velocity, 99) < 1.2
     assert off_in_time(rows, stamps, sent) < 0.01
+    assert 0 <= since_ns * 1e-9 - START_S < 3600
 
 
 def off_in_time(rows, stamps, sent):
@@ -223,77 +347,81 @@ def off_in_time(rows, stamps, sent):
     )
 
 
-def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, empty_domain, monkeypatch):
-    """As on `armlet up`; replay is a program that simulated time does not wait for."""
-    from node_processes import running
-
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(empty_domain))
-    rows = recorded(tmp_path / "set")
-    with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
-        nodes = graph("teleop").nodes({"emulated": "true", "bench_directory": folder})
-        bench, bus = (n for n in nodes if n.label in ("sim_bench", "servo_bus"))
-        time_of_its_own = {"start_s": 1735689600.0, "real_time_factor": 0.5}
-        alone = {**bench.parameters, "participants": ["servo_bus"], **time_of_its_own}
-        with running([dataclasses.replace(bench, parameters=alone), bus]) as sim:
-            sim.wait("joints", lambda: sim.seen.count("joint_states") > 20)
-            process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 0.8)
-            out, err = process.communicate(timeout=GUARD_S)
-            stamps, sent = sim.seen.joint_rows("applied_joint_commands", 0, time.time_ns())
+def test_what_it_says_of_the_arm_is_of_one_instant(bench, started, tmp_path):
+    """Of a program that was not run for two seconds it compared then's positions with now's row."""
+    rows = recorded(tmp_path / "set", seconds=6.0)
+    process = started(tmp_path / "set", "--episode", 0)
+    wait(bench, process, "the episode", lambda: moving(bench) > 0.2 and off(bench, rows[30]) < 0.05)
+    process.send_signal(signal.SIGSTOP)
+    bench.let_pass(2.0)
+    process.send_signal(signal.SIGCONT)
+    out, err = end(bench, process)
     assert process.returncode == 0, err
-    assert "played 2.0 s" in out
-    assert 0 <= stamps[0] - 1735689600 < 100
-    assert off_in_time(rows, stamps, sent) < 0.01
+    assert off_at_most(out) < 0.3
 
 
 @pytest.mark.wall_clock
+@pytest.mark.parametrize("shared", [WALL_CLOCK], ids=["wall clock"], indirect=True)
+def test_by_the_wall_clock_it_is_played_as_well(shared, started, tmp_path):
+    """How exactly, on a computer that is not busy, is what simulated time shows."""
+    rows = recorded(tmp_path / "set")
+    shared.wait_for_status("servo_bus: bus", "holding")
+    process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 0.8, AHEAD_S=30.0)
+    out, err = end(shared, process)
+    assert process.returncode == 0, err
+    assert "played 2.0 s" in out
+    assert min(off(shared, row) for row in rows) < 0.05
+
+
+def test_an_arm_whose_replay_was_killed_has_its_next_two_seconds():
+    """By the wall clock; of simulated time, which may go fast, more."""
+
+    def ahead_s(simulated):
+        clock = SimpleNamespace(simulated=simulated)
+        return client.Client._ahead_s(SimpleNamespace(_clock=clock))
+
+    assert ahead_s(False) == 2.0 < ahead_s(True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
-def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path, number):
-    recorded(tmp_path / "set", seconds=20.0)
-    process = started(tmp_path / "set", "--episode", 0)
-    bench.wait("motion", lambda: moving(bench) > 0.2)
+def test_a_signal_holds_the_arm_where_it_is(bench, started, long_set, number):
+    process = started(long_set[0], "--episode", 0)
+    wait(bench, process, "motion", lambda: moving(bench) > 0.2)
     process.send_signal(number)
-    out, err = process.communicate(timeout=GUARD_S)
+    out, err = end(bench, process)
     assert process.returncode == 130, (out, err)
     assert "the arm holds where it is" in err
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
-@pytest.mark.wall_clock
-def test_an_arm_whose_replay_was_killed_stops_in_two_seconds(bench, tmp_path):
+def test_an_arm_whose_replay_was_killed_stops_where_its_points_end(bench, started, long_set):
     """It played the rest of the episode: it had the whole of it from the beginning."""
-    rows = recorded(tmp_path / "set", seconds=20.0)
-    process = started(tmp_path / "set", "--episode", 0)
-    wait_for_the_third_second(bench, rows)
-    killed_ns = time.time_ns()
+    root, rows = long_set
+    process = started(root, "--episode", 0, SIMULATED_AHEAD_S=8.0)
+    wait_for_the_third_second(bench, process, rows)
     process.kill()
-    process.communicate()
-    bench.wait("standstill", lambda: moving(bench) < 1e-3)
-    bench.wait("the time of the rest", lambda: applied(bench, killed_ns)[0][-1] > 4.0)
+    process.wait()
+    killed_ns = bench.director.now_ns
+    bench.wait("the time of the rest", lambda: applied(bench, killed_ns)[0][-1] > 10.0)
     stamps, sent = applied(bench, killed_ns)
-    late = stamps > 2.5
+    late = stamps > 8.5
     assert np.abs(sent[late] - sent[-1]).max() < 1e-3
 
 
-def wait_for_the_third_second(bench, rows):
+def wait_for_the_third_second(bench, process, rows):
     """Of an episode that is played: an arm may have stood there before."""
-    bench.wait("the replay", lambda: moving(bench) > 0.2)
-    bench.wait("the episode", lambda: off(bench, rows[60]) < 0.05)
+    wait(bench, process, "the replay", lambda: moving(bench) > 0.2)
+    wait(bench, process, "the episode", lambda: off(bench, rows[60]) < 0.05)
 
 
-def off(bench, row):
-    """How far the goal sent last is from a row, rad."""
-    return np.abs(bench.seen.latest("applied_joint_commands") - row).max()
-
-
-@pytest.mark.wall_clock
-def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, tmp_path):
-    rows = recorded(tmp_path / "set", seconds=20.0)
-    process = started(tmp_path / "set", "--episode", 0)
-    wait_for_the_third_second(bench, rows)
+def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, started, long_set):
+    root, rows = long_set
+    process = started(root, "--episode", 0)
+    wait_for_the_third_second(bench, process, rows)
     bench.director.stop()
     bench.director.set("servo_bus/set_torque", True)
-    armed_ns = time.time_ns()
-    out, err = process.communicate(timeout=GUARD_S)
+    armed_ns = bench.director.now_ns + 1  # the last goal before the stop is of this instant
+    out, err = end(bench, process)
     assert process.returncode == 1, out
     assert "so the replay ends" in err and err.count("\n") == 1
     bench.wait("goals of then", lambda: applied(bench, armed_ns)[0][-1] > 2.0)
@@ -301,28 +429,27 @@ def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, tmp_path):
     assert np.abs(sent - sent[0]).max() < 1e-2
 
 
-@pytest.mark.wall_clock
-def test_of_two_replays_at_once_the_first_ends(bench, tmp_path):
-    rows = recorded(tmp_path / "set", seconds=20.0)
-    first = started(tmp_path / "set", "--episode", 0)
-    wait_for_the_third_second(bench, rows)
-    second = started(tmp_path / "set", "--episode", 0)
-    out, err = first.communicate(timeout=GUARD_S)
+def test_of_two_replays_at_once_the_first_ends(bench, started, long_set):
+    root, rows = long_set
+    first = started(root, "--episode", 0)
+    wait_for_the_third_second(bench, first, rows)
+    second = started(root, "--episode", 0)
+    out, err = end(bench, first)
     assert first.returncode == 1, out
     assert "another program plays a trajectory on the arm, so the replay ends" in err
     # The end of the first does not hold what the second plays.
-    bench.wait("the second", lambda: moving(bench) > 0.2)
+    ended_ns = bench.director.now_ns
+    wait(bench, second, "the second", lambda: moving(bench, ended_ns) > 0.2)
     second.send_signal(signal.SIGINT)
-    out, err = second.communicate(timeout=GUARD_S)
+    out, err = end(bench, second)
     assert second.returncode == 130, (out, err)
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
-@pytest.mark.wall_clock
-def test_a_person_who_commands_the_arm_ends_the_replay(bench, tmp_path):
-    rows = recorded(tmp_path / "set", seconds=20.0)
-    process = started(tmp_path / "set", "--episode", 0)
-    wait_for_the_third_second(bench, rows)
+def test_a_person_who_commands_the_arm_ends_the_replay(bench, started, long_set):
+    root, rows = long_set
+    process = started(root, "--episode", 0)
+    wait_for_the_third_second(bench, process, rows)
     here = bench.seen.latest("joint_states")
 
     def ended():
@@ -330,92 +457,43 @@ def test_a_person_who_commands_the_arm_ends_the_replay(bench, tmp_path):
         return process.poll() is not None
 
     bench.wait("the replay's end", ended)
-    out, err = process.communicate(timeout=GUARD_S)
+    out, err = process.communicate()
     assert process.returncode == 1, out
     assert "so the replay ends" in err
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
-def moving(bench):
-    """The greatest velocity sent lately, rad/s."""
-    stamps, rows = applied(bench, time.time_ns() - 10**9)
-    if len(stamps) < 12:
-        return 0.0
-    return float(np.abs(rows[-1] - rows[-11]).max() / (stamps[-1] - stamps[-11]))
-
-
-@pytest.mark.wall_clock
-def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
+def test_another_calibration_than_the_drivers_is_refused(bench, started, tmp_path):
     recorded(tmp_path / "set")
     other = tmp_path / "other.json"
     leader = FILE.with_name("emulated_leader.json").read_text()
     other.write_text(leader)
     process = started(tmp_path / "set", "--episode", 0, "--calibration", other, "--other-arm")
-    out, err = process.communicate(timeout=GUARD_S)
+    out, err = end(bench, process)
     assert process.returncode == 2, out
     assert "not the one that was given" in err
 
 
-@pytest.mark.wall_clock
-def test_without_torque_it_gives_up(bench, tmp_path):
-    recorded(tmp_path / "set")
-    far = own_converter(CALIBRATION).dataset_to_radians(
-        Dataset(tmp_path / "set").episode(0).action[0], "degrees"
-    )
-    assert np.isfinite(far).all()
-    bench.director.command(JOINTS, far + 0.6)
-    bench.wait(
-        "the arm elsewhere",
-        lambda: np.abs(bench.seen.latest("applied_joint_commands") - far).max() > 0.3,
-    )
+def test_without_torque_it_gives_up(bench, started, tmp_path):
+    rows = recorded(tmp_path / "set")
+
+    def elsewhere():
+        bench.director.command(JOINTS, rows[0] + 0.6)
+        return off(bench, rows[0]) > 0.3
+
+    bench.wait("the arm elsewhere", elsewhere)
     bench.director.set("servo_bus/set_torque", False)
-    try:
-        process = started(tmp_path / "set", "--episode", 0, "--ramp-velocity", 3)
-        out, err = process.communicate(timeout=GUARD_S)
-        assert process.returncode == 1, out
-        assert "does not follow the replay: is torque on" in err
-    finally:
-        bench.director.set("servo_bus/set_torque", True)
+    words = (tmp_path / "set", "--episode", 0, "--ramp-velocity", 3)
+    process = started(*words, FOLLOWED_S=client.FOLLOWED_S)
+    out, err = end(bench, process)
+    assert process.returncode == 1, out
+    assert "does not follow the replay: is torque on" in err
 
 
-def test_an_episode_of_two_arms_says_which_arms_it_misses(tmp_path, private_domain):
-    """It said that there is no /joint_states, whatever the episode is of and the graph has."""
-    from announcer import other
-    from sensor_msgs.msg import JointState
-
-    from armlet.client.interrupts import Interrupts
-    from armlet.client.motion import ReplayError
-    from armlet.client.replay import Client
-
-    names = ("/joint_states", "/leader/joint_states")
-    with other("drivers") as node, Interrupts() as interrupts:
-        topics = [node.create_publisher(JointState, name, 1) for name in names]
-        assert topics
-        with Client("", interrupts, ("left_", "right_")) as client:
-            client._spun_until = lambda ready: False
-            wait_until(lambda: client._node.count_publishers(names[0]))
-            with pytest.raises(ReplayError) as refused:
-                client.present()
-    said = str(refused.value)
-    assert said.startswith("no /left/joint_states and /right/joint_states: is servo_bus running")
-    assert said.endswith("has joints of 2 arms, left and right; the graph has /joint_states")
-
-
-def wait_until(ready):
-    end_s = time.monotonic() + GUARD_S
-    while not ready():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
-
-
-def test_nobody_there(tmp_path, empty_domain):
+def test_nobody_there(tmp_path, started, empty_domain):
     recorded(tmp_path / "set")
-    process = subprocess.run(
-        [sys.executable, "-c", COMMAND, "replay", tmp_path / "set", "--episode", "0"],
-        capture_output=True,
-        text=True,
-        timeout=GUARD_S,
-        env={**os.environ, "ROS_DOMAIN_ID": str(empty_domain)},
-    )
-    assert process.returncode == 2
-    assert "is servo_bus running and active" in process.stderr
+    alone = {**os.environ, "ROS_DOMAIN_ID": str(empty_domain)}
+    process = started(tmp_path / "set", "--episode", "0", env=alone, TIMEOUT_S=0.5)
+    out, err = process.communicate()
+    assert process.returncode == 2, out
+    assert "is servo_bus running" in err

@@ -9,10 +9,12 @@ import pytest
 from families import FIRST_FAMILY
 from forked_nodes import Popen
 from node_processes import CALIBRATION, follower, running
+from patience import Patience, patient, running_program
 from simulated_bench import SimulatedBench, torque
 
 from armlet.bringup import command
 from armlet.client.graph import Director, GraphError
+from armlet.motors.emulation import Faults
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -65,10 +67,7 @@ def test_a_killed_driver_leaves_no_torque(bench, tmp_path):
 
 
 FAULTY = """
-from armlet.nodes.node import run
-from armlet.nodes.servo_bus import ServoBus
-
-class Faulty(ServoBus):
+class Faulty(Driver):
     armed, calls = False, 0
 
     def {method}(self, *arguments):
@@ -80,25 +79,34 @@ class Faulty(ServoBus):
             raise RuntimeError("a fault of our own")
         return super().{method}(*arguments)
 
-run(Faulty)
+servo_bus.ServoBus = Faulty
 """
 
 
 def faulty(bench, tmp_path, method):
     line = command(spec(bench, tmp_path), tmp_path)
-    module = line.index("-m")
-    line[module : module + 3] = ["-c", FAULTY.format(method=method)]
-    return Popen(line, stderr=subprocess.PIPE, text=True)
+    program = Patience().program(FAULTY.format(method=method))
+    return Popen(running_program(line, program), stderr=subprocess.PIPE, text=True)
+
+
+def has_been_armed(bench):
+    """Every servo, however soon torque went off again."""
+    return all(any(switch.on for switch in servo.torque_log) for servo in servos(bench))
+
+
+def servos(bench):
+    return bench.follower.servos.values()
 
 
 @pytest.mark.parametrize("method", ["_publish", "diagnostics"])
 def test_an_exception_in_the_cycle_or_a_timer_ends_the_node_with_torque_off(line, tmp_path, method):
     process = faulty(line, tmp_path, method)
     try:
-        wait_for_torque(line, [1] * 6)
         assert process.wait(120) == 1
-        assert torque(line) == [0] * 6
-        assert "a fault of our own" in process.stderr.read()
+        said = process.stderr.read()
+        assert has_been_armed(line), said
+        assert torque(line) == [0] * 6, said
+        assert "a fault of our own" in said
     finally:
         process.kill()
         process.communicate()
@@ -114,6 +122,7 @@ def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(line, tmp_p
             director.command(["gripper"], [0.0])
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
+        assert process.poll() is None, process.stderr.read()
         assert "a fault of our own" in director.seen.messages()[dropped]
         assert torque(line) == [1] * 6
         process.send_signal(signal.SIGTERM)
@@ -128,27 +137,61 @@ def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(line, tmp_p
 
 @pytest.mark.thorough
 @pytest.mark.wall_clock
-def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path):
-    with running([spec(line, tmp_path)]) as bus:
+def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path, monkeypatch):
+    """How many are asked again in time is the computer's affair: see control/fault_campaign.py."""
+    with running([spec(line, tmp_path)], popen=patient(Patience(answer_s=0.0))) as bus:
         wait_until_holding(bus)
-        faults = line.follower.faults
-        faults.drop_probability = 0.1
-        start = bus.seen.latest("joint_states")
-        cycles = int(bus.seen.status()["servo_bus: bus"]["cycles"])
-        unread = int(bus.seen.status()["servo_bus: bus"]["unread"])
-        bus.director.drive_to(SO101_JOINTS, start + 0.3)
-        bus.wait(
-            "five hundred cycles",
-            lambda: int(bus.seen.status()["servo_bus: bus"]["cycles"]) > cycles + 500,
-        )
-        status = bus.seen.status()["servo_bus: bus"]
-        share = (int(status["unread"]) - unread) / (int(status["cycles"]) - cycles)
-        # 47 % would if nothing was asked again (standard deviation 2 %); how many are asked
-        # again in time is the computer's affair. How close to none it comes is measured where
-        # nothing else runs: test/control/fault_campaign.py.
-        assert share < 0.38, f"{share:.1%} of the cycles lack a joint"
-        assert int(status["retries"]) > 0
-        assert "holding" in bus.seen.messages()["servo_bus: bus"]
+        line.follower.faults.drop_probability = 0.1
+        goal = bus.seen.latest("joint_states") + 0.3
+
+        def arrived():
+            bus.director.command(SO101_JOINTS, goal)
+            return bus.seen.distance(goal) < 0.05
+
+        bus.wait("the arm at its goal", arrived)
+        bus.wait("a request that is repeated", lambda: int(on_bus(bus)["retries"]) > 0)
+        bus.seen.forget_diagnostics()
+        bus.wait_for_status("servo_bus: bus", "holding")
+        # That asking again helps: where it did not, no reading would be whole.
+        line.follower.faults.drop_probability = 0.0
+        lose_first_replies(monkeypatch, REQUEST_TO_ALL[line.follower.model.name])
+        whole = bus.seen.count("joint_states")
+        bus.wait("whole readings", lambda: bus.seen.count("joint_states") > whole + 100)
+        bus.seen.forget_diagnostics()
+        bus.wait_for_status("servo_bus: bus", "holding")
+        monkeypatch.undo()
+
+
+def most_timeouts(bus):
+    """The joint whose servo has most often not answered."""
+    status = bus.seen.status()
+    timeouts = {joint: int(status[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
+    return max(timeouts, key=timeouts.get)
+
+
+def on_bus(bus):
+    """What the driver counts."""
+    return bus.seen.status()["servo_bus: bus"]
+
+
+REQUEST_TO_ALL = {"sts3215": 14, "xl330-m288": 20}
+"""Bytes of a SYNC_READ of six servos; one of fewer is shorter."""
+
+
+def lose_first_replies(monkeypatch, to_all):
+    """From here on each request to all servos loses a reply; what it is asked again for comes."""
+    asked_all = [False]
+
+    def damage_request(self, request):
+        asked_all[0] = len(request) >= to_all
+        return request
+
+    def damage(self, reply):
+        lost, asked_all[0] = asked_all[0], False
+        return b"" if lost else reply
+
+    monkeypatch.setattr(Faults, "damage_request", damage_request)
+    monkeypatch.setattr(Faults, "damage", damage)
 
 
 @pytest.mark.wall_clock
@@ -156,15 +199,15 @@ def test_a_joint_that_does_not_answer_is_not_made_up(line, tmp_path):
     with running([spec(line, tmp_path)]) as bus:
         wait_until_holding(bus)
         line.follower.faults.dead.add(3)
-        bus.wait_for_status("servo_bus: bus", "elbow_flex")
-        whole = bus.seen.count("joint_states")
         bus.wait_for_status("servo_bus: bus", "servos do not answer")
-        assert bus.seen.count("joint_states") == whole, "a state with a joint nobody read"
+        said_ns = time.time_ns()
+        assert "elbow_flex" in bus.seen.messages()["servo_bus: bus"]
+        bus.wait("elbow_flex's timeouts, the most", lambda: most_timeouts(bus) == "elbow_flex")
         bus.seen.forget_diagnostics()
         bus.wait_for_status("servo_bus: bus", "servos do not answer")
-        status = bus.seen.status()
-        timeouts = {joint: int(status[f"servo_bus: {joint}"]["timeouts"]) for joint in SO101_JOINTS}
-        assert max(timeouts, key=timeouts.get) == "elbow_flex"
+        # Messages of two topics come in any order; when each was read is on it.
+        stamps = bus.seen.stamps("joint_states")
+        assert max(stamps) <= said_ns, "a state with a joint nobody read"
         line.follower.faults.dead.clear()  # or its end would wait for a proof of torque off
 
 

@@ -127,7 +127,7 @@ class Measurements:
         with self._changed:
             rows = [row for row in self._joints[topic] if since_ns <= row[0] <= until_ns]
         times = np.array([(stamp - since_ns) * 1e-9 for stamp, _ in rows])
-        return times, np.array([value for _, value in rows]).reshape(len(rows), -1)
+        return times, np.array([value for _, value in rows]).reshape(-1, len(SO101_JOINTS))
 
     def reach_rows(self, since_ns: int, until_ns: int) -> tuple[Rows, Rows]:
         """Times (k,) in s since since_ns and distances (k,) of tip and target, m."""

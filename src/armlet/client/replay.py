@@ -80,6 +80,7 @@ class Client:
         self._prefixes = tuple(prefixes)
         self._positions: dict[str, float] = {}
         self._seen_s = dict.fromkeys(self._prefixes, 0.0)
+        self._stated_ns = dict.fromkeys(self._prefixes, 0)
         self._status: dict[str, str] = {}
         self._mark = secrets.token_hex(8)
         self._commanded: dict[str, CommandSource] = {}
@@ -106,6 +107,7 @@ class Client:
     def _listen(self, prefix: str) -> None:
         def on_state(message: JointState) -> None:
             self._seen_s[prefix] = time.monotonic()
+            self._stated_ns[prefix] = to_ns(message.header.stamp)
             names = (prefix + name for name in message.name)
             self._positions |= dict(zip(names, message.position, strict=False))
 
@@ -218,8 +220,10 @@ class Client:
             self._check_followed()
             if pieces.due(elapsed_s) and self._all_follow():
                 self._send(joints, begin_ns, pieces, elapsed_s)
-            if elapsed_s >= 0:
-                due = rows[min(len(rows) - 1, int(elapsed_s * hz))]
+            # What came while a busy computer did not run this program is of then.
+            stated_s = (min(self._stated_ns.values()) - begin_ns) * 1e-9
+            if stated_s >= 0:
+                due = rows[min(len(rows) - 1, int(stated_s * hz))]
                 errors = np.maximum(errors, np.abs(self._ordered(joints) - due))
             if elapsed_s - shown_s >= _LINE_S:
                 shown_s = elapsed_s
