@@ -52,7 +52,7 @@ class Running:
                 f"waiting for {what}: {error}; the nodes said:\n{self.said()}"
             ) from error
 
-    def wait_for_status(self, name, text, timeout_s=60.0):
+    def wait_for_status(self, name, text, timeout_s=120.0):
         """Wait until a diagnostics status of some name says something."""
         self.wait(
             f"{name!r} saying {text!r}",
