@@ -33,7 +33,8 @@ from forked_python import COMMANDS, Forked
 
 ENTER = "\r"
 CTRL_C = "\x03"
-TIMEOUT_S = 30.0
+# By the wall clock, and only so that a broken test ends.
+TIMEOUT_S = 120.0
 _PRESSED_AGAIN_S = 8.0
 
 # Makes stdin the controlling terminal, without code between fork and exec: tests have threads.

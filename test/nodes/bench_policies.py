@@ -200,8 +200,15 @@ class Started:
         self.wait("chunks", lambda: len(self.chunks()) >= count)
 
     def wait(self, what, ready):
+        def ready_or_ended():
+            if ready():
+                return True
+            if self.process.poll() is not None:
+                raise GraphError(f"the policy ended with {self.process.returncode}")
+            return False
+
         try:
-            self.graph.director.wait_for(what, ready, 60.0)
+            self.graph.director.wait_for(what, ready_or_ended, 120.0)
         except GraphError as error:
             raise AssertionError(f"{error}; the policy said:\n{self.said()}") from error
 

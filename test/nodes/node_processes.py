@@ -114,6 +114,18 @@ class Running:
         return self._log.read_text()
 
 
+def until_taken(ask):
+    """Ask until it is not refused; its answer. For what a stream that lags for a moment hinders."""
+    end_s = time.monotonic() + STANDSTILL_S
+    while True:
+        try:
+            return ask()
+        except GraphError:
+            if time.monotonic() > end_s:
+                raise
+        time.sleep(0.1)
+
+
 def environment(spec):
     """What the process of a node has about it."""
     return {**os.environ, **spec.environment}

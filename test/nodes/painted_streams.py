@@ -24,13 +24,17 @@ from armlet.robots import SO101_JOINTS
 
 SIZE = (128, 96)
 FPS = 30
+# By the wall clock, and only so that a broken test ends.
+GUARD_S = 120.0
+SWING_NS = 6_000_000_000
 # The two cameras' pictures are never taken for each other's.
 FIRST = 1_000_000
 
 
 def joints_at(stamp_ns):
-    """Where the arm is at a time, radians: known to everybody."""
-    return np.full(len(SO101_JOINTS), 0.4 * np.sin(stamp_ns * 1e-9 % 1000))
+    """Where the arm is at a time, radians: known to everybody. It never jumps."""
+    phase = stamp_ns % SWING_NS / SWING_NS
+    return np.full(len(SO101_JOINTS), 0.4 * np.sin(2 * np.pi * phase))
 
 
 class PaintedStreams:
@@ -109,9 +113,10 @@ class PaintedStreams:
             self.sent += 1
 
     def _ticks(self, rate_hz):
-        due = time.monotonic()
+        due, period_s = time.monotonic(), 1 / rate_hz
         while not self._ending.wait(max(0.0, due - time.monotonic())):
-            due = max(due + 1 / rate_hz, time.monotonic() - 1.0)
+            # No burst makes up for a pause: what is stamped now is of now.
+            due = max(due + period_s, time.monotonic() - period_s)
             yield
 
     def falsified(self, dataset, episode):
@@ -122,6 +127,7 @@ class PaintedStreams:
         found = []
         for camera, sent in self.numbers.items():
             source_ns = rows.stamp_ns + np.round(1e9 * skew_s[:, streams.index(camera)]).astype(int)
+            self._wait_for(camera, int(source_ns.max()))
             found += self._pictures_of(dataset, episode, camera, source_ns, sent)
         for name, column in (("state", rows.state), ("action", rows.action)):
             due = np.degrees([joints_at(stamp)[0] for stamp in rows.stamp_ns.tolist()])
@@ -129,6 +135,13 @@ class PaintedStreams:
             if off.max() > 0.05:
                 found.append(f"{name} is off by up to {off.max():.3f} degrees")
         return found
+
+    def _wait_for(self, camera, stamp_ns):
+        """Until a picture that the dataset has was heard here, too."""
+        until = time.monotonic() + GUARD_S
+        while max(tuple(self.numbers[camera]), default=0) < stamp_ns - 1000:
+            assert time.monotonic() < until, f"{camera}: nothing was sent at {stamp_ns}"
+            time.sleep(0.01)
 
     @staticmethod
     def _pictures_of(dataset, episode, camera, source_ns, sent):

@@ -109,7 +109,7 @@ class PublishedFrames:
         with self._changed:
             self.heard.clear()
 
-    def wait(self, name, *texts, timeout_s=60.0):
+    def wait(self, name, *texts, timeout_s=180.0):
         """The level at which a status said some texts, at last."""
 
         def found():

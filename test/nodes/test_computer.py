@@ -17,6 +17,9 @@ from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause
 from armlet.nodes.messages import diagnostic
 from armlet.nodes.node import STATE_QOS, make_executor
 
+# By the wall clock, and only so that a broken test ends.
+GUARD_S = 180.0
+
 
 class Starved:
     """Two processes that wait more than they run, and their cycles, on a clock that is stepped."""
@@ -64,10 +67,10 @@ def computer():
 
 def spin_until(executor, ready):
     end = threading.Event()
-    timer = threading.Timer(60.0, end.set)
+    timer = threading.Timer(GUARD_S, end.set)
     timer.start()
     while not ready():
-        assert not end.is_set()
+        assert not end.is_set(), f"what is awaited did not come within {GUARD_S:.0f} s"
         executor.spin_once(timeout_sec=0.05)
     timer.cancel()
 
@@ -138,6 +141,6 @@ def test_a_demo_that_fails_says_the_cause_first(tmp_path):
         demo.running_graph(plan, plan.dataset, policy="false", width="64", height="48") as director,
     ):
         Announcer(announcer)
-        director.wait_for("it", lambda: director.computer.before("x") != "x", 60.0)
+        director.wait_for("it", lambda: director.computer.before("x") != "x", GUARD_S)
         raise GraphError("the arm did not reach its start")
     assert str(failed.value) == f"{SENTENCE}; so the arm did not reach its start"

@@ -170,8 +170,10 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_trials_and_the_same_repor
         begun.communicate(timeout=180)
         assert begun.returncode == 130
         assert processes_of(domain) == []
-        assert len(read_trials(parts / "A")) == 1
-        log = (parts / "nodes-1.log").read_text()
+        # The second may be done as well where this process was not run meanwhile.
+        done = len(read_trials(parts / "A"))
+        assert done in (1, 2)
+        log = (parts / f"nodes-{done}.log").read_text()
         assert log.count("torque is off") >= 1
         evaluate(parts)
     for name in ("report.json", "report.html", "report.svg", "A/trials.jsonl"):

@@ -16,7 +16,7 @@ from armlet.nodes.node import LATCHED_QOS, make_executor
 from armlet.nodes.teardown import destroy
 from armlet.sim.lockstep import Report
 
-GUARD_S = 60.0
+GUARD_S = 180.0
 TOPICS = {"standing": LATCHED_QOS, "chatter": 10}
 START_NS = 1_000_000_000
 

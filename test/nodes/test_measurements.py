@@ -7,7 +7,7 @@ from sensor_msgs.msg import JointState
 from armlet.client.measurements import Measurements
 from armlet.robots import SO101_JOINTS
 
-GUARD_S = 60
+GUARD_S = 180
 
 
 def joints():

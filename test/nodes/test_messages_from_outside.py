@@ -13,6 +13,7 @@ from node_processes import follower, running
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout
+from thread_times import thread_times
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from armlet.motors.feetech import REGISTERS
@@ -141,6 +142,8 @@ def bus(bench, tmp_path):
     with running([follower(tmp_path / "follower")]) as bus:
         bus.wait("states", lambda: bus.seen.count("joint_states") > 3)
         bus.wait_for_status("servo_bus: bus", "holding")
+        for publisher in (bus.director._commands, bus.director._chunks):
+            bus.wait("the bus to listen", lambda it=publisher: it.get_subscription_count() > 0)
         yield bus
 
 
@@ -191,8 +194,13 @@ def test_commands_in_degrees_are_refused_with_the_unit_and_an_excess_is_reported
     assert "positions are radians; 45 for gripper looks like degrees" in bus.said()
     assert goals(bench) == before
     bus.director.command(["gripper"], [bus.seen.latest("joint_states")[5]])
-    bus.director.command(["gripper"], [3.0])
-    bus.wait("a word", lambda: "outside the calibrated range and clamped to it" in bus.said())
+
+    def clamped():
+        # Again and again: one that a busy computer has come late is not followed.
+        bus.director.command(["gripper"], [3.0])
+        return "outside the calibrated range and clamped to it" in bus.said()
+
+    bus.wait("a word", clamped)
 
 
 def test_far_stamps_and_crowds_of_names_are_refused(bench, bus):
@@ -222,12 +230,13 @@ def test_a_stop_is_served_while_a_huge_trajectory_comes(bench, bus, count):
         node.destroy_subscription(heard)
     command = [sys.executable, "-c", HUGE, str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as stranger:
+        before_s = ran_s(bus)
         assert stranger.stdout.readline() == b"sent\n"
-        taken_s = stopped_within_s(bus)
+        bus.director.stop()
         assert torque(bench) == [0] * 6
         bus.wait("it to be dropped", lambda: dropped(bus) > 0)
-    # Parsed by rclpy it takes this computer seconds; that is what a stop had to wait for.
-    assert taken_s < parsing_s(count), f"the stop took {taken_s:.2f} s"
+    # Parsed by rclpy it takes a processor seconds; that is what a stop had to wait for.
+    assert ran_s(bus) - before_s < parsing_s(count) / 2
 
 
 HUGE = """
@@ -246,21 +255,22 @@ sys.stdin.read()
 """
 
 
-def stopped_within_s(bus):
-    begun_s = time.monotonic()
-    bus.director.stop()
-    return time.monotonic() - begun_s
+def ran_s(bus):
+    """What the driver's main thread, which takes messages, has had of a processor so far, s."""
+    pid = bus.processes["servo_bus"].pid
+    return thread_times(pid)[str(pid)][0]
 
 
 def parsing_s(count):
+    """What rclpy takes of a processor for so many points, s."""
     data = serialize_message(
         JointTrajectory(joint_names=JOINTS, points=[point([0.0] * 6)] * (count // 10))
     )
     from rclpy.serialization import deserialize_message
 
-    begun_s = time.monotonic()
+    begun_s = time.thread_time()
     deserialize_message(data, JointTrajectory)
-    return 10 * (time.monotonic() - begun_s)
+    return 10 * (time.thread_time() - begun_s)
 
 
 def test_every_type_that_can_be_long_is_limited():

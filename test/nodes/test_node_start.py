@@ -69,15 +69,18 @@ def test_the_camera_publishes_a_numbered_pattern():
     spec = NodeSpec("camera", "camera", {"source": "pattern", "width": 160, "height": 120}, "top")
     with running([spec]):
         node, pictures, raw = Node("listener"), [], []
-        node.create_subscription(CompressedImage, "top/image_raw/compressed", pictures.append, 10)
-        node.create_subscription(Image, "top/image_raw", raw.append, 10)
+        # Room for what comes while this process is not run.
+        node.create_subscription(CompressedImage, "top/image_raw/compressed", pictures.append, 400)
+        node.create_subscription(Image, "top/image_raw", raw.append, 400)
         for _ in range(10 * GUARD_S):
             rclpy.spin_once(node, timeout_sec=0.1)
             if len(pictures) > 20 and len(raw) > 20:
                 break
         destroy(node)
+    assert pictures and raw, "no picture came"
     counts = [read_counter(rgb(picture)) for picture in pictures]
-    assert counts == list(range(counts[0], counts[0] + len(counts)))
+    # A pattern that is late leaves numbers out, and none comes twice.
+    assert counts == sorted(set(counts))
     assert rgb(raw[0]).shape == (120, 160, 3)
     stamps = {to_ns(p.header.stamp): read_counter(rgb(p)) for p in pictures}
     for picture in raw:
@@ -149,11 +152,11 @@ starting.start()
 starting.join()
 os.read(ready, 1)
 copy.terminate()
-copy.join(20)
+copy.join(120)
 print(copy.exitcode, signals.ending.is_set())
 os.kill(copy.pid, signal.SIGKILL) if copy.exitcode is None else None
 signal.raise_signal(signal.SIGTERM)
-print(signals.ending.wait(20))
+print(signals.ending.wait(120))
 """
 
 
@@ -175,7 +178,7 @@ hears = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 signals = Signals((signal.SIGTERM, signal.SIGHUP))
 for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP):
     os.kill(os.getpid(), number)
-print("goes on", signals.ending.wait(20 * hears))
+print("goes on", signals.ending.wait(120 * hears))
 """
 
 

@@ -202,7 +202,7 @@ def tell(policy, task):
     ending = time.monotonic() + STANDSTILL_S
     while f"task: {task}" not in policy.said():
         publisher.publish(String(data=task))
-        assert time.monotonic() < ending, policy.said()
+        assert time.monotonic() < ending and policy.process.poll() is None, policy.said()
         time.sleep(0.1)
     destroy(node)
 

@@ -4,6 +4,8 @@ It shows what is so, and obeys from its first instant. The graph is a real one o
 bench, one for all; processes are killed and stopped under it, the recorder last.
 """
 
+import itertools
+import re
 import signal
 import sys
 from pathlib import Path
@@ -109,10 +111,11 @@ def test_the_graphs_own_arm_is_stopped_although_another_was_found_first():
             session.send("x")
             session.wait_for("foreign/servo_bus/stop +done", regex=True)
             session.wait_for(r" servo_bus/stop +done", regex=True)
-            assert [each.asked for each in drivers] == [["servo_bus/stop"]] * 2
-            session.send("t")
-            session.wait_for("foreign/servo_bus +is of graph /foreign", regex=True)
-            assert drivers[0].asked == ["servo_bus/stop"]
+            # More than once where an answer takes longer than a stop is waited for.
+            assert [{*each.asked} for each in drivers] == [{"servo_bus/stop"}] * 2
+            # Of which graph it is may have been asked for longer than such an answer is waited for.
+            session.press_until("t", "is of graph /foreign")
+            assert {*drivers[0].asked} == {"servo_bus/stop"}
 
 
 def test_a_computer_that_does_not_keep_up_is_shown_first():
@@ -138,7 +141,21 @@ def shared(root):
     given = {"width": "64", "height": "48", "min_episode_s": "0.1", **slow}
     with flowing_graph("record", root=str(root), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
+        graph.rows = rows_heard(graph)
         yield graph
+
+
+def rows_heard(graph):
+    """The rows of the recorder's open episode, as it says from now on."""
+    rows = []
+
+    def note(status):
+        values = {each.key: each.value for each in status.values}
+        if "open_frames" in values:
+            rows.append(int(values["open_frames"]))
+
+    graph.director.listen(DiagnosticStatus, "recorder/status", note)
+    return rows
 
 
 @pytest.fixture
@@ -153,6 +170,15 @@ def graph(shared):
 def saved(root):
     """The episodes recorded before."""
     return episodes(root)
+
+
+def has_fallen(counts):
+    return any(after < before for before, after in itertools.pairwise(counts))
+
+
+def frames(least):
+    """What the screen says of a recording of so many frames or more; least: 10, 20, ..., 90."""
+    return rf"RECORDING episode \d+ · (\d{{3,}}|[{least // 10}-9]\d) frames"
 
 
 def episodes(root):
@@ -178,11 +204,10 @@ def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
         try:
             session.send("dtx")
             session.wait_for("servo_bus/stop +torque is off", regex=True)
-            session.wait_for("servo_bus/set_torque")
+            session.wait_for("torque stays off: the stop key came after it")
         finally:
             recorder.send_signal(signal.SIGCONT)
         graph.let_pass(0.5)
-        assert "torque stays off: the stop key came after it" in "\n".join(session.screen())
         session.wait_for(r"^arm +not armed", regex=True)
 
 
@@ -190,7 +215,7 @@ def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.send(" ")
         session.wait_for(f"RECORDING episode {saved}")
-        session.wait_for(r"RECORDING episode \d+ · [4-9]\d frames", regex=True)
+        session.wait_for(frames(40), regex=True)
         session.send(" ")
         session.wait_for(f"idle · {saved + 1} episodes")
     assert episodes(root) == saved + 1
@@ -209,18 +234,22 @@ def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, root, saved)
         session.wait_for(f"idle · {saved} episodes")
         session.wait_for("following joint_commands")
         session.wait_for("emulated bench: move the leader to the target")
+        still = graph.seen.latest("joint_states")
         session.send("m")
         session.wait_for(r"sim_bench +the leader moves for \d", regex=True)
-        still = graph.seen.latest("joint_states")
         graph.wait(
             "motion", lambda: np.ptp([still, graph.seen.latest("joint_states")], 0).max() > 0.1
         )
         session.send(" ")
         session.wait_for(f"RECORDING episode {saved}")
-        session.wait_for(r"RECORDING episode \d+ · [1-9]\d frames", regex=True)
+        session.wait_for(frames(10), regex=True)
+        graph.wait("frames of the first take", lambda: graph.rows[-1] >= 10)
+        begun = len(graph.rows)
         session.send("r")
         session.wait_for("rerecord_episode")
-        session.wait_for(r"RECORDING episode \d+ · [1-9]\d frames", regex=True)
+        # By what the recorder says: the screen may still show those of the first.
+        graph.wait("another take", lambda: has_fallen(graph.rows[begun - 1 :]))
+        graph.wait("its frames", lambda: graph.rows[-1] >= 10)
         session.send(" ")
         session.wait_for(f"idle · {saved + 1} episodes")
         session.send("x")
@@ -240,7 +269,7 @@ def test_a_bus_that_dies_is_shown_and_the_stop_is_tried_until_it_is_back(graph):
         try:
             session.wait_for("no joint_states for")
             session.send("x")
-            session.wait_for(r"STOP is being sent \([2-9]", regex=True)
+            session.wait_for(r"STOP is being sent \((\d\d|[2-9])", regex=True)
         finally:
             bus.send_signal(signal.SIGCONT)
         session.wait_until(lambda lines: not any("STOP is being" in line for line in lines))
@@ -253,7 +282,7 @@ def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothin
     with TerminalSession("session", columns=120, rows=30) as session:
         session.wait_for(f"idle · {saved} episodes")
         session.send(" ")
-        session.wait_for(r"RECORDING episode \d+ · [2-9]\d frames", regex=True)
+        session.wait_for(frames(20), regex=True)
         # No frames for a while, then frames again: those between are missing.
         graph.director.change_state("aligner", "deactivate")
         graph.director.let_pass(1.0)
@@ -278,14 +307,21 @@ def test_a_recorder_that_dies_is_shown_with_a_sound(graph, saved):
         session.wait_for(f"idle · {saved} episodes")
         session.send(" ")
         session.wait_for(f"RECORDING episode {saved}")
-        assert b"\a" not in session.output
         recorder = graph.processes["recorder"]
         recorder.send_signal(signal.SIGKILL)
         recorder.wait()
         session.wait_for("THE RECORDER IS SILENT")
         assert "RECORDING" not in "\n".join(session.screen())
-        assert b"\a" in session.output
+        # Whenever it rang, it was of that: of a computer that stands still, too.
+        _, *shown = session.output.split(b"\a")
+        assert shown and all(b"THE RECORDER IS SILENT" in headline(each) for each in shown)
         # Within the second that is promised; drawing it takes what the computer leaves.
         assert SILENCE_S < 1.0
         session.send(" ")
-        session.wait_for("is that node running?")
+        # It is found to be gone once DDS has missed it for long enough.
+        session.wait_for(r"is that node running\?|no recorder runs here", regex=True)
+
+
+def headline(drawn):
+    """The first line that is drawn with a word in it."""
+    return next(line for line in drawn.split(b"\r\n") if re.search(rb"[A-Z]{3}", line))

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import rclpy
-from node_processes import CALIBRATION, follower, running, simulated_nodes
+from node_processes import CALIBRATION, follower, running, simulated_nodes, until_taken
 from published_frames import RADIANS, PublishedFrames, contract
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -50,16 +50,21 @@ def test_pausing_pauses_everything_and_loses_nothing(sim):
     def progress():
         return sim.director.now_ns, [sim.seen.count(topic) for topic in topics]
 
+    def nothing_newer(now_ns):
+        newest = [stamp for topic in topics for stamp in sim.seen.stamps(topic)[-1:]]
+        return max(newest) <= now_ns
+
     start = sim.seen.latest("joint_states")
     goal = start + np.array([0.3, 0, 0, 0, 0, 0])
     sim.director.set("sim_bench/set_paused", True)
     with sim.time_passes():
         wait_until("a standstill", lambda: stays(progress))
-        paused = progress()
+        paused_ns = sim.director.now_ns
         sim.director.command(SO101_JOINTS, goal)
         sim.director.set("servo_bus/set_torque", True)
-        time.sleep(LOOK_S)
-        assert progress() == paused
+        # What was sent before may still come, where its sender stood still as well.
+        wait_until("a standstill after a command", lambda: stays(progress))
+        assert sim.director.now_ns == paused_ns and nothing_newer(paused_ns)
         sim.director.set("sim_bench/set_paused", False)
     sim.let_pass(0.4)
     moved = sim.seen.latest("joint_states") - start
@@ -70,7 +75,7 @@ def test_pausing_pauses_everything_and_loses_nothing(sim):
 
 def stays(progress):
     before = progress()
-    time.sleep(0.2)
+    time.sleep(LOOK_S)
     return progress() == before
 
 
@@ -163,12 +168,13 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
         graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
         graph.wait("joint states", lambda: graph.seen.count("joint_states"), GUARD_S)
         goal = graph.seen.latest("joint_states") + np.array([0.5, 0, 0, 0, 0, 0])
-        graph.director.trigger("recorder/start_recording")
+        until_taken(lambda: graph.director.trigger("recorder/start_recording"))
         with contextlib.closing(Commander(graph.director, clock, goal)):
             graph.wait_for_status("servo_bus: bus", "following joint_commands", GUARD_S)
             # What the recorder has not read when it learns of the jump is no part of the episode.
             graph.wait("rows", lambda: rows(graph) >= 20, GUARD_S)
-        clock.jump(-30.0)
+        # By more than this takes on any computer: what comes next is before what was recorded.
+        clock.jump(-600.0)
         graph.wait_for_status("servo_bus: bus", "holding", GUARD_S)
         graph.wait_for_status("recorder: dataset", "set back", GUARD_S)
         graph.wait("what was recorded to be saved", lambda: recorded(graph)["episodes"], GUARD_S)
@@ -178,7 +184,7 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
             graph.director.trigger("recorder/stop_recording")
         wait_for_frames(graph, 10)
         graph.wait("the jump being counted", lambda: min(jumps(graph), default=0) >= 1, GUARD_S)
-        graph.director.trigger("recorder/start_recording")
+        until_taken(lambda: graph.director.trigger("recorder/start_recording"))
         wait_for_frames(graph, 10)
         graph.director.trigger("recorder/stop_recording")
         assert all(servo.peek(TORQUE) for servo in bench.follower.servos.values())
@@ -207,10 +213,11 @@ def test_a_clock_set_back_ends_a_recording_whose_stamps_go_on(tmp_path):
     ):
         graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
         wait_for_frames(graph, 10)
-        graph.director.trigger("recorder/start_recording")
+        until_taken(lambda: graph.director.trigger("recorder/start_recording"))
         wait_for_frames(graph, 10)
-        clock.jump(-0.3)
-        graph.wait_for_status("recorder: dataset", "the clock was set back by 0.3 s", GUARD_S)
+        # How much of it is seen is less by what the recorder or this process was not run just then.
+        clock.jump(-8.0)
+        graph.wait_for_status("recorder: dataset", "the clock was set back by ", GUARD_S)
 
 
 def jumps(graph):

@@ -44,7 +44,6 @@ def graph(tmp_path_factory, private_domain):
     ):
         graph.wait_for_status("policy: inference", "")
         graph.wait("frames", lambda: graph.seen.count("observation/state") > 5)
-        graph.discovery_end_s = time.monotonic() + DISCOVERY_S
         yield graph
 
 
@@ -92,8 +91,9 @@ def discovered(graph, node, expected):
     loses the last to a process that comes at the same time, until something changes again. Whoever
     comes later hears of all.
     """
+    end_s = time.monotonic() + DISCOVERY_S
     found = _awaited(graph.director._node, node, expected)
-    while found != expected and time.monotonic() < graph.discovery_end_s:
+    while found != expected and time.monotonic() < end_s:
         with newcomer() as ros:
             found = _awaited(ros, node, expected)
     return found

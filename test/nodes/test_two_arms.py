@@ -33,7 +33,8 @@ SIDES = {"left": "leader", "right": "follower"}
 BOTH = [f"{side}_{joint}" for side in SIDES for joint in SO101_JOINTS]
 FILES = {side: CALIBRATION / f"emulated_{arm}.json" for side, arm in SIDES.items()}
 FRAMES = 45
-DRIVE_NS = 10 * 10**9
+# Of simulated time, which runs ahead of a listener that DDS has yet to find.
+DRIVE_NS = 240 * 10**9
 
 
 def two_arms(folder, root):

@@ -252,7 +252,8 @@ def test_torque_and_leaders_of_another_graph_are_left_alone(graph_of_both):
             session.wait_for(f"{side}/servo_bus/set_torque +holding", regex=True)
         session.send("e")
         session.wait_for("right/teleop/set_engaged")
-        assert driver.asked == ["servo_bus/stop"]
+        # More than once where an answer takes longer than a stop is waited for.
+        assert {*driver.asked} == {"servo_bus/stop"}
 
 
 def test_the_stop_of_the_python_api_is_every_arms(graph_of_both):

@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
 from terminal_session import TerminalSession
 
+import armlet.supervisor
 from armlet import one_graph
 from armlet.bringup import NodeSpec, share_directory
 from armlet.cli.graph.up_screen import KEYS, StatusLine
@@ -30,7 +31,7 @@ from armlet.supervisor import Supervisor
 
 GUARD_S = 180
 CTRL_Z = "\x1a"
-TIMEOUT_S = 90.0
+TIMEOUT_S = 180.0
 CALIBRATION = share_directory() / "config" / "calibration"
 
 
@@ -194,7 +195,8 @@ class Ended:
         yield "[ERROR] [1.0] [servo_bus]: cannot configure: parameter port is empty\n"
 
 
-def test_why_a_node_has_ended_is_waited_for(tmp_path):
+def test_why_a_node_has_ended_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(armlet.supervisor, "_LAST_WORDS_S", GUARD_S)
     supervisor = Supervisor([NodeSpec("servo_bus", "servo_bus", {})], io.StringIO(), Ended)
     supervisor.start(tmp_path)
     why = "cannot configure: parameter port is empty"

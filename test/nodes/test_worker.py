@@ -6,7 +6,7 @@ import pytest
 
 from armlet.nodes.worker import Sender
 
-LONG_S = 60.0
+LONG_S = 180.0
 
 
 @pytest.fixture
