@@ -36,6 +36,7 @@ from armlet.motors.feetech.registers import (
     TORQUE_ENABLE,
 )
 from armlet.motors.wire.line import Answer, Request
+from armlet.motors.wire.port import SerialPort
 
 IDS = (1, 2, 3, 4, 5, 6)
 SHORT_S = 0.05
@@ -114,24 +115,29 @@ def heard_all(servo: threading.Thread) -> None:
 
 
 @contextmanager
-def held_back(emulated: EmulatedBus) -> Iterator[None]:
-    """Replies come when this is left, all of them late: a bus does not wait for them."""
+def held_back(emulated: EmulatedBus, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Replies come once the first request after this is sent: a bus does not wait for them."""
     released = threading.Event()
+    sent = SerialPort.write
 
     def write(fd: int, data: bytes) -> int:
         released.wait(LONG_S)
         return os.write(fd, data)
 
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        awaited_replies.served(emulated.port, lambda: False),
-    ):
-        serving = SimpleNamespace(**{**vars(os), "write": write})
-        patch.setattr("armlet.motors.emulation.line.os", serving)
-        try:
+    def send(port: SerialPort, data: bytes, timeout_s: float) -> None:
+        sent(port, data, timeout_s)
+        released.set()
+
+    patch.setattr(
+        "armlet.motors.emulation.line.os", SimpleNamespace(**{**vars(os), "write": write})
+    )
+    try:
+        with awaited_replies.served(emulated.port, lambda: False):
             yield
-        finally:
-            released.set()
+    except BaseException:
+        released.set()
+        raise
+    patch.setattr(SerialPort, "write", send)
 
 
 @pytest.fixture
@@ -251,9 +257,9 @@ def test_a_dropped_reply_is_counted(bus: Bus, emulated: EmulatedBus) -> None:
 
 
 def test_a_late_reply_never_answers_a_later_request(
-    bus: Bus, emulated: EmulatedBus, long_memory: None
+    bus: Bus, emulated: EmulatedBus, long_memory: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with held_back(emulated), pytest.raises(NoReply):
+    with held_back(emulated, monkeypatch), pytest.raises(NoReply):
         bus.read(6, PRESENT_POSITION)
     emulated.servos[6].poke(HOMING_OFFSET, -7)
     deadline = time.monotonic() + LONG_S
@@ -268,12 +274,12 @@ def test_a_late_reply_never_answers_a_later_request(
 
 
 def test_a_late_cycle_is_never_taken_for_a_fresh_one(
-    bus: Bus, emulated: EmulatedBus, long_memory: None
+    bus: Bus, emulated: EmulatedBus, long_memory: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert positions(bus) == {id: 100 * id for id in IDS}
     answered = threading.Semaphore(0)
-    with held_back(emulated), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Faults, "lateness_s", lambda _: answered.release() or 0.0)
+    with held_back(emulated, monkeypatch):
+        monkeypatch.setattr(Faults, "lateness_s", lambda _: answered.release() or 0.0)
         assert positions(bus) == {}
         # By what they measured then.
         assert all(answered.acquire(timeout=LONG_S) for _ in IDS)
