@@ -184,7 +184,8 @@ def buses_that_wait_for_emulated_servos():
     """A computer's pauses are never taken for lost replies; see `awaited_replies`."""
     with pytest.MonkeyPatch.context() as patch:
         awaited_replies.install(patch)
-        yield
+        with awaited_replies.answering():
+            yield
 
 
 @pytest.fixture(autouse=True)

@@ -29,11 +29,12 @@ import time
 from collections.abc import Callable
 
 import pyte
+from awaited_replies import preparation
 from forked_python import COMMANDS, Forked
 
 ENTER = "\r"
 CTRL_C = "\x03"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 _PRESSED_AGAIN_S = 8.0
 
 # Makes stdin the controlling terminal, without code between fork and exec: tests have threads.
@@ -54,6 +55,7 @@ class TerminalSession:
         environment: variables beyond this process's; None as value removes one.
         program: what to run instead of a fork, which is as `python -m armlet.cli.main` but for the
             loading of modules; see forked_python.
+        prepared: code that the fork runs first.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class TerminalSession:
         rows: int = 30,
         environment: dict[str, str | None] | None = None,
         program: tuple[str, ...] = (),
+        prepared: str = "",
     ) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -86,7 +89,13 @@ class TerminalSession:
                 command = ["-m", "armlet.cli.main", *arguments]
                 files = (slave, slave, slave)
                 self.process = Forked(
-                    sys.executable, COMMANDS, command, given, files, terminal=True
+                    sys.executable,
+                    COMMANDS,
+                    command,
+                    given,
+                    files,
+                    terminal=True,
+                    prepared=preparation() + prepared,
                 )
         finally:
             os.close(slave)
