@@ -18,6 +18,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+import awaited_replies
 import pytest
 from domains import free_domain
 from hypothesis import settings
@@ -176,6 +177,15 @@ def no_descriptors():
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     return exhausted
+
+
+@pytest.fixture(scope="session", autouse=True)
+def buses_that_wait_for_emulated_servos():
+    """A computer's pauses are never taken for lost replies; see `awaited_replies`."""
+    with pytest.MonkeyPatch.context() as patch:
+        awaited_replies.install(patch)
+        with awaited_replies.answering():
+            yield
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,7 @@ COMMANDS = (
     *("numpy", "yaml", "serial", "rich.console", "rich.live", "rich.table", "rich.prompt"),
     *("armlet.calibrate", "armlet.camera", "armlet.control", "armlet.motors", "armlet.robots"),
     "armlet.cli.main",
+    "awaited_replies",
 )
 DATASETS = ("cv2", "armlet.datasets", "armlet.datasets.transform.edits")
 
@@ -58,6 +59,7 @@ class Forked:
 
     Its standard streams are the files given, of which a missing one is the null device. session: it
     leads a session of its own. terminal: one whose controlling terminal is its stdin.
+    prepared: code that is run first.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Forked:
         files: tuple[int | None, int | None, int | None] = (None, None, None),
         terminal: bool = False,
         session: bool = False,
+        prepared: str = "",
     ):
         self.returncode: int | None = None
         self._command = command
@@ -80,6 +83,7 @@ class Forked:
             "folder": str(Path.cwd()),
             "session": session or terminal,
             "terminal": terminal,
+            "prepared": prepared,
         }
         with Path(os.devnull).open("r+b") as null:
             socket.send_fds(
@@ -176,7 +180,10 @@ class Conversation:
 
 def armlet(*words: Path | str) -> subprocess.CompletedProcess[str]:
     """An armlet command without a terminal, as `python -m armlet.cli.main`."""
-    return run(sys.executable, COMMANDS, ["-m", "armlet.cli.main", *words])
+    import awaited_replies
+
+    command: list[Path | str] = ["-m", "armlet.cli.main", *words]
+    return run(sys.executable, COMMANDS, command, prepared=awaited_replies.preparation())
 
 
 def run(
@@ -185,12 +192,18 @@ def run(
     command: list[Path | str],
     env: dict[str, str] | None = None,
     timeout_s: float = 280,
+    prepared: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run` with the command's output captured."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
         files = (None, out.fileno(), said.fileno())
         with Forked(
-            python, modules, command, dict(os.environ if env is None else env), files
+            python,
+            modules,
+            command,
+            dict(os.environ if env is None else env),
+            files,
+            prepared=prepared,
         ) as it:
             status = it.wait(timeout_s)
         for file in (out, said):
@@ -308,6 +321,7 @@ def _become(request: dict, trouble: str) -> None:
         _open_streams()
         if trouble:
             raise SystemExit(trouble)
+        exec(request["prepared"], {})
         _run(request["command"])
         status = 0
     except SystemExit as end:

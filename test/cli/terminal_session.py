@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 
 import pyte
+from awaited_replies import preparation
 from forked_python import COMMANDS, Forked
 
 ENTER = "\r"
@@ -55,6 +56,7 @@ class TerminalSession:
         environment: variables beyond this process's; None as value removes one.
         program: what to run instead of a fork, which is as `python -m armlet.cli.main` but for the
             loading of modules; see forked_python.
+        prepared: code that the fork runs first.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TerminalSession:
         rows: int = 30,
         environment: dict[str, str | None] | None = None,
         program: tuple[str, ...] = (),
+        prepared: str = "",
     ) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -87,7 +90,13 @@ class TerminalSession:
                 command = ["-m", "armlet.cli.main", *arguments]
                 files = (slave, slave, slave)
                 self.process = Forked(
-                    sys.executable, COMMANDS, command, given, files, terminal=True
+                    sys.executable,
+                    COMMANDS,
+                    command,
+                    given,
+                    files,
+                    terminal=True,
+                    prepared=preparation() + prepared,
                 )
         finally:
             os.close(slave)

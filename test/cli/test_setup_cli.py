@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from forked_python import armlet
 from terminal_session import ENTER, TerminalSession
-from test_calibrate_cli import RANGES, HandClock, Hands, entry, stored
+from test_calibrate_cli import RANGES, ArmClock, HandClock, Hands, entry, stored
 
 from armlet.bringup import graph, share_directory
 from armlet.cli.main import main
@@ -16,8 +16,6 @@ from armlet.motors.feetech import REGISTERS
 from armlet.robots import SO101_JOINTS, JointCalibration
 from armlet.robots.calibration import load, save
 from armlet.robots.robot_file import read
-
-pytestmark = pytest.mark.wall_clock
 
 
 @pytest.fixture
@@ -41,9 +39,9 @@ def arms(tmp_path):
 def setup(tmp_path, *words):
     places = ("--among", str(tmp_path / "ports" / "*"), "--also", "pattern")
     path = tmp_path / "my" / "robot.yaml"
-    return path, TerminalSession(
-        "setup", *words, "--robot", str(path), *places, columns=150, rows=60
-    )
+    given = ("--robot", str(path), *places)
+    prepared = ArmClock(tmp_path / "time").prepared
+    return path, TerminalSession("setup", *words, *given, columns=150, rows=60, prepared=prepared)
 
 
 def plugged_again(session, bus, name):
@@ -77,17 +75,7 @@ def calibrated(session, hands, name, tables):
     session.send(ENTER)
     session.wait_for("Done: 1 of 6")
     hands.sweep(*SO101_JOINTS)
-    was_lost = False
-
-    def done(lines):
-        nonlocal was_lost
-        lost = any("track lost" in line for line in lines)
-        if lost and not was_lost:  # the machine stood still for too long
-            session.send("r")
-        was_lost = lost
-        return not lost and whole_ranges(lines) == tables
-
-    session.wait_until(done, "the whole sweep")
+    session.wait_until(lambda lines: whole_ranges(lines) == tables, "the whole sweep")
     session.send(ENTER)
     session.wait_for(f"{name}.json")
 

@@ -272,6 +272,15 @@ def test_the_sweep_names_what_keeps_it_from_ending(arm, bus):
     assert not calibrator.problems()
 
 
+def test_servos_that_nobody_asked_for_a_while_are_not_silent(bus):
+    """Where this program stood still after it had read them, none of them answered."""
+    now_s = 0.0
+    calibrator = Calibrator(bus, IDS, clock=lambda: now_s)
+    calibrator.read()
+    now_s = 10.0
+    assert calibrator.silent() == []
+
+
 def test_a_servo_that_falls_silent_is_a_problem_not_a_position(arm, bus):
     # A silent Dynamixel is asked last and waited for every time, so few readings must do.
     calibrator = calibrator_on(bus, tick_s=0.02)

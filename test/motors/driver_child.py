@@ -19,16 +19,16 @@ port, ending, model = sys.argv[1:]
 motors = family(model)
 TORQUE_ENABLE = motors.models[model].torque_enable
 bus = motors.make_bus(
-    port, timeout_s=10.0
+    port, timeout_s=120.0
 )  # the emulated servos are as slow as this computer is busy
 bus.open()
 hang_s = {"hang_s": 2} if ending == "live" else {}
 watchdog = WatchdogProcess(port, 1_000_000, (1, 2), motors.origin, **hang_s)
 for servo in (1, 2):
     bus.write(servo, TORQUE_ENABLE, 1)
-if ending == "live":
-    watchdog.lives()
 print(watchdog.pid, flush=True)
+if ending == "live":
+    watchdog.lives()  # last: from here on it is killed wherever it stands still
 sys.stdin.readline()
 if ending == "release":
     for servo in (1, 2):

@@ -18,8 +18,6 @@ from armlet.motors.emulation import EmulatedBus
 from armlet.motors.protocol import Alarm, NoReply
 
 TIMEOUT_S = 0.05
-# For servos that do answer, however busy this computer is.
-LONG_S = 0.5
 HOLD = (
     "import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); print(1, flush=True); input()"
 )
@@ -218,7 +216,7 @@ def test_only_the_ids_asked_for_are_asked(emulated, probe):
 def test_servos_that_report_errors_are_found(emulated, probe, model):
     with emulated((1, 2)) as bus:
         bus.faults.errors[2] = Alarm.OVERLOAD
-        servos = probe(bus.port, timeout_s=LONG_S).servos
+        servos = probe(bus.port, timeout_s=TIMEOUT_S).servos
         assert [(servo.id, servo.model, servo.shared) for servo in servos] == [
             (1, model.number, False),
             (2, model.number, False),
@@ -233,7 +231,7 @@ def test_two_servos_with_one_id_are_distinguished_from_one(emulated, probe):
 
 def test_two_servos_with_one_id_are_found_by_calling_all(emulated, probe):
     with emulated((1, 240, 240)) as bus:
-        found = {servo.id: servo.shared for servo in probe(bus.port, timeout_s=LONG_S).servos}
+        found = {servo.id: servo.shared for servo in probe(bus.port, timeout_s=TIMEOUT_S).servos}
     assert found == {1: False, 240: True}
 
 

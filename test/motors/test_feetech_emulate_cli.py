@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from armlet.motors.feetech.registers import (
 )
 from armlet.motors.registry import family
 from armlet.priority import Role, realtime_limit
+
+# Far longer than anything takes on a busy computer.
+LONG_S = 120.0
 
 COMMAND = """
 import argparse, sys
@@ -79,10 +83,10 @@ def test_it_serves_until_asked_to_stop(tmp_path: Path, number: signal.Signals) -
     link = tmp_path / "arm"
     with running("--link", str(link), "--ids", "3,9") as process:
         assert said(process) == f"serving servos 3,9 on {link} at 1000000 baud\n"
-        with Bus(str(link), timeout_s=2.0) as bus:
+        with Bus(str(link), timeout_s=LONG_S) as bus:
             assert [bus.ping(id) for id in (3, 9)] == [777, 777]
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=LONG_S) == 0
         assert said(process) == ""
         assert not link.is_symlink()
 
@@ -93,7 +97,7 @@ def test_an_arm_that_is_set_up(tmp_path: Path) -> None:
     options = ("--link", str(link), "--calibration", str(file), "--voltage", "12.1", "--paced")
     with running(*options) as process:
         assert said(process) == f"serving servos 2,5 on {link} at 1000000 baud, wire-paced\n"
-        with Bus(str(link), timeout_s=2.0) as bus:
+        with Bus(str(link), timeout_s=LONG_S) as bus:
             for joint in CALIBRATION.values():
                 registers = (HOMING_OFFSET, MIN_POSITION_LIMIT, MAX_POSITION_LIMIT)
                 found = tuple(bus.read(joint["id"], register) for register in registers)
@@ -110,21 +114,22 @@ def test_new_servos_come_one_by_one(tmp_path: Path) -> None:
             f"serving 2 factory-fresh servos on {link} at 1000000 baud; "
             "servo 1 of 2 alone is on the line, Enter for the next\n"
         )
-        with Bus(str(link), timeout_s=1.0) as bus:
+        with Bus(str(link), timeout_s=LONG_S) as bus:
             bus.write(1, LOCK, 0)
             bus.write(1, ID, 7)
             process.stdin.write("\n")
             process.stdin.flush()
             assert said(process) == "servo 2 of 2 alone is on the line, Enter for the next\n"
             assert bus.ping(1) == 777
-            with pytest.raises(NoReply):
-                bus.ping(7)
-            process.stdin.close()
-            process.send_signal(signal.SIGUSR1)
-            assert said(process) == "all 2 servos are on the line\n"
+        with Bus(str(link), timeout_s=0.2) as bus, pytest.raises(NoReply):
+            bus.ping(7)
+        process.stdin.close()
+        process.send_signal(signal.SIGUSR1)
+        assert said(process) == "all 2 servos are on the line\n"
+        with Bus(str(link), timeout_s=LONG_S) as bus:
             assert (bus.ping(1), bus.ping(7)) == (777, 777)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=LONG_S) == 0
         process.stdin = None
 
 
@@ -133,14 +138,15 @@ def test_an_arm_to_calibrate_is_swept_on_enter(tmp_path: Path) -> None:
     options = ("--link", str(link), "--ids", "1,5", "--horn-offsets", "3", "--hand", "sweep")
     with running(*options) as process:
         assert "Enter to move the joints" in said(process)
-        with Bus(str(link), timeout_s=2.0) as bus:
+        with Bus(str(link), timeout_s=LONG_S) as bus:
             middle = bus.read(1, PRESENT_POSITION)
             assert bus.read(1, PRESENT_POSITION) == middle
             process.stdin.write("\n")
             process.stdin.flush()
             assert "Enter to hold" in said(process)
-            positions = {bus.read(1, PRESENT_POSITION) for _ in range(300)}
-            assert len(positions) > 1, "the hand moves it"
+            deadline = time.monotonic() + LONG_S
+            while bus.read(1, PRESENT_POSITION) == middle:
+                assert time.monotonic() < deadline, "the hand moves it"
 
 
 def test_a_lossy_line(tmp_path: Path) -> None:
@@ -278,7 +284,7 @@ def test_a_killed_emulators_link_is_replaced(tmp_path: Path) -> None:
     assert link.is_symlink(), "nobody could remove it"
     with running("--link", str(link), "--ids", "3") as process:
         said(process)
-        with Bus(str(link), timeout_s=2.0) as bus:
+        with Bus(str(link), timeout_s=LONG_S) as bus:
             assert bus.ping(3) == 777
         process.terminate()
         assert process.wait() == 0
@@ -294,7 +300,7 @@ def test_dynamixels_with_a_calibration(tmp_path: Path, model: str) -> None:
         assert said(process).startswith("serving servos 2,5 on")
         motors = family(model)
         kind = motors.models[model]
-        with motors.make_bus(str(link), timeout_s=5.0) as bus:
+        with motors.make_bus(str(link), timeout_s=LONG_S) as bus:
             assert bus.scan([2, 5]) == {2: kind.number, 5: kind.number}
             assert bus.read(2, kind.homing_offset) == -1083
             assert bus.read(5, kind.max_position) == 4095
@@ -302,4 +308,4 @@ def test_dynamixels_with_a_calibration(tmp_path: Path, model: str) -> None:
 
 def test_another_model_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with running("--link", str(tmp_path / "arm"), "--motors", "xl320") as process:
-        assert process.wait(60) == 2
+        assert process.wait(LONG_S) == 2

@@ -6,14 +6,17 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import awaited_replies
 import pytest
 
 from armlet.motors.emulation import EmulatedBus
+from armlet.motors.emulation.faults import Faults
 from armlet.motors.feetech import Bus, CorruptReply, NoReply, PortError, ServoError
 from armlet.motors.feetech.packets import (
     BROADCAST_ID,
@@ -21,6 +24,7 @@ from armlet.motors.feetech.packets import (
     ErrorBit,
     Instruction,
     Packet,
+    Parser,
     encode,
 )
 from armlet.motors.feetech.registers import (
@@ -32,10 +36,12 @@ from armlet.motors.feetech.registers import (
     TORQUE_ENABLE,
 )
 from armlet.motors.wire.line import Answer, Request
+from armlet.motors.wire.port import SerialPort
 
 IDS = (1, 2, 3, 4, 5, 6)
 SHORT_S = 0.05
-LONG_S = 2.0
+# Far longer than anything takes on a busy computer.
+LONG_S = 120.0
 
 
 @pytest.fixture
@@ -59,32 +65,85 @@ def patient(emulated: EmulatedBus) -> Iterator[Bus]:
 
 
 class Wire:
-    """A bare pseudo-terminal: the test plays the servos."""
+    """A bare pseudo-terminal: the test plays the servos. A bus waits for whoever is to answer."""
 
     def __init__(self) -> None:
-        self.master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        self.path = os.ttyname(self._slave)
+        self.master, self.slave = os.openpty()
+        tty.setraw(self.slave)
+        self.path = os.ttyname(self.slave)
+        self._to_answer = 0
+        self._answering = False
 
-    def answer_next(self, replies: bytes) -> threading.Thread:
+    def answer_next(self, *replies: bytes | Callable[[bytes], bytes]) -> threading.Thread:
+        """Answers so many requests, each with these bytes, or what is made of the request."""
+        self._to_answer = len(replies)
+
         def run() -> None:
-            os.read(self.master, 100)
-            os.write(self.master, replies)
+            for reply in replies:
+                select.select([self.master], [], [])
+                self._answering = True
+                request = os.read(self.master, 100)
+                os.write(self.master, reply if isinstance(reply, bytes) else reply(request))
+                self._to_answer -= 1
+                self._answering = False
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         return thread
 
+    def busy(self) -> bool:
+        """Whether a request waits for its answer. In this order: who answers has read it."""
+        asked = bool(self._to_answer and select.select([self.master], [], [], 0)[0])
+        return asked or self._answering
+
     def close(self) -> None:
         os.close(self.master)
-        os.close(self._slave)
+        os.close(self.slave)
 
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
     wire = Wire()
-    yield wire
+    with awaited_replies.served(wire.path, wire.busy):
+        yield wire
     wire.close()
+
+
+def heard_all(servo: threading.Thread) -> None:
+    servo.join(LONG_S)
+    assert not servo.is_alive(), "it was sent fewer requests than it was to answer"
+
+
+@contextmanager
+def held_back(emulated: EmulatedBus, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Replies come once the first request after this is sent: a bus does not wait for them."""
+    released = threading.Event()
+    sent = SerialPort.write
+
+    def write(fd: int, data: bytes) -> int:
+        released.wait(LONG_S)
+        return os.write(fd, data)
+
+    def send(port: SerialPort, data: bytes, timeout_s: float) -> None:
+        sent(port, data, timeout_s)
+        released.set()
+
+    patch.setattr(
+        "armlet.motors.emulation.line.os", SimpleNamespace(**{**vars(os), "write": write})
+    )
+    try:
+        with awaited_replies.served(emulated.port, lambda: False):
+            yield
+    except BaseException:
+        released.set()
+        raise
+    patch.setattr(SerialPort, "write", send)
+
+
+@pytest.fixture
+def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus reckons with late replies for as long as this computer may stand still."""
+    monkeypatch.setattr("armlet.motors.wire.line._OUTSTANDING_S", LONG_S)
 
 
 def positions(bus: Bus) -> dict[int, int]:
@@ -197,11 +256,11 @@ def test_a_dropped_reply_is_counted(bus: Bus, emulated: EmulatedBus) -> None:
     assert bus.read(5, ID) == 5
 
 
-def test_a_late_reply_never_answers_a_later_request(bus: Bus, emulated: EmulatedBus) -> None:
-    emulated.faults.delay_s = 2.5 * SHORT_S
-    with pytest.raises(NoReply):
+def test_a_late_reply_never_answers_a_later_request(
+    bus: Bus, emulated: EmulatedBus, long_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_back(emulated, monkeypatch), pytest.raises(NoReply):
         bus.read(6, PRESENT_POSITION)
-    emulated.faults.delay_s = 0.0
     emulated.servos[6].poke(HOMING_OFFSET, -7)
     deadline = time.monotonic() + LONG_S
     while time.monotonic() < deadline:
@@ -214,11 +273,16 @@ def test_a_late_reply_never_answers_a_later_request(bus: Bus, emulated: Emulated
     assert bus.counters.stale_replies > 0
 
 
-def test_a_late_cycle_is_never_taken_for_a_fresh_one(bus: Bus, emulated: EmulatedBus) -> None:
+def test_a_late_cycle_is_never_taken_for_a_fresh_one(
+    bus: Bus, emulated: EmulatedBus, long_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert positions(bus) == {id: 100 * id for id in IDS}
-    emulated.faults.delay_s = 2.5 * SHORT_S
-    assert positions(bus) == {}
-    emulated.faults.delay_s = 0.0
+    answered = threading.Semaphore(0)
+    with held_back(emulated, monkeypatch):
+        monkeypatch.setattr(Faults, "lateness_s", lambda _: answered.release() or 0.0)
+        assert positions(bus) == {}
+        # By what they measured then.
+        assert all(answered.acquire(timeout=LONG_S) for _ in IDS)
     for id, servo in emulated.servos.items():
         servo.position = 100 * id + 1
     deadline = time.monotonic() + LONG_S
@@ -228,23 +292,37 @@ def test_a_late_cycle_is_never_taken_for_a_fresh_one(bus: Bus, emulated: Emulate
     assert bus.counters.stale_replies >= 1
 
 
-def test_an_acknowledgement_of_unknown_age_is_not_believed(bus: Bus, emulated: EmulatedBus) -> None:
-    emulated.faults.delay_s = 2.5 * SHORT_S
-    with pytest.raises(NoReply):
-        bus.write(6, GOAL_POSITION, 1)
-    with pytest.raises(NoReply):
-        bus.write(6, GOAL_POSITION, 2)
-    assert bus.counters.stale_replies == 1, "the first acknowledgement, during the second write"
-    emulated.faults.delay_s = 0.0
-    assert [write.data[0] for write in emulated.writes] == [1, 2]
-    deadline = time.monotonic() + LONG_S
-    while time.monotonic() < deadline:
-        try:
-            bus.write(6, GOAL_POSITION, 3)
-            break
-        except NoReply:
-            continue
-    bus.write(6, GOAL_POSITION, 4)
+def test_an_acknowledgement_of_unknown_age_is_not_believed(wire: Wire, long_memory: None) -> None:
+    heard: list[Packet] = []
+
+    def silence(request: bytes) -> bytes:
+        heard.extend(Parser().feed(request))
+        return b""
+
+    def acknowledge(request: bytes) -> bytes:
+        heard.extend(Parser().feed(request))
+        return encode(Packet(6, 0))
+
+    def hold(request: bytes) -> bytes:
+        return encode(Packet(6, 0, bytes(Parser().feed(request)[0].params[1])))
+
+    with Bus(wire.path, timeout_s=SHORT_S) as bus:
+        servo = wire.answer_next(silence)
+        with pytest.raises(NoReply):
+            bus.write(6, GOAL_POSITION, 1)
+        heard_all(servo)
+        # A probe is not answered either; what comes at the second write is the first's.
+        servo = wire.answer_next(silence, acknowledge)
+        with pytest.raises(NoReply):
+            bus.write(6, GOAL_POSITION, 2)
+        heard_all(servo)
+        assert bus.counters.stale_replies == 1
+        written = [packet for packet in heard if packet.code == Instruction.WRITE]
+        assert [packet.params[1] for packet in written] == [1, 2], "it is sent all the same"
+        servo = wire.answer_next(hold, acknowledge, acknowledge)
+        bus.write(6, GOAL_POSITION, 3)
+        bus.write(6, GOAL_POSITION, 4)
+        heard_all(servo)
 
 
 def test_an_old_reply_of_any_length_is_passed_over_while_settling(wire: Wire) -> None:
@@ -253,15 +331,10 @@ def test_an_old_reply_of_any_length_is_passed_over_while_settling(wire: Wire) ->
             bus.read(3, PRESENT_POSITION)
         os.read(wire.master, 100)
         long_reply = encode(Packet(3, 0, bytes(30)))
-        probed = wire.answer_next(long_reply + encode(Packet(3, 0, bytes(5))))
-        reading = threading.Thread(target=lambda: values.append(bus.read(3, PRESENT_POSITION)))
-        values: list[int] = []
-        reading.start()
-        probed.join()
-        answered = wire.answer_next(encode(Packet(3, 0, b"\x07\x00")))
-        answered.join()
-        reading.join()
-        assert values == [7]
+        probed = long_reply + encode(Packet(3, 0, bytes(5)))
+        servo = wire.answer_next(probed, encode(Packet(3, 0, b"\x07\x00")))
+        assert bus.read(3, PRESENT_POSITION) == 7
+        heard_all(servo)
         assert (bus.counters.stale_replies, bus.counters.dropped_bytes) == (1, 0)
 
 
@@ -286,7 +359,7 @@ def test_replies_of_the_wrong_id_or_length_are_passed_over(wire: Wire) -> None:
     with Bus(wire.path, timeout_s=LONG_S) as bus:
         servo = wire.answer_next(b"".join(map(encode, (*stale, right))))
         assert bus.read(3, PRESENT_POSITION) == 300
-        servo.join()
+        heard_all(servo)
         assert bus.counters.stale_replies == 3
 
 
@@ -294,12 +367,12 @@ def test_input_is_flushed_before_a_request(wire: Wire) -> None:
     with Bus(wire.path, timeout_s=LONG_S) as bus:
         servo = wire.answer_next(encode(Packet(3, 0, b"\x01\x00")))
         assert bus.read(3, PRESENT_POSITION) == 1
-        servo.join()
+        heard_all(servo)
         os.write(wire.master, encode(Packet(3, 0, b"\x63\x00")) + b"\x00\x00")
-        time.sleep(0.05)  # the kernel hands it over in its own time; there is no event for it
+        assert select.select([wire.slave], [], [], LONG_S)[0], "the kernel has handed it over"
         servo = wire.answer_next(encode(Packet(3, 0, b"\x02\x00")))
         assert bus.read(3, PRESENT_POSITION) == 2
-        servo.join()
+        heard_all(servo)
         assert (bus.counters.stale_replies, bus.counters.dropped_bytes) == (1, 2)
 
 
@@ -401,7 +474,7 @@ def test_unplugging_ends_a_waiting_read_and_the_bus_comes_back(
     tmp_path: Path,
 ) -> None:
     with EmulatedBus(IDS, link=tmp_path / "arm") as emulated:
-        bus = Bus(emulated.port, timeout_s=30)
+        bus = Bus(emulated.port, timeout_s=2 * LONG_S)
         bus.open()
         bus.write(1, GOAL_POSITION, 1234)
         emulated.faults.drop_probability = 1.0
@@ -416,9 +489,10 @@ def test_unplugging_ends_a_waiting_read_and_the_bus_comes_back(
         waiting = threading.Thread(target=wait_for_a_reply)
         waiting.start()
         while len(emulated.writes) < 2:
+            assert waiting.is_alive(), caught
             time.sleep(0.001)
         emulated.hang_up()
-        waiting.join(timeout=10)
+        waiting.join(timeout=LONG_S)
         assert len(caught) == 1 and "Check the USB cable" in str(caught[0])
         assert not bus.is_open and not (tmp_path / "arm").is_symlink()
         with pytest.raises(PortError):

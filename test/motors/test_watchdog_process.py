@@ -14,6 +14,8 @@ from armlet.motors.emulation import EmulatedBus
 from armlet.motors.registry import family
 from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 
+# Far longer than anything takes on a busy computer.
+LONG_S = 120.0
 CHILD = Path(__file__).with_name("driver_child.py")
 
 
@@ -34,11 +36,13 @@ class Driver:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.watchdog = int(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        self.watchdog = int(line)
 
     def end(self):
         """Let it come to its end; what it said until its watchdog had ended too."""
-        said, errors = self.process.communicate("\n", timeout=30)
+        said, errors = self.process.communicate("\n", timeout=LONG_S)
         assert self.process.returncode == 0, errors
         return said, errors
 
@@ -59,8 +63,8 @@ def torque(emulated):
     return [servo.peek(emulated.model.torque_enable) for servo in emulated.servos.values()]
 
 
-def wait_until(ready, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
+def wait_until(ready):
+    deadline = time.monotonic() + LONG_S
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -110,10 +114,11 @@ def test_a_driver_that_hangs_with_torque_on_is_killed_and_its_arm_released(emula
     """It held its port, and the servos their torque, for good."""
     with watched(emulated) as silent, watched(emulated) as released:
         # This process is their driver: one never said that it lives, one that torque is off.
-        released.lives()
+        # In this order: by the other it kills this process where that stands still in between.
         released.released()
+        released.lives()
         driver = Driver(emulated, "live")
-        assert driver.process.wait(30) == -signal.SIGKILL
+        assert driver.process.wait(LONG_S) == -signal.SIGKILL
         said = driver.watchdog_said()
         assert "hangs, nothing came for 2 s; killing it" in said
         assert "torque is off on all servos" in said
@@ -129,7 +134,9 @@ def watched(emulated):
 
 
 def test_one_that_is_suspended_is_made_to_go_on(emulated):
-    with WatchdogProcess(emulated.port, 1_000_000, (1, 2), motors(emulated).origin) as watchdog:
+    origin = motors(emulated).origin
+    # It hears once that this process lives, which may then be silent for long.
+    with WatchdogProcess(emulated.port, 1_000_000, (1, 2), origin, hang_s=600) as watchdog:
         os.kill(watchdog.pid, signal.SIGSTOP)
         wait_until(lambda: is_suspended(watchdog.pid))
         watchdog.lives()

@@ -293,6 +293,7 @@ class Calibrator:
         self._clock = clock
         self._offsets: dict[str, int] = {}
         self._heard_s: dict[str, float] = {}
+        self._asked_s = -math.inf
 
     def prepare(self) -> None:
         """Torque off, and the mode in which positions are those of the joint.
@@ -329,7 +330,7 @@ class Calibrator:
             # Where servos wait for their turn, a silent one silences those behind it; else a place
             # further ahead is better, for nobody waits for it.
             self._order = [id for id in self._order if id not in reply.missing] + [*reply.missing]
-        now_s = self._clock()
+        self._asked_s = now_s = self._clock()
         found = {}
         for joint, id in self.ids.items():
             if id not in reply.values:
@@ -379,8 +380,8 @@ class Calibrator:
             self.sweeps[joint].update(encoder, self._heard_s[joint])
 
     def silent(self) -> list[str]:
-        """Joints that have not answered for a while."""
-        since_s = self._clock() - MAX_GAP_S
+        """Joints that have been asked for a while and have not answered."""
+        since_s = self._asked_s - MAX_GAP_S
         return [joint for joint in self.ids if self._heard_s.get(joint, -math.inf) < since_s]
 
     def restart(self) -> None:

@@ -42,14 +42,17 @@ CLOSE_S = 3.0
 FEETECH = "armlet.motors.feetech.family:FAMILY"
 """Whose servos they are unless something else is said."""
 
-_START_S = 10.0
+_START_S = 60.0
+"""On a busy computer; one that cannot start is seen at once, as its pipes close."""
+
 _PAUSE_S = 0.05
 _LONG_PAUSE_S = 0.25
 _SOON_S = 5.0
 _PROOF_S = 0.1
 _AWAKE_S = 0.1
 _TAKEN_S = 3.0
-"""Who holds the port for longer is another driver, which has the arm now."""
+"""Who holds the port for longer is another driver, which has the arm now. Only time between looks
+counts: one look is no proof, however long this process then stood still."""
 
 HANG_S = 15
 """A driver that has said every second that it lives, and says nothing for so long, hangs."""
@@ -274,7 +277,7 @@ def cut_torque(
     port for seconds: that one has the arm then. family: None for Feetech. has_gone: whether there
     are no such servos any more, looked at before every try.
     """
-    left, begun, free_s = list(ids), time.monotonic(), time.monotonic()
+    left, begun, taken_s = list(ids), time.monotonic(), 0.0
     bus = (family or load(FEETECH)).make_bus(port, baudrate)
     model = bus.usual_model
     torque, silencer = model.torque_enable, model.watchdog
@@ -290,12 +293,13 @@ def cut_torque(
         except BusError as error:
             taken = _is_taken(error)
             _report(f"{error}; trying again")
-        now_s = time.monotonic()
-        free_s = free_s if taken else now_s
-        if now_s - begun > try_for_s or now_s - free_s > _TAKEN_S:
+        tried_s = time.monotonic() - begun
+        pause_s = _PAUSE_S if tried_s < _SOON_S else _LONG_PAUSE_S
+        taken_s = taken_s + pause_s if taken else 0.0
+        if tried_s > try_for_s or taken_s > _TAKEN_S:
             break
         if left:
-            time.sleep(_PAUSE_S if now_s - begun < _SOON_S else _LONG_PAUSE_S)
+            time.sleep(pause_s)
     bus.close()
     return left
 
