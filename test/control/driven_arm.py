@@ -110,15 +110,15 @@ class Driven:
             self.cycle()
         raise AssertionError(f"not within {limit} cycles; {self.control.summary()}")
 
-    def command(self, *positions, names=JOINTS, stamp_ns=None, keeps=False):
+    def command(self, *positions, names=JOINTS, stamp_ns=None, keeps=False, mark=""):
         stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
-        self.control.command(names, positions, stamp_ns, self.now_ns, keeps)
+        self.control.command(names, positions, stamp_ns, self.now_ns, keeps, mark)
 
-    def commanded(self, count, *positions, keeps=False):
+    def commanded(self, count, *positions, keeps=False, mark=""):
         """Cycles with a command before each."""
         goals = []
         for _ in range(count):
-            self.command(*positions, keeps=keeps)
+            self.command(*positions, keeps=keeps, mark=mark)
             goals.append(self.cycles(1)[0])
         return np.array(goals)
 

@@ -134,6 +134,7 @@ def test_an_arm_that_is_kept_waits_for_being_handed_back_however_long_nothing_co
     # The leader is back, and silent again; another program's command hands nothing back.
     armed.commanded(20, 0.0, 0.0, keeps=True)
     assert armed.control.state is State.COMMAND
+    armed.cycles(60)
     armed.command(0.0, 0.0)
     armed.cycles(60)
     assert armed.control.summary() == kept and not chunk()
@@ -171,6 +172,118 @@ def test_of_what_ends_the_commands_a_stop_alone_hands_back(armed, how):
     armed.cycles(5)
     assert armed.control.state is State.HOLD
     assert armed.follow([0, 1], [[0.2, 0], [0.2, 0]]) is (how == "stop")
+
+
+def kept_and_silent(armed):
+    """A leader has taken the arm, and its cable came loose."""
+    armed.commanded(20, 0.1, 0.0, keeps=True, mark="leader")
+    armed.cycles(60)
+    assert "was not handed back" in armed.control.summary()
+
+
+def chunk_is_followed(armed):
+    return armed.follow([0, 1], [[0.2, 0], [0.2, 0]])
+
+
+@pytest.mark.parametrize("off_s", [-60.0, 60.0])
+def test_handing_back_by_another_times_message_hands_nothing_back(armed, off_s):
+    """A recording that is played, a message that was held up."""
+    kept_and_silent(armed)
+    with pytest.raises(CommandRefused, match=r"60\.00 s old"):
+        armed.control.hand_back(armed.now_ns + round(off_s * 1e9), armed.now_ns, "leader")
+    assert not chunk_is_followed(armed)
+    armed.control.hand_back(armed.now_ns, armed.now_ns, "leader")
+    assert chunk_is_followed(armed)
+
+
+@pytest.mark.parametrize("fault", ["unplugged", "silent"])
+def test_a_fault_hands_nothing_back(armed, fault):
+    """Torque that a person puts on again is no word that a policy may move the arm."""
+    kept_and_silent(armed)
+    if fault == "unplugged":
+        armed.emulated.hang_up()
+        armed.cycles_until(lambda: armed.control.state is State.LOST)
+        armed.emulated.plug()
+        assert armed.control.reconnect()
+    else:
+        armed.emulated.faults.dead.add(1)
+        armed.cycles_until(lambda: armed.control.state is State.SILENT)
+        armed.emulated.faults.dead.clear()
+        armed.cycles_until(lambda: armed.control.state is State.UNARMED)
+    armed.control.torque_on()
+    armed.cycles(2)
+    assert "was not handed back" in armed.control.summary()
+    assert not chunk_is_followed(armed)
+    armed.control.hand_back()
+    assert chunk_is_followed(armed)
+
+
+def test_an_arm_can_be_handed_back_while_it_is_not_armed(armed):
+    kept_and_silent(armed)
+    armed.emulated.hang_up()
+    armed.cycles_until(lambda: armed.control.state is State.LOST)
+    armed.control.hand_back()
+    armed.emulated.plug()
+    assert armed.control.reconnect()
+    armed.control.torque_on()
+    assert chunk_is_followed(armed)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_of_two_that_command_at_once_the_first_is_followed(armed, keeps):
+    armed.commanded(200, 0.4, 0.0, keeps=keeps, mark="first")
+    for _ in range(30):
+        armed.command(0.4, 0.0, keeps=keeps, mark="first")
+        with pytest.raises(CommandRefused, match="another program commands the arm"):
+            armed.command(-0.4, 0.0, keeps=keeps, mark="second")
+        assert armed.cycles(1)[0][0] == pytest.approx(0.4, abs=2 * TICK)
+    if keeps:
+        with pytest.raises(CommandRefused, match="another program commands the arm"):
+            armed.control.hand_back(mark="second")
+        assert not chunk_is_followed(armed)
+    # Once the first is silent the second is heard, and joined.
+    armed.cycles(60)
+    joined = armed.commanded(20, -0.4, 0.0, keeps=keeps, mark="second")[:, 0]
+    assert armed.control.state is State.COMMAND
+    assert np.abs(np.diff(joined)).max() <= RAMP_VELOCITY * 0.01 + TICK
+
+
+def test_a_person_takes_over_from_a_program_that_commands_and_is_joined_at_ramp_speed(armed):
+    before = armed.commanded(200, 0.4, 0.0, mark="program")[-1:]
+    joined = []
+    for _ in range(20):
+        joined.append(armed.commanded(1, -0.4, 0.0, keeps=True, mark="leader")[0])
+        with pytest.raises(CommandRefused, match="another program commands the arm"):
+            armed.command(0.4, 0.0, mark="program")
+    joined = np.concatenate([before, joined])[:, 0]
+    assert -0.1 > np.diff(joined).sum() > -0.25
+    assert np.abs(np.diff(joined)).max() <= RAMP_VELOCITY * 0.01 + TICK
+    # The program goes on where the person has handed back; that needs no leave of it.
+    armed.control.hand_back(mark="leader")
+    armed.commanded(5, 0.4, 0.0, mark="program")
+    armed.control.hand_back(mark="leader")
+    armed.cycles(1)
+    assert armed.control.state is State.COMMAND
+
+
+@pytest.mark.parametrize("how", ["handed back", "held", "another policy"])
+def test_who_takes_over_within_one_cycle_is_joined_at_ramp_speed(armed, how):
+    """Between two cycles the arm may be handed back, or let go, and commanded by another."""
+    if how == "handed back":
+        before = armed.commanded(200, 0.4, 0.0, keeps=True, mark="first")[-1:]
+        armed.control.hand_back(mark="first")
+        after = armed.commanded(20, -0.4, 0.0, keeps=True, mark="second")
+    else:
+        assert armed.follow([0, 1, 9], [[0.4, 0]] * 3, origin="a")
+        before = armed.cycles(200)[-1:]
+        if how == "held":
+            armed.control.hold()
+        assert armed.follow([0, 9], [[-0.4, 0]] * 2, origin="a" if how == "held" else "b")
+        after = armed.cycles(20)
+    assert before[0][0] == pytest.approx(0.4, abs=2 * TICK)
+    joined = np.concatenate([before, after])[:, 0]
+    assert np.diff(joined).sum() < -0.05
+    assert np.abs(np.diff(joined)).max() <= RAMP_VELOCITY * 0.01 + TICK
 
 
 def test_every_goal_names_whose_it_is(armed):

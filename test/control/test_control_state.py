@@ -167,9 +167,10 @@ def test_who_keeps_the_arm_is_said_until_it_is_handed_back():
     assert advance(silent, Chosen(Source.HOLD)).change is Change.COMMANDS_STOPPED
     again = advance(silent, Chosen(Source.COMMAND, kept=True))
     assert (again.source, again.change) == (Source.COMMAND, Change.NONE)
-    # Of a trajectory that ended before, nothing is kept.
+    # However the hold came about: trajectories are refused.
     ended = replace(HOLDING, change=Change.TRAJECTORY_ENDED)
-    assert advance(ended, Chosen(Source.HOLD, kept=True)) is ended
+    assert advance(ended, Chosen(Source.HOLD, kept=True)).change is Change.NOT_HANDED_BACK
+    assert advance(HOLDING, Chosen(Source.HOLD, kept=True)).change is Change.NOT_HANDED_BACK
 
 
 def test_the_source_ends_with_the_arming():

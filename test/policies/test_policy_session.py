@@ -38,6 +38,8 @@ def driving():
 
 
 def send(made, seconds, covers_s=CHUNK_S):
+    """What becomes of a chunk of an inference in which nothing else happens."""
+    made.take_reset()
     stamp_ns = at(seconds).ns
     return made.judge_chunk(stamp_ns, stamp_ns + round(covers_s * 1e9), at(seconds))
 
@@ -60,6 +62,26 @@ def test_from_start_to_driving():
     assert send(made, 0) is ChunkResult.SEND
     assert condition(made, 1) == (PolicyState.RUNNING, Severity.OK, "running")
     assert made.counts.chunks == 1
+
+
+@pytest.mark.parametrize("how", ["reset", "resumed", "recorded again"])
+def test_a_chunk_of_the_episode_before_is_not_sent(how):
+    """A slow inference: meanwhile a person has handed the arm back, where another plan leads."""
+    made = driving()
+    assert not made.take_reset()
+    made.begin_inference(at(1))
+    if how == "reset":
+        made.reset()
+    elif how == "resumed":
+        made.pause(at(1.1))
+        made.run()
+    else:
+        made.note_recorder("disk full", True, at(1.1))
+        made.note_recorder("", True, at(1.2))
+    assert made.judge_chunk(at(1).ns, at(3).ns, at(1.5)) is ChunkResult.UNWANTED
+    made.end_inference()
+    assert made.take_reset()
+    assert made.judge_chunk(at(1.6).ns, at(3.6).ns, at(2)) is ChunkResult.SEND
 
 
 def test_one_that_does_not_fit_holds_and_sends_nothing():
@@ -263,11 +285,14 @@ class AnyOrder(RuleBasedStateMachine):
     def inference_ends(self):
         self.session.end_inference()
 
-    @rule(age_s=st.floats(0, 3))
-    def chunk(self, age_s):
+    @rule(age_s=st.floats(0, 3), reset=st.booleans())
+    def chunk(self, age_s, reset):
+        self.session.take_reset()
+        if reset:
+            self.session.reset()
         end_ns = self.now.ns + round((CHUNK_S - age_s) * 1e9)
         result = self.session.judge_chunk(end_ns - round(CHUNK_S * 1e9), end_ns, self.now)
-        may = self.active and self.wanted and self.fits and not self.recorder
+        may = self.active and self.wanted and self.fits and not self.recorder and not reset
         assert (result is ChunkResult.UNWANTED) == (not may)
         assert (result is ChunkResult.SEND) == bool(may and end_ns > self.now.ns)
         self.sent_since_hold |= result is ChunkResult.SEND

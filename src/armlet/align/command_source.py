@@ -13,8 +13,9 @@ from .joints import JointPart
 _MARK = re.compile(r"[0-9a-f]{16}")
 _CONTINUED = "/continued"
 UNTIL_HANDED_BACK = "until_handed_back"
-"""In the header of a joint command: whoever commands keeps the arm until it hands it back, by one
-that says so and names no joint."""
+"""In the header of a joint command, alone or before a slash and a mark: whoever commands keeps the
+arm until it hands it back, by one that says so and names no joint."""
+_LONGEST_MARK = 64
 
 
 class Commander(enum.IntEnum):
@@ -80,6 +81,21 @@ def origin(text: str) -> Origin:
     """The origin that a text names; none for any text that no program of ours writes."""
     mark = policy_mark(text.removesuffix(_CONTINUED))
     return Origin(mark, bool(mark) and text.endswith(_CONTINUED))
+
+
+def keeping(mark: str) -> str:
+    """The header of a joint command of one that keeps the arm. mark: tells it from others."""
+    return f"{UNTIL_HANDED_BACK}/{mark}"
+
+
+def keeps(text: str) -> bool:
+    """Whether the header of a joint command says that its sender keeps the arm."""
+    return text == UNTIL_HANDED_BACK or text.startswith(f"{UNTIL_HANDED_BACK}/")
+
+
+def mark_of(text: str) -> str:
+    """What tells a joint command's sender from others: its header, of which others may be long."""
+    return text[:_LONGEST_MARK]
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,17 @@ from armlet.robots.units import Vector
 _KEPT = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who commands: its mark, any text, and whether it keeps the arm until it hands it back."""
+
+    mark: str = ""
+    keeps: bool = False
+
+
+NOBODY = Sender()
+
+
 @dataclass
 class Commands:
     """The last joint commands, positions (n,) in radians, by the time they are due.
@@ -19,13 +30,12 @@ class Commands:
     Attributes:
         due: Unix time and position, ascending.
         arrived_s: control time at which the last one came; None if there is none.
-        kept: whether a trajectory has to wait, however long no command comes, until whoever
-            commands hands the arm back.
+        sender: who commands, as it says itself.
     """
 
     due: deque[tuple[int, Vector]] = field(default_factory=lambda: deque(maxlen=_KEPT))
     arrived_s: float | None = None
-    kept: bool = False
+    sender: Sender = NOBODY
 
     def add(
         self, position: Vector, stamp_ns: int, goal: Vector, arrived_s: float, slack_ns: int
@@ -43,9 +53,14 @@ class Commands:
             self.due.append((stamp_ns, np.where(np.isnan(position), last, position)))
 
     def clear(self) -> None:
-        """Forget them, but not whose the arm is."""
+        """Forget them."""
         self.due.clear()
         self.arrived_s = None
+        self.sender = NOBODY
+
+    def fresh(self, now_s: float, timeout_s: float) -> bool:
+        """Whether somebody commands: the last one came no longer than timeout_s ago."""
+        return self.arrived_s is not None and now_s - self.arrived_s <= timeout_s
 
     def sample(self, at_ns: int) -> Vector:
         """Position (n,) due at a time: linear between commands, the outer ones outside them."""

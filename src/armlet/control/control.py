@@ -21,6 +21,7 @@ from armlet.robots.units import Vector
 
 from .answers import Answers
 from .arm import Arm
+from .commands import Sender
 from .feedback import JointSample, JointTelemetry, Mask
 from .guard import Guard
 from .maintenance import Maintenance
@@ -135,6 +136,8 @@ class Control:
         self._last_stop = object()
         self._decided = ControlState()
         self._motion: Motion | None = None
+        # Whoever commands has the arm, however long no command comes, until it is handed back.
+        self._kept = False
         self._sample: JointSample | None = None
         self._answers = Answers(len(arm.joints), clock())
         self._release_at_s = clock()
@@ -246,6 +249,7 @@ class Control:
         with self._lock:
             self._stopping.clear()
             self._forget()
+            self._kept = False
             self._advance(StopRequested())
             if self._decided.link is not Link.LOST:
                 self._release()
@@ -348,41 +352,70 @@ class Control:
         stamp_ns: int,
         now_ns: int,
         keeps: bool = False,
+        mark: str = "",
     ) -> None:
         """Follow a joint command (radians); partial names leave the other joints as they are.
 
         A stamp of 0 counts as now. keeps: when commands fall silent the arm holds, and follows no
-        trajectory before `hand_back` or a stop. Raises CommandRefused on what cannot be a command,
-        and on a stamp further from now than command_timeout_s.
+        trajectory before `hand_back` or a stop. mark: tells a sender from others; one at a time
+        commands, until it falls silent, hands back, or gives way to the first that keeps the arm.
+        Raises CommandRefused on what cannot be a command, on a stamp further from now than
+        command_timeout_s, and while another sender commands.
         """
         with self._lock:
-            motion = self._armed()
+            motion, sender = self._armed(), Sender(mark, keeps)
             ordered = self.guard.order(names, positions)
-            age_ns = now_ns - stamp_ns if stamp_ns else 0
-            if abs(age_ns) > round(self.settings.command_timeout_s * 1e9):
-                raise self.guard.refuse(f"the command's stamp is {_seconds(age_ns)} old")
+            self._require_timely(stamp_ns, now_ns)
+            now = Instant(now_ns, self._clock())
+            other = self._other(motion, sender, now.s)
+            if other is not None and (other.keeps or not keeps):
+                raise self.guard.refuse("another program commands the arm; end one of them")
             self.excess = self.guard.excess(ordered)
             self._ignore(~np.isnan(ordered))
             if motion.trajectory is not None:
                 self.counts.preempted += motion.trajectory.end_ns >= now_ns
-            motion.command(ordered, stamp_ns, Instant(now_ns, self._clock()), self.settings)
-            motion.commands.kept |= keeps
+            motion.command(ordered, stamp_ns, now, self.settings, sender)
+            self._kept |= keeps
 
-    def hand_back(self) -> None:
-        """Whoever commanded does so no more: the arm holds until the next trajectory or command."""
+    def _require_timely(self, stamp_ns: int, now_ns: int) -> None:
+        age_ns = now_ns - stamp_ns if stamp_ns else 0
+        if abs(age_ns) > round(self.settings.command_timeout_s * 1e9):
+            raise self.guard.refuse(f"the command's stamp is {_seconds(age_ns)} old")
+
+    def _other(self, motion: Motion, sender: Sender, now_s: float) -> Sender | None:
+        """Who else commands now."""
+        commands = motion.commands
+        if commands.sender == sender:
+            return None
+        return commands.sender if commands.fresh(now_s, self.settings.command_timeout_s) else None
+
+    def hand_back(self, stamp_ns: int = 0, now_ns: int = 0, mark: str = "") -> None:
+        """Whoever kept the arm does so no more: it holds until the next trajectory or command.
+
+        stamp_ns, now_ns, mark: as of a command. Commands of one that does not keep the arm go on.
+        Raises CommandRefused where a command of that stamp would be, and while another sender keeps
+        the arm that commands it.
+        """
         with self._lock:
-            if self._motion is not None:
-                self._motion.commands.clear()
-                self._motion.commands.kept = False
+            self._require_timely(stamp_ns, now_ns)
+            motion, sender, other = self._motion, Sender(mark, keeps=True), None
+            if motion is not None:
+                other = self._other(motion, sender, self._clock())
+            if other is not None and other.keeps:
+                raise self.guard.refuse("another program commands the arm, and hands back itself")
+            if motion is not None and other is None:
+                motion.commands.clear()
+            self._kept = False
 
     def follow(self, names: Sequence[str], trajectory: Trajectory, now_ns: int) -> bool:
         """Follow a trajectory from the point that is due now; False while a person commands,
         or keeps it.
 
         Until its first point is due the arm moves there from the present goal; to a single point
-        at ramp_velocity. It takes over from a trajectory in play, or one that has ended less than
-        command_timeout_s ago, within blend_s, without a jump. At its last point the arm holds, at
-        once, or, held up on its way, when it gets there, command_timeout_s later at most.
+        at ramp_velocity. It takes over from the same sender's in play, or one that has ended less
+        than command_timeout_s ago, within blend_s, without a jump; another's is joined. At its last
+        point the arm holds, at once, or, held up on its way, when it gets there, command_timeout_s
+        later at most.
         Raises CommandRefused if joints are unknown or missing, a position is none that a joint can
         mean, all its points are past, its end is further than MAX_AHEAD_S ahead, the arm is not
         armed, or what it continues has ended: by a stop, a person, another sender.
@@ -396,7 +429,7 @@ class Control:
             self.guard.require_inside(positions)
             self._require_due(trajectory, now_ns)
             self.excess = self.guard.excess(positions)
-            if motion.commands.due or motion.commands.kept:
+            if motion.commands.due or self._kept:
                 self.counts.preempted += 1
                 return False
             self._ignore(np.ones(len(self.arm.joints), np.bool_))
@@ -481,7 +514,7 @@ class Control:
         if target.source is None:
             motion.withhold()
             return None
-        self._advance(Chosen(target.source, motion.commands.kept))
+        self._advance(Chosen(target.source, self._kept))
         stood = None if self._sample is None else self._sample.position
         return motion.next_goal(target, before, now, stood, self.settings)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from armlet.robots.units import Vector
 
-from .commands import Commands
+from .commands import Commands, Sender
 from .guard import Guard
 from .protection import Protection
 from .setpoint import Setpoint
@@ -45,6 +45,7 @@ class Motion:
         self._setpoint = Setpoint(guard, position)
         self._held = position
         self._joining = True
+        self._another = False
         self._sent_s: float | None = None
 
     @property
@@ -75,11 +76,25 @@ class Motion:
         return self.trajectory is not None and self.trajectory.origin == origin
 
     def command(
-        self, position: Vector, stamp_ns: int, now: Instant, settings: ControlSettings
+        self,
+        position: Vector,
+        stamp_ns: int,
+        now: Instant,
+        settings: ControlSettings,
+        sender: Sender,
     ) -> None:
-        """A joint command; it ends a trajectory. A stamp of 0: it is due at once."""
+        """A joint command; it ends a trajectory. A stamp of 0: it is due at once.
+
+        Another sender's than the last is joined, as one is after a silence.
+        """
         delay_ns = round(settings.command_delay_s * 1e9)
         self.trajectory = None
+        if sender != self.commands.sender or not self.commands.fresh(
+            now.s, settings.command_timeout_s
+        ):
+            self.commands.clear()
+            self._another = True
+        self.commands.sender = sender
         due_ns = stamp_ns or now.ns - delay_ns
         self.commands.add(position, due_ns, self.goal, now.s, delay_ns)
 
@@ -88,11 +103,15 @@ class Motion:
     ) -> bool:
         """A trajectory from now on; whether it leads on from where the last one ended.
 
-        Then the arm, which holds (`source`) at that end, need not join it.
+        Then the arm, which holds (`source`) at that end, need not join it. Another sender's than
+        the last is joined.
         """
         motion = self._led_up_to(trajectory.starting(now_ns, self.goal), settings)
         old, self.trajectory = self.trajectory, motion
-        if old is None or settings.blend_s <= 0:
+        if old is None or old.origin != motion.origin:
+            self._another = True
+            return False
+        if settings.blend_s <= 0:
             return False
         self.trajectory = blend(old, motion, now_ns, settings.blend_s)
         return source is Source.HOLD and old.end_ns < now_ns
@@ -191,9 +210,10 @@ class Motion:
                 self._joining = False
             return self._held
         place = self._sampled(source, now_ns, settings)
-        if before is not source:
+        if before is not source or self._another:
             self._joining = True
             self._setpoint.aim(place)
+        self._another = False
         return place
 
     def _sampled(self, source: Source, now_ns: int, settings: ControlSettings) -> Vector:

@@ -296,7 +296,7 @@ _SILENCES = (Change.COMMANDS_STOPPED, Change.NOT_HANDED_BACK)
 def _chosen(state: ControlState, source: Source, kept: bool) -> ControlState:
     same = source is state.source
     change = state.change if same else _CHANGES.get((state.source, source), Change.NONE)
-    if change in _SILENCES:
+    if change in _SILENCES or (kept and source is Source.HOLD):
         change = _SILENCES[kept]
     if same and change is state.change:
         return state

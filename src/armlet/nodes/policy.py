@@ -135,8 +135,9 @@ class PolicyNode(ArmletNode):
         self._fit: PolicyFit | None = None
         self._drift: DriftWatch | None = None
         self._recorder: RequiredRecorder | None = None
-        # By arm, whether a person has it by its leader.
+        # By arm, whether a person has it by its leader, and when it was handed back.
         self._engaged: dict[str, bool] = {}
+        self._handed_back: dict[str, str] = {}
 
     # --- lifecycle --------------------------------------------------------------------------
 
@@ -639,9 +640,12 @@ class PolicyNode(ArmletNode):
 
     def _on_engagement(self, prefix: str, message: DiagnosticArray) -> None:
         """A person has taken over by the leader of an arm, or hands it back."""
-        said = [(item.key, item.value) for status in message.status for item in status.values]
-        had, self._engaged[prefix] = self._engaged[prefix], ("engaged", "True") in said
-        if had and not self._engaged[prefix]:
+        said = {item.key: item.value for status in message.status for item in status.values}
+        had, self._engaged[prefix] = self._engaged[prefix], said.get("engaged") == "True"
+        last = self._handed_back.get(prefix, "0")
+        self._handed_back[prefix] = said.get("handed_back_ns", last)
+        # What came between may have been missed: a leader that was engaged, another teleop.
+        if not self._engaged[prefix] and (had or self._handed_back[prefix] != last):
             # What was planned before led from elsewhere.
             self._begin_episode()
 

@@ -19,7 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from armlet import one_graph
 from armlet.align import Commander, CommandSource
-from armlet.align.command_source import UNTIL_HANDED_BACK, origin
+from armlet.align.command_source import keeps, mark_of, origin
 from armlet.control import (
     Action,
     Arm,
@@ -544,12 +544,13 @@ class ServoBus(ArmletNode):
                 raise self._control.guard.refuse(
                     f"the stamp is not a valid time: {message.header.stamp}"
                 )
-            keeps = message.header.frame_id == UNTIL_HANDED_BACK
-            if keeps and not message.name:
-                self._control.hand_back()
+            stamp_ns, now_ns = to_ns(message.header.stamp), self.now_ns()
+            sender = message.header.frame_id
+            if keeps(sender) and not message.name:
+                self._control.hand_back(stamp_ns, now_ns, mark_of(sender))
                 return
             self._control.command(
-                message.name, message.position, to_ns(message.header.stamp), self.now_ns(), keeps
+                message.name, message.position, stamp_ns, now_ns, keeps(sender), mark_of(sender)
             )
             self._report_excess("joint_commands", self._control.excess)
         except CommandRefused as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
-from armlet.align.command_source import UNTIL_HANDED_BACK
+from armlet.align.command_source import keeping
 from armlet.control import Teleoperation
 from armlet.priority import Role, raise_process
 from armlet.robots import CalibrationError
@@ -33,7 +34,7 @@ class Teleop(ArmletNode):
 
     A silent leader, or a disengaged one, publishes nothing: the servo bus holds, and joins the
     leader with its ramp when it is back. A policy gets the arm only once it is handed back, by a
-    leader that is disengaged.
+    leader that is disengaged. A silent one is not engaged: it would take over once it is back.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,10 @@ class Teleop(ArmletNode):
         self._publisher = self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
         self._commands = JointStatePublisher(self._publisher)
         self._engagement = self.create_publisher(DiagnosticArray, "~/engagement", LATCHED_QOS)
+        # By it the driver tells this leader from another that commands the same arm.
+        self._sender = keeping(secrets.token_hex(8))
         self._engaged = bool(self.value("engaged"))
+        self._handed_back_ns = 0
         self._last_ns = self._begun_ns = 0
         self._refused = 0
 
@@ -70,26 +74,38 @@ class Teleop(ArmletNode):
     def _on_set_engaged(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
+        if request.data and not self._engaged and (why := self._why_not()):
+            response.success, response.message = False, f"not engaged: {why}"
+            return response
+        now_ns = self.now_ns()
         self._engaged = request.data
+        self._handed_back_ns = self._handed_back_ns if self._engaged else now_ns
         self._announce()
         if not self._engaged:
-            self._hand_back()
+            self._hand_back(now_ns)
         response.success, response.message = True, self._standing()
         return response
 
+    def _why_not(self) -> str:
+        if not self._active:
+            return "teleop is not active"
+        silence = self._silence()
+        return f"the leader {silence}; is leader/servo_bus running?" if silence else ""
+
     def _announce(self) -> None:
-        """Whether a person has the arm: a policy that gets it back begins again."""
+        """Whether a person has the arm, and when it was handed back: a policy begins again then."""
         message = DiagnosticArray()
         message.header.stamp = to_time(self.now_ns())
-        said, values = self._standing(), {"engaged": self._engaged}
+        said = self._standing()
+        values = {"engaged": self._engaged, "handed_back_ns": self._handed_back_ns}
         name = status_name(self.label, LEADER)
         message.status = [diagnostic(name, DiagnosticStatus.OK, said, values)]
         self._engagement.publish(message)
 
-    def _hand_back(self) -> None:
+    def _hand_back(self, now_ns: int) -> None:
         message = JointState()
-        message.header.stamp = to_time(self.now_ns())
-        message.header.frame_id = UNTIL_HANDED_BACK
+        message.header.stamp = to_time(now_ns)
+        message.header.frame_id = self._sender
         self._publisher.publish(message)
 
     def _on_leader(self, message: JointState) -> None:
@@ -102,6 +118,7 @@ class Teleop(ArmletNode):
             or len(leader) != len(message.name)
             or not all(abs(angle) <= IMPLAUSIBLE_RAD for angle in message.position)
             or not valid(message.header.stamp)
+            or not stamp_ns
         ):
             self._refused += 1
             names = [name[:40] for name in message.name[:8]]
@@ -114,22 +131,35 @@ class Teleop(ArmletNode):
         self._last_ns = stamp_ns
         if self._engaged:
             follower = self._teleoperation.follow(message.name, leader)
-            self._commands.publish(message.name, stamp_ns, follower, source=UNTIL_HANDED_BACK)
+            self._commands.publish(message.name, stamp_ns, follower, source=self._sender)
 
     def _standing(self) -> str:
         return "following the leader" if self._engaged else "disengaged: the leader is ignored"
 
-    def diagnostics(self) -> list[DiagnosticStatus]:
+    def _silence(self, start_s: float = 0.0) -> str:
+        """Why the leader cannot command, as "the leader ..."; empty if it can.
+
+        start_s: how long after the start one that has not been heard is none that is missed.
+        """
         age_s = (self.now_ns() - (self._last_ns or self._begun_ns)) * 1e-9
-        silent = age_s > (self.value("max_leader_age_s") if self._last_ns else START_S)
+        if not self._last_ns:
+            return "has not been heard yet" if age_s >= start_s else ""
+        if abs(age_s) <= self.value("max_leader_age_s"):
+            return ""
+        if age_s < 0:
+            return f"has stamps {-age_s:.1f} s ahead of this clock"
+        return f"is silent for {age_s:.1f} s"
+
+    def diagnostics(self) -> list[DiagnosticStatus]:
         said = self._standing() if self._last_ns else "waits for the leader"
-        if silent:
-            since = f"is silent for {age_s:.1f} s" if self._last_ns else "has not been heard yet"
-            said = f"the leader {since}: the follower holds; is leader/servo_bus running?"
+        silence = self._silence(START_S)
+        if silence:
+            holds = ": the follower holds" if self._engaged else ""
+            said = f"the leader {silence}{holds}; is leader/servo_bus running?"
         return [
             diagnostic(
                 status_name(self.label, LEADER),
-                DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
+                DiagnosticStatus.WARN if silence else DiagnosticStatus.OK,
                 said,
                 {"engaged": self._engaged, "refused": self._refused},
             )

@@ -42,7 +42,7 @@ class Action(enum.Enum):
 
 
 class ChunkResult(enum.Enum):
-    """What becomes of a chunk. UNWANTED: the policy was paused or refused meanwhile."""
+    """What becomes of a chunk. UNWANTED: the policy was paused, refused or reset meanwhile."""
 
     SEND = "send"
     LATE = "late"
@@ -231,8 +231,11 @@ class PolicySession:
         self.counts.refused += not_finite
 
     def judge_chunk(self, stamp_ns: int, end_ns: int, now: Now) -> ChunkResult:
-        """What becomes of a chunk of an observation whose last row is due at end_ns."""
-        if not self.drives:
+        """What becomes of a chunk of an observation whose last row is due at end_ns.
+
+        One that was being inferred when a new episode was asked for is of the old one.
+        """
+        if not self.drives or self._reset_wanted:
             return ChunkResult.UNWANTED
         if end_ns <= now.ns:
             self.counts.late += 1
