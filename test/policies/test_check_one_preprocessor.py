@@ -26,7 +26,7 @@ from armlet.policies import (  # noqa: E402
     save_checkpoint,
 )
 from armlet.policies.fit.check_picture import seen_by_network  # noqa: E402
-from armlet.training import act as training  # noqa: E402
+from armlet.training import trainer as training  # noqa: E402
 
 ROW = 11
 KEYS = (w.STATE, w.FRONT, w.WRIST)
@@ -34,7 +34,7 @@ KEYS = (w.STATE, w.FRONT, w.WRIST)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """As train_act makes them: the Preprocessor of training, and the checkpoint it saves."""
+    """As train makes them: the Preprocessor of training, and the checkpoint it saves."""
     config, data = w.small_config(), w.dataset()
     preprocessor = Preprocessor.from_config(config, data.statistics)
     path = tmp_path_factory.mktemp("one") / "checkpoint"
@@ -72,12 +72,15 @@ def by_training(preprocessor):
         episodes=((0,),),
         states=data.states["degrees"].astype(np.float32),
         actions=data.actions.astype(np.float32),
+        starts=np.zeros(count, np.int64),
         ends=np.full(count, count),
         places=np.zeros((count, 3), np.int64),
         begins=np.arange(count),
+        tasks=("",),
+        task_of=np.zeros(count, np.int64),
     )
     pictures = {name: taken[[ROW]] for name, taken in w.seen(0).items()}
-    batch = training.make_batch(samples, np.array([ROW]), pictures, preprocessor, 8)
+    batch = training.make_batch(samples, np.array([ROW]), pictures, preprocessor, w.small_config())
     make_act(w.small_config()).compute_loss(batch)
 
 

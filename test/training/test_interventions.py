@@ -17,14 +17,15 @@ from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import Preprocessor  # noqa: E402
-from armlet.training import TrainingSettings, train_act  # noqa: E402
-from armlet.training import act as training  # noqa: E402
+from armlet.training import TrainingSettings, train  # noqa: E402
+from armlet.training import trainer as training  # noqa: E402
 from armlet.training.interventions import (  # noqa: E402
     of_episodes,
     turns,
     weighed,
     with_person,
 )
+from armlet.training.learners import learner_of  # noqa: E402
 from armlet.training.sampler import Sampler  # noqa: E402
 from armlet.training.samples import make_batch  # noqa: E402
 from armlet.training.sources import Source  # noqa: E402
@@ -115,11 +116,11 @@ def drawn_chunks(root, settings):
     """States (100 k + i) at which chunks begin, and their actions that are learned, by these."""
     dataset = Dataset(root)
     samples, held_out = training.split_samples([Source(dataset)], settings)
-    config = training._config(samples, settings)
+    config = learner_of(settings, samples).config
     preprocessor = Preprocessor.from_config(config, dataset.statistics)
     steps, chunks = training._sampler(samples, (1.0,), settings).batches(0), {}
     for rows in islice(steps, 8):
-        batch = make_batch(samples, rows, samples.pictures(rows), preprocessor, settings.chunk_size)
+        batch = make_batch(samples, rows, samples.pictures(rows), preprocessor, config)
         states = batch["observation.state"].numpy()[:, 0]
         frozen = dataset.statistics["observation.state"]
         begun = np.round(states * frozen["std"][0] + frozen["mean"][0]).astype(int)
@@ -154,7 +155,7 @@ def test_such_trainings_end_and_differ(root, tmp_path):
     for option in ({"intervention_weight": 4.0}, {"only_interventions": True}):
         settings = dataclasses.replace(TINY, batch_size=4, **option)
         output = tmp_path / next(iter(option))
-        assert train_act(Dataset(root), output, settings, lambda _: None) == TINY.steps
+        assert train(Dataset(root), output, settings, lambda _: None) == TINY.steps
         made.append((output / "model.safetensors").read_bytes())
     assert made[0] != made[1]
 

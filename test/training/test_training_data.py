@@ -19,7 +19,7 @@ from armlet.datasets import Dataset, DatasetError  # noqa: E402
 from armlet.datasets.format import layout  # noqa: E402
 from armlet.datasets.transform.convert import convert  # noqa: E402
 from armlet.policies import load_policy  # noqa: E402
-from armlet.training import Loading, Source, select, shared_contract, train_act  # noqa: E402
+from armlet.training import Loading, Source, select, shared_contract, train  # noqa: E402
 from armlet.training.loader import Loader  # noqa: E402
 from armlet.training.sampler import Sampler  # noqa: E402
 from armlet.training.samples import load_samples  # noqa: E402
@@ -116,7 +116,7 @@ def test_a_dataset_of_which_nothing_is_left_is_named(root, second):
 
 def test_several_datasets_become_one_policy(root, second, tmp_path):
     sources = [Source(Dataset(root)), Source(Dataset(second), 0.5)]
-    train_act(sources, tmp_path / "checkpoint", TINY, lambda _: None)
+    train(sources, tmp_path / "checkpoint", TINY, lambda _: None)
     policy = load_policy(tmp_path / "checkpoint")
     assert dataclasses.replace(policy.contract, preprocessing=None, detail=()) == (
         dataclasses.replace(CONTRACT, tasks=("pick",))
@@ -139,7 +139,7 @@ def test_a_dataset_without_a_contract_is_trained_on_and_what_is_unknown_is_said(
         convert(copy, tmp_path / "older", version)
         copy = tmp_path / "older"
     said = []
-    train_act(Dataset(copy), tmp_path / "checkpoint", TINY, lambda _: None, say=said.append)
+    train(Dataset(copy), tmp_path / "checkpoint", TINY, lambda _: None, say=said.append)
     (line,) = said
     assert "has no contract" in line and "joint units, calibration and alignment" in line
     contract = load_policy(tmp_path / "checkpoint").contract
@@ -153,7 +153,7 @@ def test_without_names_of_joints_there_is_no_contract(root, tmp_path):
     info["features"]["action"]["names"] = None
     (copy / INFO).write_text(json.dumps(info))
     with pytest.raises(DatasetError, match="a name for each joint"):
-        train_act(Dataset(copy), tmp_path / "checkpoint", TINY, print)
+        train(Dataset(copy), tmp_path / "checkpoint", TINY, print)
 
 
 def test_datasets_that_were_not_recorded_alike_are_refused(root, tmp_path):

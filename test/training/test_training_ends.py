@@ -20,9 +20,9 @@ from test_training import SEVERAL, TINY, files_of, record  # noqa: E402
 from armlet.cli.graph import train as command  # noqa: E402
 from armlet.datasets import Dataset  # noqa: E402
 from armlet.policies import Act, load_policy  # noqa: E402
-from armlet.training import Loading, Source, TrainingError, train_act  # noqa: E402
-from armlet.training import act as training  # noqa: E402
+from armlet.training import Loading, Source, TrainingError, train  # noqa: E402
 from armlet.training import run as running  # noqa: E402
+from armlet.training import trainer as training  # noqa: E402
 from armlet.training.state import folder_of, place_of, read_state  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def root(tmp_path_factory):
 def whole(root, tmp_path_factory):
     """A training of SEVERAL steps that nothing interrupts."""
     output = tmp_path_factory.mktemp("whole") / "whole"
-    train_act(Dataset(root), output, SEVERAL, lambda _: None)
+    train(Dataset(root), output, SEVERAL, lambda _: None)
     return output
 
 
@@ -53,7 +53,7 @@ def test_a_resumed_training_is_the_uninterrupted_one_whoever_decodes(
 ):
     output = tmp_path / "parts"
     for number, (end, count) in enumerate(zip((2, 5, 7), workers, strict=True)):
-        train_act(
+        train(
             Dataset(root),
             output,
             SEVERAL,
@@ -73,7 +73,7 @@ def test_twenty_interruptions_at_random_steps_change_no_bit(root, tmp_path):
     Most are in the middle of an epoch, which has four steps and a part of a fifth.
     """
     settings = dataclasses.replace(TINY, steps=60, warmup_steps=3)
-    train_act(Dataset(root), tmp_path / "whole", settings, lambda _: None)
+    train(Dataset(root), tmp_path / "whole", settings, lambda _: None)
     random = np.random.default_rng(0)
     ends = sorted(random.choice(np.arange(2, 60), 20, replace=False).tolist())
     output = tmp_path / "parts"
@@ -85,7 +85,7 @@ def test_twenty_interruptions_at_random_steps_change_no_bit(root, tmp_path):
             return step < end
 
         with contextlib.suppress(SystemExit):
-            train_act(
+            train(
                 Dataset(root),
                 output,
                 settings,
@@ -108,13 +108,13 @@ def test_a_dead_worker_ends_it_with_a_line_and_it_goes_on_from_there(root, whole
         return True
 
     with pytest.raises(TrainingError, match=r"was killed.*fewer --workers.*saved") as raised:
-        train_act(
+        train(
             Dataset(root), output, SEVERAL, lambda _: None, proceed, loading=Loading(1, cache_mb=0)
         )
     assert "\n" not in str(raised.value)
     assert 0 < read_state(place_of(output)).step < SEVERAL.steps
     assert load_policy(output).config.chunk_size == TINY.chunk_size
-    train_act(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
+    train(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
     assert files_of(output) == files_of(whole)
 
 
@@ -133,7 +133,7 @@ def test_pictures_that_cannot_be_decoded_end_it_with_what_was_trained(
     with pytest.raises(
         TrainingError, match=r"Input/output error; saved .*trained for 2 of 7 steps"
     ):
-        train_act(
+        train(
             Dataset(root),
             output,
             SEVERAL,
@@ -142,18 +142,18 @@ def test_pictures_that_cannot_be_decoded_end_it_with_what_was_trained(
             loading=Loading(cache_mb=0),
         )
     broken.clear()
-    train_act(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
+    train(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
     assert files_of(output) == files_of(whole)
 
 
 def test_a_loss_that_is_no_number_is_not_learned_from(root, tmp_path, monkeypatch, capsys):
     """The weights that are saved are those of the step before."""
     stopped, output = tmp_path / "stopped", tmp_path / "diverged"
-    train_act(Dataset(root), stopped, SEVERAL, lambda _: None, lambda step, *_: step < 3)
+    train(Dataset(root), stopped, SEVERAL, lambda _: None, lambda step, *_: step < 3)
     compute_loss, steps = Act.compute_loss, []
 
-    def diverging(model, batch, rule):
-        loss = compute_loss(model, batch, rule)
+    def diverging(model, batch, rule, *more):
+        loss = compute_loss(model, batch, rule, *more)
         steps.append(model.training)
         return dataclasses.replace(loss, total=loss.total * math.nan) if sum(steps) == 4 else loss
 
@@ -181,8 +181,8 @@ def test_the_curve_has_a_row_for_each_report_and_best_is_its_smallest_held_out_e
 
     monkeypatch.setattr(training.HeldOut, "errors", errors_of)
     # The report of a training that is stopped is none that an uninterrupted one makes.
-    train_act(Dataset(root), output, SEVERAL, lambda _: None, lambda step, *_: step < 5)
-    train_act(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
+    train(Dataset(root), output, SEVERAL, lambda _: None, lambda step, *_: step < 5)
+    train(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
     rows = rows_of(output)
     assert [row["step"] for row in rows] == ["2", "4", "5", "6", "7"]
     assert [float(row["held_out"]) for row in rows] == [0.5, 0.3, 0.4, 0.6, 0.35]
@@ -197,7 +197,7 @@ def test_the_folder_of_a_training_that_has_ended_is_left_alone(root, tmp_path):
     folder.mkdir()
     (folder / "curve.csv").write_text("mine")
     with pytest.raises(FileExistsError, match="has ended, or was killed before"):
-        train_act(Dataset(root), tmp_path / "checkpoint", SEVERAL, print)
+        train(Dataset(root), tmp_path / "checkpoint", SEVERAL, print)
     assert (folder / "curve.csv").read_text() == "mine"
 
 
@@ -212,8 +212,8 @@ def test_rows_of_steps_that_are_trained_again_are_not_there_twice(root, tmp_path
         return True
 
     with pytest.raises(SystemExit):
-        train_act(Dataset(root), output, SEVERAL, lambda _: None, killed, save_every=2)
-    train_act(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
+        train(Dataset(root), output, SEVERAL, lambda _: None, killed, save_every=2)
+    train(Dataset(root), output, SEVERAL, lambda _: None, resume=True)
     assert [int(row["step"]) for row in rows_of(output)] == [*range(1, 8)]
 
 
@@ -227,7 +227,7 @@ def test_without_space_nothing_begins_and_later_the_training_goes_on(root, tmp_p
     )
     full.append(True)
     with pytest.raises(OSError, match="MB free to save the training"):
-        train_act(Dataset(root), tmp_path / "checkpoint", SEVERAL, print)
+        train(Dataset(root), tmp_path / "checkpoint", SEVERAL, print)
     full.clear()
     said = []
 
@@ -236,9 +236,7 @@ def test_without_space_nothing_begins_and_later_the_training_goes_on(root, tmp_p
         return True
 
     output = tmp_path / "other"
-    train_act(
-        Dataset(root), output, SEVERAL, lambda _: None, proceed, save_every=2, say=said.append
-    )
+    train(Dataset(root), output, SEVERAL, lambda _: None, proceed, save_every=2, say=said.append)
     (line,) = said
     assert line.startswith("not saved after step 2, the training goes on: ")
     assert load_policy(output).config.chunk_size == TINY.chunk_size

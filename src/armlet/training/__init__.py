@@ -1,14 +1,16 @@
 """Training on recorded episodes, with the policies' own preprocessing. Knows no ROS."""
 
-from .act import begun_settings as begun_settings
-from .act import train_act as train_act
 from .curve import Progress as Progress
 from .errors import TrainingError as TrainingError
 from .interventions import of_episodes as of_episodes
 from .loader import Loading as Loading
+from .settings import LOSS_RULES as LOSS_RULES
+from .settings import POLICIES as POLICIES
 from .settings import TrainingSettings as TrainingSettings
 from .sources import LABELS as LABELS
 from .sources import Source as Source
 from .sources import select as select
 from .sources import shared_contract as shared_contract
 from .state import StateError as StateError
+from .trainer import begun_settings as begun_settings
+from .trainer import train as train

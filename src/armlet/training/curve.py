@@ -17,7 +17,8 @@ class Progress:
 
     Attributes:
         step, steps: it is made after this one of so many.
-        error: mean absolute error in training since the last hundredth step, normalized units.
+        error: in training since the last hundredth step: of ACT the mean absolute error in
+            normalized units, of a policy that starts from noise its loss, a mean square.
         validation: the same of held-out episodes.
         learning_rate: of the next step.
         joints: mean absolute error of each entry of the action on held-out episodes, over the

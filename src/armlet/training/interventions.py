@@ -43,7 +43,8 @@ def alone(samples: Samples) -> Samples:
     """
     by_person = commanded_by_person(samples)
     begins, ends = turns(by_person, samples.ends)
-    return dataclasses.replace(samples, begins=begins, ends=ends)
+    starts = np.searchsorted(ends, ends)  # the first row that ends where this one does
+    return dataclasses.replace(samples, begins=begins, starts=starts, ends=ends)
 
 
 def turns(by_person: NDArray[np.bool_], ends: Rows) -> tuple[Rows, Rows]:

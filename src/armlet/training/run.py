@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from armlet.policies import Act
+from armlet.policies import PolicyNetwork
 
+from .learner import Learner
 from .samples import Samples
-from .settings import TrainingSettings
 from .state import State, StateError, save_state
 
 
@@ -25,23 +25,16 @@ class Run:
 
     def __init__(
         self,
-        model: Act,
-        settings: TrainingSettings,
+        model: PolicyNetwork,
+        learner: Learner,
         statistics: str,
         samples: Samples,
         weights: tuple[float, ...],
     ) -> None:
-        self.model, self.settings = model, settings
-        self._statistics, self._episodes, self._weights = statistics, samples.episodes, weights
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            settings.learning_rate,
-            total_steps=settings.steps,
-            pct_start=min(0.3, settings.warmup_steps / settings.steps),
-        )
+        self.model, self.settings = model, learner.settings
+        self._begun = (statistics, samples.episodes, weights, learner.base)
+        self.optimizer = learner.optimizer(self._learning.values())
+        self.schedule = learner.schedule(self.optimizer)
         self.step = 0
         self.errors: list[float] = []
         """Of the steps since the last hundredth."""
@@ -58,12 +51,28 @@ class Run:
 
     @property
     def state_bytes(self) -> int:
-        """How large its state is, about: weights and two moments of each."""
-        return 3 * self.weight_bytes
+        """How large its state is, about: what learns, and two moments of it."""
+        return sum(value.nbytes for value in self._kept.values()) + 2 * sum(
+            value.nbytes for value in self._learning.values()
+        )
 
     @property
     def weight_bytes(self) -> int:
+        """How large its checkpoint is, about."""
         return sum(value.nbytes for value in self.model.state_dict().values())
+
+    @property
+    def _learning(self) -> dict[str, nn.Parameter]:
+        """What the optimizer changes."""
+        named = self.model.named_parameters()
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        """All that a step changes: what is frozen is where the training began."""
+        frozen = {name for name, _ in self.model.named_parameters()} - self._learning.keys()
+        state = self.model.state_dict()
+        return {name: value for name, value in state.items() if name not in frozen}
 
     def done(self, error: float) -> None:
         """A step is done, with its error. Nothing of the next one has begun."""
@@ -78,16 +87,15 @@ class Run:
         state = State(
             self.step,
             self.settings,
-            self._statistics,
-            self._episodes,
-            self._weights,
+            *self._begun[:3],
             tuple(self.errors),
             (group["lr"], *group["betas"]),
             self.best,
             self.saved,
+            self._begun[3],
         )
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
+        tensors = {f"model.{name}": value for name, value in self._kept.items()}
+        for name, parameter in self._learning.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = value
         tensors["random"] = self._random
@@ -95,15 +103,20 @@ class Run:
 
     def restore(self, state: State, place: Path) -> None:
         """Go on from there. Raises StateError if the datasets are others."""
-        begun = (state.statistics, state.episodes, state.weights)
-        if begun != (self._statistics, self._episodes, self._weights):
+        *begun, base = state.statistics, state.episodes, state.weights, state.base
+        if base != self._begun[3]:
+            raise StateError(
+                f"{place} is of a training that began with other weights than are in "
+                f"{self.settings.base} now; put these back, or remove the file and begin again"
+            )
+        if begun != list(self._begun[:3]):
             raise StateError(
                 f"{place} is of a training on another dataset or other episodes, or on this one "
                 "before it changed; give what it began with, or remove the file and begin again"
             )
         tensors = state.tensors(place)
-        self.model.load_state_dict(_under("model.", tensors))
-        for name, parameter in self.model.named_parameters():
+        self.model.load_state_dict(self.model.state_dict() | _under("model.", tensors))
+        for name, parameter in self._learning.items():
             kept = _under(f"optimizer.{name}.", tensors)
             if kept:
                 self.optimizer.state[parameter] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from armlet.datasets import Dataset, DatasetError
-from armlet.policies import Preprocessor
+from armlet.policies import PolicyConfig, Preprocessor
+from armlet.policies.config.base import ACTION
 from armlet.policies.fit.lag import Vectors
+from armlet.policies.networks.smolvla import SEEN, TOKENS
+from armlet.policies.networks.tokens import Words
 
 Pictures = dict[str, NDArray[np.uint8]]
 
@@ -24,19 +28,24 @@ class Samples:
         datasets: they are of.
         episodes: which, of each dataset, in the order of the rows.
         states, actions: (N, n) and (N, m) float32, dataset units.
-        ends: (N,) int64, the row behind the last that a chunk from each row may have: behind its
-            episode, or earlier.
+        starts, ends: (N,) int64, of each row the first that a chunk around it may have, and the row
+            behind the last: those of its episode, or fewer.
         places: (N, 3) int64: each row's dataset, episode and frame, where its pictures are.
         begins: (M,) int64, rows at which chunks begin, ascending.
+        tasks: their texts.
+        task_of: (N,) int64, the task of each row.
     """
 
     datasets: tuple[Dataset, ...]
     episodes: tuple[tuple[int, ...], ...]
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
+    starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     places: NDArray[np.int64]
     begins: NDArray[np.int64]
+    tasks: tuple[str, ...]
+    task_of: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.states)
@@ -46,6 +55,31 @@ class Samples:
         """The rows of each dataset at which chunks begin."""
         numbers = self.places[self.begins, 0]
         return [self.begins[numbers == k] for k in range(len(self.datasets))]
+
+    def window(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """The last `count` rows up to each of `rows` (B,): (B * count,), the oldest of each first.
+
+        Before an episode's first row there is that row again, as in LeRobot.
+        """
+        back = np.minimum(np.arange(count)[::-1], self.places[rows, 2][:, None])
+        found: NDArray[np.int64] = (rows[:, None] - back).reshape(-1)
+        return found
+
+    def without_last(self, count: int) -> Samples:
+        """The same rows, without chunks that begin at the last `count` of what they may have.
+
+        Raises DatasetError for a dataset of which no chunk is left.
+        """
+        left = self.begins[self.ends[self.begins] - self.begins > count]
+        found = dataclasses.replace(self, begins=left)
+        for number, (before, rows) in enumerate(zip(self.groups, found.groups, strict=True)):
+            if len(before) and not len(rows):
+                raise DatasetError(
+                    f"{self.datasets[number].root}: expected episodes of more than {count} frames, "
+                    "of which the last are no begin of a chunk, found none; record longer ones, or "
+                    "--set drop_n_last_frames=0"
+                )
+        return found
 
     def vectors(self) -> list[Vectors]:
         """Each episode's states and actions."""
@@ -94,6 +128,8 @@ def load_samples(datasets: Sequence[Dataset], episodes: Sequence[Sequence[int]])
     for episode in data:
         episode.require_finite()
     lengths = np.array([episode.info.length for episode in data])
+    named = dict.fromkeys(task for episode in data for task in episode.tasks)
+    numbers = {task: number for number, task in enumerate(named)}
     places = [
         np.stack(np.broadcast_arrays(number, k, np.arange(length)), axis=1)
         for (number, k), length in zip(chosen, lengths, strict=True)
@@ -103,9 +139,12 @@ def load_samples(datasets: Sequence[Dataset], episodes: Sequence[Sequence[int]])
         episodes=tuple(tuple(some) for some in episodes),
         states=np.concatenate([episode.state for episode in data]),
         actions=np.concatenate([episode.action for episode in data]),
+        starts=np.repeat(np.cumsum(lengths) - lengths, lengths),
         ends=np.repeat(np.cumsum(lengths), lengths),
         places=np.concatenate(places),
         begins=np.arange(int(lengths.sum())),
+        tasks=tuple(named),
+        task_of=np.array([numbers[task] for episode in data for task in episode.tasks]),
     )
 
 
@@ -114,17 +153,31 @@ def make_batch(
     rows: NDArray[np.int64],
     images: Mapping[str, NDArray[np.uint8]],
     preprocessor: Preprocessor,
-    chunk_size: int,
+    config: PolicyConfig,
+    words: Words | None = None,
 ) -> dict[str, Tensor]:
-    """Network input of some rows (B,) with the actions that follow each, padded at the end.
+    """Network input of some rows (B,) with the actions around each, padded at both ends.
 
-    images: their pictures, uint8 (B, H, W, 3) by camera.
+    images: the pictures of their window of n_obs_steps rows, uint8 (B * n_obs_steps, H, W, 3) by
+    camera. Actions (B, n_obs_steps - 1 + chunk_size, n) begin at the window's first row. words:
+    what reads the tasks, of a policy that reads them.
     """
-    following = rows[:, None] + np.arange(chunk_size)
-    ends = samples.ends[rows][:, None]
-    return preprocessor.batch(
+    seen = config.n_obs_steps
+    around = rows[:, None] + np.arange(1 - seen, config.chunk_size)
+    starts, ends = samples.starts[rows][:, None], samples.ends[rows][:, None]
+    batch = preprocessor.batch(
         images,
-        samples.states[rows],
-        samples.actions[np.minimum(following, ends - 1)],
-        following >= ends,
+        samples.states[samples.window(rows, seen)],
+        samples.actions[np.clip(around, starts, ends - 1)],
+        (around < starts) | (around >= ends),
     )
+    if config.WINDOWED:
+        # A view of the window, so that pictures stay as they lie.
+        observed = preprocessor.features.keys() - {ACTION}
+        size = (len(rows), seen)
+        batch |= {key: batch[key].view(*size, *batch[key].shape[1:]) for key in observed}
+    if words is not None:
+        batch[TOKENS], batch[SEEN] = words.batch(
+            [samples.tasks[k] for k in samples.task_of[rows].tolist()]
+        )
+    return batch

@@ -12,7 +12,7 @@ import torch
 
 from armlet.contract import Contract
 from armlet.datasets.format.stats import Stats
-from armlet.policies import ActConfig, save_checkpoint
+from armlet.policies import PolicyConfig, save_checkpoint
 from armlet.policies.checkpoint.save import check_new
 
 from .curve import FILE as CURVE
@@ -25,12 +25,13 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Described:
-    """What a checkpoint holds beside the weights. episodes: see save_checkpoint."""
+    """What a checkpoint holds beside the weights. episodes, vlm: see save_checkpoint."""
 
-    config: ActConfig
+    config: PolicyConfig
     statistics: dict[str, Stats]
     contract: Contract
     episodes: tuple[int, ...] | None
+    vlm: Path | None = None
 
 
 def begun(output: Path, resume: bool) -> State | None:
@@ -131,7 +132,8 @@ class Saving:
                 described.statistics,
                 described.contract,
                 dtype,
-                episodes=described.episodes,
+                described.vlm,
+                described.episodes,
             )
 
     def _or_say(self, write: Callable[[], None]) -> None:

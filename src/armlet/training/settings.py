@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+POLICIES = ("act", "diffusion")
+"""What can be trained, by the type in LeRobot's config.json."""
+
+LOSS_RULES = ("0.4.4", "0.6.1")
+"""By which LeRobot's way errors become a loss, see armlet.policies.LossRule."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. The network defaults suit small pictures and one task; LeRobot's are larger.
+    """How to train.
 
-    action_steps: how many actions of a chunk are played by the strategy n_action_steps; 0: all.
+    policy: one of POLICIES. learning_rate, chunk_size, loss_rule: None: what is usual for it.
+    changes: further settings of the policy, by LeRobot's names in config.json, each as JSON or a
+    plain word. base: a checkpoint whose weights are trained on, a directory or hub:owner/name;
+    vlm: the folder of its language model's config.json and tokenizer.json, where they are neither
+    in it nor where it says.
+    weight_decay, warmup_steps and the sizes of layers are ACT's; their defaults suit small pictures
+    and one task, LeRobot's are larger.
+    action_steps: how many actions of a chunk are played by the strategy n_action_steps; 0: as is
+    usual for the policy, of ACT all.
     intervention_weight: how often a row that a person commanded is drawn beside any other.
     only_interventions: learn these rows alone.
 
@@ -19,11 +34,11 @@ class TrainingSettings:
 
     steps: int = 2500
     batch_size: int = 32
-    learning_rate: float = 3e-4
+    learning_rate: float | None = None
     weight_decay: float = 1e-4
     warmup_steps: int = 100
     validation_share: float = 0.1
-    chunk_size: int = 45
+    chunk_size: int | None = None
     action_steps: int = 0
     dim_model: int = 128
     dim_feedforward: int = 256
@@ -33,23 +48,35 @@ class TrainingSettings:
     half: bool = False
     intervention_weight: float = 1.0
     only_interventions: bool = False
+    policy: str = "act"
+    changes: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    vlm: str = ""
+    loss_rule: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.action_steps <= self.chunk_size:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, found {value}")
+        most = math.inf if self.chunk_size is None else self.chunk_size
+        if not 0 <= self.action_steps <= most:
             raise ValueError(
                 f"action_steps must lie between 0 and chunk_size ({self.chunk_size}), found "
                 f"{self.action_steps}"
             )
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, found {self.seed}")
-        if not self.learning_rate > 0 or self.weight_decay < 0:
+        rate = self.learning_rate
+        if (rate is not None and not 0 < rate < math.inf) or not self.weight_decay >= 0:
             raise ValueError(
                 "learning_rate must be positive and weight_decay not negative, found "
                 f"{self.learning_rate} and {self.weight_decay}"
             )
+        for name, known in (("policy", POLICIES), ("loss_rule", (None, *LOSS_RULES))):
+            if getattr(self, name) not in known:
+                expected = ", ".join(filter(None, known))
+                raise ValueError(f"{name} must be one of {expected}, found {getattr(self, name)}")
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 f"validation_share must lie between 0 and 1, found {self.validation_share}"

@@ -151,7 +151,9 @@ def shared_contract(sources: Sequence[Source]) -> Shared:
 def _contract(dataset: Dataset) -> Contract:
     """What is stated of a dataset's frames. Raises DatasetError."""
     if not dataset.info.cameras:
-        raise DatasetError(f"{dataset.root} has no camera: ACT is trained on pictures; record some")
+        raise DatasetError(
+            f"{dataset.root} has no camera: policies are trained on pictures; record some"
+        )
     if dataset.contract is not None:
         return dataset.contract
     try:

@@ -45,6 +45,7 @@ class State:
         rates: learning rate and the two momentums of the next step.
         best: the smallest held-out error until then; None before the first.
         saved: SHA-256 of the weights that were saved when it was stopped; empty where none were.
+        base: SHA-256 of the weights that it began with; empty where they were random.
     """
 
     step: int
@@ -56,6 +57,7 @@ class State:
     rates: tuple[float, ...]
     best: float | None = None
     saved: str = ""
+    base: str = ""
 
     def tensors(self, place: Path) -> dict[str, Tensor]:
         """All tensors of its file."""

@@ -1,4 +1,4 @@
-"""`armlet train`: ACT on recorded datasets, from scratch, on a CPU."""
+"""`armlet train`: a policy on recorded datasets, on a CPU."""
 
 from __future__ import annotations
 
@@ -37,20 +37,24 @@ _SETTINGS = (
     "half",
     "intervention_weight",
     "only_interventions",
+    "policy",
+    "loss_rule",
 )
+_OPTIONS = {"changes": "set"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "train",
-        help="train a small ACT policy on one dataset or several",
-        description="Train ACT from scratch with the preprocessing the policy node uses, and save "
-        "it as a LeRobot checkpoint with the dataset's contract. Says after the first steps how "
-        "long it takes, and how much of the time is spent waiting for pictures. Ctrl-C ends the "
-        "training and saves what is trained so far; a second Ctrl-C ends it without. The folder "
-        "OUTPUT.training has curve.csv (errors, each joint's on held-out episodes in its unit, "
-        "learning rate, frames per second), best (the checkpoint of the smallest held-out error), "
-        "and until the training has ended what --resume goes on with.",
+        help="train a policy on one dataset or several",
+        description="Train a policy with the preprocessing the policy node uses, and save it as a "
+        "LeRobot checkpoint with the dataset's contract: a small ACT, or a Diffusion Policy with "
+        "LeRobot's sizes, optimizer and schedule, from random weights. Says after the first steps "
+        "how long it takes, and how much of the time is spent waiting for pictures. Ctrl-C ends "
+        "the training and saves what is trained so far; a second Ctrl-C ends it without. The "
+        "folder OUTPUT.training has curve.csv (errors, each joint's on held-out episodes in its "
+        "unit, learning rate, frames per second), best (the checkpoint of the smallest held-out "
+        "error), and until the training has ended what --resume goes on with.",
         epilog="Exit status: 0 trained and saved, 1 failed on the way (what was trained until then "
         "is saved), 2 not started, 130 stopped by Ctrl-C.",
     )
@@ -76,15 +80,43 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--output", type=output_path, required=True, help="new checkpoint directory"
     )
+    parser.add_argument(
+        "--policy", choices=("act", "diffusion"), help="kind of policy to train (default act)"
+    )
+    parser.add_argument(
+        "--set",
+        type=change,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings of the policy by LeRobot's names in config.json, each a JSON value or a "
+        "word, as in horizon=32 'down_dims=[128, 256]' vision_backbone=resnet34",
+    )
     parser.add_argument("--steps", type=int, help="training steps (default 2500)")
     parser.add_argument("--batch-size", type=int, help="frames per step (default 32)")
-    parser.add_argument("--chunk-size", type=int, help="actions per chunk (default 45)")
+    parser.add_argument(
+        "--chunk-size",
+        type=int,
+        help="actions per chunk (default 45; of a Diffusion Policy --set horizon=N says it)",
+    )
     parser.add_argument(
         "--action-steps",
         type=int,
-        help="how many of them strategy:=n_action_steps plays before the next chunk (default: all)",
+        help="how many of them strategy:=n_action_steps plays before the next chunk (default: "
+        "of ACT all, of a Diffusion Policy 8)",
     )
-    parser.add_argument("--learning-rate", type=float, help="its peak (default 0.0003)")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help="its peak (default: of ACT 0.0003, of a Diffusion Policy LeRobot's 0.0001)",
+    )
+    parser.add_argument(
+        "--loss-rule",
+        choices=("0.4.4", "0.6.1"),
+        help="the LeRobot whose way leads from errors to a loss (default: of ACT 0.4.4, of others "
+        "0.6.1)",
+    )
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument(
@@ -132,6 +164,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
+def change(text: str) -> tuple[str, str]:
+    """A setting's name and value. Raises ArgumentTypeError."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(
+            f"expected a setting of the policy and its value, as in horizon=32, found {text!r}"
+        )
+    return name, value
+
+
 def weighted(text: str) -> tuple[Path, float]:
     """A dataset and its weight, 1 unless it is named. Raises ArgumentTypeError."""
     place, colon, number = text.rpartition(":")
@@ -176,12 +218,13 @@ def _settings(args: argparse.Namespace) -> TrainingSettings:
     from armlet.training import TrainingSettings, begun_settings
 
     given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
+    given |= {"changes": dict(args.set)} if args.set else {}
     if not args.resume:
         return TrainingSettings(**given)
     settings = begun_settings(args.output)
     other = [name for name, value in given.items() if getattr(settings, name) != value]
     if other:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+        options = ", ".join(f"--{_OPTIONS.get(name, name).replace('_', '-')}" for name in other)
         raise ValueError(f"--resume goes on with the settings it began with; leave out {options}")
     return settings
 
@@ -225,7 +268,7 @@ def _train(
     save_every: int = 500,
 ) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
-    from armlet.training import Loading, TrainingError, train_act
+    from armlet.training import Loading, TrainingError, train
 
     chosen = _said_of_persons(sources, settings)
     for source in sources:
@@ -248,7 +291,7 @@ def _train(
             return not interrupts.came
 
         try:
-            trained = train_act(
+            trained = train(
                 sources,
                 output,
                 settings,
