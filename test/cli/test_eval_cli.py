@@ -288,7 +288,7 @@ def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):
     assert "ended (1): no ROS here; what the nodes said is in" in said
 
 
-def kept(trials):
+def is_kept(trials):
     return trials.exists() and trials.read_text().endswith("\n")
 
 
@@ -308,7 +308,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
         hangs = os.open(sign, os.O_RDONLY | os.O_NONBLOCK)
         trials = folder / "A" / "trials.jsonl"
         # The answer before comes first, and is about to be kept.
-        while not (select.select([hangs], [], [], 0.1)[0] and kept(trials)):
+        while not (select.select([hangs], [], [], 0.1)[0] and is_kept(trials)):
             assert process.poll() is None, process.communicate()[1]
         os.close(hangs)
         process.send_signal(signal.SIGINT)
