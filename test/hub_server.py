@@ -101,6 +101,11 @@ def logged_in(folder: Path, monkeypatch) -> Iterator[Hub]:
     """A Hub, and this process logged in to it, as HF_ENDPOINT, HF_HOME and HF_TOKEN would do."""
     from huggingface_hub import constants
 
+    from armlet import hub
+
+    # A thread of a busy process answers: what is given up after a time is tested by less than that.
+    monkeypatch.setattr(hub, "_ANSWER_S", 120.0)
+    monkeypatch.setattr(hub, "_STALLED_S", 120.0)
     with Hub() as server:
         point_at(server.url, monkeypatch)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

@@ -18,7 +18,7 @@ EXAMPLES = ROOT / "examples"
 def run(script, *arguments):
     """What an example prints, its graph's nodes too."""
     line = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

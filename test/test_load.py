@@ -10,7 +10,7 @@ import pytest
 from armlet.lateness import busy_loops
 from armlet.load import Rate, Shares, Times, Watcher, nodes_beside, times_of
 
-LONG_S = 60.0
+LONG_S = 120.0
 
 
 class Machine:

@@ -168,7 +168,7 @@ def test_a_camera_node_of_another_packages_camera(installed):
 
     process = subprocess.Popen([*node, *size, "-p", "source:=plain:255,128,0"], env=environment)
     try:
-        picture = jpeg.decode(bytes(one_picture().data))
+        picture = jpeg.decode(bytes(one_picture(process).data))
         assert picture.shape == (96, 128, 3)
         assert np.abs(picture[48, 64].astype(int) - (255, 128, 0)).max() < 5
     finally:
@@ -176,7 +176,8 @@ def test_a_camera_node_of_another_packages_camera(installed):
         assert process.wait(GUARD_S) == 0
 
 
-def one_picture():
+def one_picture(process):
+    """The first that a running process publishes."""
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from rclpy.wait_for_message import wait_for_message
@@ -186,10 +187,16 @@ def one_picture():
     rclpy.init(context=context)
     node = rclpy.create_node("listener", context=context)
     try:
-        came, message = wait_for_message(
-            CompressedImage, node, "image_raw/compressed", qos_profile=qos_profile_sensor_data
-        )
-        assert came
+        came, message = False, None
+        while not came:
+            assert process.poll() is None, "it has ended; what it said is above"
+            came, message = wait_for_message(
+                CompressedImage,
+                node,
+                "image_raw/compressed",
+                qos_profile=qos_profile_sensor_data,
+                time_to_wait=1.0,
+            )
         return message
     finally:
         node.destroy_node()

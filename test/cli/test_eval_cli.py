@@ -2,12 +2,12 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -42,9 +42,10 @@ for line in sys.stdin:
         print("the last word", file=sys.stderr)
         sys.exit(3)
     if seed in wanted.get("hangs", ()):
-        print(json.dumps({"hangs": True}), file=open(wanted["sign"], "w"), flush=True)
         try:
-            signal.pause()
+            print(json.dumps({"hangs": True}), file=open(wanted["sign"], "w"), flush=True)
+            while True:
+                time.sleep(0.1)  # a signal right before a sleep is seen after it
         except KeyboardInterrupt:
             open(order["log"] + ".stopped", "w").close()
             sys.exit(130)
@@ -91,7 +92,7 @@ def test_a_stop_reaches_processes_that_are_busy(tmp_path):
     os.mkfifo(sign)
     with pytest.raises(KeyboardInterrupt), workers(tmp_path, 1, hangs=[0], sign=str(sign)) as pool:
         threading.Thread(
-            target=lambda: (sign.read_text(), signal.raise_signal(signal.SIGINT))
+            target=lambda: (sign.read_text(), signal.raise_signal(signal.SIGINT)), daemon=True
         ).start()
         list(pool.run([0]))
     assert [process.returncode for process in pool._processes] == [130]
@@ -287,6 +288,10 @@ def test_a_worker_that_cannot_start_is_said(tmp_path, capsys, monkeypatch):
     assert "ended (1): no ROS here; what the nodes said is in" in said
 
 
+def is_kept(trials):
+    return trials.exists() and trials.read_text().endswith("\n")
+
+
 def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
     sign = tmp_path / "sign"
     os.mkfifo(sign)
@@ -300,11 +305,12 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", script, *words], stderr=subprocess.PIPE, text=True
     ) as process:
-        Path(sign).read_text()
+        hangs = os.open(sign, os.O_RDONLY | os.O_NONBLOCK)
         trials = folder / "A" / "trials.jsonl"
-        while not trials.read_bytes():  # the answer before has come, and is about to be kept
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(0.1)
+        # The answer before comes first, and is about to be kept.
+        while not (select.select([hangs], [], [], 0.1)[0] and is_kept(trials)):
+            assert process.poll() is None, process.communicate()[1]
+        os.close(hangs)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=180)
     assert process.returncode == STOPPED

@@ -10,7 +10,7 @@ import pytest
 from armlet.cli.graph.evaluate_by_hand import _press
 from armlet.cli.terminal.keyboard import KeyQueue
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 
 @pytest.fixture

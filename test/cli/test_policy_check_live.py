@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
 from forked_python import COMMANDS, run
 from node_processes import CALIBRATION, running_graph
 
-GUARD_S = 60.0
+GUARD_S = 120.0
 REACH = Path(__file__).parents[2] / "checkpoints" / "reach"
 
 
@@ -44,7 +44,7 @@ def test_the_live_bench_fits_the_checkpoint_trained_on_it(tmp_path):
     with running_graph("record", root=root, task="x", **given) as graph:
         graph.wait("frames", lambda: graph.seen.count("action") > 3)
         with graph.time_passes():
-            done = check("--live", "2")
+            done = check("--live", "2", "--wait", "120")
     said = done.stdout
     assert done.returncode == 0, said + done.stderr
     for item in (

@@ -504,10 +504,8 @@ def _deaf(record, call):
     """Whether during a call something keeps servos from hearing."""
     start_s, end_s = call.begun_s - record.faults_begun_s, call.ended_s - record.faults_begun_s
     return any(
-        fault.kind in DEAFENING
-        and fault.start_s <= end_s + _LATE_S
-        and start_s <= fault.end_s + _LATE_S
-        for fault in record.script
+        fault.kind in DEAFENING and began_s <= end_s + _LATE_S and start_s <= ended_s + _LATE_S
+        for fault, began_s, ended_s in record.fault_spans
     )
 
 

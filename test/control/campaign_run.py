@@ -64,6 +64,16 @@ class Call(NamedTuple):
     torque: tuple
 
 
+def _unix_s():
+    """Unix time of the monotonic clock's zero, by the shortest of some looks at both."""
+
+    def look():
+        before_s, unix_s = time.monotonic(), time.time()
+        return time.monotonic() - before_s, unix_s - before_s
+
+    return min(look() for _ in range(100))[1]
+
+
 class Pulse:
     """Notes for how long the computer kept this process from running."""
 
@@ -119,6 +129,7 @@ class Record:
     calls: list = field(default_factory=list)
     events: list = field(default_factory=list)
     violations: list = field(default_factory=list)
+    fault_spans: list = field(default_factory=list)
     faults_begun_s: float = 0.0
     faults_ended_s: float = 0.0
     recovered_s: float = float("inf")
@@ -225,7 +236,7 @@ class Run:
         )
         control = self.parts.control(arm, guard, record.settings, clock=self._clock)
         self.control = control
-        record.unix_s = time.time() - time.monotonic()
+        record.unix_s = _unix_s()
         worker = threading.Thread(target=self._cycles, name="cycles", daemon=True)
         self._clock.worker = worker
         worker.start()
@@ -246,7 +257,8 @@ class Run:
     def _let_happen(self, bus):
         record = self.record
         self._call("torque_on")
-        injector = FaultInjector(bus, record.script, record.note)
+        injector = FaultInjector(bus, record.script, record.note, self._before_fault)
+        self.injector = injector
         operator = threading.Thread(target=self._operate, name="operator", daemon=True)
         injector.start()
         operator.start()
@@ -255,12 +267,16 @@ class Run:
             time.sleep(_TICK_S)
         injector.join()
         record.faults_begun_s, record.faults_ended_s = injector.begun_s, injector.ended_s
+        record.fault_spans = injector.spans
         self._calm.set()
         operator.join(_WAIT_S)
         if operator.is_alive():
             record.violate("hangs", "torque_on or torque_off does not return")
         self._await_recovery()
         self._prove_that_it_works()
+
+    def _before_fault(self, at_s):
+        """Before a step of the script is taken, in the thread of the faults."""
 
     def _operate(self):
         """Somebody at the switch, who arms what is not armed and stops the arm now and then."""

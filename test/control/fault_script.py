@@ -17,6 +17,8 @@ SLOW = ("delay", "usb_latency")
 POWER = ("dead", "brownout", "error_bits", "hot", "low_voltage")
 PLUG = ("unplug", "unplug_mid_packet")
 
+GUARD_S = 120.0
+
 DEAFENING = ("request_drop", "request_corrupt", "miss", "dead", "brownout", *PLUG)
 """Faults that keep what is sent from some servo."""
 
@@ -98,10 +100,13 @@ class FaultInjector:
         begun_s: time.monotonic() of the script's beginning.
         ended_s: time.monotonic() when everything was well again; infinite before.
         failure: what went wrong with the injector itself.
+        spans: of each fault, when it began and ended: as scripted, or later on a busy computer.
+
+    before: called with the time of each step, in the thread, before it is taken.
     """
 
-    def __init__(self, bus, script, note):
-        self._bus, self._note = bus, note
+    def __init__(self, bus, script, note, before=lambda at_s: None):
+        self._bus, self._note, self._before = bus, note, before
         self._volts = bus.supply.volts
         self._heat = bus.model.measures[Quantity.TEMPERATURE].register
         self._steps = sorted(
@@ -111,29 +116,51 @@ class FaultInjector:
         )
         self.begun_s = self.ended_s = math.inf
         self.failure = None
+        self.spans = []
+        self._begun = {}
+        self._taken = 0
+        self._stepped = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="faults", daemon=True)
 
     def start(self):
         self._thread.start()
 
     def join(self):
-        self._thread.join(30)
+        self._thread.join(GUARD_S)
         if self._thread.is_alive():
             raise RuntimeError("the fault script hangs")
         if self.failure is not None:
             raise RuntimeError("the fault script failed") from self.failure
+
+    def wait_for_steps_before(self, at_s):
+        """Waits until what the script has before a time has happened."""
+        due = sum(step[0] < at_s for step in self._steps)
+        with self._stepped:
+            self._stepped.wait_for(lambda: self._taken >= due or self.failure, GUARD_S)
 
     def _run(self):
         self.begun_s = time.monotonic()
         try:
             for at_s, begins, fault in self._steps:
                 time.sleep(max(0.0, self.begun_s + at_s - time.monotonic()))
+                self._before(at_s)
                 self._note(f"fault {'begins' if begins else 'ends'}: {fault.what}")
-                (self._begin if begins else self._end)(fault)
+                self._step(begins, fault)
+                with self._stepped:
+                    self._taken += 1
+                    self._stepped.notify_all()
         except Exception as error:
             self.failure = error
         self.ended_s = time.monotonic()
         self._note("all faults are over")
+
+    def _step(self, begins, fault):
+        if begins:
+            self._begun[fault] = time.monotonic() - self.begun_s
+            self._begin(fault)
+            return
+        self._end(fault)
+        self.spans.append((fault, self._begun[fault], time.monotonic() - self.begun_s))
 
     def _begin(self, fault):
         faults = self._bus.faults

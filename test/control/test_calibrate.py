@@ -276,6 +276,7 @@ def test_servos_that_nobody_asked_for_a_while_are_not_silent(bus):
     """Where this program stood still after it had read them, none of them answered."""
     now_s = 0.0
     calibrator = Calibrator(bus, IDS, clock=lambda: now_s)
+    calibrator.prepare()
     calibrator.read()
     now_s = 10.0
     assert calibrator.silent() == []

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.thorough
 
 CYCLES = 300
 # By the wall clock, and only so that a broken test ends.
-GUARD_S = 60.0
+GUARD_S = 120.0
 
 LOSS = [Fault("drop", 0.05, 0.5, 0.3)]
 UNPLUGGED = [Fault("unplug", 0.05, 0.2, 1.0), Fault("miss", 0.6, 0.7, 0.02)]
@@ -48,15 +48,27 @@ class Scripted(Run):
     def __init__(self, script, calls, parts=None, stubborn=False):
         super().__init__(7, script, parts)
         self._switching, self._stubborn = calls, stubborn
+        self._switched = 0
+        self._went = threading.Condition()
+
+    def _before_fault(self, at_s):
+        """The script waits for the switch, and the switch for the script: in this order."""
+        due = sum(call_s < at_s for call_s, _ in self._switching)
+        with self._went:
+            self._went.wait_for(lambda: self._switched >= due, GUARD_S)
 
     def _operate(self):
         waiting = threading.Event()
         last_s = 0.0
         for at_s, what in self._switching:
             waiting.wait(at_s - last_s)
+            self.injector.wait_for_steps_before(at_s)
             while not self._call(what) and self._stubborn and not self._calm.is_set():
                 waiting.wait(0.01)
             last_s = at_s
+            with self._went:
+                self._switched += 1
+                self._went.notify_all()
 
 
 def judged_run(run):

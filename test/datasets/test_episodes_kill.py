@@ -25,6 +25,8 @@ from armlet.datasets import Dataset, DatasetError, DatasetWriter, check, recover
 from armlet.datasets.format import video
 
 KILLS = int(os.environ.get("ARMLET_KILLS", "12"))
+# Far longer than anything takes on a busy computer.
+LONG_S = 120.0
 
 pytestmark = [
     pytest.mark.thorough,
@@ -37,7 +39,7 @@ def kill(out: Path, kills: int, seed: int = 0) -> list[Path]:
     script = Path(__file__).with_name("kill_child.py")
     command = [script, out, str(kills), str(seed)]
     done = forked_python.run(
-        sys.executable, forked_python.DATASETS, command, timeout_s=60 + 3 * kills
+        sys.executable, forked_python.DATASETS, command, timeout_s=LONG_S + 10 * kills
     )
     assert done.returncode == 0, done.stderr
     return sorted(path.with_suffix("") for path in out.glob("*.json"))
@@ -92,6 +94,14 @@ def test_no_frame_is_lost(folder):
     assert kept >= added
 
 
+def await_encoded(writer: DatasetWriter, pictures: int) -> None:
+    """Waits until so many pictures of each camera are in its video file and its index."""
+    deadline = time.monotonic() + LONG_S
+    while any(track._file.pictures < pictures for track in writer._episode._tracks.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def _zeros_at_the_end(path: Path, size: int) -> None:
     """What a power cut leaves of data that was not synced: the file's length, not its bytes."""
     content = path.read_bytes()
@@ -104,9 +114,7 @@ def test_what_was_not_synced_is_cut_off(folder, lost):
         writer.begin_episode("pick")
         for index in range(30):
             writer.add_frame(frame(index, images=pictures(index, 0)))
-        while writer.queued:
-            time.sleep(0.01)
-        time.sleep(0.05)
+        await_encoded(writer, index + 1)
         shutil.copytree(folder / "set", folder / "cut")
     unfinished = folder / "cut/.unfinished"
     path = next(path for path in unfinished.iterdir() if path.name.endswith(lost))
@@ -127,7 +135,7 @@ def test_pictures_that_waited_are_encoded_behind_those_before(folder, monkeypatc
 
     def stuck(self, shot):
         if self._given == 7:
-            assert gate.wait(10)
+            assert gate.wait(LONG_S)
         return encode(self, shot)
 
     monkeypatch.setattr(video.Encoder, "encode", stuck)
@@ -151,9 +159,7 @@ def test_another_encoder_does_not_continue_a_video(folder, monkeypatch):
         writer.begin_episode("pick")
         for index in range(10):
             writer.add_frame(frame(index, images=pictures(index, 0)))
-        while writer.queued:
-            time.sleep(0.01)
-        time.sleep(0.05)
+        await_encoded(writer, index + 1)
         shutil.copytree(folder / "set", folder / "cut")
     path = next((folder / "cut/.unfinished").glob("*front.index"))
     path.write_bytes(path.read_bytes()[: -12 * 4])

@@ -21,6 +21,8 @@ from armlet.datasets.record.appendable_mp4 import AppendableMp4
 from armlet.datasets.record.video_track import VideoTrack
 
 MEMORY = 1 << 20
+# Far longer than anything takes on a busy computer.
+LONG_S = 120.0
 
 
 def track(path, size=(32, 32), codec="h264", crf=20, memory=MEMORY):
@@ -124,7 +126,7 @@ def test_a_slow_encoder_makes_pictures_wait_on_disk_and_drops_none(tmp_path, mon
     encode = Encoder.encode
 
     def held(self, frame):
-        assert gate.wait(10)
+        assert gate.wait(LONG_S)
         return encode(self, frame)
 
     monkeypatch.setattr(Encoder, "encode", held)
@@ -163,7 +165,7 @@ def test_an_encoder_error_is_raised_and_never_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(Encoder, "encode", broken)
     one = track(tmp_path / "a.mp4")
     one.put(picture(0, 32, 32))
-    one._thread.join(10)
+    one._thread.join(LONG_S)
     with pytest.raises(VideoError, match=r"a\.mp4 failed: encoder fell over"):
         one.put(picture(0, 32, 32))
     with pytest.raises(VideoError, match=r"a\.mp4 failed"):

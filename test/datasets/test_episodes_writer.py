@@ -24,6 +24,9 @@ from armlet.datasets import (
 from armlet.datasets.format import atomic_files, layout, video
 from armlet.datasets.record import episode
 
+# Far longer than anything takes on a busy computer.
+LONG_S = 120.0
+
 
 def test_rows_and_pictures_come_back(tmp_path):
     dataset = Dataset(made(tmp_path / "set"))
@@ -335,7 +338,7 @@ def test_a_failing_disk_is_reported_at_the_next_frame(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(atomic_files, "flush", broken)
             writer.begin_episode("pick")
-            assert failed.wait(10)
+            assert failed.wait(LONG_S)
             writer._episode._keeper.join()
         with pytest.raises(VideoError, match="Input/output error"):
             writer.add_frame(frame(0))
@@ -374,7 +377,7 @@ def test_a_short_disk_refuses_to_begin_and_ends_an_episode_whole(tmp_path, monke
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
         monkeypatch.setattr(shutil, "disk_usage", _disk(10**8))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LONG_S
         while not writer._episode._disk_short and time.monotonic() < deadline:
             time.sleep(0.005)
         with pytest.raises(DiskError, match="finish or discard"):
@@ -416,7 +419,7 @@ def test_the_backlog_is_reported(tmp_path, monkeypatch):
     gate = threading.Event()
     encode = video.Encoder.encode
     monkeypatch.setattr(
-        video.Encoder, "encode", lambda self, shot: gate.wait(10) and encode(self, shot)
+        video.Encoder, "encode", lambda self, shot: gate.wait(LONG_S) and encode(self, shot)
     )
     with DatasetWriter(tmp_path / "set", CONTRACT, memory_bytes=40_000) as writer:
         assert writer.backlog.queued == writer.queued == writer.spilled == 0

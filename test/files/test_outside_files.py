@@ -61,7 +61,7 @@ def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path, kind)
     start = time.monotonic()
     with pytest.raises(FileError, match="file"):
         read_json(path)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # and never waits for who writes
 
 
 def test_size_is_judged_before_reading(tmp_path):

@@ -21,7 +21,7 @@ def test_one_command_measures_what_is_there_and_says_what_is_not(tmp_path):
         [sys.executable, str(PROGRAM), *SMALL, "--backends", "torch,abacus"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "ARMLET_ORACLE": str(tmp_path / "nowhere")},
     )
     assert ended.returncode == 0, ended.stderr

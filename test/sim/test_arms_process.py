@@ -21,7 +21,7 @@ from armlet.sim.kinematics import HOME
 from armlet.sim.task import find
 
 IDS = (1, 2, 3, 4, 5, 6)
-LONG_S = 60.0
+LONG_S = 120.0
 START_NS = 5_000_000_000
 
 

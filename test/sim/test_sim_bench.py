@@ -11,7 +11,7 @@ from armlet.sim.scene import target_point
 
 IDS = (1, 2, 3, 4, 5, 6)
 # Of real time: the emulated servos are as slow as this computer is busy.
-LONG_S = 60.0
+LONG_S = 120.0
 PRESENT = REGISTERS["Present_Position"]
 GOAL = REGISTERS["Goal_Position"]
 TICK = 0.0016  # radians

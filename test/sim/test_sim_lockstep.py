@@ -27,7 +27,7 @@ from armlet.sim.lockstep import (
 )
 
 # By the wall clock, and only so that a broken test ends.
-GUARD_S = 60.0
+GUARD_S = 120.0
 START_NS = 1_000_000_000
 STEP_NS = 10_000_000
 
@@ -222,7 +222,7 @@ def test_who_stays_away_is_named_and_time_does_not_begin_without():
                 assert bench.readings == [], "it is here, and not ready"
                 camera.ready()
                 wait_until("time to begin", lambda: bench.readings)
-        assert len(bench.said) == 1, "said once"
+        assert sum("camera has not started" in said for said in bench.said) == 1, "said once"
 
 
 def test_time_waits_for_a_message_and_for_the_ends_to_find_each_other(bench):
