@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from announcer import OtherDriver, other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_processes import flowing_graph
+from node_processes import SLOW_HZ, flowing_graph
 from std_srvs.srv import Trigger
 
 from armlet.client.recording import SILENCE_S, Ends, sides
@@ -136,7 +136,7 @@ def shared(root):
     # Half as fast: what is waited for is mostly the commands, and the graph costs half meanwhile.
     slow = {"real_time_factor": "0.5"}
     given = {"width": "64", "height": "48", "min_episode_s": "0.1", **slow}
-    with flowing_graph("record", root=str(root), **given) as graph:
+    with flowing_graph("record", SLOW_HZ, root=str(root), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         yield graph
 
