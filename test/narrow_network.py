@@ -34,9 +34,3 @@ def narrow_network():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(act, "ResNet", NarrowResNet)
         yield
-
-
-@pytest.fixture
-def real_network(monkeypatch):
-    """What was trained elsewhere has the real one."""
-    monkeypatch.setattr(act, "ResNet", resnet.ResNet)
