@@ -528,6 +528,7 @@ def test_case_35_absent_counts_are_unknown_and_a_bad_cell_is_named(tmp_path):
     assert "episode 1: videos/observation.images.front/file_index" in line
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     ("name", "verb"), [("leftover_frames", "split"), ("leftover_frames21", "convert")]
 )

@@ -310,6 +310,7 @@ def test_automatic_controls_are_a_warning():
         assert "lock_auto" in status.message
 
 
+@pytest.mark.thorough
 def test_controls_are_locked_by_parameter_and_again_after_an_unplug():
     kernel = FakeKernel()
     wishes = {"exposure": 156, "white_balance_k": 4600, "focus": 30}

@@ -111,6 +111,7 @@ def test_a_hung_inference_is_reported_and_its_late_chunk_is_not_sent(policy, obs
     observer.wait_for_drive()
 
 
+@pytest.mark.thorough
 def test_a_node_whose_inference_hangs_ends_on_request(policy, observer, orders):
     since = len(observer.policy)
     orders.write_text("hang")

@@ -245,6 +245,7 @@ def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, empty_dom
     assert off_in_time(rows, stamps, sent) < 0.01
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
 def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path, number):
@@ -301,6 +302,7 @@ def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, tmp_path):
     assert np.abs(sent - sent[0]).max() < 1e-2
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock
 def test_of_two_replays_at_once_the_first_ends(bench, tmp_path):
     rows = recorded(tmp_path / "set", seconds=20.0)
@@ -344,6 +346,7 @@ def moving(bench):
     return float(np.abs(rows[-1] - rows[-11]).max() / (stamps[-1] - stamps[-11]))
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock
 def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
     recorded(tmp_path / "set")

@@ -169,6 +169,7 @@ def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path)
 # --- ends ------------------------------------------------------------------------------------
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("simulated", ["true", "false"])
 def test_a_signal_to_all_at_once_ends_an_emulated_graph_cleanly(simulated):

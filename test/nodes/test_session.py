@@ -186,6 +186,7 @@ def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
         session.wait_for(r"^arm +not armed", regex=True)
 
 
+@pytest.mark.thorough
 def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.send(" ")
@@ -196,6 +197,7 @@ def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     assert episodes(root) == saved + 1
 
 
+@pytest.mark.thorough
 def test_the_first_press_engages_a_leader_that_is_disengaged(graph):
     graph.director.set("teleop/set_engaged", False)
     with TerminalSession("session", columns=120, rows=30) as session:
@@ -247,6 +249,7 @@ def test_a_bus_that_dies_is_shown_and_the_stop_is_tried_until_it_is_back(graph):
         session.wait_for("not armed")
 
 
+@pytest.mark.thorough
 def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothing(
     graph, root, saved
 ):

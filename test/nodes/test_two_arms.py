@@ -130,6 +130,7 @@ def in_degrees(heard, what, stamp_ns):
     )
 
 
+@pytest.mark.thorough
 def test_each_arms_rows_are_what_that_arm_said(recorded):
     root, heard = recorded
     assert check(root) == []

@@ -160,6 +160,7 @@ def test_calibration_without_data_is_refused():
         calibrate_batch_norm(ResNet("resnet18"), [])
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     "settings",
     [
