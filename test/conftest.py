@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(items):
     groups = {path: str(path.relative_to(HERE)) for path in {item.path for item in items}}
     for item in items:
         group, mark = groups[item.path], _by_clock(item)
-        if mark:
+        if mark and _of_this_tier(item):
             expected_s[item.path] += mark.kwargs.get("seconds", ABOUT_S)
         by_clock[item] = mark is not None
         item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if mark else group))
@@ -86,6 +86,13 @@ def _leave_to_thorough(items):
         for number, item in enumerate(those):
             if number not in quick:
                 item.add_marker(pytest.mark.thorough)
+
+
+def _of_this_tier(item):
+    """Whether a test is one of those that run: -m has yet to choose."""
+    thorough = item.get_closest_marker("thorough") is not None
+    tiers = {"thorough": thorough, "not thorough": not thorough}
+    return tiers.get(item.config.getoption("markexpr"), True)
 
 
 def _by_clock(item):

@@ -15,7 +15,7 @@ from armlet.robots import SO101_JOINTS, JointCalibration
 from armlet.robots.calibration import load, save
 
 # A joint whose readings are missing for half a second of real time has lost its track.
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=1)
 
 # Encoder ticks of the middle poses: two on the seam, one a hair from it, one with no offset of its
 # own (4095 would take 2048).

@@ -17,7 +17,7 @@ from armlet.robots import SO101_JOINTS, JointCalibration
 from armlet.robots.calibration import load, save
 from armlet.robots.robot_file import read
 
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=1)
 
 
 @pytest.fixture

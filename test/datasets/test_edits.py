@@ -87,7 +87,7 @@ def test_what_names_no_episodes_is_refused(text, why):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(gone=STATES)
 def test_deleted_episodes_are_gone_and_the_others_are_what_they_were(sources, form, gone):
     with tempfile.TemporaryDirectory(dir=QUICK) as folder:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "camera"))
 from fake_camera import EXPOSURE, EXPOSURE_AUTO, GAIN, FakeKernel, Plug
 
 # A camera delivers, stalls and is looked for by the computer's own time.
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=2)
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # By the wall clock, and only so that a broken test ends.

@@ -192,7 +192,7 @@ def applied(bench, since_ns=0):
     return bench.seen.joint_rows("applied_joint_commands", since_ns, time.time_ns())
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_the_arm_goes_to_the_start_slowly_and_plays_the_episode_in_its_time(bench, tmp_path):
     rows = recorded(tmp_path / "set")
     since_ns = time.time_ns()
@@ -246,7 +246,7 @@ def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, empty_dom
 
 
 @pytest.mark.representatives(1)
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
 def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path, number):
     recorded(tmp_path / "set", seconds=20.0)
@@ -259,7 +259,7 @@ def test_a_signal_holds_the_arm_where_it_is(bench, tmp_path, number):
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_an_arm_whose_replay_was_killed_stops_in_two_seconds(bench, tmp_path):
     """It played the rest of the episode: it had the whole of it from the beginning."""
     rows = recorded(tmp_path / "set", seconds=20.0)
@@ -286,7 +286,7 @@ def off(bench, row):
     return np.abs(bench.seen.latest("applied_joint_commands") - row).max()
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, tmp_path):
     rows = recorded(tmp_path / "set", seconds=20.0)
     process = started(tmp_path / "set", "--episode", 0)
@@ -303,7 +303,7 @@ def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_of_two_replays_at_once_the_first_ends(bench, tmp_path):
     rows = recorded(tmp_path / "set", seconds=20.0)
     first = started(tmp_path / "set", "--episode", 0)
@@ -320,7 +320,7 @@ def test_of_two_replays_at_once_the_first_ends(bench, tmp_path):
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_a_person_who_commands_the_arm_ends_the_replay(bench, tmp_path):
     rows = recorded(tmp_path / "set", seconds=20.0)
     process = started(tmp_path / "set", "--episode", 0)
@@ -347,7 +347,7 @@ def moving(bench):
 
 
 @pytest.mark.thorough
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
     recorded(tmp_path / "set")
     other = tmp_path / "other.json"
@@ -359,7 +359,7 @@ def test_another_calibration_than_the_drivers_is_refused(bench, tmp_path):
     assert "not the one that was given" in err
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=6)
 def test_without_torque_it_gives_up(bench, tmp_path):
     recorded(tmp_path / "set")
     far = own_converter(CALIBRATION).dataset_to_radians(

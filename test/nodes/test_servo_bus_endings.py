@@ -92,7 +92,7 @@ def test_an_arm_that_lost_its_torque_by_a_fault_stays_a_warning_until_it_is_arme
 # --- silence is no configuration error -------------------------------------------------------
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @both_families
 def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
     """At c8b7d8f the node ended with status 1, also long after its start."""
@@ -137,7 +137,7 @@ def driver(tmp_path, program):
     assert process.returncode == 0
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_silence_at_the_first_activation_is_tried_again(bench, tmp_path):
     """At c8b7d8f the node ended with status 1, and the graph with it."""
     with driver(tmp_path, SILENT_ONCE) as process:
@@ -148,7 +148,7 @@ def test_silence_at_the_first_activation_is_tried_again(bench, tmp_path):
 # --- stops -----------------------------------------------------------------------------------
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path):
     """The torque that was asked for before the stop came on after it."""
     pan = bench.follower.servos[1]
@@ -170,7 +170,7 @@ def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path)
 
 
 @pytest.mark.representatives(1)
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @pytest.mark.parametrize("simulated", ["true", "false"])
 def test_a_signal_to_all_at_once_ends_an_emulated_graph_cleanly(simulated):
     """As `ros2 launch` has it: the bench went first, and its ports with it."""
@@ -183,7 +183,7 @@ def test_a_signal_to_all_at_once_ends_an_emulated_graph_cleanly(simulated):
         assert "cut the power" not in graph.said()
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_servos_that_do_not_answer_keep_no_node_longer_than_a_supervisor_waits(bench, bus):
     bench.follower.faults.dead.update(range(1, 7))
     begun_s = time.monotonic()
@@ -194,7 +194,7 @@ def test_servos_that_do_not_answer_keep_no_node_longer_than_a_supervisor_waits(b
     wait_for_torque(bench, [0] * 6)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @both_families
 def test_unplugged_when_it_ended_torque_goes_off_when_it_is_plugged_in_again(bench, bus):
     bench.follower.hang_up()
@@ -207,7 +207,7 @@ def test_unplugged_when_it_ended_torque_goes_off_when_it_is_plugged_in_again(ben
     wait_for_torque(bench, [0] * 6)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_a_killed_watchdog_is_replaced_and_reported(bench, bus):
     for pid in children(bus.processes["servo_bus"].pid):
         os.kill(pid, signal.SIGKILL)
@@ -236,7 +236,7 @@ servo_bus.main()
 """
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_an_arm_without_its_watchdog_is_not_armed(bench, tmp_path):
     with driver(tmp_path, ONE_WATCHDOG) as process, running([]) as graph:
         wait_for_torque(bench, [1] * 6)

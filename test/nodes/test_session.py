@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
 
 # For a person at a terminal time does not wait, nor does it for the graph beside.
-pytestmark = pytest.mark.wall_clock(seconds=6)
+pytestmark = pytest.mark.wall_clock(seconds=4)
 
 # Before the graph is there.
 
