@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import CONTRACT, bench_without_policy, save_random
 
-pytestmark = pytest.mark.wall_clock(seconds=10)
+pytestmark = [pytest.mark.thorough, pytest.mark.wall_clock(seconds=10)]
 
 ERROR = 2
 GUARD_S = 120.0
@@ -111,7 +111,6 @@ def test_a_hung_inference_is_reported_and_its_late_chunk_is_not_sent(policy, obs
     observer.wait_for_drive()
 
 
-@pytest.mark.thorough
 def test_a_node_whose_inference_hangs_ends_on_request(policy, observer, orders):
     since = len(observer.policy)
     orders.write_text("hang")

@@ -223,6 +223,7 @@ def off_in_time(rows, stamps, sent):
     )
 
 
+@pytest.mark.thorough
 def test_on_a_simulated_graph_it_is_played_in_simulated_time(tmp_path, empty_domain, monkeypatch):
     """As on `armlet up`; replay is a program that simulated time does not wait for."""
     from node_processes import running
