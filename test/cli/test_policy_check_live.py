@@ -37,11 +37,12 @@ def test_no_graph_is_status_2():
     assert "within 0.5 s, found nothing; start the graph" in done.stderr
 
 
+@pytest.mark.thorough
 def test_the_live_bench_fits_the_checkpoint_trained_on_it(tmp_path):
     """Judged by what comes on the aligner's topics alone."""
     given = {"width": "128", "height": "96", "emulated": "true", "real_time_factor": "1"}
     root = str(tmp_path / "set")
-    with running_graph("record", root=root, task="x", rate_hz=50.0, **given) as graph:
+    with running_graph("record", root=root, task="x", **given) as graph:
         graph.wait("frames", lambda: graph.seen.count("action") > 3)
         with graph.time_passes():
             done = check("--live", "2")
