@@ -61,16 +61,39 @@ ABOUT_S = 3
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """File by file, so that what a module sets up is set up once."""
+    _leave_to_thorough(items)
     expected_s = collections.Counter()
     by_clock = {}
     groups = {path: str(path.relative_to(HERE)) for path in {item.path for item in items}}
     for item in items:
         group, mark = groups[item.path], _by_clock(item)
-        if mark:
+        if mark and _of_this_tier(item):
             expected_s[item.path] += mark.kwargs.get("seconds", ABOUT_S)
         by_clock[item] = mark is not None
         item.add_marker(pytest.mark.xdist_group(f"{group}, clock" if mark else group))
     items.sort(key=lambda item: _place(item.path, by_clock[item], expected_s[item.path]))
+
+
+def _leave_to_thorough(items):
+    """All but so many instances of a test, evenly among them, where it says representatives(N)."""
+    instances = collections.defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("representatives"):
+            instances[item.path, item.originalname].append(item)
+    for those in instances.values():
+        (count,) = those[0].get_closest_marker("representatives").args
+        last = max(count - 1, 1)
+        quick = {number * (len(those) - 1) // last for number in range(count)}
+        for number, item in enumerate(those):
+            if number not in quick:
+                item.add_marker(pytest.mark.thorough)
+
+
+def _of_this_tier(item):
+    """Whether a test is one of those that run: -m has yet to choose."""
+    thorough = item.get_closest_marker("thorough") is not None
+    tiers = {"thorough": thorough, "not thorough": not thorough}
+    return tiers.get(item.config.getoption("markexpr"), True)
 
 
 def _by_clock(item):

@@ -320,7 +320,7 @@ def test_a_recording_by_another_clock_is_judged_by_its_best():
     assert len(frames) > 55
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whatever_pauses_the_processes_have_no_row_is_lost_or_false(data):
     """Any process pauses for up to 3 s at a time; what it has stamped comes in a burst after it."""

@@ -1,6 +1,6 @@
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlet.camera import CameraError, read_intrinsics
@@ -100,6 +100,7 @@ def test_files_that_are_none(write, tmp_path):
         read_intrinsics(tmp_path, 640, 480)
 
 
+@settings(max_examples=40, deadline=None)
 @given(text=st.text(max_size=200))
 def test_any_text_is_refused_with_a_camera_error(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("any") / "any.yaml"

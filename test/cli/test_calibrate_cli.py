@@ -215,6 +215,7 @@ def test_some_joints_only_keep_the_others(calibrating, emulated, hands, tmp_path
     assert stored(emulated, 1) == (0, 0, 4095)
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize(
     ("how", "status"), [("q", 1), (CTRL_C, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130)]
 )
@@ -317,6 +318,7 @@ def test_a_file_that_cannot_be_saved_leaves_the_servos_as_they_were(
     assert stored(emulated, 1) == (0, 0, 4095)
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize(
     ("columns", "rows", "environment"),
     [(60, 20, {}), (80, 24, {}), (100, 30, {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})],

@@ -149,6 +149,7 @@ def test_train_on_what_is_no_dataset(capsys, tmp_path):
     assert "armlet train:" in capsys.readouterr().err
 
 
+@pytest.mark.representatives(3)
 @pytest.mark.parametrize(
     ("package", "words", "install"),
     [

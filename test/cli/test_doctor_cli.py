@@ -122,6 +122,7 @@ TROUBLES = {
 }
 
 
+@pytest.mark.representatives(6)
 @pytest.mark.parametrize("subject", TROUBLES)
 def test_each_trouble_of_a_servo_is_found_with_a_fix(bus, examined, subject):
     make, level, fix = TROUBLES[subject]
@@ -187,6 +188,7 @@ KOCH_TROUBLES = {
 }
 
 
+@pytest.mark.representatives(3)
 @pytest.mark.parametrize("subject", KOCH_TROUBLES)
 def test_each_trouble_of_a_dynamixel_is_found_with_a_fix(koch, on_koch, subject):
     name, value, level, fix = KOCH_TROUBLES[subject]

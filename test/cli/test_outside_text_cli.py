@@ -38,6 +38,7 @@ def hidden(text):
     return sorted({letter for letter in text if not letter.isprintable()} - set("\n\t"))
 
 
+@pytest.mark.representatives(3)
 @pytest.mark.parametrize("words", [(), ("--json",)])
 @pytest.mark.parametrize("verb", ["info", "check", "repair", "stats"])
 def test_escape_sequences_of_a_task_or_robot_are_not_printed(root, capsys, verb, words):
@@ -91,6 +92,7 @@ def test_names_in_a_refusal_are_made_safe(root, capsys):
     assert "\\x1b[2J" in said.err
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("verb", [("info",), ("info", "--json"), ("check", "--no-video")])
 def test_case_38_a_closed_pipe_is_a_quiet_end(root, verb):
     """Piped into a program that reads nothing, as `| head -0` is."""

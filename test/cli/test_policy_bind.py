@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
 import check_world as w  # noqa: E402
 import small_datasets as data  # noqa: E402
+from narrow_network import narrow_network  # noqa: E402, F401
 from safetensors.torch import load_file, save_file  # noqa: E402
 from small_policies import make_act  # noqa: E402
 from test_not_finite import poison  # noqa: E402

@@ -16,6 +16,7 @@ sys.path[:0] = [str(TESTS / "policies"), str(TESTS / "datasets")]
 import check_world as w  # noqa: E402
 from made_bags import STATES, Recorded, picture_topic, write  # noqa: E402
 from made_episodes import START_NS, jpeg  # noqa: E402
+from narrow_network import narrow_network  # noqa: E402, F401
 
 from armlet.cli.main import main  # noqa: E402
 from armlet.robots import calibration as calibrations  # noqa: E402

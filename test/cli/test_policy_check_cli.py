@@ -12,11 +12,13 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "policies"))
 
 import check_world as w  # noqa: E402
+from narrow_network import narrow_network  # noqa: E402, F401
 
 from armlet.cli.main import main  # noqa: E402
 from armlet.cli.policy.policy_check import dataset_samples  # noqa: E402
 from armlet.datasets import DatasetWriter, EpisodeFrame  # noqa: E402
 from armlet.policies import read_checkpoint, save_checkpoint  # noqa: E402
+from armlet.policies.networks import act, resnet  # noqa: E402
 from armlet.robots import calibration as calibrations  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 
@@ -195,7 +197,8 @@ def test_a_checkpoint_that_is_not_there_is_status_2(tmp_path, capsys):
     assert "found nothing" in capsys.readouterr().err
 
 
-def test_the_check_reads_the_committed_checkpoint():
+def test_the_check_reads_the_committed_checkpoint(monkeypatch):
+    monkeypatch.setattr(act, "ResNet", resnet.ResNet)  # it was trained elsewhere
     reach = Path(__file__).parents[2] / "checkpoints" / "reach"
     assert run("--checkpoint", reach) == 0
     assert read_checkpoint(reach).contract is not None

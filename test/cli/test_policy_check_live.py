@@ -37,6 +37,7 @@ def test_no_graph_is_status_2():
     assert "within 0.5 s, found nothing; start the graph" in done.stderr
 
 
+@pytest.mark.thorough
 def test_the_live_bench_fits_the_checkpoint_trained_on_it(tmp_path):
     """Judged by what comes on the aligner's topics alone."""
     given = {"width": "128", "height": "96", "emulated": "true", "real_time_factor": "1"}

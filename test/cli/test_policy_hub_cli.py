@@ -47,6 +47,7 @@ def offline(cache, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("revision", ["v1.0", COMMIT])
 def test_a_revision_is_inspected_and_checked(revision, tmp_path, capsys):
     name = f"hub:somebody/reach@{revision}"

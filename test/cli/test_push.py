@@ -163,6 +163,7 @@ def test_the_same_again_changes_nothing(hub, root):
     assert written(hub) == before and len(the(hub).commits) == 2
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize(
     "broken", ["PUT /lfs", "/objects/batch", "/commit/main", "/tag/", "/preupload/", "/create"]
 )
@@ -283,6 +284,7 @@ def test_a_socket_that_takes_connections_and_says_nothing(hub, root, monkeypatch
     assert "does not answer" in capsys.readouterr().err
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("asked", ["POST /api/repos/create", "/commit/main", "/tag/"])
 def test_a_server_that_falls_silent_ends_a_push_that_can_be_done_again(
     asked, hub, root, monkeypatch, capsys
@@ -486,6 +488,7 @@ def test_a_checkpoint_is_pushed_again_only_when_asked(hub, checkpoint, capsys):
     assert "old.safetensors" not in files and files["README.md"] == b"# Reach"
 
 
+@pytest.mark.representatives(5)
 @pytest.mark.parametrize(
     ("key", "content"),
     [

@@ -80,6 +80,7 @@ def calibrated(session, hands, name, tables):
     session.wait_for(f"{name}.json")
 
 
+@pytest.mark.thorough
 def test_from_two_arms_in_a_box_to_a_graph(arms, tmp_path):
     path, session = setup(tmp_path)
     with session:

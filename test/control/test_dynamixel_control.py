@@ -86,6 +86,7 @@ def test_a_released_arm_takes_goals_from_other_programs(armed, emulated):
     assert peek(emulated, "Bus_Watchdog") == [0, 0]
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("middle", [100, 4000])
 def test_an_arm_that_woke_up_in_another_turn_is_where_it_is(emulated, clock, middle):
     """The horn is on anyhow: within the joint's range the encoder goes through 0."""

@@ -93,7 +93,7 @@ def test_no_limit_is_ever_passed_whatever_the_target_and_the_clock_do(start, wal
         assert (np.abs(after - before) <= np.abs(setpoint.velocity) * dt + 1e-9).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.tuples(st.floats(-1, 1), st.floats(-2, 2)).map(np.array),
     st.tuples(st.floats(-1, 1), st.floats(-2, 2)).map(np.array),

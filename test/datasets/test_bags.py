@@ -111,6 +111,7 @@ def joined(root, key):
     return np.concatenate([dataset.episode(k).columns[key] for k in range(len(dataset.episodes))])
 
 
+@pytest.mark.representatives(1)
 def test_rows_are_those_of_the_live_aligner_bit_for_bit(bag, messages, tmp_path):
     assert convert(bag, tmp_path / "set") == 0
     assert check(tmp_path / "set") == []
@@ -157,6 +158,7 @@ def commanders_of(dataset):
     return found
 
 
+@pytest.mark.representatives(1)
 def test_contract_and_ledger_are_in_the_dataset(bag, messages, tmp_path, capsys):
     assert convert(bag, tmp_path / "set") == 0
     said = capsys.readouterr().out
@@ -180,6 +182,7 @@ def test_contract_and_ledger_are_in_the_dataset(bag, messages, tmp_path, capsys)
     assert ledger["front"]["reused"] > 0
 
 
+@pytest.mark.representatives(1)
 def test_episodes_are_where_they_are_said_to_be(bag, tmp_path):
     begin = START_NS + SECOND // 2
     words = ["--episode", f"{begin / SECOND:.1f}:{begin // SECOND + 2}.000000001:first"]
@@ -344,6 +347,7 @@ def test_the_aligner_node_reads_the_same_streams_of_the_same_parameters():
             assert (one.topic, one.config) == (f"/arm/{other.topic}", other.config)
 
 
+@pytest.mark.representatives(1)
 def test_what_is_lacking_is_named(bag, tmp_path, capsys):
     def said(*words):
         assert run("convert", bag, tmp_path / "set", *words) == 2

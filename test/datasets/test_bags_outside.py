@@ -278,6 +278,7 @@ def frames_of(bag, output):
     return joined(output, layout.STATE)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_metadata_may_be_absent_empty_or_wrong(messages, storage, tmp_path, capsys):
     whole = write(tmp_path / "whole", messages, storage)
@@ -303,6 +304,7 @@ def test_metadata_may_be_absent_empty_or_wrong(messages, storage, tmp_path, caps
         assert "metadata.yaml" in capsys.readouterr().err
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("ending", ["mcap", "sqlite3"])
 def test_of_a_cut_file_what_is_whole_is_read(messages, ending, tmp_path, capsys):
     whole = write(tmp_path / "whole", messages, ending)
@@ -380,6 +382,7 @@ def test_several_files_without_metadata_are_one_recording(messages, tmp_path):
     assert np.array_equal(frames_of(bag, tmp_path / "two"), expected)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("mode", ["FILE", "MESSAGE", "STORAGE"])
 def test_compressed_bags(messages, mode, tmp_path):
     expected = frames_of(write(tmp_path / "plain", messages), tmp_path / "set")

@@ -148,6 +148,7 @@ def test_every_picture_stays_its_rows(seen, tmp_path):
     assert (len(list(root.rglob("*.mp4"))), files(root)) == (1, [1, 1])
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("why", ["large", "longer", "other", "broken", "titled"])
 def test_videos_that_are_large_or_odd_are_left_alone(seen, tmp_path, monkeypatch, why):
     root = shutil.copytree(seen, tmp_path / "set")
@@ -205,6 +206,7 @@ def unchangeable(path: Path) -> Iterator[None]:
             fcntl.ioctl(file, SET_FLAGS, struct.pack("l", flags))
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("place", ["data/chunk-000/file-002.parquet", "meta/info.json"])
 def test_a_file_that_may_not_be_replaced_is_found_before_anything_changes(
     apart, tmp_path_factory, place, caplog
@@ -249,6 +251,7 @@ def raises(error: Exception) -> Any:
     return raised
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("contract", [CONTRACT, BLIND])
 def test_recording_goes_on_behind_merged_files(tmp_path, contract):
     root = made(tmp_path / "set", (2, 3), contract, merge_files=2)
@@ -363,6 +366,7 @@ def test_a_kill_leaves_the_same_dataset_or_one_that_says_so(killed, seen, tmp_pa
     assert set(ends) == {False, True}
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_while_a_merge_is_finished(killed, seen, tmp_path):
     half = [state for state in killed if (state / ".edit/journal.json").exists()]
@@ -418,6 +422,7 @@ def test_what_else_lies_among_the_copies_goes_to_the_trash(killed, tmp_path):
     assert found.read_text() == "mine"
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("where", ["begin", "rows", "proof", "journal", "room"])
 def test_a_failure_is_one_warning_and_changes_nothing(copied, apart, monkeypatch, caplog, where):
     def fail(*_, **__):
@@ -462,6 +467,7 @@ def test_rows_with_nan_are_the_same_rows(tmp_path):
 # --- taking episodes out of merged files --------------------------------------------------------
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("contract", [CONTRACT, BLIND])
 def test_the_last_episodes_are_taken_out_of_files_that_they_share(tmp_path, contract):
     root = made(tmp_path / "set", (3, 2, 4), contract, merge_files=2)

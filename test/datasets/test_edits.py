@@ -87,7 +87,7 @@ def test_what_names_no_episodes_is_refused(text, why):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(gone=STATES)
 def test_deleted_episodes_are_gone_and_the_others_are_what_they_were(sources, form, gone):
     with tempfile.TemporaryDirectory(dir=QUICK) as folder:
@@ -105,6 +105,7 @@ def test_deleted_episodes_are_gone_and_the_others_are_what_they_were(sources, fo
         assert tree(root) == before
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_recording_goes_on_after_an_edit(sources, tmp_path, form):
     root = copied(sources[form], tmp_path / "set")
@@ -147,6 +148,7 @@ def test_a_dataset_merged_in_part_and_recorded_into_keeps_numbers_that_the_recor
 # --- trim ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=5, deadline=None)
 @given(first=st.integers(0, 4), last=st.integers(0, 2), also=st.booleans())
@@ -186,6 +188,7 @@ def test_damaged_pictures_are_counted_from_the_new_beginning(tmp_path):
 # --- tasks and labels ---------------------------------------------------------------------------
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_episodes_get_another_task(sources, tmp_path, form):
     source = sources[form]
@@ -203,6 +206,7 @@ def test_episodes_get_another_task(sources, tmp_path, form):
     assert tree(root) == before
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_task_is_replaced_without_touching_rows(sources, tmp_path, form):
     root = copied(sources[form], tmp_path / "set")
@@ -216,6 +220,7 @@ def test_a_task_is_replaced_without_touching_rows(sources, tmp_path, form):
     assert_sound(root)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_are_a_column_that_every_edit_keeps(sources, tmp_path, form):
     root = copied(sources[form], tmp_path / "set")
@@ -244,6 +249,7 @@ def test_labels_are_a_column_that_every_edit_keeps(sources, tmp_path, form):
 # --- the way back -------------------------------------------------------------------------------
 
 
+@pytest.mark.representatives(4)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("verb", ["delete", "trim", "relabel", "label"])
 def test_a_preview_names_every_file_that_changes(sources, tmp_path, form, verb):
@@ -421,6 +427,7 @@ def test_no_dataset_is_written_into_its_source(sources, tmp_path, inside):
 # --- merge and split ----------------------------------------------------------------------------
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_merged_datasets_hold_all_episodes_in_order(sources, tmp_path, form):
     other = made(tmp_path / "other", (3, 6), version=Dataset(sources[form]).info.version)
@@ -462,6 +469,7 @@ def test_what_differs_is_named_and_nothing_is_written(sources, tmp_path):
         merge([source], tmp_path / "out")
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_dataset_is_split_by_episodes(sources, tmp_path, form):
     done = split(sources[form], tmp_path / "out", {"train": "0,2-3", "val": "1"})

@@ -305,6 +305,7 @@ def left_by_a_kill(tmp_path: Path, rows: str) -> Path:
 EPISODES = ["hAAppBB", "pp", "BBh?t", "Cpp"]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", ["own files", "shared files", "v2.1"])
 def test_every_edit_takes_it_along(tmp_path, form):
     version = "v2.1" if form == "v2.1" else "v3.0"

@@ -59,6 +59,7 @@ def test_a_single_row_is_its_own_quantile():
     assert found["std"].tolist() == [0, 0]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(("height", "width", "length"), [(48, 64, 7), (304, 320, 130)])
 def test_pictures_against_numpy(tmp_path, height, width, length):
     pictures = [picture(i, height, width) for i in range(length)]

@@ -101,6 +101,7 @@ PATHS = (
 )
 
 
+@pytest.mark.representatives(40)
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize(
     ("name", "path"),
@@ -118,6 +119,7 @@ def test_no_path_in_info_json_leads_out_of_the_dataset(root, act, path, name):
     assert any(name in line for line in check(root)), check(root)
 
 
+@pytest.mark.representatives(24)
 @pytest.mark.parametrize("key", ["observation.images.f/../../x", "..", "/x", "a\\b", "\x1b[2J", ""])
 @pytest.mark.parametrize("act", ACTS)
 def test_no_feature_name_leads_out_of_the_dataset(root, act, key):
@@ -132,6 +134,7 @@ def test_no_feature_name_leads_out_of_the_dataset(root, act, key):
     assert line.isprintable()
 
 
+@pytest.mark.representatives(20)
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("link", [".unfinished", "data", "meta", "videos", "images"])
 def test_no_link_is_followed_for_deleting_or_writing(root, act, link):
@@ -147,6 +150,7 @@ def test_no_link_is_followed_for_deleting_or_writing(root, act, link):
     assert {name: kept.get(name) for name in before} == before or link == "images"
 
 
+@pytest.mark.representatives(6)
 @pytest.mark.parametrize("act", ["repair", "repair and remove", "record"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "link in a folder"])
 def test_an_unfinished_episode_with_links_in_it_is_not_touched(root, act, kind):
@@ -528,6 +532,7 @@ def test_case_35_absent_counts_are_unknown_and_a_bad_cell_is_named(tmp_path):
     assert "episode 1: videos/observation.images.front/file_index" in line
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     ("name", "verb"), [("leftover_frames", "split"), ("leftover_frames21", "convert")]
 )

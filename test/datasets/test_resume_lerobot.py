@@ -45,6 +45,7 @@ def spoken(root: Path, key: str) -> list:
     return [said for k in range(len(dataset.episodes)) for said in dataset.episode(k).columns[key]]
 
 
+@pytest.mark.representatives(1)
 @needs_golden
 @pytest.mark.parametrize("merge_files", [0, 2])
 def test_nothing_is_said_yet_in_what_follows_an_annotation(tmp_path, merge_files):

@@ -91,6 +91,7 @@ def test_quantiles_written_are_those_of_all_rows(root):
     assert not found.differences and not found.combined
 
 
+@pytest.mark.representatives(3)
 @pytest.mark.parametrize("name", stats.QUANTILES)
 @pytest.mark.parametrize("factor", [0.8, 1.3])
 def test_a_quantile_that_is_neither_is_an_error(root, name, factor):
@@ -287,6 +288,7 @@ def test_handed_cases_are_errors(case, said):
     assert any(said in error for error in errors), errors
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("key", [*layout.COUNTERS, layout.STAMP])
 def test_old_statistics_of_what_no_policy_reads_are_said_and_no_error(key, root, capsys):
     """As lerobot-edit-dataset leaves those of `index` behind."""

@@ -58,6 +58,7 @@ def shown(root):
     return [set(dataset.episode(k).tasks) for k in range(len(dataset.episodes))]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_without_a_tasks_file_the_episodes_name_them(old, version, capsys):
     (old / layout.TASK_LINES).unlink()
@@ -168,6 +169,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.representatives(4)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("loss", [lose_file, lose_last])
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])

@@ -460,6 +460,7 @@ def test_a_dataset_that_does_not_fit_is_refused(change, code, up, tmp_path, caps
     assert "does not fit" in said and f"[{code}" in said
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("key", ["action", "observation.state"])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_rows_that_are_not_finite_are_named_before_anything_is_predicted(

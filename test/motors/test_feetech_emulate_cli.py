@@ -78,6 +78,7 @@ def test_its_servos_go_before_the_computers_load(tmp_path: Path) -> None:
         assert priorities == {Role.EMULATOR.value.realtime}
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_asked_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     link = tmp_path / "arm"

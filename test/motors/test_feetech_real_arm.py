@@ -129,6 +129,7 @@ def lag(command: Vector, position: Vector) -> tuple[float, float]:
     return delay_s, rms
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("joint", range(6), ids=JOINTS)
 def test_the_emulated_follower_does_what_the_real_one_did(joint: int) -> None:
     unseen = episodes(joint)[3]

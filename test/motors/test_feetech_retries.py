@@ -170,6 +170,7 @@ def cycles(
     return run
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("rate_hz", [100.0, 200.0])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_tenth_lost_each_way_leaves_nearly_all_cycles_fresh(
@@ -220,6 +221,7 @@ def test_a_late_echo_of_a_request_is_no_late_reply(
         assert cycles(opened, servos, 1000, 200.0, share=0.7).stale == 0
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("seed", range(6))
 def test_a_late_reply_that_swallowed_a_header_is_not_believed(
     seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch

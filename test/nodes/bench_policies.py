@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from forked_nodes import Popen
-from node_processes import STANDSTILL_S, running, simulated_nodes
+from node_processes import SLOW_HZ, STANDSTILL_S, running, simulated_nodes
 
 from armlet.bringup import NodeSpec, command
 from armlet.client.graph import GraphError
@@ -142,7 +142,7 @@ def bench_without_policy(checkpoint, **arguments):
     given = {"emulated": "true", "threads": "1", "checkpoint": str(checkpoint), **arguments}
     size = {"width": str(WIDTH), "height": str(HEIGHT), "inference_latency_s": str(LATENCY_S)}
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
-        nodes, lockstep = simulated_nodes("policy", folder, without="policy", **given, **size)
+        nodes, lockstep = simulated_nodes("policy", folder, (), "policy", SLOW_HZ, **given, **size)
         *rest, policy = nodes
         with running(rest, lockstep) as started:
             yield started, policy, lockstep

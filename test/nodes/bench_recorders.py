@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from contextlib import contextmanager
 
-from node_processes import running, simulated_nodes
+from node_processes import SLOW_HZ, running, simulated_nodes
 
 
 class Bench:
@@ -29,7 +29,7 @@ def bench_without_recorder(name, **arguments):
     """A graph of some name but for its recorder, whose dataset is named when it is started."""
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
         given = {"width": "64", "height": "48", "root": "later", **arguments}
-        nodes, lockstep = simulated_nodes(name, folder, without="recorder", **given)
+        nodes, lockstep = simulated_nodes(name, folder, (), "recorder", SLOW_HZ, **given)
         *rest, recorder = nodes
         with running(rest, lockstep) as graph:
             yield Bench(graph, recorder)

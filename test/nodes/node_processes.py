@@ -27,6 +27,8 @@ CALIBRATION = share_directory() / "config" / "calibration"
 DIRECTOR = "test"
 # By the wall clock, so generous: no computer is that busy.
 STANDSTILL_S = 240.0
+# Of a driver, where a test is about something else: half as often as shipped, and half the work.
+SLOW_HZ = 50.0
 
 
 class Running:
@@ -195,32 +197,44 @@ def running_graph(name, participants=(), **arguments):
 
 
 @contextmanager
-def flowing_graph(name, **arguments):
+def flowing_graph(name, rate_hz=None, **arguments):
     """An emulated graph whose simulated time goes on by itself, at the pace of the wall clock.
 
     For what a person does at a terminal, for whom time does not wait; nodes lose nothing by it.
+    rate_hz: of the drivers, as shipped where it is None.
     """
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as directory:
         given = {"bench_directory": directory, "emulated": "true", "task": "wave", **arguments}
-        with running(graph(name).nodes(given)) as started:
+        with running(_at_rate(graph(name).nodes(given), rate_hz)) as started:
             yield started
 
 
-def simulated_nodes(name, directory, participants=(), without="", **arguments):
+def simulated_nodes(name, directory, participants=(), without="", rate_hz=None, **arguments):
     """The nodes of a graph, and the socket of their bench: None where they live by the wall clock.
 
     Inference takes as long as is declared, so that every run is the same. without: a node that is
-    the last here, and that simulated time does not wait for to begin.
+    the last here, and that simulated time does not wait for to begin. rate_hz: of the drivers, as
+    shipped where it is None.
     """
     values = {"bench_directory": str(directory), "use_sim_time": "true", "real_time_factor": "0"}
     values |= {"participants": ",".join((DIRECTOR, *participants)), **arguments}
     if name in ("sim", "policy"):
         values.setdefault("inference_latency_s", "0.05")
-    nodes = graph(name).nodes(values)
+    nodes = _at_rate(graph(name).nodes(values), rate_hz)
     if without:
         nodes = _apart(nodes, without)
     simulated = values["use_sim_time"] == "true"
     return nodes, Path(directory) / LOCKSTEP_SOCKET if simulated else None
+
+
+def _at_rate(nodes, rate_hz):
+    given = {} if rate_hz is None else {"rate_hz": rate_hz}
+    return [
+        dataclasses.replace(spec, parameters={**spec.parameters, **given})
+        if spec.executable == "servo_bus"
+        else spec
+        for spec in nodes
+    ]
 
 
 def _apart(nodes, name):

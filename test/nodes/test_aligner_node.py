@@ -64,6 +64,7 @@ def feed(graph, publish, what, ready, **message):
         graph.seen.wait_until(ready, 0.02)
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize(
     ("message", "stream"),
     [

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "camera"))
 from fake_camera import EXPOSURE, EXPOSURE_AUTO, GAIN, FakeKernel, Plug
 
 # A camera delivers, stalls and is looked for by the computer's own time.
-pytestmark = pytest.mark.wall_clock
+pytestmark = pytest.mark.wall_clock(seconds=2)
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # By the wall clock, and only so that a broken test ends.
@@ -346,6 +346,7 @@ def test_automatic_controls_are_a_warning():
         assert "lock_auto" in status.message
 
 
+@pytest.mark.thorough
 def test_controls_are_locked_by_parameter_and_again_after_an_unplug():
     kernel = FakeKernel()
     wishes = {"exposure": 156, "white_balance_k": 4600, "focus": 30}

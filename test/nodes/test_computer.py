@@ -131,6 +131,7 @@ def test_one_slow_second_is_no_sign(computer):
             assert slow is (rate_hz == "13.0")
 
 
+@pytest.mark.thorough
 def test_a_demo_that_fails_says_the_cause_first(tmp_path):
     """By the wall clock, on a real graph; the failure is the test's own."""
     plan = demo.DemoPlan(tmp_path / "out", simulated=False)

@@ -58,6 +58,7 @@ def expected(joints, calibration, radians):
     return values.astype(np.float32)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("order", [sorted, reversed])
 def test_the_order_of_a_calibration_file_means_nothing(order, tmp_path):
     root, path = tmp_path / "set", in_order(tmp_path, order(SO101_JOINTS))

@@ -74,7 +74,7 @@ def is_armed(bus, bench):
     return has_torque(bench) == [True] * 6
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=12)
 def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     """Both armed, and each command moved two arms."""
     with foreign(tmp_path) as (process, log):
@@ -88,7 +88,7 @@ def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     assert "another driver" not in bus.said()
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=12)
 def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_path):
     """Both drove on, and their positions went into one topic."""
     with foreign(tmp_path, "--late") as (process, log):

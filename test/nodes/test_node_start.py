@@ -16,6 +16,7 @@ from armlet.nodes.teardown import destroy
 GUARD_S = 180
 
 
+@pytest.mark.representatives(4)
 @pytest.mark.parametrize(
     ("executable", "parameters", "message"),
     [
@@ -88,6 +89,7 @@ def test_the_camera_publishes_a_numbered_pattern():
         assert stamps.get(stamp, read_counter(rgb(picture))) == read_counter(rgb(picture))
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     ("node", "package", "install"),
     [

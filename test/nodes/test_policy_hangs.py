@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from bench_policies import CONTRACT, bench_without_policy, save_random
 
-pytestmark = pytest.mark.wall_clock(seconds=10)
+pytestmark = [pytest.mark.thorough, pytest.mark.wall_clock(seconds=10)]
 
 ERROR = 2
 GUARD_S = 120.0

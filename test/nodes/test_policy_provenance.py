@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from node_processes import running_graph
+from node_processes import SLOW_HZ, running_graph
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
@@ -27,7 +27,7 @@ def test_an_episode_says_who_commanded_its_rows(tmp_path):
     checkpoint, root = save_random(tmp_path / "checkpoint", CONTRACT), tmp_path / "dataset"
     given = {"checkpoint": str(checkpoint), "width": str(WIDTH), "height": str(HEIGHT)}
     given |= {"root": str(root), "task": "reach"}
-    with running_graph("policy", emulated="true", teleop="true", **given) as graph:
+    with running_graph("policy", emulated="true", teleop="true", rate_hz=SLOW_HZ, **given) as graph:
         sent = commanders(graph)
         drives(graph)
         graph.director.trigger("recorder/start_recording")

@@ -85,6 +85,7 @@ def restarts(policy, folder):
     return int(policy.values()["window_restarts"])
 
 
+@pytest.mark.thorough
 def test_it_drives_by_the_chunks_of_its_checkpoint(bench, checkpoint):
     with bench[0].policy("diffusion", checkpoint, seed=5) as policy:
         policy.follows()
@@ -105,6 +106,7 @@ def test_it_drives_by_the_chunks_of_its_checkpoint(bench, checkpoint):
         assert "camera wrist divergence" in drift
 
 
+@pytest.mark.thorough
 def test_another_scheduler_is_announced_at_the_start_and_when_it_fits(bench, checkpoint):
     with bench[0].policy("other", checkpoint, denoising="DDPM:4") as policy:
         policy.wait_for_chunks(2)

@@ -77,6 +77,7 @@ def test_episodes_end_by_themselves_and_are_counted(bench, tmp_path):
     assert [episode.length for episode in Dataset(root).episodes] == [15, 30]
 
 
+@pytest.mark.thorough
 def test_recording_again_discards_what_was_begun(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root) as graph:

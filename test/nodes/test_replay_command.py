@@ -383,6 +383,7 @@ def test_an_arm_whose_replay_was_killed_has_its_next_two_seconds():
     assert ahead_s(False) == 2.0 < ahead_s(True)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
 def test_a_signal_holds_the_arm_where_it_is(bench, started, long_set, number):
     process = started(long_set[0], "--episode", 0)
@@ -429,6 +430,7 @@ def test_a_stop_ends_the_replay_and_no_arming_resumes_it(bench, started, long_se
     assert np.abs(sent - sent[0]).max() < 1e-2
 
 
+@pytest.mark.thorough
 def test_of_two_replays_at_once_the_first_ends(bench, started, long_set):
     root, rows = long_set
     first = started(root, "--episode", 0)
@@ -463,6 +465,7 @@ def test_a_person_who_commands_the_arm_ends_the_replay(bench, started, long_set)
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
+@pytest.mark.thorough
 def test_another_calibration_than_the_drivers_is_refused(bench, started, tmp_path):
     recorded(tmp_path / "set")
     other = tmp_path / "other.json"

@@ -99,7 +99,7 @@ def test_an_arm_that_lost_its_torque_by_a_fault_stays_a_warning_until_it_is_arme
 # --- silence is no configuration error -------------------------------------------------------
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @both_families
 def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
     """At c8b7d8f the node ended with status 1, also long after its start."""
@@ -152,7 +152,7 @@ def driver(tmp_path, more, patience=None):
         process.wait()
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_silence_at_the_first_activation_is_tried_again(bench, tmp_path):
     """At c8b7d8f the node ended with status 1, and the graph with it."""
     with driver(tmp_path, SILENT_ONCE) as process:
@@ -172,7 +172,7 @@ servo_bus.ServoBus = Saying
 """
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path):
     """The torque that was asked for before the stop came on after it."""
     pan = bench.follower.servos[1]
@@ -195,7 +195,8 @@ def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path)
 # --- ends ------------------------------------------------------------------------------------
 
 
-@pytest.mark.wall_clock
+@pytest.mark.representatives(1)
+@pytest.mark.wall_clock(seconds=5)
 @pytest.mark.parametrize("simulated", ["true", "false"])
 def test_a_signal_to_all_at_once_ends_an_emulated_graph_cleanly(simulated, tmp_path):
     """As `ros2 launch` has it: the bench went first, and its ports with it."""
@@ -210,7 +211,7 @@ def test_a_signal_to_all_at_once_ends_an_emulated_graph_cleanly(simulated, tmp_p
         assert "cut the power" not in graph.said()
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_servos_that_do_not_answer_keep_no_node_longer_than_a_supervisor_waits(bench, bus):
     bench.follower.faults.dead.update(range(1, 7))
     begun_s = time.monotonic()
@@ -221,7 +222,7 @@ def test_servos_that_do_not_answer_keep_no_node_longer_than_a_supervisor_waits(b
     wait_for_torque(bench, [0] * 6)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 @both_families
 def test_unplugged_when_it_ended_torque_goes_off_when_it_is_plugged_in_again(bench, bus):
     bench.follower.hang_up()
@@ -234,7 +235,7 @@ def test_unplugged_when_it_ended_torque_goes_off_when_it_is_plugged_in_again(ben
     wait_for_torque(bench, [0] * 6)
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_a_killed_watchdog_is_replaced_and_reported(bench, bus):
     kill_watchdog(bus.processes["servo_bus"])
     bus.wait(
@@ -260,7 +261,7 @@ watchdog_keeper.WatchdogProcess = start_once
 """
 
 
-@pytest.mark.wall_clock
+@pytest.mark.wall_clock(seconds=5)
 def test_an_arm_without_its_watchdog_is_not_armed(bench, tmp_path):
     patience = Patience(watchdog_s=WATCHDOG_S)
     with driver(tmp_path, ONE_WATCHDOG, patience) as process, running([]) as graph:

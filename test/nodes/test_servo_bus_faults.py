@@ -211,6 +211,7 @@ def test_a_joint_that_does_not_answer_is_not_made_up(line, tmp_path):
         line.follower.faults.dead.clear()  # or its end would wait for a proof of torque off
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_torque_is_off_after_a_signal(bench, tmp_path, number):
     with started(bench, tmp_path) as bus:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from announcer import OtherDriver, other
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_processes import flowing_graph
+from node_processes import SLOW_HZ, flowing_graph
 from std_srvs.srv import Trigger
 
 from armlet.client.recording import SILENCE_S, Ends, sides
@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from terminal_session import CTRL_C, TerminalSession
 
 # For a person at a terminal time does not wait, nor does it for the graph beside.
-pytestmark = pytest.mark.wall_clock(seconds=6)
+pytestmark = pytest.mark.wall_clock(seconds=4)
 
 # Before the graph is there.
 
@@ -139,7 +139,7 @@ def shared(root):
     # Half as fast: what is waited for is mostly the commands, and the graph costs half meanwhile.
     slow = {"real_time_factor": "0.5"}
     given = {"width": "64", "height": "48", "min_episode_s": "0.1", **slow}
-    with flowing_graph("record", root=str(root), **given) as graph:
+    with flowing_graph("record", SLOW_HZ, root=str(root), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         graph.rows = rows_heard(graph)
         yield graph
@@ -211,6 +211,7 @@ def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
         session.wait_for(r"^arm +not armed", regex=True)
 
 
+@pytest.mark.thorough
 def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.send(" ")
@@ -221,6 +222,7 @@ def test_keys_typed_before_it_is_drawn_are_not_lost(graph, root, saved):
     assert episodes(root) == saved + 1
 
 
+@pytest.mark.thorough
 def test_the_first_press_engages_a_leader_that_is_disengaged(graph):
     graph.director.set("teleop/set_engaged", False)
     with TerminalSession("session", columns=120, rows=30) as session:
@@ -276,6 +278,7 @@ def test_a_bus_that_dies_is_shown_and_the_stop_is_tried_until_it_is_back(graph):
         session.wait_for("not armed")
 
 
+@pytest.mark.thorough
 def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothing(
     graph, root, saved
 ):

@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 import pytest
-from node_processes import running_graph
+from node_processes import SLOW_HZ, running_graph
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -23,7 +23,7 @@ BUS = "servo_bus: bus"
 def graph(tmp_path_factory, private_domain):
     checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
     given = {"checkpoint": str(checkpoint), "width": str(WIDTH), "height": str(HEIGHT)}
-    with running_graph("policy", emulated="true", teleop="true", **given) as graph:
+    with running_graph("policy", emulated="true", teleop="true", rate_hz=SLOW_HZ, **given) as graph:
         yield graph
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from node_processes import running_graph
+from node_processes import SLOW_HZ, running_graph
 
 from armlet.bringup import NodeSpec
 from armlet.nodes.teardown import destroy
@@ -38,7 +38,7 @@ def graph(tmp_path_factory, private_domain):
     camera = NodeSpec("camera", "camera", {"source": "pattern"})
     computer = NodeSpec("computer", "computer", {})
     with (
-        running_graph("sim", root=str(root), task="reach", teleop="true") as graph,
+        running_graph("sim", root=str(root), task="reach", teleop="true", rate_hz=SLOW_HZ) as graph,
         graph.start(camera),
         graph.start(computer),
     ):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from node_processes import CALIBRATION, running, simulated_nodes
+from node_processes import CALIBRATION, SLOW_HZ, running, simulated_nodes
 from sensor_msgs.msg import JointState
 from test_sim_graph import listening
 
@@ -40,7 +40,7 @@ DRIVE_NS = 240 * 10**9
 def two_arms(folder, root):
     """The record graph with both arms as followers, each in a namespace, and no teleop."""
     given = {"width": "64", "height": "48", "emulated": "true", "root": str(root), "task": "fold"}
-    nodes, lockstep = simulated_nodes("record", folder, **given)
+    nodes, lockstep = simulated_nodes("record", folder, rate_hz=SLOW_HZ, **given)
     by_name = {spec.executable: spec for spec in nodes}
     bus = by_name["servo_bus"]
     arms = [
@@ -131,6 +131,7 @@ def in_degrees(heard, what, stamp_ns):
     )
 
 
+@pytest.mark.thorough
 def test_each_arms_rows_are_what_that_arm_said(recorded):
     root, heard = recorded
     assert check(root) == []

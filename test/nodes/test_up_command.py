@@ -57,7 +57,7 @@ def test_a_signal_stops_everything_cleanly(tmp_path, number):
 
 
 def test_duration_ends_it(tmp_path):
-    words = ("teleop", "--duration", "4", "emulated:=true", f"bench_directory:={tmp_path}")
+    words = ("teleop", "--duration", "2", "emulated:=true", f"bench_directory:={tmp_path}")
     process = up(*words)
     said, _ = process.communicate(timeout=GUARD_S)
     assert process.returncode == 0, said

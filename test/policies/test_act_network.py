@@ -160,6 +160,7 @@ def test_calibration_without_data_is_refused():
         calibrate_batch_norm(ResNet("resnet18"), [])
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -237,7 +238,7 @@ def test_training_lowers_the_loss_and_reaches_every_parameter():
     network, batch = make_act(config).train(), inputs(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(4):
         optimizer.zero_grad()
         loss = network.compute_loss(batch)
         loss.total.backward()

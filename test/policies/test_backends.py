@@ -140,6 +140,7 @@ def test_chunks_and_actions_are_torchs(backend, name, exported):
     assert (error <= FLOAT32 * made.spread).all()
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("name", ["two cameras", "environment, no camera"])
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_bfloat16_states_its_error(backend, name, exported):
@@ -163,6 +164,7 @@ def test_rounded_unoptimized_torch_is_bfloat16_too(exported):
     assert 0 < error.max() < BFLOAT16 * made.spread.max()
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("backend", GRAPHS)
 def test_a_checkpoint_is_traced_when_loaded(backend, exported):
     made = exported("environment, no camera")
@@ -197,6 +199,7 @@ BAD = {
 }
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bad_observations_are_refused_alike(backend, exported):
     made = exported("two cameras")
@@ -357,6 +360,7 @@ print(seen)
 """
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("package", GRAPHS)
 def test_a_runtime_reports_to_nobody(package, tmp_path):
     """OpenVINO forked the process, a running node's too, to ask Google Analytics; both wrote."""

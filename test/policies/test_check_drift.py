@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 import check_world as w  # noqa: E402
+from narrow_network import narrow_network  # noqa: E402, F401
 
 from armlet.findings import Code, Severity  # noqa: E402
 from armlet.policies import read_checkpoint  # noqa: E402

@@ -116,6 +116,7 @@ def test_the_same_bench_with_exchanged_cables_or_colours_is_refused(reach):
     assert "BGR by the look of it" in judged(checkpoint, radians, blue).text()
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_normalization_mode_is_accepted(mode, tmp_path):
     world = w.World(

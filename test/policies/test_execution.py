@@ -127,6 +127,7 @@ def test_weighted_blend_is_lerobots_aggregate_instant_by_instant(weight):
         assert plan.rows.dtype == np.float32
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize(
     ("settings", "name"),
     [

@@ -135,6 +135,7 @@ def test_an_export_is_a_policy_with_all_its_files(stated):
             np.testing.assert_array_equal(policy.checkpoint.statistics[key][name], values)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("mode", ["MEAN_STD", "MIN_MAX"])
 def test_0_3_keeps_its_own_formulas(mode, tmp_path):
     modes = dict.fromkeys(("VISUAL", "STATE", "ACTION", "ENV"), mode)

@@ -110,6 +110,7 @@ def test_observations_that_are_late_are_noticed(checkpoint, every, past):
     assert found.values["lag_s"] == pytest.approx(0.2, abs=0.02)
 
 
+@pytest.mark.representatives(3)
 @pytest.mark.parametrize(("every", "past"), [(1, 1), (3, 2), (15, 8)])
 @pytest.mark.parametrize("lag_s", [0.02, 0.1, 0.14])
 def test_an_arm_as_in_training_is_not_reported(checkpoint, every, past, lag_s):

@@ -111,6 +111,7 @@ def test_another_packages_policy_is_found_run_and_checked(installed, checkpoint)
     assert "found Stay; backend torch runs it" in exported.stderr
 
 
+@pytest.mark.thorough
 def test_without_the_package_its_type_is_unknown(checkpoint):
     path, _ = checkpoint
     with pytest.raises(CheckpointError, match="'act' or 'diffusion' or 'smolvla', found 'stay'"):

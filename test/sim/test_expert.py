@@ -57,6 +57,7 @@ def shown(program, seed, disturb=lambda bench, expert: False, clumsiness=0.0, ta
     return rehearsal, progress.done, phases, loads
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_it_puts_the_cube_into_the_bin(benchmark_program, seed):
     _, done, phases, loads = shown(benchmark_program, seed)
@@ -64,6 +65,7 @@ def test_it_puts_the_cube_into_the_bin(benchmark_program, seed):
     assert 0 < max(loads) < OVERLOAD, "it holds the cube as gently as the servo bears"
 
 
+@pytest.mark.thorough
 def test_the_same_seed_twice_is_the_same_to_the_bit(benchmark_program):
     ends = []
     for _ in range(2):
@@ -74,6 +76,7 @@ def test_the_same_seed_twice_is_the_same_to_the_bit(benchmark_program):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("phase", [Phase.DOWN, Phase.LIFT, Phase.CARRY])
 def test_it_tries_again_when_the_cube_is_taken_away(benchmark_program, phase):
     def take(bench, expert):
@@ -194,6 +197,7 @@ def test_a_clumsiness_is_the_share_of_seeds_with_a_mishap():
     assert {mishaps(REACH, seed, 1.0).kind for seed in range(60)} == {Mishap.MISS, Mishap.NUDGE}
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("kind", [Mishap.MISS, Mishap.SLIP, Mishap.NUDGE])
 def test_it_corrects_what_goes_wrong_when_it_picks(benchmark_program, kind):
     rehearsal, done, phases, _ = shown(benchmark_program, seed_of(TASK, kind), clumsiness=1.0)

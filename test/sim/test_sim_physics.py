@@ -240,6 +240,7 @@ def test_a_grip_shows_its_force_as_load_and_current():
     assert rig.read(grip, PRESENT_CURRENT) * UNIT_A == pytest.approx(0.5 * STALL_A, abs=0.05)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(("backlash", "yaw"), [(0.0, 0.0), (0.5, 0.3)])
 def test_a_scripted_path_lifts_the_cube_and_puts_it_into_the_bin(backlash, yaw):
     task = find("pick_place")

@@ -293,6 +293,7 @@ def test_what_is_trained_so_far_is_saved_when_it_is_stopped(root, tmp_path, caps
     assert load_policy(tmp_path / "checkpoint").config.chunk_size == 4
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("hung_up", [False, True])
 def test_a_training_outlives_who_read_its_output(root, tmp_path, monkeypatch, hung_up):
     """A window that was closed, `| head`: the next line was the end, and nothing was saved."""

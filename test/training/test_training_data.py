@@ -69,6 +69,7 @@ def test_rows_of_a_dataset_are_drawn_by_its_weight_and_each_as_often_as_the_othe
     assert (drawn[:6] == 80).all() and (drawn[6:] == 20).all()
 
 
+@pytest.mark.representatives(2)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("cache_mb", [0, 1])
 def test_pictures_are_those_of_the_dataset_whoever_decodes_them(root, second, workers, cache_mb):
@@ -130,6 +131,7 @@ def unbound(root, copy):
     return copy
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])
 def test_a_dataset_without_a_contract_is_trained_on_and_what_is_unknown_is_said(
     root, tmp_path, version
