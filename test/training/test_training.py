@@ -382,7 +382,8 @@ def trained(root, output, ends=(SEVERAL.steps,), settings=SEVERAL):
 
 
 def files_of(checkpoint):
-    return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    files = (path for path in checkpoint.rglob("*") if path.is_file())
+    return {str(path.relative_to(checkpoint)): path.read_bytes() for path in files}
 
 
 def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, tmp_path):
