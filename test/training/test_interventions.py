@@ -145,7 +145,7 @@ def test_chunks_of_a_person_begin_with_the_turn_too(root):
     """Of a policy whose chunks begin before the newest observation."""
     dataset = Dataset(root)
     samples = alone(load_samples([dataset], [[0]]))
-    config = DiffusionConfig(**features_of(samples), horizon=8)
+    config = DiffusionConfig(**features_of(samples), horizon=8, n_action_steps=4)
     preprocessor = Preprocessor.from_config(config, dataset.statistics)
     rows = samples.begins
     images = samples.pictures(samples.window(rows, 2))

@@ -88,10 +88,10 @@ def weights_of(checkpoint):
     ("changes", "rule"),
     [
         ({}, "0.6.1"),
-        ({"train_state_proj": "false"}, "0.6.1"),
         (WHOLE, "0.6.1"),
-        ({"train_expert_only": "false"}, "0.6.1"),
-        (WHOLE, "0.4.4"),
+        pytest.param({"train_state_proj": "false"}, "0.6.1", marks=pytest.mark.thorough),
+        pytest.param({"train_expert_only": "false"}, "0.6.1", marks=pytest.mark.thorough),
+        pytest.param(WHOLE, "0.4.4", marks=pytest.mark.thorough),
     ],
 )
 def test_what_is_not_frozen_learns_and_the_rest_stays_to_the_bit(
@@ -203,6 +203,7 @@ def test_it_goes_on_with_the_weights_it_began_with_alone(root, tiny, tmp_path):
         train(Dataset(root), tmp_path / "made", settings, print, resume=True)
 
 
+@pytest.mark.thorough
 def test_the_loss_falls(root, tiny, tmp_path):
     """Of the same frames with the same draws, before and after."""
     settings = dataclasses.replace(tiny, steps=40, changes={})
@@ -247,7 +248,7 @@ def test_settings_that_cannot_be_are_one_line(root, tiny, settings, message):
     assert "\n" not in str(raised.value)
 
 
-def test_the_command_trains_and_resumes_it(root, base, tmp_path, capsys, monkeypatch):
+def test_the_command_trains_it(root, base, tmp_path, capsys, monkeypatch):
     places = ["--dataset", str(root), "--output", str(tmp_path / "made"), "--workers", "0"]
     given = ["--policy", "smolvla", "--steps", "1", "--batch-size", "2", "--chunk-size", "4"]
     monkeypatch.chdir(base.parent)
