@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "settings": {"robots"},
     "sim": {"motors", "robots", "files", "missing", "priority"},
     "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
-    "training": {"datasets", "policies", "contract", "findings", "files", "suggestions"},
+    "training": {"datasets", "policies", "contract", "files", "findings", "suggestions"},
     "evaluation": {"datasets", "policies", "findings", "files", "suggestions"},
 }
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}
