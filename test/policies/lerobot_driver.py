@@ -8,6 +8,7 @@ make  build a policy with random weights and save it; then run it
 run   load a checkpoint; write what it gives for the observations in an .npz into another; of
       Diffusion Policy, which draws noise all the way, with seeds instead of noise
 loss  build a policy with random weights; write them, and loss and gradients of a training step
+preset  load a checkpoint's configuration; write its optimizer and the rate of every step
 """
 
 import json
@@ -148,7 +149,10 @@ def run(job, policy=None):
     number `reset`; with a guidance also `guided`, which goes on with the input's `leftover`.
     """
     if policy is None:
-        policy = ACTPolicy.from_pretrained(job["checkpoint"])
+        kind = ACTPolicy
+        if job["kind"] == "smolvla":
+            from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy as kind
+        policy = kind.from_pretrained(job["checkpoint"])
     before = after = lambda x: x
     if not OLD:
         path = job["checkpoint"]
@@ -265,6 +269,26 @@ def loss(job):
     np.savez(job["output"], **out)
 
 
+def preset(job):
+    """Keys: checkpoint, steps and output, a JSON file: `class`, `settings`, `clip`, `rates`."""
+    import lerobot.policies.smolvla.configuration_smolvla  # noqa: F401
+    from lerobot.configs.policies import PreTrainedConfig
+
+    config = PreTrainedConfig.from_pretrained(job["checkpoint"])
+    wanted = config.get_optimizer_preset()
+    optimizer = wanted.build([torch.nn.Parameter(torch.zeros(1))])
+    schedule = config.get_scheduler_preset().build(optimizer, job["steps"])
+    (group,) = optimizer.param_groups
+    settings = {name: group[name] for name in ("initial_lr", "betas", "eps", "weight_decay")}
+    rates = []
+    for _ in range(job["steps"]):
+        rates.append(group["lr"])
+        optimizer.step()
+        schedule.step()
+    out = {"class": type(optimizer).__name__, "settings": settings, "rates": rates}
+    Path(job["output"]).write_text(json.dumps({**out, "clip": wanted.grad_clip_norm}))
+
+
 def serve(answers):
     for line in sys.stdin:
         job = json.loads(line)
@@ -272,6 +296,7 @@ def serve(answers):
         answer = {}
         try:
             jobs = {"make": make, "run": run, "run_diffusion": run_diffusion, "loss": loss}
+            jobs["preset"] = preset
             jobs[job["do"]](job)
         except Exception:
             answer["error"] = traceback.format_exc()

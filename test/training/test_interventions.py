@@ -16,18 +16,20 @@ from armlet.align.command_source import Commander, CommandSource  # noqa: E402
 from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
-from armlet.policies import Preprocessor  # noqa: E402
+from armlet.policies import DiffusionConfig, Preprocessor  # noqa: E402
 from armlet.training import TrainingSettings, train  # noqa: E402
 from armlet.training import trainer as training  # noqa: E402
 from armlet.training.interventions import (  # noqa: E402
+    alone,
     of_episodes,
     turns,
     weighed,
     with_person,
 )
+from armlet.training.learner import features_of  # noqa: E402
 from armlet.training.learners import learner_of  # noqa: E402
 from armlet.training.sampler import Sampler  # noqa: E402
-from armlet.training.samples import make_batch  # noqa: E402
+from armlet.training.samples import load_samples, make_batch  # noqa: E402
 from armlet.training.sources import Source  # noqa: E402
 
 NAMES = ("pan.pos", "gripper.pos")
@@ -137,6 +139,23 @@ def test_only_interventions_learns_nothing_that_a_policy_did(root):
     turns = {k: [100 * k + row for row in rows] for k, rows in of_person.items()}
     assert sorted((*trained, *held_out)) == [0, 2, 3], "episode 1 has nothing of a person"
     assert chunks == {at: turns[k][i:] for k in trained for i, at in enumerate(turns[k])}
+
+
+def test_chunks_of_a_person_begin_with_the_turn_too(root):
+    """Of a policy whose chunks begin before the newest observation."""
+    dataset = Dataset(root)
+    samples = alone(load_samples([dataset], [[0]]))
+    config = DiffusionConfig(**features_of(samples), horizon=8, n_action_steps=4)
+    preprocessor = Preprocessor.from_config(config, dataset.statistics)
+    rows = samples.begins
+    images = samples.pictures(samples.window(rows, 2))
+    batch = make_batch(samples, rows, images, preprocessor, config)
+    actions = preprocessor.unnormalize_action(batch["action"]).numpy()[:, :, 0]
+    learned = [
+        np.round(row[~padded.numpy()] - 0.5).astype(int).tolist()
+        for row, padded in zip(actions, batch["action_is_pad"], strict=True)
+    ]
+    assert learned == [[2, 3, 4], [2, 3, 4], [3, 4]]
 
 
 def test_a_weight_draws_a_persons_rows_more_often_and_leaves_the_rest(root):

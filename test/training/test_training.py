@@ -18,9 +18,11 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
-from armlet.policies import CheckpointError, Preprocessor, load_policy  # noqa: E402
+from armlet.policies import CheckpointError, LossRule, Preprocessor, load_policy  # noqa: E402
 from armlet.policies.checkpoint.training_data import training_episodes  # noqa: E402
 from armlet.training import (  # noqa: E402
+    LOSS_RULES,
+    POLICIES,
     Source,
     StateError,
     TrainingSettings,
@@ -364,6 +366,14 @@ def test_the_help_has_the_defaults():
         assert re.search(rf"{option} [^-]*\(default {getattr(usual, name)}\)", said), name
 
 
+def test_the_options_offer_all_that_can_be_trained():
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    command.add_parser(subparsers)
+    offered = {action.dest: action.choices for action in subparsers.choices["train"]._actions}
+    assert (offered["policy"], offered["loss_rule"]) == (POLICIES, LOSS_RULES)
+    assert tuple(rule.value for rule in LossRule) == LOSS_RULES
+
+
 SEVERAL = dataclasses.replace(TINY, steps=7, warmup_steps=3)
 
 
@@ -383,7 +393,8 @@ def trained(root, output, ends=(SEVERAL.steps,), settings=SEVERAL):
 
 
 def files_of(checkpoint):
-    return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    files = (path for path in checkpoint.rglob("*") if path.is_file())
+    return {str(path.relative_to(checkpoint)): path.read_bytes() for path in files}
 
 
 def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, tmp_path):
@@ -395,6 +406,20 @@ def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, tmp_pa
     for name in ("whole", "parts"):
         kept = {path.name for path in (tmp_path / f"{name}.training").iterdir()}
         assert kept == {"best", "curve.csv"}
+
+
+@pytest.mark.thorough
+def test_settings_by_lerobots_names_and_what_they_draw_goes_on_to_the_bit(root, tmp_path):
+    """The VAE and dropout draw from torch's generator; the older rule gives other weights."""
+    changes = {"use_vae": "true", "latent_dim": "4", "dropout": "0.1", "n_vae_encoder_layers": "1"}
+    settings = dataclasses.replace(SEVERAL, changes=changes)
+    trained(root, tmp_path / "whole", settings=settings)
+    trained(root, tmp_path / "parts", (3, 7), settings)
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+    config = load_policy(tmp_path / "whole").config
+    assert config.use_vae and config.dropout == 0.1
+    trained(root, tmp_path / "newer", settings=dataclasses.replace(settings, loss_rule="0.6.1"))
+    assert files_of(tmp_path / "newer") != files_of(tmp_path / "whole")
 
 
 def test_a_training_that_was_killed_goes_on_from_what_it_kept_last(root, tmp_path, monkeypatch):

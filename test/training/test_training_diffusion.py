@@ -146,6 +146,7 @@ def test_the_loss_falls(root, tmp_path):
     assert after < 0.9 * before
 
 
+@pytest.mark.thorough
 def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, whole, tmp_path):
     output, reports = whole
     parts = trained(root, tmp_path / "parts", (1, 4), TINY)

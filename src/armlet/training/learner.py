@@ -76,6 +76,11 @@ class Learner(ABC):
         """SHA-256 of the weights that it begins with; empty where they are random."""
         return ""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For people, a line each."""
+        return ()
+
     @abstractmethod
     def network(self) -> PolicyNetwork:
         """It, with the weights that it begins with; only what learns requires a gradient."""
@@ -181,10 +186,13 @@ def changed(
     return _parsed({**config.to_json(), **content, **(own or {})}, kind)
 
 
-def made(kind: Callable[..., Config], **settings: Any) -> Config:
-    """A configuration. Raises CheckpointError for settings that contradict each other."""
+def made(kind: Callable[..., Config], *base: Config, **settings: Any) -> Config:
+    """A configuration, made of another where there is one.
+
+    Raises CheckpointError for settings that contradict each other.
+    """
     try:
-        return kind(**settings)
+        return kind(*base, **settings)
     except ValueError as error:
         raise CheckpointError.of_settings(error, _WHERE) from error
 

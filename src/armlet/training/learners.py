@@ -9,10 +9,12 @@ from .diffusion import DiffusionLearner
 from .learner import Learner
 from .samples import Samples
 from .settings import TrainingSettings
+from .smolvla import SmolVlaLearner
 
 _LEARNERS: Mapping[str, Callable[[TrainingSettings, Samples], Learner]] = {
     "act": ActLearner,
     "diffusion": DiffusionLearner,
+    "smolvla": SmolVlaLearner,
 }
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-POLICIES = ("act", "diffusion")
+POLICIES = ("act", "diffusion", "smolvla")
 """What can be trained, by the type in LeRobot's config.json."""
 
 LOSS_RULES = ("0.4.4", "0.6.1")

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from armlet.contract import Contract
 from armlet.datasets import Dataset, DatasetError
-from armlet.policies import PolicyNetwork, Preprocessor
+from armlet.policies import PolicyConfig, PolicyNetwork, Preprocessor
 from armlet.policies.checkpoint.checkpoint import check_contract
-from armlet.policies.config.base import ACTION
+from armlet.policies.config.base import ACTION, camera_name
 from armlet.policies.fit.detail import details_of
 from armlet.policies.fit.lag import lag_of
 from armlet.policies.networks.losses import IS_PAD
@@ -91,11 +91,13 @@ def train(
     for line in shared.unknown:
         say(line)
     learner, statistics = learner_of(settings, training), statistics_of(sources)
+    for line in learner.notes:
+        say(line)
     config = learner.config
     described = Described(
         config,
         statistics,
-        _stated(shared.contract, training),
+        _stated(shared.contract, training, config),
         training.episodes[0] if len(sources) == 1 else None,
         learner.vlm,
     )
@@ -156,10 +158,17 @@ def _sampler(training: Samples, weights: Sequence[float], settings: TrainingSett
     return Sampler(groups, rates, settings.batch_size, settings.seed)
 
 
-def _stated(contract: Contract, training: Samples) -> Contract:
-    """With what the episodes themselves show of their pictures and their arm."""
+def _stated(contract: Contract, training: Samples, config: PolicyConfig) -> Contract:
+    """With what the episodes themselves show of their pictures and their arm.
+
+    Its cameras are in the policy's order, if they were in the dataset's.
+    """
+    cameras = {camera.name: camera for camera in contract.cameras}
+    if [*cameras] == [*training.sizes]:
+        cameras = {name: cameras[name] for name in map(camera_name, config.image_features)}
     return dataclasses.replace(
         contract,
+        cameras=tuple(cameras.values()),
         detail=details_of(_evenly(training, _DETAIL_FRAMES)),
         lag=lag_of(contract, training.vectors()),
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from armlet import hub
 from armlet.cli.terminal.arguments import DATASET, count, output_path
 from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
 from armlet.client.interrupts import Interrupts
@@ -40,7 +41,7 @@ _SETTINGS = (
     "policy",
     "loss_rule",
 )
-_OPTIONS = {"changes": "set"}
+_OPTIONS = {"changes": "set", "base": "from"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,8 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "train",
         help="train a policy on one dataset or several",
         description="Train a policy with the preprocessing the policy node uses, and save it as a "
-        "LeRobot checkpoint with the dataset's contract: a small ACT, or a Diffusion Policy with "
-        "LeRobot's sizes, optimizer and schedule, from random weights. Says after the first steps "
+        "LeRobot checkpoint with the dataset's contract: a small ACT or a Diffusion Policy from "
+        "random weights, or a SmolVLA from a checkpoint. Says after the first steps "
         "how long it takes, and how much of the time is spent waiting for pictures. Ctrl-C ends "
         "the training and saves what is trained so far; a second Ctrl-C ends it without. The "
         "folder OUTPUT.training has curve.csv (errors, each joint's on held-out episodes in its "
@@ -81,7 +82,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--output", type=output_path, required=True, help="new checkpoint directory"
     )
     parser.add_argument(
-        "--policy", choices=("act", "diffusion"), help="kind of policy to train (default act)"
+        "--policy",
+        choices=("act", "diffusion", "smolvla"),
+        help="kind of policy to train (default act)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="base",
+        metavar="CHECKPOINT",
+        help="SmolVLA checkpoint whose weights are trained on: its directory, or "
+        "hub:owner/name@revision, as hub:lerobot/smolvla_base",
+    )
+    parser.add_argument(
+        "--vlm",
+        metavar="DIR",
+        help="config.json and tokenizer.json of SmolVLA's language model",
     )
     parser.add_argument(
         "--set",
@@ -98,18 +113,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--chunk-size",
         type=int,
-        help="actions per chunk (default 45; of a Diffusion Policy --set horizon=N says it)",
+        help="actions per chunk (default: of ACT 45, of SmolVLA the checkpoint's; of a Diffusion "
+        "Policy --set horizon=N says it)",
     )
     parser.add_argument(
         "--action-steps",
         type=int,
         help="how many of them strategy:=n_action_steps plays before the next chunk (default: "
-        "of ACT all, of a Diffusion Policy 8)",
+        "of ACT all, of a Diffusion Policy 8, of SmolVLA the checkpoint's)",
     )
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help="its peak (default: of ACT 0.0003, of a Diffusion Policy LeRobot's 0.0001)",
+        help="its peak (default: of ACT 0.0003, of a Diffusion Policy LeRobot's 0.0001, of "
+        "SmolVLA the checkpoint's, as a rule 0.0001)",
     )
     parser.add_argument(
         "--loss-rule",
@@ -219,6 +236,12 @@ def _settings(args: argparse.Namespace) -> TrainingSettings:
 
     given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
     given |= {"changes": dict(args.set)} if args.set else {}
+    # Another folder may be the current one when it is resumed.
+    folders = {name: getattr(args, name) for name in ("base", "vlm") if getattr(args, name)}
+    given |= {
+        name: place if hub.parse(place) else str(Path(place).resolve())
+        for name, place in folders.items()
+    }
     if not args.resume:
         return TrainingSettings(**given)
     settings = begun_settings(args.output)
