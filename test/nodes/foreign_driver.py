@@ -7,7 +7,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from patience import Patience
+from driver_timeouts import Timeouts
 
 from armlet import one_graph
 from armlet.nodes import namesakes, servo_bus
@@ -23,7 +23,7 @@ def main():
         del sys.argv[at : at + 2]
         look = Namesakes.look
         Namesakes.look = lambda self: look(self) if one_network.exists() else ""
-    Patience().take()
+    Timeouts().take()
     servo_bus.main()
 
 

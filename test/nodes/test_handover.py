@@ -6,8 +6,8 @@ The policy gets it only once the person hands it back.
 from itertools import pairwise
 
 import pytest
+from driver_timeouts import with_timeouts
 from node_processes import running
-from patience import patient
 
 from armlet.bringup import graph
 from armlet.control.guard import MAX_VELOCITY
@@ -33,7 +33,7 @@ def pair(tmp_path):
     """A follower and a leader whose teleoperation is disengaged: (nodes, arms)."""
     given = {"emulated": "true", "use_sim_time": "false", "bench_directory": str(tmp_path)}
     specs = [spec for spec in graph("teleop").nodes(given) if spec.executable != "sim_bench"]
-    with EmulatedArms(tmp_path) as arms, running(specs, popen=patient()) as nodes:
+    with EmulatedArms(tmp_path) as arms, running(specs, popen=with_timeouts()) as nodes:
         nodes.wait("motion", lambda: says(nodes, "following joint_commands"), 240.0)
         nodes.director.set("teleop/set_engaged", False)
         nodes.wait("a hold", lambda: says(nodes, "holding"))

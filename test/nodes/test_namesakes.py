@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from driver_timeouts import arm, with_timeouts
 from node_processes import follower, running
-from patience import arm, patient
 
 from armlet.bringup import command
 from armlet.client.graph import GraphError
@@ -37,7 +37,7 @@ def benches(tmp_path):
 
 @pytest.fixture
 def bus(benches, tmp_path):
-    with running([follower(tmp_path / "here" / "follower")], popen=patient()) as bus:
+    with running([follower(tmp_path / "here" / "follower")], popen=with_timeouts()) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
 

@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from patience import patient
+from driver_timeouts import with_timeouts
 from policy_observer import Observer, stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
@@ -26,7 +26,7 @@ GUARD_S = 120.0
 def nodes(tmp_path_factory, private_domain):
     """The graph without its policy, which tests start themselves: (running graph, policy spec)."""
     checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
-    given = {"use_sim_time": "false", "popen": patient()}
+    given = {"use_sim_time": "false", "popen": with_timeouts()}
     with bench_without_policy(checkpoint, **given) as (graph, spec, _):
         yield graph, spec
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from driver_timeouts import Timeouts, arm, running_program, with_timeouts
 from forked_nodes import Popen
 from node_processes import follower, running, simulated_nodes
-from patience import Patience, arm, patient, running_program
 from simulated_bench import torque
 from thread_times import passed, thread_times
 
@@ -140,9 +140,9 @@ servo_bus.ServoBus = SilentOnce
 
 
 @contextmanager
-def driver(tmp_path, more, patience=None):
-    """A follower's process with what a test has of its own, see `Patience`; it ends well."""
-    program = (patience or Patience()).program(more)
+def driver(tmp_path, more, timeouts=None):
+    """A follower's process with what a test has of its own, see `Timeouts`; it ends well."""
+    program = (timeouts or Timeouts()).program(more)
     process = Popen(running_program(command(follower(tmp_path / "follower"), tmp_path), program))
     try:
         yield process
@@ -178,7 +178,7 @@ def test_a_stop_counts_while_torque_waits_for_the_node_to_start(bench, tmp_path)
     """The torque that was asked for before the stop came on after it."""
     pan = bench.follower.servos[1]
     home, pan.position = pan.position, 3900
-    popen = patient(more=SAYS_WHAT_IT_IS_ASKED_FOR)
+    popen = with_timeouts(more=SAYS_WHAT_IT_IS_ASKED_FOR)
     spec = follower(tmp_path / "follower")
     with running([spec], popen=popen) as bus, ThreadPoolExecutor(1) as pool:
         bus.wait("the refusal", lambda: "outside their calibrated range" in bus.said())
@@ -202,7 +202,7 @@ def test_a_signal_to_all_at_once_ends_an_emulated_graph_cleanly(simulated, tmp_p
     """As `ros2 launch` has it: the bench went first, and its ports with it."""
     given = {"emulated": "true", "use_sim_time": simulated}
     nodes, lockstep = simulated_nodes("teleop", tmp_path, **given)
-    with running(nodes, lockstep, popen=patient()) as graph:
+    with running(nodes, lockstep, popen=with_timeouts()) as graph:
         graph.wait_for_status("servo_bus: bus", "following")
         for process in graph.processes.values():
             process.send_signal(signal.SIGINT)
@@ -274,8 +274,8 @@ watchdog_keeper.WatchdogProcess = start_once
 
 @pytest.mark.wall_clock
 def test_an_arm_without_its_watchdog_is_not_armed(bench, tmp_path):
-    patience = Patience(watchdog_s=WATCHDOG_S)
-    with driver(tmp_path, ONE_WATCHDOG, patience) as process, running([]) as graph:
+    timeouts = Timeouts(watchdog_s=WATCHDOG_S)
+    with driver(tmp_path, ONE_WATCHDOG, timeouts) as process, running([]) as graph:
         wait_for_torque(bench, [1] * 6, process)
         graph.director.stop()
         kill_watchdog(process)

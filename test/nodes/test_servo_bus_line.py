@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from driver_timeouts import arm
 from families import FIRST_FAMILY
 from node_processes import follower, running
-from patience import arm
 
 from armlet.client.graph import GraphError
 from armlet.priority import Role, realtime_limit
