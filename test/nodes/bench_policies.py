@@ -137,14 +137,14 @@ def drives(graph):
 
 
 @contextmanager
-def bench_without_policy(checkpoint, **arguments):
+def bench_without_policy(checkpoint, popen=Popen, **arguments):
     """A policy graph but for its policy: (running graph, the policy's spec, the bench's socket)."""
     given = {"emulated": "true", "threads": "1", "checkpoint": str(checkpoint), **arguments}
     size = {"width": str(WIDTH), "height": str(HEIGHT), "inference_latency_s": str(LATENCY_S)}
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as folder:
         nodes, lockstep = simulated_nodes("policy", folder, (), "policy", SLOW_HZ, **given, **size)
         *rest, policy = nodes
-        with running(rest, lockstep) as started:
+        with running(rest, lockstep, popen) as started:
             yield started, policy, lockstep
 
 

@@ -1,10 +1,13 @@
 """A servo_bus as if on another computer: no mark of this one keeps it from starting.
 
---late: the two networks become one only once it has started.
+--late FILE: the two networks become one, to it, only once there is this file.
 """
 
 import contextlib
 import sys
+from pathlib import Path
+
+from driver_timeouts import Timeouts
 
 from armlet import one_graph
 from armlet.nodes import namesakes, servo_bus
@@ -15,14 +18,12 @@ def main():
     namesakes.DISCOVERY_S = 10.0  # a busy computer
     one_graph.mark_name = lambda name, environment: contextlib.closing(sys.stdin)
     if "--late" in sys.argv:
-        sys.argv.remove("--late")
-        look, looks = Namesakes.look, []
-
-        def look_later(self):
-            looks.append(self)
-            return look(self) if len(looks) > 1 else ""
-
-        Namesakes.look = look_later
+        at = sys.argv.index("--late")
+        one_network = Path(sys.argv[at + 1])
+        del sys.argv[at : at + 2]
+        look = Namesakes.look
+        Namesakes.look = lambda self: look(self) if one_network.exists() else ""
+    Timeouts().take()
     servo_bus.main()
 
 

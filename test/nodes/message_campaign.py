@@ -31,6 +31,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import rclpy
 from builtin_interfaces.msg import Duration, Time
 from domains import own_domain
+from driver_timeouts import with_timeouts
 from node_processes import running
 from rclpy.node import NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -202,7 +203,7 @@ def running_nodes(name, directory):
     else:
         given["checkpoint"] = str(share_directory() / "checkpoints" / "reach")
     nodes = [spec for spec in graph(name).nodes(given) if spec.executable != "sim_bench"]
-    with running(nodes) as started:
+    with running(nodes, popen=with_timeouts()) as started:
         yield started
 
 

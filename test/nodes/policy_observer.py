@@ -50,6 +50,8 @@ class StandIn:
         rows[:, 5] = 50
         if order == "sleep":
             time.sleep(float(arguments[0]))
+        if order == "hang":
+            (ORDERS.parent / "hangs").touch()
         while order == "hang" and ORDERS.read_text() == "hang":
             time.sleep(0.01)
         return np.full_like(rows, np.nan) if order == "nan" else rows
@@ -96,18 +98,18 @@ class Observer:
     def __init__(self, graph, lockstep=None):
         self._graph = graph
         self.chunks = []  # (stamp, end), ns; holds are (0, 0)
-        self.came = []  # when each of them came, ns
         self.policy = []  # (stamp, level, message, values)
         self.bus = []  # what ~/status says
         self.applied = []  # (stamp, positions)
-        self._sent = {"bus": [], "applied": []}  # when DDS was given each of them, ns
+        # When DDS was given each of them, ns.
+        self._sent = {"bus": [], "applied": [], "chunks": []}
         self.latencies = []  # values by name
         self._changed = threading.Condition()
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = WitnessNode(self._context, lockstep)
         listen = self._node.create_subscription
-        listen(JointTrajectory, "joint_trajectory", self._note(self.chunks, _chunk), 50)
+        listen(JointTrajectory, "joint_trajectory", self._on_chunk, 50)
         listen(DiagnosticArray, "/diagnostics", self._note(self.policy, _policy), 50)
         listen(JointState, "applied_joint_commands", self._on_applied, 500)
         listen(String, "servo_bus/status", self._on_bus, LATCHED_QOS)
@@ -135,13 +137,17 @@ class Observer:
         def receive(message):
             row = read(message)
             with self._changed:
-                if rows is self.chunks:
-                    self.came.append(time.time_ns())
                 if row is not None:
                     rows.append(row)
                 self._changed.notify_all()
 
         return receive
+
+    def _on_chunk(self, message, info=None):
+        with self._changed:
+            self.chunks.append(_chunk(message))
+            self._sent["chunks"].append(_sent_ns(info))
+            self._changed.notify_all()
 
     def _on_applied(self, message, info=None):
         with self._changed:
@@ -169,6 +175,12 @@ class Observer:
     def said_ns(self):
         """When the bus gave DDS each of them, by the wall clock, ns."""
         return self._sent["bus"]
+
+    def chunks_sent(self, since=0):
+        """(when DDS was given it, its end), ns, of each chunk from number `since` on; no holds."""
+        with self._changed:
+            chunks = list(zip(self._sent["chunks"], self.chunks, strict=True))
+        return [(sent, end) for sent, (_, end) in chunks[since:] if end]
 
     def wait(self, what, ready, timeout_s=120.0):
         try:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from driver_timeouts import Timeouts, with_timeouts
 from node_processes import follower, running
-from patience import Patience, patient
 from simulated_bench import torque
 from stopped_threads import stopped, threads
 
@@ -33,8 +33,8 @@ def bench(tmp_path):
 
 @contextmanager
 def driver(tmp_path, **limits):
-    """A servo_bus that holds, with limits as of `Patience`."""
-    popen = patient(Patience(**limits))
+    """A servo_bus that holds, with limits as of `Timeouts`."""
+    popen = with_timeouts(Timeouts(**limits))
     with running([follower(tmp_path / "follower")], popen=popen) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
@@ -97,7 +97,7 @@ def test_a_driver_whose_control_cycle_stands_still_ends_and_torque_goes_off(benc
 
 @pytest.mark.wall_clock(seconds=12)
 def test_an_arm_holds_while_its_driver_may_not_hear_and_follows_again_when_it_does(bench, tmp_path):
-    """It does not end meanwhile, however late this test sees that it holds: see `Patience`."""
+    """It does not end meanwhile, however late this test sees that it holds: see `Timeouts`."""
     with driver(tmp_path) as bus:
         process = bus.processes["servo_bus"]
         follow(bus)

@@ -38,3 +38,10 @@ def test_a_wait_ends_in_its_time_however_much_comes():
 
     assert not seen.wait_until(ready, 0.01)
     assert seen.count("joint_states") > 0
+
+
+def test_a_span_in_which_nothing_came_has_no_rows():
+    """They could not be shaped."""
+    times_s, rows = Measurements().joint_rows("joint_states", 0, 1)
+    assert times_s.shape == (0,)
+    assert rows.shape == (0, len(SO101_JOINTS))

@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from driver_timeouts import arm, with_timeouts
 from node_processes import follower, running
 
 from armlet.bringup import command
@@ -18,7 +19,8 @@ from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 FOREIGN = Path(__file__).with_name("foreign_driver.py")
-END_S = 60.0
+END_S = 120.0
+"""By the wall clock, and only so that a broken test ends."""
 
 
 @pytest.fixture
@@ -35,14 +37,17 @@ def benches(tmp_path):
 
 @pytest.fixture
 def bus(benches, tmp_path):
-    with running([follower(tmp_path / "here" / "follower")]) as bus:
+    with running([follower(tmp_path / "here" / "follower")], popen=with_timeouts()) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
 
 
 @contextmanager
 def foreign(tmp_path, *words):
-    """The driver of the other computer; yields its process, and where it writes."""
+    """The driver of the other computer; yields its process, and where it writes.
+
+    words: for `foreign_driver`.
+    """
     log = tmp_path / "foreign.log"
     line = command(follower(tmp_path / "there" / "follower"), tmp_path)
     line = [sys.executable, str(FOREIGN), *words, *line[line.index("--ros-args") :]]
@@ -60,18 +65,13 @@ def has_torque(bench):
     ]
 
 
-def wait_until(ready, log=None):
+def wait_until(ready, log, process=None):
+    """log: of the other driver; process: that one, if it must run on meanwhile."""
     end_s = time.monotonic() + END_S
     while not ready():
-        assert time.monotonic() < end_s, "" if log is None else log.read_text()
+        assert process is None or process.poll() is None, log.read_text()
+        assert time.monotonic() < end_s, log.read_text()
         time.sleep(0.01)
-
-
-def is_armed(bus, bench):
-    """Ask for it, too: on a busy computer the emulated servos may be silent at first."""
-    with suppress(GraphError):
-        bus.director.set("servo_bus/set_torque", True)
-    return has_torque(bench) == [True] * 6
 
 
 @pytest.mark.wall_clock(seconds=12)
@@ -91,26 +91,30 @@ def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
 @pytest.mark.wall_clock(seconds=12)
 def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_path):
     """Both drove on, and their positions went into one topic."""
-    with foreign(tmp_path, "--late") as (process, log):
+    one_network = tmp_path / "one network"
+    with foreign(tmp_path, "--late", str(one_network)) as (process, log):
+        wait_until(lambda: has_torque(benches[1]) == [True] * 6, log, process)
+        one_network.touch()
         for said in (log.read_text, bus.said):
-            wait_until(lambda said=said: "another driver is called /servo_bus" in said())
+            wait_until(lambda said=said: "another driver is called /servo_bus" in said(), log)
         bus.wait_for_status("servo_bus: bus", "another driver has this name")
-        wait_until(lambda: has_torque(benches[1]) == [True] * 6)
         bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])
         with pytest.raises(GraphError, match="torque stays off: another driver is called"):
             bus.director.set("servo_bus/set_torque", True)
-        count = bus.seen.count("joint_states")
+        both_know_ns = time.time_ns()
         for _ in range(2):
             bus.seen.forget_diagnostics()
             bus.wait_for_status("servo_bus: bus", "another driver has this name")
             assert "following" not in bus.seen.messages()["servo_bus: bus"]
-        assert bus.seen.count("joint_states") == count, "positions of two arms would be mixed"
+        stamps = bus.seen.stamps("joint_states")
+        assert max(stamps) <= both_know_ns, "positions of two arms would be mixed"
         bus.director.stop()
-        wait_until(lambda: not any(has_torque(benches[0]) + has_torque(benches[1])))
+        wait_until(lambda: not any(has_torque(benches[0]) + has_torque(benches[1])), log, process)
         assert process.poll() is None
     bus.wait("it is alone", lambda: "another" not in bus.seen.messages()["servo_bus: bus"])
     assert bus.said().count("another driver is called") == 1
-    wait_until(lambda: is_armed(bus, benches[0]))
+    arm(bus)
+    assert has_torque(benches[0]) == [True] * 6
 
 
 def test_who_is_gone_from_this_computer_is_known_at_once():

@@ -6,8 +6,10 @@ compared with each other, and none is asserted.
 
 import contextlib
 import signal
+import time
 
 import pytest
+from driver_timeouts import with_timeouts
 from policy_observer import Observer, stand_in
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
@@ -24,7 +26,8 @@ GUARD_S = 120.0
 def nodes(tmp_path_factory, private_domain):
     """The graph without its policy, which tests start themselves: (running graph, policy spec)."""
     checkpoint = save_random(tmp_path_factory.mktemp("policy") / "checkpoint", CONTRACT)
-    with bench_without_policy(checkpoint, use_sim_time="false") as (graph, spec, _):
+    given = {"use_sim_time": "false", "popen": with_timeouts()}
+    with bench_without_policy(checkpoint, **given) as (graph, spec, _):
         yield graph, spec
 
 
@@ -71,49 +74,59 @@ def wait_for_hold(observer):
     observer.wait("goals", lambda: len(observer.applied) > count + 20)
 
 
-def check_hold(observer, unsure=0):
-    """The arm holds from the horizon's end on; that end, ns.
-
-    unsure: how many of the last chunks heard here may never have reached the bus.
-    """
+def check_hold(observer):
+    """The arm holds from the end of the last chunk on; that end, ns."""
     wait_for_hold(observer)
-    horizon_ns = observer.horizons()[-1 - unsure]
+    horizon_ns = observer.horizons()[-1]
     assert observer.bus[-1] == "holding (joint_trajectory ended)"
     assert observer.said_ns[-1] >= horizon_ns
     return horizon_ns
 
 
-def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_starts_again(policy, observer):
+def test_a_policy_that_stopped_leaves_an_arm_that_holds_and_starts_again(policy, observer, orders):
+    """In an inference, which returns when it goes on: no chunk is on its way meanwhile."""
+    hang(observer, orders)
     policy.send_signal(signal.SIGSTOP)
     try:
-        # The stop may fall between this test's copy of the last chunk and the bus's.
-        check_hold(observer, unsure=1)
-        count = len(observer.chunks)
+        orders.write_text("")
+        check_hold(observer)
+        count, goes_on_ns = len(observer.chunks), time.time_ns()
     finally:
         policy.send_signal(signal.SIGCONT)
     observer.wait_for_drive()
-    late = [
-        end for (_, end), came in zip(observer.chunks, observer.came, strict=True) if end < came
-    ]
-    assert late[count:] == []
+    assert [end for _, end in observer.chunks_sent(count) if end < goes_on_ns] == []
 
 
 def test_a_hung_inference_is_reported_and_its_late_chunk_is_not_sent(policy, observer, orders):
-    since = len(observer.policy)
-    orders.write_text("hang")
-    stamp, level, message, _ = observer.wait_for_policy("no plan", since)
+    since = hang(observer, orders)
+    late = late_chunks(observer)
+    observer.wait_for_policy("no plan", since)
     horizon_ns = check_hold(observer)
+    _, level, message, _ = observer.wait_for_policy("restart the policy", since)
     assert level == ERROR and "inference has taken" in message
-    assert stamp >= horizon_ns, "said when the plan is over, not before"
-    observer.wait_for_policy("restart the policy", since)
+    last_ns = observer.chunks_sent()[-1][0]
+    said = [stamp for stamp, _, message, _ in observer.policy[since:] if "no plan" in message]
+    early = [stamp for stamp in said if last_ns <= stamp < horizon_ns]
+    assert early == [], "said when the plan is over, not before"
     orders.write_text("")
-    observer.wait("late", lambda: int(observer.policy[-1][3]["late_chunks"]) > 0)
+    observer.wait("late", lambda: late_chunks(observer) > late)
     observer.wait_for_drive()
 
 
-def test_a_node_whose_inference_hangs_ends_on_request(policy, observer, orders):
-    since = len(observer.policy)
+def hang(observer, orders):
+    """Wait until an inference hangs; how many entries of the policy's diagnostics came before."""
+    hangs = orders.with_name("hangs")
+    hangs.unlink(missing_ok=True)
     orders.write_text("hang")
-    observer.wait_for_policy("no plan", since)
+    observer.wait("a hang", hangs.exists)
+    return len(observer.policy)
+
+
+def late_chunks(observer):
+    return int(observer.policy[-1][3]["late_chunks"])
+
+
+def test_a_node_whose_inference_hangs_ends_on_request(policy, observer, orders):
+    observer.wait_for_policy("no plan", hang(observer, orders))
     policy.send_signal(signal.SIGINT)
     assert policy.wait(GUARD_S) == 0

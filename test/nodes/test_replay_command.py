@@ -182,9 +182,9 @@ def test_bad_arguments_need_no_robot(tmp_path, capsys):
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install 'armlet[ros]')")
 
 from announcer import other  # noqa: E402
+from driver_timeouts import with_timeouts  # noqa: E402
 from forked_nodes import Popen  # noqa: E402
 from node_processes import DIRECTOR, running, simulated_nodes  # noqa: E402
-from patience import patient  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from simulated_bench import armed  # noqa: E402
 
@@ -232,7 +232,7 @@ def shared(request, private_domain):
         bench, bus = (spec for spec in nodes if spec.label in ("sim_bench", "servo_bus"))
         alone = {**bench.parameters, "participants": ["servo_bus", DIRECTOR]}
         specs = [dataclasses.replace(bench, parameters=alone), bus]
-        with running(specs, lockstep, popen=patient()) as started:
+        with running(specs, lockstep, popen=with_timeouts()) as started:
             yield started
 
 

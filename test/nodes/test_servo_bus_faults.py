@@ -6,10 +6,10 @@ import subprocess
 import time
 
 import pytest
+from driver_timeouts import Timeouts, running_program, with_timeouts
 from families import FIRST_FAMILY
 from forked_nodes import Popen
 from node_processes import CALIBRATION, follower, running
-from patience import Patience, patient, running_program
 from simulated_bench import SimulatedBench, torque
 
 from armlet.bringup import command
@@ -85,7 +85,7 @@ servo_bus.ServoBus = Faulty
 
 def faulty(bench, tmp_path, method):
     line = command(spec(bench, tmp_path), tmp_path)
-    program = Patience().program(FAULTY.format(method=method))
+    program = Timeouts().program(FAULTY.format(method=method))
     return Popen(running_program(line, program), stderr=subprocess.PIPE, text=True)
 
 
@@ -139,7 +139,7 @@ def test_an_exception_of_a_message_drops_the_message_and_not_the_arm(line, tmp_p
 @pytest.mark.wall_clock
 def test_one_reply_in_ten_lost_it_goes_on_following(line, tmp_path, monkeypatch):
     """How many are asked again in time is the computer's affair: see control/fault_campaign.py."""
-    with running([spec(line, tmp_path)], popen=patient(Patience(answer_s=0.0))) as bus:
+    with running([spec(line, tmp_path)], popen=with_timeouts(Timeouts(answer_s=0.0))) as bus:
         wait_until_holding(bus)
         line.follower.faults.drop_probability = 0.1
         goal = bus.seen.latest("joint_states") + 0.3

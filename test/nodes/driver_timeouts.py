@@ -13,7 +13,7 @@ BUS = "servo_bus: bus"
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """A driver's limits, s: as none that a busy computer reaches.
 
     Attributes:
@@ -37,11 +37,11 @@ class Patience:
 
         liveness.DEAD_S = self.dead_s
         servo_bus.RELEASE_S, servo_bus.WATCHDOG_S = self.release_s, self.watchdog_s
-        patience = self
+        timeouts = self
 
         class Driver(servo_bus.ServoBus):
             def _make_bus(self, family):
-                wait_s = patience.answer_s
+                wait_s = timeouts.answer_s
                 if not wait_s:
                     return super()._make_bus(family)
                 port, baudrate = self.value("port"), self.value("baudrate")
@@ -49,21 +49,21 @@ class Patience:
 
             def _control_settings(self, value):
                 settings = super()._control_settings(value)
-                return replace(settings, silence_s=patience.silence_s)
+                return replace(settings, silence_s=timeouts.silence_s)
 
         servo_bus.ServoBus = Driver
         return Driver
 
     def program(self, more=""):
         """A driver's program; more: what derives from `Driver` and becomes `servo_bus.ServoBus`."""
-        return _PROGRAM.format(here=str(Path(__file__).parent), patience=self, more=more)
+        return _PROGRAM.format(here=str(Path(__file__).parent), timeouts=self, more=more)
 
 
 _PROGRAM = """
 import sys
 sys.path.append({here!r})
-from patience import Patience
-Driver = {patience}.take()
+from driver_timeouts import Timeouts
+Driver = {timeouts}.take()
 from armlet.nodes import servo_bus
 {more}
 servo_bus.main()
@@ -76,11 +76,11 @@ def running_program(line, program):
     return [*line[:module], "-c", program, *line[module + 3 :]]
 
 
-def patient(patience=None, more=""):
+def with_timeouts(timeouts=None, more=""):
     """For `running`: starts each servo_bus with such limits, and other nodes as they are."""
     from forked_nodes import Popen
 
-    program = (patience or Patience()).program(more)
+    program = (timeouts or Timeouts()).program(more)
 
     def popen(line, **given):
         is_driver = line[line.index("-m") + 2] == "servo_bus"
