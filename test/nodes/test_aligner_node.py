@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import rclpy
-from node_processes import running
+from node_processes import over_udp, running
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, JointState
@@ -183,7 +183,7 @@ STATE = "apart/aligner: state"
 
 @pytest.mark.wall_clock
 def test_what_came_while_it_was_not_run_for_seconds_costs_no_frame():
-    with running([APART]) as graph:
+    with running([over_udp(APART)]) as graph:
         streams = Streams(graph, "apart")
         process = graph.processes["apart/aligner"]
         sent_ns = [time.time_ns()]
