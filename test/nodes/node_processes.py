@@ -18,7 +18,15 @@ from forked_nodes import Popen
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
-from armlet.bringup import LOCKSTEP_SOCKET, NodeSpec, command, graph, share_directory
+from armlet.bringup import (
+    DISCOVERY_VARIABLE,
+    FASTDDS_VARIABLE,
+    LOCKSTEP_SOCKET,
+    NodeSpec,
+    command,
+    graph,
+    share_directory,
+)
 from armlet.client.graph import Director, GraphError
 from armlet.supervisor import Supervisor
 
@@ -196,16 +204,28 @@ def running_graph(name, participants=(), **arguments):
             yield started
 
 
+def over_udp(spec):
+    """A node that hears again after it was stopped for seconds: see loopback.xml."""
+    environment = {
+        **spec.environment,
+        FASTDDS_VARIABLE: str(Path(__file__).with_name("loopback.xml")),
+        DISCOVERY_VARIABLE: "SYSTEM_DEFAULT",
+    }
+    return dataclasses.replace(spec, environment=environment)
+
+
 @contextmanager
-def flowing_graph(name, rate_hz=None, **arguments):
+def flowing_graph(name, rate_hz=None, stopped=(), **arguments):
     """An emulated graph whose simulated time goes on by itself, at the pace of the wall clock.
 
     For what a person does at a terminal, for whom time does not wait; nodes lose nothing by it.
-    rate_hz: of the drivers, as shipped where it is None.
+    rate_hz: of the drivers, as shipped where it is None. stopped: labels of nodes that the test
+    stops for seconds.
     """
     with tempfile.TemporaryDirectory(prefix="armlet-bench-") as directory:
         given = {"bench_directory": directory, "emulated": "true", "task": "wave", **arguments}
-        with running(_at_rate(graph(name).nodes(given), rate_hz)) as started:
+        nodes = _at_rate(graph(name).nodes(given), rate_hz)
+        with running([over_udp(s) if s.label in stopped else s for s in nodes]) as started:
             yield started
 
 

@@ -133,12 +133,12 @@ def plugged(plug=None, kernel=None, **parameters):
 
 
 def afflict(plug, **trouble):
-    """A fault of the camera that opening it again does not mend."""
+    """A fault of the camera that opening it again does not repair."""
     plug.trouble = trouble
     vars(plug.capture).update(trouble)
 
 
-def mend(plug):
+def repair(plug):
     """It is right from the next picture on, also where it is just being opened again."""
     healthy = {"number": None, "mangle": lambda data: data}
     plug.trouble = healthy
@@ -222,7 +222,7 @@ def test_a_frozen_camera_is_an_error_and_is_opened_again():
         assert status.hardware_id == "/dev/video0"
         bench.wait(lambda: len(plug.captures) >= 2, "reopening")
         assert plug.captures[0].released.is_set()
-        mend(plug)
+        repair(plug)
         bench.wait_for_status("streaming", OK)
         assert int(bench.values()["duplicates"]) >= 5
         assert int(bench.values()["lost"]) >= 1
@@ -268,7 +268,7 @@ def test_half_written_pictures_are_dropped_counted_and_reported():
         bench.wait_for_status("torn picture", ERROR)
         bench.wait(lambda: len(plug.captures) >= 2, "reopening")
         bench.wait(lambda: int(bench.values()["torn"]) > 5, "the count")
-        mend(plug)
+        repair(plug)
         bench.wait_for_status("torn picture", WARN)
     assert all(jpeg.is_whole(picture.data.tobytes()) for picture in bench.pictures)
 

@@ -139,7 +139,8 @@ def shared(root):
     # Half as fast: what is waited for is mostly the commands, and the graph costs half meanwhile.
     slow = {"real_time_factor": "0.5"}
     given = {"width": "64", "height": "48", "min_episode_s": "0.1", **slow}
-    with flowing_graph("record", SLOW_HZ, root=str(root), **given) as graph:
+    stopped = ("servo_bus", "recorder")
+    with flowing_graph("record", SLOW_HZ, stopped, root=str(root), **given) as graph:
         graph.wait("actions", lambda: graph.seen.count("action") > 3)
         graph.rows = rows_heard(graph)
         yield graph
