@@ -83,7 +83,7 @@ class EpisodeData:
             )
         if not np.isin(said, (0, 1)).all():
             raise DatasetError(f"{where}: expected true or false in each row, found {_odd(said)}")
-        return said != 0
+        return np.asarray(said != 0, np.bool_)
 
     def require_finite(self, keys: Sequence[str] = VECTORS) -> None:
         """Raises DatasetError where values of these columns are NaN or infinite.
