@@ -55,6 +55,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.control = self.driven.control
         self.open.callback(self.driven.arm.close)
         self.begin_again()
+        # The first cycle counts from its own time, whatever the clock showed before.
+        self.cycle()
         if armed:
             self.arm()
 

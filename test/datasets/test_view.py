@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from offline import numbered
 pytest.importorskip("matplotlib", reason="plots need matplotlib (pip install 'armlet[plot]')")
 
 from armlet.datasets import Dataset, DatasetError, view
+from armlet.datasets.format.layout import INTERVENTION
 from armlet.datasets.view import draw, open_rerun, sheet
 
 
@@ -83,3 +85,25 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DatasetError, match=r"pip install 'armlet\[plot\]'"):
         draw(dataset, [0], tmp_path / "page")
+
+
+@pytest.mark.parametrize("said", [float("nan"), 2.0])
+def test_an_intervention_column_that_says_neither_is_said_and_the_rest_is_shown(
+    tmp_path, said, monkeypatch
+):
+    root = numbered(tmp_path / "set", (40, 20))
+    monkeypatch.setattr(Dataset, "episode", with_column(Dataset.episode, said))
+    page = draw(Dataset(root), [0], tmp_path / "page", lambda *_: None)
+    assert "expected true or false in each row, found" in page.index.read_text()
+    assert read(tmp_path / "page/episode-000000.png").std() > 5
+
+
+def with_column(read_episode, said):
+    """Episodes as they are read, with one value in a column of every row."""
+
+    def episode(dataset, k):
+        found = read_episode(dataset, k)
+        rows = np.full(found.info.length, said, np.float32)
+        return replace(found, columns={**found.columns, INTERVENTION: rows})
+
+    return episode

@@ -5,13 +5,18 @@ The policy gets it only once the person hands it back.
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from driver_timeouts import with_timeouts
 from node_processes import running
+from sensor_msgs.msg import JointState
 
+from armlet.align.command_source import UNTIL_HANDED_BACK
 from armlet.bringup import graph
+from armlet.client.graph import GraphError
 from armlet.control.guard import MAX_VELOCITY
 from armlet.motors.feetech import REGISTERS
+from armlet.nodes.stamps import to_time
 from armlet.robots import SO101_JOINTS
 from armlet.robots.units import RADIANS_PER_TICK
 from armlet.sim import FOLLOWER, EmulatedArms
@@ -85,6 +90,50 @@ def test_a_leader_unplugged_while_it_takes_over_leaves_an_arm_that_holds_and_sto
     assert not any(servo.torque_on for servo in arms.follower.servos.values())
     for joint, calibration in FOLLOWER.items():
         check_goals(joint, [w for w in tuple(arms.follower.writes) if w.id == calibration.id])
+
+
+@pytest.mark.thorough
+def test_neither_anothers_command_nor_an_old_message_takes_the_arm_from_a_leader(pair):
+    """A bag that is played, a second leader, a program that was left running."""
+    nodes, arms = pair
+    arms.follower.writes.clear()
+    nodes.director.set("teleop/set_engaged", True)
+    nodes.wait("a person", lambda: says(nodes, "following joint_commands"))
+    stands = nodes.seen.latest("joint_states").copy()
+    far = stands + 0.5
+    for sender in ("", UNTIL_HANDED_BACK, f"{UNTIL_HANDED_BACK}/another"):
+        before = refused(nodes)
+
+        def heard(sender=sender, before=before):
+            publish(nodes, sender, far)
+            publish(nodes, UNTIL_HANDED_BACK, None)
+            assert says(nodes, "following joint_commands")
+            return refused(nodes) > before + 3
+
+        nodes.wait("refusals", heard)
+    assert np.abs(nodes.seen.latest("joint_states") - stands).max() < 0.1
+    arms.leader.hang_up()
+    nodes.wait("a hold", lambda: says(nodes, "was not handed back"))
+    with pytest.raises(GraphError, match="not engaged: the leader is silent"):
+        nodes.director.set("teleop/set_engaged", False)
+        nodes.director.set("teleop/set_engaged", True)
+    nodes.wait("a hold", lambda: not says(nodes, "was not handed back"))
+    nodes.director.stop()
+
+
+def refused(nodes):
+    return int(nodes.seen.status()[BUS]["refused"])
+
+
+def publish(nodes, sender, place):
+    """One of joint_commands; one without a place hands back, as ten minutes ago."""
+    director = nodes.director
+    message = JointState()
+    message.header.frame_id = sender
+    message.header.stamp = to_time(director.now_ns - (600 * 10**9 if place is None else 0))
+    if place is not None:
+        message.name, message.position = list(SO101_JOINTS), place.tolist()
+    director._commands.publish(message)
 
 
 def check_goals(joint, writes):

@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_processes import SLOW_HZ, running_graph
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
@@ -14,6 +15,8 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 from bench_policies import CONTRACT, HEIGHT, WIDTH, chunks, drives, save_random
 
 from armlet.control.guard import MAX_VELOCITY
+from armlet.nodes.messages import diagnostic
+from armlet.nodes.node import LATCHED_QOS
 from armlet.robots.units import RADIANS_PER_TICK
 
 BUS = "servo_bus: bus"
@@ -80,6 +83,35 @@ def test_the_policy_begins_again_where_it_gets_the_arm_back(graph):
     plan_s = stamps_s[begun + 1] - stamps_s[begun]
     assert stamps_s[count] - stamps_s[count - 1] < plan_s / 2
     graph.director.set_parameters("policy", strategy="auto")
+
+
+@pytest.mark.thorough
+def test_it_begins_again_though_teleop_that_hands_back_was_started_meanwhile(graph):
+    """The policy was not told by that one that a person had the arm."""
+    graph.director.set_parameters("policy", strategy="n_action_steps")
+    drives(graph)
+    hands_back = engagement(engaged=False, handed_back_ns=graph.director.now_ns)
+    begun = len(chunks(graph))
+    graph.wait("a whole plan", lambda: len(chunks(graph)) > begun + 2)
+    graph.let_pass(0.1)
+    announce(graph, hands_back)
+    count = len(chunks(graph))
+    graph.wait("a chunk", lambda: len(chunks(graph)) > count)
+    stamps_s = [chunk.times_s[0] for chunk in chunks(graph)]
+    assert stamps_s[count] - stamps_s[count - 1] < (stamps_s[begun + 1] - stamps_s[begun]) / 2
+    graph.director.set_parameters("policy", strategy="auto")
+
+
+def engagement(**values):
+    message = DiagnosticArray()
+    message.status = [diagnostic("teleop: leader", DiagnosticStatus.OK, "", values)]
+    return message
+
+
+def announce(graph, message):
+    node = graph.director._node
+    publisher = node.create_publisher(DiagnosticArray, "teleop/engagement", LATCHED_QOS)
+    publisher.publish(message)
 
 
 def excess(times_s, goals):

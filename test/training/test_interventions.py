@@ -2,9 +2,13 @@
 
 import argparse
 import dataclasses
-from itertools import islice
+import json
+import shutil
+from itertools import cycle, islice
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
@@ -16,6 +20,7 @@ from armlet.align.command_source import Commander, CommandSource  # noqa: E402
 from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
+from armlet.datasets.format import layout  # noqa: E402
 from armlet.policies import DiffusionConfig, Preprocessor  # noqa: E402
 from armlet.training import TrainingSettings, train  # noqa: E402
 from armlet.training import trainer as training  # noqa: E402
@@ -205,6 +210,52 @@ def test_what_cannot_be_is_one_line(option, message, tmp_path, capsys):
     assert run(of_policy, tmp_path / "checkpoint", *option) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def restated(sound, root, dtype, values, shape=(1,)):
+    """A dataset with the column as another program might have it: these values, over and over."""
+    shutil.copytree(sound, root)
+    info = json.loads((root / layout.INFO).read_text())
+    info["features"][layout.INTERVENTION] |= {"dtype": dtype, "shape": list(shape)}
+    (root / layout.INFO).write_text(json.dumps(info))
+    path = root / layout.load_info(root).data_path(layout.load_info(root).number_of(0))
+    table = pq.ParquetFile(path).read()
+    place = table.column_names.index(layout.INTERVENTION)
+    rows = list(islice(cycle(values), table.num_rows))
+    pq.write_table(table.set_column(place, layout.INTERVENTION, pa.array(rows)), path)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "shape", "said"),
+    [
+        ("bool", [0.0, float("nan")], (1,), "expected bool values, found nan"),
+        ("bool", [1, 2], (1,), "expected bool values, found 2"),
+        ("bool", [True, None], (1,), "expected bool values"),
+        ("bool", [[True, False]], (2,), "found bool of shape (8, 2)"),
+        ("float32", [1.0, float("nan")], (1,), "found nan in row 1"),
+        ("float32", [0.0, 0.5], (1,), "found 0.5 in row 1"),
+        ("int64", [0, -1], (1,), "found -1 in row 1"),
+        ("string", ["False"], (1,), "found object of shape (8,)"),
+    ],
+)
+def test_a_column_that_says_neither_true_nor_false_is_one_line(
+    root, dtype, values, shape, said, tmp_path, capsys
+):
+    """NaN, 2 and any text were a person's rows."""
+    hostile = restated(root, tmp_path / "set", dtype, values, shape)
+    assert run(hostile, tmp_path / "checkpoint", "--steps", "1", "--intervention-weight", "4") == 2
+    found = capsys.readouterr().err
+    assert "intervention" in found and said in found and found.count("\n") == 1
+
+
+@pytest.mark.parametrize(("dtype", "one"), [("int64", 1), ("float32", 1.0), ("bool", True)])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_ones_and_zeros_of_any_kind_say_it(root, dtype, one, wrapped, tmp_path):
+    values = [one, type(one)(0), one]
+    given = [[value] for value in values] if wrapped else values
+    other = restated(root, tmp_path / "set", dtype, given)
+    assert of_episodes(Dataset(other), [0]).tolist() == [True, False, True] * 2 + [True, False]
 
 
 def test_of_both_one_is_given(root, tmp_path, capsys):

@@ -68,6 +68,23 @@ class EpisodeData:
         """(L,) int64, Unix time of each frame. DatasetError where armlet did not record it."""
         return self._column(layout.STAMP)
 
+    @property
+    def by_person(self) -> NDArray[np.bool_]:
+        """(L,) bool, whether a person commanded each row: the column `intervention`.
+
+        DatasetError where there is none, and where it says anything but true or false, 1 or 0.
+        """
+        said = self._column(layout.INTERVENTION)
+        where = f"episode {self.info.episode}: {layout.INTERVENTION}"
+        if said.ndim != 1 or said.dtype.kind not in "biuf":
+            raise DatasetError(
+                f"{where}: expected true or false in each row, found {said.dtype} of shape "
+                f"{said.shape}"
+            )
+        if not np.isin(said, (0, 1)).all():
+            raise DatasetError(f"{where}: expected true or false in each row, found {_odd(said)}")
+        return np.asarray(said != 0, np.bool_)
+
     def require_finite(self, keys: Sequence[str] = VECTORS) -> None:
         """Raises DatasetError where values of these columns are NaN or infinite.
 
@@ -83,6 +100,11 @@ class EpisodeData:
                 f"episode {self.info.episode} has no column {key}; it has {sorted(self.columns)}"
             )
         return self.columns[key]
+
+
+def _odd(said: NDArray[Any]) -> str:
+    row = int(np.flatnonzero(~np.isin(said, (0, 1)))[0])
+    return f"{said[row]} in row {row}"
 
 
 class Dataset:

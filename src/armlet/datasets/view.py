@@ -190,7 +190,10 @@ def _plot_episode(dataset: Dataset, episode: EpisodeData, path: Path) -> None:
 
 def _shade(axis: Any, episode: EpisodeData, fps: int) -> None:
     """The rows that a person commanded, in an episode that not a person alone did."""
-    turns = _turns_of_person(episode)
+    try:
+        turns = _turns_of_person(episode)
+    except DatasetError:
+        return  # said above the plot
     if turns == [(0, episode.info.length - 1)]:
         return
     for number, (first, last) in enumerate(turns):
@@ -314,13 +317,21 @@ def _driven(dataset: Dataset, episode: EpisodeData) -> list[str]:
         return [f"<p class='bad'>{safe(error)}</p>"]
     if noted is not None:
         return [f"<p>{safe(noted.said(), 2000)}</p>"]
-    turns = ", ".join(f"{first}-{last}" for first, last in _turns_of_person(episode))
+    try:
+        turns = ", ".join(f"{first}-{last}" for first, last in _turns_of_person(episode))
+    except DatasetError as error:
+        return [f"<p class='bad'>{safe(error)}</p>"]
     return [f"<p>{safe(f'{layout.INTERVENTION}: rows {turns}', 2000)}</p>"] if turns else []
 
 
 def _turns_of_person(episode: EpisodeData) -> list[tuple[int, int]]:
-    """First and last row of each, by the column `intervention`; none where there is no such."""
-    said = np.ravel(episode.columns.get(layout.INTERVENTION, np.zeros(0))) != 0
+    """First and last row of each, by the column `intervention`; none where there is no such.
+
+    Raises DatasetError where that says something else.
+    """
+    if layout.INTERVENTION not in episode.columns:
+        return []
+    said = episode.by_person
     edges = np.flatnonzero(np.diff(said, prepend=False, append=False)).reshape(-1, 2)
     return [(first, end - 1) for first, end in edges.tolist()]
 

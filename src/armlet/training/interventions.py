@@ -68,7 +68,7 @@ def commanded_by_person(samples: Samples) -> NDArray[np.bool_]:
 def of_episodes(dataset: Dataset, episodes: Sequence[int]) -> NDArray[np.bool_]:
     """Whether a person commanded each row (n,) of these episodes, in this order.
 
-    Raises DatasetError where the dataset does not say.
+    Raises DatasetError where the dataset does not say, and where what it says is no answer.
     """
     if INTERVENTION not in dataset.info.features:
         raise DatasetError(
@@ -76,8 +76,11 @@ def of_episodes(dataset: Dataset, episodes: Sequence[int]) -> NDArray[np.bool_]:
             f"expected a dataset that was begun by `armlet up policy root:=DIR`, or by `armlet up "
             f"record` with {INTERVENTION}:=true"
         )
-    columns = [dataset.episode(k).columns[INTERVENTION] for k in episodes]
-    return np.concatenate([np.zeros(0, np.bool_), *(np.ravel(each) != 0 for each in columns)])
+    try:
+        said = [dataset.episode(k).by_person for k in episodes]
+    except DatasetError as error:
+        raise DatasetError(f"{dataset.root}: {error}") from error
+    return np.concatenate([np.zeros(0, np.bool_), *said])
 
 
 def with_person(sources: Sequence[Source]) -> list[Source]:

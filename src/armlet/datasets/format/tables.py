@@ -329,6 +329,9 @@ def column(table: pa.Table, key: str, feature: Feature) -> NDArray[Any]:
         plain = values.to_numpy(zero_copy_only=False)
         if plain.dtype.kind not in "iufb":
             raise TypeError(f"found {values.type}")
+        if feature.dtype == "bool" and not np.isin(plain, (0, 1)).all():
+            # numpy takes NaN and 2 for true.
+            raise ValueError(f"found {plain[~np.isin(plain, (0, 1))][0]}")
         array: NDArray[Any] = np.asarray(plain, feature.dtype)
     except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
         raise DatasetError(
