@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from driver_timeouts import Timeouts, with_timeouts
@@ -14,10 +15,10 @@ from simulated_bench import torque
 from stopped_threads import stopped, threads
 
 from armlet.bringup import FASTDDS_VARIABLE
-from armlet.control.liveness import DEAD_S
+from armlet.control.liveness import DEAD_S, Liveness, Verdict
 from armlet.nodes.fastdds import hear_own_messages_as_others
-from armlet.nodes.hearing import Hearing
-from armlet.nodes.servo_bus import RELEASE_S
+from armlet.nodes.hearing import EVENTS, TOPICS, URGENT, Hearing
+from armlet.nodes.servo_bus import CYCLE, RELEASE_S, ServoBus
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -163,3 +164,14 @@ def test_a_profile_that_a_person_has_chosen_stays(monkeypatch, tmp_path):
     monkeypatch.delenv(FASTDDS_VARIABLE)
     hear_own_messages_as_others()
     assert Path(os.environ[FASTDDS_VARIABLE]).is_file()
+
+
+@pytest.mark.parametrize("in_lockstep", [True, False])
+def test_in_lockstep_time_waits_for_a_driver_that_is_not_run(in_lockstep):
+    """A demo's driver ended after ten seconds of the wall clock in which its middleware stood still."""
+    clock = SimpleNamespace(simulated=in_lockstep)
+    driver = SimpleNamespace(in_lockstep=in_lockstep, changing_state=False, clock=clock)
+    liveness = Liveness([TOPICS, URGENT, EVENTS, CYCLE], 0.0)
+    for second in range(1, 100):
+        verdict = liveness.look(float(second), ServoBus._excused(driver))
+    assert verdict is (Verdict.ALIVE if in_lockstep else Verdict.DEAD)

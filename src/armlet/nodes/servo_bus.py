@@ -434,7 +434,12 @@ class ServoBus(ArmletNode):
     # --- what nobody can stop any more ends, in the thread of `Hearing` ----------------------
 
     def _excused(self) -> list[str]:
-        """What cannot give a sign: in a transition the executor, in simulated time the cycle."""
+        """What cannot give a sign: in a transition the executor, in simulated time the cycle.
+
+        In lockstep nothing is judged: time waits for whoever is not run, and the arms are emulated.
+        """
+        if self.in_lockstep:
+            return [TOPICS, URGENT, EVENTS, CYCLE]
         parts = {TOPICS: self.changing_state, CYCLE: self.clock.simulated}
         return [part for part, is_so in parts.items() if is_so]
 
