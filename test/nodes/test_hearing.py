@@ -168,7 +168,7 @@ def test_a_profile_that_a_person_has_chosen_stays(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("in_lockstep", [True, False])
 def test_in_lockstep_time_waits_for_a_driver_that_is_not_run(in_lockstep):
-    """A demo's driver ended after ten seconds of the wall clock in which its middleware stood still."""
+    """A demo's driver ended when its middleware had stood still for ten seconds."""
     clock = SimpleNamespace(simulated=in_lockstep)
     driver = SimpleNamespace(in_lockstep=in_lockstep, changing_state=False, clock=clock)
     liveness = Liveness([TOPICS, URGENT, EVENTS, CYCLE], 0.0)
