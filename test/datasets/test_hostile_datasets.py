@@ -359,6 +359,7 @@ def test_a_video_that_is_something_else_is_not_opened_as_that(root, content):
     assert any(str(path) in line and "cannot be read" in line for line in check(root))
 
 
+@pytest.mark.thorough
 def test_a_footer_that_states_more_than_memory_holds_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
     table = pa.table(

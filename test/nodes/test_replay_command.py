@@ -347,6 +347,7 @@ def off_in_time(rows, stamps, sent):
     )
 
 
+@pytest.mark.thorough
 def test_what_it_says_of_the_arm_is_of_one_instant(bench, started, tmp_path):
     """Of a program that was not run for two seconds it compared then's positions with now's row."""
     rows = recorded(tmp_path / "set", seconds=6.0)
