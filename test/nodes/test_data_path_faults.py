@@ -109,7 +109,7 @@ class Bench:
         self.graph, self.streams, self.front, self.root = graph, streams, front, root
         self.director = graph.director
         self.said = []
-        self._rows = {}
+        self._rows, self._accounts = {}, {}
         node = self.director._node
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         node.create_subscription(DiagnosticArray, "aligner/ledger", self._on_diagnostics, 100)
@@ -123,9 +123,21 @@ class Bench:
     def _on_status(self, status):
         self.said.append((status.name, status.message))
         values = {each.key: each.value for each in status.values}
+        if "refused" in values:
+            self._accounts[status.name.removeprefix("/")] = values
         if "open_frames" in values:
             name = status.name.removeprefix("/")
             self._rows[name] = int(values["frames"]) + int(values["open_frames"])
+
+    def counted(self, stream, what):
+        """A count of a stream's messages, of the aligner's, since it began.
+
+        What came between two episodes is in neither's ledger.
+        """
+        name = NAMES[stream]
+        self._accounts.pop(name, None)
+        self.wait("its account", lambda: name in self._accounts)
+        return int(self._accounts[name][what])
 
     def from_now_on(self):
         """`says` looks at nothing that was said before."""
@@ -342,6 +354,7 @@ def test_a_camera_that_stays_away_marks_the_episode_it_ended(bench):
 
 
 def test_a_camera_of_another_size_after_it_came_back(bench):
+    before = bench.counted("wrist", "refused")
     with bench.episode() as numbers:
         bench.front(
             "plug.trouble = {'mangle': lambda data: jpeg.encode(paint(64, 64, 1))}; plug.pull()"
@@ -358,13 +371,14 @@ def test_a_camera_of_another_size_after_it_came_back(bench):
         bench.streams.fix()
         bench.recorded(5)
     assert len(numbers) >= 3
-    assert bench.ledger(numbers, "wrist")["refused"] > 0
+    assert bench.counted("wrist", "refused") > before
 
 
 def test_half_written_and_torn_pictures(bench):
     def gapped(data):
         return data[:700] + bytes(len(data) - 702) + data[-2:]
 
+    before = bench.counted("wrist", "refused")
     with bench.episode() as numbers:
         bench.streams.mangle = gapped
         bench.pictures(10)
@@ -379,7 +393,7 @@ def test_half_written_and_torn_pictures(bench):
     assert len(numbers) >= 2
     damaged = [Dataset(bench.root).damaged(number) for number in numbers]
     assert sum(len(frames.get("wrist", [])) for frames in damaged) > 0
-    assert bench.ledger(numbers, "wrist")["refused"] > 0
+    assert bench.counted("wrist", "refused") > before
 
 
 def test_joints_that_stall(bench):
@@ -394,6 +408,7 @@ def test_joints_that_stall(bench):
 
 @pytest.mark.parametrize("off_s", [5.0, 0.7, -0.7, -5.0])
 def test_a_clock_that_is_set(bench, off_s):
+    before = bench.counted("wrist", "refused")
     with bench.episode() as numbers:
         bench.streams.off_ns = round(off_s * 1e9)
         bench.pictures(10)
@@ -401,7 +416,7 @@ def test_a_clock_that_is_set(bench, off_s):
         bench.streams.fix()
         bench.recorded(5)
     assert len(numbers) >= 2
-    assert bench.ledger(numbers, "wrist")["refused"] > 0
+    assert bench.counted("wrist", "refused") > before
 
 
 def test_a_slow_camera(bench):

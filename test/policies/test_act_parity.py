@@ -133,7 +133,7 @@ def test_lerobot_runs_what_armlet_saved(name, lerobot, tmp_path, one_thread):
         save_checkpoint(path, make_act(config), config, make_statistics(config), dtype=dtype)
     arrays = recorded(tmp_path / "in.npz", 9, size)
     files = {"input": str(tmp_path / "in.npz"), "output": str(tmp_path / "out.npz")}
-    lerobot("0.4.4").do({"do": "run", "checkpoint": str(path), **files})
+    lerobot("0.4.4").do({"do": "run", "kind": "act", "checkpoint": str(path), **files})
     arrays |= np.load(tmp_path / "out.npz")
     chunk, actions, _ = deviation(path, arrays, optimize=False)
     assert np.std(arrays["chunk"]) > 0.1
