@@ -1,9 +1,12 @@
 """What a program saw on the topics: waiting for it holds nobody up."""
 
 import threading
+from types import SimpleNamespace
 
 from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool
 
+from armlet.client.graph import Director
 from armlet.client.measurements import Measurements
 from armlet.robots import SO101_JOINTS
 
@@ -45,3 +48,13 @@ def test_a_span_in_which_nothing_came_has_no_rows():
     times_s, rows = Measurements().joint_rows("joint_states", 0, 1)
     assert times_s.shape == (0,)
     assert rows.shape == (0, len(SO101_JOINTS))
+
+
+def test_what_changes_nothing_the_second_time_is_asked_for_again():
+    """An arming whose answer DDS had lost was waited for in vain."""
+    answers = [None, SetBool.Response(success=True, message="armed")]
+    client = SimpleNamespace(wait_for_service=lambda timeout_s: True)
+    asked = SimpleNamespace(answer=lambda *_: answers.pop(0))
+    director = SimpleNamespace(_client=lambda *_: client, _spinning=asked)
+    response = Director._ask(director, SetBool, "servo_bus/set_torque", SetBool.Request(data=True))
+    assert response.message == "armed" and not answers

@@ -56,6 +56,9 @@ DRIVE_S = 10.0
 STOP_TRY_S = 5.0
 """After this long without an answer a stop is asked for again."""
 
+ASK_AGAIN_S = 15.0
+"""As of a stop, of other requests that change nothing the second time: DDS may lose an answer."""
+
 COMMAND_S = 0.02
 
 CLIENT = "client"
@@ -237,7 +240,7 @@ class Director:
 
     def set(self, service: str, value: bool) -> str:
         """Call a SetBool service; its message. Raises GraphError likewise."""
-        return self._answer(service, self.call(SetBool, service, SetBool.Request(data=value)))
+        return self._answer(service, self._ask(SetBool, service, SetBool.Request(data=value)))
 
     def change_state(self, node: str, transition: str) -> None:
         """Put a lifecycle node through a transition by its name. Raises GraphError if it fails."""
@@ -251,7 +254,7 @@ class Director:
         parameters = [Parameter(name, value=to).to_parameter_msg() for name, to in values.items()]
         service = f"{node}/set_parameters_atomically"
         request = SetParametersAtomically.Request(parameters=parameters)
-        result = self.call(SetParametersAtomically, service, request).result
+        result = self._ask(SetParametersAtomically, service, request).result
         if not result.successful:
             raise GraphError(f"{node}: {result.reason}")
 
@@ -302,6 +305,17 @@ class Director:
         if response is None:
             raise NoAnswerError(f"service {service} did not answer within {timeout_s:.0f} s")
         return response
+
+    def _ask(self, kind: Any, service: str, request: Any) -> Any:
+        """As `call`, of a request that changes nothing the second time."""
+        client, end_s = self._client(kind, service), time.monotonic() + ANSWER_S
+        if not client.wait_for_service(ANSWER_S):
+            raise GraphError(f"service {service} is not available")
+        while time.monotonic() < end_s:
+            response = self._spinning.answer(client, request, ASK_AGAIN_S)
+            if response is not None:
+                return response
+        raise NoAnswerError(f"service {service} did not answer within {ANSWER_S:.0f} s")
 
     def _client(self, kind: Any, service: str) -> Any:
         """A service's client, kept: an answer is lost if the server has not found it yet."""
