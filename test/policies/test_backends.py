@@ -353,7 +353,11 @@ LOADED = """
 import sys
 seen = []
 watched = ("os.fork", "subprocess.", "socket.")
-sys.addaudithook(lambda event, given: seen.append(event) if event.startswith(watched) else None)
+def note(event, given):
+    # A torch with CUDA looks for the C library's names, as ctypes.util does.
+    if event.startswith(watched) and "ldconfig" not in str(given[:1]):
+        seen.append(event)
+sys.addaudithook(note)
 from armlet.policies.runtime.backends import load_package
 load_package(sys.argv[1])
 print(seen)
