@@ -266,6 +266,7 @@ def test_a_loose_cable_is_shown_and_the_sweep_begun_again(
     with calibrating(emulated, tmp_path / "arm.json") as session:
         session.wait_for("hold it there")
         emulated.faults.dead.add(6)
+        draws_again(session, b"hold it there")  # what was read before is of the time before
         clock.passes(10)
         session.wait_until(lambda lines: shows(lines, "gripper", "no answer"))
         session.wait_for("Every joint must answer first: gripper")
