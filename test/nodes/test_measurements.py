@@ -55,6 +55,6 @@ def test_what_changes_nothing_the_second_time_is_asked_for_again():
     answers = [None, SetBool.Response(success=True, message="armed")]
     client = SimpleNamespace(wait_for_service=lambda timeout_s: True)
     asked = SimpleNamespace(answer=lambda *_: answers.pop(0))
-    director = SimpleNamespace(_client=lambda *_: client, _spinning=asked)
-    response = Director._ask(director, SetBool, "servo_bus/set_torque", SetBool.Request(data=True))
-    assert response.message == "armed" and not answers
+    director = Director.__new__(Director)
+    director._client, director._spinning = lambda *_: client, asked
+    assert director.set("servo_bus/set_torque", True) == "armed" and not answers

@@ -240,7 +240,8 @@ class Director:
 
     def set(self, service: str, value: bool) -> str:
         """Call a SetBool service; its message. Raises GraphError likewise."""
-        return self._answer(service, self._ask(SetBool, service, SetBool.Request(data=value)))
+        request = SetBool.Request(data=value)
+        return self._answer(service, self.call(SetBool, service, request, again_s=ASK_AGAIN_S))
 
     def change_state(self, node: str, transition: str) -> None:
         """Put a lifecycle node through a transition by its name. Raises GraphError if it fails."""
@@ -254,7 +255,7 @@ class Director:
         parameters = [Parameter(name, value=to).to_parameter_msg() for name, to in values.items()]
         service = f"{node}/set_parameters_atomically"
         request = SetParametersAtomically.Request(parameters=parameters)
-        result = self._ask(SetParametersAtomically, service, request).result
+        result = self.call(SetParametersAtomically, service, request, again_s=ASK_AGAIN_S).result
         if not result.successful:
             raise GraphError(f"{node}: {result.reason}")
 
@@ -296,26 +297,29 @@ class Director:
             self.command(joints, goal)
             self.let_pass(COMMAND_S)
 
-    def call(self, kind: Any, service: str, request: Any, timeout_s: float = ANSWER_S) -> Any:
-        """Call a service of any kind; its response. Raises GraphError if there is none."""
+    def call(
+        self,
+        kind: Any,
+        service: str,
+        request: Any,
+        timeout_s: float = ANSWER_S,
+        again_s: float | None = None,
+    ) -> Any:
+        """Call a service of any kind; its response. Raises GraphError if there is none.
+
+        again_s: after so long without an answer it is asked again: for a request that changes
+        nothing the second time.
+        """
         client = self._client(kind, service)
         if not client.wait_for_service(timeout_s):
             raise GraphError(f"service {service} is not available")
-        response = self._spinning.answer(client, request, timeout_s)
-        if response is None:
-            raise NoAnswerError(f"service {service} did not answer within {timeout_s:.0f} s")
-        return response
-
-    def _ask(self, kind: Any, service: str, request: Any) -> Any:
-        """As `call`, of a request that changes nothing the second time."""
-        client, end_s = self._client(kind, service), time.monotonic() + ANSWER_S
-        if not client.wait_for_service(ANSWER_S):
-            raise GraphError(f"service {service} is not available")
-        while time.monotonic() < end_s:
-            response = self._spinning.answer(client, request, ASK_AGAIN_S)
+        end_s = time.monotonic() + timeout_s
+        while True:
+            response = self._spinning.answer(client, request, again_s or timeout_s)
             if response is not None:
                 return response
-        raise NoAnswerError(f"service {service} did not answer within {ANSWER_S:.0f} s")
+            if again_s is None or time.monotonic() >= end_s:
+                raise NoAnswerError(f"service {service} did not answer within {timeout_s:.0f} s")
 
     def _client(self, kind: Any, service: str) -> Any:
         """A service's client, kept: an answer is lost if the server has not found it yet."""
