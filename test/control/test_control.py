@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from awaited import wait_until
 from driven_arm import (
     CALIBRATION,
     FEETECH,
@@ -777,8 +778,7 @@ def test_a_stop_cuts_torque_within_one_cycle_of_a_bad_line(armed, emulated, monk
     monkeypatch.setattr(armed.arm, "cut", lambda: (cut(), times.append(time.monotonic())))
     cycle = threading.Thread(target=armed.cycle)
     cycle.start()
-    while not emulated.writes:
-        time.sleep(0.001)
+    wait_until(lambda: emulated.writes)
     asked = time.monotonic()
     with pytest.raises(ArmError, match="gripper"):
         armed.control.torque_off()

@@ -4,10 +4,10 @@ import dataclasses
 import json
 import shutil
 import threading
-import time
 
 import numpy as np
 import pytest
+from awaited import wait_until
 from made_episodes import CONTRACT, NAMES, START_NS, frame, made, picture, record
 
 from armlet.contract import Camera, Contract, Stream
@@ -377,9 +377,7 @@ def test_a_short_disk_refuses_to_begin_and_ends_an_episode_whole(tmp_path, monke
         writer.begin_episode("pick")
         writer.add_frame(frame(0))
         monkeypatch.setattr(shutil, "disk_usage", _disk(10**8))
-        deadline = time.monotonic() + LONG_S
-        while not writer._episode._disk_short and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(lambda: writer._episode._disk_short)
         with pytest.raises(DiskError, match="finish or discard"):
             writer.add_frame(frame(1))
         assert writer.finish_episode().frames == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from awaited import LONG_S, wait_until
 from families import FIRST_FAMILY
 
 from armlet.motors import torque_watchdog
@@ -16,9 +17,6 @@ from armlet.motors.emulation import EmulatedBus
 from armlet.motors.registry import family
 from armlet.motors.torque_watchdog import FEETECH, WatchdogProcess, _Watch, cut_torque
 from armlet.motors.watchdog_keeper import TorqueWatchdog
-
-# Far longer than anything takes on a busy computer.
-LONG_S = 120.0
 
 DRIVER = """
 import sys
@@ -64,13 +62,6 @@ def motors(emulated):
 
 def torque(emulated):
     return [servo.peek(emulated.model.torque_enable) for servo in emulated.servos.values()]
-
-
-def wait_until(ready):
-    deadline = time.monotonic() + LONG_S
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def kill(*pids):

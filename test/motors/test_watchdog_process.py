@@ -4,18 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from awaited import LONG_S, wait_until
 from families import FIRST_FAMILY
 
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.registry import family
 from armlet.motors.torque_watchdog import WatchdogProcess, cut_torque
 
-# Far longer than anything takes on a busy computer.
-LONG_S = 120.0
 CHILD = Path(__file__).with_name("driver_child.py")
 
 
@@ -61,13 +59,6 @@ def motors(emulated):
 
 def torque(emulated):
     return [servo.peek(emulated.model.torque_enable) for servo in emulated.servos.values()]
-
-
-def wait_until(ready):
-    deadline = time.monotonic() + LONG_S
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_killed_drivers_arm_is_released(emulated):

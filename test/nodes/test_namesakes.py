@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from awaited import wait_until
 from driver_timeouts import arm, with_timeouts
 from node_processes import follower, running
 
@@ -19,7 +20,6 @@ from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
 FOREIGN = Path(__file__).with_name("foreign_driver.py")
-END_S = 120.0
 """By the wall clock, and only so that a broken test ends."""
 
 
@@ -65,20 +65,11 @@ def has_torque(bench):
     ]
 
 
-def wait_until(ready, log, process=None):
-    """log: of the other driver; process: that one, if it must run on meanwhile."""
-    end_s = time.monotonic() + END_S
-    while not ready():
-        assert process is None or process.poll() is None, log.read_text()
-        assert time.monotonic() < end_s, log.read_text()
-        time.sleep(0.01)
-
-
 @pytest.mark.wall_clock(seconds=12)
 def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     """Both armed, and each command moved two arms."""
     with foreign(tmp_path) as (process, log):
-        wait_until(lambda: process.poll() is not None, log)
+        wait_until(lambda: process.poll() is not None, said=log.read_text)
         said = log.read_text()
     assert process.returncode == 1, said
     assert said.count("another driver is called /servo_bus and holds an arm: process") == 1, said
@@ -93,10 +84,13 @@ def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_p
     """Both drove on, and their positions went into one topic."""
     one_network = tmp_path / "one network"
     with foreign(tmp_path, "--late", str(one_network)) as (process, log):
-        wait_until(lambda: has_torque(benches[1]) == [True] * 6, log, process)
+        wait_until(lambda: has_torque(benches[1]) == [True] * 6, "torque", process, log.read_text)
         one_network.touch()
         for said in (log.read_text, bus.said):
-            wait_until(lambda said=said: "another driver is called /servo_bus" in said(), log)
+            wait_until(
+                lambda said=said: "another driver is called /servo_bus" in said(),
+                said=log.read_text,
+            )
         bus.wait_for_status("servo_bus: bus", "another driver has this name")
         bus.director.follow(SO101_JOINTS, 60.0, [[0.0] * 6, [0.3] * 6])
         with pytest.raises(GraphError, match="torque stays off: another driver is called"):
@@ -109,7 +103,12 @@ def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_p
         stamps = bus.seen.stamps("joint_states")
         assert max(stamps) <= both_know_ns, "positions of two arms would be mixed"
         bus.director.stop()
-        wait_until(lambda: not any(has_torque(benches[0]) + has_torque(benches[1])), log, process)
+        wait_until(
+            lambda: not any(has_torque(benches[0]) + has_torque(benches[1])),
+            "no torque",
+            process,
+            log.read_text,
+        )
         assert process.poll() is None
     bus.wait("it is alone", lambda: "another" not in bus.seen.messages()["servo_bus: bus"])
     assert bus.said().count("another driver is called") == 1

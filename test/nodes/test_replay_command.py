@@ -11,7 +11,6 @@ import re
 import signal
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import PIPE
@@ -182,6 +181,7 @@ def test_bad_arguments_need_no_robot(tmp_path, capsys):
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install 'armlet[ros]')")
 
 from announcer import other  # noqa: E402
+from awaited import wait_until  # noqa: E402
 from driver_timeouts import with_timeouts  # noqa: E402
 from forked_nodes import Popen  # noqa: E402
 from node_processes import DIRECTOR, running, simulated_nodes  # noqa: E402
@@ -210,13 +210,6 @@ def test_an_episode_of_two_arms_says_which_arms_it_misses(tmp_path, private_doma
     said = str(refused.value)
     assert said.startswith("no /left/joint_states and /right/joint_states: is servo_bus running")
     assert said.endswith("has joints of 2 arms, left and right; the graph has /joint_states")
-
-
-def wait_until(ready):
-    end_s = time.monotonic() + GUARD_S
-    while not ready():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 SIMULATED = {"start_s": str(START_S), "real_time_factor": "2"}

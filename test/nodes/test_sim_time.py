@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import rclpy
+from awaited import wait_until
 from node_processes import CALIBRATION, follower, running, simulated_nodes, until_taken
 from published_frames import RADIANS, PublishedFrames, contract
 from rclpy.node import Node
@@ -58,12 +59,12 @@ def test_pausing_pauses_everything_and_loses_nothing(sim):
     goal = start + np.array([0.3, 0, 0, 0, 0, 0])
     sim.director.set("sim_bench/set_paused", True)
     with sim.time_passes():
-        wait_until("a standstill", lambda: stays(progress))
+        wait_until(lambda: stays(progress), "a standstill")
         paused_ns = sim.director.now_ns
         sim.director.command(SO101_JOINTS, goal)
         sim.director.set("servo_bus/set_torque", True)
         # What was sent before may still come, where its sender stood still as well.
-        wait_until("a standstill after a command", lambda: stays(progress))
+        wait_until(lambda: stays(progress), "a standstill after a command")
         assert sim.director.now_ns == paused_ns and nothing_newer(paused_ns)
         sim.director.set("sim_bench/set_paused", False)
     sim.let_pass(0.4)
@@ -77,13 +78,6 @@ def stays(progress):
     before = progress()
     time.sleep(LOOK_S)
     return progress() == before
-
-
-def wait_until(what, ready):
-    end_s = time.monotonic() + GUARD_S
-    while not ready():
-        assert time.monotonic() < end_s, f"{what} did not arrive within {GUARD_S:.0f} s"
-        time.sleep(0.01)
 
 
 class OwnClock:

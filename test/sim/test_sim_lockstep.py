@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from awaited import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,17 +85,10 @@ def bench():
 def taking_part(bench, name, set_clock=lambda now_ns: True):
     participant = Participant(bench.path, name, set_clock)
     try:
-        wait_until(f"{name} to join", lambda: participant.joined)
+        wait_until(lambda: participant.joined, f"{name} to join")
         yield participant
     finally:
         participant.close()
-
-
-def wait_until(what, ready):
-    end_s = time.monotonic() + GUARD_S
-    while not ready():
-        assert time.monotonic() < end_s, f"{what}: waited {GUARD_S:.0f} s for it"
-        time.sleep(0.002)
 
 
 def act(turn, log, name, times, bench):
@@ -121,7 +115,7 @@ def test_turns_of_an_instant_come_in_order_and_one_at_a_time(bench):
             participant.ready()
         for thread in threads:
             thread.start()
-        wait_until("everybody to be known", lambda: known(bench) == set(names))
+        wait_until(lambda: known(bench) == set(names), "everybody to be known")
         bench.start()
         for thread in threads:
             thread.join(GUARD_S)
@@ -154,7 +148,7 @@ def test_whatever_is_asked_for_is_given_at_its_very_time_in_the_same_order(plans
             turn.ask(times[0])
             participant.ready()
             threads.append(threading.Thread(target=act, args=(turn, log, name, times, bench)))
-        wait_until("everybody to be known", lambda: len(known(bench)) == len(plans))
+        wait_until(lambda: len(known(bench)) == len(plans), "everybody to be known")
         for thread in threads:
             thread.start()
         bench.start()
@@ -169,12 +163,12 @@ def test_time_stands_still_while_somebody_is_busy(bench):
         turn = worker.turn("work", POLICY)
         turn.busy()
         worker.ready()
-        wait_until("worker", lambda: known(bench) == {"worker"})
+        wait_until(lambda: known(bench) == {"worker"}, "worker")
         bench.start()
         assert not turn.came(0.3)
         assert bench.readings == []
         turn.rest()
-        wait_until("time to go on", lambda: len(bench.readings) > 3)
+        wait_until(lambda: len(bench.readings) > 3, "time to go on")
 
 
 def test_time_waits_for_what_a_reading_of_the_clock_brings(bench):
@@ -186,13 +180,13 @@ def test_time_waits_for_what_a_reading_of_the_clock_brings(bench):
 
     with taking_part(bench, "slow", set_clock) as slow:
         slow.ready()
-        wait_until("slow", lambda: known(bench) == {"slow"})
+        wait_until(lambda: known(bench) == {"slow"}, "slow")
         bench.start()
-        wait_until("the clock", lambda: given)
+        wait_until(lambda: given, "the clock")
         time.sleep(0.2)
         assert bench.readings == [] and set(given) == {START_NS}
         slow.worked_off(START_NS)
-        wait_until("the next instant", lambda: given[-1] > START_NS)
+        wait_until(lambda: given[-1] > START_NS, "the next instant")
         assert bench.readings == [START_NS]
 
 
@@ -202,12 +196,12 @@ def test_a_participant_that_dies_is_waited_for_no_more(bench):
         dies.turn("work", FOLLOWER).busy()
         dies.ready()
         stays.ready()
-        wait_until("both", lambda: known(bench) == {"stays", "dies"})
+        wait_until(lambda: known(bench) == {"stays", "dies"}, "both")
         bench.start()
         time.sleep(0.2)
         assert bench.readings == []
         dies.close()
-        wait_until("time to go on", lambda: len(bench.readings) > 3)
+        wait_until(lambda: len(bench.readings) > 3, "time to go on")
 
 
 def test_who_stays_away_is_named_and_time_does_not_begin_without():
@@ -215,13 +209,13 @@ def test_who_stays_away_is_named_and_time_does_not_begin_without():
         bench.start()
         with taking_part(bench, "here") as here:
             here.ready()
-            wait_until("a word", lambda: any("camera has not started" in s for s in bench.said))
+            wait_until(lambda: any("camera has not started" in s for s in bench.said), "a word")
             assert bench.readings == []
             with taking_part(bench, "camera") as camera:
-                wait_until("the camera", lambda: "camera" in bench.keeper.names)
+                wait_until(lambda: "camera" in bench.keeper.names, "the camera")
                 assert bench.readings == [], "it is here, and not ready"
                 camera.ready()
-                wait_until("time to begin", lambda: bench.readings)
+                wait_until(lambda: bench.readings, "time to begin")
         assert sum("camera has not started" in said for said in bench.said) == 1, "said once"
 
 
@@ -240,13 +234,13 @@ def test_time_waits_for_a_message_and_for_the_ends_to_find_each_other(bench):
     receiver.hears("t")
     for each in (sender, receiver):
         each.ready()
-    wait_until("both", lambda: known(bench) == {"sender", "receiver"})
+    wait_until(lambda: known(bench) == {"sender", "receiver"}, "both")
     bench.start()
     time.sleep(0.2)
     assert bench.readings == [], "they have not found each other"
     ends[0] = 1
     turn = sender.turn("work", FOLLOWER)
-    wait_until("time to begin", lambda: bench.readings)
+    wait_until(lambda: bench.readings, "time to begin")
     turn.ask(0)
     assert turn.came(GUARD_S)
     for message in ("the first", "another"):
@@ -256,7 +250,7 @@ def test_time_waits_for_a_message_and_for_the_ends_to_find_each_other(bench):
         time.sleep(0.2)
         assert bench.keeper.now_ns == standing_ns, f"{message} is on its way"
         receiver.received("t")
-        wait_until("time to go on", lambda: bench.keeper.now_ns > standing_ns)  # noqa: B023
+        wait_until(lambda: bench.keeper.now_ns > standing_ns, "time to go on")  # noqa: B023
         turn.ask(0)
         assert turn.came(GUARD_S)
     sender.close()
@@ -272,14 +266,14 @@ def test_a_lost_message_is_named_and_given_up():
         turn = sender.turn("work", FOLLOWER)
         for each in (sender, receiver):
             each.ready()
-        wait_until("both", lambda: known(bench) == {"sender", "receiver"})
+        wait_until(lambda: known(bench) == {"sender", "receiver"}, "both")
         bench.start()
         turn.ask(0)
         assert turn.came(GUARD_S)
         sender.sending("t")
         turn.rest()
         begun = len(bench.readings)
-        wait_until("time to go on", lambda: len(bench.readings) > begun + 3)
+        wait_until(lambda: len(bench.readings) > begun + 3, "time to go on")
         assert any("receiver has not received t" in s for s in bench.said)
         assert any(s.startswith("given up after") and "t" in s for s in bench.said)
         sender.close()
@@ -294,17 +288,17 @@ def one_each(sent, received):
 def test_who_joins_late_hears_the_time_and_takes_part_from_then_on(bench):
     with taking_part(bench, "first") as first:
         first.ready()
-        wait_until("first", lambda: known(bench) == {"first"})
+        wait_until(lambda: known(bench) == {"first"}, "first")
         bench.start()
-        wait_until("time to go on", lambda: len(bench.readings) > 3)
+        wait_until(lambda: len(bench.readings) > 3, "time to go on")
         given = []
         with taking_part(bench, "late", lambda now_ns: bool(given.append(now_ns)) or True) as late:
             turn = late.turn("work", FOLLOWER)
             turn.busy()
             late.ready()
-            wait_until("the clock", lambda: given)
+            wait_until(lambda: given, "the clock")
             # Reports cross the bench's own steps: still, once it has seen this one.
-            wait_until("a standstill", lambda: stands_still(bench))
+            wait_until(lambda: stands_still(bench), "a standstill")
             turn.ask(given[-1] + 5 * STEP_NS)
             assert turn.came(GUARD_S)
             assert bench.keeper.now_ns == given[-1]
@@ -354,9 +348,9 @@ def test_a_program_that_sends_no_report_is_left_out_and_named(bench, junk):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
         stranger.connect(str(bench.path))
         stranger.send(junk)
-        wait_until("a word of it", lambda: bench.said)
+        wait_until(lambda: bench.said, "a word of it")
         seen = len(bench.readings)
-        wait_until("time to go on", lambda: len(bench.readings) > seen + 3)
+        wait_until(lambda: len(bench.readings) > seen + 3, "time to go on")
     assert "left out: not a participant's report" in bench.said[0]
 
 
@@ -380,7 +374,7 @@ def test_what_has_changed_adds_up_to_the_whole(bench):
         for step in steps:
             step()
             arm.report()
-            wait_until("it to be known", lambda: known(bench) and whole(bench) == arm._state)
+            wait_until(lambda: known(bench) and whole(bench) == arm._state, "it to be known")
     bench.start()
 
 
@@ -401,7 +395,7 @@ def two_ends(bench, latched=False):
     turn.ask(0)
     for each in (sender, receiver):
         each.ready()
-    wait_until("both", lambda: known(bench) == {"sender", "receiver"})
+    wait_until(lambda: known(bench) == {"sender", "receiver"}, "both")
     bench.start()
     try:
         assert turn.came(GUARD_S)
@@ -420,7 +414,7 @@ def test_of_a_latched_topic_the_last_message_is_enough(bench):
         receiver.received("t", 9)
         assert stands_still(bench)
         receiver.received("t", 3)
-        wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
+        wait_until(lambda: bench.keeper.now_ns > START_NS, "time to go on")
 
 
 def test_a_strangers_message_on_a_latched_topic_holds_up_nothing(bench):
@@ -429,7 +423,7 @@ def test_a_strangers_message_on_a_latched_topic_holds_up_nothing(bench):
         receiver.received("t", 3)
         receiver.received("t", 666)
         turn.rest()
-        wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
+        wait_until(lambda: bench.keeper.now_ns > START_NS, "time to go on")
 
 
 def test_a_latched_message_is_waited_for_again_by_a_subscription_made_again(bench):
@@ -445,7 +439,7 @@ def test_a_latched_message_is_waited_for_again_by_a_subscription_made_again(benc
         turn.rest()
         assert stands_still(bench)
         receiver.received("t", 3)
-        wait_until("time to go on", lambda: bench.keeper.now_ns > START_NS)
+        wait_until(lambda: bench.keeper.now_ns > START_NS, "time to go on")
 
 
 def test_every_message_is_waited_for(bench):
@@ -484,7 +478,7 @@ def test_what_is_sent_in_no_turn_is_known_before_anybody_has_it(bench):
     with two_ends(bench) as (sender, _, turn):
         turn.rest()
         sender.sending("t")
-        wait_until("it to be known", lambda: whole_of(bench, "sender").sent["t"].count == 1)
+        wait_until(lambda: whole_of(bench, "sender").sent["t"].count == 1, "it to be known")
 
 
 def whole_of(bench, name):
