@@ -36,7 +36,7 @@ def bench(tmp_path):
 def driver(tmp_path, **limits):
     """A servo_bus that holds, with limits as of `Timeouts`."""
     popen = with_timeouts(Timeouts(**limits))
-    with running([follower(tmp_path / "follower")], popen=popen) as bus:
+    with running([follower(tmp_path / "follower")], popen=popen, shared_memory=True) as bus:
         bus.wait_for_status("servo_bus: bus", "holding")
         yield bus
 
@@ -143,7 +143,7 @@ def test_a_driver_that_never_hears_itself_keeps_torque_off_and_says_why(bench, t
     driver = dataclasses.replace(
         follower(tmp_path / "follower"), environment={FASTDDS_VARIABLE: str(profile)}
     )
-    with running([driver]) as bus:
+    with running([driver], shared_memory=True) as bus:
         bus.wait("a refusal", lambda: "does not hear what it says to itself" in bus.said())
         assert bus.processes["servo_bus"].poll() is None
         assert torque(bench) == [0] * 6
