@@ -61,7 +61,8 @@ class Running:
             self.director.wait_for(what, ready, timeout_s)
         except Exception as error:
             raise AssertionError(
-                f"waiting for {what}: {error}; the nodes said:\n{self.said()}"
+                f"waiting for {what}: {error}; their statuses: {self.seen.messages()}; "
+                f"the nodes said:\n{self.said()}"
             ) from error
 
     def wait_for_status(self, name, text, timeout_s=120.0):
