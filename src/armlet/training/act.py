@@ -73,7 +73,8 @@ class ActLearner(Learner):
         return self.settings.learning_rate or LEARNING_RATE
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return torch.optim.AdamW(parameters, self._rate, weight_decay=self.settings.weight_decay)
+        decay = self.settings.weight_decay
+        return torch.optim.AdamW(parameters, self._rate, weight_decay=decay, fused=True)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:
         steps = self.settings.steps

@@ -94,7 +94,7 @@ class Learner(ABC):
 
     @abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Of the parameters that learn."""
+        """Of the parameters that learn; fused, as otherwise a step takes six times as long."""
 
     @abstractmethod
     def schedule(self, optimizer: Optimizer) -> LRScheduler:

@@ -121,6 +121,7 @@ class SmolVlaLearner(Learner):
             betas=config.optimizer_betas,
             eps=config.optimizer_eps,
             weight_decay=config.optimizer_weight_decay,
+            fused=True,
         )
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:
