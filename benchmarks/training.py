@@ -3,8 +3,9 @@
     python benchmarks/training.py [--policy act] [--size lerobot] [--rounds 3] [--dataset DIR]
 
 The same dataset, network, batch, data workers and threads, from random weights. Each round runs
-every side once, a fresh process at a time, and begins with another side than the last; what is
-reported of each is the median over the rounds:
+every side once, a fresh process at a time, and begins with another side than the last: LeRobot,
+which computes in float32, armlet as it is, and in float32. What is reported of each is the median
+over the rounds:
 
 samples_per_s  frames trained on in a second, from the step after --warm-up to the last but one
 data_wait      share of that time in which the loop waited for its next batch from the loader
@@ -48,7 +49,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ORACLE = Path(os.environ.get("ARMLET_ORACLE", REPOSITORY / ".oracle")) / "v04/bin/python"
 SIDE = Path(__file__).with_name("training_side.py")
 LEROBOT = "lerobot"
-SIDES: Mapping[str, Sequence[str]] = {LEROBOT: (), "armlet": ()}
+SIDES: Mapping[str, Sequence[str]] = {
+    LEROBOT: (),
+    "armlet": (),
+    "armlet:float32": ("--precision", "float32"),
+}
 """Each with what its command is given more than the others."""
 _EVERY_S = 0.5
 

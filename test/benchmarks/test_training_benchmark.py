@@ -115,7 +115,7 @@ def test_the_stand_in_decodes_the_pictures_that_are_asked_for(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("policy", ["act", "diffusion"])
 def test_it_runs_and_both_train_the_same_network(policy, tmp_path):
     done = subprocess.run(
@@ -128,5 +128,5 @@ def test_it_runs_and_both_train_the_same_network(policy, tmp_path):
     found = json.loads(done.stdout)
     assert found["armlet"]["samples_per_s"] > 0 and found["armlet"]["peak_mb"] > 100
     if "not measured" not in found["lerobot"]:
-        assert found["armlet"]["ratio"] > 0
+        assert found["armlet"]["ratio"] > 0 < found["armlet:float32"]["ratio"]
     assert not list(tmp_path.iterdir())

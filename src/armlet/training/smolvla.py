@@ -94,6 +94,7 @@ class SmolVlaLearner(Learner):
             for config in (self._checkpoint.config, self.config)
         )
         return (
+            *super().notes,
             f"begins with {self._checkpoint.path}, whose cameras are {before}; in their places, in "
             f"this order: {now}",
         )
