@@ -30,10 +30,12 @@ from armlet.policies import (
     Observation,
     ObservationError,
     Policy,
+    has_unit,
     load_policy,
     read_checkpoint,
     save_checkpoint,
 )
+from armlet.policies.runtime import arithmetic
 from armlet.policies.runtime import backends as runtimes
 from armlet.policies.runtime.backends import open_session
 from armlet.policies.runtime.export import compile_checkpoint, export_policy
@@ -159,9 +161,18 @@ def test_bfloat16_states_its_error(backend, name, exported):
 
 def test_rounded_unoptimized_torch_is_bfloat16_too(exported):
     made = exported("environment, no camera")
+    if not has_unit("bfloat16"):
+        pytest.skip("no bfloat16 arithmetic in this processor")
     policy = load_policy(made.checkpoint, optimize=False, precision="bfloat16")
     error = np.abs(policy.predict_chunk(made.observation()) - made.chunks[0])
     assert 0 < error.max() < BFLOAT16 * made.spread.max()
+
+
+def test_torch_does_not_emulate_bfloat16(exported, monkeypatch):
+    made = exported("environment, no camera")
+    monkeypatch.setattr(arithmetic, "processor_flags", lambda: frozenset({"avx2"}))
+    with pytest.raises(ValueError, match=r"found one without; use float32"):
+        load_policy(made.checkpoint, precision="bfloat16")
 
 
 @pytest.mark.representatives(1)

@@ -18,11 +18,19 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
-from armlet.policies import CheckpointError, LossRule, Preprocessor, load_policy  # noqa: E402
+from armlet.policies import (  # noqa: E402
+    CheckpointError,
+    LossRule,
+    Preprocessor,
+    has_unit,
+    load_policy,
+)
 from armlet.policies.checkpoint.training_data import training_episodes  # noqa: E402
+from armlet.policies.runtime import arithmetic  # noqa: E402
 from armlet.training import (  # noqa: E402
     LOSS_RULES,
     POLICIES,
+    PRECISIONS,
     Source,
     StateError,
     TrainingSettings,
@@ -30,6 +38,7 @@ from armlet.training import (  # noqa: E402
     train,
 )
 from armlet.training import trainer as training  # noqa: E402
+from armlet.training.act import ActLearner  # noqa: E402
 from armlet.training.learners import learner_of  # noqa: E402
 from armlet.training.state import place_of, read_state  # noqa: E402
 
@@ -361,8 +370,9 @@ def test_the_help_has_the_defaults():
     command.add_parser(subparsers)
     said = " ".join(subparsers.choices["train"].format_help().split())
     usual = TrainingSettings()
-    for name in ("steps", "batch_size", "seed"):
-        option = f"--{name.replace('_', '-')} {name.upper()}"
+    names = {name: name.upper() for name in ("steps", "batch_size", "seed")}
+    for name, value in {**names, "gradient_accumulation": "N"}.items():
+        option = f"--{name.replace('_', '-')} {value}"
         assert re.search(rf"{option} [^-]*\(default {getattr(usual, name)}\)", said), name
 
 
@@ -371,6 +381,7 @@ def test_the_options_offer_all_that_can_be_trained():
     command.add_parser(subparsers)
     offered = {action.dest: action.choices for action in subparsers.choices["train"]._actions}
     assert (offered["policy"], offered["loss_rule"]) == (POLICIES, LOSS_RULES)
+    assert offered["precision"] == PRECISIONS
     assert tuple(rule.value for rule in LossRule) == LOSS_RULES
 
 
@@ -481,3 +492,83 @@ def test_resume_takes_no_other_settings(root, tmp_path, capsys):
     args = parser.parse_args(["train", *places, "--steps", "3", "--half", "--batch-size", "2"])
     assert args.run(args) == 2
     assert capsys.readouterr().err.endswith("leave out --steps, --half\n")
+
+
+PARTS = dataclasses.replace(TINY, steps=4, warmup_steps=3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gradient_accumulation": 2},
+        pytest.param(
+            {"precision": "float16"},
+            marks=pytest.mark.skipif(
+                not has_unit("float16"), reason="no float16 arithmetic in this processor"
+            ),
+        ),
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_a_step_is_made_of_goes_on_to_the_bit(root, tmp_path, changes):
+    settings = dataclasses.replace(PARTS, **changes)
+    whole = trained(root, tmp_path / "whole", (PARTS.steps,), settings)
+    assert trained(root, tmp_path / "parts", (1, 3, 4), settings)[-1] == whole[-1]
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+    trained(root, tmp_path / "plain", (PARTS.steps,), PARTS)
+    assert files_of(tmp_path / "plain") != files_of(tmp_path / "whole")
+
+
+def test_a_gradient_of_several_batches_is_that_of_one_as_large(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(ActLearner, "prepare", lambda *_: None)  # goes by the batch's size
+    moments = []
+    for name, sizes in {"one": (4, 1), "several": (1, 4)}.items():
+        settings = dataclasses.replace(
+            PARTS, batch_size=sizes[0], gradient_accumulation=sizes[1], precision="float32"
+        )
+        trained(root, tmp_path / name, (1,), settings)
+        place = place_of(tmp_path / name)
+        tensors = read_state(place).tensors(place)
+        found = [value for key, value in tensors.items() if key.endswith(".exp_avg")]
+        moments.append(torch.cat([value.flatten() for value in found]))
+    one, several = moments
+    assert (one - several).abs().max() < 1e-5 * one.abs().max()
+
+
+def test_float16_leaves_out_a_gradient_that_is_too_large_for_it(root, tmp_path, monkeypatch):
+    """Its scale halves, and the weights stay; in every other step they change."""
+    monkeypatch.setattr(arithmetic, "processor_flags", lambda: frozenset({"avx512_fp16"}))
+    settings = dataclasses.replace(PARTS, precision="float16", steps=8)
+    update, halved, changed = training._update, [], []
+
+    def too_large(run, learner):
+        if run.step == 5:
+            next(run.model.parameters()).grad.fill_(torch.inf)
+        scale, weight = run.scaler.get_scale(), run.model.action_head.weight.detach().clone()
+        update(run, learner)
+        halved.append(run.scaler.get_scale() == scale / 2)
+        changed.append(not torch.equal(run.model.action_head.weight, weight))
+
+    monkeypatch.setattr(training, "_update", too_large)
+    trained(root, tmp_path / "checkpoint", (8,), settings)
+    assert halved[5] and changed == [not left_out for left_out in halved] and any(changed)
+
+
+def test_a_processor_computes_only_in_what_it_has_arithmetic_for(root, monkeypatch):
+    samples, *_ = prepared(root)
+
+    def learner(flags, precision="auto"):
+        monkeypatch.setattr(arithmetic, "processor_flags", lambda: frozenset(flags))
+        return learner_of(dataclasses.replace(TINY, precision=precision), samples)
+
+    for flag in ("avx512_bf16", "amx_bf16", "bf16"):
+        able = learner({"avx2", flag})
+        assert able.precision == "bfloat16" and not able.notes
+    slow = learner({"avx2"})
+    assert slow.precision == "float32"
+    (note,) = slow.notes
+    assert "expected a processor with bfloat16 arithmetic" in note
+    assert learner({"avx512_bf16"}, "float32").precision == "float32"
+    for precision in ("bfloat16", "float16"):
+        with pytest.raises(CheckpointError, match=f"leave out --precision {precision}"):
+            learner({"avx2"}, precision)

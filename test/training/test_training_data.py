@@ -16,7 +16,7 @@ from test_training import CONTRACT, LENGTHS, TINY, record  # noqa: E402
 from armlet.cli.graph.train import weighted  # noqa: E402
 from armlet.contract import Camera  # noqa: E402
 from armlet.datasets import Dataset, DatasetError  # noqa: E402
-from armlet.datasets.format import layout  # noqa: E402
+from armlet.datasets.format import layout, video  # noqa: E402
 from armlet.datasets.transform.convert import convert  # noqa: E402
 from armlet.policies import load_policy  # noqa: E402
 from armlet.training import Loading, Source, select, shared_contract, train  # noqa: E402
@@ -196,3 +196,22 @@ def test_a_weight_stands_behind_a_dataset():
     for wrong in ("a:0", "a:-1", "a:nan", ":2"):
         with pytest.raises(argparse.ArgumentTypeError, match="weight above 0"):
             weighted(wrong)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "scattered"),
+    [([7], True), ([3, 90, 41, 3], True), (range(12), False), (range(0, 90, 3), False)],
+)
+def test_scattered_pictures_are_decoded_by_one_thread(root, monkeypatch, numbers, scattered):
+    """Every thread more decodes a picture more behind each that is wanted."""
+    found = []
+
+    def seek(container, stream, wanted, rate):
+        found.append(stream.codec_context.thread_count)
+        return iter(())
+
+    monkeypatch.setattr(video, "_seek", seek)
+    (path, *_) = root.glob("videos/*/*/*.mp4")
+    with pytest.raises(video.VideoError, match="has no picture"):
+        video.decode(path, numbers, 30)
+    assert (found == [1]) is scattered

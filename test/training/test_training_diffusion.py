@@ -103,6 +103,7 @@ def test_it_is_trained_with_lerobots_preset_unless_it_is_changed(root):
     schedule = learner.schedule(optimizer)
     (group,) = optimizer.param_groups
     assert type(optimizer) is torch.optim.Adam and group["betas"] == (0.95, 0.999)
+    assert group["fused"]
     assert (group["initial_lr"], group["eps"], group["weight_decay"]) == (1e-4, 1e-8, 1e-6)
     rates = []
     for _ in range(2001):

@@ -144,7 +144,7 @@ def test_it_is_trained_with_the_preset_of_the_checkpoint(root, base, tiny):
     optimizer = learner.optimizer([torch.nn.Parameter(torch.zeros(1))])
     schedule = learner.schedule(optimizer)
     (group,) = optimizer.param_groups
-    assert type(optimizer) is torch.optim.AdamW
+    assert type(optimizer) is torch.optim.AdamW and group["fused"]
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.95), 1e-8, 1e-10)
     (factor,) = schedule.lr_lambdas
     rates = [1e-4 * factor(step) for step in (0, 500, 1000, 15_000, 30_000, 40_000)]

@@ -36,6 +36,11 @@ from .observation import ObservationError as ObservationError
 from .observation import Window as Window
 from .preprocess import Preprocessor as Preprocessor
 from .registry import PolicyFamily as PolicyFamily
+from .runtime.arithmetic import BFLOAT16 as BFLOAT16
+from .runtime.arithmetic import FLOAT16 as FLOAT16
+from .runtime.arithmetic import FLOAT32 as FLOAT32
+from .runtime.arithmetic import has_unit as has_unit
+from .runtime.arithmetic import unit_of as unit_of
 from .runtime.backends import BACKENDS as BACKENDS
 from .runtime.backends import PRECISIONS as PRECISIONS
 from .runtime.backends import MissingPackage as MissingPackage

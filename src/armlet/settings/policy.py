@@ -84,7 +84,7 @@ SETTINGS = (
     Setting(
         "precision",
         "float32",
-        "Floating-point type of the network: float32 or bfloat16.",
+        "Floating-point type of the network: float32, or bfloat16 where the device has it.",
         change=LOADED,
     ),
     Setting("threads", 0, "CPU threads for inference. 0: torch's default.", 0, 256, change=LOADED),

@@ -6,6 +6,7 @@ from .interventions import of_episodes as of_episodes
 from .loader import Loading as Loading
 from .settings import LOSS_RULES as LOSS_RULES
 from .settings import POLICIES as POLICIES
+from .settings import PRECISIONS as PRECISIONS
 from .settings import TrainingSettings as TrainingSettings
 from .sources import LABELS as LABELS
 from .sources import Source as Source

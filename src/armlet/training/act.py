@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from armlet.policies import Act, ActConfig, ActLoss, Loss, LossRule, PolicyNetwork
+from armlet.policies import BFLOAT16, Act, ActConfig, ActLoss, Loss, LossRule, PolicyNetwork
 from armlet.policies.networks.resnet import calibrate_batch_norm
 
 from .learner import Learner, changed, features_of, made, refuse_base
@@ -36,7 +36,7 @@ class ActLearner(Learner):
     # In whose form the checkpoint is saved.
     RULE = LossRule.LEROBOT_0_4
     # Three times as fast on CPUs that have it, the same result.
-    BFLOAT16 = True
+    PRECISION = BFLOAT16
 
     config: ActConfig
 
@@ -73,7 +73,8 @@ class ActLearner(Learner):
         return self.settings.learning_rate or LEARNING_RATE
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return torch.optim.AdamW(parameters, self._rate, weight_decay=self.settings.weight_decay)
+        decay = self.settings.weight_decay
+        return torch.optim.AdamW(parameters, self._rate, weight_decay=decay, fused=True)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:
         steps = self.settings.steps

@@ -72,6 +72,7 @@ class DiffusionLearner(Learner):
             betas=(first, second),
             eps=config.optimizer_eps,
             weight_decay=config.optimizer_weight_decay,
+            fused=True,
         )
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:

@@ -16,19 +16,22 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from armlet.findings import Code
 from armlet.policies import (
+    FLOAT32,
     CheckpointError,
     Feature,
     Loss,
     LossRule,
     PolicyConfig,
     PolicyNetwork,
+    has_unit,
+    unit_of,
 )
 from armlet.policies.config.base import ACTION, IMAGE_PREFIX, STATE, parse
 from armlet.policies.networks.tokens import Language, Words
 from armlet.suggestions import did_you_mean
 
 from .samples import Samples
-from .settings import TrainingSettings
+from .settings import AUTO, TrainingSettings
 
 Config = TypeVar("Config", bound=PolicyConfig)
 
@@ -45,12 +48,13 @@ class Learner(ABC):
         language: of a policy that reads words; None for others.
         clip: the norm that the gradient is cut to.
         RULE: by which errors become a loss, unless the settings say.
-        BFLOAT16: whether torch.autocast rounds to bfloat16 where that is safe.
+        PRECISION: that is computed in by torch.autocast, where that is safe, unless the settings
+            say, or the processor cannot.
         LOOK_AT_EACH: of how many held-out frames one has its chunk predicted.
     """
 
     RULE: ClassVar[LossRule] = LossRule.LEROBOT_0_6
-    BFLOAT16: ClassVar[bool] = False
+    PRECISION: ClassVar[str] = FLOAT32
     LOOK_AT_EACH: ClassVar[int] = 1
 
     config: PolicyConfig
@@ -59,6 +63,17 @@ class Learner(ABC):
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
+        stated = settings.precision
+        if stated != AUTO and not has_unit(stated):
+            fix = f"leave out --precision {stated}"
+            raise refused("precision", unit_of(stated), "one without", fix)
+
+    @property
+    def precision(self) -> str:
+        """What is computed in."""
+        if self.settings.precision != AUTO:
+            return self.settings.precision
+        return self.PRECISION if has_unit(self.PRECISION) else FLOAT32
 
     @property
     def rule(self) -> LossRule:
@@ -79,7 +94,11 @@ class Learner(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """For people, a line each."""
-        return ()
+        if self.settings.precision != AUTO or self.precision == self.PRECISION:
+            return ()
+        return (
+            f"computes in {self.precision}: expected {unit_of(self.PRECISION)}, found one without",
+        )
 
     @abstractmethod
     def network(self) -> PolicyNetwork:
@@ -94,7 +113,7 @@ class Learner(ABC):
 
     @abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Of the parameters that learn."""
+        """Of the parameters that learn; fused, as otherwise a step takes six times as long."""
 
     @abstractmethod
     def schedule(self, optimizer: Optimizer) -> LRScheduler:

@@ -10,11 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from armlet.policies import PolicyNetwork
+from armlet.policies import FLOAT16, PolicyNetwork
 
 from .learner import Learner
 from .samples import Samples
 from .state import State, StateError, save_state
+
+# What changes in it.
+_OF_SCALER = ("scale", "_growth_tracker")
 
 
 class Run:
@@ -35,6 +38,8 @@ class Run:
         self._begun = (statistics, samples.episodes, weights, learner.base)
         self.optimizer = learner.optimizer(self._learning.values())
         self.schedule = learner.schedule(self.optimizer)
+        # float16 loses small gradients unless they are multiplied.
+        self.scaler = torch.amp.GradScaler("cpu", enabled=learner.precision == FLOAT16)
         self.step = 0
         self.errors: list[float] = []
         """Of the steps since the last hundredth."""
@@ -98,6 +103,8 @@ class Run:
         for name, parameter in self._learning.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = value
+        for name in _OF_SCALER if self.scaler.is_enabled() else ():
+            tensors[f"scaler.{name}"] = torch.tensor(self.scaler.state_dict()[name])
         tensors["random"] = self._random
         save_state(place, state, tensors)
 
@@ -124,6 +131,10 @@ class Run:
                     key: torch.empty_like(parameter).copy_(value) if value.ndim else value
                     for key, value in kept.items()
                 }
+        scale = _under("scaler.", tensors)
+        if scale:
+            found = {name: value.item() for name, value in scale.items()}
+            self.scaler.load_state_dict(self.scaler.state_dict() | found)
         self.schedule.last_epoch = state.step
         (group,) = self.optimizer.param_groups
         group["lr"], *betas = state.rates

@@ -12,6 +12,10 @@ POLICIES = ("act", "diffusion", "smolvla")
 LOSS_RULES = ("0.4.4", "0.6.1")
 """By which LeRobot's way errors become a loss, see armlet.policies.LossRule."""
 
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
+"""What can be computed in; AUTO: what is usual for the policy, where the processor can."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -28,6 +32,8 @@ class TrainingSettings:
     usual for the policy, of ACT all.
     intervention_weight: how often a row that a person commanded is drawn beside any other.
     only_interventions: learn these rows alone.
+    precision: one of PRECISIONS.
+    gradient_accumulation: batches of which one step takes the mean gradient.
 
     Raises ValueError for a setting nothing can be trained with.
     """
@@ -53,9 +59,12 @@ class TrainingSettings:
     base: str = ""
     vlm: str = ""
     loss_rule: str | None = None
+    precision: str = AUTO
+    gradient_accumulation: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "warmup_steps", "chunk_size"):
+        counts = ("steps", "batch_size", "warmup_steps", "chunk_size", "gradient_accumulation")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, found {value}")
@@ -73,7 +82,11 @@ class TrainingSettings:
                 "learning_rate must be positive and weight_decay not negative, found "
                 f"{self.learning_rate} and {self.weight_decay}"
             )
-        for name, known in (("policy", POLICIES), ("loss_rule", (None, *LOSS_RULES))):
+        for name, known in (
+            ("policy", POLICIES),
+            ("loss_rule", (None, *LOSS_RULES)),
+            ("precision", PRECISIONS),
+        ):
             if getattr(self, name) not in known:
                 expected = ", ".join(filter(None, known))
                 raise ValueError(f"{name} must be one of {expected}, found {getattr(self, name)}")
@@ -87,3 +100,8 @@ class TrainingSettings:
             )
         if self.only_interventions and self.intervention_weight != 1:
             raise ValueError("only_interventions leaves no other rows to weigh; give one of both")
+
+    @property
+    def frames_per_step(self) -> int:
+        """How many frames a step learns from."""
+        return self.batch_size * self.gradient_accumulation

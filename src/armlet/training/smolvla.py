@@ -94,6 +94,7 @@ class SmolVlaLearner(Learner):
             for config in (self._checkpoint.config, self.config)
         )
         return (
+            *super().notes,
             f"begins with {self._checkpoint.path}, whose cameras are {before}; in their places, in "
             f"this order: {now}",
         )
@@ -121,6 +122,7 @@ class SmolVlaLearner(Learner):
             betas=config.optimizer_betas,
             eps=config.optimizer_eps,
             weight_decay=config.optimizer_weight_decay,
+            fused=True,
         )
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:

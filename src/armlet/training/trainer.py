@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from .learners import learner_of
 from .loader import IN_PROCESS, Loader, Loading
 from .run import Run
 from .sampler import Sampler
-from .samples import Samples, load_samples, make_batch
+from .samples import Pictures, Samples, load_samples, make_batch
 from .saving import Described, Saving, begun
 from .settings import TrainingSettings
 from .sources import Source, shared_contract, split, statistics_of
@@ -115,9 +115,9 @@ def train(
         run.restore(state, place_of(output))
     saving = Saving(output, run, described, save_every, say)
     held_out = HeldOut(validation, preprocessor, learner, described.contract.action_names)
-    steps = islice(sampler.batches(run.step), settings.steps - run.step)
-    seen = config.n_obs_steps
-    windows = (training.window(rows, seen) for rows in steps)
+    each, seen = settings.gradient_accumulation, config.n_obs_steps
+    batches = islice(sampler.batches(each * run.step), each * (settings.steps - run.step))
+    windows = (training.window(rows, seen) for rows in batches)
     loader = Loader(training, windows, settings.batch_size * seen, loading)
     try:
         _fit(run, learner, preprocessor, training, held_out, loader, report, proceed, saving)
@@ -193,8 +193,8 @@ def _some_pictures(
 class _Meter:
     """How fast it goes, and how much of the time is spent waiting for pictures."""
 
-    def __init__(self, loader: Loader, batch_size: int) -> None:
-        self._loader, self._batch_size = loader, batch_size
+    def __init__(self, loader: Loader, frames_per_step: int) -> None:
+        self._loader, self._frames_per_step = loader, frames_per_step
         self.begin()
 
     def begin(self) -> None:
@@ -210,7 +210,7 @@ class _Meter:
 
     @property
     def frames_per_s(self) -> float:
-        return self._steps * self._batch_size / self._taken_s
+        return self._steps * self._frames_per_step / self._taken_s
 
     @property
     def waiting(self) -> float:
@@ -231,21 +231,19 @@ def _fit(
 ) -> None:
     """Every step that is left, unless `proceed` ends it."""
     model, settings = run.model, run.settings
-    meter = _Meter(loader, settings.batch_size)
+    meter = _Meter(loader, settings.frames_per_step)
+    batches = (
+        make_batch(training, rows, images, preprocessor, learner.config, learner.words)
+        for rows, images in _newest(loader, learner.config.n_obs_steps)
+    )
     model.train()
-    for seen, images in loader:
-        rows = seen[learner.config.n_obs_steps - 1 :: learner.config.n_obs_steps]
-        batch = make_batch(training, rows, images, preprocessor, learner.config, learner.words)
-        with torch.autocast("cpu", torch.bfloat16, enabled=learner.BFLOAT16):
-            loss = learner.loss(model, batch)
-        _require_finite("loss", float(loss.total.detach()), run.step + 1)
-        run.optimizer.zero_grad()
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), learner.clip)
-        _require_finite("gradient", float(norm), run.step + 1)
-        run.optimizer.step()
-        run.schedule.step()
-        run.done(learner.error(loss))
+    # The pictures of a batch are there until the next one is due.
+    while errors := [
+        _add_gradient(run, learner, batch)
+        for batch in islice(batches, settings.gradient_accumulation)
+    ]:
+        _update(run, learner)
+        run.done(float(np.mean(errors)))
         meter.step()
         goes_on = proceed(run.step, run.errors[-1], meter.waiting)
         hundredth, last = run.step % _EVALUATED_EVERY == 0, run.step == settings.steps
@@ -259,6 +257,38 @@ def _fit(
         if not goes_on:
             return
         saving.after_step()
+
+
+def _newest(loader: Loader, seen: int) -> Iterator[tuple[NDArray[np.int64], Pictures]]:
+    """Of each batch the newest row of each window, and the pictures of all."""
+    for rows, images in loader:
+        yield rows[seen - 1 :: seen], images
+
+
+def _add_gradient(run: Run, learner: Learner, batch: Mapping[str, Tensor]) -> float:
+    """A batch's part of a step's gradient; returns its error. Raises TrainingError."""
+    precision = getattr(torch, learner.precision)
+    with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+        loss = learner.loss(run.model, batch)
+    _require_finite("loss", float(loss.total.detach()), run.step + 1)
+    part = loss.total / run.settings.gradient_accumulation
+    run.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+    return learner.error(loss)
+
+
+def _update(run: Run, learner: Learner) -> None:
+    """Step by the gradient, which is gone then. Raises TrainingError.
+
+    In float16 one that is too large for it is left out, and the next are scaled less.
+    """
+    run.scaler.unscale_(run.optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), learner.clip)
+    if not run.scaler.is_enabled() or run.scaler.get_scale() < 1:
+        _require_finite("gradient", float(norm), run.step + 1)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.optimizer.zero_grad()
+    run.schedule.step()
 
 
 def _require_finite(what: str, value: float, step: int) -> None:

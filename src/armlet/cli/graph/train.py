@@ -40,6 +40,8 @@ _SETTINGS = (
     "only_interventions",
     "policy",
     "loss_rule",
+    "precision",
+    "gradient_accumulation",
 )
 _OPTIONS = {"changes": "set", "base": "from"}
 
@@ -133,6 +135,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("0.4.4", "0.6.1"),
         help="the LeRobot whose way leads from errors to a loss (default: of ACT 0.4.4, of others "
         "0.6.1)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="what is computed in, where that is safe; bfloat16 and float16 only where the "
+        "processor has arithmetic for it (default auto: of ACT bfloat16 there, else float32)",
+    )
+    parser.add_argument(
+        "--gradient-accumulation",
+        type=int,
+        metavar="N",
+        help="batches for one step, which goes by the mean of their gradients (default 1)",
     )
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -297,7 +311,8 @@ def _train(
     for source in sources:
         show(_described(source))
     show(
-        f"{settings.steps} steps of {settings.batch_size} frames.{chosen} Reading the episodes ..."
+        f"{settings.steps} steps of {settings.frames_per_step} frames.{chosen} "
+        "Reading the episodes ..."
     )
     lines = ProgressLines(settings.steps, sys.stderr)
     begun = False

@@ -20,7 +20,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from . import mp4
@@ -30,6 +30,8 @@ from .rationals import picture_rate, time_base
 from .video_pieces import REORDERED
 
 _GOP = 2
+_NEAR = 4 * _GOP
+"""Pictures that are decoded rather than passed over by a seek."""
 PIXELS = "yuv420p"
 """Of all that is recorded: 4:2:0, 8 bits."""
 
@@ -290,22 +292,40 @@ def decode(
     indices may repeat and come in any order; picture n is the one at n / fps seconds, fps being
     the stream's own rate unless given. Raises VideoError if one is not in the file.
     """
+    # One for all frames: each frame's own would be set up anew.
+    convert = VideoReformatter()
     with open_mp4(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        if indices is None:
-            pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        wanted = None if indices is None else np.asarray(indices, dtype=np.int64)
+        if wanted is None or _is_run(wanted):
+            stream.thread_type = "AUTO"
+        else:
+            # A thread more is a picture more that is decoded behind each wanted one.
+            stream.codec_context.thread_count = 1
+        if wanted is None:
+            pictures = [_rgb(frame, convert) for frame in container.decode(stream)]
             return np.stack(pictures) if pictures else _empty(0, stream)
-        wanted = np.asarray(indices, dtype=np.int64)
         decoded = _empty(len(wanted), stream)
         places: dict[int, list[int]] = {}
         for place, number in enumerate(wanted.tolist()):
             places.setdefault(number, []).append(place)
         rate = Fraction(fps) if fps else picture_rate(stream)
         for number, frame in _seek(container, stream, sorted(places), rate):
-            decoded[places.pop(number)] = frame.to_ndarray(format="rgb24")
+            decoded[places.pop(number)] = _rgb(frame, convert)
         if places:
             raise VideoError(f"{path} has no picture number {min(places)}")
         return decoded
+
+
+def _is_run(numbers: NDArray[np.int64]) -> bool:
+    """Whether several pictures are read after each seek."""
+    distinct = np.unique(numbers)
+    seeks = 1 + int((np.diff(distinct) > _NEAR).sum())
+    return len(distinct) > seeks * _NEAR
+
+
+def _rgb(frame: Any, convert: VideoReformatter) -> NDArray[np.uint8]:
+    picture: NDArray[np.uint8] = convert.reformat(frame, format="rgb24").to_ndarray()
+    return picture
 
 
 def frames(path: Path, first: int, count: int, fps: int) -> Iterator[Any]:
@@ -351,7 +371,7 @@ def _seek(
     start = 0
     while start < len(numbers):
         end = start + 1
-        while end < len(numbers) and numbers[end] - numbers[end - 1] <= 4 * _GOP:
+        while end < len(numbers) and numbers[end] - numbers[end - 1] <= _NEAR:
             end += 1
         pending = set(numbers[start:end])
         begin = max(0, numbers[start] - early)

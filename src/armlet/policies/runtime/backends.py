@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from armlet.findings import Code
 from armlet.policies.config.errors import CheckpointError
 
+from .arithmetic import BFLOAT16, FLOAT32
+
 TORCH = "torch"
 ONNXRUNTIME = "onnxruntime"
 OPENVINO = "openvino"
 BACKENDS = (TORCH, ONNXRUNTIME, OPENVINO)
 
-FLOAT32 = "float32"
-BFLOAT16 = "bfloat16"
 PRECISIONS = (FLOAT32, BFLOAT16)
 
 # onnxruntime has no bfloat16 kernels for the CPU.

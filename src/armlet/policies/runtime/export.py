@@ -56,7 +56,8 @@ from armlet.policies.networks.base import PolicyNetwork
 from armlet.policies.observation import Observation
 from armlet.policies.preprocess import Preprocessor
 
-from .backends import BFLOAT16, FLOAT32, Session, check_backend, open_session
+from .arithmetic import BFLOAT16, FLOAT32
+from .backends import Session, check_backend, open_session
 from .graph import (
     JointMap,
     PolicyGraph,

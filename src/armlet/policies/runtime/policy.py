@@ -23,7 +23,8 @@ from armlet.policies.observation import Observation, ObservationError, Window, l
 from armlet.policies.preprocess import Preprocessor
 from armlet.policies.registry import Inference
 
-from .backends import BFLOAT16, FLOAT32, ONNXRUNTIME, OPENVINO, TORCH, check_backend
+from .arithmetic import BFLOAT16, FLOAT32, require_unit
+from .backends import ONNXRUNTIME, OPENVINO, TORCH, check_backend
 from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_sample
 
 
@@ -257,6 +258,8 @@ def load_policy(
     """
     check_backend(backend, precision, device)
     _check_device(device)
+    if backend == TORCH:
+        require_unit(precision, device)
     _check_threads(threads)
     path = hub.locate(path)
     if is_export(path):
