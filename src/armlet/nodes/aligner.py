@@ -50,7 +50,7 @@ from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, run
 from .pictures import picture_size, rgb
 from .publishers import misfits, why_silent
 from .raw_streams import RawStream, Source, raw_stream
-from .reception import with_reception
+from .reception import Reception, with_reception
 from .status_names import frames_of, status_name
 
 # Frames go out as their last sample comes; this is for those whose last sample does not come.
@@ -198,10 +198,10 @@ class AlignerNode(ArmletNode):
         name = source.config.name
         account = aligner.ledger.streams[name]
 
-        def receive(message: Any, came_ns: int) -> None:
+        def receive(message: Any, way: Reception) -> None:
             now_ns = self.now_ns()
             # The middleware's time is the computer's.
-            received_ns = now_ns if self.clock.simulated else came_ns or now_ns
+            received_ns = now_ns if self.clock.simulated else way.received_ns or now_ns
             if not self._backlog.take(received_ns, now_ns):
                 account.skipped += 1
                 return
