@@ -29,10 +29,12 @@ class Doubts(NamedTuple):
     """Why an arm holds whatever is commanded, in words; empty if nothing is the matter.
 
     silent: parts of the driver that give no sign of life. namesakes: other drivers of its name.
+    shifted: why trajectories were refused just now, if for their sender's clock.
     """
 
     silent: str = ""
     namesakes: str = ""
+    shifted: str = ""
 
 
 class Trouble(NamedTuple):
@@ -152,6 +154,8 @@ def bus_status(
         notes.append(f"no sign of life from {doubts.silent}")
     if doubts.namesakes:
         notes.append(f"another driver has this name: {doubts.namesakes}")
+    if doubts.shifted:
+        notes.append(f"trajectories are refused: {doubts.shifted}")
     summary = "; ".join([summary, *notes])
     counters = arm.bus.counters
     values = {
@@ -182,6 +186,8 @@ def _bus_troubles(
         yield Trouble(Severity.ERROR, Code.ARM_HEARING_DOUBTFUL)
     if doubts.namesakes:
         yield Trouble(Severity.ERROR, Code.ARM_NAME_TWICE)
+    if doubts.shifted:
+        yield Trouble(Severity.ERROR, Code.ARM_CHUNK_SHIFTED)
     yield from _oddities(control.arm)
 
 
