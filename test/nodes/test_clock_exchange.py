@@ -11,10 +11,13 @@ import rclpy
 from driver_timeouts import with_timeouts
 from node_processes import follower, running
 from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from armlet.bringup import NodeSpec
 from armlet.nodes.clock_exchange import TOPIC, ClockExchange, this_computer
 from armlet.nodes.inbox import GuardedInbox
+from armlet.nodes.messages import joint_state
 from armlet.nodes.node import make_executor
 from armlet.nodes.reception import UNKNOWN, Reception
 from armlet.nodes.servo_bus import FRAME_S, shifted_by_clock
@@ -164,3 +167,31 @@ servo_bus.ServoBus = Another
         bus.wait("a refusal", refused)
         assert "following" not in bus.seen.messages()["servo_bus: bus"]
         assert "so the clock of its sender's computer is ahead" in bus.said()
+
+
+@pytest.mark.thorough
+@pytest.mark.wall_clock(seconds=12)
+def test_an_aligner_makes_no_frame_of_what_another_clock_stamped():
+    """Less than 0.1 s ahead, it went into rows of another time, without a word."""
+    spec = NodeSpec("aligner", "aligner", {"streams": ["state"]})
+    with (
+        running([spec]) as graph,
+        nodes(("driver", "gpu", 0.25)) as ((driver,), spin),
+    ):
+        states = driver.create_publisher(JointState, "joint_states", 10)
+
+        def says(*words):
+            said = graph.seen.messages().get("aligner: state", "")
+            return all(word in said for word in words)
+
+        def step():
+            spin()
+            states.publish(joint_state(SO101_JOINTS, driver.now_ns(), np.zeros(6)))
+
+        spin_until(step, lambda: says("the clock of", "(/driver)", "s ahead of this computer's"))
+        status = graph.seen.status()["aligner: state"]
+        assert status["codes"] == "computer.clock-offset"
+        driver.offset_ns = 0
+        spin_until(step, lambda: "codes" not in graph.seen.status()["aligner: state"])
+        before = graph.seen.count("observation/state")
+        spin_until(step, lambda: graph.seen.count("observation/state") > before)

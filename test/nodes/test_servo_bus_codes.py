@@ -130,3 +130,9 @@ def test_chunks_of_another_clock_are_an_error_while_the_arm_holds(driven):
     driven.control.torque_on()
     found = bus(driven, doubts=Doubts(shifted="it came 0.500 s before it was sent"))
     assert found == (ERROR, [Code.ARM_CHUNK_SHIFTED])
+
+
+def test_who_is_not_expected_to_command_is_a_warning(driven):
+    driven.control.torque_on()
+    found = bus(driven, doubts=Doubts(strangers=["/stranger"]), commanders=["/stranger", "/teleop"])
+    assert found == (WARN, [Code.ARM_COMMANDER_UNEXPECTED])

@@ -290,6 +290,12 @@ class Code(StrEnum):
         "The clock of that computer is ahead of the driver's.",
         "Run chrony on both computers, with one as the other's server.",
     )
+    ARM_COMMANDER_UNEXPECTED = (
+        "arm.commander-unexpected",
+        "A node may command the arm that the parameter `commanders` of its driver does not name.",
+        "A program of somebody else in the network, or one of yours that is not listed.",
+        "Find and end it (`ros2 topic info -v /joint_commands`), or list it.",
+    )
     ARM_SERVO_REVERSES = (
         "arm.servo-reverses",
         "A servo turns its direction round by itself (drive_mode 1).",

@@ -137,6 +137,7 @@ class PolicyNode(ArmletNode):
         self._window: Window[LiveFrame] = Window(1)
         self._arrivals = Arrivals()
         self._clocks = ClockExchange(self)
+        self._stampers: list[str] = []
         self._period_s = USUAL_PERIOD_S
         self._computer = ComputerCause(self)
         # Under this lock the session is given what happens, and chunk and hold are published.

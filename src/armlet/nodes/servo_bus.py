@@ -54,6 +54,7 @@ from armlet.sim.lockstep import FOLLOWER, LEADER
 from .cdr import TrajectoryMessage
 from .clock import SET_BACK_NS
 from .clock_exchange import ClockExchange
+from .commanders import Commanders
 from .fastdds import hear_own_messages_as_others
 from .hearing import EVENTS, TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
@@ -127,6 +128,8 @@ class ServoBus(ArmletNode):
         self._hearing = Hearing(self, (CYCLE,))
         self._namesakes = Namesakes(self)
         self.create_timer(NAMESAKES_S, self._look_for_namesakes)
+        self._commanders = Commanders(self, ("joint_commands", "joint_trajectory"))
+        self.create_timer(NAMESAKES_S, self._look_for_commanders)
         self.create_timer(CHANGES_S, self._report_change)
         self._stopped_early = False
         self._stops = 0
@@ -216,6 +219,21 @@ class ServoBus(ArmletNode):
             )
         elif before and not others:
             self.get_logger().warning(f"no other driver is called /{self.label} any more")
+
+    def _look_for_commanders(self) -> None:
+        """Say who may move the arm, once each time that somebody comes."""
+        if not (self._is_set_up and self._follower) or self.in_lockstep:
+            return
+        new = self._commanders.look()
+        strangers = self._commanders.strangers(self.value("commanders"))
+        for said in new:
+            if said.partition(": ")[2] in strangers:
+                self.get_logger().warning(
+                    f"{said} may command this arm, and is not one of commanders: "
+                    f"{', '.join(self.value('commanders'))}"
+                )
+            else:
+                self.get_logger().info(f"{said} may command this arm")
 
     def _make_control(self) -> Control:
         if self.value("mode") not in ("follower", "leader"):
@@ -672,10 +690,25 @@ class ServoBus(ArmletNode):
         follower, times, doubts = (
             self._follower,
             self._times,
-            Doubts(self._hearing.doubtful, self._namesakes.words, self._recently_shifted()),
+            Doubts(
+                self._hearing.doubtful,
+                self._namesakes.words,
+                self._recently_shifted(),
+                self._commanders.strangers(self.value("commanders")),
+            ),
         )
         return [
-            bus_status(self.label, control, times, unguarded, restarts, follower, unsent, doubts),
+            bus_status(
+                self.label,
+                control,
+                times,
+                unguarded,
+                restarts,
+                follower,
+                unsent,
+                doubts,
+                self._commanders.names,
+            ),
             *joint_statuses(self.label, control),
         ]
 
