@@ -242,7 +242,46 @@ def test_the_emulated_arms_calibrations_are_the_shipped_files():
 
 
 def test_the_graphs():
-    assert sorted(GRAPHS) == ["follower", "policy", "record", "robot", "sim", "teleop"]
+    names = ["brain", "follower", "policy", "record", "robot", "sim", "teleop"]
+    assert sorted(GRAPHS) == names
+
+
+BRAIN = {"robot": "none", "follower_calibration": "f.json", "checkpoint": "c"}
+
+
+def test_a_brain_is_the_policy_of_a_robot_elsewhere():
+    whole = {spec.executable: spec for spec in graph("policy").nodes(BRAIN)}
+    policy, watcher = graph("brain").nodes({**BRAIN, "task": "lift"})
+    parameters = {**whole["policy"].parameters, "task": "lift"}
+    assert policy == dataclasses.replace(whole["policy"], parameters=parameters, required=True)
+    robot = {spec.label for spec in graph("robot").nodes({"robot": "none", **ROBOT_ONLY})}
+    assert watcher.executable == "computer" and not robot & {policy.label, watcher.label}
+
+
+ROBOT_ONLY = {"follower_calibration": "f.json"}
+
+
+def test_a_brain_waits_for_the_robots_recorder_if_asked_to():
+    given = {**BRAIN, "requires_recorder": "true", "use_sim_time": "true"}
+    (policy,) = graph("brain").nodes(given)
+    assert policy.parameters["requires_recorder"] and policy.parameters["use_sim_time"]
+    assert "lockstep" not in policy.parameters
+
+
+def test_both_parts_of_a_graph_may_run_on_one_computer():
+    robot, brain = graph("robot"), graph("brain")
+    assert robot.mark_of("/left/") == graph("policy").mark_of("left") == "left"
+    assert brain.mark_of("") == "brain" and brain.mark_of("left") == "left/brain"
+
+
+@pytest.mark.parametrize(("name", "given"), [("robot", ROBOT_ONLY), ("brain", BRAIN)])
+def test_one_option_of_both_parts_says_which_computers_find_the_nodes(name, given):
+    given = {"robot": "none", **given}
+    assert not any(spec.environment for spec in graph(name).nodes(given))
+    for reach in ("subnet", "localhost"):
+        nodes = graph(name).nodes({**given, "discovery": reach})
+        found = [spec.environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] for spec in nodes]
+        assert set(found) == {reach.upper()} and len(found) > 1
 
 
 def test_a_policy_that_is_to_be_recorded_requires_the_recorder(tmp_path):

@@ -91,6 +91,8 @@ class Graph:
     description: str
     arguments: tuple[Argument, ...]
     describe: Callable[[Values], list[NodeSpec]] = field(repr=False)
+    part: str = ""
+    """Of a graph whose other part runs elsewhere; empty for a whole one, and for the robot's."""
 
     def nodes(self, given: Mapping[str, str]) -> list[NodeSpec]:
         """The nodes for some argument values; the rest are defaults. Raises BringupError."""
@@ -116,7 +118,8 @@ class Graph:
             raise BringupError(str(error)) from error
         if not _simulated(values):
             # Simulated time goes at whatever pace the computer keeps.
-            nodes.append(dataclasses.replace(_spec("computer", values), required=False))
+            watcher = dataclasses.replace(_spec("computer", values), required=False)
+            nodes.append(_named_by_part(watcher, self.part))
         nodes = _with_persons_parameters(nodes, values)
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
@@ -126,7 +129,24 @@ class Graph:
                 else dataclasses.replace(spec, environment=environment)
                 for spec in nodes
             ]
+        return _found_by(nodes, values)
+
+    def mark_of(self, namespace: str) -> str:
+        """What only one graph of a computer and a ROS domain may be: a namespace, or a part."""
+        return "/".join(word for word in (namespace.strip("/"), self.part) if word)
+
+
+def _named_by_part(spec: NodeSpec, part: str) -> NodeSpec:
+    """A node that every computer has, under a name that no other part of the graph has."""
+    return dataclasses.replace(spec, name=f"{part}_{spec.name}") if part else spec
+
+
+def _found_by(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
+    """The nodes, found by the computers that `discovery` says, if it does."""
+    if not values.get("discovery"):
         return nodes
+    chosen = {DISCOVERY_VARIABLE: values["discovery"].upper()}
+    return [dataclasses.replace(spec, environment={**spec.environment, **chosen}) for spec in nodes]
 
 
 def sole_names(nodes: Iterable[NodeSpec]) -> list[str]:
@@ -403,6 +423,26 @@ BENCH = (
 )
 
 
+DISCOVERY = Argument(
+    "discovery",
+    "",
+    "Which computers find the nodes: localhost, this one; subnet, all of the network, where "
+    f"everybody can then command the arm. Empty: as {DISCOVERY_VARIABLE} says.",
+    ("", "localhost", "subnet"),
+)
+ANY_CLOCK = Argument(
+    "use_sim_time", "false", "Take the time from another program's /clock.", BOOLEAN
+)
+RECORDED = Argument(
+    "requires_recorder",
+    "false",
+    "Hold the arm while the robot's recorder cannot record (robot started with root:=).",
+    BOOLEAN,
+)
+FOLLOWER_CALIBRATION = FOLLOWER[-1]
+TASK = next(argument for argument in RECORDER if argument.name == "task")
+
+
 def _whole(values: Values, name: str) -> int:
     try:
         return int(values[name])
@@ -434,7 +474,8 @@ def _check_of_bench(values: Values, known: Mapping[str, Argument]) -> None:
 
 
 def _emulated(values: Values) -> bool:
-    return values.get("emulated", "true") == "true"
+    # A graph without the argument is of the bench alone, or has none.
+    return values.get("emulated", str("bench_directory" in values).lower()) == "true"
 
 
 def is_namespace(text: str) -> bool:
@@ -735,11 +776,16 @@ def _policy(values: Values) -> list[NodeSpec]:
         threads=_whole(values, "threads"),
         running=values["running"] == "true",
         task=values["task"],
-        requires_recorder=bool(values["root"]),
+        requires_recorder=_is_recorded(values),
         **{name: values[name] for name in passed},
     )
     # Without the policy the arm holds, and people may still teleoperate and record.
     return [NodeSpec(spec.executable, spec.name, spec.parameters, spec.namespace, required=False)]
+
+
+def _is_recorded(values: Values) -> bool:
+    """Whether a policy is to be recorded: by this graph, or by the robot's."""
+    return bool(values.get("root")) or values.get("requires_recorder") == "true"
 
 
 def _simulated(values: Values) -> bool:
@@ -850,6 +896,10 @@ def _describe_policy(values: Values) -> list[NodeSpec]:
     return _describe_robot(values) + leader + _policy(values)
 
 
+def _describe_brain(values: Values) -> list[NodeSpec]:
+    return [dataclasses.replace(spec, required=True) for spec in _policy(values)]
+
+
 def _sim_arguments() -> tuple[Argument, ...]:
     shipped = str(share_directory() / "checkpoints" / "reach")
     return (
@@ -917,8 +967,35 @@ GRAPHS = {
         Graph(
             "robot",
             "follower, cameras and frames, for a policy on another computer",
-            (NAMESPACE, EMULATED, *FOLLOWER, UNITS, *PICTURES, *RECORDER, PARAMETERS, *BENCH),
+            (
+                NAMESPACE,
+                DISCOVERY,
+                EMULATED,
+                *FOLLOWER,
+                UNITS,
+                *PICTURES,
+                *RECORDER,
+                PARAMETERS,
+                *BENCH,
+            ),
             _describe_robot,
+        ),
+        Graph(
+            "brain",
+            "a policy for the robot of another computer",
+            (
+                NAMESPACE,
+                DISCOVERY,
+                ROBOT,
+                FOLLOWER_CALIBRATION,
+                *POLICY,
+                TASK,
+                RECORDED,
+                ANY_CLOCK,
+                PARAMETERS,
+            ),
+            _describe_brain,
+            part="brain",
         ),
         Graph(
             "policy",

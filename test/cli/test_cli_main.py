@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import armlet.cli
+from armlet.bringup import DISCOVERY_VARIABLE, NodeSpec
+from armlet.cli.graph.up import _choose_discovery
 from armlet.cli.main import main
 
 
@@ -27,6 +29,23 @@ def test_up_lists_graphs_and_their_arguments(capsys):
     assert "sim" in capsys.readouterr().out
     assert main(["up", "record", "--show-args"]) == 0
     assert "root:=" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("environment", "chosen", "reach", "words"),
+    [
+        ("", "", "LOCALHOST", "reachable from this computer only"),
+        ("", "SUBNET", "SUBNET", "whoever is there can command the arm"),
+        ("SUBNET", "LOCALHOST", "LOCALHOST", "reachable from this computer only"),
+        ("SUBNET", "", "SUBNET", ""),
+    ],
+)
+def test_up_says_which_computers_find_the_nodes(monkeypatch, environment, chosen, reach, words):
+    monkeypatch.setenv(DISCOVERY_VARIABLE, environment)
+    spec = NodeSpec("policy", "policy", {}, environment={DISCOVERY_VARIABLE: chosen})
+    said = _choose_discovery([spec])
+    assert os.environ[DISCOVERY_VARIABLE] == reach
+    assert words in said and bool(words) == bool(said)
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,18 @@ def test_an_arm_can_be_handed_back_while_it_is_not_armed(armed):
     assert chunk_is_followed(armed)
 
 
+def test_a_chunk_that_a_newer_one_has_overtaken_on_its_way_is_refused(armed):
+    """Over a link that reorders, the arm turned back to an older plan."""
+    first_ns = armed.now_ns
+    armed.follow([0, 1], [[0, 0], [0.1, 0]], stamp_ns=first_ns + 2, origin="mine")
+    with pytest.raises(CommandRefused, match="a newer trajectory of the same sender"):
+        armed.follow([0, 1], [[0, 0], [-0.1, 0]], stamp_ns=first_ns + 1, origin="mine")
+    assert armed.follow([0, 1], [[0, 0], [0.1, 0]], stamp_ns=first_ns + 2, origin="mine")
+    assert armed.follow([0, 1], [[0, 0], [0.1, 0]], stamp_ns=first_ns + 1, origin="another")
+    assert armed.follow([0, 1], [[0, 0], [0.1, 0]], stamp_ns=first_ns, origin="")
+    assert armed.follow([0, 1], [[0, 0], [0.1, 0]], stamp_ns=first_ns - 1, origin="")
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 def test_of_two_that_command_at_once_the_first_is_followed(armed, keeps):
     armed.commanded(200, 0.4, 0.0, keeps=keeps, mark="first")

@@ -13,9 +13,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from armlet.client.graph import GraphError
 from armlet.demo import demo
 from armlet.load import Rate, Times, Watcher
-from armlet.nodes.computer import SILENCE_S, Computer, ComputerCause
+from armlet.nodes.clock_exchange import this_computer
+from armlet.nodes.computer import SILENCE_S, STATUS, Computer, ComputerCause
 from armlet.nodes.messages import diagnostic
-from armlet.nodes.node import STATE_QOS, make_executor
+from armlet.nodes.node import LATCHED_QOS, STATE_QOS, make_executor
 
 # By the wall clock, and only so that a broken test ends.
 GUARD_S = 180.0
@@ -99,6 +100,29 @@ def test_the_sentence_has_the_rates_and_goes_to_whoever_listens(computer):
         spin_until(executor, lambda: any(s.message == SENTENCE for m in heard for s in m.status))
         machine.now_s += SILENCE_S + 1
         assert cause.before("a gap") == "a gap", "who is silent knows nothing of now"
+
+
+def test_what_another_computer_of_the_graph_says_is_no_cause_here(computer):
+    """A policy's computer that was slow was named before what the robot's reported."""
+    machine, _, executor = computer
+    with other("listener") as listener:
+        cause = ComputerCause(listener, lambda: machine.now_s)
+        publisher = listener.create_publisher(DiagnosticStatus, STATUS, LATCHED_QOS)
+        spin_until(executor, lambda: publisher.get_subscription_count() > 0)
+        warning = diagnostic("a: load of this computer", DiagnosticStatus.WARN, SENTENCE, {})
+        warning.hardware_id = "another"
+        heard = []
+        listener.create_subscription(DiagnosticStatus, STATUS, heard.append, LATCHED_QOS)
+        publisher.publish(warning)
+        spin_until(executor, lambda: warning in heard)
+        own = diagnostic("b: load of this computer", DiagnosticStatus.WARN, "slow", {})
+        own.hardware_id = this_computer()
+        publisher.publish(own)
+        spin_until(executor, lambda: cause.before("a gap") != "a gap")
+        assert cause.before("a gap") == "slow; so a gap"
+        publisher.publish(warning)
+        spin_until(executor, lambda: heard.count(warning) > 1)
+        assert cause.before("a gap") == "slow; so a gap"
 
 
 def test_of_a_lost_bus_the_rate_is_no_sign(computer):

@@ -12,6 +12,7 @@ from armlet.findings import Code
 from armlet.motors.protocol import Alarm
 from armlet.nodes.servo_bus_diagnostics import (
     CycleTimes,
+    Doubts,
     bus_status,
     joint_statuses,
     unready_status,
@@ -123,3 +124,15 @@ def test_each_condition_of_a_joint(driven, condition, level, code):
     driven.control.arm.errors["gripper"] = Alarm.OVERLOAD
     level, codes = gripper(driven)
     assert level == ERROR and set(codes) == {code, Code.SERVO_ERROR_REPORTED}
+
+
+def test_chunks_of_another_clock_are_an_error_while_the_arm_holds(driven):
+    driven.control.torque_on()
+    found = bus(driven, doubts=Doubts(shifted="it came 0.500 s before it was sent"))
+    assert found == (ERROR, [Code.ARM_CHUNK_SHIFTED])
+
+
+def test_who_is_not_expected_to_command_is_a_warning(driven):
+    driven.control.torque_on()
+    found = bus(driven, doubts=Doubts(strangers=["/stranger"]), commanders=["/stranger", "/teleop"])
+    assert found == (WARN, [Code.ARM_COMMANDER_UNEXPECTED])

@@ -64,7 +64,7 @@ def test_from_start_to_driving():
     assert made.counts.chunks == 1
 
 
-@pytest.mark.parametrize("how", ["reset", "resumed", "recorded again"])
+@pytest.mark.parametrize("how", ["reset", "resumed", "recorded again", "synchronized"])
 def test_a_chunk_of_the_episode_before_is_not_sent(how):
     """A slow inference: meanwhile a person has handed the arm back, where another plan leads."""
     made = driving()
@@ -75,6 +75,9 @@ def test_a_chunk_of_the_episode_before_is_not_sent(how):
     elif how == "resumed":
         made.pause(at(1.1))
         made.run()
+    elif how == "synchronized":
+        made.note_clocks("1 s ahead", at(1.1))
+        made.note_clocks("", at(1.2))
     else:
         made.note_recorder("disk full", True, at(1.1))
         made.note_recorder("", True, at(1.2))
@@ -140,6 +143,27 @@ def test_a_recorder_not_heard_yet_is_a_warning():
     made.start()
     made.note_recorder("no recorder yet", False, at(0))
     assert condition(made, 0)[:2] == (PolicyState.UNRECORDED, Severity.WARNING)
+
+
+def test_by_a_clock_that_is_not_the_robots_nothing_is_sent_and_it_holds_once():
+    made = driving()
+    assert made.note_clocks("1 s ahead", at(1)) is Action.HOLD
+    assert made.note_clocks("1.001 s ahead", at(1.1)) is Action.NONE
+    found = (
+        PolicyState.UNSYNCHRONIZED,
+        Severity.ERROR,
+        "not driving, the arm holds: 1.001 s ahead",
+    )
+    assert condition(made, 1.2) == found and send(made, 1.2) is ChunkResult.UNWANTED
+    assert made.note_clocks("", at(2)) is Action.NONE
+    assert made.take_reset() and send(made, 2) is ChunkResult.SEND
+
+
+def test_a_clock_that_is_off_is_said_before_the_first_frame():
+    made = session()
+    made.start()
+    made.note_clocks("1 s ahead", at(0))
+    assert condition(made, 0)[:2] == (PolicyState.UNSYNCHRONIZED, Severity.ERROR)
 
 
 def test_a_plan_that_ends_is_held_once_and_the_next_chunk_counts_the_gap():
@@ -223,6 +247,7 @@ class AnyOrder(RuleBasedStateMachine):
     def begin(self, running):
         self.session, self.now_s = session(running), 0.0
         self.wanted, self.fits, self.recorder, self.active = running, None, "", False
+        self.clocks = ""
         self.sent_since_hold = False
 
     @property
@@ -277,6 +302,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.sent_since_hold &= action is not Action.HOLD
         self.recorder = refusal
 
+    @rule(trouble=st.sampled_from(["", "1 s ahead", "2 s ahead"]))
+    def note_clocks(self, trouble):
+        action = self.session.note_clocks(trouble, self.now)
+        assert (action is Action.HOLD) == bool(trouble and not self.clocks)
+        self.sent_since_hold &= action is not Action.HOLD
+        self.clocks = trouble
+
     @rule()
     def inference_begins(self):
         self.session.begin_inference(self.now)
@@ -292,7 +324,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.session.reset()
         end_ns = self.now.ns + round((CHUNK_S - age_s) * 1e9)
         result = self.session.judge_chunk(end_ns - round(CHUNK_S * 1e9), end_ns, self.now)
-        may = self.active and self.wanted and self.fits and not self.recorder and not reset
+        held_up = self.recorder or self.clocks or reset
+        may = self.active and self.wanted and self.fits and not held_up
         assert (result is ChunkResult.UNWANTED) == (not may)
         assert (result is ChunkResult.SEND) == bool(may and end_ns > self.now.ns)
         self.sent_since_hold |= result is ChunkResult.SEND

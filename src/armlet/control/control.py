@@ -418,12 +418,15 @@ class Control:
         later at most.
         Raises CommandRefused if joints are unknown or missing, a position is none that a joint can
         mean, all its points are past, its end is further than MAX_AHEAD_S ahead, the arm is not
-        armed, or what it continues has ended: by a stop, a person, another sender.
+        armed, a newer one of the same sender is in play, or what it continues has ended: by a
+        stop, a person, another sender.
         """
         with self._lock:
             motion = self._armed()
             if trajectory.continues and not motion.plays(trajectory.origin):
                 raise self.guard.refuse("what the trajectory continues is not in play any more")
+            if motion.overtaken(trajectory, now_ns):
+                raise self.guard.refuse("a newer trajectory of the same sender came before it")
             positions = trajectory.positions[:, self._columns(names, trajectory)]
             self.guard.require_plausible(positions)
             self.guard.require_inside(positions)

@@ -47,6 +47,8 @@ class Motion:
         self._joining = True
         self._another = False
         self._sent_s: float | None = None
+        # Of what is followed, as its sender stamped it.
+        self._stamp_ns = 0
 
     @property
     def goal(self) -> Vector:
@@ -74,6 +76,13 @@ class Motion:
     def plays(self, origin: str) -> bool:
         """Whether what is followed, or has just ended, is this sender's."""
         return self.trajectory is not None and self.trajectory.origin == origin
+
+    def overtaken(self, trajectory: Trajectory, now_ns: int) -> bool:
+        """Whether a newer one of the same sender, which says who it is, is in play already."""
+        playing = self.trajectory
+        if not trajectory.origin or playing is None or playing.end_ns < now_ns:
+            return False
+        return playing.origin == trajectory.origin and trajectory.stamp_ns < self._stamp_ns
 
     def command(
         self,
@@ -108,6 +117,7 @@ class Motion:
         """
         motion = self._led_up_to(trajectory.starting(now_ns, self.goal), settings)
         old, self.trajectory = self.trajectory, motion
+        self._stamp_ns = trajectory.stamp_ns
         if old is None or old.origin != motion.origin:
             self._another = True
             return False

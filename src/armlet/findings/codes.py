@@ -70,6 +70,13 @@ class Code(StrEnum):
         "NTP is switched off.",
         "`sudo timedatectl set-ntp true`. Stamps of several computers are comparable only then.",
     )
+    COMPUTER_CLOCK_OFFSET = (
+        "computer.clock-offset",
+        "The clocks of two computers of one graph differ by more than a frame: the policy holds "
+        "the arm, and pictures stamped by that clock make no frame.",
+        "One of them has no time server, or has just been switched on.",
+        "Run chrony on both, with one as the other's server; `chronyc tracking` shows the offset.",
+    )
     COMPUTER_CYCLES_LATE = (
         "computer.cycles-late",
         "A control cycle runs late when other programs are busy.",
@@ -275,6 +282,19 @@ class Code(StrEnum):
         "Another driver of this name holds an arm too, so both hold and neither is read out.",
         "Two computers, users or containers of one ROS domain started the same graph.",
         "End one of them, or give it another namespace or ROS_DOMAIN_ID.",
+    )
+    ARM_CHUNK_SHIFTED = (
+        "arm.chunk-shifted",
+        "Trajectories are refused: by the clock of the computer that sent them they were sent "
+        "later than they came, by more than the time between two points.",
+        "The clock of that computer is ahead of the driver's.",
+        "Run chrony on both computers, with one as the other's server.",
+    )
+    ARM_COMMANDER_UNEXPECTED = (
+        "arm.commander-unexpected",
+        "A node may command the arm that the parameter `commanders` of its driver does not name.",
+        "A program of somebody else in the network, or one of yours that is not listed.",
+        "Find and end it (`ros2 topic info -v /joint_commands`), or list it.",
     )
     ARM_SERVO_REVERSES = (
         "arm.servo-reverses",

@@ -38,19 +38,21 @@ from armlet.align import (
 )
 from armlet.camera import CameraError
 from armlet.contract import Camera, Contract, Stream
+from armlet.findings import Code
 from armlet.priority import Role, raise_process
 from armlet.robots.joints import feature_names
 from armlet.settings.aligner import SETTINGS, stream_settings
 
 from .camera_publisher import picture_qos
+from .clock_exchange import ClockExchange
 from .fastdds import raw_picture_warning
 from .joint_states import JointStatePublisher
 from .messages import MessageError, diagnostic, skew_message, to_time
 from .node import LATCHED_QOS, RECORDING_QOS, ArmletNode, SetupError, run
 from .pictures import picture_size, rgb
-from .publishers import misfits, why_silent
+from .publishers import misfits, publishers_of, why_silent
 from .raw_streams import RawStream, Source, raw_stream
-from .reception import with_reception
+from .reception import Reception, with_reception
 from .status_names import frames_of, status_name
 
 # Frames go out as their last sample comes; this is for those whose last sample does not come.
@@ -116,6 +118,8 @@ class AlignerNode(ArmletNode):
         self._cameras: dict[str, Camera] = {}
         self._backlog = Backlog()
         self._behind = False
+        self._clocks = ClockExchange(self)
+        self._off_clock: dict[str, str] = {}
         self._refusals: dict[str, tuple[float, str]] = {}
         self._offset_since: dict[str, float] = {}
         self._subscriptions_here: list[Any] = []
@@ -198,16 +202,17 @@ class AlignerNode(ArmletNode):
         name = source.config.name
         account = aligner.ledger.streams[name]
 
-        def receive(message: Any, came_ns: int) -> None:
+        def receive(message: Any, way: Reception) -> None:
             now_ns = self.now_ns()
             # The middleware's time is the computer's.
-            received_ns = now_ns if self.clock.simulated else came_ns or now_ns
+            received_ns = now_ns if self.clock.simulated else way.received_ns or now_ns
             if not self._backlog.take(received_ns, now_ns):
                 account.skipped += 1
                 return
             try:
                 stamp_ns, value, fingerprint = source.sample(message)
                 self._check_size(name, message)
+                self._check_clock(name)
             except MessageError as error:
                 account.refused += 1
                 self._say_refused(name, str(error))
@@ -246,6 +251,22 @@ class AlignerNode(ArmletNode):
                 f"picture of {width}x{height}, but this camera began with "
                 f"{camera.width}x{camera.height}; set it back, or start the aligner again"
             )
+
+    def _check_clock(self, name: str) -> None:
+        """MessageError for a message stamped by a clock that is another than this computer's."""
+        if off := self._off_clock.get(name):
+            raise MessageError(off)
+
+    def _compare_clocks(self) -> None:
+        """Which streams come from computers whose clocks are off by more than a frame."""
+        self._off_clock = {}
+        if self._clocks.alone:
+            return
+        for group in self._groups:
+            for source in group.sources():
+                senders = publishers_of(self, self.resolve_topic_name(source.topic))
+                if off := self._clocks.trouble(senders, 1 / self.value("fps")):
+                    self._off_clock[source.config.name] = off
 
     def stop(self) -> None:
         for timer in self._timers_here:
@@ -317,6 +338,7 @@ class AlignerNode(ArmletNode):
 
     def _look(self) -> None:
         """Judge every stream, and this node itself; say at once what changed."""
+        self._compare_clocks()
         changed = self._say_behind()
         for group in self._groups:
             for source in group.sources():
@@ -441,6 +463,10 @@ class AlignerNode(ArmletNode):
                 f"{recent.refused} messages refused in the last {WINDOW} s, the last: "
                 f"{self._refusals[name][1]}"
             )
+        off_clock = self._off_clock.get(name, "")
+        if off_clock:
+            level = DiagnosticStatus.ERROR
+            said.insert(0, off_clock)
         lacked = {str(reason): count for reason, count in recent.missed.items() if count}
         if lacked or recent.late:
             level = max(level, DiagnosticStatus.WARN)
@@ -459,6 +485,7 @@ class AlignerNode(ArmletNode):
             "rate_hz": f"{health.rate_hz:.1f}",
             "usual_rate_hz": f"{health.usual_hz:.1f}",
             "topic": self.resolve_topic_name(source.topic),
+            **({"codes": Code.COMPUTER_CLOCK_OFFSET} if off_clock else {}),
         }
         return diagnostic(status_name(self.label, name), level, "; ".join(said), values)
 

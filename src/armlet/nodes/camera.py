@@ -33,6 +33,7 @@ from armlet.settings.camera import SETTINGS
 
 from .camera_controls import CameraControls
 from .camera_publisher import CameraPublisher
+from .clock_exchange import ClockExchange
 from .messages import findings_status
 from .node import ArmletNode, NotReady, SetupError, Value, run
 from .worker import Worker
@@ -72,6 +73,7 @@ class CameraNode(ArmletNode):
         self._lost = 0
         self._frozen_retry_s = 0.0
         self._reported: set[Code] = set()
+        self._clocks = ClockExchange(self)
 
     def setup(self) -> None:
         intrinsics = self._intrinsics()

@@ -16,9 +16,13 @@ from rclpy.node import Node
 from armlet.load import Rate, Watcher, nodes_beside
 from armlet.settings.computer import SETTINGS
 
+from .clock_exchange import this_computer
 from .messages import diagnostic
 from .node import LATCHED_QOS, STATE_QOS, ArmletNode, run
 from .status_names import COMPUTER, split, status_name
+
+STATUS = "computer/status"
+"""Of all computers of a graph; a status's hardware_id says which it is of."""
 
 LOOK_S = 1.0
 # Of the node that says it: one that is silent for longer knows nothing of now.
@@ -46,7 +50,8 @@ class Computer(ArmletNode):
         self._rates: dict[str, Rate] = {}
         self._last: dict[str, Rate] = {}
         self._seconds, self._begun_s = seconds, seconds()
-        self._status = self.create_publisher(DiagnosticStatus, "~/status", LATCHED_QOS)
+        self._computer = this_computer()
+        self._status = self.create_publisher(DiagnosticStatus, STATUS, LATCHED_QOS)
 
     def start(self) -> None:
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_rates, STATE_QOS)
@@ -79,7 +84,8 @@ class Computer(ArmletNode):
     def _message(self) -> DiagnosticStatus:
         trouble = self._watcher.trouble
         level = DiagnosticStatus.WARN if trouble else DiagnosticStatus.OK
-        return diagnostic(status_name(self.label, COMPUTER), level, trouble or _QUIET, {})
+        name = status_name(self.label, COMPUTER)
+        return diagnostic(name, level, trouble or _QUIET, {}, self._computer)
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         return [self._message()]
@@ -108,9 +114,12 @@ class ComputerCause:
         self._seconds = seconds
         self._said, self._heard_s = "", -math.inf
         # It is not there in simulated time, which goes at whatever pace the computer keeps.
-        node.create_subscription(DiagnosticStatus, "computer/status", self._hear, LATCHED_QOS)
+        self._computer = this_computer()
+        node.create_subscription(DiagnosticStatus, STATUS, self._hear, LATCHED_QOS)
 
     def _hear(self, message: DiagnosticStatus) -> None:
+        if message.hardware_id not in ("", self._computer):
+            return  # another computer of the graph, which has a watcher of its own
         self._said = "" if message.level == DiagnosticStatus.OK else message.message
         self._heard_s = self._seconds()
 

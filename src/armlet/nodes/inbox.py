@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from .cdr import CdrError, read_trajectory
 from .messages import MessageError, diagnostic
+from .reception import as_wanted_by, parts
 
 _KIB = 1024
 _TEXT_SHOWN = 500
@@ -79,12 +80,14 @@ class GuardedInbox(_Node):  # type: ignore[misc]
         limit = LIMITS.get(msg_type)
         name = self.resolve_topic_name(topic)
 
-        def deliver(message: Any) -> None:
+        def deliver(*taken: Any) -> None:
+            message, *info = parts(taken)
             try:
-                callback(message if limit is None else _parsed(message, limit))
+                callback(message if limit is None else _parsed(message, limit), *info)
             except Exception as error:
                 self._drop(name, error)
 
+        as_wanted_by(callback, deliver)
         given = given if limit is None else {**given, "raw": True}
         return super().create_subscription(msg_type, topic, deliver, qos_profile, **given)
 

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from std_srvs.srv import SetBool, Trigger
 from armlet.align import Arrivals, grid_index
 from armlet.align.command_source import Origin
 from armlet.camera import CameraError
+from armlet.clock_offset import shown
 from armlet.contract import Contract
 from armlet.contract.provenance import Provenance
 from armlet.files import HUB, printable
-from armlet.findings import Severity, worst
+from armlet.findings import Code, Severity, worst
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -61,6 +62,7 @@ from armlet.robots.units import converter, joint_units
 from armlet.settings.policy import SETTINGS
 from armlet.sim.lockstep import POLICY
 
+from .clock_exchange import ClockExchange
 from .computer import ComputerCause
 from .frames import FrameSubscriber, LiveFrame
 from .messages import MessageError, diagnostic, findings_status, instruction, skew_message
@@ -89,7 +91,14 @@ _LEVELS = {
 }
 
 # States that are announced at once; others come and go with each chunk of some strategies.
-_LASTING = (PolicyState.REFUSED, PolicyState.UNRECORDED, PolicyState.HUNG)
+_LASTING = (
+    PolicyState.REFUSED,
+    PolicyState.UNRECORDED,
+    PolicyState.UNSYNCHRONIZED,
+    PolicyState.HUNG,
+)
+# States whose text is the cause itself, whatever the computer's load.
+_KNOWN = (PolicyState.REFUSED, PolicyState.UNRECORDED, PolicyState.UNSYNCHRONIZED)
 
 # Inference must not delay the control loops it shares a small computer with.
 INFERENCE_NICENESS = 5
@@ -98,6 +107,9 @@ DELAY_PERCENT = 95
 # Shorter than a frame's period: what ends is reported, and the arm held, within one.
 WATCH_S = 0.02
 STOP_S = 5.0
+USUAL_PERIOD_S = 1 / 30
+"""Of frames, until the aligner has said theirs."""
+
 # Characters of a checkpoint's name in its provenance.
 LONGEST_NAME = 100
 
@@ -124,6 +136,9 @@ class PolicyNode(ArmletNode):
         self._newest: Newest[tuple[LiveFrame, ...]] = Newest()
         self._window: Window[LiveFrame] = Window(1)
         self._arrivals = Arrivals()
+        self._clocks = ClockExchange(self)
+        self._stampers: list[str] = []
+        self._period_s = USUAL_PERIOD_S
         self._computer = ComputerCause(self)
         # Under this lock the session is given what happens, and chunk and hold are published.
         self._publishing = threading.Lock()
@@ -179,6 +194,7 @@ class PolicyNode(ArmletNode):
             )
         prefixes = calibrations.arm_files(self.value("calibration_file"))
         self._chunk = TrajectoryPublisher(self, prefixes)
+        self._stampers = self._nodes_that_stamp(prefixes)
         self._engaged = dict.fromkeys(prefixes, False)
         for prefix in prefixes:
             self.create_subscription(
@@ -216,6 +232,12 @@ class PolicyNode(ArmletNode):
             precision=self.value("precision"),
             threads=self.value("threads") or None,
         )
+
+    def _nodes_that_stamp(self, prefixes: Iterable[str]) -> list[str]:
+        """Full names of those by whose clocks frames are stamped and chunks played."""
+        graph = self.get_namespace().rstrip("/")
+        names = ["aligner", *(in_namespace(prefix, "servo_bus") for prefix in prefixes)]
+        return [f"{graph}/{name}" for name in names]
 
     @staticmethod
     def _drift_settings(value: Value) -> DriftSettings:
@@ -333,6 +355,7 @@ class PolicyNode(ArmletNode):
         if not self._session.unchecked:
             self.get_logger().warning("the aligner's frames changed; the policy is checked again")
         assert self._fit is not None
+        self._period_s = 1 / live.fps
         self._arrivals.clear()
         self._window.reset()
         with self._publishing:
@@ -560,9 +583,20 @@ class PolicyNode(ArmletNode):
         if action is Action.HOLD:
             self.get_logger().error(f"the arm holds: {refusal}")
 
+    def _heed_clocks(self) -> None:
+        """Hold while the robot's time is another than this computer's by more than a frame."""
+        before = self._session.unsynchronized
+        found = self._clocks.trouble(self._stampers, self._period_s)
+        with self._publishing:
+            self._act(self._session.note_clocks(found, self._now()))
+        if before and not found:
+            self._begin_episode()
+            self.get_logger().info("the clocks agree again")
+
     def _watch(self) -> None:
         """Hold, and say so, as soon as the plan is over or inference hangs."""
         self._heed_recorder()
+        self._heed_clocks()
         condition = self._condition()
         with self._publishing:
             # A chunk may have come just now; then there is nothing to hold for.
@@ -580,8 +614,7 @@ class PolicyNode(ArmletNode):
         """How it is doing; where it does badly, and the computer may be why, that first."""
         late = self._arrivals.trouble(self.value("max_observation_age_s"))
         found = self._session.condition(self._now(), late)
-        known = found.state in (PolicyState.REFUSED, PolicyState.UNRECORDED)
-        if found.severity is Severity.ERROR and not known:
+        if found.severity is Severity.ERROR and found.state not in _KNOWN:
             return replace(found, text=self._computer.before(found.text))
         return found
 
@@ -611,6 +644,7 @@ class PolicyNode(ArmletNode):
             "gaps": self._session.coverage.gaps,
             "starved_s": f"{self._session.coverage.starved_s(now_ns):.3f}",
             **self._history(),
+            **self._clock_values(),
             **self._verdicts(),
         }
         drift = [] if self._drift is None else [self._drift.status(self.label)]
@@ -625,6 +659,15 @@ class PolicyNode(ArmletNode):
         return (
             {"observations": count, "window_restarts": self._window.restarts} if count > 1 else {}
         )
+
+    def _clock_values(self) -> dict[str, object]:
+        """How far the clocks of the robot's nodes are ahead, where they are on another computer."""
+        offsets = self._clocks.offsets(self._stampers).items()
+        values: dict[str, object] = {
+            f"clock of {node.name}, s": shown(offset) for node, offset in offsets
+        }
+        off = self._session.unsynchronized
+        return values | ({"codes": Code.COMPUTER_CLOCK_OFFSET} if off else {})
 
     def _verdicts(self) -> dict[str, object]:
         report = None if self._fit is None else self._fit.report

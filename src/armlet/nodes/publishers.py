@@ -26,6 +26,11 @@ def misfits(node: Node, topic: str, kind: type, qos: QoSProfile) -> list[str]:
     return [f"{_full_name(info)} {reason}" for info, reason in said if reason]
 
 
+def publishers_of(node: Node, topic: str) -> list[str]:
+    """Full names of the nodes that publish a topic, where they are known."""
+    return [_full_name(info) for info in node.get_publishers_info_by_topic(topic)]
+
+
 def why_silent(node: Node, topic: str, kind: type, qos: QoSProfile) -> str:
     """What is known of a topic from which nothing comes, and topics it may have been meant for."""
     name = node.resolve_topic_name(topic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -45,12 +46,15 @@ from armlet.motors.watchdog_keeper import TorqueWatchdog
 from armlet.priority import Role, bound_realtime, raise_process, raise_thread, realtime_limit
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
+from armlet.robots.units import Vector
 from armlet.robots.whose import owner
 from armlet.settings.servo_bus import SETTINGS, joint_settings
 from armlet.sim.lockstep import FOLLOWER, LEADER
 
 from .cdr import TrajectoryMessage
 from .clock import SET_BACK_NS
+from .clock_exchange import ClockExchange
+from .commanders import Commanders
 from .fastdds import hear_own_messages_as_others
 from .hearing import EVENTS, TOPICS, URGENT, Hearing
 from .joint_states import JointStatePublisher
@@ -66,6 +70,7 @@ from .node import (
     Value,
     run,
 )
+from .reception import Reception, with_reception
 from .servo_bus_diagnostics import CycleTimes, Doubts, bus_status, joint_statuses, unready_status
 from .stamps import valid
 from .trajectories import trajectory
@@ -95,6 +100,10 @@ CHANGES_S = 0.1
 # Servos' bytes are waited for so long in lockstep, where an emulated line takes no time of its own.
 LOCKSTEP_WAIT_S = 3.0
 RELEASED = "torque is off"
+# A refusal for the sender's clock is on /diagnostics for so long.
+SHIFTED_S = 3.0
+# The points of a motion of one, or few, are taken for no closer than frames.
+FRAME_S = 1 / 30
 
 
 class ServoBus(ArmletNode):
@@ -119,6 +128,8 @@ class ServoBus(ArmletNode):
         self._hearing = Hearing(self, (CYCLE,))
         self._namesakes = Namesakes(self)
         self.create_timer(NAMESAKES_S, self._look_for_namesakes)
+        self._commanders = Commanders(self, ("joint_commands", "joint_trajectory"))
+        self.create_timer(NAMESAKES_S, self._look_for_commanders)
         self.create_timer(CHANGES_S, self._report_change)
         self._stopped_early = False
         self._stops = 0
@@ -130,6 +141,9 @@ class ServoBus(ArmletNode):
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
         self._announced = ""
         self._trouble = ""
+        self._clocks = ClockExchange(self)
+        # Why a trajectory was refused for its sender's clock, and when last, s.
+        self._shifted = "", -math.inf
 
     def _named_joints(self) -> Sequence[str]:
         try:
@@ -205,6 +219,21 @@ class ServoBus(ArmletNode):
             )
         elif before and not others:
             self.get_logger().warning(f"no other driver is called /{self.label} any more")
+
+    def _look_for_commanders(self) -> None:
+        """Say who may move the arm, once each time that somebody comes."""
+        if not (self._is_set_up and self._follower) or self.in_lockstep:
+            return
+        new = self._commanders.look()
+        strangers = self._commanders.strangers(self.value("commanders"))
+        for said in new:
+            if said.partition(": ")[2] in strangers:
+                self.get_logger().warning(
+                    f"{said} may command this arm, and is not one of commanders: "
+                    f"{', '.join(self.value('commanders'))}"
+                )
+            else:
+                self.get_logger().info(f"{said} may command this arm")
 
     def _make_control(self) -> Control:
         if self.value("mode") not in ("follower", "leader"):
@@ -307,7 +336,10 @@ class ServoBus(ArmletNode):
         )
         self.create_subscription(JointState, "joint_commands", self._on_command, COMMAND_QOS)
         self.create_subscription(
-            JointTrajectory, "joint_trajectory", self._on_trajectory, COMMAND_QOS
+            JointTrajectory,
+            "joint_trajectory",
+            with_reception(self._on_trajectory),
+            COMMAND_QOS,
         )
         self._hearing.make_faces()
         if self._urgent is None:
@@ -561,7 +593,7 @@ class ServoBus(ArmletNode):
         except CommandRefused as error:
             self.log_once("joint_commands", f"joint_commands refused: {error}")
 
-    def _on_trajectory(self, message: TrajectoryMessage) -> None:
+    def _on_trajectory(self, message: TrajectoryMessage, way: Reception) -> None:
         assert self._control is not None
         try:
             if not len(message.positions):
@@ -572,10 +604,21 @@ class ServoBus(ArmletNode):
             if refusal := unstamped(message):
                 raise self._control.guard.refuse(refusal)
             motion = self._parsed(self._control, message, now_ns)
+            self._require_clock(self._control, message, motion, way)
             self._control.follow(message.joint_names, motion, now_ns)
             self._report_excess("joint_trajectory", self._control.excess)
         except CommandRefused as error:
             self.log_once("joint_trajectory", f"joint_trajectory refused: {error}")
+
+    def _require_clock(
+        self, control: Control, message: TrajectoryMessage, motion: Trajectory, way: Reception
+    ) -> None:
+        """Raises CommandRefused where the sender's clock shifts a motion by more than a point."""
+        if self.clock.simulated or not to_ns(message.header.stamp):
+            return
+        if shifted := shifted_by_clock(motion.times_s, way):
+            self._shifted = shifted, self.clock.seconds()
+            raise control.guard.refuse(shifted)
 
     def _report_excess(self, topic: str, excess: str) -> None:
         if excess:
@@ -632,6 +675,10 @@ class ServoBus(ArmletNode):
     def _report_change(self) -> None:
         self.report_change((self._announced, self._trouble))
 
+    def _recently_shifted(self) -> str:
+        shifted, last_s = self._shifted
+        return shifted if self.clock.seconds() - last_s < SHIFTED_S else ""
+
     def diagnostics(self) -> list[DiagnosticStatus]:
         control = self._control
         if control is None:
@@ -643,10 +690,25 @@ class ServoBus(ArmletNode):
         follower, times, doubts = (
             self._follower,
             self._times,
-            Doubts(self._hearing.doubtful, self._namesakes.words),
+            Doubts(
+                self._hearing.doubtful,
+                self._namesakes.words,
+                self._recently_shifted(),
+                self._commanders.strangers(self.value("commanders")),
+            ),
         )
         return [
-            bus_status(self.label, control, times, unguarded, restarts, follower, unsent, doubts),
+            bus_status(
+                self.label,
+                control,
+                times,
+                unguarded,
+                restarts,
+                follower,
+                unsent,
+                doubts,
+                self._commanders.names,
+            ),
             *joint_statuses(self.label, control),
         ]
 
@@ -670,6 +732,24 @@ def _finder(port: str) -> Callable[[], list[str]]:
         return [found.address for found in same_kind(device, serial_devices())]
 
     return find
+
+
+def shifted_by_clock(times_s: Vector, way: Reception) -> str:
+    """Why a motion with points at some times (s) is refused for the way it came; empty if not.
+
+    Nothing comes before it was sent, so the sender's clock is ahead by what it seems to. One that
+    is behind looks like a slow network.
+    """
+    if not (way.sent_ns and way.received_ns):
+        return ""
+    ahead_s = (way.sent_ns - way.received_ns) * 1e-9
+    step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else FRAME_S
+    if ahead_s <= max(step_s, FRAME_S):
+        return ""
+    return (
+        f"it came {ahead_s:.3f} s before it was sent, so the clock of its sender's computer is "
+        "ahead of this one's by that or more; synchronise both (chrony)"
+    )
 
 
 def unstamped(message: TrajectoryMessage) -> str:

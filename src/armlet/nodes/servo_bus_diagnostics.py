@@ -26,13 +26,17 @@ _LEVELS = {Severity.WARNING: DiagnosticStatus.WARN, Severity.ERROR: DiagnosticSt
 
 
 class Doubts(NamedTuple):
-    """Why an arm holds whatever is commanded, in words; empty if nothing is the matter.
+    """What speaks against who commands an arm, in words; empty if nothing is the matter.
 
     silent: parts of the driver that give no sign of life. namesakes: other drivers of its name.
+    shifted: why trajectories were refused just now, if for their sender's clock. strangers: nodes
+    that may command the arm and are not expected to.
     """
 
     silent: str = ""
     namesakes: str = ""
+    shifted: str = ""
+    strangers: Sequence[str] = ()
 
 
 class Trouble(NamedTuple):
@@ -135,11 +139,13 @@ def bus_status(
     follower: bool = True,
     unsent: int = 0,
     doubts: Doubts = _NO_DOUBTS,
+    commanders: Sequence[str] = (),
 ) -> DiagnosticStatus:
     """The bus as a whole.
 
     unguarded: not all of its torque watchdog is running. unsent: cycles whose messages were not
-    published, as too many of earlier ones still waited for that.
+    published, as too many of earlier ones still waited for that. commanders: nodes that may command
+    the arm.
 
     An arm that is to be driven and does not hold is never OK: people must see it before it drops.
     """
@@ -152,6 +158,10 @@ def bus_status(
         notes.append(f"no sign of life from {doubts.silent}")
     if doubts.namesakes:
         notes.append(f"another driver has this name: {doubts.namesakes}")
+    if doubts.strangers:
+        notes.append(f"not expected to command it: {', '.join(doubts.strangers)}")
+    if doubts.shifted:
+        notes.append(f"trajectories are refused: {doubts.shifted}")
     summary = "; ".join([summary, *notes])
     counters = arm.bus.counters
     values = {
@@ -159,6 +169,7 @@ def bus_status(
         **asdict(control.counts),
         "watchdog_restarts": watchdog_restarts,
         "unsent": unsent,
+        "commanders": ", ".join(commanders),
         **asdict(control.guard.counts),
         **asdict(counters),
         **codes,
@@ -182,6 +193,10 @@ def _bus_troubles(
         yield Trouble(Severity.ERROR, Code.ARM_HEARING_DOUBTFUL)
     if doubts.namesakes:
         yield Trouble(Severity.ERROR, Code.ARM_NAME_TWICE)
+    if doubts.strangers:
+        yield Trouble(Severity.WARNING, Code.ARM_COMMANDER_UNEXPECTED)
+    if doubts.shifted:
+        yield Trouble(Severity.ERROR, Code.ARM_CHUNK_SHIFTED)
     yield from _oddities(control.arm)
 
 

@@ -73,7 +73,7 @@ class SimBench(ArmletNode):
                 "parameter directory is empty; set it to the directory for the emulated ports"
             )
         directory = Path(self.value("directory"))
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(0o700, parents=True, exist_ok=True)
         self._time = SharedTime()
         if self.value("keeps_time"):
             self._make_keeper(directory / SOCKET)

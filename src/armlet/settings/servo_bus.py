@@ -46,6 +46,13 @@ SETTINGS = (
         change=BUS,
     ),
     Setting(
+        "commanders",
+        [""],
+        "Full names of the nodes that may publish joint_commands and joint_trajectory; others are "
+        "followed too, and reported. Empty: anybody.",
+        change=AT_START,
+    ),
+    Setting(
         "write_calibration",
         False,
         "Write the calibration to the servos when the node is configured.",

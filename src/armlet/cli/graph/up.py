@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
     try:
-        mark = one_graph.mark(given.get("namespace", ""), os.environ, sole_names(nodes))
+        marked = chosen.mark_of(given.get("namespace", ""))
+        mark = one_graph.mark(marked, os.environ, sole_names(nodes))
     except one_graph.MarkError as error:
         return refuse("up", error)
     with mark:
@@ -92,17 +93,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int:
-    from armlet.bringup import DISCOVERY_VARIABLE, discovery
     from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
 
-    if local := discovery(os.environ):
-        os.environ.update(local)
-        print(
-            "armlet up: the nodes are reachable from this computer only; for the whole network, "
-            f"export {DISCOVERY_VARIABLE}=SUBNET",
-            flush=True,
-        )
+    if said := _choose_discovery(nodes):
+        print(f"armlet up: {said}", flush=True)
     if not is_watched():
         return Supervisor(nodes).run(duration_s)
     followers = [
@@ -112,6 +107,27 @@ def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int
     ]
     with status_line(namespace, followers) as output:
         return Supervisor(nodes, output).run(duration_s)
+
+
+def _choose_discovery(nodes: list[NodeSpec]) -> str:
+    """Who finds the nodes from now on, in words; empty where the environment says it."""
+    from armlet.bringup import DISCOVERY_VARIABLE, discovery
+
+    chosen = {spec.environment.get(DISCOVERY_VARIABLE, "") for spec in nodes} - {""}
+    wanted = {DISCOVERY_VARIABLE: chosen.pop()} if chosen else discovery(os.environ)
+    os.environ.update(wanted)
+    reach = wanted.get(DISCOVERY_VARIABLE, "")
+    if reach == "SUBNET":
+        return (
+            "all computers of this network find the nodes, and whoever is there can command the "
+            f"arm; other terminals need: export {DISCOVERY_VARIABLE}=SUBNET"
+        )
+    if reach:
+        return (
+            "the nodes are reachable from this computer only; for the whole network, "
+            f"export {DISCOVERY_VARIABLE}=SUBNET"
+        )
+    return ""
 
 
 def _list() -> str:

@@ -18,14 +18,16 @@ class PolicyState(enum.Enum):
     """What the policy is doing.
 
     STOPPED: its node is not active. REFUSED: it does not fit the robot. UNRECORDED: the recorder it
-    needs cannot record. HUNG: an inference takes longer than the limit. STARVED: the arm has no
-    plan. WARMING: its first inferences, of blank pictures. CHECKING: it waits for the first frames.
-    PAUSED: a person, or drift, has paused it.
+    needs cannot record. UNSYNCHRONIZED: the robot's clock is another than this computer's. HUNG: an
+    inference takes longer than the limit. STARVED: the arm has no plan. WARMING: its first
+    inferences, of blank pictures. CHECKING: it waits for the first frames. PAUSED: a person, or
+    drift, has paused it.
     """
 
     STOPPED = "stopped"
     REFUSED = "refused"
     UNRECORDED = "waiting for the recorder"
+    UNSYNCHRONIZED = "waiting for the clocks to agree"
     HUNG = "inference does not return"
     STARVED = "no plan"
     WARMING = "warming up"
@@ -94,6 +96,8 @@ class PolicySession:
         coverage: how far the plan reaches.
         trouble: why the last inference, or the frames, gave no action; empty if they did.
         unrecorded: why the recorder cannot record; empty if it can, or is not needed.
+        unsynchronized: how far the robot's clock is off this computer's; empty if it is not, or
+            nobody knows.
         inference_limit_s: an inference that takes longer is hung.
         max_observation_age_s: older observations are not used.
         gaps_expected: whether the strategy lets a chunk end before it infers the next.
@@ -104,6 +108,7 @@ class PolicySession:
         self.coverage = Coverage()
         self.trouble = ""
         self.unrecorded = ""
+        self.unsynchronized = ""
         self.inference_limit_s = 0.0
         self.gaps_expected = False
         self.max_observation_age_s = max_observation_age_s
@@ -202,12 +207,20 @@ class PolicySession:
             self._reset_wanted = True
         return self._hold(now) if refusal and not before else Action.NONE
 
+    def note_clocks(self, trouble: str, now: Now) -> Action:
+        """How far the clocks differ by which frames are stamped and used; empty if they agree."""
+        before, self.unsynchronized = self.unsynchronized, trouble
+        if before and not trouble:
+            self._reset_wanted = True
+        return self._hold(now) if trouble and not before else Action.NONE
+
     # --- inference --------------------------------------------------------------------------
 
     @property
     def drives(self) -> bool:
         """Whether frames are to be inferred, and chunks sent."""
-        wanted = self._active and self._running and not self.unrecorded
+        wanted = self._active and self._running
+        wanted = wanted and not (self.unrecorded or self.unsynchronized)
         return wanted and self._fit is _Fit.FITS
 
     def note_observation(self, stamp_ns: int, now: Now) -> bool:
@@ -286,6 +299,8 @@ class PolicySession:
             return PolicyState.REFUSED
         if self.unrecorded:
             return PolicyState.UNRECORDED
+        if self.unsynchronized:
+            return PolicyState.UNSYNCHRONIZED
         if self.hung(now):
             return PolicyState.HUNG
         if self.coverage.starving_s(now.ns) > 0:
@@ -308,6 +323,8 @@ class PolicySession:
         if state is PolicyState.UNRECORDED:
             severity = Severity.ERROR if self._recorder_heard else Severity.WARNING
             return severity, f"not driving, the arm holds: {self.unrecorded}"
+        if state is PolicyState.UNSYNCHRONIZED:
+            return Severity.ERROR, f"not driving, the arm holds: {self.unsynchronized}"
         starving_s = self.coverage.starving_s(now.ns)
         if late and starving_s <= 0:
             return Severity.ERROR, late
