@@ -8,6 +8,8 @@ from pathlib import Path
 
 from setuptools import setup
 
+CONFIG = ("rviz", "xml", "yaml")
+
 
 def files(pattern: str) -> list[str]:
     return sorted(str(path) for path in Path().glob(pattern) if path.is_file())
@@ -19,7 +21,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/armlet"]),
         ("share/armlet", ["package.xml"]),
         ("share/armlet/launch", files("launch/*.launch.py")),
-        ("share/armlet/config", files("config/*.yaml") + files("config/*.xml")),
+        ("share/armlet/config", [file for kind in CONFIG for file in files(f"config/*.{kind}")]),
         ("share/armlet/config/calibration", files("config/calibration/*.json")),
         ("share/armlet/checkpoints/reach", files("checkpoints/reach/*")),
         ("lib/armlet", files("executables/*")),

@@ -41,7 +41,16 @@ MAY_IMPORT = {
     },
     "settings": {"robots"},
     "sim": {"motors", "robots", "files", "missing", "priority"},
-    "preflight": {"motors", "robots", "camera", "findings", "priority", "lateness", "missing"},
+    "preflight": {
+        "files",
+        "motors",
+        "robots",
+        "camera",
+        "findings",
+        "priority",
+        "lateness",
+        "missing",
+    },
     "training": {"datasets", "policies", "contract", "files", "findings", "suggestions"},
     "evaluation": {"datasets", "policies", "findings", "files", "suggestions"},
 }

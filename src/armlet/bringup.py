@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,11 +21,12 @@ import yaml
 
 from armlet.files import HUB, FileError, expanded
 from armlet.one_graph import CLOCK
-from armlet.robots import SO101_JOINTS
-from armlet.robots.joints import in_namespace
+from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.robots.joints import frame_prefix, in_namespace
 from armlet.robots.robot_file import DEFAULT as ROBOT_FILE
-from armlet.robots.robot_file import ArmEntry, Pair, RobotFile, find
-from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO
+from armlet.robots.robot_file import ArmEntry, Mount, Pair, RobotFile, find
+from armlet.robots.robot_model import DEFAULT_MODEL, DEFAULT_SERVO, RobotModel
 from armlet.robots.unit_modes import MODES as UNIT_MODES
 from armlet.suggestions import did_you_mean
 
@@ -61,7 +63,9 @@ class NodeSpec:
     """One node to run. required: the graph is pointless, or unsafe, without it.
 
     environment: variables its process needs, beyond those it inherits. parameter_files: read last.
-    sources: where a person set a parameter, by its name, if that was in a robot file.
+    sources: where a person set a parameter, by its name, if that was in a robot file. program: the
+    path of its program where it is no node of armlet's, arguments: what that is given, remapped:
+    its topics by the names it has for them.
     """
 
     executable: str
@@ -72,6 +76,9 @@ class NodeSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     parameter_files: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    program: str = ""
+    arguments: tuple[str, ...] = ()
+    remapped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -120,6 +127,7 @@ class Graph:
             # Simulated time goes at whatever pace the computer keeps.
             watcher = dataclasses.replace(_spec("computer", values), required=False)
             nodes.append(_named_by_part(watcher, self.part))
+        nodes += _viewers(nodes, values)
         nodes = _with_persons_parameters(nodes, values)
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
@@ -206,12 +214,32 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
     file = directory / f"{spec.label.replace('/', '.')}.yaml"
     content = {"/**": {"ros__parameters": dict(spec.parameters)}}
     file.write_text(yaml.dump(content, Dumper=_QuotingDumper))
-    line = [sys.executable, "-m", "armlet.nodes.program", spec.executable, "--ros-args"]
-    line += ["-r", f"__node:={spec.name}"]
+    line = [*_program(spec), "--ros-args", "-r", f"__node:={spec.name}"]
     if spec.namespace:
         line += ["-r", f"__ns:=/{spec.namespace}"]
-    files = [str(parameter_file(spec)), str(file), *spec.parameter_files]
+    for name, other in spec.remapped.items():
+        line += ["-r", f"{name}:={other}"]
+    shipped = [] if spec.program else [str(parameter_file(spec))]
+    files = [*shipped, str(file), *spec.parameter_files]
     return [*line, *(word for path in files for word in ("--params-file", path))]
+
+
+def _program(spec: NodeSpec) -> list[str]:
+    """What starts a node. armlet's end with who started them; others the kernel ends."""
+    if not spec.program:
+        return [sys.executable, "-m", "armlet.nodes.program", spec.executable]
+    setpriv = shutil.which("setpriv")
+    bound = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+    return [*bound, spec.program, *spec.arguments]
+
+
+def installed(package: str, executable: str) -> str:
+    """The path of another ROS package's program; empty if it is not installed."""
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        path = Path(prefix) / "lib" / package / executable
+        if prefix and os.access(path, os.X_OK):
+            return str(path)
+    return ""
 
 
 def _bench_directory() -> str:
@@ -230,6 +258,10 @@ PHYSICS = ("kinematic", "mujoco")
 _OF_ANY_CLOCK = ("use_sim_time",)
 # What is of one arm, where a robot file may have more.
 _OF_ONE_PAIR = ("follower_port", "follower_calibration", "leader_port", "leader_calibration")
+DESCRIPTION = "robot_description"
+# Package and program of what publishes TF, and of what shows it.
+_TF = ("robot_state_publisher", "robot_state_publisher")
+_RVIZ = ("rviz2", "rviz2")
 NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
@@ -252,6 +284,9 @@ ROBOT = Argument(
 )
 PARAMETERS = Argument(
     "params_file", "", "ROS parameter file for the graph's nodes. Overrides all others."
+)
+RVIZ = Argument(
+    "rviz", "false", "Show the arm in RViz, with robot_state_publisher for TF.", BOOLEAN
 )
 DATA_UNITS = UNIT_MODES[0]
 UNITS = Argument(
@@ -595,7 +630,123 @@ def _data_units(values: Values) -> str:
 
 
 def _follower(values: Values) -> list[NodeSpec]:
-    return [_side(_arm("follower", p.follower, values, p.side), p, values) for p in _pairs(values)]
+    return [
+        _with(
+            _side(_arm("follower", pair.follower, values, pair.side), pair, values),
+            _description(pair, values),
+        )
+        for pair in _pairs(values)
+    ]
+
+
+def _description(pair: Pair, values: Values) -> dict[str, str]:
+    """The driver's parameter of it: nothing where the arm's kind has no URDF, or is not known."""
+    kind, arm = pair.follower.kind, pair.follower
+    if not kind.urdf:
+        return {}
+    from armlet.robots import description  # which loads numpy
+
+    try:
+        calibration = calibrations.load(Path(arm.calibration))
+    except (CalibrationError, OSError):
+        return {}  # `start_check` says so
+    if set(calibration) != set(kind.joints):
+        return {}
+    prefix = frame_prefix(values["namespace"])
+    own = description.links(kind)
+    cameras = {
+        f"{prefix}{name}": dataclasses.replace(mount, link=mount.link.removeprefix(pair.prefix))
+        for name, mount in _mounts(values).items()
+        if mount.link.startswith(pair.prefix) and mount.link.removeprefix(pair.prefix) in own
+    }
+    turned = _turned(kind, calibration)
+    text = description.describe(kind, calibration, f"{prefix}{pair.prefix}", cameras, turned)
+    return {DESCRIPTION: text}
+
+
+def _mounts(values: Values) -> Mapping[str, Mount]:
+    """Where the cameras are fixed. Raises BringupError where no arm has such a link."""
+    from armlet.robots import description
+
+    mounts = values.robot.mounts if values.robot else {}
+    known = [
+        f"{pair.prefix}{link}"
+        for pair in (_pairs(values) if mounts else ())
+        if pair.follower.kind.urdf
+        for link in description.links(pair.follower.kind)
+    ]
+    for name, mount in mounts.items():
+        if known and mount.link not in known:
+            raise BringupError(
+                f"robot file: cameras.{name}.mount.link: expected one of {', '.join(known)}, found "
+                f"{mount.link!r}"
+            )
+    return mounts
+
+
+def _turned(kind: RobotModel, calibration: Calibration) -> list[str]:
+    """Joints that are mounted the other way round by their calibration, and not by their servo."""
+    if not any(entry.drive_mode for entry in calibration.values()):
+        return []
+    from armlet.motors.registry import choose
+
+    _, models = choose(",".join(kind.servos), tuple(kind.joints))
+    itself = dict(zip(kind.joints, (model.drive_mode is not None for model in models), strict=True))
+    return [name for name, entry in calibration.items() if entry.drive_mode and not itself[name]]
+
+
+def _viewers(nodes: Sequence[NodeSpec], values: Values) -> list[NodeSpec]:
+    """Programs of ROS's own that show the arms: TF of each where it is installed; RViz if asked."""
+    described = [spec for spec in nodes if DESCRIPTION in spec.parameters]
+    found = [_state_publisher(spec, values) for spec in described] if installed(*_TF) else []
+    if values["rviz"] != "true":
+        return found
+    if not described:
+        raise BringupError("rviz: this graph has no arm whose model has a URDF")
+    missing = [package for package, program in (_TF, _RVIZ) if not installed(package, program)]
+    if missing:
+        packages = " ".join(f"ros-$ROS_DISTRO-{name.replace('_', '-')}" for name in missing)
+        raise BringupError(
+            f"rviz: {' and '.join(missing)} not installed; sudo apt install {packages}, and source "
+            "the setup file of that ROS"
+        )
+    return [*found, _rviz(described[0], values)]
+
+
+def _state_publisher(driver: NodeSpec, values: Values) -> NodeSpec:
+    name = _TF[1]
+    parameters = {
+        DESCRIPTION: driver.parameters[DESCRIPTION],
+        "use_sim_time": _simulated(values),
+    }
+    return NodeSpec(
+        name,
+        name,
+        parameters,
+        driver.namespace,
+        required=False,
+        program=installed(*_TF),
+        # The driver publishes it, with or without this node.
+        remapped={DESCRIPTION: f"{name}/{DESCRIPTION}"},
+    )
+
+
+def _rviz(driver: NodeSpec, values: Values) -> NodeSpec:
+    """RViz as the driver's neighbour: its topics are relative names."""
+    config = str(share_directory() / "config" / "armlet.rviz")
+    from armlet.robots.description import root
+
+    kinds = (pair.follower.kind for pair in _pairs(values))
+    frame = frame_prefix(driver.namespace) + root(next(kind for kind in kinds if kind.urdf))
+    return NodeSpec(
+        _RVIZ[1],
+        "rviz",
+        {"use_sim_time": _simulated(values)},
+        driver.namespace,
+        required=False,
+        program=installed(*_RVIZ),
+        arguments=("-d", config, "-f", frame),
+    )
 
 
 def _side(spec: NodeSpec, pair: Pair, values: Values) -> NodeSpec:
@@ -676,7 +827,7 @@ def _camera_sources(values: Values) -> dict[str, str]:
 def _camera_parameters(name: str, source: str, values: Values) -> dict[str, Any]:
     """A camera's: the robot file's before the graph's, but the source as it was chosen."""
     own = _own_camera(name, values)
-    frame = {"frame_id": f"{name}_optical_frame"}
+    frame = {"frame_id": f"{frame_prefix(values['namespace'])}{name}_optical_frame"}
     return {**frame, **_picture_parameters(values), **own, "source": source}
 
 
@@ -921,6 +1072,7 @@ def _sim_arguments() -> tuple[Argument, ...]:
         Argument("fps", "30", "Rate of cameras, frames and dataset (Hz)."),
         RAW,
         *RECORDER,
+        RVIZ,
         PARAMETERS,
         *BENCH,
     )
@@ -938,13 +1090,13 @@ GRAPHS = {
         Graph(
             "follower",
             "the follower alone, for programs of your own to command",
-            (NAMESPACE, EMULATED, *FOLLOWER, PARAMETERS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, RVIZ, PARAMETERS, *BENCH),
             _describe_follower,
         ),
         Graph(
             "teleop",
             "leader moves follower",
-            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, PARAMETERS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, RVIZ, PARAMETERS, *BENCH),
             _describe_teleop,
         ),
         Graph(
@@ -959,6 +1111,7 @@ GRAPHS = {
                 *PICTURES,
                 *RECORDER,
                 PERSONS_ROWS,
+                RVIZ,
                 PARAMETERS,
                 *BENCH,
             ),
@@ -975,6 +1128,7 @@ GRAPHS = {
                 UNITS,
                 *PICTURES,
                 *RECORDER,
+                RVIZ,
                 PARAMETERS,
                 *BENCH,
             ),
@@ -1009,6 +1163,7 @@ GRAPHS = {
                 *PICTURES,
                 *POLICY,
                 *RECORDER,
+                RVIZ,
                 PARAMETERS,
                 *BENCH,
             ),

@@ -36,6 +36,8 @@ def check(nodes: Sequence[NodeSpec]) -> None:
     for spec in nodes:
         if not is_namespace(spec.namespace):
             raise BringupError(f"namespace: {NAMESPACE_EXPECTED}, found {spec.namespace!r}")
+        if spec.program:  # another package's; it knows its own parameters
+            continue
         given = {name: (value, "") for name, value in spec.parameters.items()}
         for path in spec.parameter_files:
             for pattern, parameters in files[path]:

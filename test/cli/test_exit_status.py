@@ -17,6 +17,8 @@ PAGE = Path(__file__).parents[2] / "docs/reference/commands.md"
 OUTPUTS = (
     ["calibrate", "--output", "{}"],
     ["calibrate", "--read", "{}"],
+    ["calibrate-camera", "--output", "{}", "--pictures", "."],
+    ["calibrate-camera", "--print", "{}"],
     ["dataset", "compact", "set", "{}"],
     ["dataset", "convert", "set", "{}"],
     ["dataset", "merge", "set", "set", "--output", "{}"],

@@ -176,6 +176,8 @@ def test_doctor_looks_at_the_whole_robot(arms, robot, quick, capsys):
     calibrated = [each for each in report if each["subject"] == "calibration"]
     assert [each["level"] for each in calibrated] == ["ok", "ok"]
     assert any(each["subject"] == "pattern" for each in report)
+    ranges = {each["group"] for each in report if each["subject"] == "range"}
+    assert ranges == {"Servos of follower"}, "the URDF is a follower's"
     arms[1].servos[3].poke(REGISTERS["Homing_Offset"], 5)
     assert main(["doctor", "--json", "--robot", str(robot)]) == 1
     (wrong,) = [each for each in findings(capsys) if each["level"] == "error"]

@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 import rclpy
 from node_processes import SLOW_HZ, running_graph
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import String
 
 from armlet.bringup import NodeSpec
+from armlet.nodes.node import LATCHED_QOS
 from armlet.nodes.teardown import destroy
+from armlet.robots.description import describe
+from armlet.robots.robot_model import SO101
+from armlet.sim import FOLLOWER
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
@@ -112,6 +118,18 @@ def written(node):
     (section,) = re.findall(rf"^## {node}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     rows = re.findall(r"^\| `(\S+)` \| (\w+) \| `(\S+)` \|", section, re.MULTILINE)
     return {(kind, name, type_name) for name, kind, type_name in rows}
+
+
+def test_whoever_comes_later_hears_what_the_arm_is(graph):
+    heard = []
+    with newcomer() as ros:
+        ros.create_subscription(String, "robot_description", heard.append, LATCHED_QOS)
+        executor = SingleThreadedExecutor(context=ros.context)
+        executor.add_node(ros)
+        end_s = time.monotonic() + DISCOVERY_S
+        while not heard and time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=1.0)
+    assert [message.data for message in heard] == [describe(SO101, FOLLOWER)]
 
 
 @pytest.mark.parametrize("node", NODES)

@@ -22,13 +22,14 @@ from armlet.motors.feetech.registers import (  # noqa: E402
     TORQUE_ENABLE,
     TORQUE_LIMIT,
 )
+from armlet.robots.robot_model import SO101  # noqa: E402
 from armlet.robots.units import RADIANS_PER_TICK  # noqa: E402
 from armlet.sim import Bench  # noqa: E402
 from armlet.sim.calibrations import FOLLOWER  # noqa: E402
 from armlet.sim.domain import Domain  # noqa: E402
 from armlet.sim.driven_arm import STALL_NM  # noqa: E402
 from armlet.sim.kinematics import FRAMES, HOME, forward  # noqa: E402
-from armlet.sim.physics import JOINTS, URDF, World  # noqa: E402
+from armlet.sim.physics import JOINTS, World  # noqa: E402
 from armlet.sim.task import Standing, Thing, find  # noqa: E402
 
 FRICTION_NM = 0.052
@@ -50,7 +51,7 @@ def standing(x, y, z=0.0, quaternion=UPRIGHT):
 
 
 def test_the_urdf_is_the_arm_of_the_kinematics():
-    model = mujoco.MjModel.from_xml_path(str(URDF))
+    model = mujoco.MjModel.from_xml_path(SO101.urdf)
     data, dice = mujoco.MjData(model), np.random.default_rng(1)
     assert [model.joint(index).name for index in range(6)] == list(JOINTS) == list(FOLLOWER)
     for _ in range(20):
@@ -66,7 +67,7 @@ def test_the_urdf_is_the_arm_of_the_kinematics():
 
 
 def test_the_urdf_has_the_arms_limits_masses_and_tip():
-    robot = ElementTree.parse(URDF).getroot()
+    robot = ElementTree.parse(SO101.urdf).getroot()
     joints = {joint.get("name"): joint for joint in robot.findall("joint")}
     for name, entry in FOLLOWER.items():
         span = span_of(entry.id)

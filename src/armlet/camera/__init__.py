@@ -11,6 +11,7 @@ from .errors import NoPicture as NoPicture
 from .errors import SchemeError as SchemeError
 from .errors import TornPicture as TornPicture
 from .intrinsics import Intrinsics as Intrinsics
+from .intrinsics import intrinsics_text as intrinsics_text
 from .intrinsics import read_intrinsics as read_intrinsics
 from .pattern import PatternSource as PatternSource
 from .pattern import read_counter as read_counter

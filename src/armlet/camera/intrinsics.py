@@ -70,6 +70,27 @@ def read_intrinsics(path: Path, width: int, height: int) -> Intrinsics:
     )
 
 
+def intrinsics_text(intrinsics: Intrinsics) -> str:
+    """The YAML that `read_intrinsics` and ROS's camera_info_manager read."""
+    i = intrinsics
+    lines = [
+        f"image_width: {i.width}",
+        f"image_height: {i.height}",
+        f'camera_name: "{i.camera_name}"',
+        f"distortion_model: {i.distortion_model}",
+    ]
+    for name, rows, numbers in (
+        ("camera_matrix", 3, i.k),
+        ("distortion_coefficients", 1, i.d),
+        ("rectification_matrix", 3, i.r),
+        ("projection_matrix", 3, i.p),
+    ):
+        data = ", ".join(f"{number:.9f}" for number in numbers)
+        lines += [f"{name}:", f"  rows: {rows}", f"  cols: {len(numbers) // rows}"]
+        lines.append(f"  data: [{data}]")
+    return "\n".join(lines) + "\n"
+
+
 def _document(path: Path) -> Mapping[str, Any]:
     try:
         document = read_yaml(path)

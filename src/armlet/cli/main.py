@@ -12,7 +12,7 @@ from armlet.files import FileError, OutputError
 from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
-from .data import dataset, find_cameras
+from .data import calibrate_camera, dataset, find_cameras
 from .graph import demo, doctor, evaluate, replay, session, train, up
 from .policy import policy
 from .setup import setup
@@ -31,6 +31,7 @@ COMMANDS = (
     calibrate,
     registers,
     find_cameras,
+    calibrate_camera,
     dataset,
     replay,
     train,

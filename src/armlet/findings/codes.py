@@ -340,6 +340,12 @@ class Code(StrEnum):
         "The file is another arm's, or the arm was calibrated since.",
         "Use this arm's own file, or write it: `armlet calibrate --write FILE`.",
     )
+    CALIBRATION_RANGE_UNLIKE_MODEL = (
+        "calibration.range-unlike-model",
+        "A joint's calibrated range is far from its URDF's, so that their zeros differ.",
+        "It was not swept from stop to stop, or the arm is of another kind.",
+        "Calibrate again, every joint from stop to stop, or name the arm's `model`.",
+    )
 
     # Cameras
     CAMERA_MISSING = (

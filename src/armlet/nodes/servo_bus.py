@@ -139,6 +139,8 @@ class ServoBus(ArmletNode):
             self.create_publisher(JointState, "joint_states", RECORDING_QOS)
         )
         self._status = self.create_publisher(String, "~/status", LATCHED_QOS)
+        if self._follower:
+            self._describe()
         self._announced = ""
         self._trouble = ""
         self._clocks = ClockExchange(self)
@@ -150,6 +152,14 @@ class ServoBus(ArmletNode):
             return tuple(calibrations.load(Path(self.value("calibration_file"))))
         except CalibrationError:  # setup reads it again, and says so
             return SO101_JOINTS
+
+    def _describe(self) -> None:
+        """Say once what the arm looks like, whether it is there or not; latched."""
+        if not (text := self.value("robot_description")):
+            self.get_logger().info("no robot_description: no URDF is known of this arm")
+            return
+        self._description = self.create_publisher(String, "robot_description", LATCHED_QOS)
+        self._description.publish(String(data=text))
 
     @property
     def _follower(self) -> bool:

@@ -27,6 +27,7 @@ from armlet.align import grid_index, grid_ns
 from armlet.camera import Picture
 from armlet.files import expanded
 from armlet.priority import Role, raise_process
+from armlet.robots.joints import frame_prefix
 from armlet.settings.sim_bench import SETTINGS
 from armlet.sim import ArmsProcess, Bench
 from armlet.sim.choice import MUJOCO, BenchError, choose
@@ -60,6 +61,8 @@ class SimBench(ArmletNode):
         self._clock_mark: socket.socket | None = None
         self._worker: Worker | None = None
         self._cameras: dict[str, CameraPublisher] = {}
+        # As the arm's description and the pictures of other graphs have it.
+        self._frames = frame_prefix(self.get_namespace())
         self._late = 0
         self._paused = False
         self._factor = 0.0
@@ -87,9 +90,9 @@ class SimBench(ArmletNode):
         self._success = self.create_publisher(Bool, "~/success", 10)
         if self.value("cameras"):
             quality = self.value("jpeg_quality")
+            frames = {view: f"{self._frames}{view}_optical_frame" for view in VIEWS}
             self._cameras = {
-                view: CameraPublisher(self, f"{view}/", f"{view}_optical_frame", quality)
-                for view in VIEWS
+                view: CameraPublisher(self, f"{view}/", frames[view], quality) for view in VIEWS
             }
         if self._keeper is not None:
             own = (self._target.topic_name, self._measures.topic_name)
@@ -282,7 +285,7 @@ class SimBench(ArmletNode):
         done = self._progress.see(state, stamp_ns * 1e-9)
         self._success.publish(Bool(data=done))
         things = PoseArray(poses=[_pose(state.things[name]) for name in bench.task.things])
-        things.header.stamp, things.header.frame_id = to_time(stamp_ns), "base_link"
+        things.header.stamp, things.header.frame_id = to_time(stamp_ns), f"{self._frames}base_link"
         self._things.publish(things)
         self._error.publish(Float64(data=bench.error_m(state)))
         # With a stamp, which a number alone has not.
@@ -294,7 +297,7 @@ class SimBench(ArmletNode):
         self._measures.publish(skew_message(stamp_ns, measures))
         target = PointStamped()
         target.header.stamp = to_time(stamp_ns)
-        target.header.frame_id = "base_link"
+        target.header.frame_id = things.header.frame_id
         target.point.x, target.point.y = bench.subject_of(state)
         self._target.publish(target)
         if self._keeper is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from armlet.files import FileError
 from armlet.findings import Code, Finding
 from armlet.motors import registry
 from armlet.motors.discovery import FoundServo, Memory, probe, read_memory
@@ -19,6 +20,7 @@ from armlet.motors.protocol import (
 )
 from armlet.preflight.finding import error, note, ok, warning
 from armlet.robots.calibration import Calibration, CalibrationError, JointCalibration, load
+from armlet.robots.description import misfits
 from armlet.robots.robot_model import SO101, RobotModel
 from armlet.robots.whose import owner
 
@@ -347,6 +349,35 @@ def calibration_file(path: Path, kind: RobotModel = SO101) -> Iterator[Finding]:
         yield ok(
             Code.CALIBRATION_FILE_UNREADABLE, "calibration file", f"{path}, {len(joints)} joints"
         )
+
+
+def like_model(path: Path, kind: RobotModel) -> Iterator[Finding]:
+    """Whether a follower's calibrated ranges are those of its kind's URDF, so that zeros agree."""
+    try:
+        joints = load(path)
+    except CalibrationError:
+        return  # the check of the file says so
+    if not kind.urdf or set(joints) != set(kind.joints):
+        return
+    try:
+        wrong = misfits(kind, joints)
+    except FileError as trouble:
+        fix = f"correct the URDF that the model {kind.name} names"
+        yield error(Code.ROBOT_FILE, "range", str(trouble), fix)
+        return
+    for misfit in wrong:
+        said = f"{misfit.joint} calibrated over {misfit.calibrated_rad:.2f} rad, "
+        said += f"{misfit.mechanical_rad:.2f} in the model of the {kind.title}"
+        if misfit.off_rad > 0:
+            said += f": zero may be {misfit.off_rad:.2f} rad off"
+        yield warning(
+            Code.CALIBRATION_RANGE_UNLIKE_MODEL,
+            "range",
+            said,
+            f"sweep it from stop to stop: armlet calibrate --port PORT --output {path}",
+        )
+    if not wrong:
+        yield ok(Code.CALIBRATION_RANGE_UNLIKE_MODEL, "range", f"that of the {kind.title}")
 
 
 def calibrated(

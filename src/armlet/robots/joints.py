@@ -32,6 +32,12 @@ def in_namespace(prefix: str, name: str) -> str:
     return f"{prefix.rstrip('_')}/{name}".lstrip("/")
 
 
+def frame_prefix(namespace: str) -> str:
+    """What TF frames of a namespace have before their own names: lab_left_ of /lab/left."""
+    names = [name for name in namespace.split("/") if name]
+    return "".join(f"{name}_" for name in names)
+
+
 def joint_names(features: Iterable[str]) -> tuple[str, ...]:
     """The joints of the components of a vector, by LeRobot's names of them or by their own."""
     return tuple(name.removesuffix(".pos") for name in features)

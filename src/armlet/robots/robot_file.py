@@ -4,7 +4,8 @@
       follower: {port: /dev/ttyACM0, calibration: follower.json}    # model: so101
       leader: {port: /dev/ttyACM1, calibration: leader.json, teleoperates: follower}
     cameras:
-      front: {source: /dev/video0, width: 640, height: 480, fps: 30}
+      front: {source: /dev/video0, width: 640, height: 480, fps: 30,
+              mount: {link: base_link, xyz: [0.3, 0, 0.4], rpy: [0, 1.2, 3.14]}}
     joint_units: degrees
     parameters:
       servo_bus: {max_velocity_rad_s: 2.0}
@@ -57,6 +58,19 @@ class ArmEntry:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """Where a camera is fixed.
+
+    link: of the arm's description, with the arm's side before it where there are two. xyz, metres,
+    and rpy, rad, of the camera in it: x forward, where the camera looks, y left, z up.
+    """
+
+    link: str
+    xyz: tuple[float, ...] = (0.0, 0.0, 0.0)
+    rpy: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class Pair:
     """A follower, and the leader that leads it. side: "" where there is no other pair."""
 
@@ -74,8 +88,8 @@ class Pair:
 class RobotFile:
     """What a robot file says.
 
-    cameras: by name, the parameters of each camera's node; `source` is always there.
-    parameters: by node, or by namespace/node.
+    cameras: by name, the parameters of each camera's node; `source` is always there. mounts: where
+    cameras are fixed, by name, of those that say. parameters: by node, or by namespace/node.
     """
 
     path: Path
@@ -83,6 +97,7 @@ class RobotFile:
     cameras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     joint_units: str | None = None
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mounts: Mapping[str, Mount] = field(default_factory=dict)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -203,15 +218,18 @@ def read(path: Path) -> RobotFile:
         raise FileError(
             f"{where}: joint_units: expected {' or '.join(UNITS)}, found {shown(units)}"
         )
-    cameras = {
-        name: _camera(entry, f"{where}: cameras.{name}")
-        for name, entry in _named(document.get("cameras"), f"{where}: cameras").items()
+    entries = _named(document.get("cameras"), f"{where}: cameras")
+    mounts = {
+        name: _mount(entry["mount"], f"{where}: cameras.{name}.mount")
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and "mount" in entry
     }
+    cameras = {name: _camera(entry, f"{where}: cameras.{name}") for name, entry in entries.items()}
     parameters = {
         name: _parameters(entry, f"{where}: parameters.{printable(name)}")
         for name, entry in _mapping(document.get("parameters"), f"{where}: parameters").items()
     }
-    return RobotFile(path, arms, cameras, units, parameters)
+    return RobotFile(path, arms, cameras, units, parameters, mounts)
 
 
 # Linux numbers no more video devices.
@@ -233,8 +251,17 @@ def _arm(entry: Any, where: str, folder: Path) -> ArmEntry:
     return ArmEntry(arm.port, calibration, model, arm.teleoperates)
 
 
+def _mount(entry: Any, where: str) -> Mount:
+    mount: Mount = typed(Mount, entry, where)
+    for name, numbers in (("xyz", mount.xyz), ("rpy", mount.rpy)):
+        if len(numbers) != 3:
+            raise FileError(f"{where}.{name}: expected three numbers, found {shown(numbers)}")
+    return mount
+
+
 def _camera(entry: Any, where: str) -> dict[str, Any]:
-    parameters = _parameters(entry, where)
+    given = _mapping(entry, where)
+    parameters = _parameters({key: given[key] for key in given if key != "mount"}, where)
     source = parameters.get("source")
     if isinstance(source, int) and not isinstance(source, bool):
         number = whole_number(source, f"{where}.source", 0, _LAST_CAMERA)

@@ -29,6 +29,7 @@ DEFAULT_SERVO = "sts3215"
 
 _OWN = Path(__file__).parent / "models"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_KEYS = {"joints", "title", "urdf"}
 _MOST_JOINTS = 64
 _LAST_ID = 252
 
@@ -50,11 +51,15 @@ class JointModel:
 
 @dataclass(frozen=True)
 class RobotModel:
-    """A kind of arm: its joints by name, in dataset order. title: what people call it."""
+    """A kind of arm: its joints by name, in dataset order.
+
+    title: what people call it. urdf: path of its URDF, see `description`; empty if it has none.
+    """
 
     name: str
     title: str
     joints: Mapping[str, JointModel]
+    urdf: str = ""
 
     @property
     def ids(self) -> dict[str, int]:
@@ -125,8 +130,8 @@ def _read(path: Path, name: str) -> RobotModel:
         document = read_yaml(path)
     except OSError as error:
         raise FileError(f"no robot model {where}: {error.strerror or error}") from error
-    if not isinstance(document, dict) or not {"joints"} <= set(document) <= {"joints", "title"}:
-        raise FileError(f"{where}: expected joints at the top, and a title, nothing else")
+    if not isinstance(document, dict) or not {"joints"} <= set(document) <= _KEYS:
+        raise FileError(f"{where}: expected joints at the top, a title and a urdf, nothing else")
     title = typed(str, document.get("title", name), f"{where}: title")
     entries = document["joints"]
     if not isinstance(entries, dict) or not 0 < len(entries) <= _MOST_JOINTS:
@@ -135,7 +140,9 @@ def _read(path: Path, name: str) -> RobotModel:
     ids = [joint.id for joint in joints.values()]
     if len(set(ids)) < len(ids):
         raise FileError(f"{where}: joints: expected different ids, found {ids}")
-    return RobotModel(name, title, joints)
+    urdf = typed(str, document.get("urdf", ""), f"{where}: urdf")
+    found = str(expanded(urdf, path.parent, f"{where}: urdf")) if urdf else ""
+    return RobotModel(name, title, joints, found)
 
 
 def _joint(name: object, entry: object, where: str) -> JointModel:

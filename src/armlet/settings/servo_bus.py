@@ -11,6 +11,7 @@ BUS = Fixed("the bus is opened, and its servos are checked, with it")
 CYCLE = Fixed("the control cycle is made with it, and goes on while the arm holds")
 PROTECTION = Fixed("what protects the servos is not changed while they may need it")
 ACTIVATION = Fixed("it is about activation only; ~/set_torque switches torque now")
+DESCRIBED = Fixed("who plans with the model takes it to stay the same")
 BEYOND = Fixed("programs that command the arm count on it")
 
 # As armlet.control has them, which needs numpy: whoever starts nodes reads this first.
@@ -63,6 +64,12 @@ SETTINGS = (
         "follower",
         "follower (accepts commands) or leader (torque off, only reads).",
         change=BUS,
+    ),
+    Setting(
+        "robot_description",
+        "",
+        "URDF of this arm, published latched on robot_description. Empty: publish none.",
+        change=DESCRIBED,
     ),
     Setting(
         GRAPH,

@@ -1,6 +1,6 @@
 """The arm and what lies about it as bodies: MuJoCo's model of them, stepped by whoever owns time.
 
-The arm's model is made from `models/so101.urdf`; to it come the servos' rotors and their gears'
+The arm's model is made from the SO-101's URDF; to it come the servos' rotors and their gears'
 play, the table, and a task's things. Nothing here knows a clock or a servo's registers.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+from armlet.robots.robot_model import SO101
 
 from .domain import ORDINARY, Domain
 from .kinematics import HOME
@@ -20,7 +21,6 @@ from .task import Layout, Standing, State, Thing, bin_walls
 
 Vector = NDArray[np.float64]
 
-URDF = Path(__file__).parent / "models" / "so101.urdf"
 JOINTS = (
     "shoulder_pan",
     "shoulder_lift",
@@ -176,7 +176,7 @@ def _play(joint: str) -> str:
 
 
 def _compiled(things: Mapping[str, Thing], domain: Domain, step_s: float) -> mujoco.MjModel:
-    spec = mujoco.MjSpec.from_file(str(URDF))
+    spec = mujoco.MjSpec.from_file(SO101.urdf)
     spec.option.timestep = step_s
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC

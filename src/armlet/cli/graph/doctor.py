@@ -103,7 +103,8 @@ class Expected:
     """An arm to look at.
 
     group: where its findings stand. ids: None: those of the calibration. expected: that no servo
-    answers is an error. others: calibration files of the robot's other arms, by name.
+    answers is an error. others: calibration files of the robot's other arms, by name. follows: it
+    is a follower, of which its kind's URDF is.
     """
 
     group: str
@@ -113,6 +114,7 @@ class Expected:
     expected: bool
     kind: RobotModel
     others: Mapping[str, Path] = field(default_factory=dict)
+    follows: bool = False
 
 
 def all_checks(args: argparse.Namespace) -> Iterator[Check]:
@@ -202,7 +204,8 @@ def _arms(args: argparse.Namespace, robot: RobotFile) -> Iterator[Expected]:
                 device, file = serial_device(entry.port), Path(entry.calibration)
                 group, others = f"Servos of {name}", {**files}
                 del others[name]
-                yield Expected(group, device, chosen, file, True, entry.kind, others)
+                follows = not entry.teleoperates
+                yield Expected(group, device, chosen, file, True, entry.kind, others, follows)
         return
     devices = scan.chosen_devices(args.port, args.among)
     if args.calibration is not None and len(devices) > 1:
@@ -226,6 +229,9 @@ def servo_checks(arm: Expected) -> Iterator[Check]:
     if arm.calibration is not None:
         file = partial(servos.calibration_file, arm.calibration, arm.kind)
         yield Check(arm.group, "calibration file", file)
+        if arm.follows:
+            described = partial(servos.like_model, arm.calibration, arm.kind)
+            yield Check(arm.group, "range", described)
         try:
             calibration = load(arm.calibration)
         except CalibrationError:
