@@ -242,7 +242,7 @@ def test_the_emulated_arms_calibrations_are_the_shipped_files():
 
 
 def test_the_graphs():
-    assert sorted(GRAPHS) == ["follower", "policy", "record", "robot", "sim", "teleop"]
+    assert sorted(GRAPHS) == ["follower", "jog", "policy", "record", "robot", "sim", "teleop"]
 
 
 def test_a_policy_that_is_to_be_recorded_requires_the_recorder(tmp_path):
