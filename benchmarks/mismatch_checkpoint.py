@@ -63,9 +63,9 @@ def recomputed(
 def calibration_set(fault: str) -> dict[str, NDArray[np.uint8]]:
     """Pictures (N, H, W, 3) by camera, through the camera of a condition."""
     from armlet.camera import jpeg
+    from armlet.robots.kinematics import HOME
     from armlet.sim import Bench
     from armlet.sim.demonstrator import demonstrate_reach
-    from armlet.sim.kinematics import HOME
 
     taken: dict[str, list[NDArray[np.uint8]]] = {"front": [], "wrist": []}
     rng, size = np.random.default_rng(SEED), (128, 96)

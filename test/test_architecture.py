@@ -207,7 +207,7 @@ def test_who_has_no_pictures_starts_without_opencv():
     script = (
         "import sys\n"
         "from armlet.client import graph\n"
-        "from armlet.nodes import computer, servo_bus, teleop\n"
+        "from armlet.nodes import computer, jog, servo_bus, teleop\n"
         "assert 'cv2' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -220,7 +220,7 @@ def test_nothing_needs_lerobot_at_run_time(forbidden):
 
 
 @pytest.mark.parametrize(
-    "node", ["servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "sim_bench"]
+    "node", ["servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "jog", "sim_bench"]
 )
 def test_the_reference_names_every_parameter(node):
     page = (ROOT / "docs" / "reference" / "parameters.md").read_text()

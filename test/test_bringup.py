@@ -242,7 +242,7 @@ def test_the_emulated_arms_calibrations_are_the_shipped_files():
 
 
 def test_the_graphs():
-    names = ["brain", "follower", "policy", "record", "robot", "sim", "teleop"]
+    names = ["brain", "follower", "jog", "policy", "record", "robot", "sim", "teleop"]
     assert sorted(GRAPHS) == names
 
 

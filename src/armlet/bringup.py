@@ -262,7 +262,17 @@ DESCRIPTION = "robot_description"
 # Package and program of what publishes TF, and of what shows it.
 _TF = ("robot_state_publisher", "robot_state_publisher")
 _RVIZ = ("rviz2", "rviz2")
-NODES = ("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer", "sim_bench")
+NODES = (
+    "servo_bus",
+    "camera",
+    "aligner",
+    "policy",
+    "recorder",
+    "teleop",
+    "jog",
+    "computer",
+    "sim_bench",
+)
 # In the bench's directory, as in nodes.sim_bench.
 LOCKSTEP_SOCKET = "lockstep"
 
@@ -321,6 +331,20 @@ TAKE_OVER = Argument(
     "Run the leader too, disengaged: `e` in `armlet session`, or ~/set_engaged of teleop, lets a "
     "person take over from the policy, and hands back.",
     BOOLEAN,
+)
+JOYSTICKS = ("gamepad", "spacemouse")
+BY_LEADER = "leader"
+INPUT = Argument(
+    "input",
+    BY_LEADER,
+    "What a person moves the follower by: a leader, or a gamepad or SpaceMouse on the topic joy.",
+    (BY_LEADER, *JOYSTICKS),
+)
+JOG_INPUT = Argument(
+    "input",
+    JOYSTICKS[0],
+    "Whose messages come on the topic joy: a gamepad's or a SpaceMouse's.",
+    JOYSTICKS,
 )
 PICTURES = (
     Argument(
@@ -755,6 +779,8 @@ def _side(spec: NodeSpec, pair: Pair, values: Values) -> NodeSpec:
 
 
 def _teleop(values: Values) -> list[NodeSpec]:
+    if values.get("input", BY_LEADER) != BY_LEADER:
+        return [_jog(pair, values) for pair in _pairs(values)]
     return [spec for pair in _pairs(values) for spec in _pair_teleop(pair, values)]
 
 
@@ -774,6 +800,19 @@ def _pair_teleop(pair: Pair, values: Values) -> list[NodeSpec]:
         engaged=not _policy_drives(values),
     )
     return [leader, teleop]
+
+
+def _jog(pair: Pair, values: Values) -> NodeSpec:
+    follower = _arm("follower", pair.follower, values, pair.side)
+    known = pair.follower.kind.name == DEFAULT_MODEL
+    return _spec(
+        "jog",
+        values,
+        pair.side,
+        calibration_file=follower.parameters["calibration_file"],
+        kinematics=DEFAULT_MODEL if known else "",
+        device=values["input"],
+    )
 
 
 def _policy_drives(values: Values) -> bool:
@@ -1100,12 +1139,19 @@ GRAPHS = {
             _describe_teleop,
         ),
         Graph(
+            "jog",
+            "a gamepad or SpaceMouse moves the follower",
+            (NAMESPACE, EMULATED, *FOLLOWER, JOG_INPUT, RVIZ, PARAMETERS, *BENCH),
+            _describe_teleop,
+        ),
+        Graph(
             "record",
             "teleoperate and record LeRobot episodes",
             (
                 NAMESPACE,
                 EMULATED,
                 *FOLLOWER,
+                INPUT,
                 *LEADER,
                 UNITS,
                 *PICTURES,
@@ -1159,6 +1205,7 @@ GRAPHS = {
                 EMULATED,
                 *FOLLOWER,
                 TAKE_OVER,
+                INPUT,
                 *LEADER,
                 *PICTURES,
                 *POLICY,

@@ -9,7 +9,7 @@ pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
 from armlet.nodes.messages import to_ns
 from armlet.robots import SO101_JOINTS
-from armlet.sim.kinematics import HOME, solve_reach
+from armlet.robots.kinematics import HOME, solve_reach
 from armlet.sim.task import find
 
 TASK = find("push")

@@ -11,9 +11,9 @@ from simulated_bench import SimulatedBench
 from armlet.bringup import NodeSpec
 from armlet.datasets import Dataset
 from armlet.robots import calibration as calibrations
+from armlet.robots.kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 from armlet.robots.units import own_converter
 from armlet.sim import FOLLOWER, LEADER
-from armlet.sim.kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "so101_real"
 FPS = 30

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from node_processes import SLOW_HZ, running_graph
+from node_processes import CALIBRATION, SLOW_HZ, running_graph
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import String
 
@@ -22,7 +22,7 @@ pytest.importorskip("torch", reason="the policy extra is not installed")
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "topics.md"
 NODES = (
-    *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "computer"),
+    *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "jog", "computer"),
     "sim_bench",
 )
 # What every node has: ROS's own, and what the page says once.
@@ -43,10 +43,13 @@ def graph(tmp_path_factory, private_domain):
     root = tmp_path_factory.mktemp("topics") / "dataset"
     camera = NodeSpec("camera", "camera", {"source": "pattern"})
     computer = NodeSpec("computer", "computer", {})
+    calibration = str(CALIBRATION / "emulated_follower.json")
+    jog = NodeSpec("jog", "jog", {"calibration_file": calibration})
     with (
         running_graph("sim", root=str(root), task="reach", teleop="true", rate_hz=SLOW_HZ) as graph,
         graph.start(camera),
         graph.start(computer),
+        graph.start(jog),
     ):
         graph.wait_for_status("policy: inference", "")
         graph.wait("frames", lambda: graph.seen.count("observation/state") > 5)

@@ -32,10 +32,10 @@ from armlet.policies.fit.samples import LiveSample, Samples
 from armlet.robots import SO101_JOINTS
 from armlet.robots import calibration as calibrations
 from armlet.robots.joints import feature_names
+from armlet.robots.kinematics import HOME
 from armlet.robots.units import own_converter
 from armlet.sim import FOLLOWER
 from armlet.sim.demonstrator import demonstrate_reach, random_target
-from armlet.sim.kinematics import HOME
 from armlet.sim.scene import Scene, View
 
 WIDTH, HEIGHT = 64, 48

@@ -29,10 +29,10 @@ from armlet.policies import (  # noqa: E402
 from armlet.policies.fit.limits import Limits  # noqa: E402
 from armlet.policies.fit.response import response_findings  # noqa: E402
 from armlet.policies.fit.samples import Moment, moments_of  # noqa: E402
+from armlet.robots.kinematics import HOME  # noqa: E402
 from armlet.robots.units import own_converter  # noqa: E402
 from armlet.sim import FOLLOWER  # noqa: E402
 from armlet.sim.demonstrator import demonstrate_reach, random_target  # noqa: E402
-from armlet.sim.kinematics import HOME  # noqa: E402
 from armlet.sim.scene import Scene, View  # noqa: E402
 
 pytestmark = pytest.mark.thorough

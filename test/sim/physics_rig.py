@@ -9,11 +9,11 @@ from armlet.motors.feetech.registers import (
     PRESENT_POSITION,
     TORQUE_ENABLE,
 )
+from armlet.robots.kinematics import HOME, solve_reach
 from armlet.sim.arms import EmulatedArms, Side, _to_ticks
 from armlet.sim.calibrations import FOLLOWER
 from armlet.sim.demonstrator import minimum_jerk
 from armlet.sim.domain import Domain
-from armlet.sim.kinematics import HOME, solve_reach
 from armlet.sim.physics import World
 
 CYCLE_S = 0.01

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from armlet.motors.feetech import REGISTERS, Bus
+from armlet.robots.kinematics import HOME
 from armlet.sim import ArmsError, ArmsProcess, Bench, EmulatedArms, SharedTime
 from armlet.sim.arms import Side
 from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.demonstrator import demonstrate_reach, move_home
 from armlet.sim.domain import read_domain
-from armlet.sim.kinematics import HOME
 from armlet.sim.task import find
 
 IDS = (1, 2, 3, 4, 5, 6)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from armlet.robots.kinematics import HOME
 from armlet.sim import arms, optics, painter
 from armlet.sim.calibrations import FOLLOWER, LEADER
 from armlet.sim.demonstrator import demonstrate_reach, move_home, random_target
-from armlet.sim.kinematics import HOME
 
 
 def test_products_and_lengths_are_numpy_s():

@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("mujoco", reason="the sim extra is not installed")
 
 from armlet.cli.main import main
+from armlet.robots.kinematics import HOME
 from armlet.sim import Bench
 from armlet.sim.arms_process import pack_motion, unpack_motion
 from armlet.sim.choice import BenchError
 from armlet.sim.demonstrator import Glide
 from armlet.sim.domain import ORDINARY
 from armlet.sim.expert import Expert, Phase, _side_angle, mishaps
-from armlet.sim.kinematics import HOME
 from armlet.sim.mishap import Mishap
 from armlet.sim.task import Progress, Standing, State, find
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from armlet.motors.feetech import REGISTERS, Bus
+from armlet.robots.kinematics import GRIPPER_OPEN, HOME, tip_position
 from armlet.robots.units import radians_to_ticks, ticks_to_radians
 from armlet.sim import FOLLOWER, LEADER, Bench
-from armlet.sim.kinematics import GRIPPER_OPEN, HOME, tip_position
 from armlet.sim.scene import target_point
 
 IDS = (1, 2, 3, 4, 5, 6)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from armlet.robots.kinematics import HOME, UnreachableError, tip_position
 from armlet.sim.demonstrator import (
     WORKSPACE_X,
     WORKSPACE_Y,
@@ -10,7 +11,6 @@ from armlet.sim.demonstrator import (
     move_home,
     random_target,
 )
-from armlet.sim.kinematics import HOME, UnreachableError, tip_position
 from armlet.sim.scene import target_point
 
 STEP_S = 0.01

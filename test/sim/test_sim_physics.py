@@ -22,13 +22,13 @@ from armlet.motors.feetech.registers import (  # noqa: E402
     TORQUE_ENABLE,
     TORQUE_LIMIT,
 )
+from armlet.robots.kinematics import FRAMES, HOME, forward  # noqa: E402
 from armlet.robots.robot_model import SO101  # noqa: E402
 from armlet.robots.units import RADIANS_PER_TICK  # noqa: E402
 from armlet.sim import Bench  # noqa: E402
 from armlet.sim.calibrations import FOLLOWER  # noqa: E402
 from armlet.sim.domain import Domain  # noqa: E402
 from armlet.sim.driven_arm import STALL_NM  # noqa: E402
-from armlet.sim.kinematics import FRAMES, HOME, forward  # noqa: E402
 from armlet.sim.physics import JOINTS, World  # noqa: E402
 from armlet.sim.task import Standing, Thing, find  # noqa: E402
 

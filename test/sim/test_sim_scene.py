@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from armlet.robots.kinematics import HOME, forward, solve_reach
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y, demonstrate_reach
-from armlet.sim.kinematics import HOME, forward, solve_reach
 from armlet.sim.optics import lens
 from armlet.sim.scene import Scene, View, target_point
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from armlet.files import FileError
+from armlet.robots.kinematics import GRIPPER_OPEN, HOME, solve_reach
 from armlet.sim import Bench, choice
 from armlet.sim.choice import BenchError, choose, digest
 from armlet.sim.demonstrator import random_target
 from armlet.sim.domain import ORDINARY, Domain, changed, read_domain
-from armlet.sim.kinematics import GRIPPER_OPEN, HOME, solve_reach
 from armlet.sim.scene import Scene, View
 from armlet.sim.task import _OWN as task_files
 from armlet.sim.task import Progress, Standing, State, find, names

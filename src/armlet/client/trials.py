@@ -32,9 +32,9 @@ from armlet.files import HUB, expanded
 from armlet.nodes.messages import parse_skew, to_ns
 from armlet.nodes.status_names import status_name
 from armlet.robots import SO101_JOINTS
+from armlet.robots.kinematics import HOME, tip_position
 from armlet.sim.choice import KINEMATIC, MUJOCO, BenchError, choose, digest
 from armlet.sim.domain import Domain
-from armlet.sim.kinematics import HOME, tip_position
 from armlet.sim.task import State, Task, find
 from armlet.start_check import check
 

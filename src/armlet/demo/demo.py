@@ -19,10 +19,10 @@ from armlet.client.start import start
 from armlet.client.trials import Measures
 from armlet.nodes.status_names import split
 from armlet.robots import SO101_JOINTS
+from armlet.robots.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.choice import KINEMATIC, MUJOCO, REACH, choose
 from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 from armlet.sim.expert import check_shown, mishaps
-from armlet.sim.kinematics import HOME, solve_reach, tip_position
 from armlet.sim.scene import target_point
 from armlet.sim.task import find
 from armlet.start_check import check

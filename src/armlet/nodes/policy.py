@@ -109,7 +109,8 @@ WATCH_S = 0.02
 STOP_S = 5.0
 USUAL_PERIOD_S = 1 / 30
 """Of frames, until the aligner has said theirs."""
-
+# Where it is said that a person has an arm, and hands it back.
+ENGAGEMENTS = ("teleop/engagement", "jog/engagement")
 # Characters of a checkpoint's name in its provenance.
 LONGEST_NAME = 100
 
@@ -195,13 +196,11 @@ class PolicyNode(ArmletNode):
         prefixes = calibrations.arm_files(self.value("calibration_file"))
         self._chunk = TrajectoryPublisher(self, prefixes)
         self._stampers = self._nodes_that_stamp(prefixes)
-        self._engaged = dict.fromkeys(prefixes, False)
-        for prefix in prefixes:
+        topics = [in_namespace(prefix, topic) for prefix in prefixes for topic in ENGAGEMENTS]
+        self._engaged = dict.fromkeys(topics, False)
+        for topic in topics:
             self.create_subscription(
-                DiagnosticArray,
-                in_namespace(prefix, "teleop/engagement"),
-                partial(self._on_engagement, prefix),
-                LATCHED_QOS,
+                DiagnosticArray, topic, partial(self._on_engagement, topic), LATCHED_QOS
             )
         self._provenances = self.create_publisher(String, "~/provenance", LATCHED_QOS)
         self._provenance: Provenance | None = None
@@ -681,14 +680,14 @@ class PolicyNode(ArmletNode):
         self.get_logger().info(f"task: {task}")
         self._judge_task()
 
-    def _on_engagement(self, prefix: str, message: DiagnosticArray) -> None:
-        """A person has taken over by the leader of an arm, or hands it back."""
+    def _on_engagement(self, topic: str, message: DiagnosticArray) -> None:
+        """A person has taken over by the leader of an arm, or a joystick, or hands it back."""
         said = {item.key: item.value for status in message.status for item in status.values}
-        had, self._engaged[prefix] = self._engaged[prefix], said.get("engaged") == "True"
-        last = self._handed_back.get(prefix, "0")
-        self._handed_back[prefix] = said.get("handed_back_ns", last)
+        had, self._engaged[topic] = self._engaged[topic], said.get("engaged") == "True"
+        last = self._handed_back.get(topic, "0")
+        self._handed_back[topic] = said.get("handed_back_ns", last)
         # What came between may have been missed: a leader that was engaged, another teleop.
-        if not self._engaged[prefix] and (had or self._handed_back[prefix] != last):
+        if not self._engaged[topic] and (had or self._handed_back[topic] != last):
             # What was planned before led from elsewhere.
             self._begin_episode()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 BUS = "bus"
 COMPUTER = "load of this computer"
 DATASET = "dataset"
+JOYSTICK = "joystick"
 LEADER = "leader"
 READINESS = "readiness"
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
-from armlet.align.command_source import keeping
 from armlet.control import Teleoperation
 from armlet.priority import Role, raise_process
 from armlet.robots import CalibrationError
@@ -19,9 +17,9 @@ from armlet.robots.unit_check import IMPLAUSIBLE_RAD
 from armlet.robots.units import joint_units
 from armlet.settings.teleop import SETTINGS
 
-from .joint_states import JointStatePublisher
-from .messages import diagnostic, to_ns, to_time
-from .node import COMMAND_QOS, LATCHED_QOS, SENSOR_QOS, ArmletNode, SetupError, run
+from .engagement import Engagement
+from .messages import diagnostic, to_ns
+from .node import SENSOR_QOS, ArmletNode, SetupError, run
 from .stamps import valid
 from .status_names import LEADER, status_name
 
@@ -39,13 +37,8 @@ class Teleop(ArmletNode):
 
     def __init__(self) -> None:
         super().__init__("teleop", SETTINGS)
-        self._publisher = self.create_publisher(JointState, "joint_commands", COMMAND_QOS)
-        self._commands = JointStatePublisher(self._publisher)
-        self._engagement = self.create_publisher(DiagnosticArray, "~/engagement", LATCHED_QOS)
-        # By it the driver tells this leader from another that commands the same arm.
-        self._sender = keeping(secrets.token_hex(8))
+        self._person = Engagement(self, status_name(self.label, LEADER))
         self._engaged = bool(self.value("engaged"))
-        self._handed_back_ns = 0
         self._last_ns = self._begun_ns = 0
         self._refused = 0
 
@@ -63,7 +56,7 @@ class Teleop(ArmletNode):
 
     def start(self) -> None:
         self._begun_ns = self.now_ns()
-        self._announce()
+        self._person.announce(self._engaged, self._standing())
         self._subscription = self.create_subscription(
             JointState, "leader/joint_states", self._on_leader, SENSOR_QOS
         )
@@ -77,12 +70,11 @@ class Teleop(ArmletNode):
         if request.data and not self._engaged and (why := self._why_not()):
             response.success, response.message = False, f"not engaged: {why}"
             return response
-        now_ns = self.now_ns()
         self._engaged = request.data
-        self._handed_back_ns = self._handed_back_ns if self._engaged else now_ns
-        self._announce()
-        if not self._engaged:
-            self._hand_back(now_ns)
+        if self._engaged:
+            self._person.announce(True, self._standing())
+        else:
+            self._person.hand_back(self._standing())
         response.success, response.message = True, self._standing()
         return response
 
@@ -91,22 +83,6 @@ class Teleop(ArmletNode):
             return "teleop is not active"
         silence = self._silence()
         return f"the leader {silence}; is leader/servo_bus running?" if silence else ""
-
-    def _announce(self) -> None:
-        """Whether a person has the arm, and when it was handed back: a policy begins again then."""
-        message = DiagnosticArray()
-        message.header.stamp = to_time(self.now_ns())
-        said = self._standing()
-        values = {"engaged": self._engaged, "handed_back_ns": self._handed_back_ns}
-        name = status_name(self.label, LEADER)
-        message.status = [diagnostic(name, DiagnosticStatus.OK, said, values)]
-        self._engagement.publish(message)
-
-    def _hand_back(self, now_ns: int) -> None:
-        message = JointState()
-        message.header.stamp = to_time(now_ns)
-        message.header.frame_id = self._sender
-        self._publisher.publish(message)
 
     def _on_leader(self, message: JointState) -> None:
         stamp_ns = to_ns(message.header.stamp)
@@ -131,7 +107,7 @@ class Teleop(ArmletNode):
         self._last_ns = stamp_ns
         if self._engaged:
             follower = self._teleoperation.follow(message.name, leader)
-            self._commands.publish(message.name, stamp_ns, follower, source=self._sender)
+            self._person.command(message.name, stamp_ns, follower)
 
     def _standing(self) -> str:
         return "following the leader" if self._engaged else "disengaged: the leader is ignored"

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from armlet.motors.emulation import EmulatedBus
 from armlet.motors.protocol import TICKS_PER_TURN
 from armlet.robots.calibration import Calibration
+from armlet.robots.kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
 from armlet.robots.units import RADIANS_PER_TICK, own_converter, radians_to_ticks, ticks_to_radians
 
 from .calibrations import FOLLOWER, LEADER
 from .demonstrator import Demonstration, Glide, Move
-from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
 from .task import Layout, Standing, State
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.motors.emulation import EmulatedBus
+from armlet.robots.kinematics import HOME
 
 from . import task as tasks
 from .arms import Arms, EmulatedArms, Motion, Side
@@ -23,7 +24,6 @@ from .choice import REACH, check
 from .demonstrator import Move, demonstrate_reach, move_home, random_target
 from .domain import ORDINARY, Domain
 from .expert import LIMIT_S, Expert
-from .kinematics import HOME
 from .scene import Scene, View
 from .task import Layout, Standing, State, Task
 

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinematics import HOME, UnreachableError, solve_reach
+from armlet.robots.kinematics import HOME, UnreachableError, solve_reach
+
 from .solids import target_point
 
 Vector = NDArray[np.float64]

@@ -19,9 +19,9 @@ from armlet.motors.emulation.dynamics import (
     next_setpoint,
 )
 from armlet.robots.calibration import Calibration
+from armlet.robots.kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 from armlet.robots.units import RADIANS_PER_TICK, own_converter
 
-from .kinematics import GRIPPER_CLOSED, GRIPPER_OPEN
 from .physics import JOINTS, World
 from .task import Layout, State
 

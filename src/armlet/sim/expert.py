@@ -15,9 +15,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.robots.kinematics import HOME, REACH_LIMITS, UnreachableError, solve_reach, tip_position
+
 from .choice import BenchError
 from .demonstrator import Glide, demonstrate_reach, minimum_jerk
-from .kinematics import HOME, REACH_LIMITS, UnreachableError, solve_reach, tip_position
 from .mishap import Mishap, Mishaps
 from .task import Goal, Progress, Standing, State, Task
 

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.robots.kinematics import FRAMES, Pose
+
 from .domain import ORDINARY, Domain
-from .kinematics import FRAMES, Pose
 
 Vector = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.robots.kinematics import HOME
 from armlet.robots.robot_model import SO101
 
 from .domain import ORDINARY, Domain
-from .kinematics import HOME
 from .task import Layout, Standing, State, Thing, bin_walls
 
 Vector = NDArray[np.float64]

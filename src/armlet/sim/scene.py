@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from armlet.robots.kinematics import FRAMES, forward
+
 from .domain import ORDINARY, Domain
-from .kinematics import FRAMES, forward
 from .optics import View as View
 from .optics import lens
 from .painter import Painter, paint_table

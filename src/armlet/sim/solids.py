@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinematics import FRAMES
+from armlet.robots.kinematics import FRAMES
+
 from .task import Thing, bin_walls
 
 Vector = NDArray[np.float64]

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.files import FileError, expanded, printable, read_yaml, shown, typed
-
-from .kinematics import tip_position
+from armlet.robots.kinematics import tip_position
 
 Vector = NDArray[np.float64]
 

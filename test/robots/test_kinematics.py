@@ -3,10 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from armlet.robots.units import limits_radians
-from armlet.sim.calibrations import FOLLOWER, LEADER
-from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
-from armlet.sim.kinematics import (
+from armlet.robots.kinematics import (
     GRIPPER_CLOSED,
     GRIPPER_OPEN,
     HOME,
@@ -16,6 +13,9 @@ from armlet.sim.kinematics import (
     solve_reach,
     tip_position,
 )
+from armlet.robots.units import limits_radians
+from armlet.sim.calibrations import FOLLOWER, LEADER
+from armlet.sim.demonstrator import WORKSPACE_X, WORKSPACE_Y
 
 angles = st.floats(-1.5, 1.5)
 poses = st.tuples(*[angles] * 6).map(np.array)

@@ -92,6 +92,25 @@ def tip_position(joints: Vector) -> Vector:
     return forward(joints).tip
 
 
+PLANAR = 4
+"""Joints that move the tip: pan, lift, elbow, flex. The roll turns the gripper about it."""
+
+
+def tip_jacobian(joints: Vector) -> Vector:
+    """Rates of the tip (x, y, z, m) and of the gripper's pitch (rad, down) by those of the joints.
+
+    float64 (4, 4): a column for each of the first PLANAR joints, at joint angles (6,), radians.
+    The roll moves none of the four, and pan not the pitch.
+    """
+    pose = forward(joints)
+    across = pose.rotations[1][:, 1]
+    rates = np.zeros((PLANAR, PLANAR))
+    rates[:3, 0] = np.cross([0.0, 0.0, -1.0], pose.tip)
+    rates[:3, 1:] = np.cross(across, pose.tip - pose.origins[2:5]).T
+    rates[3, 1:] = 1.0
+    return rates
+
+
 def solve_reach(target_xyz: Vector, gripper: float = GRIPPER_CLOSED) -> Vector:
     """Joint angles (6,), radians, that put the tip at `target_xyz` (3,), metres, pointing down.
 

@@ -1,0 +1,212 @@
+"""jog: a person moves the arm by a gamepad or a SpaceMouse, its tip or joint by joint."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from numpy.typing import NDArray
+from sensor_msgs.msg import JointState, Joy
+from std_srvs.srv import Trigger
+
+from armlet.control.jog import TIP, Jog, Speeds
+from armlet.control.joystick import GRIPPER, LAYOUTS, Joystick, Layout, read_axes, read_buttons
+from armlet.priority import Role, raise_process
+from armlet.robots import SO101_JOINTS, CalibrationError
+from armlet.robots import calibration as calibrations
+from armlet.robots.units import limits_radians
+from armlet.settings.jog import SETTINGS
+
+from .engagement import Engagement
+from .messages import diagnostic
+from .node import SENSOR_QOS, ArmletNode, SetupError, Value, run
+from .stamps import to_ns
+from .status_names import JOYSTICK, status_name
+
+PERIOD_S = 0.02
+KINEMATICS = "so101"
+
+
+class LastSeen:
+    """The newest position of every joint of an arm, by what its driver publishes."""
+
+    def __init__(self, joints: tuple[str, ...]) -> None:
+        self._columns = {joint: column for column, joint in enumerate(joints)}
+        self._position = np.full(len(joints), np.nan)
+        self._stamps = np.zeros(len(joints), np.int64)
+
+    def hear(self, message: JointState) -> None:
+        if len(message.name) != len(message.position):
+            return
+        for name, position in zip(message.name, message.position, strict=True):
+            column = self._columns.get(name)
+            if column is not None:
+                self._position[column] = position
+                self._stamps[column] = to_ns(message.header.stamp)
+
+    def position(self, now_ns: int, oldest_s: float) -> NDArray[np.float64] | None:
+        """Radians (n,); None where a joint's is older than so long, of the future or no number."""
+        ages_s = (now_ns - self._stamps) * 1e-9
+        there = np.isfinite(self._position).all() and (np.abs(ages_s) <= oldest_s).all()
+        return self._position.copy() if there else None
+
+
+class JogNode(ArmletNode):
+    """Publishes joint_commands while a person holds the button, from where the driver holds it.
+
+    Whoever lets go, or of whom no message comes, stops the arm; it stays theirs, and no policy gets
+    it before it is handed back, as with a leader.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("jog", SETTINGS)
+        self._person = Engagement(self, status_name(self.label, JOYSTICK))
+        self._engaged = False
+        self._jogging = False
+
+    def setup(self) -> None:
+        try:
+            calibration = calibrations.load(Path(self.value("calibration_file")))
+            self._joints = tuple(calibration)
+            tip = self._has_tip(self._joints)
+            self._stick = Joystick(
+                self._layout(), self._joints, tip, float(self.value("joy_timeout_s"))
+            )
+        except (CalibrationError, ValueError) as error:
+            raise SetupError(str(error)) from error
+        self._jog = Jog(self._joints, *limits_radians(calibration), _speeds(self.value))
+        self._read, self._held = LastSeen(self._joints), LastSeen(self._joints)
+        self.create_service(Trigger, "~/hand_back", self._on_hand_back)
+
+    def _has_tip(self, joints: tuple[str, ...]) -> bool:
+        known = self.value("kinematics")
+        if not known:
+            return False
+        if known != KINEMATICS or set(joints) != set(SO101_JOINTS):
+            raise ValueError(
+                f"kinematics {known!r}: the geometry of {KINEMATICS} is known, whose joints are "
+                f"{list(SO101_JOINTS)}, found {list(joints)}; leave it empty to move joints only"
+            )
+        return True
+
+    def _layout(self) -> Layout:
+        device = self.value("device")
+        if device not in LAYOUTS:
+            raise ValueError(f"device must be one of {sorted(LAYOUTS)}, found {device!r}")
+        usual = LAYOUTS[device]
+        axes, joints, buttons = (
+            [text for text in self.value(name) if text]
+            for name in ("axes", "joint_axes", "buttons")
+        )
+        return Layout(
+            read_axes(axes, [*TIP, GRIPPER]) or usual.axes,
+            read_axes(joints, self._joints) or usual.joints,
+            read_buttons(buttons) or usual.buttons,
+        )
+
+    def tune(self, value: Value, changed: Collection[str]) -> None:
+        self._jog.limit(_speeds(value))
+
+    def start(self) -> None:
+        self._person.announce(False, self._standing())
+        self._heard = [
+            self.create_subscription(Joy, "joy", self._on_joy, SENSOR_QOS),
+            self.create_subscription(JointState, "joint_states", self._read.hear, SENSOR_QOS),
+            self.create_subscription(
+                JointState, "applied_joint_commands", self._held.hear, SENSOR_QOS
+            ),
+        ]
+        self._timer = self.create_timer(PERIOD_S, self._step)
+
+    def stop(self) -> None:
+        self.destroy_timer(self._timer)
+        for subscription in self._heard:
+            self.destroy_subscription(subscription)
+        self._jog.stop()
+
+    def _on_joy(self, message: Joy) -> None:
+        axes, buttons = _listed(message.axes), _listed(message.buttons)
+        if why := self._stick.hear(axes, buttons, self.clock.seconds()):
+            self.log_once("joy", f"joy: {why}")
+        if self._stick.hands_back():
+            self._hand_back()
+
+    def _step(self) -> None:
+        now_ns, oldest_s = self.now_ns(), self.value("max_state_age_s")
+        read, held = (seen.position(now_ns, oldest_s) for seen in (self._read, self._held))
+        wish = self._stick.wish(self.clock.seconds())
+        if read is None or held is None:
+            # An arm that is armed while the button is down must not set out by itself.
+            self._jog.stop()
+            self._stick.let_go()
+            self._jogging = False
+            return
+        goal = self._jog.step(wish, held, read, self.clock.seconds())
+        self._jogging = goal is not None
+        if goal is None:
+            return
+        if not self._engaged:
+            self._engaged = True
+            self._person.announce(True, self._standing())
+        self._person.command(self._joints, now_ns, goal)
+
+    def _on_hand_back(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        self._hand_back()
+        response.success, response.message = True, "handed back"
+        return response
+
+    def _hand_back(self) -> None:
+        self._jog.stop()
+        self._stick.let_go()
+        self._engaged = self._jogging = False
+        self._person.hand_back(self._standing())
+
+    def _standing(self) -> str:
+        if self._jogging:
+            why = self._jog.held_back
+            return f"jogging: stopped by {why}" if why else "jogging"
+        return "stopped; the arm is the person's" if self._engaged else "waits for a person"
+
+    def _why_not(self) -> str:
+        """Why nobody can jog; empty if they can."""
+        now_ns, oldest_s = self.now_ns(), self.value("max_state_age_s")
+        if self._stick.silent(self.clock.seconds()):
+            return "nothing comes on joy: is joy_node, or spacenav, running, and the device awake?"
+        if self._read.position(now_ns, oldest_s) is None:
+            return "the arm's state is not known: is servo_bus running?"
+        if self._held.position(now_ns, oldest_s) is None:
+            return "the arm is not armed"
+        return ""
+
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        if not self._active:
+            return []
+        why = self._why_not()
+        return [
+            diagnostic(
+                status_name(self.label, JOYSTICK),
+                DiagnosticStatus.WARN if why else DiagnosticStatus.OK,
+                why or self._standing(),
+                {"engaged": self._engaged, "refused": self._stick.refused},
+            )
+        ]
+
+
+def _speeds(value: Value) -> Speeds:
+    names = ("linear_m_s", "angular_rad_s", "joint_rad_s", "gripper_rad_s")
+    return Speeds(*map(value, names))
+
+
+def _listed(values: object) -> list[float]:
+    """A message's numbers as plain ones, whatever rclpy keeps them in."""
+    return values.tolist() if isinstance(values, array.array) else list(values)  # type: ignore
+
+
+def main() -> None:
+    raise_process(Role.BUS.value.nice)
+    run(JogNode)
