@@ -126,7 +126,6 @@ def policy(name="policy", **given):
 def test_what_a_policy_may_be_given_is_an_argument_of_the_graphs_that_run_one(name):
     given = {
         "embodiment": "so101",
-        "without": "wrist,top",
         "lerobot_version": "0.5.1",
         "transformers_version": "5.3",
         "strategy": "rtc",
@@ -136,7 +135,9 @@ def test_what_a_policy_may_be_given_is_an_argument_of_the_graphs_that_run_one(na
         "joint_units": "range_m100_100",
         "task": "lift",
     }
-    parameters, _ = policy(name, vlm="models/vlm", base_checkpoint="models/base", **given)
+    others = {"base_checkpoint": "models/base", "without_cameras": "wrist,top"}
+    parameters, _ = policy(name, vlm="models/vlm", **others, **given)
+    assert parameters["without"] == "wrist,top"
     assert parameters["base_checkpoint"] == str(Path("models/base").absolute())
     assert {name: parameters[name] for name in given} == given
     assert parameters["vlm"] == str(Path("models/vlm").absolute())
@@ -233,6 +234,69 @@ def test_the_command_line_carries_name_namespace_and_parameters(tmp_path):
     assert "__ns:=/left" in line
     written = yaml.safe_load((tmp_path / "left.teleop.yaml").read_text())
     assert written == {"/**": {"ros__parameters": {"joint_units": "degrees"}}}
+
+
+def test_what_is_set_around_a_graph_comes_before_the_nodes_own(tmp_path):
+    spec = NodeSpec(
+        *("teleop", "teleop", {"joint_units": "degrees"}, "left"),
+        scoped={"max_leader_age_s": 0.4},
+        remaps=(("joint_states", "arm/states"),),
+        log_level="debug",
+    )
+    line = command(spec, tmp_path)
+    files = [word for before, word in itertools.pairwise(line) if before == "--params-file"]
+    written = [yaml.safe_load(Path(file).read_text()) for file in files]
+    assert written[1:] == [
+        {"/**": {"ros__parameters": {"max_leader_age_s": 0.4}}},
+        {"/**": {"ros__parameters": {"joint_units": "degrees"}}},
+    ]
+    assert line[-2:] == ["-r", "joint_states:=arm/states"]
+    assert line[line.index("--log-level") + 1] == "debug"
+
+
+PART = {"follower_calibration": "f.json", "cameras": "front=/dev/v0,wrist=/dev/v1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        ({"only": "servo_bus,aligner"}, ["servo_bus", "aligner"]),
+        ({"only": "camera"}, ["front/camera", "wrist/camera"]),
+        ({"without": "camera, computer"}, ["servo_bus", "aligner"]),
+        ({"without": "wrist,computer"}, ["servo_bus", "front/camera", "aligner"]),
+        ({"only": "camera", "without": "wrist/camera"}, ["front/camera"]),
+        ({"only": "lab/front", "namespace": "lab"}, ["lab/front/camera"]),
+        ({"only": "front", "namespace": "/lab/"}, ["lab/front/camera"]),
+    ],
+)
+def test_a_part_of_a_graph(given, labels):
+    assert [spec.label for spec in graph("robot").nodes(PART | given)] == labels
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("robot", {"only": "camra"}, r"only: .*no node camra; did you mean camera\?"),
+        ("robot", {"without": "fron/camera"}, r"did you mean front/camera\?"),
+        ("policy", {"without": "top", "checkpoint": "c"}, "without_cameras:="),
+        ("robot", {"only": "camera", "without": "front,wrist"}, "leave no node"),
+    ],
+)
+def test_a_part_that_a_graph_does_not_have_is_refused(name, given, message):
+    with pytest.raises(BringupError, match=message):
+        graph(name).nodes(PART | given)
+
+
+def test_simulated_time_waits_for_the_part_that_is_run_and_for_who_is_named():
+    nodes = graph("sim").nodes({"without": "policy", "participants": "lab/policy"})
+    bench = next(spec for spec in nodes if spec.executable == "sim_bench")
+    assert bench.parameters["participants"] == ["servo_bus", "aligner", "lab/policy"]
+
+
+def test_every_node_that_can_comes_back_but_not_the_world():
+    nodes = graph("sim").nodes({"respawn": "true", "teleop": "true"})
+    assert {spec.executable for spec in nodes if not spec.respawn} == {"sim_bench"}
+    assert not any(spec.respawn for spec in graph("sim").nodes({}))
 
 
 def test_the_emulated_arms_calibrations_are_the_shipped_files():

@@ -11,6 +11,7 @@ from families import FAMILIES
 
 from armlet.bringup import NodeSpec, share_directory
 from armlet.motors.emulation import EmulatedBus
+from armlet.respawn import TRIES
 from armlet.supervisor import Supervisor
 
 CALIBRATION = share_directory() / "config/calibration/emulated_follower.json"
@@ -69,6 +70,17 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
     Supervisor([node], output, running(hung_up)).run()
     assert "camera ended with status 7" in output.getvalue()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_node_that_died_is_started_again_and_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("armlet.supervisor.DELAY_S", 0.0)
+    says = "import os; print('back', os.environ.get('ARMLET_RESPAWNED')); raise SystemExit(7)"
+    node, output = NodeSpec("camera", "camera", {}, respawn=True), io.StringIO()
+    assert Supervisor([node], output, running(says)).run() == 1
+    said = output.getvalue()
+    assert said.count("[camera] back 1") == TRIES and said.count("[camera] back None") == 1
+    assert said.count("camera ended with status 7; it starts again") == TRIES
+    assert "did not run for 60 s; stopping the graph" in said
 
 
 # Runs a node that waits, and says what happens into a file.

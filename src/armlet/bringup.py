@@ -32,6 +32,8 @@ from armlet.suggestions import did_you_mean
 
 # The process that started a node, which ends with it: `armlet up` or ROS's launch.
 SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
+# Set for a node that is started again after it died: it comes back at rest.
+RESPAWNED_VARIABLE = "ARMLET_RESPAWNED"
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
 FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 DISCOVERY_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
@@ -63,9 +65,10 @@ class NodeSpec:
     """One node to run. required: the graph is pointless, or unsafe, without it.
 
     environment: variables its process needs, beyond those it inherits. parameter_files: read last.
-    sources: where a person set a parameter, by its name, if that was in a robot file. program: the
-    path of its program where it is no node of armlet's, arguments: what that is given, remapped:
-    its topics by the names it has for them.
+    scoped: parameters, and remaps: rules, that a launch file sets around the graph; the node's own
+    parameters come before them. log_level: empty for ROS's own. respawn: start it again if it dies.
+    sources: where a person set a parameter, by its name: in a robot file, around the graph.
+    program: the path of its program where it is no node of armlet's, arguments: what that is given.
     """
 
     executable: str
@@ -76,9 +79,12 @@ class NodeSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     parameter_files: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    scoped: Mapping[str, Any] = field(default_factory=dict)
+    remaps: tuple[tuple[str, str], ...] = ()
+    log_level: str = ""
+    respawn: bool = False
     program: str = ""
     arguments: tuple[str, ...] = ()
-    remapped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -120,7 +126,7 @@ class Graph:
         _check_of_bench(values, known)
         values.robot = _robot_file(values)
         try:
-            nodes = _in_time(self.describe(values), values)
+            nodes = self.describe(values)
         except FileError as error:
             raise BringupError(str(error)) from error
         if not _simulated(values):
@@ -128,7 +134,9 @@ class Graph:
             watcher = dataclasses.replace(_spec("computer", values), required=False)
             nodes.append(_named_by_part(watcher, self.part))
         nodes += _viewers(nodes, values)
+        nodes = _in_time(_selected(nodes, values), values)
         nodes = _with_persons_parameters(nodes, values)
+        nodes = [_as_process(spec, values) for spec in nodes]
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [
@@ -155,6 +163,10 @@ def _found_by(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
         return nodes
     chosen = {DISCOVERY_VARIABLE: values["discovery"].upper()}
     return [dataclasses.replace(spec, environment={**spec.environment, **chosen}) for spec in nodes]
+
+
+SELECTION = ("only", "without")
+"""Arguments by which a part of a graph is run."""
 
 
 def sole_names(nodes: Iterable[NodeSpec]) -> list[str]:
@@ -211,17 +223,26 @@ _QuotingDumper.add_representer(str, _QuotingDumper.represent_text)
 
 def command(spec: NodeSpec, directory: Path) -> list[str]:
     """The command line of a node; its own parameters are written to a file in a directory."""
-    file = directory / f"{spec.label.replace('/', '.')}.yaml"
-    content = {"/**": {"ros__parameters": dict(spec.parameters)}}
-    file.write_text(yaml.dump(content, Dumper=_QuotingDumper))
+    files = [] if spec.program else [str(parameter_file(spec))]
+    if spec.scoped:
+        files.append(
+            _written(spec.scoped, directory / f"{spec.label.replace('/', '.')}.scope.yaml")
+        )
+    files.append(_written(spec.parameters, directory / f"{spec.label.replace('/', '.')}.yaml"))
+    files += spec.parameter_files
     line = [*_program(spec), "--ros-args", "-r", f"__node:={spec.name}"]
     if spec.namespace:
         line += ["-r", f"__ns:=/{spec.namespace}"]
-    for name, other in spec.remapped.items():
-        line += ["-r", f"{name}:={other}"]
-    shipped = [] if spec.program else [str(parameter_file(spec))]
-    files = [*shipped, str(file), *spec.parameter_files]
-    return [*line, *(word for path in files for word in ("--params-file", path))]
+    if spec.log_level:
+        line += ["--log-level", spec.log_level]
+    line += [word for path in files for word in ("--params-file", path)]
+    return line + [word for old, new in spec.remaps for word in ("-r", f"{old}:={new}")]
+
+
+def _written(parameters: Mapping[str, Any], file: Path) -> str:
+    content = {"/**": {"ros__parameters": dict(parameters)}}
+    file.write_text(yaml.dump(content, Dumper=_QuotingDumper))
+    return str(file)
 
 
 def _program(spec: NodeSpec) -> list[str]:
@@ -297,6 +318,29 @@ PARAMETERS = Argument(
 )
 RVIZ = Argument(
     "rviz", "false", "Show the arm in RViz, with robot_state_publisher for TF.", BOOLEAN
+)
+PROCESSES = (
+    PARAMETERS,
+    Argument(
+        "only",
+        "",
+        "Run only these nodes of the graph, comma separated: kinds (camera), names "
+        "(left/servo_bus) or namespaces (left). The others are expected elsewhere.",
+    ),
+    Argument("without", "", "Run all but these nodes of the graph, named as in only."),
+    Argument(
+        "log_level",
+        "",
+        "What the nodes log at least. Empty: as ROS has it, info.",
+        ("", "debug", "info", "warn", "error", "fatal"),
+    ),
+    Argument(
+        "respawn",
+        "false",
+        "Start a node again that died. It comes back at rest: an arm without torque, a policy that "
+        "does not drive, a leader that is disengaged.",
+        BOOLEAN,
+    ),
 )
 DATA_UNITS = UNIT_MODES[0]
 UNITS = Argument(
@@ -411,7 +455,9 @@ INFERENCE = (
         "",
         "Checkpoint that a LoRA policy was trained from, if it is not where the adapter says.",
     ),
-    Argument("without", "", "Cameras a SmolVLA policy was trained without, comma separated."),
+    Argument(
+        "without_cameras", "", "Cameras a SmolVLA policy was trained without, comma separated."
+    ),
     Argument(
         "lerobot_version",
         "",
@@ -751,7 +797,7 @@ def _state_publisher(driver: NodeSpec, values: Values) -> NodeSpec:
         required=False,
         program=installed(*_TF),
         # The driver publishes it, with or without this node.
-        remapped={DESCRIPTION: f"{name}/{DESCRIPTION}"},
+        remaps=((DESCRIPTION, f"{name}/{DESCRIPTION}"),),
     )
 
 
@@ -947,7 +993,6 @@ def _policy(values: Values) -> list[NodeSpec]:
     passed = (
         "joint_units",
         "embodiment",
-        "without",
         "lerobot_version",
         "transformers_version",
         "strategy",
@@ -964,6 +1009,7 @@ def _policy(values: Values) -> list[NodeSpec]:
         base_checkpoint=_place(values["base_checkpoint"]),
         calibration_file=_follower_calibration(values),
         threads=_whole(values, "threads"),
+        without=values["without_cameras"],
         running=values["running"] == "true",
         task=values["task"],
         requires_recorder=_is_recorded(values),
@@ -992,7 +1038,8 @@ def _in_time(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
     if not _emulated(values):
         return [_with(spec, given) for spec in nodes]
     given["lockstep"] = str(Path(values["bench_directory"]) / LOCKSTEP_SOCKET)
-    others = [spec.label for spec in nodes if spec.executable != "sim_bench"]
+    # Time waits for no program of another package: those follow /clock.
+    others = [spec.label for spec in nodes if spec.executable != "sim_bench" and not spec.program]
     others += [name for name in values["participants"].split(",") if name]
     own = {
         "keeps_time": True,
@@ -1000,7 +1047,60 @@ def _in_time(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
         "real_time_factor": _number(values, "real_time_factor"),
         "start_s": _number(values, "start_s"),
     }
-    return [_with(spec, own if spec.executable == "sim_bench" else given) for spec in nodes]
+    kept = {"sim_bench": own}
+    return [
+        spec if spec.program else _with(spec, kept.get(spec.executable, given)) for spec in nodes
+    ]
+
+
+def _selected(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
+    """Those of a graph's nodes that are run here, by `only` and `without`."""
+    chosen = {name: _list(values.get(name, "")) for name in SELECTION}
+    for argument, names in chosen.items():
+        unknown = [name for name in names if not any(_is(spec, name, values) for spec in nodes)]
+        if unknown:
+            raise BringupError(_no_such_node(argument, unknown[0], nodes, values))
+    only, without = chosen.values()
+    left = [spec for spec in nodes if not only or any(_is(spec, name, values) for name in only)]
+    left = [spec for spec in left if not any(_is(spec, name, values) for name in without)]
+    if not left:
+        raise BringupError("only and without leave no node to run")
+    return left
+
+
+def _list(text: str) -> list[str]:
+    return [name.strip(" /") for name in text.split(",") if name.strip(" /")]
+
+
+def _is(spec: NodeSpec, name: str, values: Values) -> bool:
+    """Whether a name is a node's, that of its kind, or a namespace that it is in."""
+    labels = (spec.label, _in_graph(spec, values))
+    return name == spec.executable or any(f"{label}/".startswith(f"{name}/") for label in labels)
+
+
+def _in_graph(spec: NodeSpec, values: Values) -> str:
+    """A node's label without the namespace of the whole graph."""
+    return spec.label.removeprefix(f"{values['namespace'].strip('/')}/")
+
+
+def _no_such_node(argument: str, name: str, nodes: list[NodeSpec], values: Values) -> str:
+    labels = [_in_graph(spec, values) for spec in nodes]
+    known = list(dict.fromkeys([spec.executable for spec in nodes] + labels))
+    said = f"{argument}: this graph has no node {name}; {did_you_mean([name], known)}"
+    said += f"it has {', '.join(known)}"
+    if argument == "without" and "without_cameras" in values:
+        said += "; cameras a policy was trained without are without_cameras:="
+    return said
+
+
+def _as_process(spec: NodeSpec, values: Values) -> NodeSpec:
+    """A node with how its process is run."""
+    return dataclasses.replace(
+        spec,
+        log_level=values.get("log_level", ""),
+        # The bench is the world, and its time: a new one would know nothing of either.
+        respawn=values.get("respawn") == "true" and spec.executable != "sim_bench",
+    )
 
 
 def _with(spec: NodeSpec, parameters: Mapping[str, Any]) -> NodeSpec:
@@ -1112,7 +1212,7 @@ def _sim_arguments() -> tuple[Argument, ...]:
         RAW,
         *RECORDER,
         RVIZ,
-        PARAMETERS,
+        *PROCESSES,
         *BENCH,
     )
 
@@ -1129,19 +1229,19 @@ GRAPHS = {
         Graph(
             "follower",
             "the follower alone, for programs of your own to command",
-            (NAMESPACE, EMULATED, *FOLLOWER, RVIZ, PARAMETERS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, RVIZ, *PROCESSES, *BENCH),
             _describe_follower,
         ),
         Graph(
             "teleop",
             "leader moves follower",
-            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, RVIZ, PARAMETERS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, *LEADER, UNITS, RVIZ, *PROCESSES, *BENCH),
             _describe_teleop,
         ),
         Graph(
             "jog",
             "a gamepad or SpaceMouse moves the follower",
-            (NAMESPACE, EMULATED, *FOLLOWER, JOG_INPUT, RVIZ, PARAMETERS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, JOG_INPUT, RVIZ, *PROCESSES, *BENCH),
             _describe_teleop,
         ),
         Graph(
@@ -1158,7 +1258,7 @@ GRAPHS = {
                 *RECORDER,
                 PERSONS_ROWS,
                 RVIZ,
-                PARAMETERS,
+                *PROCESSES,
                 *BENCH,
             ),
             _describe_record,
@@ -1175,7 +1275,7 @@ GRAPHS = {
                 *PICTURES,
                 *RECORDER,
                 RVIZ,
-                PARAMETERS,
+                *PROCESSES,
                 *BENCH,
             ),
             _describe_robot,
@@ -1192,7 +1292,7 @@ GRAPHS = {
                 TASK,
                 RECORDED,
                 ANY_CLOCK,
-                PARAMETERS,
+                *PROCESSES,
             ),
             _describe_brain,
             part="brain",
@@ -1211,7 +1311,7 @@ GRAPHS = {
                 *POLICY,
                 *RECORDER,
                 RVIZ,
-                PARAMETERS,
+                *PROCESSES,
                 *BENCH,
             ),
             _describe_policy,

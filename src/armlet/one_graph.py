@@ -7,6 +7,7 @@ abstract Unix socket: the kernel drops it with its process, however that ends, a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -38,32 +39,38 @@ class AnotherGraph(MarkError):
 
 
 def mark(
-    namespace: str, environment: Mapping[str, str], names: Iterable[str] = ()
-) -> socket.socket:
-    """Mark this domain and namespace as this process's, until the socket is closed.
+    namespace: str,
+    environment: Mapping[str, str],
+    names: Iterable[str] = (),
+    nodes: Iterable[str] = (),
+    whole: bool = True,
+) -> contextlib.ExitStack:
+    """Mark this domain and namespace as this process's, until what is returned is closed.
 
-    names: what the graph will have and only one may: full names of drivers, CLOCK. Raises
-    AnotherGraph naming the process that has marked the namespace, or has one of them, and MarkError
-    where the computer refuses.
+    names: what the graph will have and only one may: full names of drivers, CLOCK. nodes: full
+    names of those it starts. A graph that is not whole shares the namespace with its other parts,
+    but no node. Raises AnotherGraph naming the process that has marked the namespace, or has one of
+    them, and MarkError where the computer refuses.
     """
     namespace = namespace.strip("/")
     domain = _domain(environment)
     where = f"ROS domain {domain}" + (f", namespace {namespace}" if namespace else "")
-    elsewhere = f"namespace:=NAME, or {_another_domain(domain)}"
-    name = _address(f"armlet-graph-{os.getuid()}-{domain}-{namespace}")
-    own = _bound(name)
-    if own is None:
-        raise AnotherGraph(
-            f"{_who(name)} runs in {where} already; stop it first, or start this graph elsewhere: "
-            f"{elsewhere}"
-        )
-    try:
+    user = os.getuid()
+    marks = {f"armlet-graph-{user}-{domain}-{namespace}": ""} if whole else {}
+    marks |= {f"armlet-node-{user}-{domain}-/{node.strip('/')}": f" /{node}" for node in nodes}
+    with contextlib.ExitStack() as held:
+        for each, what in marks.items():
+            address = _address(each)
+            own = _bound(address)
+            if own is None:
+                raise AnotherGraph(
+                    f"{_who(address)} runs{what} in {where} already; stop it first, or start this "
+                    f"graph elsewhere: namespace:=NAME, or {_another_domain(domain)}"
+                )
+            held.enter_context(own)
         for each in names:
             mark_name(each, environment).close()
-    except MarkError:
-        own.close()
-        raise
-    return own
+        return held.pop_all()
 
 
 def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:

@@ -31,37 +31,48 @@ _PARAMETERS = "ros__parameters"
 def check(nodes: Sequence[NodeSpec]) -> None:
     """Raise BringupError for the first thing that a node would refuse at its start."""
     files = {
-        path: list(_parameter_sets(Path(path))) for spec in nodes for path in spec.parameter_files
+        path: list(parameter_sets(Path(path))) for spec in nodes for path in spec.parameter_files
     }
     for spec in nodes:
         if not is_namespace(spec.namespace):
             raise BringupError(f"namespace: {NAMESPACE_EXPECTED}, found {spec.namespace!r}")
         if spec.program:  # another package's; it knows its own parameters
             continue
-        given = {name: (value, "") for name, value in spec.parameters.items()}
+        given = {name: (value, "") for name, value in {**spec.scoped, **spec.parameters}.items()}
         for path in spec.parameter_files:
             for pattern, parameters in files[path]:
-                if _matches(pattern, spec):
+                if matches(pattern, spec):
                     where = f"{path}: {pattern}"
                     given |= {name: (value, where) for name, value in parameters.items()}
         _check_node(spec, given)
 
 
-def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
+def settings(spec: NodeSpec, given: Mapping[str, Any] | None = None) -> Mapping[str, Setting]:
+    """Every setting of a node by its name. given: its parameters, if not only those of its spec.
+
+    Raises BringupError.
+    """
+    given = spec.parameters if given is None else given
     arms = {
-        name: _calibration(spec, name, str(value))
-        for name, (value, _) in given.items()
-        if name in _CALIBRATIONS
+        name: _calibration(spec, name, str(given[name])) for name in _CALIBRATIONS if name in given
     }
-    streams = given["streams"][0] if "streams" in given else ()
-    each = [STATE, ACTION, *streams, *arms.get("calibration_file", ())]
+    each = [STATE, ACTION, *given.get("streams", ()), *arms.get("calibration_file", ())]
+    return declared(spec.executable, each)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether every node has this parameter by ROS itself."""
+    return name in BUILT_IN or name.startswith("qos_overrides.")
+
+
+def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
+    known = settings(spec, {name: value for name, (value, _) in given.items()})
     if spec.executable == "sim_bench":
         _check_bench(spec, {name: str(value) for name, (value, _) in given.items()})
-    known = declared(spec.executable, each)
     for name, (value, where) in given.items():
         place = f"{where or spec.sources.get(name) or spec.label}: {name}"
         setting = known.get(name)
-        if setting is None and not (name in BUILT_IN or name.startswith("qos_overrides.")):
+        if setting is None and not is_built_in(name):
             raise BringupError(f"{place}: {_unknown(spec.executable, name, known)}")
         if setting is not None and (misfit := _misfit(setting, value, where)):
             raise BringupError(f"{place} {misfit}")
@@ -167,16 +178,19 @@ def _from_hexadecimal(text: str) -> float:
         return math.inf
 
 
-def _parameter_sets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Patterns of node names, and the parameters for them, by their full names."""
+def parameter_sets(path: Path, what: str = "params_file") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Patterns of node names, and the parameters for them, by their full names.
+
+    what: who asked for the file, for errors. Raises BringupError.
+    """
     try:
         document = read_yaml(path, scalar=ros_scalar)
     except (FileError, OSError) as error:
         said = explained(error) if isinstance(error, OSError) else str(error)
-        raise BringupError(f"params_file: {said}") from error
+        raise BringupError(f"{what}: {said}") from error
     if not isinstance(document, dict):
         raise BringupError(
-            f"params_file: {printable(path)}: expected node names with {_PARAMETERS} below them"
+            f"{what}: {printable(path)}: expected node names with {_PARAMETERS} below them"
         )
     yield from _sets(document, "")
 
@@ -197,7 +211,7 @@ def _flat(parameters: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield from _flat(value, f"{prefix}{name}.")
 
 
-def _matches(pattern: str, spec: NodeSpec) -> bool:
+def matches(pattern: str, spec: NodeSpec) -> bool:
     """Whether a node is meant: `/**` is any number of names, `/*` one, as ROS has it."""
     tokens = [token for token in pattern.split("/") if token]
     words = {"**": r"(?:/[^/]+)*", "*": r"/[^/]+"}

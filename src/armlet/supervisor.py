@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import select
@@ -18,10 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
-from armlet.bringup import SUPERVISOR_VARIABLE, NodeSpec, command
+from armlet.bringup import RESPAWNED_VARIABLE, SUPERVISOR_VARIABLE, NodeSpec, command
 from armlet.files import scratch_folder
 from armlet.motors.registry import MotorError, choose
 from armlet.motors.torque_watchdog import cut_torque
+from armlet.respawn import DELAY_S, Starts
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 
@@ -52,7 +54,10 @@ class Output(Protocol):
 
 
 class Supervisor:
-    """A graph's processes. A required node that ends stops the graph; another is reported."""
+    """A graph's processes. A required node that ends stops the graph; another is reported.
+
+    One with `respawn` that died is started again first, by the rule of `armlet.respawn`.
+    """
 
     def __init__(
         self,
@@ -69,6 +74,9 @@ class Supervisor:
         self._ending = threading.Event()
         self._without_screen = False
         self._reported: set[str] = set()
+        self._starts = {spec.label: Starts(spec.respawn) for spec in nodes}
+        self._due_s: dict[str, float] = {}
+        self._directory = Path()
         self._errors: dict[str, str] = {}
 
     def run(self, duration_s: float | None = None) -> int:
@@ -97,22 +105,29 @@ class Supervisor:
 
     def start(self, directory: Path) -> None:
         """Start every node; its parameters go through a file in a directory."""
+        self._directory = directory
         for spec in self._nodes:
-            process = self._popen(
-                command(spec, directory),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
-                start_new_session=True,
-                env={**os.environ, **spec.environment, SUPERVISOR_VARIABLE: str(os.getpid())},
-            )
-            self.processes[spec.label] = process
-            lines = process.stdout
-            relay = threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True)
-            relay.start()
-            self._relays[spec.label] = relay
+            self._start(spec, {})
+
+    def _start(self, spec: NodeSpec, more: dict[str, str]) -> None:
+        """Start a node, with more variables."""
+        own = {**spec.environment, SUPERVISOR_VARIABLE: str(os.getpid()), **more}
+        process = self._popen(
+            command(spec, self._directory),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # The supervisor passes signals on; a terminal's ^C must not reach nodes twice.
+            start_new_session=True,
+            env={**os.environ, **own},
+        )
+        self._starts[spec.label].started(time.monotonic())
+        self.processes[spec.label] = process
+        lines = process.stdout
+        relay = threading.Thread(target=self._relay, args=(spec.label, lines), daemon=True)
+        relay.start()
+        self._relays[spec.label] = relay
 
     def stop(self) -> bool:
         """End what still runs, the last started first; True if all ended well.
@@ -147,6 +162,7 @@ class Supervisor:
         while not self._ending.wait(_LOOK_S):
             if deadline is not None and time.monotonic() > deadline:
                 return False
+            self._start_again()
             if self._required_node_ended():
                 return True
             if not self._without_screen and (stream := _lost_stream()):
@@ -157,7 +173,7 @@ class Supervisor:
     def trouble(self) -> str:
         """Which required node has ended, in words; empty if all run."""
         for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=False):
-            if spec.required and process.poll() is not None:
+            if spec.required and process.poll() is not None and label not in self._due_s:
                 # What it said last may still be on its way.
                 if label in self._relays:
                     self._relays[label].join(_LAST_WORDS_S)
@@ -169,18 +185,36 @@ class Supervisor:
 
     def _required_node_ended(self) -> bool:
         for spec, (label, process) in zip(self._nodes, self.processes.items(), strict=True):
-            if process.poll() is None or label in self._reported:
+            if process.poll() is None or label in self._reported or label in self._due_s:
+                continue
+            if not self._ended_for_good(spec, process.returncode):
                 continue
             self._reported.add(label)
-            consequence = "stopping the graph" if spec.required else "the other nodes keep running"
-            self._say(
-                "supervisor", f"{label} ended with status {process.returncode}; {consequence}"
-            )
-            if process.returncode < 0:
-                self._cut_torque(spec)
             if spec.required:
                 return True
         return False
+
+    def _ended_for_good(self, spec: NodeSpec, status: int) -> bool:
+        """Say what comes of a node's end; False if it is to be started again."""
+        starts, now_s = self._starts[spec.label], time.monotonic()
+        again = starts.again(status, now_s)
+        if again:
+            self._due_s[spec.label] = now_s + DELAY_S
+            consequence = f"it starts again in {DELAY_S:.0f} s"
+        else:
+            otherwise = "stopping the graph" if spec.required else "the other nodes keep running"
+            consequence = starts.consequence(otherwise)
+        self._say("supervisor", f"{spec.label} ended with status {status}; {consequence}")
+        if status < 0:
+            self._cut_torque(spec)
+        return not again
+
+    def _start_again(self) -> None:
+        """Start those nodes again that died, and have waited for it."""
+        for spec in self._nodes:
+            if time.monotonic() >= self._due_s.get(spec.label, math.inf):
+                del self._due_s[spec.label]
+                self._start(spec, {RESPAWNED_VARIABLE: "1"})
 
     def _cut_torque(self, spec: NodeSpec) -> None:
         """A killed driver's torque watchdog does this sooner, unless it was killed as well."""

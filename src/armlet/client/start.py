@@ -62,7 +62,9 @@ def start_adjusted(
         check(nodes)
         namespace = given.get("namespace", "")
         try:
-            stack.enter_context(one_graph.mark(namespace, os.environ, sole_names(nodes)))
+            labels = [spec.label for spec in nodes]
+            mark = one_graph.mark(namespace, os.environ, sole_names(nodes), labels)
+            stack.enter_context(mark)
         except one_graph.MarkError as error:
             raise GraphError(str(error)) from error
         supervisor = Supervisor(nodes, output, popen)

@@ -33,7 +33,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 
-from armlet.bringup import SUPERVISOR_VARIABLE
+from armlet.bringup import RESPAWNED_VARIABLE, SUPERVISOR_VARIABLE
 from armlet.settings import AT_START, Change, Fixed, Setting
 from armlet.settings.catalogue import BUILT_IN, EVERY_NODE
 from armlet.suggestions import did_you_mean
@@ -146,8 +146,13 @@ class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
             misfit = "" if given is None or setting.words else setting.misfit(_plain(given))
             if misfit:
                 raise Misfit(f"parameter {setting.name} {misfit}")
+            # One that died must not move an arm, where a person may have reached in by now.
+            at_rest = setting.respawned is not None and bool(os.environ.get(RESPAWNED_VARIABLE))
+            value = setting.respawned if at_rest else setting.default
             self._configured_values[setting.name] = _plain(
-                self.declare_parameter(setting.name, setting.default, _descriptor(setting))
+                self.declare_parameter(
+                    setting.name, value, _descriptor(setting), ignore_override=at_rest
+                )
             )
             self._settings[setting.name] = setting
 

@@ -93,6 +93,7 @@ SETTINGS = (
         True,
         "Drive the arm from the start. ~/set_running switches it.",
         change=Fixed("~/set_running switches it"),
+        respawned=False,
     ),
     Setting(
         "task",

@@ -107,6 +107,7 @@ SETTINGS = (
         True,
         "Switch torque on and hold the arm when the node is activated.",
         change=ACTIVATION,
+        respawned=False,
     ),
     Setting(
         "max_velocity_rad_s",

@@ -36,7 +36,8 @@ class Setting:
     change: how it may be changed while the node runs, or why not. LOWER and HIGHER: no further
     than the value the node was started with. common: the parameter whose value 0 stands for; 0 is
     a value then, whatever the range.
-    words: a whole number is a value, and so are these words. formerly: a name it had.
+    words: a whole number is a value, and so are these words. formerly: a name it had. respawned:
+    its value, whatever is given, in a node that is started again after it died.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Setting:
     words: tuple[str, ...] = ()
     common: str = ""
     formerly: str = ""
+    respawned: Any = None
 
     @property
     def why_fixed(self) -> str:

@@ -33,6 +33,7 @@ SETTINGS = (
         True,
         "Follow the leader from the start. ~/set_engaged switches it.",
         change=Fixed("~/set_engaged switches it"),
+        respawned=False,
     ),
     Setting(
         "max_leader_age_s",

@@ -62,7 +62,7 @@ def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     from armlet import one_graph
-    from armlet.bringup import BringupError, graph, sole_names
+    from armlet.bringup import SELECTION, BringupError, graph, sole_names
     from armlet.start_check import check
 
     if args.list:
@@ -78,21 +78,38 @@ def run(args: argparse.Namespace) -> int:
         given = parse_arguments(args.arguments)
         nodes = chosen.nodes(given)
         check(nodes)
+        # `x` stops every follower, wherever the part of the graph runs that drives it.
+        whole = chosen.nodes({k: v for k, v in given.items() if k not in SELECTION})
     except BringupError as error:
         return refuse("up", error)
     require("rclpy")
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
     try:
-        marked = chosen.mark_of(given.get("namespace", ""))
-        mark = one_graph.mark(marked, os.environ, sole_names(nodes))
+        mark = one_graph.mark(
+            chosen.mark_of(given.get("namespace", "")),
+            os.environ,
+            sole_names(nodes),
+            nodes=[spec.label for spec in nodes],
+            whole=not any(given.get(name) for name in SELECTION),
+        )
     except one_graph.MarkError as error:
         return refuse("up", error)
     with mark:
-        return _run(nodes, given.get("namespace", ""), args.duration)
+        return _run(nodes, _followers(whole), given.get("namespace", ""), args.duration)
 
 
-def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int:
+def _followers(nodes: list[NodeSpec]) -> list[str]:
+    return [
+        spec.label
+        for spec in nodes
+        if spec.executable == "servo_bus" and spec.parameters.get("mode", "follower") == "follower"
+    ]
+
+
+def _run(
+    nodes: list[NodeSpec], followers: list[str], namespace: str, duration_s: float | None
+) -> int:
     from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
 
@@ -100,11 +117,6 @@ def _run(nodes: list[NodeSpec], namespace: str, duration_s: float | None) -> int
         print(f"armlet up: {said}", flush=True)
     if not is_watched():
         return Supervisor(nodes).run(duration_s)
-    followers = [
-        spec.label
-        for spec in nodes
-        if spec.executable == "servo_bus" and spec.parameters.get("mode", "follower") == "follower"
-    ]
     with status_line(namespace, followers) as output:
         return Supervisor(nodes, output).run(duration_s)
 
