@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from armlet.sim.kinematics import FRAMES, forward
 
 from armlet.files import FileError
 from armlet.preflight.servos import like_model
@@ -15,7 +16,6 @@ from armlet.robots.robot_file import Mount
 from armlet.robots.robot_model import find
 from armlet.robots.units import RADIANS_PER_TICK, limits_radians
 from armlet.sim.calibrations import FOLLOWER
-from armlet.sim.kinematics import FRAMES, forward
 
 KIND = find("so101")
 MAKER = """<robot name="maker">
