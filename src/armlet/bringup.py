@@ -769,7 +769,7 @@ def _viewers(nodes: Sequence[NodeSpec], values: Values) -> list[NodeSpec]:
     """Programs of ROS's own that show the arms: TF of each where it is installed; RViz if asked."""
     described = [spec for spec in nodes if DESCRIPTION in spec.parameters]
     found = [_state_publisher(spec, values) for spec in described] if installed(*_TF) else []
-    if values["rviz"] != "true":
+    if values.get("rviz") != "true":
         return found
     if not described:
         raise BringupError("rviz: this graph has no arm whose model has a URDF")
