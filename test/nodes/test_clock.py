@@ -15,6 +15,8 @@ from armlet.nodes.clock import ClockPacer, RosClock
 from armlet.nodes.teardown import destroy
 from armlet.unix_clock import UnixClock
 
+GUARD_S = 20.0
+
 
 @pytest.fixture
 def node():
@@ -69,3 +71,27 @@ def test_a_pacer_waits_until_the_time_and_says_when_it_is_to_end(node, wait_s):
     assert pacer.wait_until(0, ending), "what is past is not waited for"
     ending.set()
     assert not pacer.wait_until(time.monotonic_ns() + round(wait_s * 1e9), ending)
+
+
+def test_a_clock_set_back_while_nobody_waited_ends_the_next_wait(node):
+    """In a control cycle, and the arm stood still for as long as the clock had been set back."""
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    clock, simulated = RosClock(node), node.get_clock()
+
+    def set_to(seconds):
+        simulated.set_ros_time_override(Time(seconds=seconds, clock_type=simulated.clock_type))
+
+    set_to(1000)
+    pacer, ending = ClockPacer(clock), threading.Event()
+    assert pacer.wait_until(clock.steady_ns(), ending)
+    due_ns = clock.steady_ns() + 10_000_000
+    set_to(400)
+    in_vain = threading.Timer(GUARD_S, ending.set)
+    in_vain.start()
+    assert pacer.wait_until(due_ns, ending), "it waited for the time of before"
+    in_vain.cancel()
+    woken = threading.Timer(0.05, set_to, (400.02,))
+    woken.start()
+    assert pacer.wait_until(clock.steady_ns() + 10_000_000, ending)
+    assert clock.steady_ns() == 400_020_000_000, "only once"
+    woken.join()

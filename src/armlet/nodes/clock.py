@@ -85,7 +85,10 @@ class Pacer(Protocol):
     """How one thread of a node waits for its time to act."""
 
     def wait_until(self, due_ns: int, ending: threading.Event) -> bool:
-        """Wait for a time of `steady_ns`, or until it is set back; False once `ending` is set."""
+        """Wait for a time of `steady_ns`; False once `ending` is set.
+
+        It ends, too, when time is set back, or was since the last wait.
+        """
 
     def plan(self, due_ns: int) -> None:
         """What is being done ends at that time at the earliest: time may go on until then."""
@@ -109,6 +112,7 @@ class ClockPacer:
     def __init__(self, clock: RosClock) -> None:
         self._clock = clock
         self._come = threading.Event()
+        self._back_ns = clock.set_back_ns() if clock.simulated else 0
 
     def wait_until(self, due_ns: int, ending: threading.Event) -> bool:
         if not self._clock.simulated:
@@ -117,13 +121,14 @@ class ClockPacer:
                 return not ending.wait(wait_s)
             time.sleep(wait_s)
             return not ending.is_set()
-        start_ns = self._clock.steady_ns()
         with self._clock.changed:
-            while start_ns <= (now_ns := self._clock.steady_ns()) < due_ns:
+            # Set back since the last wait: due_ns may be of the time before, and far from now.
+            while self._clock.steady_ns() < due_ns and self._clock.set_back_ns() == self._back_ns:
                 if ending.is_set() or not self._clock.simulated:
                     break
-                start_ns = now_ns
                 self._clock.changed.wait(_ENDING_S)
+        if self._clock.simulated:
+            self._back_ns = self._clock.set_back_ns()
         return not ending.is_set()
 
     def plan(self, due_ns: int) -> None:
