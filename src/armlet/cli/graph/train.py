@@ -42,6 +42,7 @@ _SETTINGS = (
     "loss_rule",
     "precision",
     "gradient_accumulation",
+    "ema",
 )
 _OPTIONS = {"changes": "set", "base": "from"}
 
@@ -147,6 +148,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=int,
         metavar="N",
         help="batches for one step, which goes by the mean of their gradients (default 1)",
+    )
+    parser.add_argument(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="save, and judge by held-out episodes, the exponential moving average of the weights; "
+        "usual for a Diffusion Policy: 0.9999 (default: none)",
     )
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
