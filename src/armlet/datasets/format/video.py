@@ -324,7 +324,8 @@ def _is_run(numbers: NDArray[np.int64]) -> bool:
 
 
 def _rgb(frame: Any, convert: VideoReformatter) -> NDArray[np.uint8]:
-    picture: NDArray[np.uint8] = convert.reformat(frame, format="rgb24").to_ndarray()
+    converted: Any = convert.reformat(frame, format="rgb24")
+    picture: NDArray[np.uint8] = converted.to_ndarray()
     return picture
 
 
