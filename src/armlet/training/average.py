@@ -13,7 +13,7 @@ _POWER = 0.75
 
 def decay_of(step: int, most: float) -> float:
     """How much of the average stays after step `step`, from 1 on: little at first, then `most`."""
-    return min(most, 1 - (1 + step) ** -_POWER)
+    return min(most, 1 - float((1 + step) ** -_POWER))
 
 
 class Average:

@@ -167,7 +167,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         metavar="DECAY",
         help="save, and judge by held-out episodes, the exponential moving average of the weights; "
-        "usual for a Diffusion Policy: 0.9999 (default: none)",
+        "usual for a Diffusion Policy: 0.9999 (default: the weights themselves)",
     )
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -228,13 +228,13 @@ def change(text: str) -> tuple[str, str]:
 
 def finding(text: str) -> Code:
     """A code of a finding. Raises ArgumentTypeError."""
-    known = [code.value for code in Code if code.value.startswith("dataset.")]
+    known = {code.value: code for code in Code if code.value.startswith("dataset.")}
     if text not in known:
         raise argparse.ArgumentTypeError(
             f"expected a code of `armlet dataset check`, as in dataset.outlier, found {text!r}; "
-            f"{did_you_mean([text], known)}docs/findings.md has all"
+            f"{did_you_mean([text], list(known))}docs/findings.md has all"
         )
-    return Code(text)
+    return known[text]
 
 
 def weighted(text: str) -> tuple[Path, float]:
