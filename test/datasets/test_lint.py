@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from armlet.datasets import Dataset, DatasetWriter, EpisodeFrame
 from armlet.datasets.check.quality import check_name, review
 from armlet.datasets.check.review_joints import lag_s, suspect_units
 from armlet.datasets.check.review_pictures import overflown
+from armlet.datasets.check.rows import episode_of
 from armlet.datasets.format import layout, stats
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/so101_real"
@@ -59,9 +61,10 @@ def recorded(root, episodes=2, contract=CONTRACT, change=None, seconds=SECONDS, 
 
 
 def found(root, **options):
-    return [
-        (f.severity, check_name(f), f.subject, f.found) for f in review(root, **options).findings
-    ]
+    findings = review(root, **options).findings
+    for one in findings:
+        assert episode_of(one) == next(map(int, re.findall(r"episode (\d+)", one.subject)), None)
+    return [(f.severity, check_name(f), f.subject, f.found) for f in findings]
 
 
 def only(root, **options):

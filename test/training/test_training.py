@@ -15,6 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
+from safetensors.torch import load_file  # noqa: E402
+
 from armlet.cli.graph import train as command  # noqa: E402
 from armlet.contract import Camera, Contract  # noqa: E402
 from armlet.datasets import Dataset, DatasetError, DatasetWriter, EpisodeFrame  # noqa: E402
@@ -501,6 +503,7 @@ PARTS = dataclasses.replace(TINY, steps=4, warmup_steps=3)
     "changes",
     [
         {"gradient_accumulation": 2},
+        {"ema": 0.9},
         pytest.param(
             {"precision": "float16"},
             marks=pytest.mark.skipif(
@@ -514,9 +517,45 @@ def test_what_a_step_is_made_of_goes_on_to_the_bit(root, tmp_path, changes):
     settings = dataclasses.replace(PARTS, **changes)
     whole = trained(root, tmp_path / "whole", (PARTS.steps,), settings)
     assert trained(root, tmp_path / "parts", (1, 3, 4), settings)[-1] == whole[-1]
-    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+    for left in ("", ".training/best", ".training/raw"):
+        assert files_of(tmp_path / f"parts{left}") == files_of(tmp_path / f"whole{left}")
     trained(root, tmp_path / "plain", (PARTS.steps,), PARTS)
     assert files_of(tmp_path / "plain") != files_of(tmp_path / "whole")
+
+
+def test_what_is_saved_and_judged_is_the_average_and_the_last_weights_are_beside_it(
+    root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "_EVALUATED_EVERY", 2)
+    settings = dataclasses.replace(PARTS, ema=0.6, precision="float32", learning_rate=0.05)
+    looked, done, judged, steps = training.HeldOut.errors, training.Run.done, [], []
+
+    def errors(held_out, model):
+        judged.append(model.action_head.weight.detach().clone())
+        return looked(held_out, model)
+
+    def note(run, error):
+        steps.append(run.model.action_head.weight.detach().clone())
+        if run.step == 0:
+            # What the optimizer changed from is what the average begins with.
+            steps.insert(0, run.average.values["action_head.weight"].clone())
+        done(run, error)
+
+    monkeypatch.setattr(training.HeldOut, "errors", errors)
+    monkeypatch.setattr(training.Run, "done", note)
+    trained(root, tmp_path / "averaged", (PARTS.steps,), settings)
+    averages = [steps[0]]
+    for step, weight in enumerate(steps[1:], 1):
+        decay = min(0.6, 1 - (1 + step) ** -0.75)
+        averages.append(decay * averages[-1] + (1 - decay) * weight)
+    saved = load_file(tmp_path / "averaged" / "model.safetensors")["model.action_head.weight"]
+    folder = tmp_path / "averaged.training"
+    raw = load_file(folder / "raw" / "model.safetensors")["model.action_head.weight"]
+    assert torch.equal(raw, steps[4])
+    for found, step in ((judged[0], 2), (judged[1], 4), (saved, 4)):
+        assert torch.allclose(found, averages[step], atol=1e-6)
+    assert not torch.allclose(saved, raw, atol=1e-4)
+    assert load_policy(folder / "raw").contract == load_policy(tmp_path / "averaged").contract
 
 
 def test_a_gradient_of_several_batches_is_that_of_one_as_large(root, tmp_path, monkeypatch):

@@ -13,11 +13,13 @@ torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
 from test_training import CONTRACT, LENGTHS, TINY, record  # noqa: E402
 
-from armlet.cli.graph.train import weighted  # noqa: E402
+from armlet.cli.graph.train import finding, weighted  # noqa: E402
 from armlet.contract import Camera  # noqa: E402
 from armlet.datasets import Dataset, DatasetError  # noqa: E402
+from armlet.datasets.check import quality  # noqa: E402
 from armlet.datasets.format import layout, video  # noqa: E402
 from armlet.datasets.transform.convert import convert  # noqa: E402
+from armlet.findings import Code  # noqa: E402
 from armlet.policies import load_policy  # noqa: E402
 from armlet.training import Loading, Source, select, shared_contract, train  # noqa: E402
 from armlet.training.loader import Loader  # noqa: E402
@@ -215,3 +217,24 @@ def test_scattered_pictures_are_decoded_by_one_thread(root, monkeypatch, numbers
     with pytest.raises(video.VideoError, match="has no picture"):
         video.decode(path, numbers, 30)
     assert (found == [1]) is scattered
+
+
+def test_episodes_with_findings_are_left_out(root, monkeypatch):
+    dataset, looked = Dataset(root), []
+    monkeypatch.setattr(quality, "SHORT_S", 3.5 / 30)
+    monkeypatch.setattr(quality, "video_findings", lambda *_: looked.append(1) or [])
+    source = select(dataset, without=[Code.DATASET_EPISODE_SHORT])
+    assert source.chosen == (0, 2) and not looked, "no video needs to be decoded for that"
+    select(dataset, without=[Code.DATASET_CAMERA_FROZEN])
+    assert looked
+    with pytest.raises(DatasetError, match=r"without dataset\.episode-short, found none"):
+        select(dataset, episodes="1", without=[Code.DATASET_EPISODE_SHORT])
+    with pytest.raises(DatasetError, match="found one of the whole dataset"):
+        select(dataset, without=[Code.DATASET_UNITS_WRONG])
+
+
+def test_a_code_is_one_of_the_check():
+    assert finding("dataset.outlier") is Code.DATASET_OUTLIER
+    for text in ("dataset.outlyer", "policy.drift-lag"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a code of"):
+            finding(text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from armlet.policies import FLOAT16, PolicyNetwork
 
+from .average import Average
 from .learner import Learner
 from .samples import Samples
 from .state import State, StateError, save_state
@@ -40,6 +42,9 @@ class Run:
         self.schedule = learner.schedule(self.optimizer)
         # float16 loses small gradients unless they are multiplied.
         self.scaler = torch.amp.GradScaler("cpu", enabled=learner.precision == FLOAT16)
+        ema = self.settings.ema
+        self.average = Average(self._learning, ema) if ema else None
+        """Of the weights, where the settings want one."""
         self.step = 0
         self.errors: list[float] = []
         """Of the steps since the last hundredth."""
@@ -56,10 +61,16 @@ class Run:
 
     @property
     def state_bytes(self) -> int:
-        """How large its state is, about: what learns, and two moments of it."""
-        return sum(value.nbytes for value in self._kept.values()) + 2 * sum(
-            value.nbytes for value in self._learning.values()
-        )
+        """How large its state is, about: what learns, two moments of it, and its average."""
+        learning = sum(value.nbytes for value in self._learning.values())
+        copies = 2 if self.average is None else 3
+        return sum(value.nbytes for value in self._kept.values()) + copies * learning
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While it lasts the network has the weights that people are to use."""
+        with nullcontext() if self.average is None else self.average.in_place():
+            yield
 
     @property
     def weight_bytes(self) -> int:
@@ -83,6 +94,8 @@ class Run:
         """A step is done, with its error. Nothing of the next one has begun."""
         self.step += 1
         self.errors.append(error)
+        if self.average is not None:
+            self.average.add(self.step)
         self._random = torch.get_rng_state()
 
     def keep(self, place: Path) -> None:
@@ -103,6 +116,9 @@ class Run:
         for name, parameter in self._learning.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = value
+        if self.average is not None:
+            averages = self.average.values
+            tensors |= {f"average.{name}": value for name, value in averages.items()}
         for name in _OF_SCALER if self.scaler.is_enabled() else ():
             tensors[f"scaler.{name}"] = torch.tensor(self.scaler.state_dict()[name])
         tensors["random"] = self._random
@@ -131,6 +147,8 @@ class Run:
                     key: torch.empty_like(parameter).copy_(value) if value.ndim else value
                     for key, value in kept.items()
                 }
+        if self.average is not None:
+            self.average.restore(_under("average.", tensors))
         scale = _under("scaler.", tensors)
         if scale:
             found = {name: value.item() for name, value in scale.items()}

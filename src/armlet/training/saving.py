@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from .run import Run, require_space
 from .state import State, StateError, digest_of, folder_of, place_of, read_state
 
 BEST = "best"
+RAW = "raw"
+"""The weights of the last step, where the checkpoint has their average."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Saving:
         self._folder, self._place = folder_of(output), place_of(output)
         self._folder.mkdir(parents=True, exist_ok=True)
         # A new state while the one before is there, the best checkpoint so too, and the last.
-        require_space(self._folder, 2 * run.state_bytes + 3 * run.weight_bytes)
+        checkpoints = 3 if run.average is None else 4
+        require_space(self._folder, 2 * run.state_bytes + checkpoints * run.weight_bytes)
         joints = described.contract.action_names
         self._curve = Curve(self._folder / CURVE, joints, run.step)
 
@@ -113,6 +116,8 @@ class Saving:
         stopped = self._run.step < self._run.settings.steps
         if stopped:  # before anything can go wrong
             self._run.keep(self._place)
+        if self._run.average is not None:
+            self._save(self._folder / RAW, averaged=False)
         self._save(self._output)
         if stopped:
             self._run.saved = digest_of(self._output)
@@ -120,11 +125,13 @@ class Saving:
         else:
             self._place.unlink(missing_ok=True)
 
-    def _save(self, path: Path) -> None:
+    def _save(self, path: Path, averaged: bool = True) -> None:
         described = self._described
         dtype = torch.float16 if self._run.settings.half else torch.float32
         require_space(self._folder, self._run.weight_bytes)
-        with _taken_away(path, self._folder / f".{path.name}.before"):
+        before = self._folder / f".{path.name}.before"
+        weights = self._run.averaged() if averaged else nullcontext()
+        with _taken_away(path, before), weights:
             save_checkpoint(
                 path,
                 self._run.model,

@@ -34,6 +34,7 @@ class TrainingSettings:
     only_interventions: learn these rows alone.
     precision: one of PRECISIONS.
     gradient_accumulation: batches of which one step takes the mean gradient.
+    ema: the share of the weights' exponential moving average that stays at each step; 0: none.
 
     Raises ValueError for a setting nothing can be trained with.
     """
@@ -61,6 +62,7 @@ class TrainingSettings:
     loss_rule: str | None = None
     precision: str = AUTO
     gradient_accumulation: int = 1
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "warmup_steps", "chunk_size", "gradient_accumulation")
@@ -94,6 +96,8 @@ class TrainingSettings:
             raise ValueError(
                 f"validation_share must lie between 0 and 1, found {self.validation_share}"
             )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be at least 0 and less than 1, found {self.ema}")
         if not 0 < self.intervention_weight < math.inf:
             raise ValueError(
                 f"intervention_weight must be positive, found {self.intervention_weight}"

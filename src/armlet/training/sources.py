@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from armlet.contract import Contract
 from armlet.datasets import Dataset, DatasetError
+from armlet.datasets.check.quality import episodes_found
 from armlet.datasets.format import stats
 from armlet.datasets.format.stats import Stats
 from armlet.datasets.transform.bind import described_contract
 from armlet.datasets.transform.cuts import parse_episodes
+from armlet.findings import Code
 
 from .settings import TrainingSettings
 
@@ -51,10 +53,18 @@ class Source:
         return len(self.dataset.episodes)
 
 
-def select(dataset: Dataset, episodes: str | None = None, label: str | None = None) -> Source:
+def select(
+    dataset: Dataset,
+    episodes: str | None = None,
+    label: str | None = None,
+    without: Collection[Code] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Source:
     """A dataset's episodes by numbers as in 3,7-9 and by what a person said of them, one of LABELS.
 
-    Raises DatasetError where there are none.
+    without: codes of `armlet dataset check`; episodes of which it finds one are left out. progress
+    gets episodes looked at, of how many. Raises DatasetError where none is left, and as
+    `episodes_found` does.
     """
     count = len(dataset.episodes)
     chosen = range(count) if episodes is None else parse_episodes(episodes, count)
@@ -66,6 +76,14 @@ def select(dataset: Dataset, episodes: str | None = None, label: str | None = No
             raise DatasetError(
                 f"{dataset.root}: expected episodes with the label {label}, found none; "
                 "`armlet dataset label` writes labels"
+            )
+    if without:
+        unwanted = episodes_found(dataset.root, without, progress)
+        chosen = [k for k in chosen if k not in unwanted]
+        if not chosen:
+            raise DatasetError(
+                f"{dataset.root}: expected episodes without {', '.join(sorted(without))}, found "
+                "none; `armlet dataset check` shows what is found of each"
             )
     return Source(dataset, episodes=None if len(chosen) == count else tuple(chosen))
 

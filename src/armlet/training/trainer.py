@@ -68,11 +68,12 @@ def train(
     is trained so far is saved. say is given lines for people. Returns the steps trained.
 
     The folder `output`.training has the curve, the checkpoint `best` of the smallest held-out
-    error, and until the last step is done the state that the training goes on from: written every
-    `save_every` steps, and where it ends early. resume: go on from there, with the settings it
-    began with (`begun_settings`): so many steps and then the rest are all at once, to the bit, with
-    as many threads, and any number of loading.workers. A checkpoint that it saved when it ended
-    early is replaced.
+    error, where the weights are averaged the last ones (`raw`) beside their average, and until the
+    last step is done the state that the training goes on from: written every `save_every` steps,
+    and where it ends early. resume: go on from there, with the settings it began with
+    (`begun_settings`): so many steps and then the rest are all at once, to the bit, with as many
+    threads, and any number of loading.workers. A checkpoint that it saved when it ended early is
+    replaced.
 
     What could keep the result from being saved is found before training. Raises DatasetError if
     a dataset has too few episodes, no camera or no joint names, or they differ, CheckpointError if
@@ -302,7 +303,8 @@ def _require_finite(what: str, value: float, step: int) -> None:
 
 def _progress(run: Run, held_out: HeldOut, meter: _Meter) -> Progress:
     frames_per_s, waiting = meter.frames_per_s, meter.waiting  # the look at held-out episodes not
-    validation, joints = held_out.errors(run.model)
+    with run.averaged():
+        validation, joints = held_out.errors(run.model)
     return Progress(
         run.step,
         run.settings.steps,

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, TextIO
 from armlet import hub
 from armlet.cli.terminal.arguments import DATASET, count, output_path
 from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
+from armlet.cli.terminal.progress import progress as shown_progress
 from armlet.client.interrupts import Interrupts
+from armlet.findings import Code
+from armlet.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from armlet.training import Loading, Progress, Source, TrainingSettings
@@ -42,6 +45,7 @@ _SETTINGS = (
     "loss_rule",
     "precision",
     "gradient_accumulation",
+    "ema",
 )
 _OPTIONS = {"changes": "set", "base": "from"}
 
@@ -79,6 +83,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--label",
         choices=("success", "failure", "unlabelled"),
         help="only episodes of which a person said so",
+    )
+    parser.add_argument(
+        "--without-findings",
+        type=finding,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CODE",
+        help="leave out episodes of which `armlet dataset check` finds one of these, as in "
+        "dataset.outlier dataset.camera-frozen",
     )
     parser.add_argument(
         "--output", type=output_path, required=True, help="new checkpoint directory"
@@ -148,6 +162,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help="batches for one step, which goes by the mean of their gradients (default 1)",
     )
+    parser.add_argument(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="save, and judge by held-out episodes, the exponential moving average of the weights; "
+        "usual for a Diffusion Policy: 0.9999 (default: the weights themselves)",
+    )
     parser.add_argument("--seed", type=int, help="seed of initial weights and sampling (default 0)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument(
@@ -203,6 +224,17 @@ def change(text: str) -> tuple[str, str]:
             f"expected a setting of the policy and its value, as in horizon=32, found {text!r}"
         )
     return name, value
+
+
+def finding(text: str) -> Code:
+    """A code of a finding. Raises ArgumentTypeError."""
+    known = {code.value: code for code in Code if code.value.startswith("dataset.")}
+    if text not in known:
+        raise argparse.ArgumentTypeError(
+            f"expected a code of `armlet dataset check`, as in dataset.outlier, found {text!r}; "
+            f"{did_you_mean([text], list(known))}docs/findings.md has all"
+        )
+    return known[text]
 
 
 def weighted(text: str) -> tuple[Path, float]:
@@ -276,10 +308,14 @@ def _sources(args: argparse.Namespace) -> list[Source]:
             f"expected one dataset beside --episodes, found {len(args.dataset)}; "
             "`armlet dataset split` parts them"
         )
-    return [
-        dataclasses.replace(select(Dataset(root), args.episodes, args.label), weight=weight)
-        for root, weight in args.dataset
-    ]
+    with shown_progress("episodes looked at") as step:
+        return [
+            dataclasses.replace(
+                select(Dataset(root), args.episodes, args.label, args.without_findings, step),
+                weight=weight,
+            )
+            for root, weight in args.dataset
+        ]
 
 
 def _said_of_persons(sources: Sequence[Source], settings: TrainingSettings) -> str:

@@ -24,6 +24,7 @@ from armlet.files import parted, printable
 from armlet.findings import Code, Finding, Severity
 
 from .recompute_stats import is_counted
+from .rows import of_episode
 
 TIMESTAMP_TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
 # Statistics of pictures are of values 0..1, whose std is 0.5 at most; slack for what was rounded.
@@ -54,10 +55,18 @@ def statistics_fix(info: Info) -> str:
 
 
 def _problem(
-    code: Code, found: str, fix: str = RESTORE, severity: Severity = Severity.ERROR
+    code: Code,
+    found: str,
+    fix: str = RESTORE,
+    severity: Severity = Severity.ERROR,
+    episode: int | None = None,
 ) -> Finding:
-    """Something that contradicts itself in a dataset. WARNING: it does no harm."""
-    return Finding(code, severity, "", found=found, fix=fix)
+    """Something that contradicts itself in a dataset. WARNING: it does no harm.
+
+    episode: the one that it is about, if it is about one.
+    """
+    values = {} if episode is None else of_episode(episode)
+    return Finding(code, severity, "", found=found, fix=fix, values=values)
 
 
 def check(root: Path) -> list[str]:
@@ -191,6 +200,7 @@ def _tasks_problems(
                 Code.DATASET_TASK_UNKNOWN,
                 f"episode {row.episode}: task {printable(unknown[0], 80)!r} is not in {file}",
                 "restore the file from a copy, or add the task there",
+                episode=row.episode,
             )
 
 
@@ -208,6 +218,7 @@ def _absent(root: Path, info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]
                 yield _problem(
                     Code.DATASET_VIDEO_UNDECLARED,
                     f"episode {row.episode}: the metadata names no video for {key}",
+                    episode=row.episode,
                 )
 
 
@@ -268,7 +279,7 @@ def _row_problems(root: Path, info: Info, rows: list[EpisodeRow], tasks: int) ->
             rows_of = index.rows(row.episode)
             own = {key: values[rows_of] for key, values in columns.items()}
             for code, said in _episode_problems(own, row, info, tasks):
-                yield _problem(code, f"episode {row.episode}: {said}")
+                yield _problem(code, f"episode {row.episode}: {said}", episode=row.episode)
 
 
 def _objects_problems(schema: pa.Schema, info: Info) -> Iterator[str]:
@@ -449,6 +460,7 @@ def _note_problems(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
                     f"came damaged from the camera, first at frame {frames[0]}",
                     "look at them with `armlet dataset view`; drop the episode if they matter",
                     Severity.WARNING,
+                    row.episode,
                 )
 
 

@@ -7,7 +7,7 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ from .review_joints import (
     state_of,
     unit_findings,
 )
-from .review_pictures import overflown, picture_findings, video_findings
-from .rows import Rows
+from .review_pictures import OF_VIDEOS, overflown, picture_findings, video_findings
+from .rows import Rows, episode_of, of_episode
 
 # A policy's chunk is 1 to 3 s; less is a slip of the finger, not a demonstration.
 SHORT_S = 1.0
@@ -130,6 +130,28 @@ class Review:
                 for lag in self.lags
             },
         }
+
+
+def episodes_found(
+    root: Path, codes: Collection[Code], progress: Callable[[int, int], None] | None = None
+) -> set[int]:
+    """Episodes that the check finds one of these codes of; videos are decoded only for codes of
+    theirs. progress: as of `review`.
+
+    Raises DatasetError where the dataset cannot be judged, and for a code that is found of the
+    dataset as a whole.
+    """
+    seen = review(root, videos=not OF_VIDEOS.isdisjoint(codes), progress=progress)
+    if not seen.values:
+        raise DatasetError(f"{root} cannot be judged; `armlet dataset check` says why")
+    found = {finding: episode_of(finding) for finding in seen.findings if finding.code in codes}
+    for finding, episode in found.items():
+        if episode is None:
+            raise DatasetError(
+                f"{root}: {finding.code}: expected findings of episodes, found one of the whole "
+                f"dataset: {finding.found}; repair it, or leave this code out"
+            )
+    return {episode for episode in found.values() if episode is not None}
 
 
 def review(
@@ -238,6 +260,7 @@ def not_finite(episodes: Iterable[Rows]) -> Iterator[Finding]:
                     Code.DATASET_VALUE_NOT_FINITE,
                     Severity.ERROR,
                     f"{what} of {episode.where}",
+                    values=of_episode(episode.row.episode),
                     found=found,
                     fix=fix,
                 )
@@ -253,6 +276,7 @@ def _episodes(rows: list[EpisodeRow], info: Info, root: Path) -> Iterator[Findin
             Code.DATASET_EPISODE_SHORT,
             Severity.WARNING,
             f"episode {row.episode}",
+            values=of_episode(row.episode),
             found=f"{row.length} frames, {row.length / info.fps:.2f} s",
             fix="remove it: too short to learn from",
         )
@@ -340,6 +364,7 @@ def _beyond(episode: Rows, column: int, name: str, tolerance_s: float) -> Iterat
             Code.DATASET_SKEW_EXCEEDED,
             Severity.ERROR,
             episode.where,
+            values=of_episode(episode.row.episode),
             found=f"{name}: {off.sum()} frame(s) of samples up to {1000 * worst:.0f} ms away, more "
             f"than the contract's {1000 * tolerance_s:.0f} ms",
             fix="these rows were not made by armlet's aligner; record again",
@@ -359,6 +384,7 @@ def _ledgers(root: Path, rows: list[EpisodeRow]) -> Iterator[Finding]:
                     Code.DATASET_SAMPLES_REPEATED,
                     Severity.WARNING,
                     f"episode {row.episode}",
+                    values=of_episode(row.episode),
                     found=f"{stream}: {reused} of {used} frames repeat the sample before",
                     fix="the stream is slower than the dataset: lower fps, or make it faster",
                 )
@@ -391,6 +417,7 @@ def _interventions(root: Path, episodes: list[Rows]) -> Iterator[Finding]:
                 Code.DATASET_INTERVENTION_DIFFERS,
                 Severity.WARNING,
                 f"{layout.INTERVENTION} of {episode.where}",
+                values=of_episode(episode.row.episode),
                 expected=f"who commanded its rows as {notes} has it",
                 found=f"{len(wrong)} row(s) otherwise, the first {min(wrong)}",
                 fix=f"restore that file, or the rows, from a copy; if the column is right, take "

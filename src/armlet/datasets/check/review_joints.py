@@ -13,7 +13,7 @@ from armlet.datasets.format import layout
 from armlet.findings import Code, Finding, Severity
 from armlet.robots.joints import is_gripper
 
-from .rows import Rows
+from .rows import Rows, of_episode
 
 # An STS3215 turns at most about 6.3 rad/s (12 V, no load): 360 units/s in degrees, and in the
 # range units too, where 200 units are roughly half a turn. A hand on a leader may be quicker.
@@ -196,6 +196,7 @@ def _jumps(
                 Code.DATASET_OUTLIER,
                 Severity.ERROR,
                 episode.where,
+                values=of_episode(episode.row.episode),
                 found=f"{kind} of {name} has {len(spikes)} outlier(s), first at frame {spikes[0]}, "
                 f"the worst {apart[worst - 1, joint]:.1f} off its neighbours at frame {worst}",
                 fix="a misread sample: remove the episode, and see the bus's error counts",
@@ -206,6 +207,7 @@ def _jumps(
                 Code.DATASET_JUMP,
                 Severity.ERROR if kind == "state" else Severity.WARNING,
                 episode.where,
+                values=of_episode(episode.row.episode),
                 found=f"{kind} of {name} jumps {steps[worst - 1, joint]:.1f} in one frame at frame "
                 f"{worst}, {steps[worst - 1, joint] * fps:.0f} units/s",
                 fix="no servo moves like that: look for lost samples or a turn's wrap-around"

@@ -17,8 +17,18 @@ from armlet.findings import Code, Finding, Severity
 from . import video_activity
 from .integrity import FETCH, TIMESTAMP_TOLERANCE_S
 from .review_joints import MOVING
-from .rows import Rows
+from .rows import Rows, of_episode
 
+OF_VIDEOS = frozenset(
+    {
+        Code.DATASET_VIDEO_RATE,
+        Code.DATASET_VIDEO_UNREADABLE,
+        Code.DATASET_CAMERA_FROZEN,
+        Code.DATASET_SCENE_STILL,
+        Code.DATASET_VIDEO_OTHER,
+    }
+)
+"""What is found by decoding every picture."""
 # Picture values are 0..1.
 DARK, FLAT, DRIFT = 0.03, 0.02, 0.12
 # Stored mean brightness against that of the decoded pictures.
@@ -61,7 +71,12 @@ def picture_findings(info: Info, rows: list[EpisodeRow]) -> Iterator[Finding]:
                 fix = "lock exposure and white balance, and keep the light"
             if said:
                 yield Finding(
-                    code, Severity.WARNING, f"episode {row.episode} {key}", found=said, fix=fix
+                    code,
+                    Severity.WARNING,
+                    f"episode {row.episode} {key}",
+                    found=said,
+                    fix=fix,
+                    values=of_episode(row.episode),
                 )
 
 
@@ -92,6 +107,7 @@ def video_findings(
                     Code.DATASET_VIDEO_RATE,
                     Severity.ERROR,
                     f"{episode.where} {key}",
+                    values=of_episode(episode.row.episode),
                     found=str(error),
                     fix=_encode_again(info.fps),
                 )
@@ -99,7 +115,8 @@ def video_findings(
             except DatasetError as error:
                 said, fix = parted(error, FETCH)
                 code = Code.DATASET_VIDEO_UNREADABLE
-                yield Finding(code, Severity.ERROR, "", found=said, fix=fix)
+                values = of_episode(episode.row.episode)
+                yield Finding(code, Severity.ERROR, "", found=said, fix=fix, values=values)
                 continue
             yield from _off_grid(episode, key, seen, info.fps)
             if not info.features[key].is_depth:
@@ -124,6 +141,7 @@ def _frozen(
                 Code.DATASET_CAMERA_FROZEN,
                 Severity.ERROR,
                 where,
+                values=of_episode(episode.row.episode),
                 found=f"{text}, while a joint moved {moved:.0f}",
                 fix="the camera froze: remove the episode",
             )
@@ -132,6 +150,7 @@ def _frozen(
                 Code.DATASET_SCENE_STILL,
                 Severity.WARNING,
                 where,
+                values=of_episode(episode.row.episode),
                 found=f"{text}; the arm did not move either",
                 fix="cut the pause, or check the camera",
             )
@@ -146,6 +165,7 @@ def _off_grid(
             Code.DATASET_VIDEO_RATE,
             Severity.ERROR,
             f"{episode.where} {key}",
+            values=of_episode(episode.row.episode),
             found=f"a picture lies {1000 * seen.off_grid_s:.1f} ms from its frame's time, more "
             f"than LeRobot's {1000 * TIMESTAMP_TOLERANCE_S:.1f} ms: it was recorded at a rate that "
             "varies, and LeRobot cannot load it",
@@ -169,6 +189,7 @@ def _other_pictures(
             Code.DATASET_VIDEO_OTHER,
             Severity.ERROR,
             f"episode {row.episode} {key}",
+            values=of_episode(row.episode),
             found=f"statistics are of pictures of brightness {stored:.2f}, the video's is "
             f"{seen.brightness:.2f}",
             fix="is it the right video? if so, `armlet dataset stats --write`",

@@ -8,6 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.datasets.format.tables import EpisodeRow
+from armlet.findings import Finding
+
+_EPISODE = "episode"
+
+
+def of_episode(number: int) -> dict[str, float]:
+    """The values of a finding that is about one episode."""
+    return {_EPISODE: number}
+
+
+def episode_of(finding: Finding) -> int | None:
+    """The episode that a finding is about; None where it is about no single one."""
+    number = finding.values.get(_EPISODE)
+    return None if number is None else int(number)
 
 
 @dataclass(frozen=True)

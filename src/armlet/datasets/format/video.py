@@ -292,7 +292,7 @@ def decode(
     indices may repeat and come in any order; picture n is the one at n / fps seconds, fps being
     the stream's own rate unless given. Raises VideoError if one is not in the file.
     """
-    # One for all frames: each frame's own would be set up anew.
+    # One for all frames, as each frame would make one of its own.
     convert = VideoReformatter()
     with open_mp4(path) as (container, stream):
         wanted = None if indices is None else np.asarray(indices, dtype=np.int64)
@@ -324,7 +324,8 @@ def _is_run(numbers: NDArray[np.int64]) -> bool:
 
 
 def _rgb(frame: Any, convert: VideoReformatter) -> NDArray[np.uint8]:
-    picture: NDArray[np.uint8] = convert.reformat(frame, format="rgb24").to_ndarray()
+    converted: Any = convert.reformat(frame, format="rgb24")
+    picture: NDArray[np.uint8] = converted.to_ndarray()
     return picture
 
 
