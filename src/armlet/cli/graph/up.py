@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,13 @@ def run(args: argparse.Namespace) -> int:
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
     try:
-        marked = chosen.mark_of(given.get("namespace", ""))
-        mark = one_graph.mark(marked, os.environ, sole_names(nodes))
+        marks = contextlib.ExitStack()
+        for name in chosen.marks(given.get("namespace", ""), nodes):
+            marks.enter_context(one_graph.mark(name, os.environ, sole_names(nodes)))
     except one_graph.MarkError as error:
+        marks.close()
         return refuse("up", error)
-    with mark:
+    with marks:
         return _run(nodes, given.get("namespace", ""), args.duration)
 
 
