@@ -333,9 +333,13 @@ def test_a_brain_waits_for_the_robots_recorder_if_asked_to():
 
 
 def test_both_parts_of_a_graph_may_run_on_one_computer():
-    robot, brain = graph("robot"), graph("brain")
-    assert robot.mark_of("/left/") == graph("policy").mark_of("left") == "left"
-    assert brain.mark_of("") == "brain" and brain.mark_of("left") == "left/brain"
+    def marks(name, namespace=""):
+        chosen, given = graph(name), BRAIN if name != "robot" else {"robot": "none", **ROBOT_ONLY}
+        return chosen.marks(namespace, chosen.nodes(given))
+
+    assert marks("robot", "/left/") == ["left"] and marks("robot") == [""]
+    assert marks("brain", "left") == ["left/brain"] and marks("brain") == ["brain"]
+    assert marks("policy") == ["", "brain"], "no brain beside a policy"
 
 
 @pytest.mark.parametrize(("name", "given"), [("robot", ROBOT_ONLY), ("brain", BRAIN)])

@@ -46,6 +46,10 @@ _DISCOVERY_CHOICES = (
 )
 
 
+BRAIN = "brain"
+"""The part of a graph that is its policy."""
+
+
 class BringupError(ValueError):
     """A graph cannot be started as asked; the message says which argument is wrong."""
 
@@ -147,9 +151,14 @@ class Graph:
             ]
         return _found_by(nodes, values)
 
-    def mark_of(self, namespace: str) -> str:
-        """What only one graph of a computer and a ROS domain may be: a namespace, or a part."""
-        return "/".join(word for word in (namespace.strip("/"), self.part) if word)
+    def marks(self, namespace: str, nodes: Iterable[NodeSpec]) -> list[str]:
+        """What only one graph of a computer and a ROS domain may have: its namespace, its brain.
+
+        A graph with a policy of its own has both, so no brain runs beside it.
+        """
+        thinks = any(spec.executable == "policy" for spec in nodes)
+        parts = [self.part] if self.part else ["", *([BRAIN] if thinks else [])]
+        return ["/".join(filter(None, (namespace.strip("/"), part))) for part in parts]
 
 
 def _named_by_part(spec: NodeSpec, part: str) -> NodeSpec:
@@ -1295,7 +1304,7 @@ GRAPHS = {
                 *PROCESSES,
             ),
             _describe_brain,
-            part="brain",
+            part=BRAIN,
         ),
         Graph(
             "policy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     from armlet import one_graph
-    from armlet.bringup import SELECTION, BringupError, graph, sole_names
+    from armlet.bringup import SELECTION, BringupError, graph
     from armlet.start_check import check
 
     if args.list:
@@ -85,18 +86,27 @@ def run(args: argparse.Namespace) -> int:
     require("rclpy")
     if any(spec.executable == "policy" for spec in nodes):
         require("torch")
+    namespace = given.get("namespace", "")
     try:
-        mark = one_graph.mark(
-            chosen.mark_of(given.get("namespace", "")),
-            os.environ,
-            sole_names(nodes),
-            nodes=[spec.label for spec in nodes],
-            whole=not any(given.get(name) for name in SELECTION),
-        )
+        marks = _marked(chosen.marks(namespace, nodes), nodes, not given.keys() & set(SELECTION))
     except one_graph.MarkError as error:
         return refuse("up", error)
-    with mark:
-        return _run(nodes, _followers(whole), given.get("namespace", ""), args.duration)
+    with marks:
+        return _run(nodes, _followers(whole), namespace, args.duration)
+
+
+def _marked(names: list[str], nodes: list[NodeSpec], whole: bool) -> contextlib.ExitStack:
+    """The graph's marks, until what is returned is closed. Raises one_graph.MarkError."""
+    from armlet import one_graph
+    from armlet.bringup import sole_names
+
+    labels = [spec.label for spec in nodes]
+    with contextlib.ExitStack() as marks:
+        for number, name in enumerate(names):
+            own = () if number else labels  # each node is marked once
+            mark = one_graph.mark(name, os.environ, sole_names(nodes), own, whole)
+            marks.enter_context(mark)
+        return marks.pop_all()
 
 
 def _followers(nodes: list[NodeSpec]) -> list[str]:
