@@ -124,7 +124,8 @@ class Graph:
         if not _simulated(values):
             # Simulated time goes at whatever pace the computer keeps.
             nodes.append(dataclasses.replace(_spec("computer", values), required=False))
-        nodes += _viewers(nodes, values)
+        # Who is started first ends last: a window that hangs must not keep an arm from its release.
+        nodes = [*_viewers(nodes, values), *nodes]
         nodes = _with_persons_parameters(nodes, values)
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
