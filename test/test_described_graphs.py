@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from armlet.bringup import BringupError, command, graph, share_directory
+from armlet.client.preloaded import Preloaded
 from armlet.start_check import check
 
 CALIBRATION = share_directory() / "config" / "calibration" / "emulated_follower.json"
@@ -198,3 +200,10 @@ def test_rviz_of_an_arm_without_a_model_is_refused(ros, robot):
     arm = f"arms: {{follower: {{port: /dev/l, calibration: {CALIBRATION}, model: koch}}}}"
     with pytest.raises(BringupError, match="no arm whose model has a URDF"):
         graph("follower").nodes({**robot(arm), "rviz": "true"})
+
+
+def test_what_forks_nodes_starts_other_programs_as_ever():
+    """`armlet eval` forks its nodes, where robot_state_publisher may be installed, too."""
+    preloaded = Preloaded.__new__(Preloaded)  # without the process that forks
+    process = preloaded.popen(["/bin/echo", "shown"], {}, stdout=subprocess.PIPE, text=True)
+    assert process.communicate()[0] == "shown\n"

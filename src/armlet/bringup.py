@@ -64,8 +64,8 @@ class NodeSpec:
 
     environment: variables its process needs, beyond those it inherits. parameter_files: read last.
     sources: where a person set a parameter, by its name, if that was in a robot file. program: the
-    path of its program where it is no node of armlet's, arguments: what that is given, remapped:
-    its topics by the names it has for them.
+    path of its program where it is no node of armlet's, arguments: what that is given. remaps:
+    names of topics and what they are instead.
     """
 
     executable: str
@@ -78,7 +78,7 @@ class NodeSpec:
     sources: Mapping[str, str] = field(default_factory=dict)
     program: str = ""
     arguments: tuple[str, ...] = ()
-    remapped: Mapping[str, str] = field(default_factory=dict)
+    remaps: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -198,8 +198,7 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
     line = [*_program(spec), "--ros-args", "-r", f"__node:={spec.name}"]
     if spec.namespace:
         line += ["-r", f"__ns:=/{spec.namespace}"]
-    for name, other in spec.remapped.items():
-        line += ["-r", f"{name}:={other}"]
+    line += [word for name, other in spec.remaps for word in ("-r", f"{name}:={other}")]
     shipped = [] if spec.program else [str(parameter_file(spec))]
     files = [*shipped, str(file), *spec.parameter_files]
     return [*line, *(word for path in files for word in ("--params-file", path))]
@@ -687,7 +686,7 @@ def _state_publisher(driver: NodeSpec, values: Values) -> NodeSpec:
         required=False,
         program=installed(*_TF),
         # The driver publishes it, with or without this node.
-        remapped={DESCRIPTION: f"{name}/{DESCRIPTION}"},
+        remaps=((DESCRIPTION, f"{name}/{DESCRIPTION}"),),
     )
 
 
