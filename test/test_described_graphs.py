@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from armlet.bringup import BringupError, command, graph, share_directory
+from armlet.client.preloaded import Preloaded
 from armlet.start_check import check
 
 CALIBRATION = share_directory() / "config" / "calibration" / "emulated_follower.json"
@@ -174,8 +176,11 @@ def test_rviz_shows_the_arm_from_its_base(ros, tmp_path):
     ros("robot_state_publisher", "rviz2")
     nodes = graph("follower").nodes({**ONE, "rviz": "true", "namespace": "cell"})
     check(nodes)
-    rviz = nodes[-1]
-    assert rviz.label == "cell/rviz" and not rviz.required
+    labels = [spec.label for spec in nodes]
+    # Ended in the reverse order: the arm is released before a window that hangs is waited for.
+    assert labels[:3] == ["cell/robot_state_publisher", "cell/rviz", "cell/servo_bus"]
+    rviz = nodes[1]
+    assert not rviz.required
     config = rviz.arguments[rviz.arguments.index("-d") + 1]
     displays = yaml.safe_load(Path(config).read_text())["Visualization Manager"]["Displays"]
     assert "rviz_default_plugins/RobotModel" in [display["Class"] for display in displays]
@@ -195,3 +200,10 @@ def test_rviz_of_an_arm_without_a_model_is_refused(ros, robot):
     arm = f"arms: {{follower: {{port: /dev/l, calibration: {CALIBRATION}, model: koch}}}}"
     with pytest.raises(BringupError, match="no arm whose model has a URDF"):
         graph("follower").nodes({**robot(arm), "rviz": "true"})
+
+
+def test_what_forks_nodes_starts_other_programs_as_ever():
+    """`armlet eval` forks its nodes, where robot_state_publisher may be installed, too."""
+    preloaded = Preloaded.__new__(Preloaded)  # without the process that forks
+    process = preloaded.popen(["/bin/echo", "shown"], {}, stdout=subprocess.PIPE, text=True)
+    assert process.communicate()[0] == "shown\n"

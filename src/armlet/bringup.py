@@ -137,7 +137,8 @@ class Graph:
             # Simulated time goes at whatever pace the computer keeps.
             watcher = dataclasses.replace(_spec("computer", values), required=False)
             nodes.append(_named_by_part(watcher, self.part))
-        nodes += _viewers(nodes, values)
+        # Who is started first ends last: a window that hangs must not keep an arm from its release.
+        nodes = [*_viewers(nodes, values), *nodes]
         nodes = _in_time(_selected(nodes, values), values)
         nodes = _with_persons_parameters(nodes, values)
         nodes = [_as_process(spec, values) for spec in nodes]
@@ -1108,7 +1109,7 @@ def _as_process(spec: NodeSpec, values: Values) -> NodeSpec:
         spec,
         log_level=values.get("log_level", ""),
         # The bench is the world, and its time: a new one would know nothing of either.
-        respawn=values.get("respawn") == "true" and spec.executable != "sim_bench",
+        respawn=values.get("respawn") == "true" and spec.executable != "sim_bench" and not spec.program,
     )
 
 

@@ -262,6 +262,7 @@ def _at_rate(nodes, rate_hz):
         if spec.executable == "servo_bus"
         else spec
         for spec in nodes
+        if not spec.program  # of a ROS that is installed here
     ]
 
 

@@ -73,11 +73,16 @@ class Preloaded:
         self._line.close()
         os.waitpid(self._child, 0)
 
-    def popen(self, command: list[str], env: dict[str, str], **_: Any) -> ForkedProcess:
+    def popen(
+        self, command: list[str], env: dict[str, str], **more: Any
+    ) -> ForkedProcess | subprocess.Popen[str]:
         """Fork a node: its output, both streams in one, is the process's `stdout`.
 
-        Raises RuntimeError where the process that forks has ended.
+        Another program than this Python is started as ever. Raises RuntimeError where the process
+        that forks has ended.
         """
+        if command[0] != sys.executable:
+            return subprocess.Popen(command, env=env, **more)
         reading, writing = os.pipe()
         with self._lock:
             self._count = number = self._count + 1

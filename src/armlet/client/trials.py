@@ -204,6 +204,7 @@ def run_trial(
         return [
             _of_policy(spec, seed) if spec.executable == "policy" else spec
             for spec in adjust(nodes)
+            if not spec.program  # nobody looks at a trial
         ]
 
     task = setting.scenery().task
