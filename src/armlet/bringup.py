@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from armlet.files import HUB, FileError, expanded
+from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS
 from armlet.robots.joints import in_namespace
@@ -218,6 +219,7 @@ NODES = (
     "recorder",
     "teleop",
     "jog",
+    "trajectory_actions",
     "computer",
     "sim_bench",
 )
@@ -275,6 +277,12 @@ TAKE_OVER = Argument(
     "false",
     "Run the leader too, disengaged: `e` in `armlet session`, or ~/set_engaged of teleop, lets a "
     "person take over from the policy, and hands back.",
+    BOOLEAN,
+)
+ACTIONS = Argument(
+    "actions",
+    "false",
+    "Serve FollowJointTrajectory and gripper commands, as MoveIt executes by; needs control_msgs.",
     BOOLEAN,
 )
 JOYSTICKS = ("gamepad", "spacemouse")
@@ -623,6 +631,26 @@ def _jog(pair: Pair, values: Values) -> NodeSpec:
     )
 
 
+def _actions(values: Values) -> list[NodeSpec]:
+    if values["actions"] != "true":
+        return []
+    try:
+        require("control_msgs")
+    except ModuleNotFoundError as error:
+        raise BringupError(f"actions: {how_to_install(error)}") from error
+    return [
+        _spec(
+            "trajectory_actions",
+            values,
+            pair.side,
+            calibration_file=_arm("follower", pair.follower, values, pair.side).parameters[
+                "calibration_file"
+            ],
+        )
+        for pair in _pairs(values)
+    ]
+
+
 def _policy_drives(values: Values) -> bool:
     runs = "checkpoint" in values and values.get("policy", "true") == "true"
     return runs and values["running"] == "true"
@@ -865,7 +893,7 @@ def _describe_sim(values: Values) -> list[NodeSpec]:
 
 
 def _describe_follower(values: Values) -> list[NodeSpec]:
-    return _bench(values) + _follower(values)
+    return _bench(values) + _follower(values) + _actions(values)
 
 
 def _describe_teleop(values: Values) -> list[NodeSpec]:
@@ -927,7 +955,7 @@ GRAPHS = {
         Graph(
             "follower",
             "the follower alone, for programs of your own to command",
-            (NAMESPACE, EMULATED, *FOLLOWER, PARAMETERS, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, ACTIONS, PARAMETERS, *BENCH),
             _describe_follower,
         ),
         Graph(
