@@ -53,6 +53,7 @@ def run(execution, seconds, read=None, follows=True):
         ({"joints": ["pan", "wheel"]}, Code.INVALID_JOINTS, "found .*wheel"),
         ({"joints": ["pan", "pan"]}, Code.INVALID_JOINTS, "each once"),
         ({"times_s": [], "positions": []}, Code.INVALID_GOAL, "no points"),
+        ({"positions": [[0, 0]] * 5001}, Code.INVALID_GOAL, "at most 5000 points"),
         ({"positions": [[0, 0], [0.5], [1, 0]]}, Code.INVALID_GOAL, "needs 2 positions"),
         ({"positions": [[0, 0], [math.nan, 0], [1, 0]]}, Code.INVALID_GOAL, "finite"),
         ({"velocities": [[0, 0], [math.inf, 0], [0, 0]]}, Code.INVALID_GOAL, "finite"),

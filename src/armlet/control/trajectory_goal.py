@@ -22,8 +22,11 @@ BEYOND_RAD = 0.02
 FOLLOWED_S = 0.5
 """So long after a goal was sent, and no longer, its driver may not be following it."""
 
+MOST_POINTS = 5000
+"""Of a goal. With what is put between them they stay below what a driver takes."""
+
 _STEP_S = 0.02
-_MOST_POINTS = 2000
+_MOST_STEPS = 2000
 
 
 class Code(IntEnum):
@@ -111,6 +114,11 @@ def accept(
         raise GoalRefused(
             Code.INVALID_GOAL, f"goal_time_tolerance must be 0 or more, found {asked.goal_time_s}"
         )
+    if len(asked.positions) > MOST_POINTS:
+        raise GoalRefused(
+            Code.INVALID_GOAL,
+            f"at most {MOST_POINTS} points are taken, found {len(asked.positions)}",
+        )
     positions = _rows(asked.positions, len(joints), "positions")
     velocities = _rows(asked.velocities, len(joints), "velocities")
     if not len(positions):
@@ -195,7 +203,7 @@ def smooth(motion: Trajectory, velocities: Vector) -> Trajectory:
     """
     times_s = motion.times_s
     duration_s = float(times_s[-1] - times_s[0])
-    step_s = max(_STEP_S, duration_s / _MOST_POINTS)
+    step_s = max(_STEP_S, duration_s / _MOST_STEPS)
     between = np.arange(times_s[0], times_s[-1], step_s)
     finer = np.union1d(times_s, between[1:])
     # Times a rounding apart would be two points at one time.
