@@ -220,7 +220,18 @@ def test_nothing_needs_lerobot_at_run_time(forbidden):
 
 
 @pytest.mark.parametrize(
-    "node", ["servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "jog", "sim_bench"]
+    "node",
+    [
+        "servo_bus",
+        "camera",
+        "aligner",
+        "policy",
+        "recorder",
+        "teleop",
+        "jog",
+        "trajectory_actions",
+        "sim_bench",
+    ],
 )
 def test_the_reference_names_every_parameter(node):
     page = (ROOT / "docs" / "reference" / "parameters.md").read_text()

@@ -1,7 +1,10 @@
 """The graphs as data."""
 
 import dataclasses
+import importlib.machinery
 import itertools
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,45 @@ def test_every_node_has_an_executable_and_shipped_parameters():
         assert (share_directory() / "executables" / spec.executable).stat().st_mode & 0o111
         document = yaml.safe_load(parameter_file(spec).read_text())
         assert list(document["/**"]) == ["ros__parameters"]
+
+
+def jogs(name, **given):
+    return [s for s in graph(name).nodes(HARDWARE | given) if s.executable == "jog"]
+
+
+def test_a_joystick_takes_the_leaders_place():
+    (spec,) = jogs("record", input="spacemouse", root="data", cameras="front=0")
+    assert spec.parameters == {
+        "calibration_file": "follower.json",
+        "kinematics": "so101",
+        "device": "spacemouse",
+    }
+    record = graph("record").nodes(HARDWARE | {"input": "gamepad", "root": "d", "cameras": "a=0"})
+    assert not {"leader/servo_bus", "teleop"} & {each.label for each in record}
+    assert not jogs("record", root="data", cameras="front=0")
+    given = {"follower_calibration": "follower.json"}
+    assert [s.label for s in graph("jog").nodes(given)] == ["servo_bus", "jog", "computer"]
+
+
+def test_an_arm_of_unknown_geometry_is_jogged_by_joint(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text("arms: {arm: {port: /dev/a, calibration: arm.json, model: koch}}\n")
+    (spec,) = [s for s in graph("jog").nodes({"robot": str(file)}) if s.executable == "jog"]
+    assert spec.parameters["kinematics"] == ""
+
+
+def test_actions_are_served_where_their_messages_are(monkeypatch):
+    given = {"follower_calibration": "follower.json", "actions": "true"}
+    monkeypatch.setitem(sys.modules, "control_msgs", None)
+    with pytest.raises(
+        BringupError, match=r"actions: .*control_msgs is not installed.*apt install"
+    ):
+        graph("follower").nodes(given)
+    module = types.ModuleType("control_msgs")
+    module.__spec__ = importlib.machinery.ModuleSpec("control_msgs", None)
+    monkeypatch.setitem(sys.modules, "control_msgs", module)
+    labels = [spec.label for spec in graph("follower").nodes(given)]
+    assert labels == ["servo_bus", "trajectory_actions", "computer"]
 
 
 def test_labels_are_unique_and_namespaces_nest():

@@ -40,5 +40,5 @@ def test_it_names_what_is_imported_and_nothing_else():
     package = ElementTree.parse(ROOT / "package.xml").getroot()
     named = {entry.text for entry in package.findall("exec_depend")}
     needed = {KEYS.get(name, name) for name in imported() - OF_PIP - OPTIONAL}
-    # Programs that are started: launch files are for `ros2 launch`, and TF comes from the other.
-    assert named == needed | {"ros2launch", "robot_state_publisher"}
+    # `ros2 launch` is not imported: launch files are for it.
+    assert named == needed | {"ros2launch"}

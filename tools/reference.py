@@ -23,7 +23,8 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- Made by tools/reference.py from the code (make reference). Do not edit. -->"
 
 NODES = (
-    *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "jog", "computer"),
+    *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "jog"),
+    *("trajectory_actions", "computer"),
     "sim_bench",
 )
 STATUSES = (

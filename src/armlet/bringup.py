@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from armlet.files import HUB, FileError, expanded
+from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
 from armlet.robots import calibration as calibrations
@@ -301,6 +302,7 @@ NODES = (
     "recorder",
     "teleop",
     "jog",
+    "trajectory_actions",
     "computer",
     "sim_bench",
 )
@@ -384,6 +386,12 @@ TAKE_OVER = Argument(
     "false",
     "Run the leader too, disengaged: `e` in `armlet session`, or ~/set_engaged of teleop, lets a "
     "person take over from the policy, and hands back.",
+    BOOLEAN,
+)
+ACTIONS = Argument(
+    "actions",
+    "false",
+    "Serve FollowJointTrajectory and gripper commands, as MoveIt executes by; needs control_msgs.",
     BOOLEAN,
 )
 JOYSTICKS = ("gamepad", "spacemouse")
@@ -871,6 +879,26 @@ def _jog(pair: Pair, values: Values) -> NodeSpec:
     )
 
 
+def _actions(values: Values) -> list[NodeSpec]:
+    if values["actions"] != "true":
+        return []
+    try:
+        require("control_msgs")
+    except ModuleNotFoundError as error:
+        raise BringupError(f"actions: {how_to_install(error)}") from error
+    return [
+        _spec(
+            "trajectory_actions",
+            values,
+            pair.side,
+            calibration_file=_arm("follower", pair.follower, values, pair.side).parameters[
+                "calibration_file"
+            ],
+        )
+        for pair in _pairs(values)
+    ]
+
+
 def _policy_drives(values: Values) -> bool:
     runs = "checkpoint" in values and values.get("policy", "true") == "true"
     return runs and values["running"] == "true"
@@ -1172,7 +1200,7 @@ def _describe_sim(values: Values) -> list[NodeSpec]:
 
 
 def _describe_follower(values: Values) -> list[NodeSpec]:
-    return _bench(values) + _follower(values)
+    return _bench(values) + _follower(values) + _actions(values)
 
 
 def _describe_teleop(values: Values) -> list[NodeSpec]:
@@ -1239,7 +1267,7 @@ GRAPHS = {
         Graph(
             "follower",
             "the follower alone, for programs of your own to command",
-            (NAMESPACE, EMULATED, *FOLLOWER, RVIZ, *PROCESSES, *BENCH),
+            (NAMESPACE, EMULATED, *FOLLOWER, ACTIONS, RVIZ, *PROCESSES, *BENCH),
             _describe_follower,
         ),
         Graph(

@@ -32,6 +32,11 @@ _ROS = {"rclpy", "builtin_interfaces", "rcl_interfaces", "std_srvs"}
 def how_to_install(error: ModuleNotFoundError) -> str | None:
     """One line: what is missing, how to install it. None for a module that is no dependency."""
     package = (error.name or "").partition(".")[0]
+    if package == "control_msgs":
+        return (
+            "ROS 2's package control_msgs is not installed, and pip has none: "
+            "sudo apt install ros-$ROS_DISTRO-control-msgs"
+        )
     if package in _ROS or package.endswith("_msgs"):
         return (
             f"ROS 2's Python package {package} is not installed: source the setup file of your "

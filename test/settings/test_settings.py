@@ -24,6 +24,7 @@ NODES = (
     "recorder",
     "teleop",
     "jog",
+    "trajectory_actions",
     "computer",
     "sim_bench",
 )

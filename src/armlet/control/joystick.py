@@ -141,7 +141,7 @@ class Joystick:
         self._axes = max(axes, default=-1) + 1
         self._buttons = max(self.layout.buttons.values()) + 1
 
-    def hear(self, axes: Sequence[float], buttons: Sequence[int], now_s: float) -> str:
+    def hear(self, axes: Sequence[float], buttons: Sequence[float], now_s: float) -> str:
         """Take a message; why it is none of this device, which lets go; empty if it is one."""
         if self.silent(now_s):
             self._was_down = self._hand_back_down = True

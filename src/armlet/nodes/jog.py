@@ -6,9 +6,7 @@ import array
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from numpy.typing import NDArray
 from sensor_msgs.msg import JointState, Joy
 from std_srvs.srv import Trigger
 
@@ -21,37 +19,13 @@ from armlet.robots.units import limits_radians
 from armlet.settings.jog import SETTINGS
 
 from .engagement import Engagement
+from .last_seen import LastSeen
 from .messages import diagnostic
 from .node import SENSOR_QOS, ArmletNode, SetupError, Value, run
-from .stamps import to_ns
 from .status_names import JOYSTICK, status_name
 
 PERIOD_S = 0.02
 KINEMATICS = "so101"
-
-
-class LastSeen:
-    """The newest position of every joint of an arm, by what its driver publishes."""
-
-    def __init__(self, joints: tuple[str, ...]) -> None:
-        self._columns = {joint: column for column, joint in enumerate(joints)}
-        self._position = np.full(len(joints), np.nan)
-        self._stamps = np.zeros(len(joints), np.int64)
-
-    def hear(self, message: JointState) -> None:
-        if len(message.name) != len(message.position):
-            return
-        for name, position in zip(message.name, message.position, strict=True):
-            column = self._columns.get(name)
-            if column is not None:
-                self._position[column] = position
-                self._stamps[column] = to_ns(message.header.stamp)
-
-    def position(self, now_ns: int, oldest_s: float) -> NDArray[np.float64] | None:
-        """Radians (n,); None where a joint's is older than so long, of the future or no number."""
-        ages_s = (now_ns - self._stamps) * 1e-9
-        there = np.isfinite(self._position).all() and (np.abs(ages_s) <= oldest_s).all()
-        return self._position.copy() if there else None
 
 
 class JogNode(ArmletNode):

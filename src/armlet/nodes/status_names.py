@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+ACTIONS = "actions"
 BUS = "bus"
 COMPUTER = "load of this computer"
 DATASET = "dataset"
