@@ -72,7 +72,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
-def test_a_node_that_died_is_started_again_and_told_so(tmp_path, monkeypatch):
+def test_a_node_that_died_is_started_again_and_knows_it(tmp_path, monkeypatch):
     monkeypatch.setattr("armlet.supervisor.DELAY_S", 0.0)
     says = "import os; print('back', os.environ.get('ARMLET_RESPAWNED')); raise SystemExit(7)"
     node, output = NodeSpec("camera", "camera", {}, respawn=True), io.StringIO()

@@ -35,6 +35,8 @@ from armlet.suggestions import did_you_mean
 SUPERVISOR_VARIABLE = "ARMLET_SUPERVISOR"
 # Set for a node that is started again after it died: it comes back at rest.
 RESPAWNED_VARIABLE = "ARMLET_RESPAWNED"
+# A node that was asked to end is killed after so long: a recorder may have an episode to finish.
+STOP_GRACE_S = 15.0
 # Fast DDS reads its profile from the file this names; a person's own choice is respected.
 FASTDDS_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 DISCOVERY_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"

@@ -24,9 +24,11 @@ from launch.actions import (
     TimerAction,
 )
 from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
 
 from armlet.bringup import (
     RESPAWNED_VARIABLE,
+    STOP_GRACE_S,
     SUPERVISOR_VARIABLE,
     Graph,
     NodeSpec,
@@ -90,6 +92,8 @@ class _Node:
             additional_env={**self.spec.environment, **self.ending, **respawned},
             output="screen",
             on_exit=self._ended,
+            # SIGTERM is to a node what SIGINT is; SIGKILL comes some seconds after it.
+            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=str(STOP_GRACE_S)),
         )
 
     def _ended(self, event: ProcessExited, context: LaunchContext) -> list[Action]:

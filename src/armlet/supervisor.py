@@ -19,15 +19,19 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
-from armlet.bringup import RESPAWNED_VARIABLE, SUPERVISOR_VARIABLE, NodeSpec, command
+from armlet.bringup import (
+    RESPAWNED_VARIABLE,
+    STOP_GRACE_S,
+    SUPERVISOR_VARIABLE,
+    NodeSpec,
+    command,
+)
 from armlet.files import scratch_folder
 from armlet.motors.registry import MotorError, choose
 from armlet.motors.torque_watchdog import cut_torque
 from armlet.respawn import DELAY_S, Starts
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
-
-STOP_GRACE_S = 15.0
 
 # A node that was still loading ends by the signal itself.
 _WELL = (0, -signal.SIGTERM)

@@ -16,12 +16,11 @@ from node_processes import follower, running, simulated_nodes
 from simulated_bench import torque
 from thread_times import passed, thread_times
 
-from armlet.bringup import command
+from armlet.bringup import STOP_GRACE_S, command
 from armlet.client.graph import GraphError
 from armlet.nodes.servo_bus import WATCHDOG_S
 from armlet.nodes.servo_bus_diagnostics import CycleTimes, bus_status
 from armlet.sim import Bench
-from armlet.supervisor import STOP_GRACE_S
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "control"))
 

@@ -601,7 +601,7 @@ class ServoBus(ArmletNode):
             )
             self._report_excess("joint_commands", self._control.excess)
         except CommandRefused as error:
-            self.log_once("joint_commands", f"joint_commands refused: {error}")
+            self._say_refused("joint_commands", error)
 
     def _on_trajectory(self, message: TrajectoryMessage, way: Reception) -> None:
         assert self._control is not None
@@ -618,7 +618,12 @@ class ServoBus(ArmletNode):
             self._control.follow(message.joint_names, motion, now_ns)
             self._report_excess("joint_trajectory", self._control.excess)
         except CommandRefused as error:
-            self.log_once("joint_trajectory", f"joint_trajectory refused: {error}")
+            self._say_refused("joint_trajectory", error)
+
+    def _say_refused(self, topic: str, error: CommandRefused) -> None:
+        # Where the whole graph was asked to end, those who command the arm end a moment later.
+        if not self._leaving:
+            self.log_once(topic, f"{topic} refused: {error}")
 
     def _require_clock(
         self, control: Control, message: TrajectoryMessage, motion: Trajectory, way: Reception
