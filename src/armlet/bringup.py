@@ -1139,7 +1139,9 @@ def _as_process(spec: NodeSpec, values: Values) -> NodeSpec:
         spec,
         log_level=values.get("log_level", ""),
         # The bench is the world, and its time: a new one would know nothing of either.
-        respawn=values.get("respawn") == "true" and spec.executable != "sim_bench" and not spec.program,
+        respawn=values.get("respawn") == "true"
+        and spec.executable != "sim_bench"
+        and not spec.program,
     )
 
 
