@@ -5,13 +5,13 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from armlet.sim.kinematics import FRAMES, forward
 
 from armlet.files import FileError
 from armlet.preflight.servos import like_model
 from armlet.robots import JointCalibration
 from armlet.robots.calibration import save
 from armlet.robots.description import describe, misfits, rotation_of, rpy_of
+from armlet.robots.kinematics import FRAMES, forward
 from armlet.robots.robot_file import Mount
 from armlet.robots.robot_model import find
 from armlet.robots.units import RADIANS_PER_TICK, limits_radians
