@@ -12,8 +12,8 @@ from armlet.control.trajectory import Trajectory
 from armlet.control.trajectory_goal import (
     FOLLOWED_S,
     Asked,
-    Code,
     Defaults,
+    ErrorCode,
     Execution,
     GoalRefused,
     accept,
@@ -49,25 +49,25 @@ def run(execution, seconds, read=None, follows=True):
 @pytest.mark.parametrize(
     ("changes", "code", "why"),
     [
-        ({"joints": []}, Code.INVALID_JOINTS, "expected joints of"),
-        ({"joints": ["pan", "wheel"]}, Code.INVALID_JOINTS, "found .*wheel"),
-        ({"joints": ["pan", "pan"]}, Code.INVALID_JOINTS, "each once"),
-        ({"times_s": [], "positions": []}, Code.INVALID_GOAL, "no points"),
-        ({"positions": [[0, 0]] * 5001}, Code.INVALID_GOAL, "at most 5000 points"),
-        ({"positions": [[0, 0], [0.5], [1, 0]]}, Code.INVALID_GOAL, "needs 2 positions"),
-        ({"positions": [[0, 0], [math.nan, 0], [1, 0]]}, Code.INVALID_GOAL, "finite"),
-        ({"velocities": [[0, 0], [math.inf, 0], [0, 0]]}, Code.INVALID_GOAL, "finite"),
-        ({"velocities": [[0, 0], [], [0, 0]]}, Code.INVALID_GOAL, "needs 2 velocities"),
-        ({"positions": [[0, 0], [0.5, 0], [1.6, 0]]}, Code.INVALID_GOAL, "pan: 1.600 rad"),
-        ({"positions": [[0, 0], [0.5, -1.2], [1, 0]]}, Code.INVALID_GOAL, "lift: -1.200 rad"),
-        ({"times_s": [0.0, 2.0, 1.0]}, Code.INVALID_GOAL, "ascend"),
-        ({"times_s": [-1.0, 0.0, 1.0]}, Code.INVALID_GOAL, "negative"),
-        ({"times_s": [0.0, 1.0, math.inf]}, Code.INVALID_GOAL, "finite"),
-        ({"stamp_ns": NOW - 2_100_000_000}, Code.OLD_HEADER_TIMESTAMP, "ended 0.100 s ago"),
-        ({"path_tolerance": {"wheel": 0.1}}, Code.INVALID_JOINTS, "path_tolerance: wheel"),
-        ({"goal_tolerance": {"pan": math.nan}}, Code.INVALID_GOAL, "goal_tolerance must be"),
-        ({"goal_time_s": -0.1}, Code.INVALID_GOAL, "goal_time_tolerance"),
-        ({"other": "the arm has no wheels"}, Code.INVALID_GOAL, "no wheels"),
+        ({"joints": []}, ErrorCode.INVALID_JOINTS, "expected joints of"),
+        ({"joints": ["pan", "wheel"]}, ErrorCode.INVALID_JOINTS, "found .*wheel"),
+        ({"joints": ["pan", "pan"]}, ErrorCode.INVALID_JOINTS, "each once"),
+        ({"times_s": [], "positions": []}, ErrorCode.INVALID_GOAL, "no points"),
+        ({"positions": [[0, 0]] * 5001}, ErrorCode.INVALID_GOAL, "at most 5000 points"),
+        ({"positions": [[0, 0], [0.5], [1, 0]]}, ErrorCode.INVALID_GOAL, "needs 2 positions"),
+        ({"positions": [[0, 0], [math.nan, 0], [1, 0]]}, ErrorCode.INVALID_GOAL, "finite"),
+        ({"velocities": [[0, 0], [math.inf, 0], [0, 0]]}, ErrorCode.INVALID_GOAL, "finite"),
+        ({"velocities": [[0, 0], [], [0, 0]]}, ErrorCode.INVALID_GOAL, "needs 2 velocities"),
+        ({"positions": [[0, 0], [0.5, 0], [1.6, 0]]}, ErrorCode.INVALID_GOAL, "pan: 1.600 rad"),
+        ({"positions": [[0, 0], [0.5, -1.2], [1, 0]]}, ErrorCode.INVALID_GOAL, "lift: -1.200 rad"),
+        ({"times_s": [0.0, 2.0, 1.0]}, ErrorCode.INVALID_GOAL, "ascend"),
+        ({"times_s": [-1.0, 0.0, 1.0]}, ErrorCode.INVALID_GOAL, "negative"),
+        ({"times_s": [0.0, 1.0, math.inf]}, ErrorCode.INVALID_GOAL, "finite"),
+        ({"stamp_ns": NOW - 2_100_000_000}, ErrorCode.OLD_HEADER_TIMESTAMP, "ended 0.100 s ago"),
+        ({"path_tolerance": {"wheel": 0.1}}, ErrorCode.INVALID_JOINTS, "path_tolerance: wheel"),
+        ({"goal_tolerance": {"pan": math.nan}}, ErrorCode.INVALID_GOAL, "goal_tolerance must be"),
+        ({"goal_time_s": -0.1}, ErrorCode.INVALID_GOAL, "goal_time_tolerance"),
+        ({"other": "the arm has no wheels"}, ErrorCode.INVALID_GOAL, "no wheels"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_its_code(changes, code, why):
@@ -77,7 +77,7 @@ def test_what_cannot_be_followed_is_refused_by_its_code(changes, code, why):
 
 
 def test_the_codes_are_those_of_the_action():
-    assert [int(code) for code in Code] == [0, -1, -2, -3, -4, -5]
+    assert [int(code) for code in ErrorCode] == [0, -1, -2, -3, -4, -5]
 
 
 def test_a_zero_stamp_is_now_and_one_that_has_not_ended_is_not_old():
@@ -94,13 +94,13 @@ def test_tolerances_are_the_clients_the_default_or_none():
 
 def test_success_at_the_end_and_not_before():
     result, seconds = run(Execution(goal(), NOW), 3.0)
-    assert result.code is Code.SUCCESSFUL
+    assert result.code is ErrorCode.SUCCESSFUL
     assert seconds == 2.0
 
 
 def test_success_within_the_goal_time():
     result, seconds = run(Execution(goal(), NOW), 5.0, read=lambda s: END * min(s / 2.8, 1.0))
-    assert result.code is Code.SUCCESSFUL
+    assert result.code is ErrorCode.SUCCESSFUL
     assert 2.0 < seconds <= 2.8
 
 
@@ -108,7 +108,7 @@ def test_a_goal_that_is_not_reached_in_its_time():
     off = END - [0.0, 0.1]
     execution = Execution(goal(goal_time_s=0.5), NOW)
     result, seconds = run(execution, 5.0, read=lambda s: off * min(s / 2, 1.0))
-    assert result.code is Code.GOAL_TOLERANCE_VIOLATED
+    assert result.code is ErrorCode.GOAL_TOLERANCE_VIOLATED
     assert result.text == "lift is 0.100 rad off, 0.080 rad are allowed, 0.5 s after the end"
     assert seconds == pytest.approx(2.52)
 
@@ -119,7 +119,7 @@ def test_a_path_that_is_left():
     result, seconds = run(
         execution, 5.0, read=lambda s: np.minimum(execution.desired(at(s)), blocked)
     )
-    assert result.code is Code.PATH_TOLERANCE_VIOLATED
+    assert result.code is ErrorCode.PATH_TOLERANCE_VIOLATED
     assert result.text.startswith("pan is 0.2")
     assert seconds == pytest.approx(0.92)
 
@@ -127,7 +127,7 @@ def test_a_path_that_is_left():
 def test_without_a_path_tolerance_only_the_end_counts():
     asked = {"path_tolerance": {"pan": -1.0, "lift": -1.0}}
     result, _ = run(Execution(goal(**asked), NOW), 5.0, read=lambda s: END * (s >= 2.0))
-    assert result.code is Code.SUCCESSFUL
+    assert result.code is ErrorCode.SUCCESSFUL
 
 
 def test_nothing_is_judged_before_the_trajectory_begins():
@@ -135,19 +135,19 @@ def test_nothing_is_judged_before_the_trajectory_begins():
     result, seconds = run(
         execution, 5.0, read=lambda s: execution.desired(at(s)) if s >= 1 else END, follows=True
     )
-    assert (result.code, seconds) == (Code.SUCCESSFUL, 3.0)
+    assert (result.code, seconds) == (ErrorCode.SUCCESSFUL, 3.0)
 
 
 def test_an_arm_that_does_not_follow_ends_it():
     result, seconds = run(Execution(goal(), NOW), 5.0, follows=False)
-    assert result.code is Code.PATH_TOLERANCE_VIOLATED
+    assert result.code is ErrorCode.PATH_TOLERANCE_VIOLATED
     assert result.text == "the arm does not follow: a person commands it"
     assert seconds == pytest.approx(FOLLOWED_S + 0.02)
 
 
 def test_an_arm_that_is_not_heard_ends_it():
     result = Execution(goal(), NOW).step(at(0.1), None, True, "")
-    assert result.code is Code.PATH_TOLERANCE_VIOLATED
+    assert result.code is ErrorCode.PATH_TOLERANCE_VIOLATED
     assert "no joint_states" in result.text
 
 
@@ -241,7 +241,7 @@ def test_a_gripper_that_still_waits_to_move_has_not_stalled():
 def test_a_gripper_position_that_is_none_is_refused(position):
     with pytest.raises(GoalRefused, match=r"expected a position of -0\.900 to 0\.900") as refused:
         motion_to(position, 0.0, LIMITS["gripper"], 1.0, NOW)
-    assert refused.value.code is Code.INVALID_GOAL
+    assert refused.value.code is ErrorCode.INVALID_GOAL
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, math.nan, math.inf])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .trajectory import Trajectory
-from .trajectory_goal import BEYOND_RAD, FOLLOWED_S, Code, GoalRefused
+from .trajectory_goal import BEYOND_RAD, FOLLOWED_S, ErrorCode, GoalRefused
 
 _MOVED_RAD = 0.01
 _SHORTEST_S = 0.02
@@ -37,11 +37,11 @@ def motion_to(
     lower, upper = limits
     if not math.isfinite(position) or not lower - BEYOND_RAD <= position <= upper + BEYOND_RAD:
         raise GoalRefused(
-            Code.INVALID_GOAL,
+            ErrorCode.INVALID_GOAL,
             f"expected a position of {lower:.3f} to {upper:.3f} rad, found {position}",
         )
     if not math.isfinite(speed) or speed <= 0:
-        raise GoalRefused(Code.INVALID_GOAL, f"expected a speed above 0 rad/s, found {speed}")
+        raise GoalRefused(ErrorCode.INVALID_GOAL, f"expected a speed above 0 rad/s, found {speed}")
     duration_s = max(abs(position - held) / speed, _SHORTEST_S)
     return Trajectory(now_ns, np.array([0.0, duration_s]), np.array([[held], [position]]))
 

@@ -29,7 +29,7 @@ _STEP_S = 0.02
 _MOST_STEPS = 2000
 
 
-class Code(IntEnum):
+class ErrorCode(IntEnum):
     """The action's error_code."""
 
     SUCCESSFUL = 0
@@ -43,7 +43,7 @@ class Code(IntEnum):
 class GoalRefused(ValueError):
     """A goal that cannot be followed; `code` says of what kind it is, the message why."""
 
-    def __init__(self, code: Code, why: str):
+    def __init__(self, code: ErrorCode, why: str):
         super().__init__(why)
         self.code = code
 
@@ -52,7 +52,7 @@ class GoalRefused(ValueError):
 class Result:
     """What became of a goal."""
 
-    code: Code
+    code: ErrorCode
     text: str = ""
 
 
@@ -109,32 +109,33 @@ def accept(
     joints = tuple(asked.joints)
     _check_joints(joints, limits)
     if asked.other:
-        raise GoalRefused(Code.INVALID_GOAL, asked.other)
+        raise GoalRefused(ErrorCode.INVALID_GOAL, asked.other)
     if asked.goal_time_s < 0 or not math.isfinite(asked.goal_time_s):
         raise GoalRefused(
-            Code.INVALID_GOAL, f"goal_time_tolerance must be 0 or more, found {asked.goal_time_s}"
+            ErrorCode.INVALID_GOAL,
+            f"goal_time_tolerance must be 0 or more, found {asked.goal_time_s}",
         )
     if len(asked.positions) > MOST_POINTS:
         raise GoalRefused(
-            Code.INVALID_GOAL,
+            ErrorCode.INVALID_GOAL,
             f"at most {MOST_POINTS} points are taken, found {len(asked.positions)}",
         )
     positions = _rows(asked.positions, len(joints), "positions")
     velocities = _rows(asked.velocities, len(joints), "velocities")
     if not len(positions):
-        raise GoalRefused(Code.INVALID_GOAL, "the trajectory has no points")
+        raise GoalRefused(ErrorCode.INVALID_GOAL, "the trajectory has no points")
     _check_inside(joints, positions, limits)
     try:
         motion = Trajectory(
             asked.stamp_ns or now_ns, np.array(asked.times_s, np.float64), positions
         )
     except ValueError as error:
-        raise GoalRefused(Code.INVALID_GOAL, str(error)) from error
+        raise GoalRefused(ErrorCode.INVALID_GOAL, str(error)) from error
     if motion.times_s[0] < 0:
-        raise GoalRefused(Code.INVALID_GOAL, "time_from_start must not be negative")
+        raise GoalRefused(ErrorCode.INVALID_GOAL, "time_from_start must not be negative")
     if motion.end_ns < now_ns:
         raise GoalRefused(
-            Code.OLD_HEADER_TIMESTAMP,
+            ErrorCode.OLD_HEADER_TIMESTAMP,
             f"the trajectory ended {(now_ns - motion.end_ns) * 1e-9:.3f} s ago: look at its stamp, "
             "and at the clocks of both computers",
         )
@@ -151,7 +152,7 @@ def _check_joints(joints: tuple[str, ...], limits: Mapping[str, tuple[float, flo
     if not joints or len(set(joints)) < len(joints) or not set(joints) <= set(limits):
         shown = [joint[:40] for joint in joints[:8]]
         raise GoalRefused(
-            Code.INVALID_JOINTS, f"expected joints of {list(limits)}, each once, found {shown}"
+            ErrorCode.INVALID_JOINTS, f"expected joints of {list(limits)}, each once, found {shown}"
         )
 
 
@@ -161,11 +162,11 @@ def _rows(rows: Sequence[Sequence[float]], count: int, what: str) -> Vector:
         return np.zeros((0, count))
     if any(len(row) != count for row in rows):
         raise GoalRefused(
-            Code.INVALID_GOAL, f"every point needs {count} {what}, one for each joint"
+            ErrorCode.INVALID_GOAL, f"every point needs {count} {what}, one for each joint"
         )
     found = np.array(rows, np.float64).reshape(-1, count)
     if not np.isfinite(found).all():
-        raise GoalRefused(Code.INVALID_GOAL, f"{what} must be finite, found NaN or infinity")
+        raise GoalRefused(ErrorCode.INVALID_GOAL, f"{what} must be finite, found NaN or infinity")
     return found
 
 
@@ -177,7 +178,7 @@ def _check_inside(
         farthest = max(column, key=lambda value: max(lower - value, value - upper))
         if not lower - BEYOND_RAD <= farthest <= upper + BEYOND_RAD:
             raise GoalRefused(
-                Code.INVALID_GOAL,
+                ErrorCode.INVALID_GOAL,
                 f"{joint}: {farthest:.3f} rad is outside its calibrated range, {lower:.3f} to "
                 f"{upper:.3f}",
             )
@@ -188,10 +189,10 @@ def _tolerance(
 ) -> Vector:
     if unknown := [joint for joint in given if joint not in joints]:
         raise GoalRefused(
-            Code.INVALID_JOINTS, f"{what}: {unknown[0][:40]} is no joint of the trajectory"
+            ErrorCode.INVALID_JOINTS, f"{what}: {unknown[0][:40]} is no joint of the trajectory"
         )
     if not all(math.isfinite(value) for value in given.values()):
-        raise GoalRefused(Code.INVALID_GOAL, f"{what} must be finite")
+        raise GoalRefused(ErrorCode.INVALID_GOAL, f"{what} must be finite")
     values = np.array([given.get(joint, 0.0) or default for joint in joints])
     return np.where(values < 0, np.inf, values)
 
@@ -247,10 +248,10 @@ class Execution:
         if follows or ended or now_ns < motion.stamp_ns:
             self._followed_ns = now_ns
         elif now_ns - self._followed_ns > FOLLOWED_S * 1e9:
-            return Result(Code.PATH_TOLERANCE_VIOLATED, f"the arm does not follow: {why_not}")
+            return Result(ErrorCode.PATH_TOLERANCE_VIOLATED, f"the arm does not follow: {why_not}")
         if read is None:
             return Result(
-                Code.PATH_TOLERANCE_VIOLATED,
+                ErrorCode.PATH_TOLERANCE_VIOLATED,
                 "where the arm is is not known: no joint_states; is servo_bus running?",
             )
         if now_ns < motion.stamp_ns:
@@ -258,13 +259,13 @@ class Execution:
         error = np.abs(self.desired(now_ns) - read)
         if not ended:
             if text := _violation(self.goal.joints, error, self.goal.path):
-                return Result(Code.PATH_TOLERANCE_VIOLATED, text)
+                return Result(ErrorCode.PATH_TOLERANCE_VIOLATED, text)
             return None
         if not (text := _violation(self.goal.joints, error, self.goal.goal)):
-            return Result(Code.SUCCESSFUL)
+            return Result(ErrorCode.SUCCESSFUL)
         if now_ns > motion.end_ns + self.goal.goal_time_s * 1e9:
             late = f"{text}, {self.goal.goal_time_s:g} s after the end"
-            return Result(Code.GOAL_TOLERANCE_VIOLATED, late)
+            return Result(ErrorCode.GOAL_TOLERANCE_VIOLATED, late)
         return None
 
 

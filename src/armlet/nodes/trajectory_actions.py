@@ -24,8 +24,8 @@ from armlet.control.plans import Plans, led_up_to
 from armlet.control.trajectory import Trajectory
 from armlet.control.trajectory_goal import (
     Asked,
-    Code,
     Defaults,
+    ErrorCode,
     Execution,
     GoalRefused,
     Result,
@@ -132,7 +132,7 @@ class TrajectoryActions(ArmletNode):
     def stop(self) -> None:
         for name, part in self._parts.items():
             if part.running is not None:
-                self._abort(name, Code.INVALID_GOAL, "the node ends")
+                self._abort(name, ErrorCode.INVALID_GOAL, "the node ends")
 
     def teardown(self) -> None:
         for server in self._servers:
@@ -160,7 +160,7 @@ class TrajectoryActions(ArmletNode):
         if list(command.name) not in ([], [self._gripper]) or len(command.position) != 1:
             names = [name[:40] for name in command.name[:4]]
             error = GoalRefused(
-                Code.INVALID_JOINTS,
+                ErrorCode.INVALID_JOINTS,
                 f"expected one position of {self._gripper}, found {names} with "
                 f"{len(command.position)}",
             )
@@ -210,13 +210,15 @@ class TrajectoryActions(ArmletNode):
 
     def _replace(self, name: str) -> None:
         if self._parts[name].running is not None:
-            self._abort(name, Code.INVALID_GOAL, "replaced by a newer goal", hold=False)
+            self._abort(name, ErrorCode.INVALID_GOAL, "replaced by a newer goal", hold=False)
             self._plans.drop(name)
 
     def _must_hold(self, now_ns: int) -> NDArray[np.float64]:
         """Where the driver holds the arm. Raises GoalRefused where it does not."""
         if (held := self._held.position(now_ns, self.value("max_state_age_s"))) is None:
-            raise GoalRefused(Code.INVALID_GOAL, "the arm is not armed, or servo_bus does not run")
+            raise GoalRefused(
+                ErrorCode.INVALID_GOAL, "the arm is not armed, or servo_bus does not run"
+            )
         return held
 
     def _defaults(self) -> Defaults:
@@ -259,7 +261,7 @@ class TrajectoryActions(ArmletNode):
     def _end_trajectory(self, running: Running, result: Result) -> None:
         message = FollowJointTrajectory.Result()
         message.error_code, message.error_string = int(result.code), result.text
-        if result.code is Code.SUCCESSFUL:
+        if result.code is ErrorCode.SUCCESSFUL:
             self._finish(ARM)
             running.end(running.handle.succeed, message)
             return
@@ -269,7 +271,7 @@ class TrajectoryActions(ArmletNode):
         now_ns = self.now_ns()
         read = self._position(now_ns)
         if read is None or execution.lost(now_ns, self._follows(now_ns)):
-            self._abort(GRIPPER, Code.INVALID_GOAL, self._instead(now_ns))
+            self._abort(GRIPPER, ErrorCode.INVALID_GOAL, self._instead(now_ns))
             return
         position = float(read[self._columns((self._gripper,))][0])
         grip = execution.step(now_ns, position)
@@ -304,11 +306,11 @@ class TrajectoryActions(ArmletNode):
     def _cancel(self, name: str) -> None:
         running = self._parts[name].running
         assert running is not None
-        result = self._ended_by(running, Code.SUCCESSFUL, "cancelled: the arm holds")
+        result = self._ended_by(running, ErrorCode.SUCCESSFUL, "cancelled: the arm holds")
         self._finish(name, hold=True)
         running.end(running.handle.canceled, result)
 
-    def _abort(self, name: str, code: Code, why: str, hold: bool = True) -> None:
+    def _abort(self, name: str, code: ErrorCode, why: str, hold: bool = True) -> None:
         running = self._parts[name].running
         assert running is not None
         self.get_logger().warning(f"{name}: goal aborted: {why}")
@@ -316,7 +318,7 @@ class TrajectoryActions(ArmletNode):
         self._finish(name, hold)
         running.end(running.handle.abort, result)
 
-    def _ended_by(self, running: Running, code: Code, why: str) -> Any:
+    def _ended_by(self, running: Running, code: ErrorCode, why: str) -> Any:
         if isinstance(running.handle.request, FollowJointTrajectory.Goal):
             result = FollowJointTrajectory.Result()
             result.error_code, result.error_string = int(code), why
