@@ -210,7 +210,7 @@ def test_a_missing_module_of_armlets_own_is_no_install_problem(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("armlet ca", {"calibrate"}),
+        ("armlet ca", {"calibrate", "calibrate-camera"}),
         ("armlet dataset ch", {"check"}),
         ("armlet up fol", {"follower"}),
         ("armlet up teleop emul", {"emulated:=true", "emulated:=false"}),

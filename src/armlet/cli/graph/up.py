@@ -124,7 +124,7 @@ def _run(
     from armlet.supervisor import Supervisor
 
     if said := _choose_discovery(nodes):
-        print(f"armlet up: {said}", flush=True)
+        print(said, flush=True)
     if not is_watched():
         return Supervisor(nodes).run(duration_s)
     with status_line(namespace, followers) as output:
@@ -132,7 +132,7 @@ def _run(
 
 
 def _choose_discovery(nodes: list[NodeSpec]) -> str:
-    """Who finds the nodes from now on, in words; empty where the environment says it."""
+    """Who finds the nodes from now on, as a line to print; empty where the environment says it."""
     from armlet.bringup import DISCOVERY_VARIABLE, discovery
 
     chosen = {spec.environment.get(DISCOVERY_VARIABLE, "") for spec in nodes} - {""}
@@ -141,12 +141,12 @@ def _choose_discovery(nodes: list[NodeSpec]) -> str:
     reach = wanted.get(DISCOVERY_VARIABLE, "")
     if reach == "SUBNET":
         return (
-            "all computers of this network find the nodes, and whoever is there can command the "
-            f"arm; other terminals need: export {DISCOVERY_VARIABLE}=SUBNET"
+            "armlet up: all computers of this network find the nodes, and whoever is there can "
+            f"command the arm; other terminals need: export {DISCOVERY_VARIABLE}=SUBNET"
         )
     if reach:
         return (
-            "the nodes are reachable from this computer only; for the whole network, "
+            "armlet up: the nodes are reachable from this computer only; for the whole network, "
             f"export {DISCOVERY_VARIABLE}=SUBNET"
         )
     return ""
