@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from armlet.files import HUB, FileError, expanded
+from armlet.files import HUB, FileError, expanded, printable, shown
 from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
@@ -768,8 +768,8 @@ def _mounts(values: Values) -> Mapping[str, Mount]:
     for name, mount in mounts.items():
         if known and mount.link not in known:
             raise BringupError(
-                f"robot file: cameras.{name}.mount.link: expected one of {', '.join(known)}, found "
-                f"{mount.link!r}"
+                f"robot file: cameras.{name}.mount.link: expected one of "
+                f"{printable(', '.join(known))}, found {shown(mount.link)}"
             )
     return mounts
 
