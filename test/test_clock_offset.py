@@ -129,9 +129,17 @@ def test_a_computer_that_is_gone_is_forgotten():
 def test_strangers_are_bounded():
     own = Exchange(ROBOT)
     for number in range(2 * MOST):
-        own.hear(Exchange(GPU._replace(name=f"/n{number}")).say(S), S, 0.0)
-    said = own.say(S)
-    assert len(json.loads(said)["heard"]) == MOST and len(said) < LONGEST
+        longest = Node(f"/{number:03}".ljust(256, "n"), "c" * 64, "\N{SNOWMAN}" * 256)
+        own.hear(Exchange(longest).say(S), S, 0.0)
+    said = own.say(2**63 - 1)
+    assert len(json.loads(said)["heard"]) == MOST
+    assert Exchange(GPU).hear(said, S, 0.0), "it says no more than others hear"
+
+
+def test_who_never_listens_is_not_answered_each_time():
+    own, deaf = Exchange(ROBOT), Exchange(GPU)
+    answers = [own.hear(deaf.say(S), S, number * 0.01) for number in range(100)]
+    assert sum(answers) <= 2
 
 
 @pytest.mark.parametrize(
@@ -140,6 +148,8 @@ def test_strangers_are_bounded():
         {"version": 2},
         {"node": 3},
         {"node": "x" * 999},
+        {"node": '"' * 99},
+        {"computer": "x" * 99},
         {"host": "a\nb"},
         {"sent_ns": -1},
         {"sent_ns": 1.5},
