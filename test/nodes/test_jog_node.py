@@ -95,7 +95,7 @@ def test_a_person_jogs_lets_go_and_hands_back(graph):
 
 
 def test_of_two_devices_on_one_topic_neither_is_heard(graph):
-    """A button that lies pressed would be let go of, and so begin to jog, by the other's messages."""
+    """A button that lies pressed would be let go of by the other's messages, and then jog."""
     pad, commands = Pad(graph), []
     graph.director._node.create_subscription(
         JointState, "joint_commands", commands.append, COMMAND_QOS
