@@ -62,7 +62,7 @@ def run(execution, seconds, read=None, follows=True):
             ErrorCode.INVALID_GOAL,
             "finite",
         ),
-        ({"stamp_ns": NOW + 86_400 * 10**9}, ErrorCode.INVALID_GOAL, "within 86400 s from now"),
+        ({"stamp_ns": NOW + 3600 * 10**9}, ErrorCode.INVALID_GOAL, "within 3600 s from now"),
         ({"velocities": [[0, 0], [], [0, 0]]}, ErrorCode.INVALID_GOAL, "needs 2 velocities"),
         ({"positions": [[0, 0], [0.5, 0], [1.6, 0]]}, ErrorCode.INVALID_GOAL, "pan: 1.600 rad"),
         ({"positions": [[0, 0], [0.5, -1.2], [1, 0]]}, ErrorCode.INVALID_GOAL, "lift: -1.200 rad"),
@@ -266,9 +266,9 @@ def test_a_gripper_speed_that_is_none_is_refused(speed):
         motion_to(0.5, 0.0, LIMITS["gripper"], speed, NOW)
 
 
-@pytest.mark.parametrize("speed", [1e-6, 1e-300, 5e-324])
-def test_a_gripper_speed_that_takes_days_is_refused(speed):
-    with pytest.raises(GoalRefused, match="longer than 86400 s"):
+@pytest.mark.parametrize("speed", [1e-4, 1e-300, 5e-324])
+def test_a_gripper_speed_that_takes_hours_is_refused(speed):
+    with pytest.raises(GoalRefused, match="longer than 3600 s"):
         motion_to(0.5, 0.0, LIMITS["gripper"], speed, NOW)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from armlet.robots.units import Vector
 
-from .trajectory import MAX_TIME_S, Trajectory
+from .trajectory import MAX_AHEAD_S, Trajectory
 
 BEYOND_RAD = 0.02
 """A point so far outside the calibrated range is clamped by the driver, not refused."""
@@ -134,10 +134,10 @@ def accept(
             f"the trajectory ended {(now_ns - motion.end_ns) * 1e-9:.3f} s ago: look at its stamp, "
             "and at the clocks of both computers",
         )
-    if motion.end_ns > now_ns + MAX_TIME_S * 1e9:
+    if motion.end_ns > now_ns + MAX_AHEAD_S * 1e9:
         raise GoalRefused(
             ErrorCode.INVALID_GOAL,
-            f"the trajectory must end within {MAX_TIME_S:g} s from now, found "
+            f"the trajectory must end within {MAX_AHEAD_S:g} s from now, found "
             f"{(motion.end_ns - now_ns) * 1e-9:.3f} s: look at its stamp, and at the clocks of "
             "both computers",
         )
