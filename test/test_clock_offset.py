@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.clock_offset import FORGET_S, LONGEST, MOST, Exchange, Node, trouble
+from armlet.clock_offset import FORGET_S, LONGEST, MOST, Bounds, Exchange, Node, trouble
 
 S = 1_000_000_000
 ROBOT, GPU = Node("/aligner", "a" * 12, "robot"), Node("/policy", "b" * 12, "gpu")
@@ -100,6 +100,17 @@ def test_a_clock_that_is_set_right_is_believed_with_the_next_round_trip():
         two.to_robot(1_000_000)
         two.to_policy(1_000_000)
     assert trouble(two.seen(), FRAME_S) == ""
+
+
+def test_a_round_trip_that_cannot_be_does_not_clear_a_clock_that_is_off():
+    """It would let a policy that holds for the clock go on until the next one."""
+    bounds = Bounds()
+    bounds.note(0, S, S, 1)
+    assert bounds.offset.beyond(FRAME_S)
+    bounds.note(2 * S, 3 * S, 9 * S, 4 * S)
+    assert bounds.offset.beyond(FRAME_S)
+    bounds.note(5 * S, 5 * S, 5 * S, 5 * S + 1)
+    assert not bounds.offset.beyond(FRAME_S)
 
 
 def test_nodes_of_one_computer_have_one_clock():

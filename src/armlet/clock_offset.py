@@ -89,9 +89,10 @@ class Bounds:
     def note(self, asked_ns: int, heard_ns: int, said_ns: int, came_ns: int) -> None:
         """A round trip: asked and came by this clock, heard and said by the other."""
         trip = Offset(said_ns - came_ns, heard_ns - asked_ns)
-        if trip.low_ns > trip.high_ns:  # a clock was set meanwhile
+        if trip.low_ns > trip.high_ns:
+            # A clock was set meanwhile. That says nothing of how far it is off now: whoever waits
+            # for it to be right waits for the next trip.
             self._trips.clear()
-            self.offset = None
             return
         self._trips.append(trip)
         common = _common(self._trips)
