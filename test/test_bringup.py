@@ -322,6 +322,8 @@ def test_a_part_of_a_graph(given, labels):
         ("robot", {"without": "fron/camera"}, r"did you mean front/camera\?"),
         ("policy", {"without": "top", "checkpoint": "c"}, "without_cameras:="),
         ("robot", {"only": "camera", "without": "front,wrist"}, "leave no node"),
+        ("robot", {"only": ","}, "only: expected nodes' names, found ','"),
+        ("robot", {"without": "\x1b[2J"}, r"no node \\x1b\[2J;"),
     ],
 )
 def test_a_part_that_a_graph_does_not_have_is_refused(name, given, message):

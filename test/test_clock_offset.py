@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armlet.clock_offset import FORGET_S, LONGEST, MOST, Exchange, Node, trouble
+from armlet.clock_offset import FORGET_S, LONGEST, MOST, Bounds, Exchange, Node, trouble
 
 S = 1_000_000_000
 ROBOT, GPU = Node("/aligner", "a" * 12, "robot"), Node("/policy", "b" * 12, "gpu")
@@ -102,6 +102,17 @@ def test_a_clock_that_is_set_right_is_believed_with_the_next_round_trip():
     assert trouble(two.seen(), FRAME_S) == ""
 
 
+def test_a_round_trip_that_cannot_be_does_not_clear_a_clock_that_is_off():
+    """It would let a policy that holds for the clock go on until the next one."""
+    bounds = Bounds()
+    bounds.note(0, S, S, 1)
+    assert bounds.offset.beyond(FRAME_S)
+    bounds.note(2 * S, 3 * S, 9 * S, 4 * S)
+    assert bounds.offset.beyond(FRAME_S)
+    bounds.note(5 * S, 5 * S, 5 * S, 5 * S + 1)
+    assert not bounds.offset.beyond(FRAME_S)
+
+
 def test_nodes_of_one_computer_have_one_clock():
     two = Two(S, GPU._replace(computer=ROBOT.computer))
     two.to_robot(0)
@@ -129,9 +140,17 @@ def test_a_computer_that_is_gone_is_forgotten():
 def test_strangers_are_bounded():
     own = Exchange(ROBOT)
     for number in range(2 * MOST):
-        own.hear(Exchange(GPU._replace(name=f"/n{number}")).say(S), S, 0.0)
-    said = own.say(S)
-    assert len(json.loads(said)["heard"]) == MOST and len(said) < LONGEST
+        longest = Node(f"/{number:03}".ljust(256, "n"), "c" * 64, "\N{SNOWMAN}" * 256)
+        own.hear(Exchange(longest).say(S), S, 0.0)
+    said = own.say(2**63 - 1)
+    assert len(json.loads(said)["heard"]) == MOST
+    assert Exchange(GPU).hear(said, S, 0.0), "it says no more than others hear"
+
+
+def test_who_never_listens_is_not_answered_each_time():
+    own, deaf = Exchange(ROBOT), Exchange(GPU)
+    answers = [own.hear(deaf.say(S), S, number * 0.01) for number in range(100)]
+    assert sum(answers) <= 2
 
 
 @pytest.mark.parametrize(
@@ -140,6 +159,8 @@ def test_strangers_are_bounded():
         {"version": 2},
         {"node": 3},
         {"node": "x" * 999},
+        {"node": '"' * 99},
+        {"computer": "x" * 99},
         {"host": "a\nb"},
         {"sent_ns": -1},
         {"sent_ns": 1.5},

@@ -249,6 +249,14 @@ def test_an_empty_list_is_refused_as_ros_cannot_read_it(tmp_path, follower_file)
     assert "other_calibrations must have an entry, as ROS cannot read []" in line
 
 
+@pytest.mark.parametrize("streams", ["5", "", "[[a]]", "{a: 1}"])
+def test_streams_that_are_no_names_are_refused(tmp_path, streams):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"aligner: {{ros__parameters: {{streams: {streams}}}}}")
+    line = said_of(graph("robot").nodes({"emulated": "true", "params_file": str(file)}))
+    assert "/aligner: streams" in line
+
+
 def test_names_of_parameters_are_text(tmp_path, follower_file):
     file = tmp_path / "mine.yaml"
     file.write_text("servo_bus: {ros__parameters: {on: 1}}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from armlet.files import HUB, FileError, expanded
+from armlet.files import HUB, FileError, expanded, printable, shown
 from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
@@ -768,8 +768,8 @@ def _mounts(values: Values) -> Mapping[str, Mount]:
     for name, mount in mounts.items():
         if known and mount.link not in known:
             raise BringupError(
-                f"robot file: cameras.{name}.mount.link: expected one of {', '.join(known)}, found "
-                f"{mount.link!r}"
+                f"robot file: cameras.{name}.mount.link: expected one of "
+                f"{printable(', '.join(known))}, found {shown(mount.link)}"
             )
     return mounts
 
@@ -1097,6 +1097,8 @@ def _selected(nodes: list[NodeSpec], values: Values) -> list[NodeSpec]:
     """Those of a graph's nodes that are run here, by `only` and `without`."""
     chosen = {name: _list(values.get(name, "")) for name in SELECTION}
     for argument, names in chosen.items():
+        if values.get(argument) and not names:
+            raise BringupError(f"{argument}: expected nodes' names, found {values[argument]!r}")
         unknown = [name for name in names if not any(_is(spec, name, values) for spec in nodes)]
         if unknown:
             raise BringupError(_no_such_node(argument, unknown[0], nodes, values))
@@ -1126,7 +1128,9 @@ def _in_graph(spec: NodeSpec, values: Values) -> str:
 def _no_such_node(argument: str, name: str, nodes: list[NodeSpec], values: Values) -> str:
     labels = [_in_graph(spec, values) for spec in nodes]
     known = list(dict.fromkeys([spec.executable for spec in nodes] + labels))
-    said = f"{argument}: this graph has no node {name}; {did_you_mean([name], known)}"
+    said = (
+        f"{argument}: this graph has no node {printable(name, 80)}; {did_you_mean([name], known)}"
+    )
     said += f"it has {', '.join(known)}"
     if argument == "without" and "without_cameras" in values:
         said += "; cameras a policy was trained without are without_cameras:="

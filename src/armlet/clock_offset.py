@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 VERSION = 1
-LONGEST = 16_384
-"""Characters of what a node says; of more than MOST nodes the rest is not heard."""
+LONGEST = 32_768
+"""Characters of what a node says, of MOST nodes by the longest names; the rest is not heard."""
 
 MOST = 64
+ANSWER_S = 0.5
+"""A node is answered at once no more often; what all are told comes to it anyway."""
+
 FORGET_S = 10.0
 """A node that is silent for longer is gone, and its clock nobody's affair."""
 
 _KEPT = 10
-_LONGEST_NAME = 256
+_NAME = re.compile(r"[\w/]{0,256}", re.ASCII)
+_COMPUTER = re.compile(r"\w{0,64}", re.ASCII)
+_LONGEST_HOST = 256
 _LATEST_NS = 2**63
 
 
@@ -83,9 +89,10 @@ class Bounds:
     def note(self, asked_ns: int, heard_ns: int, said_ns: int, came_ns: int) -> None:
         """A round trip: asked and came by this clock, heard and said by the other."""
         trip = Offset(said_ns - came_ns, heard_ns - asked_ns)
-        if trip.low_ns > trip.high_ns:  # a clock was set meanwhile
+        if trip.low_ns > trip.high_ns:
+            # A clock was set meanwhile. That says nothing of how far it is off now: whoever waits
+            # for it to be right waits for the next trip.
             self._trips.clear()
-            self.offset = None
             return
         self._trips.append(trip)
         common = _common(self._trips)
@@ -108,6 +115,7 @@ class _Peer:
     said_ns: int
     came_ns: int
     heard_s: float
+    answered_s: float = -math.inf
     bounds: Bounds = field(default_factory=Bounds)
 
 
@@ -135,7 +143,7 @@ class Exchange:
         )
 
     def hear(self, text: str, now_ns: int, at_s: float) -> bool:
-        """Take what another node says; whether it is to be answered at once, as it is new here.
+        """Take what another node says; whether it is to be answered at once.
 
         Raises ValueError for what no node says.
         """
@@ -154,7 +162,10 @@ class Exchange:
         if mine is not None:
             peer.bounds.note(mine[0], mine[1], sent_ns, now_ns)
         # Who does not know of this node yet can measure nothing.
-        return is_new or mine is None
+        answers = (is_new or mine is None) and at_s - peer.answered_s >= ANSWER_S
+        if answers:
+            peer.answered_s = at_s
+        return answers
 
     def offsets(self, names: Iterable[str], at_s: float) -> dict[Node, Offset]:
         """Of those of some nodes that run on other computers, as far as it was measured."""
@@ -200,7 +211,7 @@ def _parsed(text: str) -> tuple[Node, int, dict[str, tuple[int, int]]]:
         raise ValueError("clocks are not to be nested") from error
     if not isinstance(said, dict) or said.get("version") != VERSION:
         raise ValueError(f"clocks of version {VERSION} expected: all computers need one armlet")
-    node = Node(*(_name(said.get(key)) for key in ("node", "computer", "host")))
+    node = _node(said)
     heard = said.get("heard")
     if not isinstance(heard, dict) or len(heard) > MOST:
         raise ValueError(f"clocks with more than {MOST} nodes heard, or none stated")
@@ -208,10 +219,15 @@ def _parsed(text: str) -> tuple[Node, int, dict[str, tuple[int, int]]]:
     return node, _time(said.get("sent_ns")), times
 
 
-def _name(value: object) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME or not value.isprintable():
+def _node(said: dict[str, object]) -> Node:
+    name, computer, host = (said.get(key) for key in ("node", "computer", "host"))
+    if not (
+        (isinstance(name, str) and _NAME.fullmatch(name))
+        and (isinstance(computer, str) and _COMPUTER.fullmatch(computer))
+        and (isinstance(host, str) and len(host) <= _LONGEST_HOST and host.isprintable())
+    ):
         raise ValueError("clocks without a node, computer and host")
-    return value
+    return Node(name, computer, host)
 
 
 def _pair(value: object) -> tuple[int, int]:

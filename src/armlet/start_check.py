@@ -56,7 +56,9 @@ def settings(spec: NodeSpec, given: Mapping[str, Any] | None = None) -> Mapping[
     arms = {
         name: _calibration(spec, name, str(given[name])) for name in _CALIBRATIONS if name in given
     }
-    each = [STATE, ACTION, *given.get("streams", ()), *arms.get("calibration_file", ())]
+    streams = given.get("streams")
+    named = [name for name in streams if type(name) is str] if isinstance(streams, list) else []
+    each = [STATE, ACTION, *named, *arms.get("calibration_file", ())]
     return declared(spec.executable, each)
 
 

@@ -1,5 +1,7 @@
 """Intrinsics from painted boards of a known camera, and what is refused."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -78,3 +80,17 @@ def test_views_that_are_all_alike_are_doubted():
     shots = [painted((0.0, 0.0, 0.02 * n), (0.1 * n, 0, 12)) for n in range(8)]
     found = measured([detector.find(each) for each in shots])
     assert "tilt the board more" in found.doubt
+
+
+@pytest.mark.parametrize(
+    "error_px, deviations_px", [(np.nan, (1.0,) * 4), (0.2, (1.0, np.nan, 1, 1))]
+)
+def test_what_is_no_number_is_doubted(collection, error_px, deviations_px):
+    found = measured(collection.views)
+    assert replace(found, error_px=error_px, deviations_px=deviations_px).doubt
+
+
+def test_a_name_with_quotes_is_read_again(collection, tmp_path):
+    found = measured(collection.views, 'the "front"').intrinsics
+    (tmp_path / "front.yaml").write_text(intrinsics_text(found))
+    assert read_intrinsics(tmp_path / "front.yaml", *SIZE).camera_name == 'the "front"'

@@ -109,6 +109,27 @@ def test_what_cannot_be_done_is_said(robot, tmp_path, monkeypatch, capsys, words
     assert message in capsys.readouterr().err
 
 
+def without_end(png):
+    return png[: len(png) // 2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda png: b"", "the picture cannot be decoded"),
+        (lambda png: b"no picture", "the picture cannot be decoded"),
+        (without_end, "the picture cannot be decoded"),
+        (lambda png: png[:16] + b"\0\0\x9c\x40" * 2 + png[24:], "40000x40000 pixels"),
+    ],
+)
+def test_a_file_that_is_no_picture_of_a_camera_is_named(tmp_path, capsys, changed, message):
+    _, png = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "bad.png").write_bytes(changed(png.tobytes()))
+    assert main(["calibrate-camera", "--pictures", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "bad.png" in said and message in said and "take it out" in said
+
+
 def test_the_board_that_is_printed_is_the_one_that_is_found(tmp_path, capsys):
     path = tmp_path / "board.png"
     assert main(["calibrate-camera", "--print", str(path)]) == 0

@@ -57,6 +57,12 @@ def run(execution, seconds, read=None, follows=True):
         ({"positions": [[0, 0], [0.5], [1, 0]]}, ErrorCode.INVALID_GOAL, "needs 2 positions"),
         ({"positions": [[0, 0], [math.nan, 0], [1, 0]]}, ErrorCode.INVALID_GOAL, "finite"),
         ({"velocities": [[0, 0], [math.inf, 0], [0, 0]]}, ErrorCode.INVALID_GOAL, "finite"),
+        (
+            {"velocities": [[1e308, 0]] * 3, "times_s": [0.0, 4e4, 8e4]},
+            ErrorCode.INVALID_GOAL,
+            "finite",
+        ),
+        ({"stamp_ns": NOW + 3600 * 10**9}, ErrorCode.INVALID_GOAL, "within 3600 s from now"),
         ({"velocities": [[0, 0], [], [0, 0]]}, ErrorCode.INVALID_GOAL, "needs 2 velocities"),
         ({"positions": [[0, 0], [0.5, 0], [1.6, 0]]}, ErrorCode.INVALID_GOAL, "pan: 1.600 rad"),
         ({"positions": [[0, 0], [0.5, -1.2], [1, 0]]}, ErrorCode.INVALID_GOAL, "lift: -1.200 rad"),
@@ -208,6 +214,16 @@ def test_a_first_point_that_is_yet_to_come_is_led_up_to_from_where_the_arm_is():
     assert led_up_to(begun, NOW, HELD[:2]) is begun
 
 
+def test_nothing_jumps_to_a_first_point_that_is_due_at_a_stamp_to_come():
+    plans = Plans(JOINTS)
+    later = goal(stamp_ns=at(1.0), positions=[[1.0, 0.5], [0.5, 0.2], [1.0, 0.4]]).motion
+    plans.set("arm", ["pan", "lift"], led_up_to(later, NOW, HELD[:2]))
+    motion = plans.merged(NOW, HELD)
+    assert motion.sample(NOW) == pytest.approx(HELD)
+    assert motion.sample(at(0.5))[:2] == pytest.approx(np.add(HELD[:2], [1.0, 0.5]) / 2)
+    assert motion.sample(at(1.0))[:2] == pytest.approx([1.0, 0.5])
+
+
 # --- the gripper ---------------------------------------------------------------------------------
 
 GRIP = GripperSettings(speed=1.5, tolerance=0.05, stall_s=0.5)
@@ -247,6 +263,12 @@ def test_a_gripper_position_that_is_none_is_refused(position):
 @pytest.mark.parametrize("speed", [0.0, -1.0, math.nan, math.inf])
 def test_a_gripper_speed_that_is_none_is_refused(speed):
     with pytest.raises(GoalRefused, match="speed above 0"):
+        motion_to(0.5, 0.0, LIMITS["gripper"], speed, NOW)
+
+
+@pytest.mark.parametrize("speed", [1e-4, 1e-300, 5e-324])
+def test_a_gripper_speed_that_takes_hours_is_refused(speed):
+    with pytest.raises(GoalRefused, match="longer than 3600 s"):
         motion_to(0.5, 0.0, LIMITS["gripper"], speed, NOW)
 
 

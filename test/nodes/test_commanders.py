@@ -1,6 +1,7 @@
 """Who may command an arm is known by name, and who is not expected to is reported."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import rclpy
@@ -44,6 +45,17 @@ def test_publishers_of_commands_are_named_as_they_come_and_go(driver):
     while commanders.names:
         assert time.monotonic() < end_s
         commanders.look()
+
+
+def test_who_calls_himself_what_no_node_may_is_named_and_cannot_write_to_the_terminal():
+    named = [("", "_NODE_NAME_UNKNOWN_"), ("nowhere", "stranger"), ("/", "\x1b[2Jteleop")]
+    infos = [SimpleNamespace(node_namespace=ns, node_name=name) for ns, name in named]
+    node = SimpleNamespace(
+        resolve_topic_name=lambda topic: topic, get_publishers_info_by_topic=lambda topic: infos
+    )
+    commanders = Commanders(node, ("joint_commands",))
+    said = ["joint_commands: /\\x1b[2Jteleop", "joint_commands: nowhere/stranger"]
+    assert commanders.look() == said and len(commanders.strangers(["/teleop"])) == 2
 
 
 @pytest.mark.thorough

@@ -92,3 +92,18 @@ def test_a_person_jogs_lets_go_and_hands_back(graph):
     # The arm is a program's again.
     graph.director.follow(SO101_JOINTS, 1.0, np.array([here, here]))
     graph.wait_for_status("servo_bus: bus", "following joint_trajectory")
+
+
+def test_of_two_devices_on_one_topic_neither_is_heard(graph):
+    """A button that lies pressed would be let go of by the other's messages, and then jog."""
+    pad, commands = Pad(graph), []
+    graph.director._node.create_subscription(
+        JointState, "joint_commands", commands.append, COMMAND_QOS
+    )
+    armed(graph)
+    other = Pad(graph)
+    graph.wait_for_status(STATUS, "several publish joy")
+    for _ in range(5):
+        pad.say(0.1)
+        other.say(0.1, HOLD, a1=1.0)
+    assert not commands

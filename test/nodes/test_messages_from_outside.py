@@ -277,6 +277,7 @@ def test_every_type_that_can_be_long_is_limited():
     assert {kind.__name__ for kind in LIMITS} >= {
         "JointTrajectory",
         "JointState",
+        "Joy",
         "String",
         "Float64MultiArray",
         "DiagnosticArray",

@@ -10,7 +10,7 @@ from armlet.files import FileError
 from armlet.preflight.servos import like_model
 from armlet.robots import JointCalibration
 from armlet.robots.calibration import save
-from armlet.robots.description import describe, misfits, rotation_of, rpy_of
+from armlet.robots.description import describe, misfits, root, rotation_of, rpy_of
 from armlet.robots.kinematics import FRAMES, forward
 from armlet.robots.robot_file import Mount
 from armlet.robots.robot_model import find
@@ -154,6 +154,10 @@ def test_a_camera_that_cannot_be_placed_is_refused(name, link, message):
         ("<robot/>", "expected a revolute or continuous joint lift, found no joint of that name"),
         (MAKER.replace("revolute", "prismatic"), "joint lift, found a 'prismatic' one"),
         (MAKER.replace('"1.8"', '"far"'), "expected a number, found 'far'"),
+        (MAKER.replace('"1.8"', '"inf"'), "expected a number, found 'inf'"),
+        (MAKER.replace('"0.3 -0.2 0.5"', '"nan 0 0"'), "expected a number, found 'nan'"),
+        (MAKER.replace('"0 0 1"', '"0 0 0"'), "joint 'lift' turns about no axis"),
+        (MAKER.replace("</robot>", f"{'<a>' * 9000}{'</a>' * 9000}</robot>"), "nested too deep"),
     ],
 )
 def test_what_is_wrong_with_a_urdf_is_said(tmp_path, text, message):
@@ -164,6 +168,16 @@ def test_what_is_wrong_with_a_urdf_is_said(tmp_path, text, message):
         (tmp_path / "maker.urdf").write_text(text)
     with pytest.raises(FileError, match=message):
         describe(kind, calibration)
+
+
+def test_of_very_many_links_a_few_are_shown(tmp_path):
+    kind, calibration = maker(tmp_path)
+    links = "".join(f'<link name="link{number}"/>' for number in range(1000))
+    (tmp_path / "maker.urdf").write_text(MAKER.replace("</robot>", f"{links}</robot>"))
+    for ask in (root, lambda kind: describe(kind, calibration, cameras={"top": Mount("lid")})):
+        with pytest.raises(FileError) as refused:
+            ask(kind)
+        assert "more characters" in str(refused.value) and len(str(refused.value)) < 600
 
 
 @pytest.mark.parametrize(

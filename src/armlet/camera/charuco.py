@@ -68,13 +68,14 @@ class Measured:
     @property
     def doubt(self) -> str:
         """Why they are not to be used, with what to do; empty if they are."""
-        if self.error_px > MOST_ERROR_PX:
+        # What is no number is no result.
+        if not self.error_px <= MOST_ERROR_PX:
             return (
                 f"corners are {self.error_px:.2f} px from where they should be, expected at most "
                 f"{MOST_ERROR_PX:g}: glue the board on something flat, and hold it still"
             )
-        share = max(self.deviations_px) / self.intrinsics.k[0]
-        if share > MOST_DEVIATION:
+        share = float(np.max(self.deviations_px)) / self.intrinsics.k[0]
+        if not 0 <= share <= MOST_DEVIATION:
             return (
                 f"focal lengths and centre are only known to {share:.1%} of the focal length, "
                 f"expected {MOST_DEVIATION:.0%}: tilt the board more, in all directions"
@@ -125,7 +126,9 @@ class Collection:
             (width, height), (w, h) = self.views[0].size, view.size
             raise CameraError(f"pictures differ in size: {width}x{height}, then {w}x{h}")
         pose = _pose(view)
-        if any(np.abs(pose - other).max() < _APART for other in self._seen):
+        if not np.isfinite(pose).all() or any(
+            np.abs(pose - other).max() < _APART for other in self._seen
+        ):
             return False
         self.views.append(view)
         self._seen.append(pose)

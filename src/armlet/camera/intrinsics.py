@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def intrinsics_text(intrinsics: Intrinsics) -> str:
     lines = [
         f"image_width: {i.width}",
         f"image_height: {i.height}",
-        f'camera_name: "{i.camera_name}"',
+        f"camera_name: {json.dumps(i.camera_name, ensure_ascii=False)}",
         f"distortion_model: {i.distortion_model}",
     ]
     for name, rows, numbers in (

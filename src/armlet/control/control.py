@@ -50,10 +50,7 @@ from .state import (
     advance,
     select,
 )
-from .trajectory import Trajectory
-
-MAX_AHEAD_S = 3600.0
-"""A trajectory whose end lies further ahead than this is not one that anybody waits for."""
+from .trajectory import MAX_AHEAD_S, Trajectory
 
 _RELEASE_AGAIN_S = 1.0
 

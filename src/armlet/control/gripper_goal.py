@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .trajectory import Trajectory
+from .trajectory import MAX_AHEAD_S, Trajectory
 from .trajectory_goal import BEYOND_RAD, FOLLOWED_S, ErrorCode, GoalRefused
 
 _MOVED_RAD = 0.01
@@ -42,7 +42,13 @@ def motion_to(
         )
     if not math.isfinite(speed) or speed <= 0:
         raise GoalRefused(ErrorCode.INVALID_GOAL, f"expected a speed above 0 rad/s, found {speed}")
-    duration_s = max(abs(position - held) / speed, _SHORTEST_S)
+    way = abs(position - held)
+    if way > speed * MAX_AHEAD_S:
+        raise GoalRefused(
+            ErrorCode.INVALID_GOAL,
+            f"at {speed:g} rad/s it would take longer than {MAX_AHEAD_S:g} s; ask for more",
+        )
+    duration_s = max(way / speed, _SHORTEST_S)
     return Trajectory(now_ns, np.array([0.0, duration_s]), np.array([[held], [position]]))
 
 

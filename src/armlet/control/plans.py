@@ -55,10 +55,14 @@ class Plans:
 
 
 def led_up_to(motion: Trajectory, now_ns: int, held: Vector) -> Trajectory:
-    """The motion, from where its joints (n,) are held where its first point is yet to come."""
-    begin_s = (max(motion.stamp_ns, now_ns) - motion.stamp_ns) * 1e-9
-    if motion.times_s[0] <= begin_s:
+    """The motion, from where its joints (n,) are held where its first point is yet to come.
+
+    From the stamp on, or from now on where the first point is due at the stamp itself.
+    """
+    now_s, first_s = (now_ns - motion.stamp_ns) * 1e-9, float(motion.times_s[0])
+    if first_s <= now_s:
         return motion
+    begin_s = max(now_s, 0.0) if first_s > 0 else now_s
     return Trajectory(
         motion.stamp_ns,
         np.concatenate([[begin_s], motion.times_s]),

@@ -11,6 +11,9 @@ from armlet.robots.units import Vector
 MAX_TIME_S = 86_400.0
 """A point's time after the stamp, at most: a day. Sums of times stay exact to the nanosecond."""
 
+MAX_AHEAD_S = 3600.0
+"""A trajectory whose end lies further ahead than this is not one that anybody waits for."""
+
 _BLEND_STEPS = 10
 
 

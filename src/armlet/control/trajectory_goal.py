@@ -14,7 +14,7 @@ import numpy as np
 
 from armlet.robots.units import Vector
 
-from .trajectory import Trajectory
+from .trajectory import MAX_AHEAD_S, Trajectory
 
 BEYOND_RAD = 0.02
 """A point so far outside the calibrated range is clamped by the driver, not refused."""
@@ -125,12 +125,7 @@ def accept(
     if not len(positions):
         raise GoalRefused(ErrorCode.INVALID_GOAL, "the trajectory has no points")
     _check_inside(joints, positions, limits)
-    try:
-        motion = Trajectory(
-            asked.stamp_ns or now_ns, np.array(asked.times_s, np.float64), positions
-        )
-    except ValueError as error:
-        raise GoalRefused(ErrorCode.INVALID_GOAL, str(error)) from error
+    motion = _motion(asked, positions, velocities, now_ns)
     if motion.times_s[0] < 0:
         raise GoalRefused(ErrorCode.INVALID_GOAL, "time_from_start must not be negative")
     if motion.end_ns < now_ns:
@@ -139,9 +134,16 @@ def accept(
             f"the trajectory ended {(now_ns - motion.end_ns) * 1e-9:.3f} s ago: look at its stamp, "
             "and at the clocks of both computers",
         )
+    if motion.end_ns > now_ns + MAX_AHEAD_S * 1e9:
+        raise GoalRefused(
+            ErrorCode.INVALID_GOAL,
+            f"the trajectory must end within {MAX_AHEAD_S:g} s from now, found "
+            f"{(motion.end_ns - now_ns) * 1e-9:.3f} s: look at its stamp, and at the clocks of "
+            "both computers",
+        )
     return Goal(
         joints,
-        smooth(motion, velocities) if len(velocities) else motion,
+        motion,
         _tolerance("path_tolerance", joints, asked.path_tolerance, defaults.path),
         _tolerance("goal_tolerance", joints, asked.goal_tolerance, defaults.goal),
         asked.goal_time_s or defaults.goal_time_s,
@@ -168,6 +170,16 @@ def _rows(rows: Sequence[Sequence[float]], count: int, what: str) -> Vector:
     if not np.isfinite(found).all():
         raise GoalRefused(ErrorCode.INVALID_GOAL, f"{what} must be finite, found NaN or infinity")
     return found
+
+
+def _motion(asked: Asked, positions: Vector, velocities: Vector, now_ns: int) -> Trajectory:
+    try:
+        motion = Trajectory(
+            asked.stamp_ns or now_ns, np.array(asked.times_s, np.float64), positions
+        )
+        return smooth(motion, velocities) if len(velocities) else motion
+    except ValueError as error:
+        raise GoalRefused(ErrorCode.INVALID_GOAL, str(error)) from error
 
 
 def _check_inside(
@@ -215,12 +227,13 @@ def smooth(motion: Trajectory, velocities: Vector) -> Trajectory:
     spans = np.maximum(times_s[right] - times_s[left], 1e-9)[:, None]
     share = (finer - times_s[left])[:, None] / spans
     square, cube = share**2, share**3
-    rows = (
-        (2 * cube - 3 * square + 1) * motion.positions[left]
-        + (cube - 2 * square + share) * spans * velocities[left]
-        + (3 * square - 2 * cube) * motion.positions[right]
-        + (cube - square) * spans * velocities[right]
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # Trajectory refuses what comes of that
+        rows = (
+            (2 * cube - 3 * square + 1) * motion.positions[left]
+            + (cube - 2 * square + share) * spans * velocities[left]
+            + (3 * square - 2 * cube) * motion.positions[right]
+            + (cube - square) * spans * velocities[right]
+        )
     return Trajectory(motion.stamp_ns, finer, rows)
 
 

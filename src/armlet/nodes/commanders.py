@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from .publishers import publishers_of
+from .publishers import NAMELESS, publishers_of
 
 if TYPE_CHECKING:
     from .node import ArmletNode
@@ -32,7 +32,7 @@ class Commanders:
         found: dict[str, str] = {}
         for topic in self._topics:
             for name in publishers_of(self._node, self._node.resolve_topic_name(topic)):
-                if name.startswith("/"):
+                if name != NAMELESS:
                     found.setdefault(name, topic)
         self.names = sorted(found)
         return [f"{found[name]}: {name}" for name in self.names if name not in before]

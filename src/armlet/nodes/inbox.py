@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
@@ -46,6 +46,7 @@ def _limit(kind: type, size: int) -> Limit:
 LIMITS: dict[type, Limit] = {
     JointTrajectory: Limit(4 * _KIB * _KIB, read_trajectory),
     JointState: _limit(JointState, 16 * _KIB),
+    Joy: _limit(Joy, 16 * _KIB),
     String: _limit(String, 256 * _KIB),
     Float64MultiArray: _limit(Float64MultiArray, 64 * _KIB),
     DiagnosticArray: _limit(DiagnosticArray, 256 * _KIB),

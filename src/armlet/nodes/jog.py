@@ -22,17 +22,20 @@ from .engagement import Engagement
 from .last_seen import LastSeen
 from .messages import diagnostic
 from .node import SENSOR_QOS, ArmletNode, SetupError, Value, run
+from .publishers import publishers_of
 from .status_names import JOYSTICK, status_name
 
 PERIOD_S = 0.02
 KINEMATICS = "so101"
+JOY = "joy"
 
 
 class JogNode(ArmletNode):
     """Publishes joint_commands while a person holds the button, from where the driver holds it.
 
     Whoever lets go, or of whom no message comes, stops the arm; it stays theirs, and no policy gets
-    it before it is handed back, as with a leader.
+    it before it is handed back, as with a leader. Of two devices on one topic neither is heard: one
+    would let go of, and press, the other's button.
     """
 
     def __init__(self) -> None:
@@ -87,7 +90,7 @@ class JogNode(ArmletNode):
     def start(self) -> None:
         self._person.announce(False, self._standing())
         self._heard = [
-            self.create_subscription(Joy, "joy", self._on_joy, SENSOR_QOS),
+            self.create_subscription(Joy, JOY, self._on_joy, SENSOR_QOS),
             self.create_subscription(JointState, "joint_states", self._read.hear, SENSOR_QOS),
             self.create_subscription(
                 JointState, "applied_joint_commands", self._held.hear, SENSOR_QOS
@@ -112,8 +115,9 @@ class JogNode(ArmletNode):
         now_ns, oldest_s = self.now_ns(), self.value("max_state_age_s")
         read, held = (seen.position(now_ns, oldest_s) for seen in (self._read, self._held))
         wish = self._stick.wish(self.clock.seconds())
-        if read is None or held is None:
-            # An arm that is armed while the button is down must not set out by itself.
+        if read is None or held is None or self.count_publishers(JOY) > 1:
+            # An arm that is armed while the button is down must not set out by itself, nor one
+            # whose button is let go by another device's messages.
             self._jog.stop()
             self._stick.let_go()
             self._jogging = False
@@ -149,6 +153,9 @@ class JogNode(ArmletNode):
     def _why_not(self) -> str:
         """Why nobody can jog; empty if they can."""
         now_ns, oldest_s = self.now_ns(), self.value("max_state_age_s")
+        if self.count_publishers(JOY) > 1:
+            names = publishers_of(self, self.resolve_topic_name(JOY))
+            return f"several publish joy, nobody jogs until one is left: {', '.join(names)}"
         if self._stick.silent(self.clock.seconds()):
             return "nothing comes on joy: is joy_node, or spacenav, running, and the device awake?"
         if self._read.position(now_ns, oldest_s) is None:

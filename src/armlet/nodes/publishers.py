@@ -8,7 +8,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from armlet.files import printable
+
 HINTS = 3
+NAMELESS = "a publisher"
 
 # An endpoint is discovered before the node it is of.
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"
@@ -63,8 +66,9 @@ def _is_published_by_another(node: Node, topic: str) -> bool:
 
 def _full_name(info: TopicEndpointInfo) -> str:
     if info.node_name == _UNKNOWN:
-        return "a publisher"
-    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+        return NAMELESS
+    # A program that speaks DDS by itself may call itself anything.
+    return printable(f"{info.node_namespace.rstrip('/')}/{info.node_name}")
 
 
 def _similar(node: Node, name: str, wanted: str) -> list[str]:

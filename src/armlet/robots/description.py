@@ -8,6 +8,7 @@ become TF frames, have the arm's prefix.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator, Mapping
@@ -34,6 +35,7 @@ OPTICAL_RPY = (-math.pi / 2, 0.0, -math.pi / 2)
 
 _LARGEST = 4 << 20
 _LEAST_RAD = 1e-9
+_LEAST_LENGTH = 1e-6
 _TURNS = ("revolute", "continuous")
 
 
@@ -65,8 +67,11 @@ def describe(
     for name, mount in (cameras or {}).items():
         _add_camera(robot, name, mount, own)
     _prefix(robot, prefix, own)
-    ElementTree.indent(robot, " ")
-    return ElementTree.tostring(robot, encoding="unicode")
+    try:
+        ElementTree.indent(robot, " ")
+        return ElementTree.tostring(robot, encoding="unicode")
+    except RecursionError as error:
+        raise FileError(f"{printable(kind.urdf)}: elements are nested too deep") from error
 
 
 def links(kind: RobotModel) -> tuple[str, ...]:
@@ -81,7 +86,7 @@ def root(kind: RobotModel) -> str:
     if len(roots) != 1:
         raise FileError(
             f"{printable(kind.urdf)}: expected one link without a joint above it, found "
-            f"{', '.join(roots) or 'none'}"
+            f"{printable(', '.join(roots)) or 'none'}"
         )
     return roots[0]
 
@@ -151,10 +156,10 @@ def _bounds(joint: ElementTree.Element) -> tuple[float, float] | None:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise FileError(f"URDF: expected a number, found {shown(text)}") from None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(number := float(text)):
+            return number
+    raise FileError(f"URDF: expected a number, found {shown(text)}")
 
 
 def _vector(element: ElementTree.Element, name: str, default: str) -> Vector:
@@ -178,6 +183,8 @@ def _turn(joint: ElementTree.Element, turned: bool) -> None:
     middle = 0.0 if bounds is None else sum(bounds) / 2
     axis_of, origin = _child(joint, "axis"), _child(joint, "origin")
     axis = _vector(axis_of, "xyz", "1 0 0")
+    if not _LEAST_LENGTH < np.linalg.norm(axis) < math.inf:
+        raise FileError(f"URDF: joint {shown(joint.get('name'))} turns about no axis: {axis}")
     if abs(middle) > _LEAST_RAD:
         rotation = rotation_of(_vector(origin, "rpy", "0 0 0")) @ _about(axis, middle)
         origin.set("rpy", _words(rpy_of(rotation)))
@@ -199,7 +206,8 @@ def _add_camera(robot: ElementTree.Element, name: str, mount: Mount, own: Collec
     link, optical = f"{name}_link", f"{name}_optical_frame"
     if mount.link not in own:
         raise FileError(
-            f"camera {name}: expected a link of {', '.join(own)}, found {shown(mount.link)}"
+            f"camera {name}: expected a link of {printable(', '.join(own))}, found "
+            f"{shown(mount.link)}"
         )
     if link in own:
         raise FileError(f"camera {name}: the arm has a link {link}; give the camera another name")
@@ -215,8 +223,9 @@ def _add_camera(robot: ElementTree.Element, name: str, mount: Mount, own: Collec
 
 
 def _prefix(robot: ElementTree.Element, prefix: str, own: Collection[str]) -> None:
+    names = set(own)
     for element, key in _names_of_links(robot):
-        if element.get(key) in own:
+        if element.get(key) in names:
             element.set(key, f"{prefix}{element.get(key)}")
 
 

@@ -112,21 +112,19 @@ def _say_taken(collection: Collection, corners: int) -> None:
 
 def _in_folder(folder: Path) -> Iterator[Rgb]:
     """The pictures in a folder, by name. Raises CameraError where there are none."""
-    import cv2
-    import numpy as np
-
     from armlet.camera import CameraError
+    from armlet.datasets import DatasetError
+    from armlet.datasets.format.pictures import decoded
     from armlet.files import printable, read_bytes
 
     files = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _ENDINGS]
     if not files:
         raise CameraError(f"expected pictures (.jpg, .png) in {printable(folder)}, found none")
     for file in files:
-        data = np.frombuffer(read_bytes(file, _LARGEST), np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if picture is None:
-            raise CameraError(f"{printable(file)} is no picture; take it out of the folder")
-        yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        try:
+            yield decoded(read_bytes(file, _LARGEST), printable(file))
+        except DatasetError as error:
+            raise CameraError(f"{error}; take it out of the folder") from error
 
 
 def _live(entry: dict[str, Any]) -> Iterator[Rgb]:
