@@ -236,13 +236,15 @@ def measure(name: str, task: Task, folder: Path) -> Measured:
     python = str(ORACLE) if side == LEROBOT else sys.executable
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(task.threads))
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    # What torch keeps of compilations, though nothing is compiled here.
+    kept = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
     begun_s = time.monotonic()
     with log.open("w") as said:
         process = subprocess.Popen(
             [python, str(SIDE), json.dumps(job)],
             stdout=said,
             stderr=said,
-            env={**os.environ, **limits, **offline},
+            env={**os.environ, **limits, **offline, **kept},
         )
         peak_mb = watch(process)
     whole_s = time.monotonic() - begun_s

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "demo": "check a graph",
     "eval": "check a graph",  # what it wrote itself: test_trials
     "emulate": "read calibration",
+    # Its pictures: test_calibrate_camera_cli.
+    "calibrate-camera": "calibrate --arm follower --check",
     "find-port": "",
     "registers get": "scan",
     "registers set": "scan",
