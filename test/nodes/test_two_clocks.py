@@ -18,7 +18,8 @@ def test_a_brain_whose_clock_is_off_says_so_and_sends_nothing(offset_s, tmp_path
         words = "behind" if offset_s > 0 else "ahead of"
         assert both.wait_for_policy("the arm holds: the clock of", f" s {words} this") == ERROR
         status = both.graph.seen.status
-        both.graph.wait("a code", lambda: status()[STATUS].get("codes") == "computer.clock-offset")
+        code = "computer.clock-offset"
+        both.graph.wait("a code", lambda: status().get(STATUS, {}).get("codes") == code)
         since_ns = time.time_ns()
         both.wait_for_bus("holding")
         both.graph.let_pass(3.0)
