@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> int:
         given = parse_arguments(args.arguments)
         nodes = chosen.nodes(given)
         check(nodes)
+        is_part = any(given.get(name) for name in SELECTION)
         # `x` stops every follower, wherever the part of the graph runs that drives it.
-        whole = chosen.nodes({k: v for k, v in given.items() if k not in SELECTION})
+        others = {name: value for name, value in given.items() if name not in SELECTION}
+        whole = chosen.nodes(others) if is_part else nodes
     except BringupError as error:
         return refuse("up", error)
     require("rclpy")
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         require("torch")
     namespace = given.get("namespace", "")
     try:
-        marks = _marked(chosen.marks(namespace, nodes), nodes, not given.keys() & set(SELECTION))
+        marks = _marked(chosen.marks(namespace, nodes), nodes, not is_part)
     except one_graph.MarkError as error:
         return refuse("up", error)
     with marks:
