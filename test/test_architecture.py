@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import armlet
+from armlet.bringup import NODES
 from armlet.settings.catalogue import settings_of
 
 PACKAGE = Path(armlet.__file__).parent
@@ -219,20 +220,7 @@ def test_nothing_needs_lerobot_at_run_time(forbidden):
         assert forbidden not in {name.partition(".")[0] for name in imported(path)}, path
 
 
-@pytest.mark.parametrize(
-    "node",
-    [
-        "servo_bus",
-        "camera",
-        "aligner",
-        "policy",
-        "recorder",
-        "teleop",
-        "jog",
-        "trajectory_actions",
-        "sim_bench",
-    ],
-)
+@pytest.mark.parametrize("node", NODES)
 def test_the_reference_names_every_parameter(node):
     page = (ROOT / "docs" / "reference" / "parameters.md").read_text()
     section = page.partition(f"\n## {node}\n")[2].partition("\n## ")[0]

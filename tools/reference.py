@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from armlet.bringup import GRAPHS, Argument, share_directory
+from armlet.bringup import GRAPHS, NODES, Argument, share_directory
 from armlet.cli.main import make_parser
 from armlet.settings import Fixed, Setting
 from armlet.settings.catalogue import EVERY_NODE, repeated, settings_of
@@ -22,11 +22,6 @@ from armlet.settings.catalogue import EVERY_NODE, repeated, settings_of
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- Made by tools/reference.py from the code (make reference). Do not edit. -->"
 
-NODES = (
-    *("servo_bus", "camera", "aligner", "policy", "recorder", "teleop", "jog"),
-    *("trajectory_actions", "computer"),
-    "sim_bench",
-)
 STATUSES = (
     ("`0`", "done, and nothing is wrong"),
     (

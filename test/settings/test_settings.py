@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armlet import align
+from armlet.bringup import NODES
 from armlet.camera import controls
 from armlet.control import guard, protection
 from armlet.settings import Change, Fixed, Setting, declared
@@ -16,18 +17,6 @@ from armlet.settings import aligner as settings_aligner
 from armlet.settings import camera as settings_camera
 from armlet.settings import servo_bus as settings_servo_bus
 
-NODES = (
-    "servo_bus",
-    "camera",
-    "aligner",
-    "policy",
-    "recorder",
-    "teleop",
-    "jog",
-    "trajectory_actions",
-    "computer",
-    "sim_bench",
-)
 EVERY = [setting for node in NODES for setting in declared(node, ["elbow_flex"]).values()]
 SPEED = Setting("speed", 2.0, "rad/s", 0.1, 10.0, change=Change.LOWER)
 COUNT = Setting("count", 3, "", 0, 9, change=Change.FREE)
