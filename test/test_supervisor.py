@@ -56,6 +56,23 @@ def test_what_a_node_prints_in_another_encoding_does_not_end_the_reading():
     assert "[camera] caf\\xe9" in output.getvalue() and "[camera] end" in output.getvalue()
 
 
+class Writes(list):
+    """An output that keeps what each write was given."""
+
+    write = list.append
+
+    def flush(self):
+        pass
+
+
+def test_a_line_is_one_write():
+    """Another thread's line stood between a line and its end."""
+    output = Writes()
+    assert Supervisor([NodeSpec("camera", "camera", {})], output, running("print('up')")).run() == 1
+    assert "[camera] up\n" in output
+    assert all(written.endswith("\n") and written.count("\n") == 1 for written in output)
+
+
 def test_it_is_not_suspended_while_nodes_run():
     """Ctrl-Z stopped it, and with it the stop key; the nodes, and the arm, went on."""
     node = NodeSpec("camera", "camera", {})

@@ -71,7 +71,7 @@ class Supervisor:
     ):
         self._nodes = nodes
         self._popen = popen
-        self._output: Output = output or sys.stdout
+        self._output: Output = sys.stdout if output is None else output
         self.processes: dict[str, subprocess.Popen[str]] = {}
         """Started processes by label."""
         self._relays: dict[str, threading.Thread] = {}
@@ -250,7 +250,9 @@ class Supervisor:
     def _say(self, label: str, text: str) -> None:
         # A closed output (a pipe into `head`) must not end the draining: the node would block.
         with contextlib.suppress(OSError, ValueError):
-            print(f"[{label}] {text}", file=self._output, flush=True)
+            # Not `print`: it writes the line's end by itself, and another thread may come between.
+            self._output.write(f"[{label}] {text}\n")
+            self._output.flush()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._ending.set()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
 
     name and arguments are those of `armlet up NAME argument:=value`. An emulated graph lives in
     simulated time, which goes on only while the director waits; real_time_factor="0" makes it as
-    fast as the computer can. log: the file for what the nodes say; None: this program's output.
+    fast as the computer can. log: the file for what the nodes say; None: standard error, as ROS's logs.
 
     Raises BringupError for arguments that do not fit, GraphError where a graph of this user runs in
     the ROS domain and namespace, and when a node ends or does not answer.
@@ -55,7 +56,7 @@ def start_adjusted(
     os.environ.update(discovery(os.environ))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        output = stack.enter_context(log.open("a")) if log is not None else None
+        output = stack.enter_context(log.open("a")) if log is not None else sys.stderr
         participants = ",".join(filter(None, (CLIENT, given.pop("participants", ""))))
         values = {"bench_directory": str(folder), "participants": participants, **given}
         nodes = [_required(spec) for spec in adjust(graph(name).nodes(values))]
