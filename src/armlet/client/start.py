@@ -30,7 +30,7 @@ def start(name: str, log: Path | None = None, **arguments: str) -> Iterator[Dire
 
     name and arguments are those of `armlet up NAME argument:=value`. An emulated graph lives in
     simulated time, which goes on only while the director waits; real_time_factor="0" makes it as
-    fast as the computer can. log: the file for what the nodes say; None: standard error, as ROS's logs.
+    fast as the computer can. log: the file for what the nodes say; None: standard error.
 
     Raises BringupError for arguments that do not fit, GraphError where a graph of this user runs in
     the ROS domain and namespace, and when a node ends or does not answer.
