@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from domains import free_domain
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
@@ -116,11 +117,12 @@ def test_a_second_graph_is_refused_until_the_first_is_gone(tmp_path, private_dom
 
 
 def test_another_namespace_or_domain_is_another_place():
-    here = {"ROS_DOMAIN_ID": "77"}
     with (
-        one_graph.mark("", here),
+        free_domain() as one,
+        free_domain() as other,
+        one_graph.mark("", here := {"ROS_DOMAIN_ID": str(one)}),
         one_graph.mark("left", here),
-        one_graph.mark("", {"ROS_DOMAIN_ID": "78"}),
+        one_graph.mark("", {"ROS_DOMAIN_ID": str(other)}),
         pytest.raises(one_graph.AnotherGraph, match="namespace left already"),
     ):
         one_graph.mark("/left/", here)
@@ -217,8 +219,10 @@ def test_a_program_learns_of_a_node_that_ended_before_simulated_time_began(priva
 
 
 def test_many_may_ask_who_runs():
-    here = {"ROS_DOMAIN_ID": "79"}
-    with one_graph.mark("", here):
+    with (
+        free_domain() as domain,
+        one_graph.mark("", here := {"ROS_DOMAIN_ID": str(domain)}),
+    ):
         for _ in range(20):
             with pytest.raises(one_graph.AnotherGraph):
                 one_graph.mark("", here)

@@ -17,6 +17,7 @@ if TORCH:  # a conftest cannot skip, so everything here that needs torch waits f
     from small_policies import act_config, make_act, make_statistics
 
     from armlet.policies import save_checkpoint
+    from armlet.policies.runtime import arithmetic
 
 
 class _WithoutTorch(pytest.Module):
@@ -29,6 +30,12 @@ def pytest_pycollect_makemodule(
 ) -> pytest.Module | None:
     """Without torch the modules of this folder are skipped before they are imported."""
     return None if TORCH else _WithoutTorch.from_parent(parent, path=module_path)
+
+
+@pytest.fixture
+def with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that has arithmetic for it, as far as armlet knows: torch computes it on any."""
+    monkeypatch.setattr(arithmetic, "processor_flags", lambda: frozenset({"avx512_bf16"}))
 
 
 @pytest.fixture(scope="session")

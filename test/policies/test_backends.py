@@ -30,7 +30,6 @@ from armlet.policies import (
     Observation,
     ObservationError,
     Policy,
-    has_unit,
     load_policy,
     read_checkpoint,
     save_checkpoint,
@@ -145,7 +144,7 @@ def test_chunks_and_actions_are_torchs(backend, name, exported):
 @pytest.mark.representatives(2)
 @pytest.mark.parametrize("name", ["two cameras", "environment, no camera"])
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_bfloat16_states_its_error(backend, name, exported):
+def test_bfloat16_states_its_error(backend, name, exported, with_bfloat16):
     made = exported(name)
     try:
         policy = made.load(backend, "bfloat16")
@@ -159,10 +158,8 @@ def test_bfloat16_states_its_error(backend, name, exported):
     assert 0.1 < policy.deviation.max() / error.max() < 10
 
 
-def test_rounded_unoptimized_torch_is_bfloat16_too(exported):
+def test_rounded_unoptimized_torch_is_bfloat16_too(exported, with_bfloat16):
     made = exported("environment, no camera")
-    if not has_unit("bfloat16"):
-        pytest.skip("no bfloat16 arithmetic in this processor")
     policy = load_policy(made.checkpoint, optimize=False, precision="bfloat16")
     error = np.abs(policy.predict_chunk(made.observation()) - made.chunks[0])
     assert 0 < error.max() < BFLOAT16 * made.spread.max()
@@ -347,7 +344,7 @@ def test_smolvla_has_no_graph(backend, worded):
         compile_checkpoint(read_checkpoint(worded[0]), backend, "float32")
 
 
-def test_smolvla_in_bfloat16(worded):
+def test_smolvla_in_bfloat16(worded, with_bfloat16):
     path, config = worded
     observation = make_worded_observation(config)
     chunks = []

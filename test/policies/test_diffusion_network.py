@@ -262,7 +262,7 @@ def test_missing_and_extra_tensors_are_refused(saved, tmp_path):
         load_policy(tmp_path / "torn")
 
 
-def test_bfloat16_is_near(saved):
+def test_bfloat16_is_near(saved, with_bfloat16):
     steps = observations(make_arrays(read_checkpoint(saved).config, 1))
     chunks = []
     for precision in ("float32", "bfloat16"):

@@ -69,7 +69,9 @@ def check_preset(learner, checkpoint, lerobot, place):
 
 
 def test_lerobot_runs_a_diffusion_policy_that_armlet_trained(root, lerobot, tmp_path, one_thread):
-    settings = TrainingSettings(steps=2, batch_size=2, policy="diffusion", changes=SMALL)
+    settings = TrainingSettings(
+        steps=2, batch_size=2, policy="diffusion", changes=SMALL, precision="float32"
+    )
     learner = trained(root, tmp_path / "checkpoint", settings)
     arrays = make_arrays(learner.config, STEPS)
     np.savez(tmp_path / "in.npz", **arrays)
@@ -84,7 +86,11 @@ def test_lerobot_runs_a_smolvla_that_armlet_trained_on(root, lerobot, tmp_path, 
     case = small_case()
     arrays = exchange(case, lerobot("0.4.4"), tmp_path)
     settings = TrainingSettings(
-        steps=3, batch_size=2, policy="smolvla", base=str(tmp_path / "checkpoint")
+        steps=3,
+        batch_size=2,
+        policy="smolvla",
+        base=str(tmp_path / "checkpoint"),
+        precision="float32",
     )
     learner = trained(root, tmp_path / "trained", settings)
     places = {"input": str(tmp_path / "in.npz"), "output": str(tmp_path / "out.npz")}

@@ -43,7 +43,13 @@ CONTRACT = Contract(30, (Camera("front", 32, 32),), NAMES, NAMES, joint_units="d
 EPISODES = ("AAppphAA", "AAAA", "ppA", "AApp")
 COMMANDERS = {"p": Commander.PERSON, "A": Commander.TRAJECTORY, "h": Commander.HOLD}
 TINY = TrainingSettings(
-    steps=2, batch_size=64, chunk_size=4, dim_model=16, dim_feedforward=16, n_encoder_layers=1
+    steps=2,
+    batch_size=64,
+    chunk_size=4,
+    dim_model=16,
+    dim_feedforward=16,
+    n_encoder_layers=1,
+    precision="float32",  # whatever the processor has
 )
 
 

@@ -48,7 +48,13 @@ NAMES = ("pan.pos", "gripper.pos")
 CONTRACT = Contract(30, (Camera("front", 32, 32),), NAMES, NAMES, joint_units="degrees")
 LENGTHS = (5, 3, 4)
 TINY = TrainingSettings(
-    steps=2, batch_size=2, chunk_size=4, dim_model=16, dim_feedforward=16, n_encoder_layers=1
+    steps=2,
+    batch_size=2,
+    chunk_size=4,
+    dim_model=16,
+    dim_feedforward=16,
+    n_encoder_layers=1,
+    precision="float32",  # whatever the processor has
 )
 
 

@@ -35,7 +35,14 @@ SMALL = {
     "drop_n_last_frames": "1",
     "scheduler_warmup_steps": "1",
 }
-TINY = TrainingSettings(steps=4, batch_size=2, action_steps=4, policy="diffusion", changes=SMALL)
+TINY = TrainingSettings(
+    steps=4,
+    batch_size=2,
+    action_steps=4,
+    policy="diffusion",
+    changes=SMALL,
+    precision="float32",  # whatever the processor has
+)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,13 @@ def base(tmp_path_factory):
 def tiny(base):
     changes = {"scheduler_decay_steps": "10", "scheduler_warmup_steps": "2"}
     return TrainingSettings(
-        steps=4, batch_size=3, policy="smolvla", base=str(base), changes=changes, learning_rate=1e-2
+        steps=4,
+        batch_size=3,
+        policy="smolvla",
+        base=str(base),
+        changes=changes,
+        learning_rate=1e-2,
+        precision="float32",  # whatever the processor has
     )
 
 
