@@ -185,7 +185,7 @@ class Listener:
     def __init__(self, director):
         self._come = threading.Condition()
         self._newest_ns = {"observation/skew": 0, "action/skew": 0}
-        self.clock_ns, self.said, self.status, self.first_ns = 0, "", {"episodes": "0"}, 0
+        self.clock_ns, self.said, self.status, self.first_ns = 0, "", {}, 0
         for topic in self._newest_ns:
             director.listen(Float64MultiArray, topic, self._taking(topic))
         director.listen(DiagnosticArray, "aligner/ledger", self._on_ledger)
@@ -225,6 +225,7 @@ class Listener:
         assert came, f"not {rows} rows: {self.said}, {self.status}"
 
     def _has(self, rows):
+        assert self.status["failures"] == "0", self.said
         return self.status["episodes"] == "1" or int(self.status["open_frames"]) >= rows
 
 
