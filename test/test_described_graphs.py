@@ -11,6 +11,7 @@ import yaml
 
 from armlet.bringup import BringupError, command, graph, share_directory
 from armlet.client.preloaded import Preloaded
+from armlet.launch_scope import Scope
 from armlet.start_check import check
 
 CALIBRATION = share_directory() / "config" / "calibration" / "emulated_follower.json"
@@ -161,6 +162,15 @@ def test_tf_is_published_where_robot_state_publisher_is_installed(ros, robot, tm
         given = yaml.safe_load(Path(line[line.index("--params-file") + 1]).read_text())
         own = drivers[spec.namespace].parameters["robot_description"]
         assert given["/**"]["ros__parameters"] == {"robot_description": own, "use_sim_time": False}
+
+
+def test_what_a_launch_file_sets_around_a_graph_leaves_ros_programs_their_own_rules(ros):
+    ros("robot_state_publisher")
+    scope = Scope(parameters=(("max_velocity_rad_s", 1.0),), remaps=(("tf", "cell/tf"),))
+    placed, notes = scope.around(graph("follower").nodes(ONE))
+    (publisher,) = [spec for spec in placed if spec.program]
+    own = ("robot_description", "robot_state_publisher/robot_description")
+    assert (publisher.remaps, notes) == ((own, ("tf", "cell/tf")), [])
 
 
 def test_no_simulated_time_waits_for_programs_that_know_no_lockstep(ros):

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from armlet import bag_recorder
 from armlet.files import HUB, FileError, expanded, printable, shown
 from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
@@ -76,6 +77,7 @@ class NodeSpec:
     parameters come before them. log_level: empty for ROS's own. respawn: start it again if it dies.
     sources: where a person set a parameter, by its name: in a robot file, around the graph.
     program: the path of its program where it is no node of armlet's, arguments: what that is given.
+    recorded: of `ros2 bag record`, its topics with their QoS; it takes no arguments as nodes do.
     """
 
     executable: str
@@ -92,6 +94,7 @@ class NodeSpec:
     respawn: bool = False
     program: str = ""
     arguments: tuple[str, ...] = ()
+    recorded: Mapping[str, bag_recorder.Qos | None] | None = None
 
     @property
     def label(self) -> str:
@@ -145,6 +148,7 @@ class Graph:
         nodes = _in_time(_selected(nodes, values), values)
         nodes = _with_persons_parameters(nodes, values)
         nodes = [_as_process(spec, values) for spec in nodes]
+        nodes = recording([*_bag(values), *nodes])
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [
@@ -236,6 +240,11 @@ _QuotingDumper.add_representer(str, _QuotingDumper.represent_text)
 
 def command(spec: NodeSpec, directory: Path) -> list[str]:
     """The command line of a node; its own parameters are written to a file in a directory."""
+    if spec.recorded is not None:
+        file = directory / f"{spec.label.replace('/', '.')}.qos.yaml"
+        file.write_text(yaml.dump(bag_recorder.overrides(spec.recorded)))
+        words = ["--qos-profile-overrides-path", str(file), "--topics", *spec.recorded]
+        return [*_program(spec), *words]
     files = [] if spec.program else [str(parameter_file(spec))]
     if spec.scoped:
         files.append(
@@ -333,7 +342,23 @@ PARAMETERS = Argument(
 RVIZ = Argument(
     "rviz", "false", "Show the arm in RViz, with robot_state_publisher for TF.", BOOLEAN
 )
+BAG_RECORDER = "bag_recorder"
+BAG = (
+    Argument(
+        "record_bag",
+        "false",
+        "Record the graph's raw topics with `ros2 bag record`, as mcap, as long as it runs.",
+        BOOLEAN,
+    ),
+    Argument(
+        "bag",
+        "",
+        "Folder of the bag, which must not exist yet. Empty: rosbag2_ and the time, in the current "
+        "folder.",
+    ),
+)
 PROCESSES = (
+    *BAG,
     PARAMETERS,
     Argument(
         "only",
@@ -837,6 +862,40 @@ def _rviz(driver: NodeSpec, values: Values) -> NodeSpec:
         program=installed(*_RVIZ),
         arguments=("-d", config, "-f", frame),
     )
+
+
+def _bag(values: Values) -> list[NodeSpec]:
+    """What records a bag of the graph. The first, so it ends last, with all that was said."""
+    if values["record_bag"] != "true":
+        if values["bag"]:
+            raise BringupError("bag: no bag is recorded; add record_bag:=true, or leave it out")
+        return []
+    if missing := bag_recorder.missing():
+        packages = " ".join(f"ros-$ROS_DISTRO-{name.replace('_', '-')}" for name in missing)
+        raise BringupError(
+            f"record_bag: {' and '.join(missing)} not installed; sudo apt install {packages}, and "
+            "source the setup file of that ROS"
+        )
+    folder = _place(values["bag"])
+    if folder and os.path.lexists(folder):
+        raise BringupError(f"bag: {printable(folder)} exists already; name another folder")
+    spec = _spec(BAG_RECORDER, values)
+    words = bag_recorder.arguments(folder, spec.label.replace("/", "_"), _simulated(values))
+    program = shutil.which("ros2") or ""
+    return [
+        dataclasses.replace(
+            spec, required=False, program=program, arguments=tuple(words), recorded={}
+        )
+    ]
+
+
+def recording(nodes: Sequence[NodeSpec]) -> list[NodeSpec]:
+    """The nodes; what records a bag of them, with the topics that they have now."""
+    topics = bag_recorder.topics(nodes)
+    return [
+        spec if spec.recorded is None else dataclasses.replace(spec, recorded=topics)
+        for spec in nodes
+    ]
 
 
 def _side(spec: NodeSpec, pair: Pair, values: Values) -> NodeSpec:

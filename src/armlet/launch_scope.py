@@ -96,7 +96,7 @@ class Scope:
         set_here = {each.name: each for each in own if each.name not in spec.parameters}
         return dataclasses.replace(
             spec,
-            remaps=self.remaps,
+            remaps=(*spec.remaps, *self.remaps),  # of two rules for a name the first counts
             scoped={name: _typed(each.value, known.get(name)) for name, each in set_here.items()},
             sources={**spec.sources, **{name: each.place for name, each in set_here.items()}},
         )

@@ -34,6 +34,7 @@ from armlet.bringup import (
     NodeSpec,
     command,
     graph,
+    recording,
 )
 from armlet.files import scratch_folder
 from armlet.launch_scope import Scope
@@ -61,6 +62,7 @@ def _processes(context: LaunchContext, described: Graph) -> list[Action]:
     scope = Scope.of(configurations)
     given = {argument.name: configurations[argument.name] for argument in described.arguments}
     nodes, notes = scope.around(described.nodes(scope.arguments(given)))
+    nodes = recording(nodes)  # topics may have other names in this scope
     check(nodes)
     scratch = contextlib.ExitStack()
     directory = scratch.enter_context(scratch_folder())

@@ -50,8 +50,10 @@ def check(nodes: Sequence[NodeSpec]) -> None:
 def settings(spec: NodeSpec, given: Mapping[str, Any] | None = None) -> Mapping[str, Setting]:
     """Every setting of a node by its name. given: its parameters, if not only those of its spec.
 
-    Raises BringupError.
+    Of another package's program none is known. Raises BringupError.
     """
+    if spec.program:
+        return {}
     given = spec.parameters if given is None else given
     arms = {
         name: _calibration(spec, name, str(given[name])) for name in _CALIBRATIONS if name in given

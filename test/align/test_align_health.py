@@ -30,6 +30,13 @@ def test_a_stream_that_never_comes_is_waited_for_and_then_named():
     assert str(health) == "never seen for 10.0 s"
 
 
+def test_a_stream_is_not_missed_before_simulated_time_has_begun():
+    watch = Watch(0.0)
+    assert watch.look(0.0, 0).condition is Condition.SILENT
+    assert watch.look(1.7e9, 0).condition is Condition.SILENT
+    assert str(watch.look(1.7e9 + 4.0, 0)) == "never seen for 4.0 s"
+
+
 def test_a_steady_stream_flows_from_its_first_message():
     camera = Camera()
     camera.run(1, 0)

@@ -51,11 +51,12 @@ class Live:
         self.aligner, self.frames, self.emitted_ns = aligner, [], {}
         self.timings = []
 
-    def run(self, arrivals, until_ns, since_ns=START_NS):
-        """arrivals: (received, stream, stamp), ns."""
+    def run(self, arrivals, until_ns, since_ns=START_NS, step_ns=1):
+        """arrivals: (received, stream, stamp), ns. step_ns: those of its clock."""
         events = [(at, 1, stream, stamp) for at, stream, stamp in arrivals]
         events += [(at, 0, "", 0) for at in range(since_ns, until_ns, 20 * MS)]
         for at_ns, _, stream, stamp_ns in sorted(events):
+            at_ns -= at_ns % step_ns
             if stream:
                 sample = Sample(stream, stamp_ns, value_of(stamp_ns), None, at_ns)
                 self.timings.append(self.aligner.arrive(sample, at_ns))
@@ -104,6 +105,22 @@ def test_a_camera_process_that_is_not_run_for_seconds_costs_no_row(away_s):
     # The first frame without its picture is built of the one before it, within tolerance.
     assert sum(frame.skew_s["cam"] != 0.0 for frame in live.frames) <= 1
     assert live.aligner.ledger.missed_frames == 0
+
+
+@pytest.mark.parametrize("step_ms", [25, 50, 100])
+def test_under_a_clock_that_goes_in_steps_the_frames_are_the_same(step_ms):
+    """As `ros2 bag play --clock` has it, 40 times a second: messages are ahead of the time."""
+    arrivals = states(6) + pictures(6)
+    live = Live(new_aligner()).run(arrivals, START_NS + 6 * S)
+    played = Live(new_aligner()).run(arrivals, START_NS + 6 * S, step_ns=step_ms * MS)
+    assert len(played.frames) > 5.7 * FPS
+    assert played.frames == live.frames[: len(played.frames)]
+    assert set(played.timings) == {Timing.IN_TIME}
+
+
+def test_under_a_clock_of_large_steps_messages_are_from_the_future():
+    played = Live(new_aligner()).run(states(2) + pictures(2), START_NS + 2 * S, step_ns=250 * MS)
+    assert Timing.FUTURE in played.timings
 
 
 def test_what_this_is_for_without_it_they_are_lost():

@@ -19,7 +19,7 @@ START_NS = 1_700_000_000_000_000_000
 
 
 def turns(pauses, *after_ms):
-    now_ns = 0
+    now_ns = 5 * MS
     for step in after_ms:
         now_ns += step * MS
         behind_ns = pauses.turn(now_ns)
@@ -28,6 +28,12 @@ def turns(pauses, *after_ms):
 
 def test_a_program_that_runs_all_the_time_is_not_behind():
     assert turns(Pauses(), 0, *[20] * 50) == 0
+
+
+def test_that_simulated_time_begins_is_no_pause():
+    pauses = Pauses()
+    assert [pauses.turn(now_ns) for now_ns in (0, 0, START_NS, START_NS + MS)] == [0] * 4
+    assert pauses.turn(START_NS + 1001 * MS) == 1000 * MS
 
 
 def test_after_a_pause_it_is_behind_for_as_long_as_it_was_away():

@@ -144,9 +144,91 @@ def test_a_step_that_does_not_fit_is_refused(step):
         raw.rgb(picture)
 
 
-@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "32FC1", "yuv422", "bayer_rggb8", ""])
+@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "32FC1", "rgb16", "nv24", "8UC2", ""])
 def test_depth_and_unknown_encodings_are_refused(encoding):
-    assert "publish rgb8" in raw.unfit(Raw(2, 2, encoding, 6, np.zeros(12, np.uint8)))
+    said = raw.unfit(Raw(2, 2, encoding, 6, np.zeros(12, np.uint8)))
+    assert "publish rgb8" in said
+    assert ("more than 8 bits" in said) == (encoding not in ("nv24", "8UC2", ""))
+
+
+# What R, G and B take of Y - 16, U - 128 and V - 128: by ITU-R BT.601 for bytes of 16..235, and as
+# OpenCV and so cv_bridge round that, in parts of 2 ** 20.
+STANDARD = np.array(
+    [[1.164384, 0, 1.596027], [1.164384, -0.391762, -0.812968], [1.164384, 2.017232, 0]]
+)
+ROUNDED = (
+    np.array([[1220542, 0, 1673527], [1220542, -409993, -852492], [1220542, 2116026, 0]]) / 2**20
+)
+
+
+def video_rgb(y, u, v, shares=ROUNDED):
+    parts = np.stack([np.maximum(y - 16.0, 0), u - 128.0, v - 128.0], -1)
+    return np.clip(np.floor(parts @ shares.T + 0.5), 0, 255)
+
+
+def assert_video(found, expected_yuv):
+    assert np.array_equal(found, video_rgb(*expected_yuv))
+    assert np.abs(found - video_rgb(*expected_yuv, STANDARD)).max() <= 1
+
+
+def yuv(height, width, share_rows):
+    """Brightness of each pixel, and colours of two by one or two by two: as stored, and spread."""
+    random = np.random.default_rng(2)
+    y = random.integers(0, 256, (height, width), np.uint8)
+    shape = (height // share_rows, width // 2)
+    u, v = (random.integers(0, 256, shape, np.uint8) for _ in range(2))
+    spread = [each.repeat(2, axis=1).repeat(share_rows, axis=0) for each in (u, v)]
+    return y, u, v, (y, *spread)
+
+
+def padded(rows, height, width, encoding, pixel, padding):
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=7)
+    return Raw(height, width, encoding, pixel * width + padding, rows.ravel())
+
+
+@pytest.mark.parametrize("padding", [0, 64])
+@pytest.mark.parametrize("encoding", ["uyvy", "yuv422", "yuyv", "yuv422_yuy2"])
+def test_pixels_of_packed_yuv_are_those_of_video(encoding, padding):
+    y, u, v, expected = yuv(48, 64, 1)
+    parts = [y[:, ::2], u, y[:, 1::2], v]
+    if encoding in ("uyvy", "yuv422"):
+        parts = [u, y[:, ::2], v, y[:, 1::2]]
+    rows = np.stack(parts, -1).reshape(48, 128)
+    found = raw.rgb(padded(rows, 48, 64, encoding, 2, padding))
+    assert_video(found, expected)
+
+
+@pytest.mark.parametrize("padding", [0, 64])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_pixels_of_yuv_in_two_planes_are_those_of_video(encoding, padding):
+    y, u, v, expected = yuv(48, 64, 2)
+    colours = np.stack([u, v] if encoding == "nv12" else [v, u], -1).reshape(24, 64)
+    found = raw.rgb(padded(np.concatenate([y, colours]), 48, 64, encoding, 1, padding))
+    assert_video(found, expected)
+
+
+@pytest.mark.parametrize("encoding", ["bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"])
+def test_a_bayer_picture_has_its_colours_where_they_are(encoding):
+    letters = np.array(list(encoding[6:10])).reshape(2, 2)
+    rgb = {"r": 200, "g": 90, "b": 30}
+    mosaic = np.tile(np.vectorize(rgb.get)(letters), (4, 8)).astype(np.uint8)
+    found = raw.rgb(padded(mosaic, 8, 16, encoding, 1, 16))
+    assert np.array_equal(found, np.broadcast_to([200, 90, 30], (8, 16, 3)))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "height", "width", "said"),
+    [
+        ("yuv422_yuy2", 4, 5, "takes an even width"),
+        ("nv12", 5, 4, "takes even sides;"),
+        ("bayer_rggb8", 2, 8, "takes even sides of 4 or more"),
+        ("nv21", 4, 4, "takes a step of 4 or more, and 6 x step bytes"),
+        ("uyvy", 4, 4, "takes a step of 8 or more, and 4 x step bytes"),
+    ],
+)
+def test_a_size_that_an_encoding_cannot_have_is_refused(encoding, height, width, said):
+    picture = Raw(height, width, encoding, 2 * width, np.zeros(2 * width * height + 1, np.uint8))
+    assert said in raw.unfit(picture)
 
 
 def as_raw(messages):

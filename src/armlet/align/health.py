@@ -74,6 +74,8 @@ class Watch:
 
     def look(self, now_s: float, received: int, frozen: bool = False) -> Health:
         """How the stream does, given the messages received so far; call it a few times a second."""
+        if not self._start_s:  # simulated time is 0 until the first /clock
+            self._start_s = self._heard_s = self._rated_s = now_s
         if received != self._received:
             if not self._received:
                 self._looks.clear()

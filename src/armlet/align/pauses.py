@@ -18,12 +18,13 @@ class Pauses:
     """
 
     def __init__(self) -> None:
-        self._last_ns: int | None = None
+        self._last_ns = 0
         self.behind_ns = 0
 
     def turn(self, monotonic_ns: int) -> int:
         """The program runs; how far it may be behind (ns). To be called many times a second."""
-        away_ns = 0 if self._last_ns is None else monotonic_ns - self._last_ns
+        # Simulated time is 0 until the first /clock: that it begins then is no pause.
+        away_ns = monotonic_ns - self._last_ns if self._last_ns else 0
         self._last_ns = monotonic_ns
         if away_ns > PAUSE_NS:
             self.behind_ns = min(self.behind_ns + away_ns, LONGEST_NS)
