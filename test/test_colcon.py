@@ -33,6 +33,7 @@ def installed(tmp_path_factory):
     return workspace / "install" / "armlet"
 
 
+@pytest.mark.thorough
 def test_ros2_run_finds_every_node(installed):
     executables = {path.name for path in (installed / "lib" / "armlet").iterdir()}
     assert executables == {path.name for path in (ROOT / "executables").iterdir()}

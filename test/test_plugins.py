@@ -56,6 +56,7 @@ def broken(folder, group, name, raised="RuntimeError('no driver')"):
     (folder / "broken_thing.py").write_text(f"raise {raised}\n")
 
 
+@pytest.mark.thorough
 def test_a_camera_of_another_package(here):
     assert "plain" in schemes()
     with open_source("plain:255,128,0", 128, 96, 30) as camera:

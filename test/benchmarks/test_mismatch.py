@@ -120,6 +120,7 @@ def test_a_crash_is_no_refusal(tmp_path):
     assert not _refusal_in(log)
 
 
+@pytest.mark.thorough
 def test_what_the_faults_replace_is_there():
     """In a process of its own: it replaces methods of armlet."""
     pytest.importorskip("rclpy")

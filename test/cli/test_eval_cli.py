@@ -292,6 +292,7 @@ def is_kept(trials):
     return trials.exists() and trials.read_text().endswith("\n")
 
 
+@pytest.mark.thorough
 def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
     sign = tmp_path / "sign"
     os.mkfifo(sign)

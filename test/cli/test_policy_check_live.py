@@ -30,6 +30,7 @@ def check(*arguments):
     return run(sys.executable, loaded, command, {**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@pytest.mark.thorough
 def test_no_graph_is_status_2():
     # First, so that what the next one runs is loaded before its graph runs.
     done = check("--live", "0.5", "--wait", "0.5", "--namespace", "nobody")

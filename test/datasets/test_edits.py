@@ -86,6 +86,7 @@ def test_what_names_no_episodes_is_refused(text, why):
 # --- delete -------------------------------------------------------------------------------------
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=3, deadline=None)
 @given(gone=STATES)

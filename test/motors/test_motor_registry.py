@@ -86,6 +86,7 @@ def test_a_package_cannot_take_the_place_of_armlets_own(tmp_path, monkeypatch):
     assert registry.family("sts3215").name == "feetech"
 
 
+@pytest.mark.thorough
 def test_the_example_is_installed_offline_and_drives_servos(tmp_path):
     """By pip, as a person would, in a folder of its own; in a process that finds it there."""
     site = tmp_path / "site"

@@ -79,6 +79,7 @@ def test_the_second_driver_of_a_name_is_refused(benches, bus, tmp_path):
     assert "another driver" not in bus.said()
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock(seconds=12)
 def test_two_that_find_each_other_later_hold_say_so_and_stop(benches, bus, tmp_path):
     """Both drove on, and their positions went into one topic."""

@@ -37,6 +37,7 @@ def pushed():
     return {stamp: tuple(at[0]) for stamp, at in places.items()}, states
 
 
+@pytest.mark.thorough
 def test_the_arm_pushes_the_block_through_the_graph():
     places, _ = pushed()
     first = TASK.initial(SEED)["block"].position

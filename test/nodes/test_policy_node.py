@@ -153,6 +153,7 @@ def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_p
     bench.graph.wait("states", lambda: bench.graph.seen.count("joint_states") > count + 10)
 
 
+@pytest.mark.thorough
 def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
     """Named as a repository, from the Hub's cache without a network; rtc; a task by topic."""
     pytest.importorskip("tokenizers", reason="the policy extra is not installed")

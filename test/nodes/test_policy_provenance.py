@@ -23,6 +23,7 @@ NO_PROVENANCE = ("x" * 300_000, "{", '"text"', '{"version":1}', "\x1b[2J", "[" *
 ALL_LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+@pytest.mark.thorough
 def test_an_episode_says_who_commanded_its_rows(tmp_path):
     checkpoint, root = save_random(tmp_path / "checkpoint", CONTRACT), tmp_path / "dataset"
     given = {"checkpoint": str(checkpoint), "width": str(WIDTH), "height": str(HEIGHT)}

@@ -47,6 +47,7 @@ def holds(graph):
     assert len(chunks(graph)) == count
 
 
+@pytest.mark.thorough
 def test_it_waits_for_a_recorder_that_refuses_the_dataset_and_says_why(waiting, tmp_path):
     file = tmp_path / "file"
     file.touch()

@@ -36,6 +36,7 @@ def ready(graph):
     graph.wait_for_status("recorder: dataset", "idle")
 
 
+@pytest.mark.thorough
 def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root) as graph:
@@ -124,6 +125,7 @@ def test_an_episode_is_what_the_topics_said(bench, tmp_path):
     np.testing.assert_allclose(np.diff(stamps) * 1e-9, 1 / 30, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_it_records_again_after_being_deactivated(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root) as graph:
@@ -162,6 +164,7 @@ def test_without_frames_it_does_not_start(bench, tmp_path):
     assert not (tmp_path / "dataset").exists()
 
 
+@pytest.mark.thorough
 def test_a_dataset_of_another_contract_is_refused(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root) as graph:

@@ -264,6 +264,7 @@ def test_a_person_records_discards_and_stops_the_arm_by_keys(graph, root, saved)
     assert episodes(root) == saved + 1
 
 
+@pytest.mark.thorough
 def test_a_bus_that_dies_is_shown_and_the_stop_is_tried_until_it_is_back(graph):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.wait_for("following joint_commands")

@@ -34,6 +34,7 @@ def preempted(graph):
     return int(graph.seen.status()[BUS]["preempted"])
 
 
+@pytest.mark.thorough
 def test_without_a_dataset_nobody_is_waited_for(graph):
     drives(graph)
 

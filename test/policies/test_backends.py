@@ -372,7 +372,7 @@ print(seen)
 """
 
 
-@pytest.mark.representatives(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("package", GRAPHS)
 def test_a_runtime_reports_to_nobody(package, tmp_path):
     """OpenVINO forked the process, a running node's too, to ask Google Analytics; both wrote."""

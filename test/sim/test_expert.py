@@ -91,6 +91,7 @@ def test_it_tries_again_when_the_cube_is_taken_away(benchmark_program, phase):
     assert done and phases[-1] is Phase.DONE
 
 
+@pytest.mark.thorough
 def test_it_closes_on_nothing_once_and_looks_again(benchmark_program):
     """The cube goes while the jaws close, before there is anything to be seen of a grasp."""
 

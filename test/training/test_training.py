@@ -505,6 +505,7 @@ def test_resume_takes_no_other_settings(root, tmp_path, capsys):
 PARTS = dataclasses.replace(TINY, steps=4, warmup_steps=3)
 
 
+@pytest.mark.representatives(1)
 @pytest.mark.parametrize(
     "changes",
     [

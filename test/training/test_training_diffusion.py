@@ -123,6 +123,7 @@ def test_it_is_trained_with_lerobots_preset_unless_it_is_changed(root):
     assert other.config.optimizer_lr == 0.5 and other.rule is LossRule.LEROBOT_0_4
 
 
+@pytest.mark.thorough
 def test_every_parameter_learns(root, whole):
     output, _ = whole
     torch.manual_seed(TINY.seed)

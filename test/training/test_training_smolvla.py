@@ -176,6 +176,7 @@ def test_its_cameras_are_the_datasets_in_the_checkpoints_order(root, base, tiny,
     assert load_policy(tmp_path / "made").config.blank_features == (f"{BLANK}0",)
 
 
+@pytest.mark.thorough
 def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, tiny, whole, tmp_path):
     output, reports = whole
     parts = trained(root, tmp_path / "parts", (1, 3, 4), tiny)
