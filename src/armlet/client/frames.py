@@ -1,9 +1,9 @@
-"""The ROS side of `armlet policy check --live`: the aligner's frames, as the policy gets them."""
+"""The aligner's frames, as the policy gets them: for commands beside a running graph."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import rclpy
 from rclpy.node import Node
@@ -84,6 +84,37 @@ def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> Live
     if watcher.trouble and not watcher.seeing:
         raise RuntimeError(f"frames arrived that could not be read: {watcher.trouble}")
     return watcher.sample
+
+
+def newest_frames(name: str, namespace: str, timeout_s: float) -> Generator[LiveFrame]:
+    """The newest frame there is, whenever the next is asked for, to a node of that name.
+
+    Ends where none came for `timeout_s`. To be closed by who stops earlier (contextlib.closing).
+    """
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = Node(name, namespace=namespace)
+    came: list[LiveFrame] = []
+    subscriber = FrameSubscriber(
+        node,
+        SENSOR_QOS,
+        lambda contract: came.clear(),
+        came.append,
+        lambda topic, text: None,
+        with_action=False,
+    )
+    try:
+        with Interrupts() as interrupts:
+            while True:
+                _spin(node, interrupts, timeout_s, lambda: bool(came))
+                if not came:
+                    return
+                frame = came[-1]
+                came.clear()
+                yield frame
+    finally:
+        subscriber.close()
+        destroy(node)
+        rclpy.try_shutdown()
 
 
 def _spin(node: Node, interrupts: Interrupts, seconds: float, ended: Callable[[], bool]) -> None:
