@@ -1,9 +1,8 @@
-"""The aligner's frames, as the policy gets them: for commands beside a running graph."""
+"""The ROS side of `armlet policy check --live`: the aligner's frames, as the policy gets them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
 
 import rclpy
 from rclpy.node import Node
@@ -18,6 +17,7 @@ from armlet.nodes.teardown import destroy
 from armlet.policies.fit.samples import LiveSample
 
 from .interrupts import Interrupts
+from .newest_frames import spin
 
 
 class _Watcher:
@@ -74,9 +74,9 @@ def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> Live
     )
     try:
         with Interrupts() as interrupts:
-            _spin(node, interrupts, timeout_s, lambda: watcher.seeing)
+            spin(node, interrupts, timeout_s, lambda: watcher.seeing)
             if watcher.seeing:
-                _spin(node, interrupts, seconds, lambda: watcher.done)
+                spin(node, interrupts, seconds, lambda: watcher.done)
     finally:
         subscriber.close()
         destroy(node)
@@ -84,42 +84,3 @@ def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> Live
     if watcher.trouble and not watcher.seeing:
         raise RuntimeError(f"frames arrived that could not be read: {watcher.trouble}")
     return watcher.sample
-
-
-def newest_frames(name: str, namespace: str, timeout_s: float) -> Generator[LiveFrame]:
-    """The newest frame there is, whenever the next is asked for, to a node of that name.
-
-    Ends where none came for `timeout_s`. To be closed by who stops earlier (contextlib.closing).
-    """
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = Node(name, namespace=namespace)
-    came: list[LiveFrame] = []
-    subscriber = FrameSubscriber(
-        node,
-        SENSOR_QOS,
-        lambda contract: came.clear(),
-        came.append,
-        lambda topic, text: None,
-        with_action=False,
-    )
-    try:
-        with Interrupts() as interrupts:
-            while True:
-                _spin(node, interrupts, timeout_s, lambda: bool(came))
-                if not came:
-                    return
-                frame = came[-1]
-                came.clear()
-                yield frame
-    finally:
-        subscriber.close()
-        destroy(node)
-        rclpy.try_shutdown()
-
-
-def _spin(node: Node, interrupts: Interrupts, seconds: float, ended: Callable[[], bool]) -> None:
-    """Handle messages until something is so, the time is over, or Ctrl-C (KeyboardInterrupt)."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not ended():
-        rclpy.spin_once(node, timeout_sec=0.1)
-        interrupts.check()

@@ -167,7 +167,7 @@ def _live(args: argparse.Namespace, arm: _Arm) -> Generator[_Shot]:
     from armlet.camera import CameraError
     from armlet.camera.charuco import Detector
     from armlet.camera.hand_eye import POSES, differs
-    from armlet.client.frames import newest_frames
+    from armlet.client.newest_frames import newest_frames
 
     wanted, detector, still = args.views or POSES, Detector(), Stillness()
     show("Bring the arm to other poses, and let it stand still at each; Ctrl-C gives up.")
