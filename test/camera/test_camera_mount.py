@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if not hasattr(getattr(cv2, "aruco", None), "CharucoDetector"):
@@ -64,6 +64,7 @@ def test_a_clock_set_back_begins_again():
     assert [still.add(100 * MS * n, [0.0]) for n in range(6)] == [False] * 5 + [True]
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(-0.02, 0.02)), min_size=1, max_size=40))
 def test_it_is_still_only_where_no_reading_of_the_last_half_second_is_far_away(readings):
     still, stamp, seen = Stillness(), 0, []

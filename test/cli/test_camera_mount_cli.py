@@ -4,12 +4,14 @@ import dataclasses
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from armlet.camera import intrinsics_text
+from armlet.camera import hand_eye, intrinsics_text
+from armlet.cli.data import camera_mount
 from armlet.cli.main import main
 from armlet.robots import SO101_JOINTS
 from armlet.robots.calibration import save
@@ -36,6 +38,9 @@ cameras:
   front: {source: pattern}
 joint_units: degrees  # as trained
 """
+TWO_ARMS = ROBOT.replace("  follower:", "  left_follower:").replace(
+    "cameras:", "  right_follower: {port: /dev/ttyACM1, calibration: follower.json}\ncameras:"
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,7 @@ def command(robot, *words):
 def where(robot, camera):
     """The optical frame in the mount's link, by the URDF that the graph publishes of the file."""
     mount = read(robot).mounts[camera]
+    mount = dataclasses.replace(mount, link=mount.link.removeprefix("left_"))
     links = LinkPoses(describe(find("so101"), FOLLOWER, cameras={camera: mount}))
     angles = dict.fromkeys(SO101_JOINTS, 0.2)
     link = links.pose(mount.link, angles)
@@ -101,11 +107,16 @@ def test_pictures_and_joints_become_the_mount_of_the_robot_file(robot, folder, c
     assert (robot.parent / "robot.yaml.bak").read_text() == ROBOT
 
 
-def test_what_is_not_good_enough_is_not_written(robot, folder, capsys):
-    """The size of squares is wrong by a quarter."""
-    words = ["--mount", "gripper", "--pictures", folder, "--square-mm", "37.5"]
+def test_what_is_not_good_enough_is_not_written(robot, tmp_path, monkeypatch, capsys):
+    here, far = np.eye(4), hand_eye.Off(30.0, 20.0, 4.0)
+    found = hand_eye.Mounted(here, here, 9, 0.3, 1.0, far, 1.0, 0.1, (("a.png", far),))
+    monkeypatch.setattr(hand_eye, "mounted", lambda *_: found)
+    monkeypatch.setattr(camera_mount, "_stations", lambda *_: ([], None))
+    words = ["--mount", "gripper", "--pictures", tmp_path]
     assert command(robot, "wrist", *words) == 1
-    assert "nothing is written: poses held out" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "a.png is left out: it is off by 30.0 px, 20.0 mm, 4.00°" in said.out
+    assert "nothing is written: poses held out are off by 30.0 px, 20.0 mm, 4.00°" in said.err
     assert robot.read_text() == ROBOT and not [*robot.parent.glob("*.bak")]
 
 
@@ -183,8 +194,6 @@ class Frames:
                 yield self.frame(stamp, angles, pictures[picture] if count > 2 else 0)
 
     def frame(self, stamp, angles, rgb):
-        from types import SimpleNamespace
-
         cameras = [SimpleNamespace(name=each) for each in self.cameras]
         return SimpleNamespace(
             stamp_ns=stamp,
@@ -197,12 +206,15 @@ class Frames:
 def test_a_running_graphs_poses_are_taken_by_themselves_and_kept(
     robot, shots, tmp_path, monkeypatch, capsys
 ):
-    """Cheap, without ROS: frames as the client gives them; a picture in motion is not looked at."""
+    """Without ROS: frames of two arms as the client gives them; none of a moving arm is used."""
+    robot.write_text(TWO_ARMS)
     frames = pytest.importorskip("armlet.client.newest_frames", reason="ROS 2 is not installed")
-    monkeypatch.setattr(frames, "newest_frames", Frames(shots, SO101_JOINTS))
-    words = ["wrist", "--mount", "gripper", "--views", 8, "--keep", tmp_path / "kept"]
+    names = [f"left_{joint}" for joint in SO101_JOINTS]
+    monkeypatch.setattr(frames, "newest_frames", Frames(shots, names))
+    words = ["wrist", "--mount", "left_gripper", "--views", 8, "--keep", tmp_path / "kept"]
     assert command(robot, *words) == 0
     assert off(where(robot, "wrist"), WRIST.camera)[0] < 2.0
+    assert read(robot).mounts["wrist"].link == "left_gripper"
     said = capsys.readouterr().out
     assert "board is to be fixed beside the arm" in said and "pose 8 of 8" in said
     limits = dict.fromkeys(SO101_JOINTS[:5], (-4.0, 4.0))
@@ -229,11 +241,17 @@ def test_a_graph_of_another_robot_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_a_graph_that_is_not_there_is_said(robot, monkeypatch, capsys):
+def test_a_graph_that_is_not_there_or_ends_is_said(robot, shots, monkeypatch, capsys):
     frames = pytest.importorskip("armlet.client.newest_frames", reason="ROS 2 is not installed")
     monkeypatch.setattr(frames, "newest_frames", lambda *_: (each for each in ()))
     assert command(robot, "wrist", "--mount", "gripper") == 1
-    assert "expected frames of a running graph with cameras, found none" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "expected frames of a running graph within 15 s, found none: start one" in said
+    two = tuple({name: part[name] for name in ("0.png", "1.png")} for part in shots)
+    monkeypatch.setattr(frames, "newest_frames", Frames(two, SO101_JOINTS))
+    assert command(robot, "wrist", "--mount", "gripper") == 1
+    assert "ended after 2 of 20 poses" in capsys.readouterr().err
+    assert robot.read_text() == ROBOT
 
 
 @pytest.mark.thorough

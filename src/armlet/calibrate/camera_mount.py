@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armlet.camera.charuco import View
-from armlet.camera.hand_eye import Pose, Station
+from armlet.camera.hand_eye import Station
+from armlet.camera.hand_eye_fit import Pose
 from armlet.robots.link_poses import LinkPoses
 
 STILL_S = 0.5

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from armlet.calibrate.camera_mount import Carrier
     from armlet.camera import Intrinsics
     from armlet.camera.charuco import View
-    from armlet.camera.hand_eye import Mounted, Pose, Station
+    from armlet.camera.hand_eye import Mounted, Station
+    from armlet.camera.hand_eye_fit import Pose
     from armlet.camera.source import Rgb
     from armlet.nodes.frames import LiveFrame
     from armlet.robots.robot_file import Pair, RobotFile
@@ -199,9 +200,14 @@ def _live(args: argparse.Namespace, arm: _Arm) -> Generator[_Shot]:
             yield _Shot(name, angles, view.size, view)
             if len(poses) >= wanted:
                 return
+    if poses:
+        raise CameraError(
+            f"the frames of the running graph ended after {len(poses)} of {wanted} poses: start it "
+            "again; with --keep the poses are kept for --pictures"
+        )
     raise CameraError(
-        f"expected frames of a running graph with cameras, found none for {_FIRST_FRAME_S:.0f} s: "
-        "start one, e.g. armlet up record, or name its --namespace"
+        f"expected frames of a running graph within {_FIRST_FRAME_S:.0f} s, found none: start one "
+        "that has cameras, e.g. armlet up robot, or name its --namespace"
     )
 
 
