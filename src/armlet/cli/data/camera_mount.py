@@ -128,8 +128,10 @@ def _stations(
 ) -> tuple[list[Station], Intrinsics]:
     """The poses in whose pictures the board is, and the intrinsics. Raises CameraError."""
     from armlet.camera import CameraError, read_intrinsics
+    from armlet.files import expanded
 
-    path = robot.path.parent / str(robot.cameras[args.camera]["camera_info_file"])
+    file = str(robot.cameras[args.camera]["camera_info_file"])
+    path = expanded(file, robot.path.parent, f"cameras.{args.camera}.camera_info_file")
     stations, without, intrinsics = [], [], None
     for shot in shots:
         if intrinsics is None or shot.size != (intrinsics.width, intrinsics.height):
