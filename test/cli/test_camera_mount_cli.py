@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from armlet.camera import hand_eye, intrinsics_text
+from armlet.camera import CameraError, hand_eye, intrinsics_text
 from armlet.cli.data import camera_mount
 from armlet.cli.main import main
 from armlet.robots import SO101_JOINTS
@@ -169,6 +169,8 @@ def test_a_table_names_pictures_of_its_folder(robot, tmp_path, capsys, picture, 
             ["wrist", "--mount", "gripper", "--square-mm", "nan"],
             "--square-mm: expected more than 0",
         ),
+        (["wrist", "--mount", "gripper", "--pictures", ".", "--keep", "."], "leave out --keep or"),
+        (["wrist", "--keep", "."], "give --mount LINK, or leave it out"),
         (["wrist", "--mount", "gripper", "--views", "0"], "--views: expected at least 1, found 0"),
         (["wrist", "--mount", "gripper", "--pictures", "."], "no table of joints joints.csv"),
     ],
@@ -189,9 +191,12 @@ class Frames:
         pictures, rows = self.shots
         stamp = 0
         for picture, angles in rows.items():
-            for count in range(8):
+            for count in range(9):
                 stamp += 100_000_000
-                yield self.frame(stamp, angles, pictures[picture] if count > 2 else 0)
+                # A picture that is looked at while the arm moves ends the test, a broken one
+                # does not end the calibration.
+                rgb = pictures[picture] if count > 6 else CameraError("torn") if count > 4 else None
+                yield self.frame(stamp, angles, rgb)
 
     def frame(self, stamp, angles, rgb):
         cameras = [SimpleNamespace(name=each) for each in self.cameras]
@@ -199,8 +204,14 @@ class Frames:
             stamp_ns=stamp,
             contract=SimpleNamespace(state_names=self.names, cameras=cameras),
             state=lambda: np.array([*angles.values()]),
-            image=lambda camera: rgb,
+            image=lambda camera: self.image(rgb),
         )
+
+    def image(self, rgb):
+        assert rgb is not None
+        if isinstance(rgb, CameraError):
+            raise rgb
+        return rgb
 
 
 def test_a_running_graphs_poses_are_taken_by_themselves_and_kept(
@@ -219,6 +230,7 @@ def test_a_running_graphs_poses_are_taken_by_themselves_and_kept(
     assert "board is to be fixed beside the arm" in said and "pose 8 of 8" in said
     limits = dict.fromkeys(SO101_JOINTS[:5], (-4.0, 4.0))
     kept = read_joint_table(tmp_path / "kept" / "joints.csv", limits)
+    assert command(robot, *words) == 2 and "folder of no other poses" in capsys.readouterr().err
     assert len(kept) == 8 and all((tmp_path / "kept" / name).exists() for name in kept)
     stood = [[angles[joint] for joint in limits] for angles in shots[1].values()]
     for row in kept.values():

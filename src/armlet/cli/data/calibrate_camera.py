@@ -116,6 +116,8 @@ def _entry(args: argparse.Namespace, robot: RobotFile | None) -> dict[str, Any]:
     """The camera's entry of the robot file, with what the options say. Raises ValueError."""
     if args.views is not None and args.views < 1:
         raise ValueError(f"--views: expected at least 1, found {args.views}")
+    if args.keep is not None:
+        raise ValueError("--keep is about poses of the arm: give --mount LINK, or leave it out")
     known = robot.cameras if robot else {}
     if args.camera is not None and args.camera not in known and not (args.source or args.pictures):
         here = ", ".join(known) or "none"

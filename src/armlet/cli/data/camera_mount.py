@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,8 @@ def _robot(args: argparse.Namespace) -> RobotFile:
             raise ValueError(f"--mount is about a camera of the robot file: leave out --{name}")
     if args.views is not None and args.views < 1:
         raise ValueError(f"--views: expected at least 1, found {args.views}")
+    if args.keep is not None and args.pictures is not None:
+        raise ValueError("--keep is about a running graph: leave out --keep or --pictures")
     if not 0 < args.square_mm <= _MOST_SQUARE_MM:
         raise ValueError(
             f"--square-mm: expected more than 0, up to {_MOST_SQUARE_MM}, found {args.square_mm:g}"
@@ -162,49 +164,29 @@ def _in_folder(args: argparse.Namespace, arm: _Arm) -> Generator[_Shot]:
 
 
 def _live(args: argparse.Namespace, arm: _Arm) -> Generator[_Shot]:
-    """Of the running graph, wherever its arm stands still at another pose and the board is seen.
-
-    Raises CameraError.
-    """
-    from armlet.calibrate.camera_mount import Stillness
+    """As many poses of the running graph as wanted. Raises CameraError, ValueError, OSError."""
     from armlet.camera import CameraError
-    from armlet.camera.charuco import Detector
-    from armlet.camera.hand_eye import POSES, differs
+    from armlet.camera.hand_eye import POSES
     from armlet.client.newest_frames import newest_frames
+    from armlet.robots.joint_table import NAME
 
-    wanted, detector, still = args.views or POSES, Detector(), Stillness()
+    if args.keep is not None and (args.keep / NAME).exists():
+        raise ValueError(f"--keep: expected a folder of no other poses, found {args.keep / NAME}")
     show("Bring the arm to other poses, and let it stand still at each; Ctrl-C gives up.")
-    poses: list[Pose] = []
-    unseen = False
-    kept: dict[str, Mapping[str, float]] = {}
+    wanted, kept = args.views or POSES, dict[str, Mapping[str, float]]()
     with closing(newest_frames("calibrate_camera", args.namespace, _FIRST_FRAME_S)) as frames:
-        for frame in frames:
-            angles = _angles(frame, arm)
-            if not still.add(frame.stamp_ns, [*angles.values()]):
-                unseen = False
-                continue
-            pose = arm.carrier.moving(angles)
-            if not differs(pose, poses):
-                continue
-            rgb = _image(frame, args.camera)
-            view = detector.find(rgb)
-            if view is None:
-                if not unseen:
-                    show("the arm stands still, and the board is not in the picture")
-                unseen = True
-                continue
-            poses.append(pose)
-            name = f"pose_{len(poses):02}.png"
-            show(f"pose {len(poses)} of {wanted}: {len(view.corners)} corners")
+        for angles, rgb, view in _standstills(frames, arm, args.camera):
+            name = f"pose_{len(kept) + 1:02}.png"
             kept[name] = angles
+            show(f"pose {len(kept)} of {wanted}: {len(view.corners)} corners")
             if args.keep is not None:
                 _keep(args.keep, name, rgb, kept)
             yield _Shot(name, angles, view.size, view)
-            if len(poses) >= wanted:
+            if len(kept) >= wanted:
                 return
-    if poses:
+    if kept:
         raise CameraError(
-            f"the frames of the running graph ended after {len(poses)} of {wanted} poses: start it "
+            f"the frames of the running graph ended after {len(kept)} of {wanted} poses: start it "
             "again; with --keep the poses are kept for --pictures"
         )
     raise CameraError(
@@ -213,33 +195,66 @@ def _live(args: argparse.Namespace, arm: _Arm) -> Generator[_Shot]:
     )
 
 
-def _angles(frame: LiveFrame, arm: _Arm) -> dict[str, float]:
-    """Of the arm's joints, rad. Raises CameraError where the frames have them not."""
+def _standstills(
+    frames: Iterable[LiveFrame], arm: _Arm, camera: str
+) -> Iterator[tuple[Mapping[str, float], Rgb, View]]:
+    """Wherever the arm stands still at another pose, and the board is seen. Raises CameraError."""
+    from armlet.calibrate.camera_mount import Stillness
+    from armlet.camera import CameraError
+    from armlet.camera.charuco import Detector
+    from armlet.camera.hand_eye import differs
+    from armlet.nodes.messages import MessageError
+
+    detector, still = Detector(), Stillness()
+    poses: list[Pose] = []
+    unseen = False
+    for frame in frames:
+        _require_same_robot(frame, arm, camera)
+        try:
+            angles = _angles(frame, arm)
+            if not still.add(frame.stamp_ns, [*angles.values()]):
+                unseen = False
+                continue
+            pose = arm.carrier.moving(angles)
+            if not differs(pose, poses):
+                continue
+            rgb = frame.image(camera)
+        except (CameraError, MessageError):
+            continue  # a broken picture or message: there are others
+        view = detector.find(rgb)
+        if view is not None:
+            poses.append(pose)
+            yield angles, rgb, view
+        elif not unseen:
+            show("the arm stands still, and the board is not in the picture")
+        unseen = view is None
+
+
+def _require_same_robot(frame: LiveFrame, arm: _Arm, camera: str) -> None:
+    """Raises CameraError where the frames have not the arm's joints, or not the camera."""
     from armlet.camera import CameraError
     from armlet.robots.joints import joint_names
 
-    names = joint_names(frame.contract.state_names)
-    state = dict(zip(names, map(float, frame.state()), strict=True))
-    prefix = arm.pair.prefix
-    if missing := [joint for joint in arm.limits if f"{prefix}{joint}" not in state]:
-        raise CameraError(
-            f"the running graph has no joints {', '.join(missing)}, it has {', '.join(names)}: "
-            "start it with the same robot file"
-        )
-    return {joint: state[f"{prefix}{joint}"] for joint in arm.limits}
+    joints = joint_names(frame.contract.state_names)
+    cameras = [each.name for each in frame.contract.cameras]
+    wanted = [f"{arm.pair.prefix}{joint}" for joint in arm.limits]
+    for what, lacking, there in (
+        ("joints", [joint for joint in wanted if joint not in joints], joints),
+        ("camera", [camera] if camera not in cameras else [], cameras),
+    ):
+        if lacking:
+            raise CameraError(
+                f"the running graph has no {what} {', '.join(lacking)}, it has "
+                f"{', '.join(there) or 'none'}: start it with the same robot file"
+            )
 
 
-def _image(frame: LiveFrame, camera: str) -> Rgb:
-    """Raises CameraError where the frames have no such camera."""
-    from armlet.camera import CameraError
+def _angles(frame: LiveFrame, arm: _Arm) -> dict[str, float]:
+    """Of the arm's joints, rad. Raises MessageError."""
+    from armlet.robots.joints import joint_names
 
-    names = [each.name for each in frame.contract.cameras]
-    if camera not in names:
-        raise CameraError(
-            f"the running graph has no camera {camera}, it has {', '.join(names) or 'none'}: start "
-            "it with the same robot file"
-        )
-    return frame.image(camera)
+    state = dict(zip(joint_names(frame.contract.state_names), frame.state(), strict=True))
+    return {joint: float(state[f"{arm.pair.prefix}{joint}"]) for joint in arm.limits}
 
 
 def _keep(folder: Path, name: str, rgb: Rgb, rows: Mapping[str, Mapping[str, float]]) -> None:
