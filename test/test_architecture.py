@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "robots": {"files", "plugins", "suggestions"},
     "motors": {"plugins", "priority", "suggestions"},
     "control": {"motors", "robots"},
-    "calibrate": {"control", "motors", "robots"},
+    "calibrate": {"camera", "control", "motors", "robots"},
     "datasets": {"contract", "align", "camera", "robots", "files", "findings", "frozen", "hub"},
     "policies": {
         "contract",

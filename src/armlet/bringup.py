@@ -774,7 +774,7 @@ def _description(pair: Pair, values: Values) -> dict[str, str]:
         for name, mount in _mounts(values).items()
         if mount.link.startswith(pair.prefix) and mount.link.removeprefix(pair.prefix) in own
     }
-    turned = _turned(kind, calibration)
+    turned = turned_joints(kind, calibration)
     text = description.describe(kind, calibration, f"{prefix}{pair.prefix}", cameras, turned)
     return {DESCRIPTION: text}
 
@@ -799,7 +799,7 @@ def _mounts(values: Values) -> Mapping[str, Mount]:
     return mounts
 
 
-def _turned(kind: RobotModel, calibration: Calibration) -> list[str]:
+def turned_joints(kind: RobotModel, calibration: Calibration) -> list[str]:
     """Joints that are mounted the other way round by their calibration, and not by their servo."""
     if not any(entry.drive_mode for entry in calibration.values()):
         return []

@@ -9,6 +9,7 @@ import pytest
 
 import armlet.camera
 from armlet.camera import Picture, charuco, read_intrinsics
+from armlet.cli.data import calibrate_camera
 from armlet.cli.main import main
 from armlet.robots.robot_file import read
 
@@ -137,3 +138,4 @@ def test_the_board_that_is_printed_is_the_one_that_is_found(tmp_path, capsys):
     view = charuco.Detector().find(small)
     assert len(view.corners) == (charuco.COLUMNS - 1) * (charuco.ROWS - 1)
     assert "A4" in capsys.readouterr().out
+    assert calibrate_camera.SQUARE_MM == charuco.SQUARE_MM

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import rclpy
 from rclpy.node import Node
@@ -18,6 +17,7 @@ from armlet.nodes.teardown import destroy
 from armlet.policies.fit.samples import LiveSample
 
 from .interrupts import Interrupts
+from .newest_frames import spin
 
 
 class _Watcher:
@@ -74,9 +74,9 @@ def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> Live
     )
     try:
         with Interrupts() as interrupts:
-            _spin(node, interrupts, timeout_s, lambda: watcher.seeing)
+            spin(node, interrupts, timeout_s, lambda: watcher.seeing)
             if watcher.seeing:
-                _spin(node, interrupts, seconds, lambda: watcher.done)
+                spin(node, interrupts, seconds, lambda: watcher.done)
     finally:
         subscriber.close()
         destroy(node)
@@ -84,11 +84,3 @@ def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> Live
     if watcher.trouble and not watcher.seeing:
         raise RuntimeError(f"frames arrived that could not be read: {watcher.trouble}")
     return watcher.sample
-
-
-def _spin(node: Node, interrupts: Interrupts, seconds: float, ended: Callable[[], bool]) -> None:
-    """Handle messages until something is so, the time is over, or Ctrl-C (KeyboardInterrupt)."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not ended():
-        rclpy.spin_once(node, timeout_sec=0.1)
-        interrupts.check()

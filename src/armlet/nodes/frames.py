@@ -60,7 +60,11 @@ class LiveFrame:
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
         """RGB pictures (H, W, 3) by camera. Raises CameraError or MessageError."""
-        return {camera.name: rgb(self.parts[camera.name]) for camera in self.contract.cameras}
+        return {camera.name: self.image(camera.name) for camera in self.contract.cameras}
+
+    def image(self, camera: str) -> NDArray[np.uint8]:
+        """One camera's RGB picture (H, W, 3). Raises CameraError or MessageError."""
+        return rgb(self.parts[camera])
 
     def pictures(self) -> dict[str, Any]:
         """By camera: JPEG bytes as they came, or RGB pixels (H, W, 3). Raises MessageError."""

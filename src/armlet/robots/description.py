@@ -91,6 +91,16 @@ def root(kind: RobotModel) -> str:
     return roots[0]
 
 
+def mount_of(link: str, optical: Vector) -> Mount:
+    """The mount of a camera whose optical frame (z forward, x right) has a place in a link (4, 4).
+
+    To micrometres and microradians.
+    """
+    rpy = rpy_of(optical[:3, :3] @ rotation_of(np.array(OPTICAL_RPY)).T)
+    xyz = tuple(round(float(each), 6) + 0.0 for each in optical[:3, 3])
+    return Mount(link, xyz, tuple(round(float(each), 6) + 0.0 for each in rpy))
+
+
 @dataclass(frozen=True)
 class Misfit:
     """A joint whose calibrated range and URDF cannot both be right; ranges from end to end, rad."""
@@ -162,7 +172,8 @@ def _number(text: str) -> float:
     raise FileError(f"URDF: expected a number, found {shown(text)}")
 
 
-def _vector(element: ElementTree.Element, name: str, default: str) -> Vector:
+def vector_of(element: ElementTree.Element, name: str, default: str) -> Vector:
+    """Three finite numbers (3,) of an element's attribute. Raises FileError for others."""
     numbers = [_number(word) for word in element.get(name, default).split()]
     if len(numbers) != 3:
         raise FileError(f"URDF: {name}: expected three numbers, found {shown(numbers)}")
@@ -182,11 +193,11 @@ def _turn(joint: ElementTree.Element, turned: bool) -> None:
     bounds = _bounds(joint)
     middle = 0.0 if bounds is None else sum(bounds) / 2
     axis_of, origin = _child(joint, "axis"), _child(joint, "origin")
-    axis = _vector(axis_of, "xyz", "1 0 0")
+    axis = vector_of(axis_of, "xyz", "1 0 0")
     if not _LEAST_LENGTH < np.linalg.norm(axis) < math.inf:
         raise FileError(f"URDF: joint {shown(joint.get('name'))} turns about no axis: {axis}")
     if abs(middle) > _LEAST_RAD:
-        rotation = rotation_of(_vector(origin, "rpy", "0 0 0")) @ _about(axis, middle)
+        rotation = rotation_of(vector_of(origin, "rpy", "0 0 0")) @ about(axis, middle)
         origin.set("rpy", _words(rpy_of(rotation)))
         for tag in ("safety_controller", "calibration"):  # they are in the URDF's own angles
             for element in joint.findall(tag):
@@ -250,7 +261,7 @@ def rotation_of(rpy: Vector) -> Vector:
     """The rotation (3, 3) of roll, pitch and yaw (3,), rad, about fixed axes, as URDF has them."""
     x, y, z = np.eye(3)
     roll, pitch, yaw = (float(angle) for angle in rpy)
-    return _about(z, yaw) @ _about(y, pitch) @ _about(x, roll)
+    return about(z, yaw) @ about(y, pitch) @ about(x, roll)
 
 
 def rpy_of(rotation: Vector) -> tuple[float, float, float]:
@@ -263,7 +274,7 @@ def rpy_of(rotation: Vector) -> tuple[float, float, float]:
     return roll, pitch, math.atan2(rotation[1, 0], rotation[0, 0])
 
 
-def _about(axis: Vector, angle: float) -> Vector:
+def about(axis: Vector, angle: float) -> Vector:
     """The rotation (3, 3) about an axis (3,) by an angle, rad."""
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])

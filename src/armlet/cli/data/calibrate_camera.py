@@ -1,4 +1,4 @@
-"""`armlet calibrate-camera`: a camera's intrinsics, with a ChArUco board in a person's hands."""
+"""`armlet calibrate-camera`: a camera's intrinsics and mount, with a ChArUco board."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armlet.cli.terminal.arguments import output_file
+from armlet.cli.terminal.arguments import namespace, output_file, output_path
 from armlet.cli.terminal.output import FAILED, refuse, show
 from armlet.cli.terminal.robot import add_robot, robot_of
+
+from . import camera_mount
 
 if TYPE_CHECKING:
     from armlet.camera.charuco import Collection, Measured
     from armlet.camera.source import Rgb
     from armlet.robots.robot_file import RobotFile
+
+SQUARE_MM = 30
+"""As charuco prints them; without loading numpy."""
 
 _TIMEOUT_S = 1.0
 _LARGEST = 64 << 20
@@ -27,17 +32,45 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the `calibrate-camera` command."""
     parser = subparsers.add_parser(
         "calibrate-camera",
-        help="measure a camera's intrinsics with a ChArUco board",
+        help="measure a camera's intrinsics, or its mount, with a ChArUco board",
         description="Measure a camera's intrinsics. Print the board (--print), glue it on a flat "
         "plate, and hold it before the camera: at all places, near and far, tilted in all "
         "directions. Views that differ are taken by themselves. The result is a calibration YAML "
-        "of ROS's camera_calibration; the robot file gets it as camera_info_file.",
-        epilog="Exit status: 0 written, 1 no picture, or a result that is not good enough (nothing "
-        "is written), 2 wrong arguments.",
+        "of ROS's camera_calibration; the robot file gets it as camera_info_file. With --mount: "
+        "measure where the camera is fixed, at poses of the arm, with the board fixed beside it (a "
+        "camera on the gripper) or in the gripper (a camera beside the arm); the robot file gets "
+        "it as the camera's mount.",
+        epilog="Exit status: 0 written, 1 no picture or pose, or a result that is not good enough "
+        "(nothing is written), 2 wrong arguments.",
     )
     parser.add_argument("camera", nargs="?", help="camera of the robot file, e.g. front")
     parser.add_argument("--source", metavar="SRC", help="camera that is in no robot file")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="use the pictures in a folder")
+    parser.add_argument(
+        "--mount",
+        metavar="LINK",
+        help="measure where the camera is fixed to this link, e.g. gripper or base_link, beside a "
+        "running graph, or with --pictures, whose folder has joints.csv",
+    )
+    parser.add_argument(
+        "--square-mm",
+        type=float,
+        default=SQUARE_MM,
+        metavar="MM",
+        help="with --mount: side of the board's squares as printed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=output_path,
+        metavar="DIR",
+        help="with --mount: write pictures and joints.csv of the poses, as --pictures reads them",
+    )
+    parser.add_argument(
+        "--namespace",
+        type=namespace,
+        default="",
+        help="with --mount: namespace of the running graph",
+    )
     parser.add_argument("--width", type=int, help="picture width, if the robot file has none")
     parser.add_argument("--height", type=int, help="picture height, if the robot file has none")
     parser.add_argument("--views", type=int, metavar="N", help="take this many views (default 20)")
@@ -65,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.board is not None:
             return _print_board(args.board)
+        if args.mount is not None:
+            return camera_mount.run(args)
         robot = robot_of(args)
         entry = _entry(args, robot)
         found = _measured(args, entry)
@@ -81,6 +116,8 @@ def _entry(args: argparse.Namespace, robot: RobotFile | None) -> dict[str, Any]:
     """The camera's entry of the robot file, with what the options say. Raises ValueError."""
     if args.views is not None and args.views < 1:
         raise ValueError(f"--views: expected at least 1, found {args.views}")
+    if args.keep is not None:
+        raise ValueError("--keep is about poses of the arm: give --mount LINK, or leave it out")
     known = robot.cameras if robot else {}
     if args.camera is not None and args.camera not in known and not (args.source or args.pictures):
         here = ", ".join(known) or "none"
@@ -113,18 +150,26 @@ def _say_taken(collection: Collection, corners: int) -> None:
 def _in_folder(folder: Path) -> Iterator[Rgb]:
     """The pictures in a folder, by name. Raises CameraError where there are none."""
     from armlet.camera import CameraError
-    from armlet.datasets import DatasetError
-    from armlet.datasets.format.pictures import decoded
-    from armlet.files import printable, read_bytes
+    from armlet.files import printable
 
     files = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _ENDINGS]
     if not files:
         raise CameraError(f"expected pictures (.jpg, .png) in {printable(folder)}, found none")
     for file in files:
-        try:
-            yield decoded(read_bytes(file, _LARGEST), printable(file))
-        except DatasetError as error:
-            raise CameraError(f"{error}; take it out of the folder") from error
+        yield picture_in(file)
+
+
+def picture_in(file: Path) -> Rgb:
+    """A picture of a camera. Raises CameraError, OSError."""
+    from armlet.camera import CameraError
+    from armlet.datasets import DatasetError
+    from armlet.datasets.format.pictures import decoded
+    from armlet.files import printable, read_bytes
+
+    try:
+        return decoded(read_bytes(file, _LARGEST), printable(file))
+    except DatasetError as error:
+        raise CameraError(f"{error}; take it out of the folder") from error
 
 
 def _live(entry: dict[str, Any]) -> Iterator[Rgb]:
