@@ -81,6 +81,22 @@ def test_every_error_is_said_without_its_number(number):
     assert is_of_the_computer(OSError(number, "")) is of_the_computer
 
 
+def test_a_full_disk_is_said_of_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+    """The system names no file there, and a command ended with a traceback."""
+
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "robot.yaml"
+    path.write_text("before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        replace_file(path, b"after")
+    assert explained(caught.value).startswith(f"{path}: No space left on device; free space")
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "before"
+
+
 def test_advice_is_given_once():
     error = FileError("cal.json is not JSON", "restore the file")
     assert str(error) == "cal.json is not JSON; restore the file"

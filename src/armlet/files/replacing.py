@@ -39,8 +39,10 @@ def replace_file(path: Path, content: bytes, follow: bool = True) -> None:
             os.fsync(file.fileno())
         temporary.chmod(mode)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk the system names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
