@@ -37,6 +37,17 @@ def test_a_stream_is_not_missed_before_simulated_time_has_begun():
     assert str(watch.look(1.7e9 + 4.0, 0)) == "never seen for 4.0 s"
 
 
+def test_a_stream_that_ends_where_time_is_set_back_is_missed():
+    """A bag is played again, without it: it counted as flowing until the old time came again."""
+    camera = Camera()
+    camera.run(60, 30)
+    camera.now_s = 100.0
+    seen, health = camera.run(10, 0)
+    assert seen == [Condition.FLOWING, Condition.STALLED]
+    assert str(health) == "stalled for 9.8 s"
+    assert camera.run(30, 30)[0][-1] is Condition.FLOWING
+
+
 def test_a_steady_stream_flows_from_its_first_message():
     camera = Camera()
     camera.run(1, 0)

@@ -62,7 +62,7 @@ class Health:
 
 
 class Watch:
-    """Judges one stream by its own past. Times are of one monotonic clock, s."""
+    """Judges one stream by its own past. Times are of one clock, s; set back, it begins again."""
 
     def __init__(self, now_s: float):
         self._looks: deque[tuple[float, int]] = deque()
@@ -74,7 +74,10 @@ class Watch:
 
     def look(self, now_s: float, received: int, frozen: bool = False) -> Health:
         """How the stream does, given the messages received so far; call it a few times a second."""
-        if not self._start_s:  # simulated time is 0 until the first /clock
+        last_s = self._looks[-1][0] if self._looks else now_s
+        # Simulated time is 0 until the first /clock; a player that begins again sets it back.
+        if not self._start_s or now_s < last_s:
+            self._looks.clear()
             self._start_s = self._heard_s = self._rated_s = now_s
         if received != self._received:
             if not self._received:
