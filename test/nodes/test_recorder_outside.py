@@ -2,16 +2,19 @@
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from node_processes import CALIBRATION, running
 from std_msgs.msg import String
 
+from armlet.align import Arrivals
 from armlet.bringup import NodeSpec
 from armlet.contract import Camera, Contract, ContractError
 from armlet.nodes.frames import _require_frames
 from armlet.nodes.node import LATCHED_QOS
+from armlet.nodes.recorder import Recorder
 from armlet.robots import SO101_JOINTS
 
 NAMES = tuple(f"{joint}.pos" for joint in SO101_JOINTS)
@@ -38,6 +41,29 @@ def test_a_contract_of_no_aligner_is_refused(forged):
 
 def test_a_contract_of_an_aligner_is_taken():
     _require_frames(GOOD)
+
+
+def test_frames_from_before_the_clock_was_set_back_are_no_newer_than_they_were():
+    """A recording without frames began, and its silence did not count until the old time came."""
+    clock = SimpleNamespace(set_back_ns=lambda: 3_600_000_000_000)
+    second_ns, came_ns, now_ns = 10**9, 5_000_000_000_000, 5_004_000_000_000 - 3_600_000_000_000
+    node = SimpleNamespace(
+        clock=clock,
+        now_ns=lambda: now_ns,
+        value={"max_frame_age_s": 1.0}.get,
+        _back_ns=0,
+        _arrivals=Arrivals(),
+        _stale={},
+        _streams={},
+        _last_frame_ns=came_ns - second_ns,
+        _last_came_ns=came_ns,
+        _last_row_ns=0,
+        _recorder=SimpleNamespace(status=SimpleNamespace(since_ns=0)),
+    )
+    assert Recorder._set_back_s(node) == 3600.0
+    assert Recorder._silent_s(node) == 4.0
+    assert Recorder._why_stale(node).startswith("the newest whole frame is 5.0 s old")
+    assert node._last_row_ns == 0, "there was none"
 
 
 def test_the_recorder_goes_on_through_forgeries_and_without_its_folder(tmp_path):

@@ -276,14 +276,13 @@ class Recorder(ArmletNode):
 
     def _on_frame(self, frame: LiveFrame) -> None:
         now_ns = self.now_ns()
-        set_back_s = max(0.0, (self._last_frame_ns - frame.stamp_ns) * 1e-9)
+        set_back_s = max(self._set_back_s(), (self._last_frame_ns - frame.stamp_ns) * 1e-9)
         self._last_frame_ns, self._last_came_ns = frame.stamp_ns, now_ns
         age_s = (now_ns - frame.stamp_ns) * 1e-9
         fresh = abs(age_s) <= self.value("max_frame_age_s")
         sent = None if fresh or self._frames is None else self._frames.sent_age_s()
         self._arrivals.note(age_s, sent)
         status = self._recorder.status
-        set_back_s = max(set_back_s, self._set_back_s())
         if not status.recording or self._work is None:
             return
         if set_back_s > 0:
@@ -316,7 +315,14 @@ class Recorder(ArmletNode):
         """
         before_ns, self._back_ns = self._back_ns, self.clock.set_back_ns()
         back_ns = self._back_ns - before_ns
-        return back_ns * 1e-9 if back_ns > SET_BACK_NS else 0.0
+        if back_ns <= SET_BACK_NS:
+            return 0.0
+        # What came before came as long ago as it did: else silence would not count until then.
+        before = self._last_frame_ns, self._last_came_ns, self._last_row_ns
+        self._last_frame_ns, self._last_came_ns, self._last_row_ns = (
+            last_ns and last_ns - back_ns for last_ns in before
+        )
+        return back_ns * 1e-9
 
     def _end_by_the_clock(self, set_back_s: float) -> None:
         assert self._work is not None
