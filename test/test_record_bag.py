@@ -147,6 +147,35 @@ def test_a_bag_that_is_there_and_one_that_nobody_records_are_refused(ros, tmp_pa
         recorder("sim", bag="fold", record_bag="false")
 
 
+def test_a_bag_that_cannot_be_written_is_refused_before_anything_starts(ros, tmp_path):
+    """`ros2 bag record` ended at once, and the graph went on without a bag."""
+    (tmp_path / "file").touch()
+    for bag, message in (
+        (tmp_path / "file" / "bag", "nothing can be written to .*file is a file"),
+        ("hub:owner/name", "expected a path here, found a repository of the Hub"),
+        ("~nobody_of_this_name/bag", "bag: ~nobody_of_this_name/bag: there is no such user"),
+    ):
+        with pytest.raises(BringupError, match=message):
+            recorder("sim", bag=str(bag))
+
+
+def test_the_home_directory_is_meant_where_no_shell_says_so(ros, tmp_path, monkeypatch):
+    """root:=~/cube made a folder ~ in the current one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    bag, nodes = recorder("record", emulated="true", root="~/cube", bag="~/fold")
+    assert bag.arguments[bag.arguments.index("--output") + 1] == str(tmp_path / "fold")
+    (root,) = [spec.parameters["root"] for spec in nodes if "root" in spec.parameters]
+    assert root == str(tmp_path / "cube")
+
+
+def test_parts_of_a_graph_on_two_computers_have_recorders_of_two_names(ros):
+    given = {"follower_calibration": str(CALIBRATION), "checkpoint": CHECKPOINT, "robot": "none"}
+    bag, _ = recorder("brain", **given)
+    other, _ = recorder("robot", **{key: REAL[key] for key in ("robot", "follower_calibration")})
+    names = [each.arguments[each.arguments.index("--node-name") + 1] for each in (bag, other)]
+    assert names == ["brain_bag_recorder", "bag_recorder"]
+
+
 def test_without_it_nothing_is_recorded(ros):
     assert not any(spec.program for spec in graph("sim").nodes({}))
 

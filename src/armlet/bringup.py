@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from armlet import bag_recorder
-from armlet.files import HUB, FileError, expanded, printable, shown
+from armlet.files import HUB, FileError, OutputError, check_output, expanded, printable, shown
 from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
@@ -148,7 +148,7 @@ class Graph:
         nodes = _in_time(_selected(nodes, values), values)
         nodes = _with_persons_parameters(nodes, values)
         nodes = [_as_process(spec, values) for spec in nodes]
-        nodes = recording([*_bag(values), *nodes])
+        nodes = recording([*_bag(values, self.part), *nodes])
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [
@@ -864,7 +864,7 @@ def _rviz(driver: NodeSpec, values: Values) -> NodeSpec:
     )
 
 
-def _bag(values: Values) -> list[NodeSpec]:
+def _bag(values: Values, part: str) -> list[NodeSpec]:
     """What records a bag of the graph. The first, so it ends last, with all that was said."""
     if values["record_bag"] != "true":
         if values["bag"]:
@@ -876,10 +876,14 @@ def _bag(values: Values) -> list[NodeSpec]:
             f"record_bag: {' and '.join(missing)} not installed; sudo apt install {packages}, and "
             "source the setup file of that ROS"
         )
-    folder = _place(values["bag"])
+    try:
+        folder = _place(values, "bag")
+        check_output(Path(folder))  # the graph would go on without a bag
+    except (FileError, OutputError) as error:
+        raise BringupError(f"bag: {str(error).removeprefix('bag: ')}") from error
     if folder and os.path.lexists(folder):
         raise BringupError(f"bag: {printable(folder)} exists already; name another folder")
-    spec = _spec(BAG_RECORDER, values)
+    spec = _named_by_part(_spec(BAG_RECORDER, values), part)
     words = bag_recorder.arguments(folder, spec.label.replace("/", "_"), _simulated(values))
     program = shutil.which("ros2") or ""
     return [
@@ -1064,7 +1068,7 @@ def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
         _spec(
             "recorder",
             values,
-            root=_place(values["root"]),
+            root=_place(values, "root"),
             task=values["task"],
             episode_s=_number(values, "episode_s"),
             episodes=_whole(values, "episodes"),
@@ -1078,9 +1082,13 @@ def _recorder(values: Values, policy: bool = False) -> list[NodeSpec]:
     ]
 
 
-def _place(path: str) -> str:
-    """A path as seen from anywhere; the name of a repository, and nothing, as it is."""
-    return path if not path or path.startswith(HUB) else str(Path(path).absolute())
+def _place(values: Values, name: str) -> str:
+    """A path as seen from anywhere; the name of a repository, and nothing, as it is.
+
+    No shell expands the ~ of name:=~/path. Raises FileError for the home directory of nobody.
+    """
+    path = values[name]
+    return path if not path or path.startswith(HUB) else str(expanded(path, Path.cwd(), name))
 
 
 def _policy(values: Values) -> list[NodeSpec]:
@@ -1103,9 +1111,9 @@ def _policy(values: Values) -> list[NodeSpec]:
     spec = _spec(
         "policy",
         values,
-        checkpoint=_place(values["checkpoint"]),
-        vlm=_place(values["vlm"]),
-        base_checkpoint=_place(values["base_checkpoint"]),
+        checkpoint=_place(values, "checkpoint"),
+        vlm=_place(values, "vlm"),
+        base_checkpoint=_place(values, "base_checkpoint"),
         calibration_file=_follower_calibration(values),
         threads=_whole(values, "threads"),
         without=values["without_cameras"],
