@@ -323,7 +323,8 @@ def _end(processes: Sequence[subprocess.Popen[str]]) -> bool:
         # ends it there without a word, and a node that runs takes both alike.
         process.send_signal(signal.SIGTERM)
     until_s = time.monotonic() + STOP_GRACE_S
-    return all([_has_ended_well(process, until_s) for process in running])
+    well = [_has_ended_well(process, until_s) for process in running]  # each, also after a bad one
+    return all(well)
 
 
 def _has_ended_well(process: subprocess.Popen[str], until_s: float) -> bool:
