@@ -111,6 +111,25 @@ def test_a_page_without_a_chinese_page_is_made_from_the_code(page):
     assert GENERATED[page] in page.read_text()
 
 
+TEST_NAMED = re.compile(r"`(test/[\w/]+\.py)::(\w+)`")
+
+
+def named_tests_that_are_not_there(text):
+    return [
+        f"{file}::{test}"
+        for file, test in TEST_NAMED.findall(text)
+        if not (ROOT / file).is_file() or f"\ndef {test}(" not in (ROOT / file).read_text()
+    ]
+
+
+def test_every_test_that_the_table_of_ros_tools_names_is_there():
+    page = (DOCS / "reference" / "ros-tools.md").read_text()
+    assert len(TEST_NAMED.findall(page)) > 20
+    assert named_tests_that_are_not_there(page) == []
+    gone = "`test/test_docs.py::test_gone`, `test/gone.py::test_it`"
+    assert len(named_tests_that_are_not_there(gone)) == 2
+
+
 def test_the_terms_have_a_chinese_word_in_every_row():
     rows = [line for line in BILINGUAL.read_text().splitlines() if line.startswith("| ")]
     assert len(rows) > 30

@@ -60,7 +60,7 @@ def recorder(name, **given):
 
 def test_the_topics_that_rows_are_made_of_are_recorded_and_no_command(ros):
     bag, nodes = recorder("policy", **REAL, checkpoint=CHECKPOINT, cameras="front=/dev/video0")
-    assert nodes[0] is bag, "it ends last"
+    assert nodes[0] is bag, "it hears all"
     assert not bag.required and not bag.respawn
     assert set(bag.recorded) == {
         "/diagnostics",

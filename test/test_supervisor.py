@@ -1,5 +1,6 @@
 """The supervisor beside nodes that die and signals that would suspend it."""
 
+import contextlib
 import io
 import os
 import signal
@@ -7,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+from awaited import wait_until
 from families import FAMILIES
 
-from armlet.bringup import NodeSpec, share_directory
+from armlet.bringup import BAG_RECORDER, NodeSpec, share_directory
+from armlet.cli.main import main
 from armlet.motors.emulation import EmulatedBus
 from armlet.respawn import TRIES
 from armlet.supervisor import Supervisor
@@ -78,6 +81,70 @@ def test_it_is_not_suspended_while_nodes_run():
     node = NodeSpec("camera", "camera", {})
     raised = "".join(f"os.kill(os.getppid(), {number:d});" for number in SUSPENDING)
     assert Supervisor([node], io.StringIO(), running(f"import os; {raised}")).run() == 1
+
+
+# A node that takes its time: it ends once the others' words that it waits for are there.
+ENDING = """
+import os, pathlib, signal, sys
+own, *others = sys.argv[1:]
+def say(what):
+    pathlib.Path(f"{own} {what}").touch()
+    with open("order", "a") as order:
+        order.write(f"{own} {what}\\n")
+def end(*_):
+    say("asked")
+    while not all(pathlib.Path(f"{other} asked").exists() for other in others):
+        pass
+    say("gone")
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+print("runs", flush=True)
+signal.pause()
+"""
+TOGETHER = {"policy": ["aligner"], "aligner": ["policy"]}
+
+
+def test_who_commands_ends_together_then_the_driver_then_its_bus_then_the_bag(tmp_path):
+    """One after the other, a graph took the sum of what its nodes take, the policy's two seconds.
+
+    Policy and aligner end only if both are asked: one by one, they would be killed.
+    """
+
+    def popen(command, **given):
+        said = " ".join(command)
+        name = next((n for n in names if f"nodes.program {n} " in said), BAG_RECORDER)
+        words = [sys.executable, "-c", ENDING, name, *TOGETHER.get(name, [])]
+        return subprocess.Popen(words, cwd=tmp_path, **given)
+
+    names = ("sim_bench", "servo_bus", "aligner", "policy")
+    output = io.StringIO()
+    bag = NodeSpec(BAG_RECORDER, BAG_RECORDER, {}, program="ros2", recorded={})
+    supervisor = Supervisor([bag, *(NodeSpec(n, n, {}) for n in names)], output, popen)
+    supervisor.start(tmp_path)
+    wait_until(lambda: output.getvalue().count("runs") == len(names) + 1, said=output.getvalue)
+    assert supervisor.stop()
+    order = (tmp_path / "order").read_text().splitlines()
+    assert set(order[:2]) == {"aligner asked", "policy asked"}
+    later = ("servo_bus", "sim_bench", BAG_RECORDER)
+    assert order[4:] == [f"{name} {what}" for name in later for what in ("asked", "gone")]
+
+
+def test_an_interrupt_that_is_lost_before_the_nodes_start_still_ends_it(monkeypatch, capsys):
+    """In an import, of which Python says nothing; the graph started, and Ctrl-C was to come again.
+
+    Here somebody catches it.
+    """
+
+    def check(nodes):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("armlet.start_check.check", check)
+    monkeypatch.setattr(Supervisor, "start", lambda *_: pytest.fail("started"))
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["up", "follower", "emulated:=true"]) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "armlet up: stopped" in capsys.readouterr().err
 
 
 def test_under_nohup_a_closed_terminal_ends_nothing():

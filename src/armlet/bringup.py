@@ -865,7 +865,7 @@ def _rviz(driver: NodeSpec, values: Values) -> NodeSpec:
 
 
 def _bag(values: Values, part: str) -> list[NodeSpec]:
-    """What records a bag of the graph. The first, so it ends last, with all that was said."""
+    """What records a bag of the graph. The first, to hear all; the supervisor ends it last."""
     if values["record_bag"] != "true":
         if values["bag"]:
             raise BringupError("bag: no bag is recorded; add record_bag:=true, or leave it out")

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
 from armlet.bringup import (
+    BAG_RECORDER,
     RESPAWNED_VARIABLE,
     STOP_GRACE_S,
     SUPERVISOR_VARIABLE,
@@ -33,8 +34,15 @@ from armlet.respawn import DELAY_S, Starts
 from armlet.robots import CalibrationError
 from armlet.robots import calibration as calibrations
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SUSPENDING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 # A node that was still loading ends by the signal itself.
 _WELL = (0, -signal.SIGTERM)
+
+# Who ends later, after whom: drivers after who commands their arm, a bench after its ports' users,
+# and what records a bag after all that is said.
+_OTHERS = 0
+_LATER = {"servo_bus": 1, "sim_bench": 2, BAG_RECORDER: 3}
 
 _LOOK_S = 0.1
 # The output of a node that has ended is waited for so long: what it started may hold it open.
@@ -57,6 +65,31 @@ class Output(Protocol):
     def flush(self) -> None: ...
 
 
+@contextlib.contextmanager
+def noted_signals(ending: threading.Event) -> Iterator[None]:
+    """Meanwhile the signals that end a graph set an event, and those that suspend do nothing.
+
+    What Python raises for Ctrl-C may be lost in an import.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        ending.set()
+
+    before = {number: signal.getsignal(number) for number in (*_ENDING, *_SUSPENDING)}
+    for number in _ENDING:
+        # `nohup`: who closes the terminal is not to drop the arm.
+        if number is not signal.SIGHUP or before[number] is not signal.SIG_IGN:
+            signal.signal(number, note)
+    for number in _SUSPENDING:
+        # One that is suspended stops nothing, and its nodes, in sessions of their own, go on.
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
 class Supervisor:
     """A graph's processes. A required node that ends stops the graph; another is reported.
 
@@ -68,6 +101,7 @@ class Supervisor:
         nodes: Sequence[NodeSpec],
         output: Output | None = None,
         popen: type[subprocess.Popen[str]] = subprocess.Popen,
+        ending: threading.Event | None = None,
     ):
         self._nodes = nodes
         self._popen = popen
@@ -75,7 +109,7 @@ class Supervisor:
         self.processes: dict[str, subprocess.Popen[str]] = {}
         """Started processes by label."""
         self._relays: dict[str, threading.Thread] = {}
-        self._ending = threading.Event()
+        self._ending = threading.Event() if ending is None else ending
         self._without_screen = False
         self._reported: set[str] = set()
         self._starts = {spec.label: Starts(spec.respawn) for spec in nodes}
@@ -89,14 +123,12 @@ class Supervisor:
         A terminal that is gone, or a pipe that nobody reads any more, is as SIGHUP, which may not
         come (ssh without a terminal): an arm is not left to itself with nobody there to see.
         """
+        with noted_signals(self._ending):
+            return self._run(duration_s)
+
+    def _run(self, duration_s: float | None) -> int:
+        # Under `nohup` nobody is there, as was asked for.
         self._without_screen = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number is signal.SIGHUP and self._without_screen:
-                continue  # `nohup`: who closes the terminal is not to drop the arm
-            signal.signal(number, self._on_signal)
-        for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
-            # One that is suspended stops nothing, and its nodes, in sessions of their own, go on.
-            signal.signal(number, signal.SIG_IGN)
         with scratch_folder() as directory:
             try:
                 self.start(directory)
@@ -111,7 +143,8 @@ class Supervisor:
         """Start every node; its parameters go through a file in a directory."""
         self._directory = directory
         for spec in self._nodes:
-            self._start(spec, {})
+            if not self._ending.is_set():
+                self._start(spec, {})
 
     def _start(self, spec: NodeSpec, more: dict[str, str]) -> None:
         """Start a node, with more variables."""
@@ -134,14 +167,17 @@ class Supervisor:
         self._relays[spec.label] = relay
 
     def stop(self) -> bool:
-        """End what still runs, the last started first; True if all ended well.
+        """End what still runs; True if all ended well.
 
         A node is gone before what it builds on goes: the arm is released while its bus is there.
+        Those that none builds on end together, then the drivers, then the bench,
+        then the bag.
         """
         clean = True
-        for process in reversed(self.processes.values()):
-            if process.poll() is None:
-                clean &= _end(process)
+        # Those that have not started, as the end came before, are the last of the nodes.
+        started = list(zip(self._nodes, self.processes.values(), strict=False))
+        for rank in (_OTHERS, *_LATER.values()):
+            clean &= _end([process for spec, process in started if _rank(spec) == rank])
         for relay in self._relays.values():
             relay.join(STOP_GRACE_S)
         return clean
@@ -254,8 +290,9 @@ class Supervisor:
             self._output.write(f"[{label}] {text}\n")
             self._output.flush()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._ending.set()
+
+def _rank(spec: NodeSpec) -> int:
+    return _LATER.get(spec.executable, _OTHERS)
 
 
 def _is_follower(spec: NodeSpec) -> bool:
@@ -283,12 +320,21 @@ def _lost_stream() -> str:
     return ""
 
 
-def _end(process: subprocess.Popen[str]) -> bool:
-    # SIGINT would have Python print a traceback of whatever a node is still importing; SIGTERM ends
-    # it there without a word, and a node that runs takes both alike.
-    process.send_signal(signal.SIGTERM)
+def _end(processes: Sequence[subprocess.Popen[str]]) -> bool:
+    """Have those that still run end, all at once; whether they did so well."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        # SIGINT would have Python print a traceback of whatever a node is still importing; SIGTERM
+        # ends it there without a word, and a node that runs takes both alike.
+        process.send_signal(signal.SIGTERM)
+    until_s = time.monotonic() + STOP_GRACE_S
+    well = [_has_ended_well(process, until_s) for process in running]  # each, also after a bad one
+    return all(well)
+
+
+def _has_ended_well(process: subprocess.Popen[str], until_s: float) -> bool:
     try:
-        return process.wait(STOP_GRACE_S) in _WELL
+        return process.wait(max(0.0, until_s - time.monotonic())) in _WELL
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -200,23 +200,67 @@ def test_a_node_is_not_suspended_and_lives_on_under_nohup():
     assert said == ["goes on True\n", "goes on False\n"]
 
 
-HANGING = """
+SETTING_UP = """
+import signal, subprocess, sys, time
+from armlet.nodes import sim_bench
+from armlet.sim import ArmsProcess, table
+def stands(*_):
+    print("at it", flush=True)
+    while True:
+        time.sleep(0.001)
+def loads(arms, line):
+    words = [sys.executable, "-c", "print('at it', flush=True); input()"]
+    return subprocess.Popen(words, pass_fds=[line.fileno()])
+"""
+AT = {
+    "painting": "table._texture = stands",
+    "the arms' start": "ArmsProcess._start = loads",
+    "the choice of a task": "sim_bench.choose = stands",
+}
+
+
+@pytest.mark.representatives(1)
+@pytest.mark.parametrize("stage", AT)
+def test_the_bench_ends_in_the_middle_of_its_start(tmp_path, stage):
+    """Ctrl-C waited until the bench had started: seconds, or for ever where it came to no end."""
+    code = f"{SETTING_UP}{AT[stage]}\nsim_bench.main()"
+    bench = ["--ros-args", "-p", f"directory:={tmp_path}", "-p", "autostart:=true"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *bench],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "at it\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=GUARD_S) == ("", "")
+    finally:
+        process.kill()
+    assert process.wait() == 0
+    assert not (tmp_path / "follower").is_symlink()
+
+
+ENDING = """
+import atexit
 from armlet.nodes import node
+def hang():
+    while True:
+        pass
 class Hangs:
-    def __del__(self):
-        while True:
-            pass
-hangs, node.EXIT_S = Hangs(), 1
+    __del__ = staticmethod(hang)
+hangs = Hangs()
 def unusable():
     raise node.SetupError("no arm")
-node.run(unusable)
 """
+AT_EXIT = "node.EXIT_S = 1; atexit.register(hang); node.run(unusable)"
 
 
 def test_a_process_ends_whatever_hangs_at_its_exit():
-    """A policy spun for 20 minutes in what the interpreter deleted last."""
-    ended = subprocess.run(
-        [sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=GUARD_S
-    )
-    assert ended.returncode == -signal.SIGALRM
-    assert ended.stderr == "cannot start: no arm\n"
+    """A policy spun for 20 minutes in what the interpreter deleted last: nothing is, any more."""
+    for code, status in (("node.run(unusable)", 1), (AT_EXIT, -signal.SIGALRM)):
+        ended = subprocess.run(
+            [sys.executable, "-c", ENDING + code], capture_output=True, text=True, timeout=GUARD_S
+        )
+        assert (ended.returncode, ended.stderr) == (status, "cannot start: no arm\n")

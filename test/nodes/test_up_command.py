@@ -56,6 +56,21 @@ def test_a_signal_stops_everything_cleanly(tmp_path, number):
     assert not (tmp_path / "follower").exists()
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("stage", ["started sim_bench", "follower on", "warmed up", "policy fits"])
+def test_ctrl_c_ends_it_at_every_stage_of_its_start(tmp_path, stage):
+    process = up("sim", f"bench_directory:={tmp_path}")
+    said = read_until(process, stage)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=GUARD_S)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1] == "[supervisor] all nodes have ended"
+    if "is active" in "".join(said) + rest:
+        assert "torque is off: every servo was read back" in rest
+    assert not (tmp_path / "follower").is_symlink()
+
+
 def test_duration_ends_it(tmp_path):
     words = ("teleop", "--duration", "2", "emulated:=true", f"bench_directory:={tmp_path}")
     process = up(*words)
@@ -128,6 +143,14 @@ def test_a_required_node_that_ends_stops_the_graph_and_releases_the_arm(unchosen
     said, _ = process.communicate(timeout=GUARD_S)
     assert process.returncode == 1
     assert "teleop ended with status -9; stopping the graph" in said
+    assert torque(bench) == [0] * 6
+
+
+@pytest.mark.thorough
+def test_ctrl_c_reads_torque_back_off_the_servos(bench, tmp_path):
+    process = on(bench, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(GUARD_S) == 0
     assert torque(bench) == [0] * 6
 
 

@@ -140,6 +140,20 @@ def test_leaving_ends_it_and_removes_the_ports(clock, tmp_path):
         arms.joints(Side.LEADER)
 
 
+def test_a_start_that_is_interrupted_leaves_no_process(clock, monkeypatch):
+    """It was waited for: seconds, in which it loaded what nobody would use."""
+    started = []
+
+    def interrupted(arms, what, payload, wait_s):
+        started.append(arms._process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ArmsProcess, "_ask", interrupted)
+    with pytest.raises(KeyboardInterrupt), ArmsProcess(clock=clock):
+        pass
+    assert started[0].returncode == -signal.SIGTERM
+
+
 def test_a_dead_process_is_reported_with_its_status(arms):
     os.kill(arms.pid, signal.SIGKILL)
     with pytest.raises(ArmsError, match="ended with status -9"):

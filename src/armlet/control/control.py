@@ -377,7 +377,8 @@ class Control:
     def _require_timely(self, stamp_ns: int, now_ns: int) -> None:
         age_ns = now_ns - stamp_ns if stamp_ns else 0
         if abs(age_ns) > round(self.settings.command_timeout_s * 1e9):
-            raise self.guard.refuse(f"the command's stamp is {_seconds(age_ns)} old")
+            off = f"is {_seconds(age_ns)} old" if age_ns > 0 else f"is {_seconds(-age_ns)} ahead"
+            raise self.guard.refuse(f"the command's stamp {off}")
 
     def _other(self, motion: Motion, sender: Sender, now_s: float) -> Sender | None:
         """Who else commands now."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import atexit
+import contextlib
 import ctypes
 import inspect
 import logging
@@ -11,9 +13,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -76,6 +78,10 @@ class NotReady(Exception):
     """What a node needs is not there yet; trying again may help."""
 
 
+class Interrupted(BaseException):
+    """The process has been asked to end. No Exception, as no loader may take it for a failure."""
+
+
 Value = Callable[[str], Any]
 """Gives the value of a parameter by its name."""
 
@@ -107,6 +113,7 @@ class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
         self._configured = False
         self._is_set_up = False
         self.changing_state = False
+        self._interrupted = self._is_interruptible = False
         self._settings: dict[str, Setting] = {}
         self._configured_values: dict[str, Any] = {}
         self._permanent: dict[Any, Any] = {}
@@ -266,6 +273,27 @@ class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
     def make_safe(self) -> None:
         """The process has been asked to end: what must not wait for that. In another thread."""
 
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """What a signal breaks off at once, between two steps of its Python, by Interrupted.
+
+        Of the main thread, and of `setup`: configuring then fails without a word.
+        """
+        if self._interrupted:
+            raise Interrupted
+        self._is_interruptible = True
+        try:
+            yield
+        finally:
+            self._is_interruptible = False
+
+    def interrupt(self) -> None:
+        """A signal has come; in the main thread. Raises Interrupted in what is interruptible."""
+        self._interrupted = True
+        if self._is_interruptible:
+            self._is_interruptible = False  # a second signal lets it clean up
+            raise Interrupted
+
     def create_timer(  # type: ignore[override]
         self, period_s: float, callback: Callable[[], None], **given: Any
     ) -> Any:
@@ -349,6 +377,8 @@ class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
         self.changing_state = True
         try:
             action()
+        except Interrupted:
+            return TransitionCallbackReturn.FAILURE
         except NotReady as error:
             # At a start the parts of a graph come up in any order; that is no trouble yet.
             if self._autostart is None or time.monotonic() - self._born_s > START_GRACE_S:
@@ -439,7 +469,7 @@ def _without_arguments(callback: Callable[[], None]) -> Callable[[], None]:
 def run(node_class: Callable[[], ArmletNode]) -> None:
     """Main function of a node's executable: spin until SIGINT or SIGTERM, then leave cleanly.
 
-    Exit status 0 after a signal, 1 after a failure; the node is closed in either case.
+    Ends the process: status 0 after a signal, 1 after a failure; the node is closed in either case.
     """
     logging.basicConfig(level=logging.WARNING)
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
@@ -449,12 +479,20 @@ def run(node_class: Callable[[], ArmletNode]) -> None:
     try:
         status = _spin(node_class, signals)
     finally:
-        # The interpreter deletes what the middleware still holds, and may wait for ever: then the
-        # kernel ends the process, which has nothing left to do.
+        # What is left may wait for ever, on the middleware: then the kernel ends the process.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(EXIT_S)
         rclpy.try_shutdown()
-    sys.exit(status)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process as it is. To take PyTorch apart takes the interpreter up to two seconds."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)
 
 
 def end_with_supervisor() -> None:
@@ -475,6 +513,7 @@ def _spin(node_class: Callable[[], ArmletNode], signals: Signals) -> int:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     signals.action = node.make_safe
+    signals.interrupt = node.interrupt
     executor = make_executor()
     executor.add_node(node)
     try:

@@ -161,8 +161,9 @@ class PolicyNode(ArmletNode):
         try:
             self._latency_s = _declared_latency_s(self.value("inference_latency_s"))
             self._calibration = calibrations.load_arms(self.value("calibration_file"))
-            self._policy = self.load()
-            self._digest = self._policy.checkpoint.digest()
+            with self.interruptible():  # gigabytes
+                self._policy = self.load()
+                self._digest = self._policy.checkpoint.digest()
             self._execution = self._make_execution(self.value)
             # To see that the policy can be executed so; the frames' rate is not known yet.
             self._strategy, _ = make_strategy(self._policy, self._execution, fps=30)

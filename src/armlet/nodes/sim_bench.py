@@ -80,8 +80,10 @@ class SimBench(ArmletNode):
         self._time = SharedTime()
         if self.value("keeps_time"):
             self._make_keeper(directory / SOCKET)
-        self._bench = self._built(directory)
-        self._bench.__enter__()
+        # The arms' process has to start, and the table to be painted: seconds.
+        with self.interruptible():
+            self._bench = self._built(directory)
+            self._bench.__enter__()
         self._progress = Progress(self._bench.task)
         self._target = self.create_publisher(PointStamped, "~/target", 10)
         self._error = self.create_publisher(Float64, "~/reach_error", 10)

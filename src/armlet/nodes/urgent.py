@@ -93,11 +93,13 @@ class Signals:
     Attributes:
         ending: set by the first signal.
         action: called by the first signal once `ending` is set.
+        interrupt: called by each in the main thread, whenever that comes to it.
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.ending = threading.Event()
         self.action: Callable[[], None] = _nothing
+        self.interrupt: Callable[[], None] = _nothing
         self._acted = threading.Event()
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
@@ -106,7 +108,7 @@ class Signals:
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
             self._numbers -= {signal.SIGHUP}  # `nohup`: who closes the terminal drops no arm
         for number in self._numbers:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda *_: self.interrupt())
         for number in _SUSPENDING:
             signal.signal(number, signal.SIG_IGN)
         os.register_at_fork(after_in_child=self._leave_to_the_parent)

@@ -101,6 +101,7 @@ class ArmsProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._answers = False
 
     @property
     def pid(self) -> int:
@@ -108,32 +109,35 @@ class ArmsProcess:
         return self._running()[0].pid
 
     def __enter__(self) -> Self:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(self.clock.fd)]
-            command += ["--parent", str(os.getpid())]
-            if self._paced:
-                command.append("--paced")
-            if self._links is not None:
-                command += ["--links", str(self._links)]
-            if self._task:
-                command += ["--task", self._task]
-            if self._domain is not None:
-                command += ["--domain", str(self._domain)]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), self.clock.fd),
-                # A terminal's ^C must not take the servos away before the nodes that use them.
-                start_new_session=True,
-            )
-        self._socket = ours
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
+            with theirs:
+                self._process = self._start(theirs)
             self._ask(_Ask.READY, b"", _START_S)
-        except ArmsError:
+            self._answers = True
+        except BaseException:  # whoever waits may be interrupted
             self._end()
             raise
         return self
+
+    def _start(self, line: socket.socket) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", __name__, str(line.fileno()), str(self.clock.fd)]
+        command += ["--parent", str(os.getpid())]
+        if self._paced:
+            command.append("--paced")
+        if self._links is not None:
+            command += ["--links", str(self._links)]
+        if self._task:
+            command += ["--task", self._task]
+        if self._domain is not None:
+            command += ["--domain", str(self._domain)]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(line.fileno(), self.clock.fd),
+            # A terminal's ^C must not take the servos away before the nodes that use them.
+            start_new_session=True,
+        )
 
     def __exit__(
         self,
@@ -211,12 +215,14 @@ class ArmsProcess:
                 self._socket.close()
                 self._socket = None
             if self._process is not None:
+                if not self._answers:  # it may be loading still, and see nothing of the socket
+                    self._process.terminate()
                 try:
                     self._process.wait(_END_S)
                 except subprocess.TimeoutExpired:
                     self._process.kill()
                     self._process.wait()
-                self._process = None
+                self._process, self._answers = None, False
 
 
 def pack_motion(motion: Motion, start_s: float) -> bytes:
@@ -344,13 +350,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with contextlib.suppress(OSError):  # the other end may be gone already
                 line.shutdown(socket.SHUT_RDWR)
 
-        signal.signal(signal.SIGTERM, end)
         _end_with(options.parent, end)
         raise_process(Role.EMULATOR.value.nice)
         if options.paced:  # else its time is simulated, and waits for it
             raise_thread(Role.EMULATOR.value.realtime, inherited=True)
         clock = SharedTime(options.time)
         world = _world(options.task, options.domain) if options.task else None
+        # Up to here it ends the process: no port is there yet that anybody holds.
+        signal.signal(signal.SIGTERM, end)
         with (
             contextlib.nullcontext() if options.links is None else in_use(options.links),
             EmulatedArms(options.links, options.paced, clock, world=world) as arms,

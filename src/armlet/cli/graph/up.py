@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from armlet.cli.terminal.output import refuse
@@ -62,9 +63,7 @@ def _arguments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from armlet import one_graph
-    from armlet.bringup import SELECTION, BringupError, graph
-    from armlet.start_check import check
+    from armlet.bringup import BringupError, graph
 
     if args.list:
         print(_list())
@@ -76,25 +75,38 @@ def run(args: argparse.Namespace) -> int:
         if args.show_args:
             _show_arguments(chosen)
             return 0
-        given = parse_arguments(args.arguments)
+        return _up(chosen, parse_arguments(args.arguments), args.duration)
+    except BringupError as error:
+        return refuse("up", error)
+
+
+def _up(chosen: Graph, given: dict[str, str], duration_s: float | None) -> int:
+    """Raises BringupError."""
+    from armlet import one_graph
+    from armlet.bringup import SELECTION
+    from armlet.start_check import check
+    from armlet.supervisor import noted_signals
+
+    ending = threading.Event()
+    with noted_signals(ending):
         nodes = chosen.nodes(given)
         check(nodes)
         is_part = any(given.get(name) for name in SELECTION)
         # `x` stops every follower, wherever the part of the graph runs that drives it.
         others = {name: value for name, value in given.items() if name not in SELECTION}
         whole = chosen.nodes(others) if is_part else nodes
-    except BringupError as error:
-        return refuse("up", error)
-    require("rclpy")
-    if any(spec.executable == "policy" for spec in nodes):
-        require("torch")
-    namespace = given.get("namespace", "")
-    try:
-        marks = _marked(chosen.marks(namespace, nodes), nodes, not is_part)
-    except one_graph.MarkError as error:
-        return refuse("up", error)
-    with marks:
-        return _run(nodes, _followers(whole), namespace, args.duration)
+        require("rclpy")
+        if any(spec.executable == "policy" for spec in nodes):
+            require("torch")
+        namespace = given.get("namespace", "")
+        try:
+            marks = _marked(chosen.marks(namespace, nodes), nodes, not is_part)
+        except one_graph.MarkError as error:
+            return refuse("up", error)
+        with marks:
+            if ending.is_set():
+                raise KeyboardInterrupt
+            return _run(nodes, _followers(whole), namespace, duration_s, ending)
 
 
 def _marked(names: list[str], nodes: list[NodeSpec], whole: bool) -> contextlib.ExitStack:
@@ -120,7 +132,11 @@ def _followers(nodes: list[NodeSpec]) -> list[str]:
 
 
 def _run(
-    nodes: list[NodeSpec], followers: list[str], namespace: str, duration_s: float | None
+    nodes: list[NodeSpec],
+    followers: list[str],
+    namespace: str,
+    duration_s: float | None,
+    ending: threading.Event,
 ) -> int:
     from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
@@ -128,9 +144,9 @@ def _run(
     if said := _choose_discovery(nodes):
         print(said, flush=True)
     if not is_watched():
-        return Supervisor(nodes).run(duration_s)
+        return Supervisor(nodes, ending=ending).run(duration_s)
     with status_line(namespace, followers) as output:
-        return Supervisor(nodes, output).run(duration_s)
+        return Supervisor(nodes, output, ending=ending).run(duration_s)
 
 
 def _choose_discovery(nodes: list[NodeSpec]) -> str:
