@@ -253,6 +253,22 @@ def test_a_graph_of_another_robot_is_refused(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["joints.csv", "pose_01.png", ""])
+def test_nothing_is_written_over_where_poses_are_kept(robot, shots, monkeypatch, capsys, name):
+    """Pictures without their table were replaced; a file was found out after the first pose."""
+    frames = pytest.importorskip("armlet.client.newest_frames", reason="ROS 2 is not installed")
+    monkeypatch.setattr(frames, "newest_frames", Frames(shots, SO101_JOINTS))
+    folder = robot.parent / "kept"
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    words = ["wrist", "--mount", "gripper", "--views", 1, "--keep", folder]
+    assert command(robot, *words) == 2
+    said = capsys.readouterr()
+    assert f"expected a folder of no other poses, found {file}" in said.err
+    assert "pose 1" not in said.out and file.read_text() == "mine"
+
+
 def test_a_graph_that_is_not_there_or_ends_is_said(robot, shots, monkeypatch, capsys):
     frames = pytest.importorskip("armlet.client.newest_frames", reason="ROS 2 is not installed")
     monkeypatch.setattr(frames, "newest_frames", lambda *_: (each for each in ()))

@@ -26,6 +26,8 @@ _COMMAND = "calibrate-camera"
 _OTHERS = ("source", "width", "height", "output")
 _MOST_SQUARE_MM = 500
 _FIRST_FRAME_S = 15.0
+# Begins the names of pictures that are kept.
+_POSE = "pose_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,15 +170,14 @@ def _live(args: argparse.Namespace, arm: _Arm) -> Generator[_Shot]:
     from armlet.camera import CameraError
     from armlet.camera.hand_eye import POSES
     from armlet.client.newest_frames import newest_frames
-    from armlet.robots.joint_table import NAME
 
-    if args.keep is not None and (args.keep / NAME).exists():
-        raise ValueError(f"--keep: expected a folder of no other poses, found {args.keep / NAME}")
+    if args.keep is not None:
+        _require_no_poses(args.keep)
     show("Bring the arm to other poses, and let it stand still at each; Ctrl-C gives up.")
     wanted, kept = args.views or POSES, dict[str, Mapping[str, float]]()
     with closing(newest_frames("calibrate_camera", args.namespace, _FIRST_FRAME_S)) as frames:
         for angles, rgb, view in _standstills(frames, arm, args.camera):
-            name = f"pose_{len(kept) + 1:02}.png"
+            name = f"{_POSE}{len(kept) + 1:02}.png"
             kept[name] = angles
             show(f"pose {len(kept)} of {wanted}: {len(view.corners)} corners")
             if args.keep is not None:
@@ -255,6 +256,17 @@ def _angles(frame: LiveFrame, arm: _Arm) -> dict[str, float]:
 
     state = dict(zip(joint_names(frame.contract.state_names), frame.state(), strict=True))
     return {joint: float(state[f"{arm.pair.prefix}{joint}"]) for joint in arm.limits}
+
+
+def _require_no_poses(folder: Path) -> None:
+    """Raises ValueError where what is kept there would replace a file, or can lie in no folder."""
+    from armlet.files import printable
+    from armlet.robots.joint_table import NAME
+
+    there = [folder] if folder.exists() and not folder.is_dir() else []
+    there += [*folder.glob(NAME), *sorted(folder.glob(f"{_POSE}*"))]
+    if there:
+        raise ValueError(f"--keep: expected a folder of no other poses, found {printable(there[0])}")
 
 
 def _keep(folder: Path, name: str, rgb: Rgb, rows: Mapping[str, Mapping[str, float]]) -> None:
