@@ -144,6 +144,17 @@ def test_corners_that_are_not_finite_are_refused(wrist):
         mounted([wrist[0], replace(wrist[1], view=view), *wrist[2:]], INTRINSICS, SQUARE_M)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"d": (1e300, 0.0, 0.0, 0.0, 0.0)}, {"k": (1e300, *INTRINSICS.k[1:])}],
+    ids=["all corners in one place", "overflow"],
+)
+def test_intrinsics_of_no_camera_are_said_to_be_so(wrist, changes):
+    """Finite, so its file is read: OpenCV's error, or numpy's, reached the terminal."""
+    with pytest.raises(CameraError, match="see that camera_info_file is of this camera and lens"):
+        mounted(wrist, replace(INTRINSICS, **changes), SQUARE_M)
+
+
 def test_a_fisheye_is_undistorted_by_its_own_model(wrist):
     """An equidistant camera's corners, of the same boards."""
     k, d = np.array(INTRINSICS.k).reshape(3, 3), np.array([0.02, -0.01, 0.0, 0.0])

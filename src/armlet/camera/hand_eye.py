@@ -141,7 +141,7 @@ def mounted(stations: Sequence[Station], intrinsics: Intrinsics, square_m: float
 
     square_m: side of the board's squares. Raises CameraError, in one sentence with what to do, for
     pictures of another size than the intrinsics', poses that are too few or turn about one axis
-    only, and poses of which many do not agree with the others.
+    only, poses of which many do not agree with the others, and intrinsics of no camera.
     """
     for station in stations:
         if station.view.size != (intrinsics.width, intrinsics.height):
@@ -156,6 +156,18 @@ def mounted(stations: Sequence[Station], intrinsics: Intrinsics, square_m: float
     _require_turns([station.body for station in stations])
     k = np.array(intrinsics.k).reshape(3, 3)
     sights = Sights(k, [_sight(station, intrinsics, square_m) for station in stations])
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _mounted(stations, sights)
+    except (cv2.error, np.linalg.LinAlgError) as error:
+        raise CameraError(
+            "no mount can be computed of these corners: see that camera_info_file is of this "
+            "camera and lens, or measure the intrinsics again"
+        ) from error
+
+
+def _mounted(stations: Sequence[Station], sights: Sights) -> Mounted:
+    """Raises CameraError, and what OpenCV and numpy raise for numbers beyond reckoning."""
     near, used = _agreeing(sights)
     out = np.setdiff1d(np.arange(len(stations)), used)
     if len(out) > MOST_LEFT_OUT * len(stations):
