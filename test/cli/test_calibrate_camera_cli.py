@@ -64,11 +64,14 @@ def test_a_camera_of_the_robot_file_is_calibrated_and_the_file_says_so(
         return Shown([pictures[0], armlet.camera.NoPicture("loose"), *pictures])
 
     monkeypatch.setattr(armlet.camera, "source_of", source_of)
+    (robot.parent / "front.camera.yaml").write_text("of another lens")
     command = ["calibrate-camera", "front", "--views", "10", "--robot", str(robot)]
     assert main(command) == 0
     assert opened == [("pattern", 640, 480, 30.0, "MJPG")]
     said = capsys.readouterr().out
     assert "view 10 of 10" in said and "focal lengths 5" in said
+    kept = robot.parent / "front.camera.yaml.bak"
+    assert kept.read_text() == "of another lens" and f"{kept} is the calibration of before" in said
     entry = read(robot).cameras["front"]
     assert entry["source"] == "pattern"
     found = read_intrinsics(Path(entry["camera_info_file"]), *SIZE)

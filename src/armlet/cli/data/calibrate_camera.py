@@ -192,14 +192,17 @@ def _live(entry: dict[str, Any]) -> Iterator[Rgb]:
 def _write(args: argparse.Namespace, robot: RobotFile | None, found: Measured) -> int:
     """The calibration, and its place in the robot file. Raises OSError, FileError."""
     from armlet.camera import intrinsics_text
-    from armlet.files import replace_file
+    from armlet.files import keep_previous, replace_file
     from armlet.robots.robot_writer import RobotWriter
 
     known = robot is not None and args.camera in robot.cameras
     folder = robot.path.parent if robot is not None and known else Path()
     name = found.intrinsics.camera_name
     path = (args.output or folder / f"{name}.camera.yaml").absolute()
+    kept = keep_previous(path)
     replace_file(path, intrinsics_text(found.intrinsics).encode())
+    if kept is not None:
+        show(f"{kept} is the calibration of before")
     k, (dx, dy, *_) = found.intrinsics.k, found.deviations_px
     show(
         f"{path}: {found.views} views, corners {found.error_px:.2f} px off; focal lengths "
