@@ -123,7 +123,7 @@ def _require_relative(text: str, shown: str) -> None:
     pure = PurePosixPath(text)
     strange = "\\" in text or _UNPRINTABLE.search(text) or not _is_encodable(text)
     if pure.is_absolute() or ".." in pure.parts or strange:
-        raise FileError(f"expected a path below the dataset, found {printable(shown)!r}")
+        raise FileError(f"expected a path below the folder, found {printable(shown)!r}")
 
 
 def _is_encodable(text: str) -> bool:
