@@ -35,6 +35,7 @@ from armlet.bringup import (
     command,
     graph,
 )
+from armlet.enclaves import warning
 from armlet.files import scratch_folder
 from armlet.launch_scope import Scope
 from armlet.respawn import DELAY_S, Starts
@@ -62,6 +63,7 @@ def _processes(context: LaunchContext, described: Graph) -> list[Action]:
     given = {argument.name: configurations[argument.name] for argument in described.arguments}
     nodes, notes = scope.around(described.nodes(scope.arguments(given)))
     check(nodes)
+    notes += filter(None, [warning(os.environ)])
     scratch = contextlib.ExitStack()
     directory = scratch.enter_context(scratch_folder())
     # The nodes read their files at their start; launch itself has ended after all of them.

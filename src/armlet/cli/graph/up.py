@@ -122,11 +122,14 @@ def _followers(nodes: list[NodeSpec]) -> list[str]:
 def _run(
     nodes: list[NodeSpec], followers: list[str], namespace: str, duration_s: float | None
 ) -> int:
+    from armlet import enclaves
     from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
 
     if said := _choose_discovery(nodes):
         print(said, flush=True)
+    if said := enclaves.warning(os.environ):
+        print(f"armlet up: {said}", flush=True)
     if not is_watched():
         return Supervisor(nodes).run(duration_s)
     with status_line(namespace, followers) as output:
