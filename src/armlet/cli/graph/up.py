@@ -129,7 +129,7 @@ def _run(
     if said := _choose_discovery(nodes):
         print(said, flush=True)
     if said := enclaves.warning(os.environ):
-        print(f"armlet up: {said}", flush=True)
+        print(said, flush=True)
     if not is_watched():
         return Supervisor(nodes).run(duration_s)
     with status_line(namespace, followers) as output:
