@@ -15,8 +15,8 @@ PEOPLE = ("/cell/operator", "/cell/viewer")
 
 
 @pytest.mark.thorough
-def test_rights_in_a_namespace_by_the_wall_clock(private_domain, tmp_path):
-    given = {"namespace": "cell", "root": str(tmp_path / "dataset"), "task": "reach"}
+def test_rights_in_a_namespace_by_the_wall_clock_with_raw_pictures(private_domain, tmp_path):
+    given = {"namespace": "cell", "raw": "true", "root": str(tmp_path / "dataset"), "task": "reach"}
     with running_graph("robot", use_sim_time="false", emulated="true", **given) as graph:
         for enclave in enclaves(graph.supervisor._nodes, "cell"):
             for profile in enclave.profiles if enclave.path not in PEOPLE else ():
