@@ -120,8 +120,10 @@ def wrong_here() -> Iterator[str]:
     """What lacks in this Python: modules, and commands that cannot print their help."""
     sys.path.insert(0, str(ROOT / "src"))
     os.environ["PYTHONPATH"] = str(ROOT / "src")
-    for name in sorted(imported() - LEFT_OUT):
-        yield from _not_imported(name)
+    absent = [said for name in sorted(imported() - LEFT_OUT) for said in _not_imported(name)]
+    yield from absent
+    if absent:  # with which armlet may not even start
+        return
     import armlet
     from armlet.cli.main import make_parser
 
