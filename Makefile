@@ -17,6 +17,7 @@ PYTEST := -m pytest --numprocesses 5 --dist loadgroup --no-loadscope-reorder
 SERIES = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 NEWEST = .venv-newest-$(SERIES)
 OLDEST = .venv-oldest-$(SERIES)
+IMAGE = .venv-image-$(SERIES)
 # torch from PyPI brings gigabytes of CUDA, so it is no part of the ranges that are tested: Python 3.11
 # is given the release of constraints.txt at both ends, others none, where the tests that need it
 # are skipped and say so. TORCH=torch==2.13.0 (or a file) on the command line has any Python test it.
@@ -31,7 +32,7 @@ COMMA := ,
 # Hundreds of programs are started: where bytecode is not kept, each compiles all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-thorough test-newest test-oldest lint format checkpoints oracle reference docs clean
+.PHONY: demo test test-thorough test-newest test-oldest test-image lint format checkpoints oracle reference docs clean
 
 demo: $(READY)
 	$(BIN)/armlet demo --output demo-output --report demo-report.png
@@ -43,6 +44,11 @@ test: $(READY)
 
 test-thorough: $(READY)
 	$(BIN)/python $(PYTEST) -m thorough
+
+# What docker/Dockerfile lists, set up without an engine: every module is imported, every command asked for help.
+test-image:
+	rm -rf $(IMAGE)
+	$(PYTHON) .ci/image.py --install $(IMAGE)
 
 # What is newest changes, so this looks every time.
 test-newest:
@@ -106,4 +112,4 @@ $(READY): pyproject.toml setup.py constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DOCS) site .venv-newest-* .venv-oldest-* build install log demo-output demo-report.png
+	rm -rf $(VENV) $(DOCS) site .venv-newest-* .venv-oldest-* .venv-image-* build install log demo-output demo-report.png

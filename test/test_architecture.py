@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "lateness",
         "missing",
     },
+    "security": {"bringup", "enclaves", "robots", "start_check"},
     "training": {"datasets", "policies", "contract", "files", "findings", "suggestions"},
     "evaluation": {"datasets", "policies", "findings", "files", "suggestions"},
 }

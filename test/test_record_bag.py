@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 from armlet.bringup import GRAPHS, BringupError, command, graph, recording, share_directory
+from armlet.enclaves import ENABLED, OVERRIDE
 from armlet.launch_scope import Scope
+from armlet.security import enclaves
+from armlet.security.rights import Use
 from armlet.start_check import check
 from armlet.supervisor import Supervisor
 
@@ -191,3 +194,16 @@ def test_the_bag_is_ended_by_a_signal_that_ros2_bag_heeds(ros, tmp_path):
     assert supervisor.stop(), "it ended well"
     ended_by = (tmp_path / "fold/metadata.yaml").read_text()
     assert ended_by in (signal.SIGINT.name, signal.SIGTERM.name)
+
+
+def test_it_is_in_an_enclave_that_may_hear_what_is_recorded(ros, monkeypatch):
+    monkeypatch.setenv(ENABLED, "true")
+    bag, nodes = recorder("record", emulated="true", root="/nowhere", namespace="cell")
+    assert bag.environment[OVERRIDE] == "/cell/bag_recorder"
+    found = {enclave.path: enclave for enclave in enclaves(nodes, "cell")}
+    (profile,) = found["/cell/bag_recorder"].profiles
+    assert (profile.namespace, profile.node) == ("/", "cell_bag_recorder")
+    heard = {right.name for right in profile.rights if right.use is Use.SUBSCRIBE}
+    assert set(bag.recorded) <= heard
+    said = {right.name for right in profile.rights if right.use is Use.PUBLISH}
+    assert said == {"/events/write_split", "/parameter_events", "/rosout"}

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from armlet import bag_recorder
+from armlet.enclaves import of_node, override, ros_arguments
 from armlet.files import HUB, FileError, OutputError, check_output, expanded, printable, shown
 from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
@@ -253,6 +254,7 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
     files.append(_written(spec.parameters, directory / f"{spec.label.replace('/', '.')}.yaml"))
     files += spec.parameter_files
     line = [*_program(spec), "--ros-args", "-r", f"__node:={spec.name}"]
+    line += ros_arguments(of_node(spec.label), os.environ)
     if spec.namespace:
         line += ["-r", f"__ns:=/{spec.namespace}"]
     if spec.log_level:
@@ -888,7 +890,12 @@ def _bag(values: Values, part: str) -> list[NodeSpec]:
     program = shutil.which("ros2") or ""
     return [
         dataclasses.replace(
-            spec, required=False, program=program, arguments=tuple(words), recorded={}
+            spec,
+            required=False,
+            environment={**spec.environment, **override(of_node(spec.label), os.environ)},
+            program=program,
+            arguments=tuple(words),
+            recorded={},
         )
     ]
 

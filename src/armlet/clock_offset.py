@@ -10,13 +10,14 @@ all of its containers, there is one clock, and nothing to compare.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from armlet.files import read_versioned, write_versioned
 
 VERSION = 1
 LONGEST = 32_768
@@ -130,17 +131,8 @@ class Exchange:
         """What to send now."""
         heard = {key: [peer.said_ns, peer.came_ns] for key, peer in self._peers.items()}
         name, computer, host = self._own
-        return json.dumps(
-            {
-                "version": VERSION,
-                "node": name,
-                "computer": computer,
-                "host": host,
-                "sent_ns": now_ns,
-                "heard": heard,
-            },
-            separators=(",", ":"),
-        )
+        said = {"node": name, "computer": computer, "host": host}
+        return write_versioned(VERSION, {**said, "sent_ns": now_ns, "heard": heard})
 
     def hear(self, text: str, now_ns: int, at_s: float) -> bool:
         """Take what another node says; whether it is to be answered at once.
@@ -203,14 +195,7 @@ def trouble(offsets: dict[Node, Offset], limit_s: float) -> str:
 
 
 def _parsed(text: str) -> tuple[Node, int, dict[str, tuple[int, int]]]:
-    if len(text) > LONGEST:
-        raise ValueError(f"{len(text)} characters of clocks, at most {LONGEST} are read")
-    try:
-        said = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("clocks are not to be nested") from error
-    if not isinstance(said, dict) or said.get("version") != VERSION:
-        raise ValueError(f"clocks of version {VERSION} expected: all computers need one armlet")
+    _, said = read_versioned(text, "a node's clock", (VERSION,), LONGEST)
     node = _node(said)
     heard = said.get("heard")
     if not isinstance(heard, dict) or len(heard) > MOST:

@@ -36,6 +36,7 @@ from armlet.bringup import (
     graph,
     recording,
 )
+from armlet.enclaves import warning
 from armlet.files import scratch_folder
 from armlet.launch_scope import Scope
 from armlet.respawn import DELAY_S, Starts
@@ -64,6 +65,7 @@ def _processes(context: LaunchContext, described: Graph) -> list[Action]:
     nodes, notes = scope.around(described.nodes(scope.arguments(given)))
     nodes = recording(nodes)  # topics may have other names in this scope
     check(nodes)
+    notes += filter(None, [warning(os.environ)])
     scratch = contextlib.ExitStack()
     directory = scratch.enter_context(scratch_folder())
     # The nodes read their files at their start; launch itself has ended after all of them.

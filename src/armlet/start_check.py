@@ -11,7 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armlet.bringup import NAMESPACE_EXPECTED, BringupError, NodeSpec, is_namespace
+from armlet.bringup import (
+    NAMESPACE_EXPECTED,
+    BringupError,
+    NodeSpec,
+    is_namespace,
+    parameter_file,
+)
 from armlet.files import HUB, FileError, OutputError, check_output, explained, printable, read_yaml
 from armlet.findings import Code
 from armlet.robots import Calibration, CalibrationError
@@ -62,6 +68,23 @@ def settings(spec: NodeSpec, given: Mapping[str, Any] | None = None) -> Mapping[
     named = [name for name in streams if type(name) is str] if isinstance(streams, list) else []
     each = [STATE, ACTION, *named, *arms.get("calibration_file", ())]
     return declared(spec.executable, each)
+
+
+def parameters(spec: NodeSpec) -> dict[str, Any]:
+    """What a node's parameters are at its start: declared, shipped, of its spec, of the files.
+
+    Of a program of another package those of its spec. Raises BringupError.
+    """
+    if spec.program:
+        return {**spec.scoped, **spec.parameters}
+    given: dict[str, Any] = {}
+    for _, shipped in parameter_sets(parameter_file(spec)):
+        given |= shipped
+    given |= {**spec.scoped, **spec.parameters}
+    for path in spec.parameter_files:
+        for pattern, found in parameter_sets(Path(path)):
+            given |= found if matches(pattern, spec) else {}
+    return {name: each.default for name, each in settings(spec, given).items()} | given
 
 
 def is_built_in(name: str) -> bool:

@@ -1,5 +1,6 @@
 """What anybody on the network may send: refused or ignored, and neither motion nor a node's end."""
 
+import json
 import math
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from armlet.motors.feetech import REGISTERS
 from armlet.nodes.cdr import MAX_POINTS, CdrError, read_trajectory
 from armlet.nodes.inbox import LIMITS
-from armlet.nodes.messages import MessageError, parse_ledger, parse_skew
+from armlet.nodes.messages import MessageError, parse_ledger, parse_skew, skew_message
 from armlet.robots import SO101_JOINTS
 from armlet.sim import Bench
 
@@ -112,6 +113,8 @@ LABELS = [
     '{"stamp_ns": 1, "streams": [], "ledger": {"front": 5}}',
     '{"stamp_ns": 1, "streams": [], "ledger": {"front": {"used": "many"}}}',
     '{"stamp_ns": 1, "streams": [], "ledger": {"front": {"used": 1e300}}}',
+    '{"version": 2, "stamp_ns": 1, "streams": []}',
+    '{"version": null, "stamp_ns": 1, "streams": []}',
 ]
 
 
@@ -121,6 +124,15 @@ def test_a_label_that_is_none_is_a_message_error_and_no_other(label):
     with pytest.raises(MessageError):
         parse_skew(message)
         parse_ledger(message)
+
+
+def test_a_label_of_another_version_says_so_and_one_of_before_versions_is_read():
+    with pytest.raises(MessageError, match="expected version 1, found version 2; use the armlet"):
+        parse_skew(skew('{"version": 2, "stamp_ns": 1, "streams": []}'))
+    assert parse_skew(skew('{"stamp_ns": 1, "streams": []}')) == (1, {})
+    written = skew_message(1, {})
+    assert json.loads(written.layout.dim[0].label)["version"] == 1
+    assert parse_skew(written) == (1, {})
 
 
 def test_a_skew_that_is_not_finite_is_refused():

@@ -1,21 +1,22 @@
-"""docs/reference/topics.md names what the nodes of a running graph publish, subscribe and serve."""
+"""What the nodes of a running graph publish, subscribe and serve, as docs/reference/topics.md and
+`armlet.security` have it."""
 
-import contextlib
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-import rclpy
+from discovered_graph import DISCOVERY_S, NOTHING, discovered, newcomer, unlike
 from node_processes import CALIBRATION, SLOW_HZ, running_graph
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import String
 
 from armlet.bringup import NodeSpec
 from armlet.nodes.node import LATCHED_QOS
-from armlet.nodes.teardown import destroy
 from armlet.robots.description import describe
 from armlet.robots.robot_model import SO101
+from armlet.security import enclaves
 from armlet.sim import FOLLOWER
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
@@ -34,8 +35,6 @@ COMMON = re.compile(
     r"|/(get_state|change_state|get_available_states|get_available_transitions|get_transition_graph)$"
 )
 CAMERAS = ("front", "wrist")
-# Discovery lives by the wall clock, so this is generous: no computer is that busy.
-DISCOVERY_S, LOOK_S = 120.0, 10.0
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +52,7 @@ def graph(tmp_path_factory, private_domain):
     ):
         graph.wait_for_status("policy: inference", "")
         graph.wait("frames", lambda: graph.seen.count("observation/state") > 5)
+        graph.nodes = [*graph.supervisor._nodes, camera, computer, jog]
         yield graph
 
 
@@ -80,41 +80,6 @@ def running(ros, node):
     }
 
 
-@contextlib.contextmanager
-def newcomer():
-    """A node that has just come, and hears of every other one again."""
-    context = rclpy.Context()
-    rclpy.init(context=context, args=[])
-    ros = rclpy.create_node("newcomer", context=context)
-    try:
-        yield ros
-    finally:
-        destroy(ros)
-        context.try_shutdown()
-
-
-def discovered(graph, node, expected):
-    """What is running, once discovery agrees with expected, or what it last was.
-
-    A node's name comes before its topics: another process hears of them in steps, of which Fast DDS
-    loses the last to a process that comes at the same time, until something changes again. Whoever
-    comes later hears of all.
-    """
-    end_s = time.monotonic() + DISCOVERY_S
-    found = _awaited(graph.director._node, node, expected)
-    while found != expected and time.monotonic() < end_s:
-        with newcomer() as ros:
-            found = _awaited(ros, node, expected)
-    return found
-
-
-def _awaited(ros, node, expected):
-    end_s = time.monotonic() + LOOK_S
-    while (found := running(ros, node)) != expected and time.monotonic() < end_s:
-        time.sleep(0.05)
-    return found
-
-
 def written(node):
     """The same from the page's section of that node."""
     text = PAGE.read_text()
@@ -138,4 +103,14 @@ def test_whoever_comes_later_hears_what_the_arm_is(graph):
 @pytest.mark.parametrize("node", NODES)
 def test_the_page_names_all_of_a_running_node(graph, node):
     expected = written(node)
-    assert discovered(graph, node, expected) == expected
+    assert discovered(graph, lambda ros: running(ros, node), expected) == expected
+
+
+@pytest.mark.parametrize(
+    "path", [*(f"/{node}" for node in NODES), "/leader/servo_bus"], ids=lambda path: path[1:]
+)
+def test_a_node_has_the_rights_that_it_uses_and_no_others(graph, path):
+    (enclave,) = (each for each in enclaves(graph.nodes) if each.path == path)
+    for profile in enclave.profiles:
+        found = discovered(graph, partial(unlike, profile=profile), NOTHING)
+        assert found == NOTHING

@@ -13,7 +13,7 @@ from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
 from .data import calibrate_camera, dataset, find_cameras
-from .graph import demo, doctor, evaluate, jog, replay, session, train, up
+from .graph import demo, doctor, evaluate, jog, replay, security, session, train, up
 from .policy import policy
 from .setup import setup
 from .terminal import output
@@ -38,6 +38,7 @@ COMMANDS = (
     train,
     evaluate,
     policy,
+    security,
     emulate,
 )
 

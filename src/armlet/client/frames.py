@@ -10,6 +10,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from armlet.camera import CameraError
 from armlet.contract import Contract
+from armlet.enclaves import init_arguments
 from armlet.nodes.frames import FrameSubscriber, LiveFrame
 from armlet.nodes.messages import MessageError
 from armlet.nodes.node import SENSOR_QOS
@@ -61,7 +62,7 @@ def watch(seconds: float, frames: int, namespace: str, timeout_s: float) -> Live
     other on a busy machine. Raises ObservationError for a camera that changes its size,
     RuntimeError for frames that cannot be decoded.
     """
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=init_arguments(namespace), signal_handler_options=SignalHandlerOptions.NO)
     node = Node("policy_check", namespace=namespace)
     watcher = _Watcher(frames, seconds)
     subscriber = FrameSubscriber(

@@ -22,6 +22,7 @@ from std_msgs.msg import Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from armlet.enclaves import init_arguments
 from armlet.nodes.clock import RosClock
 from armlet.nodes.computer import ComputerCause
 from armlet.nodes.lockstep import InLockstep
@@ -107,7 +108,7 @@ class Director:
         name: str = CLIENT,
         trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        rclpy.init(args=[])  # the program's own arguments are none of ROS's
+        rclpy.init(args=init_arguments(""))  # the program's own arguments are none of ROS's
         self._trouble = trouble
         self._node = _DirectorNode(name, simulated or lockstep is not None, lockstep)
         self._clients: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Joy
 
+from armlet.enclaves import init_arguments
 from armlet.nodes.messages import to_time
 from armlet.nodes.node import STATE_QOS
 
@@ -33,7 +34,11 @@ class JoyKeys:
         self, namespace: str, message: Callable[[float], tuple[list[float], list[int]]]
     ) -> None:
         context = Context()
-        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=init_arguments(namespace),
+            context=context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
         node = Node(
             "jog_keys", context=context, namespace=namespace or "/", use_global_arguments=False
         )

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
+from armlet.enclaves import init_arguments
 from armlet.nodes.node import SPIN_S, STATE_QOS
 from armlet.nodes.status_names import COMPUTER, split
 
@@ -55,7 +56,11 @@ class LiveGraph:
 
     def __init__(self, namespace: str, followers: Sequence[str], stopping: threading.Event) -> None:
         context = Context()
-        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=init_arguments(namespace),
+            context=context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
         node = Node("armlet_up", context=context, use_global_arguments=False)
         self._own = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
         self._followers, self._stopping = followers, stopping

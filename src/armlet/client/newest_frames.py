@@ -9,6 +9,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from armlet.enclaves import init_arguments
 from armlet.nodes.frames import FrameSubscriber, LiveFrame
 from armlet.nodes.node import SENSOR_QOS
 from armlet.nodes.teardown import destroy
@@ -21,7 +22,7 @@ def newest_frames(name: str, namespace: str, timeout_s: float) -> Generator[Live
 
     Ends where none came for `timeout_s`. To be closed by who stops earlier (contextlib.closing).
     """
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=init_arguments(namespace), signal_handler_options=SignalHandlerOptions.NO)
     node = Node(name, namespace=namespace)
     came: list[LiveFrame] = []
     subscriber = FrameSubscriber(

@@ -24,6 +24,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from armlet.enclaves import init_arguments
 from armlet.nodes.messages import to_ns
 from armlet.nodes.node import LATCHED_QOS, SENSOR_QOS, STATE_QOS
 from armlet.nodes.status_names import COMPUTER, DATASET, LEADER, split, status_name
@@ -169,7 +170,7 @@ class RecordGraph:
     """
 
     def __init__(self, namespace: str = "") -> None:
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=init_arguments(namespace), signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("session", namespace=namespace)
         self._lock = threading.Lock()
         self._view = View()

@@ -22,6 +22,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from armlet.align.command_source import Commander, CommandSource, Origin, parse
+from armlet.enclaves import init_arguments
 from armlet.nodes.clock import RosClock
 from armlet.nodes.node import LATCHED_QOS, STATE_QOS
 from armlet.nodes.stamps import to_ns
@@ -74,7 +75,7 @@ class Client:
 
     def __init__(self, namespace: str, interrupts: Interrupts, prefixes: Iterable[str] = ("",)):
         self._interrupts = interrupts
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=init_arguments(namespace), signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("replay", namespace=namespace)
         self._clock = RosClock(self._node)
         self._prefixes = tuple(prefixes)

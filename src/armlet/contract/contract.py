@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from armlet.files import FileError, kind_of, parse_json, printable, read_text, typed
+from armlet.files import FileError, printable, read_text, read_versioned, typed, write_versioned
 
 from .recalibration import Ticks
 
@@ -152,7 +152,7 @@ class Contract:
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, no spaces, so equal contracts are equal bytes."""
-        document = {"version": self.version, **dataclasses.asdict(self)}
+        document = dataclasses.asdict(self)
         if self.version == 1:
             del document["units"]
         if self.calibration_ticks is None:
@@ -163,12 +163,7 @@ class Contract:
             del document["detail"]
         if self.lag is None:
             del document["lag"]
-        return json.dumps(
-            document,
-            sort_keys=True,
-            separators=(",", ":"),
-            ensure_ascii=False,
-        )
+        return write_versioned(self.version, document)
 
     def signature(self) -> str:
         """SHA-256 of the canonical form, hexadecimal."""
@@ -213,19 +208,12 @@ def load(path: Path) -> Contract:
 
 def _parse(text: str) -> tuple[Contract, str | None]:
     """Contract and signature, which matches it or is None."""
-    if len(text) > _LARGEST:
-        raise ContractError(f"not a contract: {len(text):,} characters")
     try:
-        document = parse_json(text)
-        if not isinstance(document, dict):
-            raise FileError(f"expected an object, found {kind_of(document, 'a ')}")
-        version = typed(int, document.pop("version", None), "version")
+        version, document = read_versioned(text, "a contract", VERSIONS, _LARGEST)
+    except FileError as error:
+        raise ContractError(str(error)) from error
+    try:
         signature = typed(str | None, document.pop("signature", None), "signature")
-        if version not in VERSIONS:
-            raise ContractError(
-                f"contract version {version}, this armlet reads {VERSIONS[0]} and {VERSIONS[1]}; "
-                "use the armlet that wrote it"
-            )
         contract: Contract = typed(Contract, document, "contract")
         if contract.version != version:
             raise ContractError(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 
-from armlet.files import FileError, parse_json, printable, typed
+from armlet.files import FileError, printable, read_versioned, typed, write_versioned
 
 VERSION = 1
 
@@ -60,12 +59,7 @@ class Provenance:
 
     def canonical(self) -> str:
         """Canonical JSON: equal provenances are equal bytes."""
-        return json.dumps(
-            {"version": VERSION, **dataclasses.asdict(self)},
-            sort_keys=True,
-            separators=(",", ":"),
-            ensure_ascii=False,
-        )
+        return write_versioned(VERSION, dataclasses.asdict(self))
 
     def mark(self) -> str:
         """What its chunks carry to say whose they are: 16 digits of the SHA-256 of this text."""
@@ -74,16 +68,9 @@ class Provenance:
 
 def parse(text: str) -> Provenance:
     """A provenance from its canonical form, as in a topic. Raises ProvenanceError."""
-    if len(text) > _LARGEST:
-        raise ProvenanceError(f"not a provenance: {len(text):,} characters")
     try:
-        found = parse_json(text)
-        version = found.pop("version", None) if isinstance(found, dict) else None
-        if version != VERSION:
-            raise ProvenanceError(
-                f"not a provenance: expected version {VERSION}, found {printable(version, 40)}"
-            )
+        _, found = read_versioned(text, "a provenance", (VERSION,), _LARGEST)
         provenance: Provenance = typed(Provenance, found, "provenance")
     except FileError as error:
-        raise ProvenanceError(f"not a provenance: {error}") from error
+        raise ProvenanceError(str(error)) from error
     return provenance

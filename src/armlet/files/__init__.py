@@ -45,4 +45,6 @@ from .typed import kind_of as kind_of
 from .typed import shown as shown
 from .typed import typed as typed
 from .typed import whole_number as whole_number
+from .versioned import read_versioned as read_versioned
+from .versioned import write_versioned as write_versioned
 from .videos import open_video as open_video

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 
+from armlet.files import FileError, read_versioned, write_versioned
 from armlet.findings import Finding
 from armlet.findings import diagnostic as findings_diagnostic
 
@@ -28,8 +29,8 @@ LONGEST_TASK = 2000
 _LATEST_NS = 2**63
 _LONGEST_LABEL = 1 << 16
 
-# json.dumps makes an encoder again for whoever wants other separators.
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_SKEW_VERSION = 1
+"""Of the labels of skew messages. Those of before they said it are of the first."""
 
 
 class MessageError(ValueError):
@@ -74,7 +75,7 @@ def skew_message(
     label = {"stamp_ns": stamp_ns, "streams": list(skew_s), "ledger": ledger or {}}
     if sent_ns is not None:
         label["sent_ns"] = sent_ns
-    text = _to_json(label)
+    text = write_versioned(_SKEW_VERSION, label)
     message.layout.dim = [MultiArrayDimension(label=text, size=len(skew_s), stride=1)]
     return message
 
@@ -112,14 +113,13 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 def _skew_label(message: Float64MultiArray) -> dict[str, Any]:
     text = message.layout.dim[0].label if message.layout.dim else ""
-    if len(text) > _LONGEST_LABEL:
-        raise MessageError(f"not a skew message: a label of {len(text)} characters")
+    known = (_SKEW_VERSION,)
     try:
-        label = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MessageError(f"not a skew message: {error}") from error
-    if not isinstance(label, dict):
-        raise MessageError("not a skew message: its label is not a table")
+        _, label = read_versioned(
+            text, "a skew message's label", known, _LONGEST_LABEL, _SKEW_VERSION, json.loads
+        )
+    except FileError as error:
+        raise MessageError(str(error)) from error
     return label
 
 

@@ -138,10 +138,13 @@ def _run(
     duration_s: float | None,
     ending: threading.Event,
 ) -> int:
+    from armlet import enclaves
     from armlet.cli.graph.up_screen import is_watched, status_line
     from armlet.supervisor import Supervisor
 
     if said := _choose_discovery(nodes):
+        print(said, flush=True)
+    if said := enclaves.warning(os.environ):
         print(said, flush=True)
     if not is_watched():
         return Supervisor(nodes, ending=ending).run(duration_s)
