@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from armlet.bringup import GRAPHS, BringupError, command, graph, recording, share_directory
+from armlet.bringup import (
+    FASTDDS_VARIABLE,
+    GRAPHS,
+    BringupError,
+    command,
+    graph,
+    recording,
+    share_directory,
+)
 from armlet.enclaves import ENABLED, OVERRIDE
 from armlet.launch_scope import Scope
 from armlet.security import enclaves
@@ -194,6 +202,15 @@ def test_the_bag_is_ended_by_a_signal_that_ros2_bag_heeds(ros, tmp_path):
     assert supervisor.stop(), "it ended well"
     ended_by = (tmp_path / "fold/metadata.yaml").read_text()
     assert ended_by in (signal.SIGINT.name, signal.SIGTERM.name)
+
+
+def test_it_stays_in_its_enclave_where_pictures_are_raw(ros, monkeypatch):
+    """The profile for raw pictures took the place of what else was in its environment."""
+    monkeypatch.setenv(ENABLED, "true")
+    monkeypatch.delenv(FASTDDS_VARIABLE, raising=False)
+    bag, _ = recorder("robot", **REAL, cameras="front=/dev/video0", raw="true")
+    assert bag.environment[OVERRIDE] == "/bag_recorder"
+    assert bag.environment[FASTDDS_VARIABLE].endswith("fastdds.xml")
 
 
 def test_it_is_in_an_enclave_that_may_hear_what_is_recorded(ros, monkeypatch):

@@ -155,7 +155,7 @@ class Graph:
             nodes = [
                 spec  # no pictures come to it, and it has a profile of its own
                 if spec.executable == "servo_bus"
-                else dataclasses.replace(spec, environment=environment)
+                else dataclasses.replace(spec, environment={**spec.environment, **environment})
                 for spec in nodes
             ]
         return _found_by(nodes, values)
