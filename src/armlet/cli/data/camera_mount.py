@@ -266,7 +266,9 @@ def _require_no_poses(folder: Path) -> None:
     there = [folder] if folder.exists() and not folder.is_dir() else []
     there += [*folder.glob(NAME), *sorted(folder.glob(f"{_POSE}*"))]
     if there:
-        raise ValueError(f"--keep: expected a folder of no other poses, found {printable(there[0])}")
+        raise ValueError(
+            f"--keep: expected a folder of no other poses, found {printable(there[0])}"
+        )
 
 
 def _keep(folder: Path, name: str, rgb: Rgb, rows: Mapping[str, Mapping[str, float]]) -> None:
