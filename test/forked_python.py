@@ -233,6 +233,8 @@ def _connected(python: Path | str, modules: tuple[str, ...]) -> socket.socket:
 
 def _start(python: Path | str, modules: tuple[str, ...], listening: int, run_id: int) -> None:
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    # It outlives the test that starts it, whose domain others have after it.
+    env.pop("ROS_DOMAIN_ID", None)
     if str(python) != sys.executable:
         env.pop("PYTHONPATH", None)
     process = subprocess.Popen(

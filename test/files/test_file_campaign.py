@@ -28,6 +28,8 @@ ELSEWHERE = {
     # Its pictures: test_calibrate_camera_cli.
     "calibrate-camera": "calibrate --arm follower --check",
     "find-port": "",
+    "jog": "",
+    "security policy": "check a graph",
     "registers get": "scan",
     "registers set": "scan",
     "registers dump": "scan",

@@ -23,6 +23,9 @@ from armlet.policies.observation import latest
 SEED, STEPS, RESET = 100, 9, 5
 # Of the normalized action, which is -1..1; LeRobot's own arithmetic, so what is left is rounding.
 ROUNDING = 1e-6
+# Layers that are fused round otherwise, and the steps of denoising carry that on: how, is the
+# processor's. 1.4e-4 was found on one with AVX2 only, less than 1e-4 on those with AVX512.
+OTHERWISE_ROUNDED = 3e-4
 
 ONE, TWO = ("front",), ("front", "wrist")
 CASES = {
@@ -131,7 +134,7 @@ def test_chunks_and_sequences_are_lerobots(name, lerobot, tmp_path, one_thread):
     for optimize in (False, True):
         chunk, actions = errors(tmp_path / "checkpoint", arrays, lerobots, optimize=optimize)
         print(f"{name}, optimize {optimize}: {chunk:.2g} {actions:.2g}")
-        assert max(chunk, actions) <= (1e-4 if optimize else ROUNDING)
+        assert max(chunk, actions) <= (OTHERWISE_ROUNDED if optimize else ROUNDING)
 
 
 @pytest.mark.parametrize("name", ["defaults", "batch normalization"])
