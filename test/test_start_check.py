@@ -9,7 +9,7 @@ import rclpy
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from armlet.bringup import BringupError, graph, share_directory
+from armlet.bringup import BringupError, NodeSpec, graph, share_directory
 from armlet.files import read_yaml
 from armlet.robots import calibration as calibrations
 from armlet.sim import FOLLOWER
@@ -263,3 +263,19 @@ def test_names_of_parameters_are_text(tmp_path, follower_file):
     given = {"follower_calibration": str(follower_file), "params_file": str(file)}
     line = said_of(graph("follower").nodes({**given, "robot": "none"}))
     assert "/servo_bus: on: no parameter of servo_bus" in line
+
+
+@pytest.mark.parametrize("topic", ["/*", "state*", "a b", "../x", "/", "{node}/x", "<x>", "a//b"])
+def test_a_topic_that_is_no_name_is_refused(tmp_path, topic):
+    """In a policy of SROS 2 an asterisk gave the aligner every topic there is."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"aligner: {{ros__parameters: {{state: {{topic: '{topic}'}}}}}}")
+    line = said_of(graph("robot").nodes({"emulated": "true", "params_file": str(file)}))
+    assert line.startswith("aligner: state.topic: ") and repr(topic) in line
+
+
+@pytest.mark.parametrize("name", ["*", "a b", "a/b", "1"])
+def test_a_stream_that_is_no_name_is_refused(name):
+    streams = {f"{name}.topic": "x", f"{name}.type": "compressed", f"{name}.policy": "nearest"}
+    line = said_of([NodeSpec("aligner", "aligner", {"streams": [name], **streams})])
+    assert line.startswith("aligner: streams: ") and repr(name) in line

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from armlet.align.description import describe_stream
 from armlet.bringup import (
     NAMESPACE_EXPECTED,
     BringupError,
@@ -107,6 +108,8 @@ def _check_node(spec: NodeSpec, given: Mapping[str, tuple[Any, str]]) -> None:
             _check_checkpoint(place, str(value))
         if (spec.executable, name) == ("recorder", "root"):
             _check_root(place, str(value))
+    if spec.executable == "aligner":
+        _check_streams(spec)
 
 
 def _unknown(executable: str, name: str, known: Mapping[str, Setting]) -> str:
@@ -144,6 +147,15 @@ def _check_bench(spec: NodeSpec, given: Mapping[str, str]) -> None:
         choose(physics, task, given.get("domain", ""))
     except BenchError as error:
         raise BringupError(f"{spec.label}: {error}") from error
+
+
+def _check_streams(spec: NodeSpec) -> None:
+    given = parameters(spec)
+    for name in given["streams"]:
+        try:
+            describe_stream(name, given["joints"], given.__getitem__)
+        except ValueError as error:
+            raise BringupError(f"{spec.label}: {error}") from error
 
 
 def _check_root(place: str, root: str) -> None:

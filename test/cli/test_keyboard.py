@@ -3,12 +3,13 @@
 import os
 import queue
 import sys
+import termios
 from functools import partial
 
 import pytest
 
 from armlet.cli.graph.evaluate_by_hand import _press
-from armlet.cli.terminal.keyboard import KeyQueue
+from armlet.cli.terminal.keyboard import Keyboard, KeyQueue
 
 TIMEOUT_S = 120.0
 
@@ -75,3 +76,47 @@ def test_a_terminal_that_is_gone_is_known_to_who_serves_and_who_asks(terminal, m
 
 def _gone(timeout_s):
     raise EOFError
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        (["\x1b[A"], ""),
+        (["\x1b[Ax"], "x"),  # in one read, where the program was not run for a moment
+        (["w\x1b[D"], "w"),
+        (["w\x1b[b"], "w"),  # Shift and an arrow: b by itself hands the arm to a policy
+        (["\x1b[", "b"], ""),
+        (["\x1b", "[1;5", "A", "w"], "w"),
+        (["\x1bOP\x1bOa\x1b[[Ax\x1b[15~"], "x"),
+        (["\x1bx"], "x"),  # Alt and a key, or Escape and one
+        (["\x1b", "x"], "x"),
+        (["\x1b\x1b[Aw\x1b"], "w"),
+        (["\x1b[200~x\x1b[201~"], "x"),
+    ],
+)
+def test_keys_of_several_characters_are_none_and_hide_none(typed, keys):
+    keyboard = Keyboard.__new__(Keyboard)
+    keyboard._begun, keyboard._begun_s = "", 0.0
+    assert "".join(keyboard._keys(text, 1.0) for text in typed) == keys
+
+
+def test_what_comes_long_after_escape_is_a_key():
+    keyboard = Keyboard.__new__(Keyboard)
+    keyboard._begun, keyboard._begun_s = "", 0.0
+    assert keyboard._keys("\x1b[", 1.0) == ""
+    assert keyboard._keys("x", 3.0) == "x"
+
+
+def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(terminal, monkeypatch):
+    before = termios.tcgetattr(sys.stdin.fileno())
+    keys = KeyQueue()
+    with pytest.raises(KeyboardInterrupt), keys:
+        assert termios.tcgetattr(sys.stdin.fileno()) != before
+        monkeypatch.setattr(keys._thread, "join", _interrupted)
+    assert termios.tcgetattr(sys.stdin.fileno()) == before
+    monkeypatch.undo()
+    keys._thread.join()
+
+
+def _interrupted():
+    raise KeyboardInterrupt

@@ -5,7 +5,7 @@ import pytest
 
 from armlet.control.jog import TIP
 from armlet.control.joystick import LAYOUTS, Joystick
-from armlet.control.keys import DIRECTIONS, HAND_BACK, HELD_S, LET_GO, MODE, KeyStick
+from armlet.control.keys import DIRECTIONS, HAND_BACK, HELD_S, LET_GO, MODE, REPEATED_S, KeyStick
 from armlet.robots import SO101_JOINTS
 
 
@@ -94,3 +94,21 @@ def test_the_arm_is_handed_back_once(person):
     person.press(HAND_BACK)
     assert person.stick.hands_back() and not person.stick.hands_back()
     assert person.wish is None
+
+
+def test_the_mode_changes_once_however_long_its_key_is_held(person):
+    for wait_s in (0.0, 0.75, *[0.03] * 20):
+        person.wait(wait_s)
+        person.press(MODE)
+        assert person.keys.by_joint
+    person.wait(REPEATED_S + 0.1)
+    person.press(MODE)
+    assert not person.keys.by_joint
+
+
+def test_a_message_of_just_before_a_repetition_lets_nothing_go():
+    """It was begun in one thread, and the key came in another."""
+    keys = KeyStick()
+    keys.press("w", 1.0)
+    keys.press("w", 1.1)
+    assert keys.message(1.09) == keys.message(1.11)

@@ -1,15 +1,20 @@
 """How nodes start and end when they are configured wrongly, or have to wait."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from node_processes import running
 
 from armlet.bringup import NodeSpec
+from armlet.nodes.node import ArmletNode, Interrupted
 from armlet.nodes.teardown import destroy
 
 # By the wall clock, and only so that a broken test ends.
@@ -243,6 +248,32 @@ def test_the_bench_ends_in_the_middle_of_its_start(tmp_path, stage):
     assert not (tmp_path / "follower").is_symlink()
 
 
+def takes_it(interrupt):
+    with contextlib.suppress(BaseException):
+        interrupt()
+
+
+def makes_an_error_of_it(interrupt):
+    try:
+        interrupt()
+    except BaseException as error:
+        raise RuntimeError("cannot load") from error
+
+
+@pytest.mark.parametrize("library", [takes_it, makes_an_error_of_it])
+def test_what_a_library_catches_breaks_off_a_start_all_the_same(library):
+    node = SimpleNamespace(_interrupted=False, _is_interruptible=False)
+    with pytest.raises(Interrupted), ArmletNode.interruptible(node):
+        library(partial(ArmletNode.interrupt, node))
+    assert not node._is_interruptible
+
+
+def test_what_fails_by_itself_is_no_interruption():
+    node = SimpleNamespace(_interrupted=False, _is_interruptible=False)
+    with pytest.raises(RuntimeError), ArmletNode.interruptible(node):
+        raise RuntimeError
+
+
 ENDING = """
 import atexit
 from armlet.nodes import node
@@ -265,3 +296,35 @@ def test_a_process_ends_whatever_hangs_at_its_exit():
             [sys.executable, "-c", ENDING + code], capture_output=True, text=True, timeout=GUARD_S
         )
         assert (ended.returncode, ended.stderr) == (status, "cannot start: no arm\n")
+
+
+LAST_WORDS = """
+import ctypes, sys
+from armlet.nodes import node
+print("Python's", end="")
+ctypes.CDLL(None).printf(b" and C's")
+node._leave(0)
+"""
+
+
+def test_the_last_words_of_a_node_come_also_those_that_c_wrote():
+    """ROS's lines were lost by RCUTILS_LOGGING_USE_STDOUT=1, a driver's about torque among them."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "Python's and C's", "")
+
+
+def test_a_node_ends_well_where_the_shell_closed_its_output():
+    program = "from armlet.nodes import node; node._leave(0)"
+    ended = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -c '{program}' >&-"],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=GUARD_S,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -5,6 +5,7 @@ Live and from a bag, streams are described by the same names with the same meani
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ ACTION = "action"
 
 # Samples held at most, by kind: seconds of them, where a frame waits for fractions of one.
 DEPTHS = {"joint_state": 4096, "compressed": 512, "raw": 128}
+
+# As ROS has them. Nothing else: in the permissions of DDS an asterisk is any name.
+_STREAM = re.compile(r"[a-z]\w*", re.ASCII | re.IGNORECASE)
+_TOPIC = re.compile(r"(~?/)?[a-z_]\w*(/[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
 
 # rclpy takes an empty list for one of bytes; an empty entry stands for none.
 NONE = [""]
@@ -49,6 +54,10 @@ def describe_stream(
     name: str, joints: Sequence[str], value: Callable[[str], Any]
 ) -> StreamDescription:
     """A stream as its parameters, by their full names, say. Raises ValueError."""
+    if not _STREAM.fullmatch(name):
+        raise ValueError(
+            f"streams: expected names of letters, digits and _, a letter first, found {name!r}"
+        )
     kind = value(f"{name}.type")
     if kind not in DEPTHS:
         raise ValueError(f"{name}.type must be one of {sorted(DEPTHS)}, found {kind!r}")
@@ -92,7 +101,13 @@ def _topics(name: str, joint_state: bool, value: Callable[[str], Any]) -> list[s
         raise ValueError(f"{name}.topics: a camera has one topic")
     if not topics and not value(f"{name}.topic"):
         raise ValueError(f"{name}.topic is empty")
-    return topics or [value(f"{name}.topic")]
+    topics = topics or [value(f"{name}.topic")]
+    if wrong := [topic for topic in topics if not _TOPIC.fullmatch(topic)]:
+        raise ValueError(
+            f"{name}.topic: expected the name of a topic, such as /front/image_raw, found "
+            f"{wrong[0]!r}"
+        )
+    return topics
 
 
 def _prefixes(name: str, topics: list[str], value: Callable[[str], Any]) -> list[str]:

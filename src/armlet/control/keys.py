@@ -11,6 +11,9 @@ HELD_S = 0.2
 """A key that comes again within this time is held down. Terminals repeat one 10 to 40 times a
 second, but first after a quarter to three quarters of a second: until then the arm stops."""
 
+REPEATED_S = 0.8
+"""A key that comes again within this time may be a repetition of one press."""
+
 MODE, LET_GO, HAND_BACK = "m", " ", "b"
 DIRECTIONS = {
     "w": ("x", 1),
@@ -42,17 +45,21 @@ class KeyStick:
         self.by_joint = False
         """Whether keys move joints, one each."""
         self._key, self._pressed_s = "", _NEVER_S
+        self._mode_s = _NEVER_S
 
     def press(self, key: str, now_s: float) -> None:
         """A key was pressed, or its repetition came."""
         if key == MODE:
-            self.by_joint = not self.by_joint
+            # Held a little too long it would leave the mode to chance.
+            self.by_joint ^= now_s - self._mode_s > REPEATED_S
+            self._mode_s = now_s
         known = key in DIRECTIONS or key in GRIPPER or key == HAND_BACK
         self._key, self._pressed_s = (key, now_s) if known else ("", _NEVER_S)
 
     def held(self, now_s: float) -> str:
         """The key that is held down; empty for none."""
-        return self._key if 0 <= now_s - self._pressed_s <= HELD_S else ""
+        # Also of a time just before: keys are pressed in another thread.
+        return self._key if abs(now_s - self._pressed_s) <= HELD_S else ""
 
     def message(self, now_s: float) -> tuple[list[float], list[int]]:
         """Axes, -1 to 1, and buttons, 0 or 1, of a gamepad now."""

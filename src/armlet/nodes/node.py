@@ -277,15 +277,21 @@ class ArmletNode(GuardedInbox, InLockstep, LifecycleNode):  # type: ignore[misc]
     def interruptible(self) -> Iterator[None]:
         """What a signal breaks off at once, between two steps of its Python, by Interrupted.
 
-        Of the main thread, and of `setup`: configuring then fails without a word.
+        Of the main thread, and of `setup`: configuring then fails without a word. Also where a
+        library catches it, or makes an error of its own of it: what follows is not begun.
         """
         if self._interrupted:
             raise Interrupted
         self._is_interruptible = True
         try:
             yield
+        except Exception:
+            if not self._interrupted:
+                raise
         finally:
             self._is_interruptible = False
+        if self._interrupted:
+            raise Interrupted
 
     def interrupt(self) -> None:
         """A signal has come; in the main thread. Raises Interrupted in what is interruptible."""
@@ -489,9 +495,11 @@ def run(node_class: Callable[[], ArmletNode]) -> None:
 def _leave(status: int) -> NoReturn:
     """End the process as it is. To take PyTorch apart takes the interpreter up to two seconds."""
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # nobody reads it any more
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # none where the shell closed it
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
             stream.flush()
+    # What C wrote to a pipe, such as ROS's own lines by RCUTILS_LOGGING_USE_STDOUT.
+    ctypes.CDLL(None).fflush(None)
     os._exit(status)
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import select
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Callable
 from typing import Any, Self
 
 _LOOK_S = 0.2
 _INPUT, _CHARACTERS = 0, 6  # of what tcgetattr returns
+
+# Arrows and other keys of several characters, of which none is a key by itself: where b is pressed,
+# Shift and an arrow, ESC [ b, is not meant. Alt and a key are that key, as is one behind Escape.
+_SEQUENCE = re.compile(r"\x1b(?:\[\[?[0-?]*[ -/]*[@-~]|O[0-9;]*[A-Za-z~])|\x1b")
+_BEGUN = re.compile(r"\x1b(?:\[\[?[0-?]*[ -/]*|O[0-9;]*)?\Z")
+# What is left of one comes within this time; later it is another key.
+_TOGETHER_S = 0.1
 
 
 def is_interactive() -> bool:
@@ -34,6 +43,7 @@ class Keyboard:
         self._descriptor = sys.stdin.fileno()
         self._settings: list[Any] = []
         self._pressed: list[str] = []
+        self._begun, self._begun_s = "", 0.0
 
     def __enter__(self) -> Self:
         self._settings = termios.tcgetattr(self._descriptor)
@@ -63,9 +73,16 @@ class Keyboard:
             if not typed:
                 raise EOFError("the terminal is gone")
             # Python 3.12.0 and 3.12.1 have Enter come as the key itself does.
-            typed = typed.replace("\r", "\n")
-            self._pressed = [] if typed.startswith("\x1b") else list(typed)
+            self._pressed = list(self._keys(typed.replace("\r", "\n"), time.monotonic()))
         return self._pressed.pop(0) if self._pressed else ""
+
+    def _keys(self, typed: str, now_s: float) -> str:
+        """The keys of what was typed: a sequence may come in two parts, and among others."""
+        if now_s - self._begun_s <= _TOGETHER_S:
+            typed = self._begun + typed
+        begun = _BEGUN.search(typed)
+        self._begun, self._begun_s = ("", 0.0) if begun is None else (begun[0], now_s)
+        return _SEQUENCE.sub("", typed[: None if begun is None else begun.start()])
 
 
 class KeyQueue:
@@ -85,9 +102,11 @@ class KeyQueue:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._keyboard.__exit__()
+        try:
+            self._ending.set()
+            self._thread.join()
+        finally:  # Ctrl-C again, while this waits: the terminal is to show what is typed
+            self._keyboard.__exit__()
 
     def serve(self, served: Callable[[str], bool]) -> None:
         """Have every key given to a function at once, in the order they are pressed.
