@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from driver_timeouts import with_timeouts
-from node_processes import running
+from node_processes import running, until_taken
 from sensor_msgs.msg import JointState
 
 from armlet.align.command_source import UNTIL_HANDED_BACK
@@ -45,6 +45,11 @@ def pair(tmp_path):
         yield nodes, arms
 
 
+def engage(nodes):
+    """The person takes over; that is refused while the leader, on a busy computer, is silent."""
+    until_taken(lambda: nodes.director.set("teleop/set_engaged", True))
+
+
 def preempted(nodes):
     return int(nodes.seen.status()[BUS]["preempted"])
 
@@ -65,7 +70,7 @@ def test_a_leader_unplugged_while_it_takes_over_leaves_an_arm_that_holds_and_sto
     arms.follower.writes.clear()
     chunk(nodes, 0.8)
     nodes.wait("a chunk", lambda: says(nodes, "following joint_trajectory"))
-    nodes.director.set("teleop/set_engaged", True)
+    engage(nodes)
     nodes.wait("a person", lambda: says(nodes, "following joint_commands"))
     arms.leader.hang_up()
     nodes.wait("a hold", lambda: says(nodes, "holding"))
@@ -84,7 +89,7 @@ def test_a_leader_unplugged_while_it_takes_over_leaves_an_arm_that_holds_and_sto
     nodes.wait("a hold", lambda: says(nodes, "holding"))
     chunk(nodes, -0.4)
     nodes.wait("a chunk", lambda: says(nodes, "following joint_trajectory"))
-    nodes.director.set("teleop/set_engaged", True)
+    engage(nodes)
     nodes.wait("a person", lambda: says(nodes, "following joint_commands"))
     nodes.director.stop()
     assert not any(servo.torque_on for servo in arms.follower.servos.values())
@@ -97,7 +102,7 @@ def test_neither_anothers_command_nor_an_old_message_takes_the_arm_from_a_leader
     """A bag that is played, a second leader, a program that was left running."""
     nodes, arms = pair
     arms.follower.writes.clear()
-    nodes.director.set("teleop/set_engaged", True)
+    engage(nodes)
     nodes.wait("a person", lambda: says(nodes, "following joint_commands"))
     stands = nodes.seen.latest("joint_states").copy()
     far = stands + 0.5
