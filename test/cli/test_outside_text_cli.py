@@ -153,6 +153,7 @@ def test_case_33_lerobots_calibration_of_before_mid_2025_is_recognized():
         load(case("33-*/old_lists.json"))
 
 
+@pytest.mark.thorough
 def test_a_page_is_drawn_over_its_own_and_over_nothing_else(root, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     page = tmp_path / "page"

@@ -93,6 +93,7 @@ def test_a_source_is_itself_and_its_numbers_are_nought(folder, compare):
         assert entry["quantile_distance"] == 0
 
 
+@pytest.mark.thorough
 def test_a_bag_and_the_dataset_of_the_same_motion_are_the_same(folder, compare, tmp_path):
     """One is of JPEGs at stamps, the other of a video at rows: the network sees one thing."""
     picture = tmp_path / "fed.png"

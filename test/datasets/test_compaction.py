@@ -486,6 +486,7 @@ def test_the_last_episodes_are_taken_out_of_files_that_they_share(tmp_path, cont
     assert {name for name in before if name.startswith(("data", "meta/episodes"))} <= kept
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_while_an_episode_is_taken_out_of_a_shared_file(tmp_path):
     base = made(tmp_path / "base", (3, 2, 4), merge_files=2)

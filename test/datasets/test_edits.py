@@ -221,7 +221,7 @@ def test_a_task_is_replaced_without_touching_rows(sources, tmp_path, form):
     assert_sound(root)
 
 
-@pytest.mark.representatives(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_are_a_column_that_every_edit_keeps(sources, tmp_path, form):
     root = copied(sources[form], tmp_path / "set")

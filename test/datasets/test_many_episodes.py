@@ -103,6 +103,7 @@ def test_an_edit_does_not_compare_every_episode_with_every_other(root, monkeypat
     assert len(compared) < 15 * len(LENGTHS)
 
 
+@pytest.mark.thorough
 def test_an_edit_that_moves_every_file_asks_for_each_once(tmp_path, monkeypatch):
     root = made(tmp_path / "data", LENGTHS)
     asked = []

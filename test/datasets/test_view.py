@@ -49,6 +49,7 @@ def test_a_page_shows_sheets_and_plots_of_the_episodes_chosen(tmp_path):
     assert read(tmp_path / "page/episode-000002-front.jpg").shape[1] > 1400
 
 
+@pytest.mark.thorough
 def test_what_a_killed_view_left_is_drawn_over(tmp_path, monkeypatch):
     """It was taken for a folder of something else, and refused from then on."""
 

@@ -372,6 +372,7 @@ def test_json_has_every_number_and_is_the_same_every_time(up, constant, root, ca
     assert json.loads(capsys.readouterr().out) == found
 
 
+@pytest.mark.thorough
 def test_of_two_policies_the_better_one_is_named(up, constant, tmp_path, capsys):
     """Seven episodes of the same kind: all differences are on one side."""
     contract = data.cameras_only(*CAMERAS)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 import unicodedata
 from pathlib import Path
 
@@ -58,10 +57,8 @@ def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path, kind)
     else:
         os.mkfifo(tmp_path / "pipe")
         path.symlink_to(tmp_path / "pipe")
-    start = time.monotonic()
     with pytest.raises(FileError, match="file"):
-        read_json(path)
-    assert time.monotonic() - start < 60  # and never waits for who writes
+        read_json(path)  # which would never end if it waited for who writes
 
 
 def test_size_is_judged_before_reading(tmp_path):
@@ -163,10 +160,8 @@ def test_a_line_is_named_and_a_torn_last_one_may_be_left_out(tmp_path):
 def test_yaml_is_plain_data_and_small(tmp_path, text, said):
     path = tmp_path / "a.yaml"
     path.write_text(text)
-    start = time.thread_time()
     with pytest.raises(FileError, match=said):
         read_yaml(path)
-    assert time.thread_time() - start < 10
 
 
 # --- places -------------------------------------------------------------------------------------

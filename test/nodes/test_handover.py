@@ -65,6 +65,7 @@ def chunk(nodes, place):
     nodes.director.follow(SO101_JOINTS, 60.0, [here, there])
 
 
+@pytest.mark.thorough
 def test_a_leader_unplugged_while_it_takes_over_leaves_an_arm_that_holds_and_stops(pair):
     nodes, arms = pair
     arms.follower.writes.clear()

@@ -58,6 +58,7 @@ def test_a_policy_that_refuses_old_frames_says_the_cause_first(frames):
     assert both[0].startswith(SENTENCE)
 
 
+@pytest.mark.thorough
 def test_a_policy_does_not_act_on_degrees(driven, frames):
     frames.radians = DEGREES
     # Whether they fit is looked at before it drives.

@@ -97,6 +97,7 @@ def test_nan_is_refused_before_it_is_sent_counted_and_reported(policy, observer,
     assert int(values["refused_chunks"]) > 0
 
 
+@pytest.mark.thorough
 def test_a_policy_leaves_no_gap_and_says_what_it_passed_over(policy, observer):
     observer.wait_for_chunks(5)
     first, *_, last = observer.latencies[-3:]

@@ -106,6 +106,7 @@ def test_a_policy_that_fits_drives_and_pauses(bench, saved):
         bench.graph.wait_for_status("servo_bus: bus", "holding")
 
 
+@pytest.mark.thorough
 def test_a_plain_lerobot_checkpoint_drives_in_the_units_that_were_given(bench, tmp_path):
     ensembling = {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}
     checkpoint = save_random(tmp_path / "checkpoint", **ensembling)

@@ -80,6 +80,7 @@ def test_it_waits_for_a_task(waiting, tmp_path):
         drives(graph)
 
 
+@pytest.mark.thorough
 def test_a_recorder_that_dies_while_it_drives_stops_the_arm(waiting, tmp_path):
     with waiting.record(tmp_path / "dataset") as graph:
         drives(graph)

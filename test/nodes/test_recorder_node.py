@@ -60,6 +60,7 @@ def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(bench, tmp_path):
     assert check(root) == []
 
 
+@pytest.mark.thorough
 def test_episodes_end_by_themselves_and_are_counted(bench, tmp_path):
     root = tmp_path / "dataset"
     with bench.record(root, episode_s=0.5, episodes=1) as graph:

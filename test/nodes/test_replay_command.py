@@ -354,6 +354,7 @@ def test_what_it_says_of_the_arm_is_of_one_instant(bench, started, tmp_path):
     assert off_at_most(out) < 0.3
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("shared", [WALL_CLOCK], ids=["wall clock"], indirect=True)
 def test_by_the_wall_clock_it_is_played_as_well(shared, started, tmp_path):
@@ -389,6 +390,7 @@ def test_a_signal_holds_the_arm_where_it_is(bench, started, long_set, number):
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
+@pytest.mark.thorough
 def test_an_arm_whose_replay_was_killed_stops_where_its_points_end(bench, started, long_set):
     """It played the rest of the episode: it had the whole of it from the beginning."""
     root, rows = long_set
@@ -442,6 +444,7 @@ def test_of_two_replays_at_once_the_first_ends(bench, started, long_set):
     bench.wait("standstill", lambda: moving(bench) < 1e-3)
 
 
+@pytest.mark.thorough
 def test_a_person_who_commands_the_arm_ends_the_replay(bench, started, long_set):
     root, rows = long_set
     process = started(root, "--episode", 0)

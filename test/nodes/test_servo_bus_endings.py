@@ -99,6 +99,7 @@ def test_an_arm_that_lost_its_torque_by_a_fault_stays_a_warning_until_it_is_arme
 # --- silence is no configuration error -------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock(seconds=5)
 @both_families
 def test_silence_at_an_activation_fails_it_and_ends_nothing(bench, bus):
@@ -228,6 +229,7 @@ def end_badly_but_in_time(driver):
     assert driver.returncode == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock(seconds=5)
 def test_servos_that_do_not_answer_keep_no_node_longer_than_a_supervisor_waits(bench, bus):
     bench.follower.faults.dead.update(range(1, 7))

@@ -56,6 +56,7 @@ def last_goal_s(bench):
     return max(w.time for w in tuple(bench.follower.writes) if w.address == address)
 
 
+@pytest.mark.thorough
 def test_its_control_thread_alone_is_real_time_where_it_may(bus):
     if not realtime_limit():
         pytest.skip("this user may not run real-time threads")

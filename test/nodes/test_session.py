@@ -195,6 +195,7 @@ def test_the_stop_key_is_obeyed_before_anything_is_drawn(graph):
         session.wait_for(r"^arm +not armed", regex=True)
 
 
+@pytest.mark.thorough
 def test_torque_that_still_waits_its_turn_does_not_come_on_after_a_stop(graph):
     """A recorder that does not answer kept the key waiting, and the arm held after the stop."""
     recorder = graph.processes["recorder"]
@@ -307,6 +308,7 @@ def test_a_gap_refuses_with_a_sound_and_the_space_that_was_to_stop_starts_nothin
     assert episodes(root) == saved
 
 
+@pytest.mark.thorough
 def test_a_recorder_that_dies_is_shown_with_a_sound(graph, saved):
     with TerminalSession("session", columns=120, rows=30) as session:
         session.wait_for(f"idle · {saved} episodes")

@@ -196,6 +196,7 @@ class WallClock(OwnClock):
         return time.time_ns() + self._offset_ns - 1_000_000_000_000
 
 
+@pytest.mark.thorough
 @pytest.mark.wall_clock
 def test_a_clock_set_back_ends_a_recording_whose_stamps_go_on(tmp_path):
     """What stood still until the old time had come again left no gap, and the episode jumped."""

@@ -120,6 +120,7 @@ def excess(times_s, goals):
     return np.abs(np.diff(goals, axis=0)).max(axis=1) - MAX_VELOCITY * np.diff(times_s)
 
 
+@pytest.mark.thorough
 def test_a_policy_killed_while_it_gets_the_arm_back_leaves_an_arm_that_holds_and_stops(graph):
     graph.wait_for_status(BUS, "following joint_trajectory")
     graph.director.set("teleop/set_engaged", True)

@@ -128,6 +128,7 @@ def test_another_namespace_or_domain_is_another_place():
         one_graph.mark("/left/", here)
 
 
+@pytest.mark.thorough
 def test_a_driver_that_ros_started_is_seen_and_not_joined(tmp_path):
     """Nodes that `ros2 launch` started have no graph's mark, and a driver has its own."""
     driver = subprocess.Popen(

@@ -24,6 +24,7 @@ print(sorted({"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)))
 """
 
 
+@pytest.mark.thorough
 def test_loading_and_running_a_policy_imports_no_compiler():
     """Its import takes as long as torch's own, at every start of a policy node."""
     done = subprocess.run([sys.executable, "-c", LOAD, REACH], capture_output=True, text=True)

@@ -28,6 +28,7 @@ def vectors():
     return make_act(config), config, make_statistics(config)
 
 
+@pytest.mark.thorough
 def test_saved_policy_reads_back_as_it_was(vectors, tmp_path):
     network, config, statistics = vectors
     save_checkpoint(tmp_path / "new" / "checkpoint", network, config, statistics)

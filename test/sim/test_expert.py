@@ -57,7 +57,7 @@ def shown(program, seed, disturb=lambda bench, expert: False, clumsiness=0.0, ta
     return rehearsal, progress.done, phases, loads
 
 
-@pytest.mark.representatives(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_it_puts_the_cube_into_the_bin(benchmark_program, seed):
     _, done, phases, loads = shown(benchmark_program, seed)

@@ -272,6 +272,7 @@ def test_of_both_one_is_given(root, tmp_path, capsys):
         TrainingSettings(intervention_weight=2.0, only_interventions=True)
 
 
+@pytest.mark.thorough
 def test_the_command_says_how_many_rows_are_a_persons(root, tmp_path, capsys):
     settings = ("--steps", "1", "--batch-size", "2", "--chunk-size", "4")
     assert run(root, tmp_path / "checkpoint", *settings, "--intervention-weight", "4") == 0

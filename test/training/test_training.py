@@ -134,6 +134,7 @@ def test_no_episode_is_both_trained_on_and_held_out(root, seed):
     assert sum(len(part.states) for part in parts) == sum(LENGTHS)
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_states_how_far_the_arm_was_behind_its_commands(tmp_path):
     commands = np.cumsum(np.random.default_rng(0).normal(0, 5, (4, 12, 2)), axis=1)
     rows = np.arange(40)
@@ -416,6 +417,7 @@ def files_of(checkpoint):
     return {str(path.relative_to(checkpoint)): path.read_bytes() for path in files}
 
 
+@pytest.mark.thorough
 def test_so_many_steps_and_then_the_rest_are_all_at_once_to_the_bit(root, tmp_path):
     whole = trained(root, tmp_path / "whole")
     parts = trained(root, tmp_path / "parts", ends=(1, 4, 7))

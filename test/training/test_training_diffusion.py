@@ -208,6 +208,7 @@ def test_settings_that_cannot_be_are_one_line(root, settings, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.thorough
 def test_the_command_trains_it(root, tmp_path, capsys):
     changes = [f"{name}={value}" for name, value in SMALL.items()]
     places = ["--dataset", str(root), "--output", str(tmp_path / "made"), "--workers", "0"]

@@ -118,6 +118,7 @@ def test_a_dead_worker_ends_it_with_a_line_and_it_goes_on_from_there(root, whole
     assert files_of(output) == files_of(whole)
 
 
+@pytest.mark.thorough
 def test_pictures_that_cannot_be_decoded_end_it_with_what_was_trained(
     root, whole, tmp_path, monkeypatch
 ):
