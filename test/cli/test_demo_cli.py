@@ -9,6 +9,8 @@ import pytest
 from armlet.cli import main
 from armlet.demo import demo, stages
 
+pytest.importorskip("torch", reason="the policy extra is not installed")
+
 
 @pytest.mark.parametrize("found", [True, False])
 def test_a_demo_ends_with_what_to_try_next(found, tmp_path, monkeypatch, capsys):

@@ -12,7 +12,6 @@ import pytest
 
 from armlet.datasets.transform import atomic_directory
 from armlet.files import in_use, scratch_folder
-from armlet.policies.checkpoint.save import new_directory
 
 # Says where its folder is, and waits.
 HOLDER = """
@@ -113,6 +112,9 @@ def test_what_another_user_left_stays(monkeypatch):
 
 
 def made(path):
+    pytest.importorskip("torch", reason="the policy extra is not installed")
+    from armlet.policies.checkpoint.save import new_directory
+
     with new_directory(path) as folder:
         (folder / "config.json").write_text("{}")
 

@@ -11,10 +11,10 @@ import signal
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 torch = pytest.importorskip("torch", reason="the policy extra is not installed")
 
+from safetensors.torch import load_file  # noqa: E402
 from test_training import SEVERAL, TINY, files_of, record  # noqa: E402
 
 from armlet.cli.graph import train as command  # noqa: E402
