@@ -51,19 +51,24 @@ def test_a_namespace_of_any_length_is_marked_and_kept_apart_from_others(namespac
     marked("71", namespace).close()
 
 
+def named(*nodes):
+    """Full names, as no graph of a person's has them."""
+    return [f"{NAMESPACE}/{node}" for node in nodes]
+
+
 def part(*nodes):
-    return one_graph.mark(NAMESPACE, {}, nodes=nodes, whole=False)
+    return one_graph.mark(NAMESPACE, {}, nodes=named(*nodes), whole=False)
 
 
 def test_parts_of_a_graph_share_its_namespace_but_no_node():
-    whole = one_graph.mark(NAMESPACE, {}, nodes=["servo_bus", "aligner"])
-    with whole, part("policy"), pytest.raises(one_graph.AnotherGraph, match="runs /aligner in"):
+    whole = one_graph.mark(NAMESPACE, {}, nodes=named("servo_bus", "aligner"))
+    with whole, part("policy"), pytest.raises(one_graph.AnotherGraph, match="/aligner in"):
         part("aligner")
     with part("servo_bus"), part("policy"):
-        with pytest.raises(one_graph.AnotherGraph, match="runs /servo_bus in"):
-            one_graph.mark(NAMESPACE, {}, nodes=["aligner", "servo_bus"])
+        with pytest.raises(one_graph.AnotherGraph, match="/servo_bus in"):
+            one_graph.mark(NAMESPACE, {}, nodes=named("aligner", "servo_bus"))
         # What was refused has kept nothing.
-        one_graph.mark(NAMESPACE, {}, nodes=["aligner"]).close()
+        one_graph.mark(NAMESPACE, {}, nodes=named("aligner")).close()
 
 
 def test_a_killed_graph_leaves_no_mark():

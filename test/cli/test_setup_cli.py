@@ -36,7 +36,7 @@ def arms(tmp_path):
         }
 
 
-def setup(tmp_path, *words):
+def set_up(tmp_path, *words):
     places = ("--among", str(tmp_path / "ports" / "*"), "--also", "pattern")
     path = tmp_path / "my" / "robot.yaml"
     given = ("--robot", str(path), *places)
@@ -82,7 +82,7 @@ def calibrated(session, hands, name, tables):
 
 @pytest.mark.thorough
 def test_from_two_arms_in_a_box_to_a_graph(arms, tmp_path):
-    path, session = setup(tmp_path)
+    path, session = set_up(tmp_path)
     with session:
         session.wait_for("How many arms?")
         session.send(ENTER)
@@ -116,7 +116,7 @@ def test_from_two_arms_in_a_box_to_a_graph(arms, tmp_path):
 
 
 def test_a_step_alone_keeps_what_it_does_not_own(tmp_path):
-    path, session = setup(tmp_path, "cameras")
+    path, session = set_up(tmp_path, "cameras")
     path.parent.mkdir()
     path.write_text("parameters:\n  servo_bus: {nice: 0}   # mine\n")
     with session:
@@ -132,7 +132,7 @@ def test_a_step_alone_keeps_what_it_does_not_own(tmp_path):
 
 
 def test_ctrl_c_loses_nothing_and_says_how_to_go_on(arms, tmp_path):
-    path, session = setup(tmp_path)
+    path, session = set_up(tmp_path)
     bus, _ = arms["follower"]
     with session:
         session.wait_for("How many arms?")
@@ -148,7 +148,7 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(arms, tmp_path):
 
 
 def test_the_wrong_cable_is_said(arms, tmp_path):
-    _, session = setup(tmp_path)
+    _, session = set_up(tmp_path)
     bus, _ = arms["follower"]
     with session:
         session.wait_for("How many arms?")

@@ -13,6 +13,7 @@ from itertools import combinations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .charuco import COLUMNS, ROWS, View
 from .errors import CameraError
@@ -30,6 +31,8 @@ from .hand_eye_fit import (
     turn_of,
 )
 from .intrinsics import Intrinsics
+
+Floats = NDArray[np.float64]
 
 POSES = 20
 FEWEST_POSES = 8
@@ -53,6 +56,12 @@ _FOLDS = 5
 _ROUNDS = 8
 _STARTS, _START_POSES = 30, 5
 _FISHEYE = "equidistant"
+# Corners are found to a tenth of it.
+_UNDISTORTED_PX = 1.0
+_NO_CAMERA = (
+    "no mount can be computed of these corners: see that camera_info_file is of this camera and "
+    "lens, or measure the intrinsics again"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,15 +164,12 @@ def mounted(stations: Sequence[Station], intrinsics: Intrinsics, square_m: float
     _require(len(stations), "")
     _require_turns([station.body for station in stations])
     k = np.array(intrinsics.k).reshape(3, 3)
-    sights = Sights(k, [_sight(station, intrinsics, square_m) for station in stations])
     try:
         with np.errstate(over="ignore", invalid="ignore"):
+            sights = Sights(k, [_sight(station, intrinsics, square_m) for station in stations])
             return _mounted(stations, sights)
     except (cv2.error, np.linalg.LinAlgError) as error:
-        raise CameraError(
-            "no mount can be computed of these corners: see that camera_info_file is of this "
-            "camera and lens, or measure the intrinsics again"
-        ) from error
+        raise CameraError(_NO_CAMERA) from error
 
 
 def _mounted(stations: Sequence[Station], sights: Sights) -> Mounted:
@@ -226,11 +232,25 @@ def _sight(station: Station, intrinsics: Intrinsics, square_m: float) -> Sight:
     fisheye = intrinsics.distortion_model == _FISHEYE
     undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
     pixels = np.asarray(undistort(corners, k, d, P=k), np.float64).reshape(-1, 2)
-    if not np.isfinite(pixels).all():
+    if not (np.isfinite(corners).all() and np.isfinite(pixels).all()):
         raise CameraError(f"{station.name}: corners cannot be undistorted: leave the picture out")
+    slopes = np.asarray(undistort(corners, k, d), np.float64).reshape(-1, 1, 2)
+    back = _distorted(slopes, k, d, fisheye)
+    # How far undistortPoints comes with a lens that is none, differs from one OpenCV to the next.
+    if not np.abs(back - corners.reshape(-1, 2)).max() < _UNDISTORTED_PX:
+        raise CameraError(_NO_CAMERA)
     flat = (station.view.board - np.array([COLUMNS / 2, ROWS / 2])) * square_m
     board = np.column_stack([flat, np.zeros(len(flat))])
     return Sight(station.body, station.slopes, board, pixels)
+
+
+def _distorted(slopes: Floats, k: Floats, d: Floats, fisheye: bool) -> Floats:
+    """Pixels (n, 2) of undistorted slopes (n, 1, 2), x and y by depth."""
+    if fisheye:
+        return np.asarray(cv2.fisheye.distortPoints(slopes, k, d), np.float64).reshape(-1, 2)
+    points = cv2.convertPointsToHomogeneous(slopes)
+    pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), k, d)[0]
+    return np.asarray(pixels, np.float64).reshape(-1, 2)
 
 
 def _agreeing(sights: Sights) -> tuple[Places, Indices]:
