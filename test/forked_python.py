@@ -288,7 +288,9 @@ def attend(connection: socket.socket, trouble: str) -> None:
     if child == 0:
         for target, file in enumerate(files):
             os.dup2(file, target)
-        os.closerange(3, max(*files, connection.fileno()) + 1)
+        for file in files:
+            os.close(file)
+        connection.close()
         _become(json.loads(message), trouble)
     ended = os.pidfd_open(child)
     with contextlib.suppress(BrokenPipeError):  # then nobody is there, which is seen next

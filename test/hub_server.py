@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -89,18 +90,34 @@ class Hub(ThreadingHTTPServer):
 
 def point_at(url: str, monkeypatch) -> None:
     """As HF_ENDPOINT would do."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", url)
+    _have(monkeypatch, "ENDPOINT", url)
     template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    _have(monkeypatch, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def go_offline(monkeypatch, offline: bool = True) -> None:
+    """As HF_HUB_OFFLINE would do."""
+    from huggingface_hub import utils
+
+    _have(monkeypatch, "HF_HUB_OFFLINE", offline)
+    if reset := getattr(utils, "reset_sessions", None):  # before 1.0 a session keeps what it was
+        reset()
+
+
+def _have(monkeypatch, name: str, value: object) -> None:
+    """A constant of huggingface_hub, also in modules that took it over as they were loaded."""
+    import huggingface_hub.constants
+    import huggingface_hub.file_download
+    import huggingface_hub.hf_api  # noqa: F401
+
+    for called, module in list(sys.modules.items()):
+        if called.startswith("huggingface_hub") and module and name in vars(module):
+            monkeypatch.setattr(module, name, value)
 
 
 @contextlib.contextmanager
 def logged_in(folder: Path, monkeypatch) -> Iterator[Hub]:
     """A Hub, and this process logged in to it, as HF_ENDPOINT, HF_HOME and HF_TOKEN would do."""
-    from huggingface_hub import constants
-
     from armlet import hub
 
     # A thread of a busy process answers: what is given up after a time is tested by less than that.
@@ -108,10 +125,10 @@ def logged_in(folder: Path, monkeypatch) -> Iterator[Hub]:
     monkeypatch.setattr(hub, "_STALLED_S", 120.0)
     with Hub() as server:
         point_at(server.url, monkeypatch)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        go_offline(monkeypatch, False)
+        _have(monkeypatch, "HF_HUB_DISABLE_XET", True)
+        _have(monkeypatch, "HF_TOKEN_PATH", str(folder / "no-token"))
+        _have(monkeypatch, "HF_HUB_CACHE", str(folder / "cache"))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
 

@@ -196,7 +196,7 @@ def test_offline_what_was_not_fetched_names_the_server(hub, away, capsys, monkey
     url = away()
     said = refusal(capsys, "dataset", "check", NAME)
     assert f"{url} cannot be reached" in said and "check the network and HF_ENDPOINT" in said
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub_server.go_offline(monkeypatch)
     said = refusal(capsys, "dataset", "check", NAME)
     assert url in said and "unset HF_HUB_OFFLINE" in said
 

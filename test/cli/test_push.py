@@ -313,7 +313,7 @@ def test_a_server_that_is_slow_and_goes_on_is_not_cut_off(hub, root, monkeypatch
 
 
 def test_offline_is_said(hub, root, monkeypatch, capsys):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub_server.go_offline(monkeypatch)
     assert push(root) == 2
     assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
 

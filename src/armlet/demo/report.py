@@ -185,8 +185,10 @@ def _draw_joints(figure: Any, seen: Measurements, reach: Reach, target: int) -> 
     sent = seen.joint_rows("applied_joint_commands", reach.since_ns, reach.until_ns)
     chunks = seen.chunks(reach.since_ns, reach.until_ns)
     _head(figure, f"3  How the joints moved on the way to target {target}, in degrees over seconds")
-    axes = figure.subplots(2, 3, sharex=True).flat
-    for index, (axis, joint) in enumerate(zip(axes, SO101_JOINTS, strict=True)):
+    # The legend has a row of its own: matplotlib 3.6 has no legend outside the axes.
+    grid = figure.add_gridspec(3, 3, height_ratios=[1, 1, 0.12])
+    for index, joint in enumerate(SO101_JOINTS):
+        axis = figure.add_subplot(grid[divmod(index, 3)])
         for chunk in chunks[::5]:
             planned = np.degrees(chunk.rows[:, index])
             axis.plot(chunk.times_s, planned, color="tab:green", lw=0.7, alpha=0.4)
@@ -195,13 +197,16 @@ def _draw_joints(figure: Any, seen: Measurements, reach: Reach, target: int) -> 
         axis.set_title(joint, fontsize=10)
         axis.set_xlim(0, (reach.until_ns - reach.since_ns) * 1e-9)
         axis.grid(alpha=0.3)
-    figure.legend(
+        axis.tick_params(labelbottom=index >= 3)
+    bottom = figure.add_subplot(grid[2, :])
+    bottom.set_axis_off()
+    bottom.legend(
         handles=_legend(
             ("planned by the policy (every fifth chunk of actions)", "tab:green"),
             ("sent to the servos", "tab:orange"),
             ("measured", "tab:blue"),
         ),
-        loc="outside lower center",
+        loc="center",
         ncols=3,
         fontsize=10,
     )

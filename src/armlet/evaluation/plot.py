@@ -36,12 +36,16 @@ def draw(found: Evaluation, path: Path) -> None:
     count = len(found.joints)
     lines = -(-count // _COLUMNS) + 1
     figure = pyplot.figure(figsize=(4.2 * _COLUMNS, 2.6 * lines), layout="constrained")
-    grid = figure.add_gridspec(lines, _COLUMNS)
+    # The legend has a row of its own: matplotlib 3.6 has no legend outside the axes.
+    grid = figure.add_gridspec(1 + lines, _COLUMNS, height_ratios=[0.1, *[1] * lines])
     for i in range(count):
-        _joint(figure.add_subplot(grid[divmod(i, _COLUMNS)]), found, i)
-    _episodes(figure.add_subplot(grid[lines - 1, :]), found)
+        row, column = divmod(i, _COLUMNS)
+        _joint(figure.add_subplot(grid[1 + row, column]), found, i)
+    _episodes(figure.add_subplot(grid[lines, :]), found)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    top = figure.add_subplot(grid[0, :])
+    top.set_axis_off()
+    top.legend(handles, labels, loc="center", ncols=4, frameon=False, fontsize=9)
     replace_picture(path, figure, dpi=110)
     pyplot.close(figure)
 

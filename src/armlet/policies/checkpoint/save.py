@@ -100,9 +100,10 @@ def new_directory(path: Path) -> Iterator[Path]:
         try:
             yield unfinished
         except SafetensorError as error:
-            # It has the system's words, as "No space left on device (os error 28)".
+            # It has the system's words, as "No space left on device (os error 28)"; 0.4.0 has
+            # "Os { code: 28, kind: StorageFull, ...".
             failed = OSError(f"{path} was not saved: {error}")
-            if number := re.search(r"\(os error (\d+)\)", str(error)):
+            if number := re.search(r"(?:\(os error |Os { code: )(\d+)", str(error)):
                 failed.errno = int(number[1])
             raise failed from error
         _finish(unfinished)
