@@ -3,20 +3,20 @@
 import contextlib
 import fcntl
 import os
-import re
 import tempfile
 from pathlib import Path
 
+from armlet.one_graph import marked_domains
+
 # Linux's range of ephemeral ports leaves so many; 0 is everybody's. A person takes a low one.
 DOMAINS = range(101, 0, -1)
-_MARK = re.compile(r"@armlet-[a-z]+-\d+-(\d+)-")
 
 
 @contextlib.contextmanager
 def free_domain():
     """A ROS domain that no other test and no graph on this computer uses meanwhile."""
     for domain in DOMAINS:
-        if domain in _with_a_graph():
+        if domain in marked_domains():
             continue
         path = Path(tempfile.gettempdir()) / f"armlet-test-domain-{domain}.lock"
         with path.open("w") as file:
@@ -27,12 +27,6 @@ def free_domain():
             yield domain
             return
     raise RuntimeError(f"all domains {DOMAINS} are taken by other tests; wait for them to end")
-
-
-def _with_a_graph():
-    """Domains in which a person's graph runs, by its marks (armlet.one_graph)."""
-    names = Path("/proc/net/unix").read_text(errors="replace")
-    return {int(domain) for domain in _MARK.findall(names)}
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import socket
 import subprocess
 import sys
 
 import pytest
+from domains import free_domain
 
 from armlet import one_graph
 
@@ -102,3 +104,13 @@ def test_a_refusal_to_bind_is_said_as_what_it_is(monkeypatch):
         with pytest.raises(one_graph.MarkError, match="Operation not permitted") as refusal:
             marked(None)
     assert not isinstance(refusal.value, one_graph.AnotherGraph)
+
+
+def test_a_domain_in_which_a_graph_runs_is_no_free_one_and_not_proposed():
+    with free_domain() as domain, marked(str(domain)), pytest.raises(one_graph.AnotherGraph) as why:
+        assert domain in one_graph.marked_domains()
+        with one_graph.mark_name("servo_bus", {"ROS_DOMAIN_ID": str(domain + 1)}):
+            assert domain + 1 in one_graph.marked_domains()
+            marked(str(domain))
+    proposed = re.search(r"export ROS_DOMAIN_ID=(\d+)", str(why.value))
+    assert int(proposed[1]) not in (domain, domain + 1)

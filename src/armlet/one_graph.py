@@ -26,6 +26,7 @@ _PEER = struct.Struct("3i")
 _MARK_BYTES = 107
 # As rcl reads ROS_DOMAIN_ID, with strtoul(3): 0x and 0 lead other bases, what follows is ignored.
 _NUMBER = re.compile(r"\s*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_MARKED = re.compile(r"@armlet-[a-z]+-\d+-(\d+)-")
 # Nobody accepts the connections of those who ask; the kernel's own limit is below this.
 _ASKED = 1 << 16
 
@@ -93,6 +94,14 @@ def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:
     return own
 
 
+def marked_domains() -> frozenset[int]:
+    """ROS domains in which somebody's graph or driver runs on this computer; Linux only."""
+    with contextlib.suppress(OSError):
+        names = Path("/proc/net/unix").read_text(errors="replace")
+        return frozenset(int(domain) for domain in _MARKED.findall(names))
+    return frozenset()
+
+
 def _domain(environment: Mapping[str, str]) -> str:
     """The domain's number, however it is written; what is none rcl refuses, with a reason."""
     given = environment.get(DOMAIN_VARIABLE) or "0"
@@ -113,7 +122,9 @@ def _address(mark: str) -> str:
 
 
 def _another_domain(domain: str) -> str:
-    other = (int(domain) + 1) % 100 if domain.isdecimal() else 1
+    taken, first = marked_domains(), int(domain) + 1 if domain.isdecimal() else 1
+    ordered = [(first + number) % 100 for number in range(100)]
+    other = next((each for each in ordered if each not in taken), ordered[0])
     return f"export {DOMAIN_VARIABLE}={other}"
 
 

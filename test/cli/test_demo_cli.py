@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from armlet import one_graph
 from armlet.cli import main
 from armlet.demo import demo, stages
 
@@ -26,3 +27,10 @@ def test_a_demo_ends_with_what_to_try_next(found, tmp_path, monkeypatch, capsys)
     for said, page in ((first, "first-demo.md"), (second, "first-arm.md")):
         assert page in said
         assert (Path(__file__).parents[2] / "docs/tutorials" / page).is_file()
+
+
+def test_a_demo_runs_where_no_graph_does(monkeypatch):
+    everywhere_else = frozenset(range(1, demo.DOMAINS + 1)) - {7}
+    monkeypatch.setattr(one_graph, "marked_domains", lambda: everywhere_else)
+    monkeypatch.setattr(demo.os, "getpid", lambda: 12)
+    assert demo._free_domain() == 7

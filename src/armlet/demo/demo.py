@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from armlet import one_graph
 from armlet.bringup import graph
 from armlet.client.graph import Director, GraphError
 from armlet.client.start import start
@@ -40,6 +41,8 @@ SETTLE_S = 0.6
 LOOK_S = 0.1
 FAILED_MOST = 5
 POLICY_S = 4.0
+# ROS domains; the tests of this computer begin with those above.
+DOMAINS = 80
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,15 @@ def prepare(plan: DemoPlan) -> None:
     plan.mark.touch()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     # Another graph on this machine must not drive these arms, nor be driven.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault(one_graph.DOMAIN_VARIABLE, str(_free_domain()))
+
+
+def _free_domain() -> int:
+    """One of its own for each demo, and none in which a graph runs."""
+    taken = one_graph.marked_domains()
+    first = os.getpid()
+    ordered = (1 + (first + number) % DOMAINS for number in range(DOMAINS))
+    return next((domain for domain in ordered if domain not in taken), 1 + first % DOMAINS)
 
 
 def wait_until_live(director: Director, needed: str) -> None:
