@@ -8,12 +8,14 @@ with it, in the label of observation/skew and action/skew (`messages.parse_ledge
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
@@ -172,8 +174,10 @@ class AlignerNode(ArmletNode):
         for group in self._groups:
             for source in group.sources():
                 self._subscribe(source, group.aligner)
+        # By the wall clock, but in lockstep: that it runs is seen though /clock takes large steps.
+        steady = {} if self.in_lockstep else {"clock": Clock(clock_type=ClockType.STEADY_TIME)}
         self._timers_here = [
-            self.create_timer(EMIT_PERIOD_S, self._emit),
+            self.create_timer(EMIT_PERIOD_S, self._emit, **steady),
             self.create_timer(LOOK_PERIOD_S, self._look),
         ]
         self._fragmented = raw_picture_warning(
@@ -219,7 +223,7 @@ class AlignerNode(ArmletNode):
                 return
             origin = source.origin(message)
             sample = Sample(name, stamp_ns, value, fingerprint, received_ns, origin)
-            self._backlog.turn(now_ns, self.clock.steady_ns())
+            self._turn(now_ns)
             timing = aligner.arrive(sample, received_ns, self._backlog.paused_ns)
             if timing in (Timing.OFFSET, Timing.OLD, Timing.FUTURE):
                 why = source.why_refused(timing, stamp_ns, received_ns)
@@ -276,9 +280,13 @@ class AlignerNode(ArmletNode):
         self._timers_here.clear()
         self._subscriptions_here.clear()
 
+    def _turn(self, now_ns: int) -> int:
+        """Note that this node runs; how far it may be behind, ns."""
+        return self._backlog.turn(now_ns, self.clock.steady_ns(), time.monotonic_ns())
+
     def _emit(self) -> None:
         now_ns = self.now_ns()
-        behind_ns = self._backlog.turn(now_ns, self.clock.steady_ns())
+        behind_ns = self._turn(now_ns)
         for group in self._groups:
             for frame in group.aligner.frames(now_ns, behind_ns):
                 self._publish(group, frame)
