@@ -154,6 +154,27 @@ def test_what_ends_the_program_has_it_clean_up_and_gives_the_terminal_back(
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
+@pytest.mark.parametrize("where", ["tcgetattr", "tcsetattr"])
+def test_a_signal_while_it_begins_leaves_the_terminal_as_it_was(
+    terminal, untouched, monkeypatch, where
+):
+    before = termios.tcgetattr(sys.stdin.fileno())
+    done = getattr(termios, where)
+
+    def interrupted(*given):
+        monkeypatch.undo()
+        done(*given)
+        signal.raise_signal(signal.SIGTERM)
+
+    stdin = sys.stdin
+    monkeypatch.setattr(termios, where, interrupted)
+    keys = KeyQueue()
+    with pytest.raises(KeyboardInterrupt):
+        keys.__enter__()
+    assert termios.tcgetattr(stdin.fileno()) == before
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_a_signal_that_was_lost_in_an_import_is_known_at_the_next_key(terminal, untouched):
     with KeyQueue() as keys:
         with contextlib.suppress(KeyboardInterrupt):

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
@@ -174,10 +173,8 @@ class AlignerNode(ArmletNode):
         for group in self._groups:
             for source in group.sources():
                 self._subscribe(source, group.aligner)
-        # By the wall clock, but in lockstep: that it runs is seen though /clock takes large steps.
-        steady = {} if self.in_lockstep else {"clock": Clock(clock_type=ClockType.STEADY_TIME)}
         self._timers_here = [
-            self.create_timer(EMIT_PERIOD_S, self._emit, **steady),
+            self.create_timer(EMIT_PERIOD_S, self._emit),
             self.create_timer(LOOK_PERIOD_S, self._look),
         ]
         self._fragmented = raw_picture_warning(

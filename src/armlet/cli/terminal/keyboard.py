@@ -60,6 +60,8 @@ class Keyboard:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._settings:  # it was interrupted before it began
+            return
         with contextlib.suppress(termios.error):  # it is gone
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._settings)
 
@@ -146,11 +148,11 @@ class KeyQueue:
         self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
 
     def __enter__(self) -> Self:
-        self._keyboard.__enter__()
         try:
             self._endings.__enter__()
+            self._keyboard.__enter__()
             self._thread.start()
-        except KeyboardInterrupt:  # this early nobody calls __exit__
+        except BaseException:  # this early nobody else calls __exit__
             self.__exit__()
             raise
         return self
