@@ -23,9 +23,10 @@ IMAGE = .venv-image-$(SERIES)
 # are skipped and say so. TORCH=torch==2.13.0 (or a file) on the command line has any Python test it.
 TORCH ?= $(if $(filter 3.11,$(SERIES)),$(shell grep '^torch==' constraints.txt))
 # What PyPI has as torch for Linux needs CUDA's libraries; its makers' own index has a build without, which
-# is set up here. Whoever has set another place for pip (a mirror, a folder of wheels) gets what is there, and
-# make demo TORCH_INDEX= has what PyPI has, for a GPU.
+# is set up here. Whoever has set another place for pip (a mirror, a folder of wheels) gets what is there, unless
+# TORCH_INDEX is given, and make demo TORCH_INDEX= has what PyPI has, for a GPU.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX_GIVEN = $(filter command environment,$(firstword $(origin TORCH_INDEX)))
 EXTRAS = ros,bag,plot,sim,dev$(if $(TORCH),$(COMMA)policy$(COMMA)export)
 COMMA := ,
 
@@ -95,13 +96,18 @@ oracle:
 	bash ../shared/oracle/setup.sh .oracle v04
 
 $(READY): pyproject.toml setup.py constraints.txt
-	@echo "Setting up $(VENV): 2.3 GB on disk when done, with a torch without CUDA; what is fetched, with its size:"
+	@echo "Setting up $(VENV); what is fetched, with its size:"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip config list | grep -E 'index-url|find-links|no-index' > /dev/null || test -z "$(TORCH_INDEX)" \
-	  || { echo "  torch without CUDA, 0.2 GB, from $(TORCH_INDEX)" && $(BIN)/python -m pip install --quiet \
-	  --disable-pip-version-check --no-deps --retries 1 --timeout 20 --index-url "$(TORCH_INDEX)" \
-	  "$$(grep '^torch==' constraints.txt)" 2> $(VENV)/torch.log; } \
-	  || echo "  not found there ($(VENV)/torch.log): torch comes from PyPI and brings CUDA with it, 2.7 GB"
+	@if test -z "$(TORCH_INDEX)"; then \
+	  echo "  torch as PyPI has it, with CUDA: 2.7 GB more, 6 GB on disk when done"; \
+	elif test -z "$(TORCH_INDEX_GIVEN)" \
+	  && $(BIN)/python -m pip config list | grep -E 'index-url|find-links|no-index' > /dev/null; then \
+	  echo "  torch from where your pip's settings say; if it has CUDA, as PyPI's: 2.7 GB more, 6 GB on disk when done."; \
+	  echo "  Without CUDA: make demo TORCH_INDEX=URL, an index of it such as $(TORCH_INDEX)"; \
+	else echo "  torch without CUDA, 0.2 GB, from $(TORCH_INDEX): 2.3 GB on disk when done" && $(BIN)/python -m pip install \
+	  --quiet --disable-pip-version-check --no-deps --retries 1 --timeout 20 --index-url "$(TORCH_INDEX)" \
+	  "$$(grep '^torch==' constraints.txt)" 2> $(VENV)/torch.log \
+	  || echo "  not found there ($(VENV)/torch.log): torch comes from PyPI and brings CUDA with it, 2.7 GB more"; fi
 	@begun=$$(date +%s); set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check \
 	  --progress-bar off --constraint constraints.txt \
 	  --editable '.[ros,policy,export,plot,bag,sim,dev]' 2>&1 | tee $(VENV)/setup.log \

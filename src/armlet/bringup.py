@@ -21,7 +21,16 @@ import yaml
 
 from armlet import bag_recorder
 from armlet.enclaves import of_node, override, ros_arguments
-from armlet.files import HUB, FileError, OutputError, check_output, expanded, printable, shown
+from armlet.files import (
+    HUB,
+    FileError,
+    OutputError,
+    check_output,
+    expanded,
+    printable,
+    replace_file,
+    shown,
+)
 from armlet.missing import how_to_install, require
 from armlet.one_graph import CLOCK
 from armlet.robots import SO101_JOINTS, Calibration, CalibrationError
@@ -243,7 +252,7 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
     """The command line of a node; its own parameters are written to a file in a directory."""
     if spec.recorded is not None:
         file = directory / f"{spec.label.replace('/', '.')}.qos.yaml"
-        file.write_text(yaml.dump(bag_recorder.overrides(spec.recorded)))
+        replace_file(file, yaml.dump(bag_recorder.overrides(spec.recorded)).encode())
         words = ["--qos-profile-overrides-path", str(file), "--topics", *spec.recorded]
         return [*_program(spec), *words]
     files = [] if spec.program else [str(parameter_file(spec))]
@@ -265,7 +274,7 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
 
 def _written(parameters: Mapping[str, Any], file: Path) -> str:
     content = {"/**": {"ros__parameters": dict(parameters)}}
-    file.write_text(yaml.dump(content, Dumper=_QuotingDumper))
+    replace_file(file, yaml.dump(content, Dumper=_QuotingDumper).encode())
     return str(file)
 
 

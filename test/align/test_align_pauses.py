@@ -47,6 +47,53 @@ def test_pauses_add_up_to_a_bound():
     assert turns(Pauses(), 0, 600_000) == 60_000
 
 
+def played(pauses, *steps_ms, rate=1.0):
+    """What `turns` says of a program that runs every 20 ms while a player's clock takes steps."""
+    now_ns, ran_ns = START_NS, 5 * MS
+    behind_ns = pauses.turn(now_ns, ran_ns)
+    for step in steps_ms:
+        for _ in range(max(1, round(step / rate / 20))):
+            ran_ns += 20 * MS
+            behind_ns = pauses.turn(now_ns, ran_ns)
+        now_ns += step * MS
+        behind_ns = pauses.turn(now_ns, ran_ns)
+    return behind_ns // MS
+
+
+@pytest.mark.parametrize(("step_ms", "rate"), [(100, 1.0), (100, 4.0), (1000, 1.0), (25, 1.0)])
+def test_large_steps_of_a_clock_that_is_played_are_no_pauses(step_ms, rate):
+    assert played(Pauses(), *[step_ms] * 50, rate=rate) == 0
+
+
+def test_a_pause_by_the_wall_clock_counts_as_much_as_the_played_clock_went_on():
+    pauses = Pauses()
+    assert played(pauses, 100, 100) == 0
+    # Not run for 0.5 s, while a player at double rate went on. A message is taken first.
+    ran_ns = pauses._ran_ns + 500 * MS
+    assert pauses.turn(START_NS + 200 * MS, ran_ns) == 0
+    assert pauses.turn(START_NS + 1200 * MS, ran_ns + MS) == 1000 * MS
+    # And it is worked off with the played time, in steps however large.
+    assert pauses.turn(START_NS + 1600 * MS, ran_ns + 21 * MS) == 900 * MS
+
+
+def test_a_clock_that_is_set_back_puts_a_program_no_further_behind():
+    pauses = Pauses()
+    assert played(pauses, 100, 100) == 0
+    assert pauses.turn(START_NS - 30_000 * MS, pauses._ran_ns + 20 * MS) == 0
+    assert pauses.turn(START_NS - 29_900 * MS, pauses._ran_ns + 20 * MS) == 0
+
+
+def test_a_stream_that_ends_is_given_up_in_time_though_the_clock_takes_large_steps():
+    aligner, pauses, found = Aligner(streams(), 30, 0.1), Pauses(), []
+    for k in range(60):
+        stamp_ns, now_ns = START_NS + k * 33 * MS, START_NS + k * 33 // 100 * 100 * MS
+        for name in ("one", "two") if k < 20 else ("one",):
+            aligner.push(name, stamp_ns, k)
+        found += aligner.frames(now_ns, pauses.turn(now_ns, k * 33 * MS + MS))
+    assert len(found) > 10
+    assert aligner.ledger.missed_frames > 20
+
+
 def streams():
     return [StreamConfig(name, Policy.NEAREST, 0.02) for name in ("one", "two")]
 

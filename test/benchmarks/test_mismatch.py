@@ -95,7 +95,7 @@ def test_a_warning_is_a_report_and_nothing_is_silence():
     }
     assert judged(result("shipped", True, events=[{**event, "said": "far"}])).kind == "reported"
     assert judged(result("shipped", True)).kind == "silent"
-    waits = {**event, "by": "sim_bench: log", "said": "simulated time is paused"}
+    waits = {**event, "by": "sim_bench: log", "said": "simulated time has waited 5 s"}
     assert judged(result("shipped", True, events=[waits])).kind == "silent"
 
 

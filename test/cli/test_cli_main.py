@@ -1,5 +1,6 @@
 """The command line itself."""
 
+import errno
 import os
 import re
 import subprocess
@@ -11,8 +12,10 @@ import pytest
 
 import armlet.cli
 from armlet.bringup import DISCOVERY_VARIABLE, NodeSpec
+from armlet.bringup import command as command_line
 from armlet.cli.graph.up import _choose_discovery
 from armlet.cli.main import main
+from armlet.contract import Contract
 
 
 def test_help_names_every_command(capsys):
@@ -227,3 +230,34 @@ def test_tab_completes_commands_graphs_and_arguments(tmp_path, line, offered):
         check=False,
     )
     assert {word.strip() for word in answer.read_text().split("\013")} == offered
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_at_a_graph_s_start_is_one_line_with_the_file(tmp_path, monkeypatch):
+    """The system names no file where a write fails: it was a traceback."""
+    spec = NodeSpec("camera", "camera", {"fps": 30})
+    monkeypatch.setattr(os, "fsync", _full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        command_line(spec, tmp_path)
+    assert caught.value.filename == str(tmp_path / "camera.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_computer_lacks_is_no_fault_of_the_program(monkeypatch, capsys):
+    monkeypatch.setattr(armlet.cli.main.doctor, "run", _full)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("armlet doctor: No space left on device; free space there")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_contract_that_cannot_be_written_leaves_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", _full)
+    with pytest.raises(OSError, match="No space"):
+        Contract(fps=30, cameras=(), state_names=("a",), action_names=("a",), alignment=()).save(
+            tmp_path / "contract.json"
+        )
+    assert list(tmp_path.iterdir()) == []

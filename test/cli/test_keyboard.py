@@ -1,12 +1,16 @@
 """Keys are read, and given to who serves them, whatever the program does meanwhile."""
 
+import contextlib
 import os
 import queue
+import signal
 import sys
 import termios
 from functools import partial
 
 import pytest
+from awaited import wait_until
+from terminal_session import TerminalSession
 
 from armlet.cli.graph.evaluate_by_hand import _press
 from armlet.cli.terminal.keyboard import Keyboard, KeyQueue
@@ -120,3 +124,84 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(terminal, monkeypatch):
 
 def _interrupted():
     raise KeyboardInterrupt
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+@pytest.fixture
+def untouched():
+    """Signals as a program finds them: what runs the tests may have handlers of its own."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_what_ends_the_program_has_it_clean_up_and_gives_the_terminal_back(
+    terminal, untouched, number
+):
+    before = termios.tcgetattr(sys.stdin.fileno())
+    cleaned = []
+    with pytest.raises(KeyboardInterrupt), KeyQueue(), contextlib.ExitStack() as stack:
+        stack.callback(cleaned.append, "up")
+        assert termios.tcgetattr(sys.stdin.fileno()) != before
+        assert signal.getsignal(number) is not signal.SIG_DFL, "it would end here"
+        signal.raise_signal(number)
+    assert cleaned == ["up"]
+    assert termios.tcgetattr(sys.stdin.fileno()) == before
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("where", ["tcgetattr", "tcsetattr"])
+def test_a_signal_while_it_begins_leaves_the_terminal_as_it_was(
+    terminal, untouched, monkeypatch, where
+):
+    before = termios.tcgetattr(sys.stdin.fileno())
+    done = getattr(termios, where)
+
+    def interrupted(*given):
+        monkeypatch.undo()
+        done(*given)
+        signal.raise_signal(signal.SIGTERM)
+
+    stdin = sys.stdin
+    monkeypatch.setattr(termios, where, interrupted)
+    keys = KeyQueue()
+    with pytest.raises(KeyboardInterrupt):
+        keys.__enter__()
+    assert termios.tcgetattr(stdin.fileno()) == before
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_signal_that_was_lost_in_an_import_is_known_at_the_next_key(terminal, untouched):
+    with KeyQueue() as keys:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        # A closed terminal sends two.
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            keys.key(0.0)
+
+
+def test_signals_that_are_ignored_or_handled_stay_so(terminal, untouched):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # `nohup`
+    noted = []
+    signal.signal(signal.SIGTERM, lambda *_: noted.append("TERM"))  # `armlet up`
+    with KeyQueue() as keys:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+        assert keys.key(0.0) == ""
+    assert noted == ["TERM"]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", ["jog", "session"])
+def test_a_kill_of_a_command_that_reads_keys_leaves_the_terminal_sane(private_domain, command):
+    with TerminalSession(command) as session:
+        wait_until(lambda: not session.echoes(), "single keys to be read")
+        session.process.send_signal(signal.SIGTERM)
+        assert session.wait_end() == 0
+        assert session.echoes()

@@ -40,14 +40,17 @@ class BagPlayer:
         # The last one, so whoever hears it has found the others.
         self._clock = node.create_publisher(Clock, "/clock", CLOCK_QOS)
 
-    def stand_until(self, ready, guard_s=240.0):
-        """Publish the time at which it is paused until something is so."""
+    def stand_until(self, ready, guard_s=240.0, said=str):
+        """Publish the time at which it is paused until something is so.
+
+        said: what explains a failure.
+        """
         for _ in range(round(guard_s / 0.025)):
             self._publish_clock()
             if ready():
                 return
             threading.Event().wait(0.025)
-        raise AssertionError("the paused player waited in vain")
+        raise AssertionError(f"the paused player waited in vain; {said()}")
 
     def play(self, until_ns):
         """Publish what was recorded up to a time, and /clock in steps; pause there."""

@@ -158,7 +158,8 @@ def test_a_bag_played_under_clock_gives_the_rows_recorded_live(recorded, tmp_pat
         until_taken(lambda: started.director.trigger("recorder/start_recording"))
         listener.first_ns = first_ns
         player.play(player.end_ns)
-        player.stand_until(lambda: listener.status["episodes"] == "1")
+        saved, said = lambda: listener.status["episodes"] == "1", started.said
+        player.stand_until(saved, said=lambda: f"{listener.said}, {listener.status}; {said()}")
         assert "[ERROR]" not in started.said(), started.said()
     assert check(replayed) == []
     assert_same_rows(replayed, live)

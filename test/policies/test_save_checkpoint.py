@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import resource
@@ -105,6 +106,19 @@ def test_directory_with_files_is_not_overwritten(vectors, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_full_disk_is_said_of_the_checkpoint_and_leaves_none(vectors, tmp_path, monkeypatch):
+    """Of a small file the system names nothing: it was said of no place."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        save_checkpoint(tmp_path / "checkpoint", *vectors)
+    assert caught.value.filename == str(tmp_path / "checkpoint")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_is_on_disk_before_the_name_and_the_name_after(vectors, tmp_path, monkeypatch):
     synced = []
     fsync = os.fsync
@@ -117,9 +131,8 @@ def test_all_is_on_disk_before_the_name_and_the_name_after(vectors, tmp_path, mo
     monkeypatch.setattr("armlet.policies.checkpoint.save.os.fsync", recorded)
     save_checkpoint(tmp_path / "checkpoint", *vectors)
     *before, folder, parent = synced
-    assert {path.name for path, _ in before} == {
-        f.name for f in (tmp_path / "checkpoint").iterdir()
-    }
+    names = {path.name for path, _ in before if path.suffix != ".new"}  # before it is renamed
+    assert names == {f.name for f in (tmp_path / "checkpoint").iterdir()}
     assert not any(named for _, named in before)
     assert folder[0].parents[1] == tmp_path and not folder[1]
     assert parent == (tmp_path, True)

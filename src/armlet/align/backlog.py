@@ -15,7 +15,7 @@ class Backlog:
     """Knows how long the message that was taken last had waited, and of pauses of the program.
 
     A message that waited in a queue of this program was not late: its publisher is not to blame.
-    Times are ns; received and now of one clock, turns of a monotonic one.
+    Times are ns; received and now of one clock, turns of monotonic ones (`Pauses.turn`).
     """
 
     def __init__(self) -> None:
@@ -54,9 +54,9 @@ class Backlog:
             self._skipped_ns = self._waited_ns
         return received_ns >= self._skip_before_ns
 
-    def turn(self, now_ns: int, monotonic_ns: int) -> int:
+    def turn(self, now_ns: int, steady_ns: int, ran_ns: int | None = None) -> int:
         """The program runs; how far it may be behind, ns. To be called many times a second."""
-        paused_ns = self._pauses.turn(monotonic_ns)
+        paused_ns = self._pauses.turn(steady_ns, ran_ns)
         # With nothing taken for as long as the last had waited, nothing else waits.
         if not 0 <= now_ns - self._taken_ns <= self._waited_ns:
             self._waited_ns = 0

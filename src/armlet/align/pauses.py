@@ -19,15 +19,28 @@ class Pauses:
 
     def __init__(self) -> None:
         self._last_ns = 0
+        self._ran_ns = 0
+        self._away = False
         self.behind_ns = 0
 
-    def turn(self, monotonic_ns: int) -> int:
-        """The program runs; how far it may be behind (ns). To be called many times a second."""
+    def turn(self, now_ns: int, ran_ns: int | None = None) -> int:
+        """The program runs; how far it may be behind (ns). To be called many times a second.
+
+        now_ns: a steady time that samples go by, which may be simulated and take large steps.
+        ran_ns: the computer's monotonic time, which says whether the program was run; None: the
+        same as now_ns.
+        """
+        ran_ns = now_ns if ran_ns is None else ran_ns
+        self._away |= self._ran_ns > 0 and ran_ns - self._ran_ns > PAUSE_NS
+        self._ran_ns = ran_ns
         # Simulated time is 0 until the first /clock: that it begins then is no pause.
-        away_ns = monotonic_ns - self._last_ns if self._last_ns else 0
-        self._last_ns = monotonic_ns
-        if away_ns > PAUSE_NS:
-            self.behind_ns = min(self.behind_ns + away_ns, LONGEST_NS)
+        passed_ns = now_ns - self._last_ns if self._last_ns else 0
+        self._last_ns = now_ns
+        if passed_ns <= 0:  # it stands, or was set back: of a pause the next step says how long
+            return self.behind_ns
+        if self._away and passed_ns > PAUSE_NS:
+            self.behind_ns = min(self.behind_ns + passed_ns, LONGEST_NS)
         else:
-            self.behind_ns = max(0, self.behind_ns - away_ns // _CATCH_UP)
+            self.behind_ns = max(0, self.behind_ns - passed_ns // _CATCH_UP)
+        self._away = False
         return self.behind_ns

@@ -8,7 +8,7 @@ import os
 import sys
 
 from armlet import __version__
-from armlet.files import FileError, OutputError
+from armlet.files import FileError, OutputError, is_of_the_computer
 from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
@@ -98,7 +98,8 @@ def _run(arguments: list[str] | None) -> int:
         return output.refuse(_named(parsed), error)
     except OSError as error:
         # What the system says of a file is the person's to see to; the rest is a fault of ours.
-        if error.filename is None and not isinstance(error, OutputError):
+        named = error.filename is not None or isinstance(error, OutputError)
+        if not named and not is_of_the_computer(error):
             raise
         return output.refuse(_named(parsed), error)
     except ModuleNotFoundError as error:

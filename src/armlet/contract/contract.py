@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from armlet.files import FileError, printable, read_text, read_versioned, typed, write_versioned
+from armlet.files import (
+    FileError,
+    printable,
+    read_text,
+    read_versioned,
+    replace_file,
+    typed,
+    write_versioned,
+)
 
 from .recalibration import Ticks
 
@@ -176,8 +184,8 @@ class Contract:
         return text.encode()
 
     def save(self, path: Path) -> None:
-        """Write the file."""
-        path.write_bytes(self.signed())
+        """Write the file, whole or not at all. Raises OSError."""
+        replace_file(path, self.signed())
 
 
 def parse(text: str) -> Contract:

@@ -143,7 +143,7 @@ def _draw_sheet(dataset: Dataset, episode: EpisodeData, camera: str, path: Path)
     made = sheet(pictures, times_s, f"episode {episode.info.episode}, {camera}")
     done, content = cv2.imencode(".jpg", made[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert done
-    path.write_bytes(content.tobytes())
+    replace_file(path, content.tobytes())
 
 
 # --- plots --------------------------------------------------------------------------------------

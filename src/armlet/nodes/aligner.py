@@ -8,6 +8,7 @@ with it, in the label of observation/skew and action/skew (`messages.parse_ledge
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -219,7 +220,7 @@ class AlignerNode(ArmletNode):
                 return
             origin = source.origin(message)
             sample = Sample(name, stamp_ns, value, fingerprint, received_ns, origin)
-            self._backlog.turn(now_ns, self.clock.steady_ns())
+            self._turn(now_ns)
             timing = aligner.arrive(sample, received_ns, self._backlog.paused_ns)
             if timing in (Timing.OFFSET, Timing.OLD, Timing.FUTURE):
                 why = source.why_refused(timing, stamp_ns, received_ns)
@@ -276,9 +277,13 @@ class AlignerNode(ArmletNode):
         self._timers_here.clear()
         self._subscriptions_here.clear()
 
+    def _turn(self, now_ns: int) -> int:
+        """Note that this node runs; how far it may be behind, ns."""
+        return self._backlog.turn(now_ns, self.clock.steady_ns(), time.monotonic_ns())
+
     def _emit(self) -> None:
         now_ns = self.now_ns()
-        behind_ns = self._backlog.turn(now_ns, self.clock.steady_ns())
+        behind_ns = self._turn(now_ns)
         for group in self._groups:
             for frame in group.aligner.frames(now_ns, behind_ns):
                 self._publish(group, frame)

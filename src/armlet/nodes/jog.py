@@ -161,7 +161,7 @@ class JogNode(ArmletNode):
         if self._read.position(now_ns, oldest_s) is None:
             return "the arm's state is not known: is servo_bus running?"
         if self._held.position(now_ns, oldest_s) is None:
-            return "the arm is not armed"
+            return "the arm is not armed: t in `armlet session`, or ~/set_torque of servo_bus"
         return ""
 
     def diagnostics(self) -> list[DiagnosticStatus]:

@@ -657,7 +657,7 @@ class Timekeeper:
             if waited_s > self._name_after_s and not named:
                 named = True
                 reasons = "; ".join(self._reasons())
-                self._say(f"simulated time is paused for {waited_s:.0f} s: {reasons}")
+                self._say(f"simulated time has waited {waited_s:.0f} s: {reasons}")
             if waited_s > self._lost_after_s:
                 self._give_up_messages()
 

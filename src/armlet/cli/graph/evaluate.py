@@ -154,6 +154,8 @@ def run(args: argparse.Namespace) -> int:
     from armlet.policies import CheckpointError
 
     for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as `nohup` has SIGHUP
+            continue
         # As Ctrl-C: the graphs are stopped on the way out.
         signal.signal(number, signal.default_int_handler)
     try:

@@ -28,7 +28,7 @@ KEYS = {
     "m": "tip or joint by joint",
     "space": "let go",
     "b": "hand the arm back to a policy",
-    STOP: "STOP: torque off at once",
+    STOP: "STOP: torque off at once; t in `armlet session` switches it on",
     QUIT: "quit; the nodes keep running",
 }
 _REDRAW_S = 0.1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armlet.cli.terminal.arguments import output_file
 from armlet.cli.terminal.output import refuse, show
+from armlet.files import replace_file
 
 from . import (
     policy_bind,
@@ -107,8 +109,9 @@ def run_infer(args: argparse.Namespace) -> int:
         chunk = policy.predict_chunk(first, noise=noise)
         policy.reset()
         actions = np.stack([policy.select_action(step, noise) for step in steps])
-        with args.output.open("wb") as file:
-            np.savez_compressed(file, chunk=chunk, actions=actions)
+        content = io.BytesIO()
+        np.savez_compressed(content, chunk=chunk, actions=actions)
+        replace_file(args.output, content.getvalue())
     except (ValueError, FloatingPointError, OSError) as error:
         return refuse("policy infer", error)
     return 0

@@ -7,12 +7,14 @@ import os
 import queue
 import re
 import select
+import signal
 import sys
 import termios
 import threading
 import time
 import tty
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Self
 
 _LOOK_S = 0.2
@@ -24,6 +26,8 @@ _SEQUENCE = re.compile(r"\x1b(?:\[\[?[0-?]*[ -/]*[@-~]|O[0-9;]*[A-Za-z~])|\x1b")
 _BEGUN = re.compile(r"\x1b(?:\[\[?[0-?]*[ -/]*|O[0-9;]*)?\Z")
 # What is left of one comes within this time; later it is another key.
 _TOGETHER_S = 0.1
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def is_interactive() -> bool:
@@ -56,6 +60,8 @@ class Keyboard:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._settings:  # it was interrupted before it began
+            return
         with contextlib.suppress(termios.error):  # it is gone
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._settings)
 
@@ -85,11 +91,56 @@ class Keyboard:
         return _SEQUENCE.sub("", typed[: None if begun is None else begun.start()])
 
 
+class _Endings:
+    """While entered, signals that would end the program at once are as Ctrl-C: it cleans up.
+
+    A second one ends it at once, but gives the terminal back first; a second SIGHUP does nothing,
+    as a closed terminal sends two. Signals that are ignored (`nohup`), or that the program
+    handles, are left as they are, and so are all outside the main thread.
+    """
+
+    def __init__(self, keyboard: Keyboard) -> None:
+        self._keyboard = keyboard
+        self._came = False
+        self._noted: list[signal.Signals] = []
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._noted = [n for n in _ENDING if signal.getsignal(n) is signal.SIG_DFL]
+        for number in self._noted:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._noted:
+            signal.signal(number, signal.SIG_DFL)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came: what is raised in an import may be lost."""
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self._came:
+            self._came = True
+            raise KeyboardInterrupt
+        if number != signal.SIGHUP:
+            self._keyboard.__exit__()
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
 class KeyQueue:
-    """A keyboard that is read by a thread while entered, so that no key waits for anything."""
+    """A keyboard that is read by a thread while entered, so that no key waits for anything.
+
+    Meanwhile a signal that ends the program (SIGTERM, SIGHUP, SIGQUIT) raises KeyboardInterrupt, as
+    Ctrl-C does: a terminal that is left without echo shows nobody what is typed, and a message that
+    a killed program sent last may be heard for seconds.
+    """
 
     def __init__(self) -> None:
         self._keyboard = Keyboard()
+        self._endings = _Endings(self._keyboard)
         self._keys: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._served: Callable[[str], bool] = lambda key: False
@@ -97,16 +148,23 @@ class KeyQueue:
         self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
 
     def __enter__(self) -> Self:
-        self._keyboard.__enter__()
-        self._thread.start()
+        try:
+            self._endings.__enter__()
+            self._keyboard.__enter__()
+            self._thread.start()
+        except BaseException:  # this early nobody else calls __exit__
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self._ending.set()
-            self._thread.join()
+            if self._thread.is_alive():
+                self._thread.join()
         finally:  # Ctrl-C again, while this waits: the terminal is to show what is typed
             self._keyboard.__exit__()
+            self._endings.__exit__()
 
     def serve(self, served: Callable[[str], bool]) -> None:
         """Have every key given to a function at once, in the order they are pressed.
@@ -125,6 +183,7 @@ class KeyQueue:
 
         Raises EOFError when the terminal is gone.
         """
+        self._endings.check()
         try:
             key = self._keys.get(timeout=timeout_s)
         except queue.Empty:

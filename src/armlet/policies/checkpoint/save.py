@@ -106,6 +106,10 @@ def new_directory(path: Path) -> Iterator[Path]:
             if number := re.search(r"(?:\(os error |Os { code: )(\d+)", str(error)):
                 failed.errno = int(number[1])
             raise failed from error
+        except OSError as error:
+            if error.filename is None:  # of a full disk the system names no file
+                error.filename = str(path)
+            raise
         _finish(unfinished)
         unfinished.replace(path)
         _sync(path.parent)
