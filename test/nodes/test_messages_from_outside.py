@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration, Time
+from driver_timeouts import with_timeouts
 from node_processes import follower, running
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
@@ -150,7 +151,7 @@ def bench(tmp_path):
 
 @pytest.fixture
 def bus(bench, tmp_path):
-    with running([follower(tmp_path / "follower")]) as bus:
+    with running([follower(tmp_path / "follower")], popen=with_timeouts()) as bus:
         bus.wait("states", lambda: bus.seen.count("joint_states") > 3)
         bus.wait_for_status("servo_bus: bus", "holding")
         for publisher in (bus.director._commands, bus.director._chunks):
