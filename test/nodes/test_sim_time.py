@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rclpy
 from awaited import wait_until
+from driver_timeouts import with_timeouts
 from node_processes import CALIBRATION, follower, running, simulated_nodes, until_taken
 from published_frames import RADIANS, PublishedFrames, contract
 from rclpy.node import Node
@@ -156,7 +157,7 @@ def test_a_clock_that_jumps_back_holds_the_arm_and_ends_the_recording(tmp_path):
     with (
         contextlib.closing(OwnClock()) as clock,
         Bench(paced=False, links=tmp_path) as bench,
-        running(nodes_on(tmp_path, root)) as graph,
+        running(nodes_on(tmp_path, root), popen=with_timeouts()) as graph,
     ):
         graph.wait("frames", lambda: graph.seen.count("action") > 10, GUARD_S)
         graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
@@ -204,7 +205,7 @@ def test_a_clock_set_back_ends_a_recording_whose_stamps_go_on(tmp_path):
     with (
         contextlib.closing(WallClock()) as clock,
         PublishedFrames(contract(), RADIANS),
-        running(nodes) as graph,
+        running(nodes, popen=with_timeouts()) as graph,
     ):
         graph.wait_for_status("recorder: dataset", "idle", GUARD_S)
         wait_for_frames(graph, 10)
