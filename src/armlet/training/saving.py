@@ -15,10 +15,12 @@ from armlet.datasets.format.stats import Stats
 from armlet.policies import PolicyConfig, save_checkpoint
 from armlet.policies.checkpoint.save import check_new
 
+from .card import Card
 from .curve import FILE as CURVE
 from .curve import Curve, Progress
 from .run import Run, require_space
 from .state import State, StateError, digest_of, folder_of, place_of, read_state
+from .tensorboard import FOLDER, Events
 
 BEST = "best"
 RAW = "raw"
@@ -27,12 +29,16 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class Described:
-    """What a checkpoint holds beside the weights. episodes, vlm: see save_checkpoint."""
+    """What a checkpoint holds beside the weights. episodes, vlm: see save_checkpoint.
+
+    card: what its README.md is written by.
+    """
 
     config: PolicyConfig
     statistics: dict[str, Stats]
     contract: Contract
     episodes: tuple[int, ...] | None
+    card: Card
     vlm: Path | None = None
 
 
@@ -74,7 +80,8 @@ class Saving:
     """The files of one training.
 
     save_every: steps from one state to the next. say: is given a line where something could not be
-    written that the training can go on without. Raises OSError if there is no place for all of it.
+    written that the training can go on without. tensorboard: whether the curve is written for
+    TensorBoard as well. Raises OSError if there is no place for all of it.
     """
 
     def __init__(
@@ -84,16 +91,21 @@ class Saving:
         described: Described,
         save_every: int,
         say: Callable[[str], None],
+        tensorboard: bool = False,
     ) -> None:
         self._output, self._run, self._described = output, run, described
         self._save_every, self._say = save_every, say
         self._folder, self._place = folder_of(output), place_of(output)
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._progress: Progress | None = None
         # A new state while the one before is there, the best checkpoint so too, and the last.
         checkpoints = 3 if run.average is None else 4
         require_space(self._folder, 2 * run.state_bytes + checkpoints * run.weight_bytes)
         joints = described.contract.action_names
         self._curve = Curve(self._folder / CURVE, joints, run.step)
+        self._events = (
+            Events(self._folder / FOLDER, self._curve.rows, run.step) if tensorboard else None
+        )
 
     def after_step(self) -> None:
         """Keep the state where it is time to."""
@@ -105,14 +117,22 @@ class Saving:
 
         Of those, the one with the smallest held-out error has a checkpoint.
         """
-        self._or_say(lambda: self._curve.add(progress))
+        self._progress = progress
+        self._or_say(lambda: self._note(progress))
         best = self._run.best
         if regular and (best is None or progress.validation < best):
             self._run.best = progress.validation
             self._or_say(lambda: self._save(self._folder / BEST))
 
+    def _note(self, progress: Progress) -> None:
+        row = self._curve.add(progress)
+        if self._events is not None:
+            self._events.add(row)
+
     def end(self) -> None:
         """Save the checkpoint, and the state if the training is to go on. Raises OSError."""
+        if self._events is not None:
+            self._or_say(self._events.close)
         stopped = self._run.step < self._run.settings.steps
         if stopped:  # before anything can go wrong
             self._run.keep(self._place)
@@ -127,6 +147,8 @@ class Saving:
 
     def _save(self, path: Path, averaged: bool = True) -> None:
         described = self._described
+        # The errors are those of the average, where there is one.
+        known = self._progress if averaged or self._run.average is None else None
         dtype = torch.float16 if self._run.settings.half else torch.float32
         require_space(self._folder, self._run.weight_bytes)
         before = self._folder / f".{path.name}.before"
@@ -141,6 +163,7 @@ class Saving:
                 dtype,
                 described.vlm,
                 described.episodes,
+                described.card.text(self._run, known),
             )
 
     def _or_say(self, write: Callable[[], None]) -> None:

@@ -17,13 +17,14 @@ from torch import Tensor
 from armlet.contract import Contract
 from armlet.datasets import Dataset, DatasetError
 from armlet.policies import PolicyConfig, PolicyNetwork, Preprocessor
-from armlet.policies.checkpoint.checkpoint import check_contract
+from armlet.policies.checkpoint.checkpoint import check_contract, with_preprocessing
 from armlet.policies.config.base import ACTION, camera_name
 from armlet.policies.fit.detail import details_of
 from armlet.policies.fit.lag import lag_of
 from armlet.policies.networks.losses import IS_PAD
 
 from . import interventions
+from .card import Card, data_of
 from .curve import Progress
 from .errors import TrainingError
 from .learner import Learner
@@ -60,12 +61,14 @@ def train(
     loading: Loading = IN_PROCESS,
     save_every: int = SAVED_EVERY,
     say: Callable[[str], None] = lambda line: None,
+    tensorboard: bool = False,
 ) -> int:
     """Train a policy and save a LeRobot checkpoint with the datasets' contract to `output`.
 
     proceed is asked after each step, with its number from 1, its error (see Progress) and the
     share of the time that is spent waiting for pictures; False ends the training there, and what
-    is trained so far is saved. say is given lines for people. Returns the steps trained.
+    is trained so far is saved. say is given lines for people. tensorboard: write the curve for
+    TensorBoard too, which needs the package. Returns the steps trained.
 
     The folder `output`.training has the curve, the checkpoint `best` of the smallest held-out
     error, where the weights are averaged the last ones (`raw`) beside their average, and until the
@@ -95,15 +98,17 @@ def train(
     for line in learner.notes:
         say(line)
     config = learner.config
+    preprocessor = Preprocessor.from_config(config, statistics)
+    contract = with_preprocessing(_stated(shared.contract, training, config), preprocessor)
     described = Described(
         config,
         statistics,
-        _stated(shared.contract, training, config),
+        contract,
         training.episodes[0] if len(sources) == 1 else None,
+        Card(learner, preprocessor, contract, data_of(sources, training, validation)),
         learner.vlm,
     )
     training, validation = (each.without_last(learner.drops) for each in (training, validation))
-    preprocessor = Preprocessor.from_config(config, statistics)
     roots = ", ".join(str(source.dataset.root) for source in sources)
     check_contract(described.contract, config, preprocessor, roots)
     model = learner.network()
@@ -114,7 +119,7 @@ def train(
     run = Run(model, learner, preprocessor.fingerprint(), training, weights)
     if state is not None:
         run.restore(state, place_of(output))
-    saving = Saving(output, run, described, save_every, say)
+    saving = Saving(output, run, described, save_every, say, tensorboard)
     held_out = HeldOut(validation, preprocessor, learner, described.contract.action_names)
     each, seen = settings.gradient_accumulation, config.n_obs_steps
     batches = islice(sampler.batches(each * run.step), each * (settings.steps - run.step))
