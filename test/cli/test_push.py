@@ -448,11 +448,13 @@ def test_a_checkpoint_is_pushed_and_used_by_its_name(hub, checkpoint, capsys):
     (checkpoint / ".cache").mkdir()
     (checkpoint / ".cache/x.json").write_text("{}")
     (checkpoint / "optimizer.bin").write_text("not read by anybody")
+    (checkpoint / "README.md").write_text("# Its card")
     assert push_policy(checkpoint) == 0
     repository = the(hub, "models/me/reach")
     assert repository.private and repository.tags == {}
     here = {name for name in files_of(checkpoint) if name.endswith((".json", ".safetensors"))}
-    assert set(repository.files) == (here - {".cache/x.json"}) | {".gitattributes"}
+    assert set(repository.files) == (here - {".cache/x.json"}) | {*(".gitattributes", "README.md")}
+    assert card_of(repository) == "# Its card"
     assert f"{hub.url}/me/reach" in capsys.readouterr().out
     assert main(["policy", "inspect", "hub:me/reach"]) == 0
     assert "rate           30 Hz, joints in degrees" in capsys.readouterr().out

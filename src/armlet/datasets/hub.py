@@ -50,6 +50,12 @@ def locate(root: Path | str, part: Part = Part.ALL) -> Path:
         raise DatasetError(str(error)) from error.__cause__
 
 
+def name_of(root: Path | str, folder: Path) -> str:
+    """What others can call a dataset by that was found in `folder`, see `locate`."""
+    named = parse(str(root)) if is_repository(root) else None
+    return f"{HUB}{named[0]}@{folder.name}" if named else folder.resolve().name
+
+
 def _fetched(name: str, repository: Repository, revision: str | None, part: Part) -> Path:
     """Raises DatasetError, FetchError."""
     found = fetch(repository, revision, Part.META.value)

@@ -116,6 +116,8 @@ class Dataset:
         Raises DatasetError if root is not a dataset, or its metadata contradicts itself.
         """
         self.root = hub.locate(root)
+        self.name = hub.name_of(root, self.root)
+        """hub:owner/name@revision of one on the Hub, of another its folder's."""
         self.info: Info = layout.load_info(self.root)
         self.tasks: list[str] = tables.read_tasks(self.root)
         self._rows = tables.read_episodes(self.root, stats=False)[: self.info.total_episodes]
@@ -257,6 +259,22 @@ class Dataset:
         # Picture numbers, not times: LeRobot accumulates from_timestamp in floating point.
         numbers = (round(span.from_s * self.info.fps) + frames).tolist()
         return video.decode(path, numbers, self.info.fps)
+
+    def picture_files(self, k: int) -> dict[str, tuple[Path, float]]:
+        """Where the pictures of episode k are: by camera the file, and at which second it begins.
+
+        Raises DatasetError for a path that leads out of the dataset.
+        """
+        row, found = self._row(k), {}
+        for camera in self.info.cameras:
+            key = next(name for name in (IMAGES + camera, camera) if name in self.info.features)
+            if key in row.videos:
+                span = row.videos[key]
+                place = self.info.video_path(key, span.number)
+                found[camera] = (layout.locate(self.root, place), span.from_s)
+            elif self.info.features[key].dtype == "image":
+                found[camera] = (layout.locate(self.root, self.info.data_path(row.data)), 0.0)
+        return found
 
     def _row(self, k: int) -> tables.EpisodeRow:
         if not 0 <= k < len(self._rows):

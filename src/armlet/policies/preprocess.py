@@ -83,6 +83,18 @@ class Normalizer:
         spread = high - low if self.old_ranges else self._range()
         return (x + 1) / 2 * spread + low
 
+    @property
+    def formula(self) -> str:
+        """What `normalize` computes, for people."""
+        if self.mode == "IDENTITY":
+            return "x"
+        first, second = _NEEDS[self.mode]
+        if self.mode == "MEAN_STD":
+            return f"(x - {first}) / ({second} + {self.eps:g})"
+        spread = f"({second} - {first}"
+        spread += f" + {self.eps:g})" if self.old_ranges else f", or {self.eps:g} where that is 0)"
+        return f"(x - {first}) * 2 / {spread} - 1"
+
     def constant(self) -> list[int]:
         """Indices of dimensions the training data never moved: normalized by eps alone."""
         if self.mode == "IDENTITY":
@@ -294,6 +306,10 @@ class Preprocessor:
         normalizer = self._normalizers[key]
         names = _NEEDS[normalizer.mode]
         return {n: s.cpu().numpy() for n, s in zip(names, normalizer.statistics, strict=True)}
+
+    def formula(self, key: str) -> str:
+        """How a feature is normalized, in the names of `statistics`, for people."""
+        return self._normalizers[key].formula
 
     def notes(self) -> list[str]:
         """What is legal but worth knowing: what never changed in training, suspect spreads."""

@@ -37,6 +37,7 @@ class ActLearner(Learner):
     RULE = LossRule.LEROBOT_0_4
     # Three times as fast on CPUs that have it, the same result.
     PRECISION = BFLOAT16
+    ERROR = "mean absolute error of normalized actions"
 
     config: ActConfig
 
@@ -71,6 +72,10 @@ class ActLearner(Learner):
     @property
     def _rate(self) -> float:
         return self.settings.learning_rate or LEARNING_RATE
+
+    @property
+    def schedule_title(self) -> str:
+        return f"one cycle, {self.settings.warmup_steps} steps of warm-up"
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         decay = self.settings.weight_decay

@@ -27,6 +27,7 @@ class DiffusionLearner(Learner):
     """Optimizer and schedule are those of its configuration: LeRobot's presets, unless changed."""
 
     LOOK_AT_EACH = 4
+    ERROR = "mean square error of the noise"
 
     config: DiffusionConfig
 
@@ -59,6 +60,18 @@ class DiffusionLearner(Learner):
     @property
     def drops(self) -> int:
         return self.config.drop_n_last_frames
+
+    @property
+    def augmentation(self) -> str:
+        if self.config.crop is None or not self.config.crop_is_random:
+            return "none"
+        height, width = self.config.crop
+        return f"pictures cropped to {width}x{height} at a random place, not in the centre"
+
+    @property
+    def schedule_title(self) -> str:
+        config = self.config
+        return f"{config.scheduler_name}, {config.scheduler_warmup_steps} steps of warm-up"
 
     def network(self) -> Diffusion:
         return Diffusion(self.config).freeze_for_training(self.rule)

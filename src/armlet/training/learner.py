@@ -51,11 +51,13 @@ class Learner(ABC):
         PRECISION: that is computed in by torch.autocast, where that is safe, unless the settings
             say, or the processor cannot.
         LOOK_AT_EACH: of how many held-out frames one has its chunk predicted.
+        ERROR: what `error` is, for people.
     """
 
     RULE: ClassVar[LossRule] = LossRule.LEROBOT_0_6
     PRECISION: ClassVar[str] = FLOAT32
     LOOK_AT_EACH: ClassVar[int] = 1
+    ERROR: ClassVar[str] = "the loss"
 
     config: PolicyConfig
     language: Language | None = None
@@ -99,6 +101,16 @@ class Learner(ABC):
         return (
             f"computes in {self.precision}: expected {unit_of(self.PRECISION)}, found one without",
         )
+
+    @property
+    def augmentation(self) -> str:
+        """What is done to pictures in training only, for people."""
+        return "none"
+
+    @property
+    @abstractmethod
+    def schedule_title(self) -> str:
+        """How the learning rate goes, for people."""
 
     @abstractmethod
     def network(self) -> PolicyNetwork:

@@ -15,6 +15,7 @@ from armlet.datasets.format.stats import Stats
 from armlet.policies import PolicyConfig, save_checkpoint
 from armlet.policies.checkpoint.save import check_new
 
+from .card import Card
 from .curve import FILE as CURVE
 from .curve import Curve, Progress
 from .run import Run, require_space
@@ -27,12 +28,16 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class Described:
-    """What a checkpoint holds beside the weights. episodes, vlm: see save_checkpoint."""
+    """What a checkpoint holds beside the weights. episodes, vlm: see save_checkpoint.
+
+    card: what its README.md is written by.
+    """
 
     config: PolicyConfig
     statistics: dict[str, Stats]
     contract: Contract
     episodes: tuple[int, ...] | None
+    card: Card
     vlm: Path | None = None
 
 
@@ -89,6 +94,7 @@ class Saving:
         self._save_every, self._say = save_every, say
         self._folder, self._place = folder_of(output), place_of(output)
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._progress: Progress | None = None
         # A new state while the one before is there, the best checkpoint so too, and the last.
         checkpoints = 3 if run.average is None else 4
         require_space(self._folder, 2 * run.state_bytes + checkpoints * run.weight_bytes)
@@ -105,6 +111,7 @@ class Saving:
 
         Of those, the one with the smallest held-out error has a checkpoint.
         """
+        self._progress = progress
         self._or_say(lambda: self._curve.add(progress))
         best = self._run.best
         if regular and (best is None or progress.validation < best):
@@ -127,6 +134,8 @@ class Saving:
 
     def _save(self, path: Path, averaged: bool = True) -> None:
         described = self._described
+        # The errors are those of the average, where there is one.
+        known = self._progress if averaged or self._run.average is None else None
         dtype = torch.float16 if self._run.settings.half else torch.float32
         require_space(self._folder, self._run.weight_bytes)
         before = self._folder / f".{path.name}.before"
@@ -141,6 +150,7 @@ class Saving:
                 dtype,
                 described.vlm,
                 described.episodes,
+                described.card.text(self._run, known),
             )
 
     def _or_say(self, write: Callable[[], None]) -> None:

@@ -72,6 +72,7 @@ class SmolVlaLearner(Learner):
     """
 
     LOOK_AT_EACH = 4
+    ERROR = "mean square error of the flow"
 
     config: SmolVlaConfig
     language: Language
@@ -86,6 +87,14 @@ class SmolVlaLearner(Learner):
     @property
     def base(self) -> str:
         return self._checkpoint.digest()
+
+    @property
+    def schedule_title(self) -> str:
+        config = self.config
+        return (
+            f"cosine to {config.scheduler_decay_lr:g} in {config.scheduler_decay_steps} steps, "
+            f"{config.scheduler_warmup_steps} of warm-up; of fewer steps both shorter"
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

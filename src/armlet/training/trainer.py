@@ -17,13 +17,14 @@ from torch import Tensor
 from armlet.contract import Contract
 from armlet.datasets import Dataset, DatasetError
 from armlet.policies import PolicyConfig, PolicyNetwork, Preprocessor
-from armlet.policies.checkpoint.checkpoint import check_contract
+from armlet.policies.checkpoint.checkpoint import check_contract, with_preprocessing
 from armlet.policies.config.base import ACTION, camera_name
 from armlet.policies.fit.detail import details_of
 from armlet.policies.fit.lag import lag_of
 from armlet.policies.networks.losses import IS_PAD
 
 from . import interventions
+from .card import Card, data_of
 from .curve import Progress
 from .errors import TrainingError
 from .learner import Learner
@@ -95,15 +96,17 @@ def train(
     for line in learner.notes:
         say(line)
     config = learner.config
+    preprocessor = Preprocessor.from_config(config, statistics)
+    contract = with_preprocessing(_stated(shared.contract, training, config), preprocessor)
     described = Described(
         config,
         statistics,
-        _stated(shared.contract, training, config),
+        contract,
         training.episodes[0] if len(sources) == 1 else None,
+        Card(learner, preprocessor, contract, data_of(sources, training, validation)),
         learner.vlm,
     )
     training, validation = (each.without_last(learner.drops) for each in (training, validation))
-    preprocessor = Preprocessor.from_config(config, statistics)
     roots = ", ".join(str(source.dataset.root) for source in sources)
     check_contract(described.contract, config, preprocessor, roots)
     model = learner.network()

@@ -20,8 +20,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "push",
         help="upload a checkpoint to the Hugging Face Hub",
         description="Reads the checkpoint as the policy node does, and uploads its JSON and "
-        "safetensors files in one commit: configuration, weights, statistics, contract. Other "
-        f"files, and hidden ones, are not uploaded. {UPLOADED}",
+        "safetensors files and README.md, its model card, in one commit: configuration, weights, "
+        f"statistics, contract. Other files, and hidden ones, are not uploaded. {UPLOADED}",
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its folder here")
     add_target(parser)

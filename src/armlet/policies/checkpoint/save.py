@@ -30,7 +30,7 @@ from armlet.policies.networks.tokens import FILE as TOKENIZER
 from armlet.policies.preprocess import Preprocessor, Statistics
 from armlet.policies.registry import family_of
 
-from . import training_data
+from . import card, training_data
 from .checkpoint import CONFIG, VLM_FOLDER, check_contract, with_preprocessing
 from .processors import POSTPROCESSOR, PREPROCESSOR, pipeline_json, state_file_name
 from .weights import FILE as WEIGHTS
@@ -45,6 +45,7 @@ def save_checkpoint(
     dtype: torch.dtype = torch.float32,
     vlm: Path | None = None,
     episodes: Sequence[int] | None = None,
+    model_card: str | None = None,
 ) -> None:
     """Write the directory `path`: config.json, model.safetensors, both processors, the contract.
 
@@ -52,10 +53,10 @@ def save_checkpoint(
     float16 matrices and kernels are halved, vectors (biases, norms, statistics) stay float32. vlm
     is the folder of a SmolVLA's language model, whose config.json and tokenizer.json are copied
     into the checkpoint, so that it is whole; LeRobot wants the folder vlm_model_name names.
-    episodes are those of its dataset that the policy was trained on, which are recorded. The
-    directory appears complete, on disk, or not at all. Raises FileExistsError if it is there and
-    not empty, CheckpointError if statistics, contract or weights would not make a loadable
-    checkpoint.
+    episodes are those of its dataset that the policy was trained on, which are recorded. model_card
+    is the text of README.md, see the module card. The directory appears complete, on disk, or not
+    at all. Raises FileExistsError if it is there and not empty, CheckpointError if statistics,
+    contract or weights would not make a loadable checkpoint.
     """
     check_new(path)
     family = family_of(config)
@@ -74,6 +75,8 @@ def save_checkpoint(
             contract.save(unfinished / contracts.FILE_NAME)
         if episodes is not None:
             _write_json(unfinished / training_data.FILE, training_data.described(episodes), 2)
+        if model_card is not None:
+            (unfinished / card.FILE).write_text(model_card, encoding="utf-8")
         for name, content in family.records(model).items():
             _write_json(unfinished / name, content, indent=2)
         if vlm is not None:

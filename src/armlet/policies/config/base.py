@@ -96,6 +96,16 @@ class PolicyConfig:
         return "none"
 
     @property
+    def picture_steps(self) -> tuple[str, ...]:
+        """For people, what the network does to normalized pictures first, a line each."""
+        return ()
+
+    @property
+    def task_steps(self) -> tuple[str, ...]:
+        """For people, what becomes of the task's words, a line each; none where none are read."""
+        return ()
+
+    @property
     def temporal_ensemble_coeff(self) -> float | None:
         """Weight of older predictions in a blend of chunks; None: chunks are played one by one."""
         return None

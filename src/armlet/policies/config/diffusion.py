@@ -165,6 +165,17 @@ class DiffusionConfig(PolicyConfig):
         return height, width
 
     @property
+    def picture_steps(self) -> tuple[str, ...]:
+        steps = []
+        if self.resize_shape is not None:
+            height, width = self.resize_shape
+            steps.append(f"scaled to {width}x{height} (bilinear, antialiased)")
+        if self.crop is not None:
+            height, width = self.crop
+            steps.append(f"cropped to the {width}x{height} in the centre")
+        return tuple(steps)
+
+    @property
     def denoising(self) -> str:
         """`100 DDPM steps`"""
         return f"{self.steps} {self.noise_scheduler_type} steps"

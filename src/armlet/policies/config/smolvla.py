@@ -177,6 +177,21 @@ class SmolVlaConfig(PolicyConfig):
         return f"pad {width}x{height}"
 
     @property
+    def picture_steps(self) -> tuple[str, ...]:
+        width, height = self.resize_imgs_with_padding
+        return (
+            f"scaled to fit {width}x{height} (bilinear, not antialiased), zeros left and on top",
+            "x * 2 - 1",
+        )
+
+    @property
+    def task_steps(self) -> tuple[str, ...]:
+        return (
+            "a new line at its end, if it has none",
+            f"tokens of the language model's tokenizer.json, at most {self.tokenizer_max_length}",
+        )
+
+    @property
     def blank_features(self) -> tuple[str, ...]:
         """The keys that stand for absent cameras."""
         return tuple(key for key in self.input_features if key.startswith(BLANK))
