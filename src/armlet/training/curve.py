@@ -37,6 +37,14 @@ class Progress:
     waiting: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True)
+class Row:
+    """What the file has of one step: its numbers, rounded as they are there, by column."""
+
+    step: int
+    numbers: Mapping[str, float]
+
+
 class Curve:
     """The file, which begins with the first row.
 
@@ -45,10 +53,14 @@ class Curve:
 
     def __init__(self, path: Path, joints: Sequence[str], step: int = 0) -> None:
         self._path, self._joints = path, tuple(joints)
+        self.rows: list[Row] = []
+        """Those that were there, and stay."""
         if path.exists():
             with path.open(newline="", encoding="utf-8", errors="replace") as file:
                 rows = [row for row in csv.reader(file) if row and row[0].isdigit()]
-            self._write("w", [self._header, *(row for row in rows if int(row[0]) <= step)])
+            kept = [row for row in rows if int(row[0]) <= step]
+            self._write("w", [self._header, *kept])
+            self.rows = [self._row(row) for row in kept]
 
     @property
     def _header(self) -> list[str]:
@@ -58,8 +70,12 @@ class Curve:
         with self._path.open(mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
 
-    def add(self, progress: Progress) -> None:
-        """Write a row. Raises OSError."""
+    def _row(self, texts: Sequence[str]) -> Row:
+        names = self._header[1:]
+        return Row(int(texts[0]), {n: float(t) for n, t in zip(names, texts[1:], strict=False)})
+
+    def add(self, progress: Progress) -> Row:
+        """Write a row, and return it. Raises OSError."""
         numbers = (
             progress.error,
             progress.validation,
@@ -70,3 +86,4 @@ class Curve:
         )
         row = [str(progress.step), *(f"{number:.6g}" for number in numbers)]
         self._write("a", [row] if self._path.exists() else [self._header, row])
+        return self._row(row)

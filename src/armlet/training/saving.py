@@ -20,6 +20,7 @@ from .curve import FILE as CURVE
 from .curve import Curve, Progress
 from .run import Run, require_space
 from .state import State, StateError, digest_of, folder_of, place_of, read_state
+from .tensorboard import FOLDER, Events
 
 BEST = "best"
 RAW = "raw"
@@ -79,7 +80,8 @@ class Saving:
     """The files of one training.
 
     save_every: steps from one state to the next. say: is given a line where something could not be
-    written that the training can go on without. Raises OSError if there is no place for all of it.
+    written that the training can go on without. tensorboard: whether the curve is written for
+    TensorBoard as well. Raises OSError if there is no place for all of it.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Saving:
         described: Described,
         save_every: int,
         say: Callable[[str], None],
+        tensorboard: bool = False,
     ) -> None:
         self._output, self._run, self._described = output, run, described
         self._save_every, self._say = save_every, say
@@ -100,6 +103,9 @@ class Saving:
         require_space(self._folder, 2 * run.state_bytes + checkpoints * run.weight_bytes)
         joints = described.contract.action_names
         self._curve = Curve(self._folder / CURVE, joints, run.step)
+        self._events = (
+            Events(self._folder / FOLDER, self._curve.rows, run.step) if tensorboard else None
+        )
 
     def after_step(self) -> None:
         """Keep the state where it is time to."""
@@ -112,14 +118,21 @@ class Saving:
         Of those, the one with the smallest held-out error has a checkpoint.
         """
         self._progress = progress
-        self._or_say(lambda: self._curve.add(progress))
+        self._or_say(lambda: self._note(progress))
         best = self._run.best
         if regular and (best is None or progress.validation < best):
             self._run.best = progress.validation
             self._or_say(lambda: self._save(self._folder / BEST))
 
+    def _note(self, progress: Progress) -> None:
+        row = self._curve.add(progress)
+        if self._events is not None:
+            self._events.add(row)
+
     def end(self) -> None:
         """Save the checkpoint, and the state if the training is to go on. Raises OSError."""
+        if self._events is not None:
+            self._or_say(self._events.close)
         stopped = self._run.step < self._run.settings.steps
         if stopped:  # before anything can go wrong
             self._run.keep(self._place)

@@ -61,12 +61,14 @@ def train(
     loading: Loading = IN_PROCESS,
     save_every: int = SAVED_EVERY,
     say: Callable[[str], None] = lambda line: None,
+    tensorboard: bool = False,
 ) -> int:
     """Train a policy and save a LeRobot checkpoint with the datasets' contract to `output`.
 
     proceed is asked after each step, with its number from 1, its error (see Progress) and the
     share of the time that is spent waiting for pictures; False ends the training there, and what
-    is trained so far is saved. say is given lines for people. Returns the steps trained.
+    is trained so far is saved. say is given lines for people. tensorboard: write the curve for
+    TensorBoard too, which needs the package. Returns the steps trained.
 
     The folder `output`.training has the curve, the checkpoint `best` of the smallest held-out
     error, where the weights are averaged the last ones (`raw`) beside their average, and until the
@@ -117,7 +119,7 @@ def train(
     run = Run(model, learner, preprocessor.fingerprint(), training, weights)
     if state is not None:
         run.restore(state, place_of(output))
-    saving = Saving(output, run, described, save_every, say)
+    saving = Saving(output, run, described, save_every, say, tensorboard)
     held_out = HeldOut(validation, preprocessor, learner, described.contract.action_names)
     each, seen = settings.gradient_accumulation, config.n_obs_steps
     batches = islice(sampler.batches(each * run.step), each * (settings.steps - run.step))

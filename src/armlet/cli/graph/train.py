@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from armlet import hub
+from armlet import hub, missing
 from armlet.cli.terminal.arguments import DATASET, count, output_path
 from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
 from armlet.cli.terminal.progress import progress as shown_progress
@@ -192,6 +192,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how often what --resume needs is saved (default: %(default)s)",
     )
     parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write the numbers of curve.csv to OUTPUT.training/tensorboard too, for "
+        "`tensorboard --logdir`; needs the package tensorboard",
+    )
+    parser.add_argument(
         "--half", action="store_true", default=None, help="store weights in half precision"
     )
     person = parser.add_mutually_exclusive_group()
@@ -270,8 +276,18 @@ def run(args: argparse.Namespace) -> int:
             torch.set_num_threads(args.threads)
     except ValueError as error:
         return refuse("train", error)
+    if args.tensorboard:
+        missing.require("tensorboard")
     try:
-        return _train(_sources(args), args.output, settings, args.resume, loading, args.save_every)
+        return _train(
+            _sources(args),
+            args.output,
+            settings,
+            args.resume,
+            loading,
+            args.save_every,
+            args.tensorboard,
+        )
     except (DatasetError, CheckpointError, StateError, OSError) as error:
         return refuse("train", error)
 
@@ -339,6 +355,7 @@ def _train(
     resume: bool = False,
     loading: Loading | None = None,
     save_every: int = 500,
+    tensorboard: bool = False,
 ) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
     from armlet.training import Loading, TrainingError, train
@@ -375,6 +392,7 @@ def _train(
                 loading=loading or Loading(),
                 save_every=save_every,
                 say=lines.say,
+                tensorboard=tensorboard,
             )
         except KeyboardInterrupt:
             if interrupts.came:  # a second one, while the first is served
