@@ -602,6 +602,26 @@ def test_float16_leaves_out_a_gradient_that_is_too_large_for_it(root, tmp_path, 
     assert halved[5] and changed == [not left_out for left_out in halved] and any(changed)
 
 
+def test_autocast_is_off_where_the_processor_would_emulate_what_is_usual(
+    root, tmp_path, monkeypatch
+):
+    """bfloat16 is usual for ACT; in a whole training without the unit nothing is rounded to it."""
+    settings, entered = dataclasses.replace(TINY, precision="auto", steps=1), []
+    autocast = torch.autocast
+
+    def watched(device, precision, enabled):
+        entered.append((precision, enabled))
+        return autocast(device, precision, enabled=False)
+
+    monkeypatch.setattr(torch, "autocast", watched)
+    for number, flags in enumerate(({"avx2"}, {"avx2", "avx512_bf16"})):
+        monkeypatch.setattr(arithmetic, "processor_flags", lambda flags=flags: frozenset(flags))
+        said = []
+        train(Dataset(root), tmp_path / str(number), settings, lambda _: None, say=said.append)
+        assert any("computes in float32" in line for line in said) == (number == 0)
+    assert entered == [(torch.float32, False), (torch.bfloat16, True)]
+
+
 def test_a_processor_computes_only_in_what_it_has_arithmetic_for(root, monkeypatch):
     samples, *_ = prepared(root)
 

@@ -13,5 +13,6 @@ from .sources import Source as Source
 from .sources import select as select
 from .sources import shared_contract as shared_contract
 from .state import StateError as StateError
+from .together import Together as Together
 from .trainer import begun_settings as begun_settings
 from .trainer import train as train

@@ -16,6 +16,7 @@ from armlet.policies.networks.resnet import calibrate_batch_norm
 from .learner import Learner, changed, features_of, made, refuse_base
 from .samples import Samples
 from .settings import TrainingSettings
+from .together import Part
 
 CHUNK_SIZE, LEARNING_RATE = 45, 3e-4
 # What the training's own options say; one rate is for all of the network.
@@ -89,6 +90,12 @@ class ActLearner(Learner):
             total_steps=steps,
             pct_start=min(0.3, self.settings.warmup_steps / steps),
         )
+
+    def share(self, loss: Loss, part: Part) -> Tensor:
+        """The divergence is averaged over all rows, whatever the errors are."""
+        share = super().share(loss, part)
+        more = part.rows - self.weight(part)
+        return share + self.config.kl_weight * cast(ActLoss, loss).kl * more if more else share
 
     def error(self, loss: Loss) -> float:
         """The mean absolute error, without the VAE's part."""

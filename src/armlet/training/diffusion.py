@@ -58,6 +58,10 @@ class DiffusionLearner(Learner):
         self._quick: Diffusion | None = None
 
     @property
+    def counts_real_rows(self) -> bool:
+        return self.config.do_mask_loss_for_padding and super().counts_real_rows
+
+    @property
     def drops(self) -> int:
         return self.config.drop_n_last_frames
 

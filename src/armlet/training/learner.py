@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -27,11 +28,13 @@ from armlet.policies import (
     unit_of,
 )
 from armlet.policies.config.base import ACTION, IMAGE_PREFIX, STATE, parse
+from armlet.policies.networks.losses import Draws
 from armlet.policies.networks.tokens import Language, Words
 from armlet.suggestions import did_you_mean
 
 from .samples import Samples
 from .settings import AUTO, TrainingSettings
+from .together import Part
 
 Config = TypeVar("Config", bound=PolicyConfig)
 
@@ -141,6 +144,37 @@ class Learner(ABC):
         if generator is None:
             return model.compute_loss(batch, self.rule)
         return model.compute_loss(batch, self.rule, model.draw(batch, generator))
+
+    def loss_of_part(self, model: PolicyNetwork, batch: Mapping[str, Tensor], part: Part) -> Loss:
+        """Of a part of a batch, from the part of what is drawn for all of it.
+
+        What the network draws itself, for dropout, is of the seed, the batch and the part, and
+        torch's generator stays the same in all processes.
+        """
+        actions = batch[ACTION]
+        whole = {**batch, ACTION: actions.new_empty((part.of, *actions.shape[1:]))}
+        drawn = model.draw(whole)
+        noise, times = (
+            None if each is None else each[part.places] for each in (drawn.noise, drawn.times)
+        )
+        begins = (self.settings.seed, part.number, part.places.start)
+        (seed,) = np.random.SeedSequence(begins).generate_state(1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(seed))
+            return model.compute_loss(batch, self.rule, Draws(noise, times, drawn.corners))
+
+    @property
+    def counts_real_rows(self) -> bool:
+        """Whether errors are averaged over the rows that are no padding."""
+        return self.rule is LossRule.LEROBOT_0_6
+
+    def weight(self, part: Part) -> float:
+        """That a part's error has in the error of its batch."""
+        return part.real if self.counts_real_rows else part.rows
+
+    def share(self, loss: Loss, part: Part) -> Tensor:
+        """A part's loss; those of all parts are together the loss of the batch."""
+        return loss.total * self.weight(part)
 
     def error(self, loss: Loss) -> float:
         """The number that people follow."""

@@ -181,7 +181,8 @@ def _as_it_is(failure: Any) -> Any:
 
 
 def _leave_signals_to_the_training(worker: int) -> None:
-    """Ctrl-C and a closed terminal reach every process; the training ends its workers itself."""
+    """Those that reach every process of a group: the training ends its workers itself."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

@@ -92,6 +92,13 @@ class Samples:
         cameras = self.datasets[0].info.cameras
         return {name: feature.picture_size for name, feature in cameras.items()}
 
+    def real(self, rows: NDArray[np.int64], first: int, end: int) -> NDArray[np.int64]:
+        """How many of the rows from `first` to `end` around each of `rows` (B,) are no padding."""
+        around = rows[:, None] + np.arange(first, end)
+        there = (around >= self.starts[rows][:, None]) & (around < self.ends[rows][:, None])
+        counted: NDArray[np.int64] = there.sum(axis=1)
+        return counted
+
     def pictures(self, rows: NDArray[np.int64]) -> Pictures:
         """Decode the pictures of some rows (B,): uint8 (B, H, W, 3) RGB by camera.
 

@@ -81,7 +81,8 @@ class Saving:
 
     save_every: steps from one state to the next. say: is given a line where something could not be
     written that the training can go on without. tensorboard: whether the curve is written for
-    TensorBoard as well. Raises OSError if there is no place for all of it.
+    TensorBoard as well. leads: whether this process writes; another that trains with it only
+    when it takes over. Raises OSError if there is no place for all of it.
     """
 
     def __init__(
@@ -92,24 +93,41 @@ class Saving:
         save_every: int,
         say: Callable[[str], None],
         tensorboard: bool = False,
+        leads: bool = True,
     ) -> None:
         self._output, self._run, self._described = output, run, described
         self._save_every, self._say = save_every, say
         self._folder, self._place = folder_of(output), place_of(output)
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._progress: Progress | None = None
+        self._tensorboard, self._leads = tensorboard, leads
+        self._events: Events | None = None
+        if leads:
+            self._begin()
+
+    def take_over(self) -> None:
+        """Write from now on, where another process did. Raises OSError."""
+        if not self._leads:
+            self._leads = True
+            self._begin()
+
+    def _begin(self) -> None:
+        run = self._run
+        self._folder.mkdir(parents=True, exist_ok=True)
         # A new state while the one before is there, the best checkpoint so too, and the last.
         checkpoints = 3 if run.average is None else 4
         require_space(self._folder, 2 * run.state_bytes + checkpoints * run.weight_bytes)
-        joints = described.contract.action_names
+        joints = self._described.contract.action_names
         self._curve = Curve(self._folder / CURVE, joints, run.step)
-        self._events = (
-            Events(self._folder / FOLDER, self._curve.rows, run.step) if tensorboard else None
-        )
+        if self._tensorboard:
+            self._events = Events(self._folder / FOLDER, self._curve.rows, run.step)
 
     def after_step(self) -> None:
         """Keep the state where it is time to."""
-        if self._run.step % self._save_every == 0 and self._run.step < self._run.settings.steps:
+        if (
+            self._leads
+            and self._run.step % self._save_every == 0
+            and self._run.step < self._run.settings.steps
+        ):
             self._or_say(lambda: self._run.keep(self._place))
 
     def after_report(self, progress: Progress, regular: bool) -> None:
@@ -118,11 +136,13 @@ class Saving:
         Of those, the one with the smallest held-out error has a checkpoint.
         """
         self._progress = progress
-        self._or_say(lambda: self._note(progress))
+        if self._leads:
+            self._or_say(lambda: self._note(progress))
         best = self._run.best
         if regular and (best is None or progress.validation < best):
             self._run.best = progress.validation
-            self._or_say(lambda: self._save(self._folder / BEST))
+            if self._leads:
+                self._or_say(lambda: self._save(self._folder / BEST))
 
     def _note(self, progress: Progress) -> None:
         row = self._curve.add(progress)
@@ -131,6 +151,8 @@ class Saving:
 
     def end(self) -> None:
         """Save the checkpoint, and the state if the training is to go on. Raises OSError."""
+        if not self._leads:
+            return
         if self._events is not None:
             self._or_say(self._events.close)
         stopped = self._run.step < self._run.settings.steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .curve import Row
 
@@ -23,16 +24,17 @@ class Events:
         from torch.utils.tensorboard import SummaryWriter
 
         goes_on = any(folder.glob(_FILES))
-        self._writer = SummaryWriter(folder, purge_step=step + 1 if goes_on else None)  # type: ignore[no-untyped-call]
+        writer: Any = SummaryWriter
+        self._writer = writer(folder, purge_step=step + 1 if goes_on else None)
         for row in () if goes_on else rows:
             self.add(row)
 
     def add(self, row: Row) -> None:
         """Write a row, which is on disk then, as the curve's is. Raises OSError."""
         for name, number in row.numbers.items():
-            self._writer.add_scalar(name, number, row.step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, number, row.step)
+        self._writer.flush()
 
     def close(self) -> None:
         """No row follows."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from .saving import Described, Saving, begun
 from .settings import TrainingSettings
 from .sources import Source, shared_contract, split, statistics_of
 from .state import place_of, read_state
+from .together import ALONE, AnotherSavesError, Part, Together
 
 SAVED_EVERY = 500
 """Steps after which what is needed to go on is kept, unless asked otherwise."""
@@ -62,13 +64,16 @@ def train(
     save_every: int = SAVED_EVERY,
     say: Callable[[str], None] = lambda line: None,
     tensorboard: bool = False,
+    together: Together = ALONE,
 ) -> int:
     """Train a policy and save a LeRobot checkpoint with the datasets' contract to `output`.
 
     proceed is asked after each step, with its number from 1, its error (see Progress) and the
     share of the time that is spent waiting for pictures; False ends the training there, and what
     is trained so far is saved. say is given lines for people. tensorboard: write the curve for
-    TensorBoard too, which needs the package. Returns the steps trained.
+    TensorBoard too, which needs the package. together: the processes that train, each of which
+    calls this with the same data and settings; the one that leads reports and saves. Returns the
+    steps trained.
 
     The folder `output`.training has the curve, the checkpoint `best` of the smallest held-out
     error, where the weights are averaged the last ones (`raw`) beside their average, and until the
@@ -119,22 +124,42 @@ def train(
     run = Run(model, learner, preprocessor.fingerprint(), training, weights)
     if state is not None:
         run.restore(state, place_of(output))
-    saving = Saving(output, run, described, save_every, say, tensorboard)
-    held_out = HeldOut(validation, preprocessor, learner, described.contract.action_names)
+    digests = [data.digest for data in described.card.data]
+    together.require_alike(settings, learner.precision, learner.base, digests, run.step)
+    together.from_leader([*model.parameters(), *model.buffers()])
+    saving = Saving(output, run, described, save_every, say, tensorboard, together.leads)
+    names = described.contract.action_names
+    held_out = HeldOut(validation, preprocessor, learner, names) if together.leads else None
     each, seen = settings.gradient_accumulation, config.n_obs_steps
     batches = islice(sampler.batches(each * run.step), each * (settings.steps - run.step))
-    windows = (training.window(rows, seen) for rows in batches)
+    parts = Parts(together, training, learner, each * run.step)
+    windows = (training.window(rows, seen) for rows in parts.of(batches))
     loader = Loader(training, windows, settings.batch_size * seen, loading)
     try:
-        _fit(run, learner, preprocessor, training, held_out, loader, report, proceed, saving)
+        _fit(
+            run,
+            learner,
+            preprocessor,
+            training,
+            Looks(held_out, names, together),
+            loader,
+            report,
+            proceed,
+            saving,
+            parts,
+        )
+        saving.end()
+        together.wait()
     except (TrainingError, DatasetError) as error:
+        if not together.claims():
+            raise AnotherSavesError from error
         if not run.step:
             raise
+        saving.take_over()
         saving.end()
         raise TrainingError(
             f"{error}; saved {output}, trained for {run.step} of {settings.steps} steps"
         ) from error
-    saving.end()
     return run.step
 
 
@@ -229,14 +254,15 @@ def _fit(
     learner: Learner,
     preprocessor: Preprocessor,
     training: Samples,
-    held_out: HeldOut,
+    looks: Looks,
     loader: Loader,
     report: Callable[[Progress], None],
     proceed: Callable[[int, float, float], bool],
     saving: Saving,
+    parts: Parts,
 ) -> None:
     """Every step that is left, unless `proceed` ends it."""
-    model, settings = run.model, run.settings
+    model, settings, together = run.model, run.settings, parts.together
     meter = _Meter(loader, settings.frames_per_step)
     batches = (
         make_batch(training, rows, images, preprocessor, learner.config, learner.words)
@@ -244,17 +270,21 @@ def _fit(
     )
     model.train()
     # The pictures of a batch are there until the next one is due.
-    while errors := [
-        _add_gradient(run, learner, batch)
+    while found := [
+        _add_gradient(run, learner, batch, parts.next())
         for batch in islice(batches, settings.gradient_accumulation)
     ]:
+        losses, errors = zip(*found, strict=True)
+        loss, error = together.totals(float(np.mean(losses)), float(np.mean(errors)))
+        _require_finite("loss", loss, run.step + 1)
+        together.add_gradients(model.parameters())
         _update(run, learner)
-        run.done(float(np.mean(errors)))
+        run.done(error)
         meter.step()
-        goes_on = proceed(run.step, run.errors[-1], meter.waiting)
+        goes_on = together.all_go_on(proceed(run.step, run.errors[-1], meter.waiting))
         hundredth, last = run.step % _EVALUATED_EVERY == 0, run.step == settings.steps
         if hundredth or last or not goes_on:
-            progress = _progress(run, held_out, meter)
+            progress = _progress(run, looks, meter)
             report(progress)
             saving.after_report(progress, regular=hundredth or last)
             meter.begin()
@@ -271,15 +301,21 @@ def _newest(loader: Loader, seen: int) -> Iterator[tuple[NDArray[np.int64], Pict
         yield rows[seen - 1 :: seen], images
 
 
-def _add_gradient(run: Run, learner: Learner, batch: Mapping[str, Tensor]) -> float:
-    """A batch's part of a step's gradient; returns its error. Raises TrainingError."""
+def _add_gradient(
+    run: Run, learner: Learner, batch: Mapping[str, Tensor], part: Part
+) -> tuple[float, float]:
+    """Of a part of a batch, for a step; returns its loss and its error."""
     precision = getattr(torch, learner.precision)
     with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
-        loss = learner.loss(run.model, batch)
-    _require_finite("loss", float(loss.total.detach()), run.step + 1)
-    part = loss.total / run.settings.gradient_accumulation
-    run.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
-    return learner.error(loss)
+        if part.is_whole:
+            loss = learner.loss(run.model, batch)
+            total, error = loss.total, learner.error(loss)
+        else:
+            loss = learner.loss_of_part(run.model, batch, part)
+            total, error = learner.share(loss, part), learner.error(loss) * learner.weight(part)
+    scaled = run.scaler.scale(total / run.settings.gradient_accumulation)
+    scaled.backward()  # type: ignore[no-untyped-call]
+    return float(total.detach()), error
 
 
 def _update(run: Run, learner: Learner) -> None:
@@ -306,10 +342,9 @@ def _require_finite(what: str, value: float, step: int) -> None:
         )
 
 
-def _progress(run: Run, held_out: HeldOut, meter: _Meter) -> Progress:
+def _progress(run: Run, looks: Looks, meter: _Meter) -> Progress:
     frames_per_s, waiting = meter.frames_per_s, meter.waiting  # the look at held-out episodes not
-    with run.averaged():
-        validation, joints = held_out.errors(run.model)
+    validation, joints = looks.errors(run)
     return Progress(
         run.step,
         run.settings.steps,
@@ -320,6 +355,58 @@ def _progress(run: Run, held_out: HeldOut, meter: _Meter) -> Progress:
         frames_per_s,
         waiting,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Looks:
+    """Errors of held-out episodes, which one process computes and all know.
+
+    held_out: of the process that leads; names: of the action's entries.
+    """
+
+    held_out: HeldOut | None
+    names: Sequence[str]
+    together: Together
+
+    def errors(self, run: Run) -> tuple[float, dict[str, float]]:
+        """As `HeldOut.errors`, of the weights that people are to use. Raises PeerLostError."""
+        found = torch.zeros(1 + len(self.names), dtype=torch.float64)
+        if self.held_out is not None:
+            with run.averaged():
+                validation, joints = self.held_out.errors(run.model)
+            found = torch.tensor([validation, *joints.values()], dtype=torch.float64)
+        self.together.from_leader([found])
+        validation, *errors = found.tolist()
+        return validation, dict(zip(self.names, errors, strict=True))
+
+
+class Parts:
+    """This process's part of each batch that is read, in their order; first: the number of one."""
+
+    def __init__(self, together: Together, samples: Samples, learner: Learner, first: int) -> None:
+        self.together, self._first = together, first
+        self._samples, self._config = samples, learner.config
+        self._asked: deque[Part] = deque()
+
+    def of(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:
+        """The rows that this process is to read."""
+        for number, rows in enumerate(batches, self._first):
+            part = self._part(number, rows)
+            self._asked.append(part)
+            yield rows[part.places]
+
+    def next(self) -> Part:
+        """Of the next batch that was read."""
+        return self._asked.popleft()
+
+    def _part(self, number: int, rows: NDArray[np.int64]) -> Part:
+        places, count = self.together.places(len(rows)), len(rows)
+        if self.together.count == 1:
+            return Part(number, places, count)
+        config = self._config
+        real = self._samples.real(rows, 1 - config.n_obs_steps, config.chunk_size)
+        share = len(rows[places]) / count, float(real[places].sum() / real.sum())
+        return Part(number, places, count, *share)
 
 
 class HeldOut:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from armlet import hub, missing
 from armlet.cli.terminal.arguments import DATASET, count, output_path
-from armlet.cli.terminal.output import FAILED, STOPPED, refuse, show
+from armlet.cli.terminal.output import FAILED, STOPPED, UNUSABLE, refuse, show
 from armlet.cli.terminal.progress import progress as shown_progress
 from armlet.client.interrupts import Interrupts
 from armlet.findings import Code
 from armlet.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from armlet.training import Loading, Progress, Source, TrainingSettings
+    from armlet.training import Loading, Progress, Source, Together, TrainingSettings
 
 # A log gets a line this often; a terminal's last line is written again this often.
 _LINE_S = 10.0
@@ -265,8 +265,12 @@ def run(args: argparse.Namespace) -> int:
 
     from armlet.datasets import DatasetError
     from armlet.policies import CheckpointError
-    from armlet.training import Loading, StateError
+    from armlet.training import Loading, StateError, Together, TrainingError
 
+    try:
+        together = Together.joined()
+    except TrainingError as error:
+        return refuse("train", error, FAILED)
     try:
         settings = _settings(args)
         loading = Loading(args.workers, args.cache)
@@ -274,8 +278,13 @@ def run(args: argparse.Namespace) -> int:
             if args.threads < 1:
                 raise ValueError(f"threads must be at least 1, found {args.threads}")
             torch.set_num_threads(args.threads)
+        if settings.batch_size < together.count:
+            raise ValueError(
+                f"batch_size: expected one frame or more for each of {together.count} processes, "
+                f"found {settings.batch_size}; start fewer"
+            )
     except ValueError as error:
-        return refuse("train", error)
+        return _refused(together, error)
     if args.tensorboard:
         missing.require("tensorboard")
     try:
@@ -287,9 +296,15 @@ def run(args: argparse.Namespace) -> int:
             loading,
             args.save_every,
             args.tensorboard,
+            together,
         )
     except (DatasetError, CheckpointError, StateError, OSError) as error:
-        return refuse("train", error)
+        return _refused(together, error)
+
+
+def _refused(together: Together, error: Exception, status: int | None = None) -> int:
+    """What one of the processes says, all end with."""
+    return refuse("train", error, status) if together.claims() else status or UNUSABLE
 
 
 def _settings(args: argparse.Namespace) -> TrainingSettings:
@@ -356,15 +371,19 @@ def _train(
     loading: Loading | None = None,
     save_every: int = 500,
     tensorboard: bool = False,
+    together: Together | None = None,
 ) -> int:
     """Trains until the last step or Ctrl-C, and saves."""
-    from armlet.training import Loading, TrainingError, train
+    from armlet.training import Loading, Together, TrainingError, train
 
+    together = together or Together()
     chosen = _said_of_persons(sources, settings)
+    said = show if together.leads else _nothing
     for source in sources:
-        show(_described(source))
-    show(
-        f"{settings.steps} steps of {settings.frames_per_step} frames.{chosen} "
+        said(_described(source))
+    parts = "" if together.count == 1 else f", shared by {together.count} processes"
+    said(
+        f"{settings.steps} steps of {settings.frames_per_step} frames{parts}.{chosen} "
         "Reading the episodes ..."
     )
     lines = ProgressLines(settings.steps, sys.stderr)
@@ -378,7 +397,8 @@ def _train(
                 begun = True
                 # Before there is anything to save, Ctrl-C ends the program as it does anywhere.
                 stack.enter_context(interrupts)
-            lines.step(step, error, waiting)
+            if together.leads:
+                lines.step(step, error, waiting)
             return not interrupts.came
 
         try:
@@ -386,13 +406,14 @@ def _train(
                 sources,
                 output,
                 settings,
-                lines.report,
+                lines.report if together.leads else _nothing,
                 proceed,
                 resume,
                 loading=loading or Loading(),
                 save_every=save_every,
-                say=lines.say,
+                say=lines.say if together.leads else _nothing,
                 tensorboard=tensorboard,
+                together=together,
             )
         except KeyboardInterrupt:
             if interrupts.came:  # a second one, while the first is served
@@ -400,13 +421,17 @@ def _train(
             show("stopped before the first step: nothing is trained yet, and nothing saved")
             return STOPPED
         except TrainingError as error:
-            return refuse("train", error, FAILED)
+            return _refused(together, error, FAILED)
     if trained < settings.steps:
-        show(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
-        show("to go on: the same command with --resume")
+        said(f"stopped after {trained} of {settings.steps} steps; saved {output}, trained so far")
+        said("to go on: the same command with --resume")
         return STOPPED
-    show(f"saved {output}")
+    said(f"saved {output}")
     return 0
+
+
+def _nothing(said: object) -> None:
+    """What the process that leads says, the others do not."""
 
 
 def _described(source: Source) -> str:

@@ -33,7 +33,7 @@ class ActLoss(Loss):
     """What training minimises (total, with gradient) and its parts, scalars.
 
     l1 is the mean absolute error, see LossRule; kl is the divergence of the latent from a standard
-    normal, before kl_weight, zero without a VAE.
+    normal, before kl_weight, zero without a VAE; with gradient.
     """
 
     l1: Tensor
@@ -119,7 +119,7 @@ class Act(PolicyNetwork):
             kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(-1).mean()
         error = (self.decode(batch, latent) - target).abs()
         l1 = mean_error(error, batch[IS_PAD], rule)
-        return ActLoss(l1 + self.config.kl_weight * kl, l1.detach(), kl.detach())
+        return ActLoss(l1 + self.config.kl_weight * kl, l1.detach(), kl)
 
     def encode_actions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each (B, latent_dim), of the latent of the true action chunk."""
