@@ -20,12 +20,14 @@ pytest.importorskip("openvino", reason="the export extra is not installed")
 
 import torch
 from small_policies import act_config, make_act, make_observation, make_statistics
-from small_smolvla import make_language_model, make_smolvla, smolvla_config
+from small_smolvla import make_language_model, make_noise, make_smolvla, smolvla_config
 from small_smolvla import make_observation as make_worded_observation
 
+from armlet.findings import Code
 from armlet.policies import (
     ActConfig,
     CheckpointError,
+    LeftOver,
     MissingPackage,
     Observation,
     ObservationError,
@@ -36,8 +38,10 @@ from armlet.policies import (
 )
 from armlet.policies.runtime import arithmetic
 from armlet.policies.runtime import backends as runtimes
+from armlet.policies.runtime import policy as policies
+from armlet.policies.runtime import staged as stages
 from armlet.policies.runtime.backends import open_session
-from armlet.policies.runtime.export import compile_checkpoint, export_policy
+from armlet.policies.runtime.export import export_policy
 
 GRAPHS = ("onnxruntime", "openvino")
 BACKENDS = ("torch", *GRAPHS)
@@ -336,12 +340,77 @@ def worded(tmp_path_factory):
     return folder / "checkpoint", config
 
 
-@pytest.mark.parametrize("backend", GRAPHS)
-def test_smolvla_has_no_graph(backend, worded):
-    with pytest.raises(ValueError, match="expected an ACT policy, found SmolVLA; backend torch"):
-        load_policy(worded[0], backend=backend)
-    with pytest.raises(ValueError, match="expected an ACT policy"):
-        compile_checkpoint(read_checkpoint(worded[0]), backend, "float32")
+@pytest.fixture(scope="module", params=GRAPHS)
+def staged(request, worded):
+    """A SmolVLA in stages, and the same with torch, unoptimized."""
+    return load_policy(worded[0], backend=request.param), load_policy(worded[0], optimize=False)
+
+
+def test_smolvla_in_stages_is_torchs_from_the_same_seed(staged, worded):
+    policy, torchs = staged
+    assert policy.draws and policy.inpaints and policy.deviation.max() < 1e-3
+    before = {}
+    for task in ("lift", "put the red cube into the box on the left", "", "lift"):
+        seen = dataclasses.replace(make_worded_observation(worded[1], size=(50, 70)), task=task)
+        for each in staged:
+            each.reset(seed=5)
+        expected = torchs.predict_chunk(seen)
+        first = policy.predict_chunk(seen)
+        np.testing.assert_allclose(first, expected, atol=1e-3)
+        # Later chunks leave it as it is, and another task leaves no trace.
+        np.testing.assert_array_equal(before.setdefault(task, first.copy()), first)
+
+
+def test_smolvla_in_stages_goes_on_with_a_plan(staged, worded):
+    policy, _ = staged
+    seen, noise = make_worded_observation(worded[1]), make_noise(worded[1])
+    rows = np.arange(24, dtype=np.float32).reshape(4, 6)
+    ours, theirs = (each.predict_chunk(seen, LeftOver(rows, 2), noise) for each in staged)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    assert np.abs(ours - policy.predict_chunk(seen, noise=noise)).max() > 1
+
+
+def test_a_task_beyond_the_room_of_the_stages_is_refused(staged, worded, monkeypatch):
+    policy, _ = staged
+    words = policy.checkpoint.language.words
+    monkeypatch.setattr(type(words), "__call__", lambda *_: torch.zeros(1, 49, dtype=torch.int64))
+    with pytest.raises(ObservationError, match="at most 48 tokens with this backend, found 49"):
+        policy.predict_chunk(make_worded_observation(worded[1]))
+
+
+@pytest.mark.representatives(1)
+@pytest.mark.parametrize("error", [np.nan, 0.1])
+def test_stages_that_compute_something_else_are_refused(error, worded, monkeypatch):
+    opened = policies.open_stages
+
+    def wrong(*given):
+        runs = opened(*given)
+        right = runs["velocity"]
+        return runs | {"velocity": lambda g: {"velocity": right(g)["velocity"] + error}}
+
+    monkeypatch.setattr(policies, "open_stages", wrong)
+    with pytest.raises(CheckpointError, match="found errors of") as refusal:
+        load_policy(worded[0], backend="onnxruntime")
+    assert refusal.value.finding.code is Code.POLICY_EXPORT_DIFFERS
+
+
+def test_stages_refuse_as_graphs_do(worded, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
+    with pytest.raises(ValueError, match="expected a processor with bfloat16"):
+        load_policy(worded[0], backend="openvino", precision="bfloat16")
+    monkeypatch.setattr(stages, "openvino_core", lambda *_: (None, None))
+    with pytest.raises(CheckpointError, match="graph for openvino: expected one"):
+        load_policy(worded[0], backend="openvino")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingPackage, match="package openvino"):
+        load_policy(worded[0], backend="openvino")
+
+
+def test_smolvla_has_no_single_graph(worded, tmp_path):
+    with pytest.raises(ValueError, match=r"ACT policy, found SmolVLA; .* runs its checkpoint"):
+        export_policy(read_checkpoint(worded[0]), tmp_path / "export", "onnxruntime")
 
 
 def test_smolvla_in_bfloat16(worded, with_bfloat16):
