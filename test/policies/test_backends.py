@@ -23,6 +23,7 @@ from small_policies import act_config, make_act, make_observation, make_statisti
 from small_smolvla import make_language_model, make_noise, make_smolvla, smolvla_config
 from small_smolvla import make_observation as make_worded_observation
 
+from armlet.cli.main import main
 from armlet.findings import Code
 from armlet.policies import (
     ActConfig,
@@ -244,7 +245,10 @@ def test_read_only_and_strided_pictures_are_taken(exported):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"backend": "tensorrt"}, "expected one of torch, onnxruntime, openvino, found 'tensorrt'"),
+        (
+            {"backend": "tensorrt"},
+            "expected one of torch, onnxruntime, openvino, auto, found 'tensorrt'",
+        ),
         ({"precision": "int8"}, "expected one of float32, bfloat16, found 'int8'"),
         (
             {"backend": "onnxruntime", "precision": "bfloat16"},
@@ -322,6 +326,31 @@ def test_a_runtime_that_computes_something_else_is_refused(exported, monkeypatch
     monkeypatch.setattr(runtimes._OpenVino, "__call__", lambda *a: run(*a) * np.float32(np.nan))
     with pytest.raises(CheckpointError, match="found errors of nan"):
         load_policy(made.export, backend="openvino")
+
+
+def test_auto_takes_one_that_can_and_keeps_why_others_cannot(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    made = exported("environment, no camera")
+    policy = load_policy(made.export, backend="auto")
+    assert (policy.backend, policy.precision) == ("onnxruntime", "float32")
+    assert [c.backend for c in policy.candidates] == ["onnxruntime", "openvino"]
+    assert "package openvino" in policy.candidates[1].reason
+    assert policy.choice.startswith("backend onnxruntime of: onnxruntime ")
+    monkeypatch.setattr(arithmetic, "processor_flags", lambda: frozenset({"avx2"}))
+    with pytest.raises(ValueError, match=r"torch left out .* onnxruntime left out"):
+        load_policy(made.checkpoint, backend="auto", precision="bfloat16")
+    with pytest.raises(CheckpointError, match="expected a directory"):
+        load_policy(made.checkpoint / "none", backend="auto")
+
+
+def test_inspect_lists_the_runtimes_with_their_figures(exported, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    made = exported("environment, no camera")
+    assert main(["policy", "inspect", str(made.checkpoint), "--backends"]) == 0
+    lines = [s for s in capsys.readouterr().out.splitlines() if s.startswith("backend ")]
+    assert [line.split()[1] for line in lines] == ["torch", "onnxruntime", "openvino"]
+    assert "left out (package onnxruntime" in lines[1]
+    assert sum("(auto takes it)" in line and " ms" in line for line in lines) == 1
 
 
 def test_an_unknown_graph_is_refused_by_each_runtime(exported):

@@ -27,7 +27,10 @@ from .arithmetic import BFLOAT16, FLOAT32
 TORCH = "torch"
 ONNXRUNTIME = "onnxruntime"
 OPENVINO = "openvino"
-BACKENDS = (TORCH, ONNXRUNTIME, OPENVINO)
+RUNTIMES = (TORCH, ONNXRUNTIME, OPENVINO)
+# The fastest of them, by a measurement as the policy is loaded (see choice).
+AUTO = "auto"
+BACKENDS = (*RUNTIMES, AUTO)
 
 PRECISIONS = (FLOAT32, BFLOAT16)
 
@@ -57,6 +60,8 @@ def check_backend(backend: str, precision: str, device: str = "cpu") -> None:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {backend!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
+    if backend == AUTO:
+        return
     if precision not in _POSSIBLE[backend]:
         able = [name for name, precisions in _POSSIBLE.items() if precision in precisions]
         raise ValueError(

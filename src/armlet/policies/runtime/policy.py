@@ -25,7 +25,16 @@ from armlet.policies.preprocess import Preprocessor
 from armlet.policies.registry import Inference
 
 from .arithmetic import BFLOAT16, FLOAT32, require_unit
-from .backends import ONNXRUNTIME, OPENVINO, TORCH, check_backend, check_runtime
+from .backends import (
+    AUTO,
+    ONNXRUNTIME,
+    OPENVINO,
+    RUNTIMES,
+    TORCH,
+    check_backend,
+    check_runtime,
+)
+from .choice import Candidate, choose
 from .export import (
     Running,
     compile_checkpoint,
@@ -66,6 +75,9 @@ class Policy:
         # Noise is drawn on the CPU, so that one seed gives one episode on every device.
         self._noise = torch.Generator()
         self._noise.seed()
+        # What backend auto found of each runtime, and in one line; nothing where one was named.
+        self.candidates: tuple[Candidate, ...] = ()
+        self.choice = ""
 
     @property
     def config(self) -> PolicyConfig:
@@ -267,7 +279,8 @@ def load_policy(
     backend is torch, or onnxruntime or openvino for ACT and SmolVLA on the CPU, which take a
     checkpoint (traced now, which takes seconds) or, of ACT, a directory of `armlet policy export`,
     and are compared with torch before they are given out, see Policy.deviation. precision bfloat16
-    trades error for speed.
+    trades error for speed. auto loads and times each that can (at most four inferences, none begun
+    after a minute) and keeps the fastest, the first of those within 5 %, see Policy.candidates.
     threads: CPU threads of inference; None: as many as torch is set to. With backend torch it sets
     those of the process.
 
@@ -281,6 +294,8 @@ def load_policy(
         require_unit(precision, device)
     _check_threads(threads)
     path = hub.locate(path)
+    if backend == AUTO:
+        return _load_fastest(path, device, optimize, choices, precision, threads)
     if is_export(path):
         return _load_export(path, backend, precision, threads)
     checkpoint = read_checkpoint(path, choices)
@@ -297,6 +312,38 @@ def load_policy(
     if optimize:
         network.optimize_for_inference()
     return Policy(checkpoint, network, device, precision)
+
+
+def _load_fastest(
+    path: Path,
+    device: str,
+    optimize: bool,
+    choices: Choices | None,
+    precision: str,
+    threads: int | None,
+) -> Policy:
+    def load(backend: str) -> Policy:
+        return load_policy(
+            path,
+            device=device,
+            optimize=optimize,
+            choices=choices,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+        )
+
+    exported = is_export(path)
+    if not exported:
+        read_checkpoint(path, choices)  # what is wrong with it is no matter of a runtime
+    runtimes = [name for name in RUNTIMES if name != TORCH or not exported]
+    found = choose(
+        runtimes,
+        load,
+        lambda policy: policy.repeatable()(sample_observation(policy.checkpoint)),
+    )
+    found.policy.candidates, found.policy.choice = found.candidates, str(found)
+    return found.policy
 
 
 def _load_rounded(
