@@ -423,12 +423,22 @@ def test_stages_that_compute_something_else_are_refused(error, worded, monkeypat
     assert refusal.value.finding.code is Code.POLICY_EXPORT_DIFFERS
 
 
+def raising(error):
+    def raise_it(*_, **__):
+        raise error
+
+    return raise_it
+
+
 def test_stages_refuse_as_graphs_do(worded, monkeypatch):
     import openvino
 
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
     with pytest.raises(ValueError, match="expected a processor with bfloat16"):
         load_policy(worded[0], backend="openvino", precision="bfloat16")
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="no such operator"):
+        patch.setattr(torch.onnx, "export", raising(RuntimeError("no such operator")))
+        load_policy(worded[0], backend="openvino")
     monkeypatch.setattr(stages, "openvino_core", lambda *_: (None, None))
     with pytest.raises(CheckpointError, match="graph for openvino: expected one"):
         load_policy(worded[0], backend="openvino")

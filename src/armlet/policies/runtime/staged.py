@@ -52,7 +52,10 @@ def open_stages(
     Raises as backends.open_session does.
     """
     count = threads or torch.get_num_threads()
-    models = {name: trace(stage) for name, stage in stages.items()}
+    try:
+        models = {name: trace(stage) for name, stage in stages.items()}
+    except RuntimeError as error:  # as of an operator that ONNX lacks
+        raise refused(where, backend, error) from error
     wanted = {name: _weights(stage, models[name]) for name, stage in stages.items()}
     runs: dict[str, Run] = {}
     for name, stage in stages.items():
