@@ -531,7 +531,12 @@ INFERENCE = (
         STRATEGIES,
     ),
     Argument("device", "cpu", "torch device for inference, e.g. cuda."),
-    Argument("backend", "torch", "Runtime of the network.", ("torch", "onnxruntime", "openvino")),
+    Argument(
+        "backend",
+        "torch",
+        "Runtime of the network; auto takes the fastest, measured at the start.",
+        ("torch", "onnxruntime", "openvino", "auto"),
+    ),
     Argument(
         "precision", "float32", "Floating-point type of the network.", ("float32", "bfloat16")
     ),

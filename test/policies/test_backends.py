@@ -20,12 +20,15 @@ pytest.importorskip("openvino", reason="the export extra is not installed")
 
 import torch
 from small_policies import act_config, make_act, make_observation, make_statistics
-from small_smolvla import make_language_model, make_smolvla, smolvla_config
+from small_smolvla import make_language_model, make_noise, make_smolvla, smolvla_config
 from small_smolvla import make_observation as make_worded_observation
 
+from armlet.cli.main import main
+from armlet.findings import Code
 from armlet.policies import (
     ActConfig,
     CheckpointError,
+    LeftOver,
     MissingPackage,
     Observation,
     ObservationError,
@@ -36,8 +39,10 @@ from armlet.policies import (
 )
 from armlet.policies.runtime import arithmetic
 from armlet.policies.runtime import backends as runtimes
+from armlet.policies.runtime import policy as policies
+from armlet.policies.runtime import staged as stages
 from armlet.policies.runtime.backends import open_session
-from armlet.policies.runtime.export import compile_checkpoint, export_policy
+from armlet.policies.runtime.export import export_policy
 
 GRAPHS = ("onnxruntime", "openvino")
 BACKENDS = ("torch", *GRAPHS)
@@ -240,7 +245,10 @@ def test_read_only_and_strided_pictures_are_taken(exported):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"backend": "tensorrt"}, "expected one of torch, onnxruntime, openvino, found 'tensorrt'"),
+        (
+            {"backend": "tensorrt"},
+            "expected one of torch, onnxruntime, openvino, auto, found 'tensorrt'",
+        ),
         ({"precision": "int8"}, "expected one of float32, bfloat16, found 'int8'"),
         (
             {"backend": "onnxruntime", "precision": "bfloat16"},
@@ -320,6 +328,31 @@ def test_a_runtime_that_computes_something_else_is_refused(exported, monkeypatch
         load_policy(made.export, backend="openvino")
 
 
+def test_auto_takes_one_that_can_and_keeps_why_others_cannot(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    made = exported("environment, no camera")
+    policy = load_policy(made.export, backend="auto")
+    assert (policy.backend, policy.precision) == ("onnxruntime", "float32")
+    assert [c.backend for c in policy.candidates] == ["onnxruntime", "openvino"]
+    assert "package openvino" in policy.candidates[1].reason
+    assert policy.choice.startswith("backend onnxruntime of: onnxruntime ")
+    monkeypatch.setattr(arithmetic, "processor_flags", lambda: frozenset({"avx2"}))
+    with pytest.raises(ValueError, match=r"torch left out .* onnxruntime left out"):
+        load_policy(made.checkpoint, backend="auto", precision="bfloat16")
+    with pytest.raises(CheckpointError, match="expected a directory"):
+        load_policy(made.checkpoint / "none", backend="auto")
+
+
+def test_inspect_lists_the_runtimes_with_their_figures(exported, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    made = exported("environment, no camera")
+    assert main(["policy", "inspect", str(made.checkpoint), "--backends"]) == 0
+    lines = [s for s in capsys.readouterr().out.splitlines() if s.startswith("backend ")]
+    assert [line.split()[1] for line in lines] == ["torch", "onnxruntime", "openvino"]
+    assert "left out (package onnxruntime" in lines[1]
+    assert sum("(auto takes it)" in line and " ms" in line for line in lines) == 1
+
+
 def test_an_unknown_graph_is_refused_by_each_runtime(exported):
     for backend in GRAPHS:
         with pytest.raises(CheckpointError, match=f"somewhere: graph for {backend}: expected one"):
@@ -336,12 +369,87 @@ def worded(tmp_path_factory):
     return folder / "checkpoint", config
 
 
-@pytest.mark.parametrize("backend", GRAPHS)
-def test_smolvla_has_no_graph(backend, worded):
-    with pytest.raises(ValueError, match="expected an ACT policy, found SmolVLA; backend torch"):
-        load_policy(worded[0], backend=backend)
-    with pytest.raises(ValueError, match="expected an ACT policy"):
-        compile_checkpoint(read_checkpoint(worded[0]), backend, "float32")
+@pytest.fixture(scope="module", params=GRAPHS)
+def staged(request, worded):
+    """A SmolVLA in stages, and the same with torch, unoptimized."""
+    return load_policy(worded[0], backend=request.param), load_policy(worded[0], optimize=False)
+
+
+def test_smolvla_in_stages_is_torchs_from_the_same_seed(staged, worded):
+    policy, torchs = staged
+    assert policy.draws and policy.inpaints and policy.deviation.max() < 1e-3
+    before = {}
+    for task in ("lift", "put the red cube into the box on the left", "", "lift"):
+        seen = dataclasses.replace(make_worded_observation(worded[1], size=(50, 70)), task=task)
+        for each in staged:
+            each.reset(seed=5)
+        expected = torchs.predict_chunk(seen)
+        first = policy.predict_chunk(seen)
+        np.testing.assert_allclose(first, expected, atol=1e-3)
+        # Later chunks leave it as it is, and another task leaves no trace.
+        np.testing.assert_array_equal(before.setdefault(task, first.copy()), first)
+
+
+def test_smolvla_in_stages_goes_on_with_a_plan(staged, worded):
+    policy, _ = staged
+    seen, noise = make_worded_observation(worded[1]), make_noise(worded[1])
+    rows = np.arange(24, dtype=np.float32).reshape(4, 6)
+    ours, theirs = (each.predict_chunk(seen, LeftOver(rows, 2), noise) for each in staged)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    assert np.abs(ours - policy.predict_chunk(seen, noise=noise)).max() > 1
+
+
+def test_a_task_beyond_the_room_of_the_stages_is_refused(staged, worded, monkeypatch):
+    policy, _ = staged
+    words = policy.checkpoint.language.words
+    monkeypatch.setattr(type(words), "__call__", lambda *_: torch.zeros(1, 49, dtype=torch.int64))
+    with pytest.raises(ObservationError, match="at most 48 tokens with this backend, found 49"):
+        policy.predict_chunk(make_worded_observation(worded[1]))
+
+
+@pytest.mark.representatives(1)
+@pytest.mark.parametrize("error", [np.nan, 0.1])
+def test_stages_that_compute_something_else_are_refused(error, worded, monkeypatch):
+    opened = policies.open_stages
+
+    def wrong(*given):
+        runs = opened(*given)
+        right = runs["velocity"]
+        return runs | {"velocity": lambda g: {"velocity": right(g)["velocity"] + error}}
+
+    monkeypatch.setattr(policies, "open_stages", wrong)
+    with pytest.raises(CheckpointError, match="found errors of") as refusal:
+        load_policy(worded[0], backend="onnxruntime")
+    assert refusal.value.finding.code is Code.POLICY_EXPORT_DIFFERS
+
+
+def raising(error):
+    def raise_it(*_, **__):
+        raise error
+
+    return raise_it
+
+
+def test_stages_refuse_as_graphs_do(worded, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
+    with pytest.raises(ValueError, match="expected a processor with bfloat16"):
+        load_policy(worded[0], backend="openvino", precision="bfloat16")
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="no such operator"):
+        patch.setattr(torch.onnx, "export", raising(RuntimeError("no such operator")))
+        load_policy(worded[0], backend="openvino")
+    monkeypatch.setattr(stages, "openvino_core", lambda *_: (None, None))
+    with pytest.raises(CheckpointError, match="graph for openvino: expected one"):
+        load_policy(worded[0], backend="openvino")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingPackage, match="package openvino"):
+        load_policy(worded[0], backend="openvino")
+
+
+def test_smolvla_has_no_single_graph(worded, tmp_path):
+    with pytest.raises(ValueError, match=r"ACT policy, found SmolVLA; .* runs its checkpoint"):
+        export_policy(read_checkpoint(worded[0]), tmp_path / "export", "onnxruntime")
 
 
 def test_smolvla_in_bfloat16(worded, with_bfloat16):

@@ -180,6 +180,8 @@ class PolicyNode(ArmletNode):
         if not self._fit.report.ok:
             raise SetupError(self._fit.report.text())
         self._judge_task()
+        if self._policy.choice:
+            self.get_logger().info(self._policy.choice)
         if self.value("denoising"):
             self.get_logger().warning(
                 f"denoising is {self.value('denoising')} by parameter, not as the checkpoint "

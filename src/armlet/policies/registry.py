@@ -27,6 +27,7 @@ from .config.base import PolicyConfig
 from .config.errors import CheckpointError
 from .config.releases import PatchRows
 from .networks.base import PolicyNetwork
+from .networks.stages import Split
 from .networks.tokens import Language
 
 GROUP = "armlet.policies"
@@ -194,6 +195,8 @@ class PolicyFamily(Generic[Config]):
         noise: what a chunk starts from, None for a policy that draws nothing.
         inpaints: whether `infer` heeds Inference.plan.
         exportable: whether it can be traced as a graph: `infer` is one pass over `batch`.
+        split: a network folded for inference as stages, which `infer` takes joined, for other
+            runtimes than torch; None: they cannot run it, unless it is exportable.
         orders_cameras: whether another order of cameras gives other actions.
     """
 
@@ -211,6 +214,7 @@ class PolicyFamily(Generic[Config]):
     noise: Callable[[Config], Noise | None] = _no_noise
     inpaints: bool = False
     exportable: bool = False
+    split: Callable[[Any, Companions], Split] | None = None
     orders_cameras: bool = True
 
     @property

@@ -79,7 +79,10 @@ SETTINGS = (
     ),
     Setting("device", "cpu", "torch device for inference.", change=LOADED),
     Setting(
-        "backend", "torch", "Runtime of the network: torch, onnxruntime or openvino.", change=LOADED
+        "backend",
+        "torch",
+        "Runtime of the network: torch, onnxruntime, openvino, or auto, the fastest as measured.",
+        change=LOADED,
     ),
     Setting(
         "precision",

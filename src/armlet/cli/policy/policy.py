@@ -56,10 +56,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     infer.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     infer.add_argument(
         "--backend",
-        choices=("torch", "onnxruntime", "openvino"),
+        choices=("torch", "onnxruntime", "openvino", "auto"),
         default="torch",
-        help="runtime of the network; an exported DIR needs onnxruntime or openvino "
-        "(default: torch)",
+        help="runtime of the network; an exported DIR needs onnxruntime or openvino; auto: the "
+        "fastest by measurement (default: torch)",
     )
     infer.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     infer.add_argument(
@@ -73,6 +73,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "checkpoint", type=Path, metavar="DIR", help="directory, or hub:owner/name@revision"
     )
     add_choices(inspect)
+    inspect.add_argument(
+        "--backends", action="store_true", help="load and time each runtime that can run it here"
+    )
     inspect.set_defaults(run=run_inspect)
     policy_check.add_verb(verbs)
     policy_bind.add_verb(verbs)
@@ -99,6 +102,8 @@ def run_infer(args: argparse.Namespace) -> int:
         )
     except ValueError as error:
         return refuse("policy infer", error)
+    if policy.choice:
+        show(policy.choice, error=True)
     try:
         arrays = _read_arrays(args.input)
         noise = _noise(arrays) if policy.draws else None
@@ -124,6 +129,8 @@ def run_inspect(args: argparse.Namespace) -> int:
     inspect = _inspect_export if is_export(args.checkpoint) else _inspect_weights
     try:
         checkpoint = inspect(args)
+        if args.backends:
+            _print_backends(args)
     except ValueError as error:
         return refuse("policy inspect", error)
     config = checkpoint.config
@@ -144,6 +151,16 @@ def run_inspect(args: argparse.Namespace) -> int:
     for note in checkpoint.notes:
         show(f"note           {note}")
     return 0
+
+
+def _print_backends(args: argparse.Namespace) -> None:
+    """What backend auto finds of each runtime, in float32."""
+    from armlet.policies import load_policy
+
+    policy = load_policy(args.checkpoint, choices=chosen(args), backend="auto")
+    for candidate in policy.candidates:
+        chosen_one = " (auto takes it)" if candidate.backend == policy.backend else ""
+        show(f"backend        {candidate}{chosen_one}")
 
 
 def _inspect_export(args: argparse.Namespace) -> Checkpoint:

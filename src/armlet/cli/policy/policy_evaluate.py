@@ -71,9 +71,9 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument(
         "--backend",
-        choices=("torch", "onnxruntime", "openvino"),
+        choices=("torch", "onnxruntime", "openvino", "auto"),
         default="torch",
-        help="runtime of the network (default: torch)",
+        help="runtime of the network; auto: the fastest by measurement (default: torch)",
     )
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     add_choices(parser)
@@ -164,13 +164,16 @@ def _evaluate(args: argparse.Namespace) -> tuple[Evaluation, list[Finding]]:
 def _load(args: argparse.Namespace, checkpoint: Path) -> Policy:
     from armlet.policies import load_policy
 
-    return load_policy(
+    policy = load_policy(
         checkpoint,
         device=args.device,
         choices=chosen(args),
         backend=args.backend,
         precision=args.precision,
     )
+    if policy.choice:
+        show(policy.choice, error=True)
+    return policy
 
 
 def _choose(args: argparse.Namespace, dataset: Dataset, policies: list[Policy]) -> Choice:

@@ -14,9 +14,10 @@ from armlet.policies.checkpoint.checkpoint import CONFIG, VLM_FOLDER
 from armlet.policies.config.errors import CheckpointError
 from armlet.policies.config.smolvla import RealTimeChunking, SmolVlaConfig, parse_vlm
 from armlet.policies.config.strict_json import read_object
-from armlet.policies.networks import tokens
+from armlet.policies.networks import smolvla_stages, tokens
 from armlet.policies.networks.rtc import Guidance
 from armlet.policies.networks.smolvla import TOKENS, UNUSED, SmolVla, vision_precision
+from armlet.policies.networks.stages import Split
 from armlet.policies.networks.tokens import Language
 from armlet.policies.registry import (
     DEVICE,
@@ -48,6 +49,13 @@ def _infer(network: SmolVla, given: Inference) -> Tensor:
     batch = {**given.batch, TOKENS: given.language.words(given.task).to(noise.device)}
     chunk: Tensor = network(batch, noise, _guidance(network.config, given))
     return chunk
+
+
+def _split(network: SmolVla, companions: Companions) -> Split:
+    """A text that no processor file cuts has the room that the configuration states."""
+    assert companions.language is not None
+    longest = companions.language.words.longest
+    return smolvla_stages.split(network, longest or network.config.tokenizer_max_length)
 
 
 def _guidance(config: SmolVlaConfig, given: Inference) -> Guidance | None:
@@ -181,4 +189,5 @@ FAMILY = PolicyFamily(
     ignores=UNUSED.__contains__,
     noise=_noise,
     inpaints=True,
+    split=_split,
 )

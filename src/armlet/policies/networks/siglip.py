@@ -29,11 +29,20 @@ class VisionTower(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         patches: Tensor = self.patch_embedding(pictures)
-        rows, columns = (
-            patch_positions(n, self._side, self._precision, self._rows) for n in patches.shape[2:]
+        return self.read(patches, self.positions(*patches.shape[2:]))
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """What pictures of rows x columns patches have added, (rows * columns, width)."""
+        down, across = (
+            patch_positions(n, self._side, self._precision, self._rows) for n in (rows, columns)
         )
-        places = (rows[:, None] * self._side + columns).flatten().to(pictures.device)
-        x = patches.flatten(2).transpose(1, 2) + self.position_embedding(places)
+        places = (down[:, None] * self._side + across).flatten()
+        table = self.position_embedding
+        return table(places.to(table.weight.device))  # type: ignore[no-any-return]
+
+    def read(self, patches: Tensor, positions: Tensor) -> Tensor:
+        """Tokens of embedded patches (B, width, rows, columns) at their positions."""
+        x = patches.flatten(2).transpose(1, 2) + positions
         for layer in self.layers:
             x = layer(x)
         return self.post_layernorm(x)  # type: ignore[no-any-return]
@@ -93,7 +102,7 @@ class Connector(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(B, (n / scale)^2, text_width): the patches of a square stand beside each other."""
         batch, count, width = patches.shape
-        side, scale = round(count**0.5), self._scale
+        side, scale = round(int(count) ** 0.5), self._scale
         squares = patches.view(batch, side // scale, scale, side // scale, scale, width)
         folded = squares.permute(0, 1, 3, 2, 4, 5).reshape(batch, -1, scale * scale * width)
         return self.proj(folded)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ batch of texts of different length is padded, and masked, here too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -125,16 +125,10 @@ class SmolVla(PolicyNetwork):
         """
         prefix = self.embed_prefix(batch)
         cache = self._read_prefix(prefix)
-        turned = self._rotations(torch.tensor(prefix.shape[1], device=noise.device))
-        steps = self.config.num_steps
-        x = noise
-        for step in range(steps):
-            time = 1.0 + step * (-1.0 / steps)
-            velocity = self._velocity(x, time, cache, turned)
-            if guidance is not None:
-                velocity = guidance.bend(x, velocity, time)
-            x = x - velocity / steps
-        return x[:, :, : self.config.action_size]
+        turned = self.rotations(torch.tensor(prefix.shape[1], device=noise.device))
+        return flow(
+            self.config, lambda x, time: self._velocity(x, time, cache, turned), noise, guidance
+        )
 
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Draws:
         """Noise, then times. From a seed LeRobot draws the same noise and other times, of the same
@@ -167,7 +161,7 @@ class SmolVla(PolicyNetwork):
             at * noise + (1 - at) * actions,
             times,
             self._read_prefix(prefix, seen),
-            self._rotations(seen.sum(1)[:, None, None]),
+            self.rotations(seen.sum(1)[:, None, None]),
             seen,
         )
         errors = F.mse_loss(velocity, noise - actions, reduction="none")
@@ -198,22 +192,32 @@ class SmolVla(PolicyNetwork):
 
     def embed_prefix(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The sequence (B, P, width) the language model reads: cameras, words, state."""
-        state = batch[STATE]
+        pictures = [
+            self._embedded(self.vision(scaled(self.config, batch[key])))
+            for key in self.config.image_features
+        ]
+        return self.sequence(pictures, batch[TOKENS], batch[STATE])
+
+    def sequence(self, pictures: Sequence[Tensor], words: Tensor, state: Tensor) -> Tensor:
+        """The sequence of each camera's tokens (B, n, width), ids (B, T) and states (B, n)."""
         pieces = []
-        for key in self.config.image_features:
-            pieces += self._framed(self._picture(batch[key]))
+        for picture in pictures:
+            pieces += self._framed(picture)
         for _ in range(self.config.blanks):
             # Of a blank picture only the marks around it are seen.
             pieces += self._framed(None, len(state))
         root = math.sqrt(self.vlm.text.hidden_size)
-        pieces.append(self.words(batch[TOKENS]) * root)
+        pieces.append(self.words(words) * root)
         padded = F.pad(state, (0, self.config.max_state_dim - state.shape[-1]))
         pieces.append(self.state_proj(padded)[:, None])
         return torch.cat(pieces, dim=1)
 
-    def _picture(self, picture: Tensor) -> Tensor:
-        picture = resize_with_pad(picture, *self.config.resize_imgs_with_padding)
-        tokens: Tensor = self.connector(self.vision(picture * 2.0 - 1.0))
+    def picture_tokens(self, pictures: Tensor, positions: Tensor) -> Tensor:
+        """Tokens (B, n, width) of scaled pictures and the tower's positions of their patches."""
+        return self._embedded(self.vision.read(self.vision.patch_embedding(pictures), positions))
+
+    def _embedded(self, patches: Tensor) -> Tensor:
+        tokens: Tensor = self.connector(patches)
         return tokens * math.sqrt(self.vlm.text.hidden_size)
 
     def _framed(self, picture: Tensor | None, count: int = 1) -> list[Tensor]:
@@ -235,14 +239,10 @@ class SmolVla(PolicyNetwork):
 
         seen bool (B, P) is false for padding, which nothing reads; None: there is no padding.
         """
-        length = x.shape[1]
-        places = torch.arange(length, device=x.device)
-        # Pictures and words see each other, the state at the end sees all.
-        visible = torch.ones(length, length, dtype=torch.bool, device=x.device)
-        visible[:-1, -1] = False
-        if seen is not None:
-            places = (seen.cumsum(1) - 1)[:, None]
-            visible = visible & seen[:, None, None]
+        return self.read(x, *reading(x.shape[1], seen, x.device))
+
+    def read(self, x: Tensor, places: Tensor, visible: Tensor) -> list[KeysAndValues | None]:
+        """The same of the positions and the view of `reading`."""
         turn = Rotation(places, self.vlm.text.head_dim)
         cache: list[KeysAndValues | None] = []
         for index, expert_index in enumerate(self._plan):
@@ -268,10 +268,20 @@ class SmolVla(PolicyNetwork):
         flat_keys, flat_values = (x.transpose(1, 2).flatten(2) for x in (keys, values))
         return attention.keys(flat_keys), attention.values(flat_values)
 
+    @property
+    def depth(self) -> int:
+        """Layers of the language model."""
+        return len(self._plan)
+
+    @property
+    def expert_layers(self) -> tuple[int, ...]:
+        """Those of them whose keys and values the expert asks."""
+        return tuple(i for i, expert_index in enumerate(self._plan) if expert_index is not None)
+
     def _joint(self, index: int) -> bool:
         return attends_jointly(self.config, index)
 
-    def _rotations(self, prefix: Tensor) -> tuple[Rotation, Rotation]:
+    def rotations(self, prefix: Tensor) -> tuple[Rotation, Rotation]:
         """Positions of the actions where they follow the prefix, and where they only read it.
 
         prefix is its length, () or, where each row has its own, (B, 1, 1).
@@ -292,13 +302,26 @@ class SmolVla(PolicyNetwork):
 
         seen bool (B, P) is false for padding of the prefix; None: it has none.
         """
-        tokens = self._embed_actions(x, time)
-        count, known = tokens.shape[1], next(k for k, _ in filter(None, cache)).shape[2]
-        visible = torch.ones(count, known + count, dtype=torch.bool, device=x.device)
-        visible = visible.tril(known)
-        read = None if seen is None else seen[:, None, None]
-        if read is not None:
-            visible = visible & F.pad(read, (0, count), value=True)
+        known = next(k for k, _ in filter(None, cache)).shape[2]
+        visible, read = following(known, x.shape[1], seen, x.device)
+        return self.velocity(x, self.moment(time), cache, turned, visible, read)
+
+    def moment(self, time: float | Tensor) -> Tensor:
+        """The embedding of a time, float64 (width,), or of times (B,)."""
+        config, width = self.config, self.action_in_proj.out_features
+        return time_embedding(time, width, config.min_period, config.max_period)
+
+    def velocity(
+        self,
+        x: Tensor,
+        moment: Tensor,
+        cache: list[KeysAndValues | None],
+        turned: tuple[Rotation, Rotation],
+        visible: Tensor,
+        read: Tensor | None,
+    ) -> Tensor:
+        """Where x flows at an embedded moment; visible and read are those of `following`."""
+        tokens = self._embed_actions(x, moment)
         for index, expert_index in enumerate(self._plan):
             kept = cache[index]
             if expert_index is None or kept is None:
@@ -311,13 +334,60 @@ class SmolVla(PolicyNetwork):
             )
         return self.action_out_proj(self.expert.norm(tokens))  # type: ignore[no-any-return]
 
-    def _embed_actions(self, x: Tensor, time: float | Tensor) -> Tensor:
+    def _embed_actions(self, x: Tensor, moment: Tensor) -> Tensor:
         actions: Tensor = self.action_in_proj(x)
-        width = actions.shape[-1]
-        moment = time_embedding(time, width, self.config.min_period, self.config.max_period)
         moment = moment.to(actions)[..., None, :].expand_as(actions)
         mixed = F.silu(self.action_time_mlp_in(torch.cat([actions, moment], dim=-1)))
         return self.action_time_mlp_out(mixed)  # type: ignore[no-any-return]
+
+
+def flow(
+    config: SmolVlaConfig,
+    velocity: Callable[[Tensor, float], Tensor],
+    noise: Tensor,
+    guidance: Guidance | None,
+) -> Tensor:
+    """The chunk (B, C, n) that noise flows to by the velocity of an x at a time."""
+    steps = config.num_steps
+    x = noise
+    for step in range(steps):
+        time = 1.0 + step * (-1.0 / steps)
+        towards = velocity(x, time)
+        if guidance is not None:
+            towards = guidance.bend(x, towards, time)
+        x = x - towards / steps
+    return x[:, :, : config.action_size]
+
+
+def scaled(config: SmolVlaConfig, picture: Tensor) -> Tensor:
+    """Pictures (B, 3, h, w) in 0..1, scaled to fit, padded, in -1..1."""
+    return resize_with_pad(picture, *config.resize_imgs_with_padding) * 2.0 - 1.0
+
+
+def reading(
+    length: int, seen: Tensor | None = None, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Positions of a prefix's tokens, and which of them (..., P, P) each may read.
+
+    seen bool (B, P) is false for padding; None: there is none.
+    """
+    # Pictures and words see each other, the state at the end sees all.
+    visible = torch.ones(length, length, dtype=torch.bool, device=device)
+    visible[:-1, -1] = False
+    if seen is None:
+        return torch.arange(length, device=device), visible
+    return (seen.cumsum(1) - 1)[:, None], visible & seen[:, None, None]
+
+
+def following(
+    known: int, count: int, seen: Tensor | None = None, device: torch.device | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """What `count` actions may read of `known` tokens and each other, and of the tokens only."""
+    visible = torch.ones(count, known + count, dtype=torch.bool, device=device).tril(known)
+    if seen is None:
+        return visible, None
+    read = seen[:, None, None]
+    return visible & F.pad(read, (0, count), value=True), read
 
 
 def _follow(

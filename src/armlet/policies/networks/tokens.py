@@ -33,6 +33,7 @@ class Words:
     def __init__(self, tokenizer: tokenizers.Tokenizer, longest: int | None) -> None:
         """longest cuts the ids, None leaves them whole. Prefer read."""
         self._tokenizer = tokenizer
+        self.longest = longest
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         if longest is not None:

@@ -1,7 +1,8 @@
 """What can run a policy's network, and how exactly.
 
-torch runs every policy. ONNX Runtime and OpenVINO run an ACT policy's graph (see graph) on the CPU;
-they come with the extra armlet[export] and are imported only when asked for.
+torch runs every policy. ONNX Runtime and OpenVINO run an ACT policy's graph (see graph) and SmolVLA
+in stages (see staged) on the CPU; they come with the extra armlet[export] and are imported only
+when asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from .arithmetic import BFLOAT16, FLOAT32
 TORCH = "torch"
 ONNXRUNTIME = "onnxruntime"
 OPENVINO = "openvino"
-BACKENDS = (TORCH, ONNXRUNTIME, OPENVINO)
+RUNTIMES = (TORCH, ONNXRUNTIME, OPENVINO)
+# The fastest of them, by a measurement as the policy is loaded (see choice).
+AUTO = "auto"
+BACKENDS = (*RUNTIMES, AUTO)
 
 PRECISIONS = (FLOAT32, BFLOAT16)
 
@@ -56,6 +60,8 @@ def check_backend(backend: str, precision: str, device: str = "cpu") -> None:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {backend!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
+    if backend == AUTO:
+        return
     if precision not in _POSSIBLE[backend]:
         able = [name for name, precisions in _POSSIBLE.items() if precision in precisions]
         raise ValueError(
@@ -107,22 +113,53 @@ def _no_telemetry() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
+def check_runtime(backend: str, precision: str) -> None:
+    """Raise as open_session does where no graph could run here, before one is made."""
+    load_package("onnx")
+    if backend == OPENVINO:
+        openvino_core(precision, 1)
+    else:
+        load_package(backend)
+
+
+def onnxruntime_options(runtime: Any, threads: int) -> Any:
+    """SessionOptions of the module `runtime`, the same for every graph."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Its threads wait busily for the next operation; not so between two inferences, when the
+    # control loops want the processor.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def openvino_core(precision: str, threads: int) -> tuple[Any, dict[str, Any]]:
+    """OpenVINO's Core, and how every graph is compiled. Raises as open_session does."""
+    core = _core_of(load_package("openvino"))
+    if precision == BFLOAT16:
+        _check_bfloat16(core)
+    settings = {
+        # Without it OpenVINO computes in bfloat16 wherever the processor can.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # The control loops choose their processors; two policies would choose the same ones.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return core, settings
+
+
 class _OnnxRuntime:
     def __init__(self, graph: bytes, threads: int, where: object) -> None:
         runtime = load_package("onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Its threads wait busily for the next operation; not so between two inferences, when the
-        # control loops want the processor.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options = onnxruntime_options(runtime, threads)
         try:
             self._session = runtime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors have no common base class
-            raise _refused(where, ONNXRUNTIME, error) from error
+            raise refused(where, ONNXRUNTIME, error) from error
 
     def __call__(self, arrays: Arrays) -> NDArray[np.float32]:
         (chunk,) = self._session.run(None, dict(arrays))
@@ -132,22 +169,12 @@ class _OnnxRuntime:
 
 class _OpenVino:
     def __init__(self, graph: bytes, precision: str, threads: int, where: object) -> None:
-        core = _core_of(load_package("openvino"))
-        if precision == BFLOAT16:
-            _check_bfloat16(core)
-        settings = {
-            # Without it OpenVINO computes in bfloat16 wherever the processor can.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-            # The control loops choose their processors; two policies would choose the same ones.
-            "ENABLE_CPU_PINNING": False,
-        }
+        core, settings = openvino_core(precision, threads)
         try:
             model = core.read_model(io.BytesIO(graph))
             self._request = core.compile_model(model, "CPU", settings).create_infer_request()
         except Exception as error:  # its errors have no common base class
-            raise _refused(where, OPENVINO, error) from error
+            raise refused(where, OPENVINO, error) from error
 
     def __call__(self, arrays: Arrays) -> NDArray[np.float32]:
         self._request.infer(dict(arrays), share_inputs=True)
@@ -173,7 +200,8 @@ def _check_bfloat16(core: Any) -> None:
         )
 
 
-def _refused(where: object, backend: str, error: Exception) -> CheckpointError:
+def refused(where: object, backend: str, error: Exception) -> CheckpointError:
+    """A graph that a runtime does not take."""
     return CheckpointError.found(
         Code.POLICY_GRAPH_REFUSED,
         where,

@@ -86,6 +86,8 @@ _STEPS = 1e-6
 _LARGEST_GRAPH = 512 << 20
 _TRIALS = 3
 _UNWRITTEN = "graph to export"
+# Of the sample, where no contract states one.
+_TASK = "pick up the cube"
 _VECTORS = (STATE, ENVIRONMENT)
 
 Floats = NDArray[np.float32]
@@ -292,10 +294,18 @@ def torch_sample(checkpoint: Checkpoint, network: PolicyNetwork) -> tuple[Observ
     sample = _observe(config, checkpoint.preprocessor, None, seed=0)
     with torch.inference_mode():
         chunk = _answered(graph, sample, config).chunk
+    return sample_observation(checkpoint), chunk
+
+
+def sample_observation(checkpoint: Checkpoint) -> Observation:
+    """An observation such as training had, with pictures of noise, and a task of its contract."""
+    config, contract = checkpoint.config, checkpoint.contract
+    sample = _observe(config, checkpoint.preprocessor, None, seed=0)
     arrays = sample_arrays(sample, config)
     images = {camera_name(key): arrays[key] for key in config.image_features}
-    environment = arrays.get(ENVIRONMENT)
-    return Observation(sample.state, images, environment_state=environment), chunk
+    task = contract.tasks[0] if contract is not None and contract.tasks else _TASK
+    seen = Observation(sample.state, images, task, arrays.get(ENVIRONMENT))
+    return seen.at_start(config.n_obs_steps)
 
 
 def _traced(
@@ -304,9 +314,11 @@ def _traced(
     """The graph, and what torch, unoptimized, says to some observations."""
     config = checkpoint.config
     if not checkpoint.family.exportable:
+        how = f"backend {backend} runs its checkpoint as it is"
+        if checkpoint.family.split is None:
+            how = "backend torch runs it, in float32 or bfloat16"
         raise ValueError(
-            f"backend {backend}: expected an ACT policy, found {config.TITLE}; backend torch runs "
-            "it, in float32 or bfloat16"
+            f"one graph for {backend}: expected an ACT policy, found {config.TITLE}; {how}"
         )
     network = load_network(checkpoint)
     joints = None if robot is None else robot.joints
@@ -363,21 +375,40 @@ def _proven(
 ) -> Running:
     """The session if it gives the samples' chunks, within what its precision allows."""
     chunks = [session(sample_arrays(sample, checkpoint.config)) for sample in samples]
+    truths = [sample.chunk for sample in samples]
+    runtime = (backend, precision)
+    deviation = prove(chunks, truths, runtime, checkpoint.preprocessor, where, joints)
+    return Running(session, backend, precision, deviation)
+
+
+def prove(
+    chunks: Sequence[Floats],
+    truths: Sequence[Floats],
+    runtime: tuple[str, str],
+    preprocessor: Preprocessor,
+    where: object,
+    joints: JointMap | None = None,
+) -> NDArray[np.float64]:
+    """The largest difference (n,) of chunks from torch's; runtime is backend and precision.
+
+    Raises CheckpointError, naming `where`, beyond what the precision allows.
+    """
+    backend, precision = runtime
     shapes = {(c.shape, c.dtype.name) for c in chunks}
-    expected = (samples[0].chunk.shape, "float32")
+    expected = (truths[0].shape, "float32")
     if shapes != {expected}:
         what, code = f"chunk of the graph in {backend}", Code.POLICY_EXPORT_DIFFERS
         raise _wrong(where, what, expected, sorted(shapes), code)
     deviation = np.max(
         [
-            np.abs(c.astype(np.float64) - w.chunk).max(axis=0)
-            for c, w in zip(chunks, samples, strict=True)
+            np.abs(chunk.astype(np.float64) - truth).max(axis=0)
+            for chunk, truth in zip(chunks, truths, strict=True)
         ],
         axis=0,
     )
-    limit = _LIMITS[precision] * _action_spread(checkpoint.preprocessor, joints)
+    limit = _LIMITS[precision] * _action_spread(preprocessor, joints)
     # Of a joint that hardly moved, float32's own steps are wider than that.
-    limit = limit + _STEPS * np.max([np.abs(w.chunk).max(axis=0) for w in samples], axis=0)
+    limit = limit + _STEPS * np.max([np.abs(truth).max(axis=0) for truth in truths], axis=0)
     if not (deviation <= limit).all():
         raise _wrong(
             where,
@@ -386,7 +417,7 @@ def _proven(
             f"errors of {_listed(deviation)}",
             Code.POLICY_EXPORT_DIFFERS,
         )
-    return Running(session, backend, precision, deviation)
+    return np.asarray(deviation)
 
 
 def _action_spread(preprocessor: Preprocessor, joints: JointMap | None) -> NDArray[np.float64]:

@@ -19,13 +19,33 @@ from armlet.policies.config.errors import CheckpointError
 from armlet.policies.execution.playback import ActionQueue, TemporalEnsembler
 from armlet.policies.execution.strategy import LeftOver
 from armlet.policies.networks.base import PolicyNetwork
+from armlet.policies.networks.stages import NoRoom
 from armlet.policies.observation import Observation, ObservationError, Window, latest
 from armlet.policies.preprocess import Preprocessor
 from armlet.policies.registry import Inference
 
 from .arithmetic import BFLOAT16, FLOAT32, require_unit
-from .backends import ONNXRUNTIME, OPENVINO, TORCH, check_backend
-from .export import Running, compile_checkpoint, is_export, read_export, run_export, torch_sample
+from .backends import (
+    AUTO,
+    ONNXRUNTIME,
+    OPENVINO,
+    RUNTIMES,
+    TORCH,
+    check_backend,
+    check_runtime,
+)
+from .choice import Candidate, choose
+from .export import (
+    Running,
+    compile_checkpoint,
+    is_export,
+    prove,
+    read_export,
+    run_export,
+    sample_observation,
+    torch_sample,
+)
+from .staged import Staged, open_stages
 
 
 class Policy:
@@ -34,7 +54,7 @@ class Policy:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        network: PolicyNetwork | Running,
+        network: PolicyNetwork | Running | Staged,
         device: torch.device | str,
         precision: str = FLOAT32,
         deviation: NDArray[np.float64] | None = None,
@@ -42,9 +62,9 @@ class Policy:
         """precision is what a network computes in, deviation its error; a running graph has its
         own."""
         self._checkpoint = checkpoint
-        self._network = network if isinstance(network, Running) else network.to(device)
+        self._network = network.to(device) if isinstance(network, PolicyNetwork) else network
         self._precision, self._deviation = precision, deviation
-        if isinstance(network, Running):
+        if not isinstance(network, PolicyNetwork):
             self._precision, self._deviation = network.precision, network.deviation
         self._preprocessor = checkpoint.preprocessor.to(device)
         self._family = checkpoint.family
@@ -55,6 +75,9 @@ class Policy:
         # Noise is drawn on the CPU, so that one seed gives one episode on every device.
         self._noise = torch.Generator()
         self._noise.seed()
+        # What backend auto found of each runtime, and in one line; nothing where one was named.
+        self.candidates: tuple[Candidate, ...] = ()
+        self.choice = ""
 
     @property
     def config(self) -> PolicyConfig:
@@ -82,7 +105,7 @@ class Policy:
     @property
     def backend(self) -> str:
         """What runs the network: torch, onnxruntime or openvino."""
-        return self._network.backend if isinstance(self._network, Running) else TORCH
+        return TORCH if isinstance(self._network, PolicyNetwork) else self._network.backend
 
     @property
     def precision(self) -> str:
@@ -92,7 +115,7 @@ class Policy:
     @property
     def deviation(self) -> NDArray[np.float64] | None:
         """Largest error (n,) of a chunk's entries against torch in float32, found on loading, in
-        dataset units; None where nothing was compared (torch in float32, SmolVLA)."""
+        dataset units; None where nothing was compared (torch in float32, SmolVLA with torch)."""
         return self._deviation
 
     @property
@@ -128,7 +151,8 @@ class Policy:
         given, and none of ACT's: float32 (C, max_action_dim) for SmolVLA, for Diffusion Policy
         (horizon, n), by DDPM so many times as it has steps. Leaves the episode's state alone.
 
-        Raises ObservationError for an observation unlike the training data's,
+        Raises ObservationError for an observation unlike the training data's, or a task longer than
+        a graph has room for,
         FloatingPointError if the network gives non-finite actions, ValueError for a leftover where
         the policy does not inpaint and for noise of another shape.
         """
@@ -156,15 +180,21 @@ class Policy:
 
     def _run_torch(
         self,
-        network: PolicyNetwork,
+        network: PolicyNetwork | Staged,
         observation: Observation,
         leftover: LeftOver | None,
         noise: NDArray[np.float32] | None,
     ) -> NDArray[np.float32]:
         device = self._preprocessor.device
-        with torch.inference_mode(), _arithmetic(device, self._precision):
+        precision, joined = self._precision, network
+        if isinstance(network, Staged):  # between its stages torch computes in float32
+            precision, joined = FLOAT32, network.network
+        with torch.inference_mode(), _arithmetic(device, precision):
             given = self._given(observation, leftover, noise)
-            normalized = self._family.infer(network, given)
+            try:
+                normalized = self._family.infer(joined, given)
+            except NoRoom as error:
+                raise ObservationError(str(error)) from error
         with torch.inference_mode():
             actions = self._preprocessor.unnormalize_action(normalized.float())[0]
         return np.asarray(actions.cpu(), np.float32)
@@ -246,9 +276,11 @@ def load_policy(
     With optimize the network is folded and laid out for speed and results move by rounding only;
     without, they are LeRobot's to the bit on the same machine.
 
-    backend is torch, or onnxruntime or openvino for ACT on the CPU, which take a checkpoint (traced
-    now, which takes seconds) or a directory of `armlet policy export`, and are compared with torch
-    before they are given out, see Policy.deviation. precision bfloat16 trades error for speed.
+    backend is torch, or onnxruntime or openvino for ACT and SmolVLA on the CPU, which take a
+    checkpoint (traced now, which takes seconds) or, of ACT, a directory of `armlet policy export`,
+    and are compared with torch before they are given out, see Policy.deviation. precision bfloat16
+    trades error for speed. auto loads and times each that can (at most four inferences, none begun
+    after a minute) and keeps the fastest, the first of those within 5 %, see Policy.candidates.
     threads: CPU threads of inference; None: as many as torch is set to. With backend torch it sets
     those of the process.
 
@@ -262,9 +294,13 @@ def load_policy(
         require_unit(precision, device)
     _check_threads(threads)
     path = hub.locate(path)
+    if backend == AUTO:
+        return _load_fastest(path, device, optimize, choices, precision, threads)
     if is_export(path):
         return _load_export(path, backend, precision, threads)
     checkpoint = read_checkpoint(path, choices)
+    if backend != TORCH and checkpoint.family.split is not None:
+        return _load_staged(checkpoint, backend, precision, threads)
     if backend != TORCH:
         running = compile_checkpoint(checkpoint, backend, precision, threads)
         return Policy(checkpoint, running, device)
@@ -278,6 +314,38 @@ def load_policy(
     return Policy(checkpoint, network, device, precision)
 
 
+def _load_fastest(
+    path: Path,
+    device: str,
+    optimize: bool,
+    choices: Choices | None,
+    precision: str,
+    threads: int | None,
+) -> Policy:
+    def load(backend: str) -> Policy:
+        return load_policy(
+            path,
+            device=device,
+            optimize=optimize,
+            choices=choices,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+        )
+
+    exported = is_export(path)
+    if not exported:
+        read_checkpoint(path, choices)  # what is wrong with it is no matter of a runtime
+    runtimes = [name for name in RUNTIMES if name != TORCH or not exported]
+    found = choose(
+        runtimes,
+        load,
+        lambda policy: policy.repeatable()(sample_observation(policy.checkpoint)),
+    )
+    found.policy.candidates, found.policy.choice = found.candidates, str(found)
+    return found.policy
+
+
 def _load_rounded(
     checkpoint: Checkpoint, network: PolicyNetwork, device: str, optimize: bool
 ) -> Policy:
@@ -288,6 +356,31 @@ def _load_rounded(
     rounded = Policy(checkpoint, network.round_weights(), device, BFLOAT16)
     error = np.abs(rounded.predict_chunk(observation).astype(np.float64) - exact)
     return Policy(checkpoint, network, device, BFLOAT16, error.max(axis=0))
+
+
+def _load_staged(
+    checkpoint: Checkpoint, backend: str, precision: str, threads: int | None
+) -> Policy:
+    """A network in stages, compared once with torch, whose weights are given up meanwhile."""
+    split = checkpoint.family.split
+    assert split is not None
+    check_runtime(backend, precision)
+    network = load_network(checkpoint)
+    observation = sample_observation(checkpoint)
+    truth = Policy(checkpoint, network, "cpu").repeatable()(observation)
+    stages = split(network.fold_for_inference(), checkpoint.companions)
+    runs = open_stages(stages.stages, backend, precision, threads, checkpoint.path)
+    joined = stages.join(runs)
+
+    def policy(deviation: NDArray[np.float64] | None) -> Policy:
+        return Policy(checkpoint, Staged(joined, backend, precision, deviation), "cpu")
+
+    try:
+        chunk = policy(None).repeatable()(observation)
+    except FloatingPointError:  # the error of a chunk that is none
+        chunk = np.full_like(truth, np.nan)
+    runtime = (backend, precision)
+    return policy(prove([chunk], [truth], runtime, checkpoint.preprocessor, checkpoint.path))
 
 
 def _load_export(path: Path, backend: str, precision: str, threads: int | None) -> Policy:
