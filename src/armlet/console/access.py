@@ -112,7 +112,8 @@ class Gate:
     def _given(self, scope: Scope) -> str:
         if scope["type"] != "http" or scope["method"] not in _SAFE:
             return ""
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=None)
+        query: str = scope["query_string"].decode("latin-1")
+        pairs = parse_qsl(query)
         return dict(pairs).get(TOKEN, "")
 
     def _kept(self, headers: dict[str, list[str]]) -> str:
