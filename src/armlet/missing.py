@@ -15,6 +15,7 @@ EXTRAS = {
     "rosbags": "bag",
     "matplotlib": "plot",
     "mujoco": "sim",
+    "nicegui": "console",
 }
 # Every install by pip brings these; one on a ROS distribution may lack them.
 _REQUIRED = {
