@@ -18,7 +18,7 @@ from armlet.console.front import FILES
 from armlet.console.page import Page, Setting, Visit
 from armlet.console.review.desk import Check, Desk, is_over
 from armlet.console.review.episodes import MOST_SHOWN, Filter, Label, Overview
-from armlet.console.review.jobs import JobError
+from armlet.console.review.jobs import Job, JobError
 from armlet.console.review.library import LibraryError, Listing
 from armlet.console.review.orders import Order, Verb
 from armlet.console.review.routes import address, routes
@@ -69,20 +69,22 @@ class View:
         self._episode: int | None = None
         self._mark: Any = None
         self._check: int | None = None
+        self._shown_job: Job | None = None
+        self._tab = _TABS[0]
         self.edits = Edits(self)
 
     # --- what is always there -------------------------------------------------------------------
 
     def build(self) -> None:
-        with ui.row().classes("w-full items-center"):
+        with ui.row().classes("full-width items-center"):
             self._choice = ui.select(
                 {}, label=self._("choose"), on_change=lambda e: self.show(e.value), with_input=True
-            ).classes("min-w-80")
+            ).style("min-width: 20rem")
             ui.button(self._("again"), icon="refresh", on_click=self.look).props("flat")
         self._note = ui.label().classes("armlet-problem").props('role="status"')
-        self._list = ui.column().classes("w-full")
+        self._list = ui.column().classes("full-width")
         self._running = ui.row().classes("items-center")
-        self._body = ui.column().classes("w-full")
+        self._body = ui.column().classes("full-width")
         # What is asked and said stays while the dataset is shown again.
         self.dialogs = ui.element()
         ui.timer(0.05, self.look, once=True)
@@ -155,7 +157,7 @@ class View:
             for name in names
         ]
         return ui.table(columns=columns, rows=rows, row_key=key, pagination=20, **options).classes(
-            "w-full"
+            "full-width"
         )
 
     # --- one dataset ----------------------------------------------------------------------------
@@ -186,11 +188,12 @@ class View:
 
     async def _tick(self) -> None:
         """Show what is being done; and the dataset again, once it is another."""
+        job = None if self.seen is None else self.desk.jobs.of(str(self.seen.place.root))
+        if job != self._shown_job:  # else the browser would be sent the same every second
+            self._shown_job = job
+            self._show_job(job)
         if self.seen is None:
-            self._running.clear()
             return
-        job = self.desk.jobs.of(str(self.seen.place.root))
-        self._show_job(job)
         running = job is not None and not is_over(job)
         mark = await run.io_bound(self.desk.library.mark, self.seen.place.key)
         check = self.desk.jobs.last(str(self.seen.place.root), Verb.CHECK)
@@ -199,7 +202,7 @@ class View:
             self._check = number
             await self.again()
 
-    def _show_job(self, job: Any) -> None:
+    def _show_job(self, job: Job | None) -> None:
         self._running.clear()
         if job is None or is_over(job):
             return
@@ -250,16 +253,15 @@ class View:
             )
             with ui.tabs() as tabs:
                 made = {name: ui.tab(name, label=self._(f"tab.{name}")) for name in _TABS}
-            shown = {
+            shown: dict[str, Callable[[], None]] = {
                 "episodes": self._build_episodes,
                 "check": lambda: show_check(self),
                 "statistics": lambda: show_statistics(self),
                 "compare": lambda: show_compare(self),
                 "merge": lambda: show_merge(self),
             }
-            self._tab = getattr(self, "_tab", "episodes")
             tabs.on_value_change(lambda e: setattr(self, "_tab", e.value))
-            with ui.tab_panels(tabs, value=self._tab).classes("w-full"):
+            with ui.tab_panels(tabs, value=self._tab).classes("full-width"):
                 for name, tab in made.items():
                     with ui.tab_panel(tab):
                         shown[name]()
@@ -301,39 +303,39 @@ class View:
         tasks = {"": self._("any_task"), **{task: task for task in seen.tasks}}
         labels = {str(label): self._(f"label.{label}") for label in Label}
         chosen = self.filter
-        with ui.row().classes("w-full items-center"):
+        with ui.row().classes("full-width items-center"):
             ui.select(
                 codes,
                 multiple=True,
                 label=self._("findings"),
                 value=sorted(chosen.codes.intersection(codes)),
                 on_change=lambda e: narrow(codes=frozenset(map(str, e.value))),
-            ).classes("min-w-48").props("use-chips")
+            ).style("min-width: 12rem").props("use-chips")
             ui.select(
                 labels,
                 multiple=True,
                 label=self._("label"),
                 value=sorted(map(str, chosen.labels)),
                 on_change=lambda e: narrow(labels=frozenset(map(Label, e.value))),
-            ).classes("min-w-40")
+            ).style("min-width: 10rem")
             ui.select(
                 tasks,
                 label=self._("task"),
                 value=chosen.task if chosen.task in tasks else "",
                 on_change=lambda e: narrow(task=e.value or None),
-            ).classes("min-w-48")
+            ).style("min-width: 12rem")
             ui.number(
                 self._("shortest"),
                 min=0,
                 value=chosen.shortest_s,
                 on_change=lambda e: narrow(shortest_s=e.value),
-            ).classes("w-28")
+            ).style("width: 8rem")
             ui.number(
                 self._("longest"),
                 min=0,
                 value=chosen.longest_s,
                 on_change=lambda e: narrow(longest_s=e.value),
-            ).classes("w-28")
+            ).style("width: 8rem")
             ui.checkbox(
                 self._("noted"), value=chosen.noted, on_change=lambda e: narrow(noted=bool(e.value))
             )

@@ -58,8 +58,8 @@ class Edits:
         chosen = self._view.chosen()
         with self._view.dialogs, ui.dialog() as dialog, ui.card():
             ui.label(self._("chosen", count=len(chosen)))
-            task = ui.input(self._("new_task"), autocomplete=list(self._view.seen.tasks)).classes(
-                "min-w-80"
+            task = ui.input(self._("new_task"), autocomplete=list(self._view.seen.tasks)).style(
+                "min-width: 20rem"
             )
             self._go_on(dialog)
         if await dialog:
@@ -73,7 +73,7 @@ class Edits:
             said = {True: self._("label.success"), False: self._("label.failure")}
             with self._view.dialogs, ui.dialog() as dialog, ui.card():
                 rest = ui.select(said, value=not success, label=self._("others"))
-                rest.classes("min-w-80")
+                rest.style("min-width: 20rem")
                 self._go_on(dialog)
             if not await dialog:
                 return
@@ -157,8 +157,8 @@ class Edits:
 
     def _lines(self, job: Job) -> None:
         result = job.result or {}
-        ui.label(str(result.get("said", ""))).classes("font-bold")
-        with ui.scroll_area().classes("w-full h-48"):
+        ui.label(str(result.get("said", ""))).classes("text-weight-bold")
+        with ui.scroll_area().classes("full-width").style("height: 12rem"):
             ui.label("\n".join(map(str, result.get("lines", ())))).style("white-space: pre-wrap")
         if result.get("where"):
             ui.label(str(result["where"]))

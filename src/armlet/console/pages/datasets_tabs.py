@@ -66,7 +66,7 @@ def show_statistics(view: View) -> None:
             view.say("datasets.statistics.write"),
             on_click=lambda: view.edits.do(view.order(Verb.STATS)),
         ).props("outline")
-    place = ui.column().classes("w-full")
+    place = ui.column().classes("full-width")
 
     async def fill() -> None:
         assert view.seen is not None
@@ -93,7 +93,7 @@ def show_statistics(view: View) -> None:
         ]
         columns += [{"name": name, "label": name, "field": name} for name in _NUMBERS]
         with place:
-            ui.table(columns=columns, rows=rows, row_key="id", pagination=20).classes("w-full")
+            ui.table(columns=columns, rows=rows, row_key="id", pagination=20).classes("full-width")
 
     ui.timer(0.05, fill, once=True)
 
@@ -143,11 +143,11 @@ def show_compare(view: View) -> None:
     with ui.row().classes("items-center"):
         ui.select(
             others, label=view.say("datasets.other"), on_change=lambda e: choose(e.value)
-        ).classes("min-w-80")
+        ).style("min-width: 20rem")
         only = ui.checkbox(
             view.say("datasets.only_differences"), value=True, on_change=lambda e: draw(e.value)
         )
-    place = ui.column().classes("w-full")
+    place = ui.column().classes("full-width")
 
 
 def show_merge(view: View) -> None:
@@ -156,8 +156,8 @@ def show_merge(view: View) -> None:
     place = view.seen.place
     others = {one.place.key: one.place.name for one in view.listed if one.place.key != place.key}
     chosen = ui.select(others, multiple=True, label=view.say("datasets.merge_with"))
-    chosen.classes("min-w-80").props("use-chips")
-    name = ui.input(view.say("datasets.merge_name")).classes("min-w-80")
+    chosen.style("min-width: 20rem").props("use-chips")
+    name = ui.input(view.say("datasets.merge_name")).style("min-width: 20rem")
 
     async def merge() -> None:
         library = view.desk.library

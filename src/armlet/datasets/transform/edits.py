@@ -62,7 +62,7 @@ class Edited:
 
 
 def state(root: Path) -> str:
-    """What a dataset is now, as 16 letters: its episodes, tasks, statistics. Raises DatasetError."""
+    """What a dataset is now, in 16 letters: episodes, tasks, statistics. Raises DatasetError."""
     digest = hashlib.sha256()
     metadata = [path.relative_to(root) for path in tables.episode_files(root)]
     for path in (*layout.DESCRIPTIONS, *metadata):
