@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,12 +18,12 @@ from nicegui import ElementFilter, ui
 from nicegui.testing.user_simulation import user_simulation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-from made_episodes import QUICK, made
+from made_episodes import CONTRACT, QUICK, made, record
 
 from armlet.console.page import Setting, Visit
 from armlet.console.pages import datasets as page
 from armlet.console.words import Language, Words
-from armlet.datasets import Dataset
+from armlet.datasets import Dataset, DatasetWriter
 from armlet.datasets.transform import edits
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -106,6 +108,27 @@ def test_episodes_are_shown_filtered_and_deleted_once_confirmed(cube):
     shown(cube, then)
 
 
+def test_no_text_of_a_dataset_can_become_html():
+    """The page and its script have nothing that parses text as such."""
+    console = Path(page.__file__).parents[1]
+    files = [*console.glob("pages/datasets*.py"), console / "static/scrubber.js"]
+    assert len(files) == 4
+    for path in files:
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "ui.html"):
+            assert word not in path.read_text(), path
+        assert "ui.markdown" not in path.read_text()
+
+
+@pytest.mark.thorough
+def test_the_page_and_its_server_load_no_ros():
+    script = (
+        "import sys\n"
+        "import armlet.console.server, armlet.console.shell, armlet.console.pages.datasets\n"
+        "assert 'rclpy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=240)
+
+
 @pytest.mark.thorough
 def test_a_refused_edit_says_the_commands_sentence_and_changes_nothing(cube):
     async def then(user, view) -> None:
@@ -113,6 +136,21 @@ def test_a_refused_edit_says_the_commands_sentence_and_changes_nothing(cube):
         user.find("Delete…").click()
         await user.should_see("these are all 3 episodes", retries=TRIES // 2)
         assert len(Dataset(cube).episodes) == 3
+
+    shown(cube, then)
+
+
+@pytest.mark.thorough
+def test_the_episode_that_was_just_recorded_comes_by_itself(cube):
+    async def then(user, view) -> None:
+        with DatasetWriter(cube, CONTRACT) as writer:
+            record(writer, 2)
+            await until(lambda: len(view.seen.episodes) == 4)
+            assert view._episode == 0
+            view._follow(SimpleNamespace(value=True))
+            assert view._episode == 3
+            record(writer, 2)
+            await until(lambda: view._episode == 4)
 
     shown(cube, then)
 

@@ -67,6 +67,7 @@ class View:
         self.filter = Filter()
         self.row = 0
         self._episode: int | None = None
+        self._follows = False
         self._mark: Any = None
         self._check: int | None = None
         self._shown_job: Job | None = None
@@ -174,9 +175,13 @@ class View:
 
     async def again(self) -> None:
         """Show the same dataset as it is now, with the same filter."""
-        if self.seen is not None:
-            await self._read(self.seen.place.key)
-            self._build_body()
+        if self.seen is None:
+            return
+        before = len(self.seen.episodes)
+        await self._read(self.seen.place.key)
+        if self._follows and self.seen is not None and len(self.seen.episodes) > before:
+            self._episode = len(self.seen.episodes) - 1
+        self._build_body()
 
     async def _read(self, key: str) -> None:
         self._mark = await run.io_bound(self.desk.library.mark, key)
@@ -285,14 +290,22 @@ class View:
                     f'flat aria-label="{self._(word)}"'
                 )
             self._title = ui.label()
+            ui.checkbox(self._("follow"), value=self._follows, on_change=self._follow)
         words = json.dumps({name: self._(name) for name in _WORDS})
         self._scrubber = ui.element("armlet-scrubber")
         self._scrubber._props["words"] = words
         self._scrubber.on("row", lambda e: self._at_row(e.args), ["detail"])
         self._show_episodes()
         numbers = self._numbers()
-        if numbers:
-            self._show_episode(self._episode if self._episode in numbers else numbers[0])
+        if self._episode is not None and self._episode < len(self.seen.episodes):
+            self._show_episode(self._episode)
+        elif numbers:
+            self._show_episode(numbers[0])
+
+    def _follow(self, event: Any) -> None:
+        self._follows = bool(event.value)
+        if self._follows and self.seen is not None and self.seen.episodes:
+            self._show_episode(len(self.seen.episodes) - 1)
 
     def _build_filter(self, seen: Overview) -> None:
         def narrow(**values: Any) -> None:

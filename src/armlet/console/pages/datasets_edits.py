@@ -158,7 +158,8 @@ class Edits:
     def _lines(self, job: Job) -> None:
         result = job.result or {}
         ui.label(str(result.get("said", ""))).classes("text-weight-bold")
-        with ui.scroll_area().classes("full-width").style("height: 12rem"):
-            ui.label("\n".join(map(str, result.get("lines", ())))).style("white-space: pre-wrap")
+        if result.get("lines"):
+            with ui.scroll_area().classes("full-width").style("height: 12rem"):
+                ui.label("\n".join(map(str, result["lines"]))).style("white-space: pre-wrap")
         if result.get("where"):
             ui.label(str(result["where"]))

@@ -54,6 +54,7 @@ TEXTS = {
     "datasets.previous": Text("Previous episode", "上一回合"),
     "datasets.next": Text("Next episode", "下一回合"),
     "datasets.showing": Text("Episode {number}: {tasks}", "回合 {number}：{tasks}"),
+    "datasets.follow": Text("Show the newest as it is recorded", "录制时显示最新的回合"),
     "datasets.chosen": Text("{count} chosen", "已选 {count} 个"),
     "datasets.choose_some": Text("Choose episodes in the table first", "请先在表格中选择回合"),
     "datasets.delete": Text("Delete…", "删除…"),
