@@ -87,19 +87,19 @@
     _build() {
       const { videos, plots, length, problem } = this._episode;
       this._views = videos.map((video) => this._view(video));
-      this._button = made("button", "armlet-play", "▶");
+      this._button = made("button", "scrubber-play", "▶");
       this._button.type = "button";
       this._button.setAttribute("aria-label", this._words.play);
       this._button.onclick = () => (this._playing ? this._pause() : this._play());
-      this._slider = made("input", "armlet-time");
+      this._slider = made("input", "scrubber-time");
       Object.assign(this._slider, { type: "range", min: 0, max: length - 1, step: 1, value: 0 });
       this._slider.setAttribute("aria-label", this._words.time);
       this._slider.oninput = () => { this._pause(); this._show(Number(this._slider.value), true); };
       this._slider.onchange = () => this._say();
-      this._clock = made("output", "armlet-clock");
-      const bar = made("div", "armlet-bar");
+      this._clock = made("output", "scrubber-clock");
+      const bar = made("div", "scrubber-bar");
       bar.append(this._button, this._slider, this._clock);
-      const pictures = made("div", "armlet-videos"), lines = made("div", "armlet-plots");
+      const pictures = made("div", "scrubber-videos"), lines = made("div", "scrubber-plots");
       pictures.append(...this._views.map((view) => view.figure));
       this._plots = plots.map((plot) => this._plot(plot));
       lines.append(...this._plots.map((plot) => plot.figure));
@@ -152,8 +152,8 @@
 
     _plot(plot) {
       const figure = made("figure", ""), caption = made("figcaption", "");
-      const canvas = made("canvas", ""), cursor = made("div", "armlet-cursor");
-      const values = made("span", "armlet-values"), box = made("div", "armlet-canvas");
+      const canvas = made("canvas", ""), cursor = made("div", "scrubber-cursor");
+      const values = made("span", "scrubber-values"), box = made("div", "scrubber-canvas");
       const name = plot.unit ? `${plot.name} (${plot.unit})` : plot.name;
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", name);
