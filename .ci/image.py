@@ -57,6 +57,8 @@ NOT_ON_PYPI = {"control_msgs", "launch"}
 # A viewer with windows of its own, which an image without a screen has no use for; `armlet dataset
 # view` draws a picture without it.
 LEFT_OUT = {"rerun"}
+# What comes with a package and is imported, too.
+BRINGS = {"nicegui": ("fastapi", "starlette", "uvicorn")}
 _BUILD = ("python3-colcon-common-extensions", "python3-pip")
 
 
@@ -85,7 +87,8 @@ def brought() -> dict[str, str]:
         name = f"ros-{bare}" if bare != package else STAND_INS.get(bare, bare[len("python3-") :])
         found[module] = "" if module in NOT_ON_PYPI else name
     for requirement in pip:
-        found[re.split(r"[<>=\[]", requirement)[0]] = requirement
+        name = re.split(r"[<>=\[]", requirement)[0]
+        found |= dict.fromkeys((name, *BRINGS.get(name, ())), requirement)
     return found
 
 
@@ -111,7 +114,7 @@ def install(folder: Path) -> int:
     """Set a new environment up with what the image has, and look at it. A status."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    wanted = sorted(filter(None, brought().values()))
+    wanted = sorted(set(filter(None, brought().values())))
     subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     return subprocess.run([python, __file__, "--here"], check=False).returncode
 

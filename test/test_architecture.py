@@ -54,6 +54,16 @@ MAY_IMPORT = {
     },
     "security": {"bringup", "enclaves", "robots", "start_check"},
     "training": {"datasets", "policies", "contract", "files", "findings", "suggestions"},
+    "console": {
+        "client",
+        "contract",
+        "datasets",
+        "files",
+        "findings",
+        "missing",
+        "priority",
+        "robots",
+    },
     "evaluation": {"datasets", "policies", "findings", "files", "suggestions"},
 }
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.stem[0] != "_"}

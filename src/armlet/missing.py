@@ -16,6 +16,7 @@ EXTRAS = {
     "matplotlib": "plot",
     "mujoco": "sim",
     "tensorboard": "tensorboard",
+    "nicegui": "console",
 }
 # Every install by pip brings these; one on a ROS distribution may lack them.
 _REQUIRED = {

@@ -40,6 +40,9 @@ and a real-time thread waits as long as any other."""
 
 _CAP_SYS_NICE = 23
 
+_LOWEST = 19
+"""The niceness of what has time."""
+
 _SLICE_NS = 100_000
 """The shortest time slice the kernel grants. Who asks for less at a time has its turn sooner."""
 
@@ -102,6 +105,14 @@ def raise_process(nice: int) -> Granted:
     interpreter lock is held by any of them: one left behind would delay the others.
     """
     return Granted(_raise_threads(nice), _raise_session(nice))
+
+
+def lower_process() -> None:
+    """Run this process behind all others: its threads, and its session if it leads one."""
+    os.setpriority(os.PRIO_PROCESS, 0, _LOWEST)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # as precise as it can be had
+            Path("/proc/self/autogroup").write_text(str(_LOWEST))
 
 
 def _raise_threads(nice: int) -> bool:

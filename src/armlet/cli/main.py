@@ -13,7 +13,7 @@ from armlet.missing import how_to_install
 
 from .arm import calibrate, emulate, find_port, registers, scan, setup_motors
 from .data import calibrate_camera, dataset, find_cameras
-from .graph import demo, doctor, evaluate, jog, replay, security, session, train, up
+from .graph import console, demo, doctor, evaluate, jog, replay, security, session, train, up
 from .policy import policy
 from .setup import setup
 from .terminal import output
@@ -22,6 +22,7 @@ from .terminal.arguments import Parser
 COMMANDS = (
     up,
     session,
+    console,
     jog,
     demo,
     setup,

@@ -107,6 +107,15 @@ def _odd(said: NDArray[Any]) -> str:
     return f"{said[row]} in row {row}"
 
 
+@dataclass(frozen=True)
+class EpisodeVideo:
+    """Where an episode's pictures of a camera are: seconds from_s to to_s of a video file."""
+
+    path: Path
+    from_s: float
+    to_s: float
+
+
 class Dataset:
     """A LeRobot v3, v2.1 or v2.0 dataset on disk or, fetched first, on the Hub, for reading."""
 
@@ -239,26 +248,42 @@ class Dataset:
         Raises DatasetError if the camera is unknown or its video absent or short.
         """
         row = self._row(k)
-        if camera not in self.info.cameras:
-            raise DatasetError(f"no camera {camera!r}; there are {sorted(self.info.cameras)}")
+        key = self._picture_key(camera)
         frames = np.arange(row.length) if indices is None else np.asarray(indices, np.int64)
         if frames.size and not 0 <= frames.min() <= frames.max() < row.length:
             raise IndexError(f"episode {k} has frames 0..{row.length - 1}, asked {indices}")
-        key = next(name for name in (IMAGES + camera, camera) if name in self.info.features)
         if self.info.features[key].dtype == "image":
             return self._stored_pictures(row, key, frames)
+        found = self._video(row, key)
+        # Picture numbers, not times: LeRobot accumulates from_timestamp in floating point.
+        numbers = (round(found.from_s * self.info.fps) + frames).tolist()
+        return video.decode(found.path, numbers, self.info.fps)
+
+    def video(self, k: int, camera: str) -> EpisodeVideo | None:
+        """The video with episode k's pictures; None where they are stored as single pictures.
+
+        Raises DatasetError if the camera is unknown or its video absent, IndexError.
+        """
+        row = self._row(k)
+        key = self._picture_key(camera)
+        return None if self.info.features[key].dtype == "image" else self._video(row, key)
+
+    def _picture_key(self, camera: str) -> str:
+        if camera not in self.info.cameras:
+            raise DatasetError(f"no camera {camera!r}; there are {sorted(self.info.cameras)}")
+        return next(name for name in (IMAGES + camera, camera) if name in self.info.features)
+
+    def _video(self, row: tables.EpisodeRow, key: str) -> EpisodeVideo:
         if key not in row.videos:
-            raise DatasetError(f"episode {k}: the metadata names no video for {key}")
+            raise DatasetError(f"episode {row.episode}: the metadata names no video for {key}")
         span = row.videos[key]
         path = layout.locate(self.root, self.info.video_path(key, span.number))
         if not path.exists():
             raise DatasetError(
-                f"video {path} is absent: this copy of the dataset has no pictures of {camera}; "
-                "fetch its videos folder too"
+                f"video {path} is absent: this copy of the dataset has no pictures of "
+                f"{key.removeprefix(IMAGES)}; fetch its videos folder too"
             )
-        # Picture numbers, not times: LeRobot accumulates from_timestamp in floating point.
-        numbers = (round(span.from_s * self.info.fps) + frames).tolist()
-        return video.decode(path, numbers, self.info.fps)
+        return EpisodeVideo(path, span.from_s, span.to_s)
 
     def picture_files(self, k: int) -> dict[str, tuple[Path, float]]:
         """Where the pictures of episode k are: by camera the file, and at which second it begins.

@@ -2,11 +2,15 @@
 
 Each is made as a whole or not at all (`edit_journal`). What it replaces or removes is in the
 dataset's trash afterwards, and `undo` brings it back from there.
+
+Who looked at a dataset before deciding says what it was then (`seen`, by `state`): an edit of
+another time would be of other episodes than those that were looked at, and is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +23,15 @@ from armlet.datasets.format.errors import DatasetError
 from armlet.datasets.format.layout import Info
 from armlet.datasets.format.trash import TRASH
 from armlet.datasets.record.leftovers import named_files
-from armlet.files import printable
+from armlet.files import FileError, printable, read_bytes
 
 from .assembly import Assembly, Product, label_feature
 from .cuts import Cut, Source, link_free, said_episodes
 
 Choice = Callable[[Source], tuple[str, Info, list[Cut]]]
 """What an edit makes of a dataset: in words, the new info.json but for totals, the episodes."""
+
+_LARGEST_METADATA = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,23 @@ class Edited:
         ]
 
 
-def delete(root: Path, episodes: Sequence[int], dry_run: bool = False) -> Edited:
+def state(root: Path) -> str:
+    """What a dataset is now, in 16 letters: episodes, tasks, statistics. Raises DatasetError."""
+    digest = hashlib.sha256()
+    metadata = [path.relative_to(root) for path in tables.episode_files(root)]
+    for path in (*layout.DESCRIPTIONS, *metadata):
+        try:
+            content = read_bytes(layout.locate(root, path), _LARGEST_METADATA)
+        except FileNotFoundError:
+            continue
+        except FileError as error:
+            raise DatasetError(str(error)) from error
+        digest.update(f"{path} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def delete(root: Path, episodes: Sequence[int], dry_run: bool = False, seen: str = "") -> Edited:
     """Take episodes out; those behind them get lower numbers. Raises DatasetError, OSError."""
 
     def choose(source: Source) -> tuple[str, Info, list[Cut]]:
@@ -68,11 +90,16 @@ def delete(root: Path, episodes: Sequence[int], dry_run: bool = False) -> Edited
         said = f"delete episodes {said_episodes(episodes)}"
         return said, with_splits(source.info, kept), [Cut.whole(source, k) for k in kept]
 
-    return edit(root, choose, dry_run)
+    return edit(root, choose, dry_run, seen)
 
 
 def trim(
-    root: Path, episodes: Sequence[int], first: int, last: int, dry_run: bool = False
+    root: Path,
+    episodes: Sequence[int],
+    first: int,
+    last: int,
+    dry_run: bool = False,
+    seen: str = "",
 ) -> Edited:
     """Take the first and the last frames off episodes. Raises DatasetError, OSError.
 
@@ -103,7 +130,7 @@ def trim(
         said = f"trim episodes {said_episodes(episodes)} by {first} first and {last} last frames"
         return said, source.info, cuts
 
-    return edit(root, choose, dry_run)
+    return edit(root, choose, dry_run, seen)
 
 
 def relabel(
@@ -112,6 +139,7 @@ def relabel(
     episodes: Sequence[int] | None = None,
     replaced: str | None = None,
     dry_run: bool = False,
+    seen: str = "",
 ) -> Edited:
     """Give episodes another task. Raises DatasetError, OSError.
 
@@ -134,11 +162,15 @@ def relabel(
         which = said_episodes(sorted(chosen))
         return f"{of} of episodes {which} becomes {printable(repr(task), 80)}", source.info, cuts
 
-    return edit(root, choose, dry_run)
+    return edit(root, choose, dry_run, seen)
 
 
 def label(
-    root: Path, labels: Mapping[int, bool], others: bool | None = None, dry_run: bool = False
+    root: Path,
+    labels: Mapping[int, bool],
+    others: bool | None = None,
+    dry_run: bool = False,
+    seen: str = "",
 ) -> Edited:
     """Say of episodes whether they succeeded, in every row's `next.success`.
 
@@ -169,15 +201,16 @@ def label(
         ]
         return f"label episodes: {', '.join(said)}", _labelled(source.info), cuts
 
-    return edit(root, choose, dry_run)
+    return edit(root, choose, dry_run, seen)
 
 
-def undo(root: Path, dry_run: bool = False) -> Edited:
+def undo(root: Path, dry_run: bool = False, seen: str = "") -> Edited:
     """Bring back what the last edit replaced and removed, byte by byte.
 
     Raises DatasetError if there is none, or if what it wrote has changed since; OSError.
     """
     with _taken(root, dry_run):
+        _require_seen(root, seen)
         journal = _last_edit(root)
         _require_unchanged(root, journal)
         old = {Path(text): root / TRASH / journal.trash / text for text in _before(root, journal)}
@@ -201,12 +234,14 @@ def undo(root: Path, dry_run: bool = False) -> Edited:
         return _counted(root, done) if not dry_run else done
 
 
-def edit(root: Path, choose: Choice, dry_run: bool = False) -> Edited:
+def edit(root: Path, choose: Choice, dry_run: bool = False, seen: str = "") -> Edited:
     """Make a dataset what `choose` says, or say which files that would touch.
 
-    Raises DatasetError if a recorder has the dataset, or if it is not whole; OSError.
+    seen: the `state` it has to be in; "" is any. Raises DatasetError if a recorder has the dataset,
+    if it is not whole, or if it is in another state; OSError.
     """
     with _taken(root, dry_run):
+        _require_seen(root, seen)
         link_free(root)
         source = Source.open(root)
         said, info, cuts = choose(source)
@@ -271,6 +306,14 @@ def _known(source: Source, episodes: Sequence[int] | Mapping[int, Any]) -> set[i
     if wrong:
         raise DatasetError(f"there are episodes 0 to {len(source.rows) - 1}, not {wrong[0]}")
     return set(episodes)
+
+
+def _require_seen(root: Path, seen: str) -> None:
+    if seen and state(root) != seen:
+        raise DatasetError(
+            f"{root} was changed since it was looked at, so nothing was done; look again, as "
+            "episodes may have other numbers now"
+        )
 
 
 def _labelled(info: Info) -> Info:

@@ -1,0 +1,70 @@
+"""What a page of the console is: its name, its icon, and what builds it for one visit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .words import Words
+
+if TYPE_CHECKING:
+    from armlet.client.recording import View
+
+
+class Graph(Protocol):
+    """What pages ask of the graph; `armlet.client` has it. For several threads, never waiting."""
+
+    def press(self, key: str) -> None:
+        """What a key of `armlet session` does; x is the stop."""
+
+    def view(self) -> View:
+        """What is known now."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the console was started with.
+
+    graph: the running graph. datasets: folders given by `--datasets`, in which datasets lie.
+    """
+
+    graph: Graph
+    datasets: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One browser tab on a page.
+
+    say: the table of words in its language. setting: what the console was started with.
+    """
+
+    say: Words
+    setting: Setting
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, found by its module in `armlet.console.pages`, whose `PAGE` it is.
+
+    Attributes:
+        code: its path, /code, and its words: `code.title`, and `code.` before all others.
+        icon: its name among Material's icons.
+        build: fills the page, in NiceGUI's loop. It may be `async`; what takes long belongs into
+            `nicegui.run.io_bound`: other pages wait meanwhile, the stop does not.
+        serve: called once, before the first visit, for routes of its own (`nicegui.app.get`).
+            They are behind the console's access checks as everything is.
+        order: its place among pages; the first is what / shows.
+    """
+
+    code: str
+    icon: str
+    build: Callable[[Visit], object]
+    order: int
+    serve: Callable[[Setting], None] | None = None
+
+    @property
+    def path(self) -> str:
+        return f"/{self.code}"
