@@ -19,8 +19,8 @@ KEYS = {
 }
 # From pip alone, as package.xml says beside its keys.
 OF_PIP = {"av", "pyarrow"} | set(EXTRAS) - set(KEYS)
-# Tab completion, another viewer, the Hub, what brings the console its server: done without, or said by
-# name when asked for.
+# Tab completion, another viewer, the Hub: done without, or said by name when asked for. What comes
+# with the console's library.
 OPTIONAL = {"argcomplete", "huggingface_hub", "rerun", "fastapi", "starlette", "uvicorn"}
 
 

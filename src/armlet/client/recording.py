@@ -167,11 +167,13 @@ class RecordGraph:
     Keys are worked off one after the other in a thread; the stop key in one of its own. A graph of
     several followers has each in the namespace of its side. The stop is asked of every driver that
     may be a side's; torque and leaders only where the driver's parameter `graph` names this graph.
+
+    name: of its node.
     """
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, namespace: str = "", name: str = "session") -> None:
         rclpy.init(args=init_arguments(namespace), signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("session", namespace=namespace)
+        self._node = Node(name, namespace=namespace)
         self._lock = threading.Lock()
         self._view = View()
         self._statuses: dict[str, tuple[Line, int]] = {}

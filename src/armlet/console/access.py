@@ -89,9 +89,6 @@ class Gate:
         self._app, self._rules, self._cookie = app, rules, cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
         if scope["type"] not in ("http", "websocket"):
             return
         headers = _headers(scope)

@@ -1,4 +1,4 @@
-"""What the console answers itself, before and beside its pages: the stop, and its own files."""
+"""What the console answers itself, beside its pages: the stop, pictures, and its own files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .access import App, Receive, Scope, Send
+from .pictures import Pictures
 
 if TYPE_CHECKING:
     from .page import Graph
 
 STOP_KEY = "x"
 STOP = "/stop"
+PICTURES = "/pictures"
 FILES = "/console-files/"
 _TYPES = {".js": b"text/javascript", ".css": b"text/css"}
 
@@ -25,6 +27,7 @@ class Front:
 
     def __init__(self, graph: Graph, pages: App) -> None:
         self._graph, self._pages = graph, pages
+        self._pictures = Pictures(graph)
         folder = Path(__file__).parent / "static"
         self._files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -32,6 +35,8 @@ class Front:
         path = scope.get("path", "")
         if scope["type"] == "http" and path == STOP:
             await self._stop(scope, send)
+        elif scope["type"] == "websocket" and path == PICTURES:
+            await self._pictures(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(FILES):
             await self._file(path.removeprefix(FILES), send)
         else:

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from .words import Words
 
 if TYPE_CHECKING:
     from armlet.client.recording import View
+    from armlet.client.sight import Sight
+    from armlet.client.watching import Picture
+
+
+class Camera(Protocol):
+    """A viewer's hold on a camera. Context manager."""
+
+    def __enter__(self) -> Camera: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def picture(self) -> Picture | None:
+        """The newest; None before the first."""
 
 
 class Graph(Protocol):
@@ -21,6 +40,12 @@ class Graph(Protocol):
 
     def view(self) -> View:
         """What is known now."""
+
+    def sight(self) -> Sight:
+        """What the graph says of itself now."""
+
+    def camera(self, name: str, heard: Callable[[], None]) -> Camera:
+        """Look at a camera; heard is called for each new picture. KeyError for an unknown one."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _server(app: Gate, place: socket.socket) -> Iterator[None]:
         ws="wsproto",
         ws_max_size=_LARGEST_MESSAGE,
         ws_per_message_deflate=False,
-        lifespan="on",
+        lifespan="off",
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=1,

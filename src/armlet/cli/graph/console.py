@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
         return refuse("console", error)
     ending = threading.Event()
     _note_signals(ending)
-    from armlet.client.recording import RecordGraph
+    from armlet.client.watching import WatchedGraph
 
-    with place, RecordGraph(args.namespace) as graph:
+    with place, WatchedGraph(args.namespace) as graph:
         try:
             with serving(Setting(graph, tuple(args.datasets)), rules, place):
                 print(_said(args.host, place.getsockname()[1], token), flush=True)

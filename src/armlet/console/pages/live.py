@@ -1,20 +1,74 @@
-"""What the graph does now."""
+"""What the graph does now: pictures, joints, who moves the arm, ledger, findings, computer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from html import escape
+
 from nicegui import ui
 
+from armlet.client.sight import Sight
+from armlet.console import tables
+from armlet.console.front import FILES
 from armlet.console.page import Page, Visit
+from armlet.console.words import Words
+
+LOOK_S = 0.5
+_VISIBLE = "armlet_visible"
+_SECTIONS: tuple[tuple[str, Callable[[Sight, Words], str]], ...] = (
+    ("arms", tables.arms),
+    ("troubles", tables.troubles),
+    ("streams", tables.streams),
+    ("machine", tables.machine),
+)
 
 
 def build(visit: Visit) -> None:
-    arm = ui.label()
+    """Sections of HTML, of which those that have changed are sent twice a second."""
+    say = visit.say
+    ui.add_body_html(f'<script defer src="{FILES}pictures.js"></script>')
+    with ui.element("div").classes("armlet-live"):
+        cameras = _section(say, "cameras")
+        sections = {name: _section(say, name) for name, _ in _SECTIONS}
 
     def show() -> None:
-        view = visit.setting.graph.view()
-        arm.text = view.arm or visit.say("live.no_arm")
+        sight = visit.setting.graph.sight()
+        _set(cameras, _figures(sight, say))
+        for name, made in _SECTIONS:
+            _set(sections[name], made(sight, say))
 
-    ui.timer(0.5, show)
+    timer = ui.timer(LOOK_S, show)
+    _while_visible(timer)
+
+
+def _section(say: Words, name: str) -> ui.html:
+    with ui.element("section").classes(f"armlet-{name}"):
+        ui.html(f"<h2>{escape(say(f'live.{name}'))}</h2>", sanitize=False)
+        return ui.html("", sanitize=False)
+
+
+def _figures(sight: Sight, say: Words) -> str:
+    if not sight.cameras:
+        return f'<p class="armlet-line">{escape(say("live.no_cameras"))}</p>'
+    return "".join(tables.figure(camera, say) for camera in sight.cameras)
+
+
+def _set(place: ui.html, content: str) -> None:
+    if place.content != content:
+        place.content = content
+
+
+def _while_visible(timer: ui.timer) -> None:
+    """Nobody looks at a tab behind others."""
+
+    def hear(event: object) -> None:
+        timer.active = bool(getattr(event, "args", True))
+
+    ui.on(_VISIBLE, hear)
+    ui.add_body_html(
+        "<script>document.addEventListener('visibilitychange', () => "
+        f"emitEvent('{_VISIBLE}', !document.hidden))</script>"
+    )
 
 
 PAGE = Page("live", "monitor", build, order=10)
