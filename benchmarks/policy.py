@@ -618,7 +618,7 @@ def measure_smolvla(
     folder.mkdir()
     scene = smolvla_scene(folder, args.small)
     rounds = argparse.Namespace(**{**vars(args), "rounds": args.smolvla_rounds, "chunks": 1})
-    found = bench(scene, [name for name in backends if name.startswith("torch")], rounds)
+    found = bench(scene, backends, rounds)
     print(table("SmolVLA", found), file=sys.stderr)
     return found
 

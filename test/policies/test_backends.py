@@ -343,6 +343,7 @@ def test_auto_takes_one_that_can_and_keeps_why_others_cannot(exported, monkeypat
         load_policy(made.checkpoint / "none", backend="auto")
 
 
+@pytest.mark.thorough
 def test_inspect_lists_the_runtimes_with_their_figures(exported, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     made = exported("environment, no camera")
