@@ -65,10 +65,7 @@ def _while_visible(timer: ui.timer) -> None:
         timer.active = bool(getattr(event, "args", True))
 
     ui.on(_VISIBLE, hear)
-    ui.add_body_html(
-        "<script>document.addEventListener('visibilitychange', () => "
-        f"emitEvent('{_VISIBLE}', !document.hidden))</script>"
-    )
+    ui.add_body_html(f'<script defer src="{FILES}visible.js"></script>')
 
 
 PAGE = Page("live", "monitor", build, order=10)
