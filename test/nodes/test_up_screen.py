@@ -230,6 +230,27 @@ def test_a_program_learns_of_a_node_that_ended_before_simulated_time_began(priva
         director.let_pass(60.0)
 
 
+# A shell has what it starts in the background ignore Ctrl-C.
+IN_BACKGROUND = """
+import os, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from armlet.client.graph import Director
+director = Director()
+os.kill(os.getpid(), signal.SIGINT)
+director.let_pass(0.2)
+director.wait_for("itself", lambda: "client" in director._node.get_node_names(), 60.0)
+director.close()
+"""
+
+
+def test_a_program_in_the_background_goes_on_after_ctrl_c(private_domain):
+    """rclpy had ended under it: a demo waited for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_BACKGROUND], capture_output=True, text=True, timeout=GUARD_S
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_many_may_ask_who_runs():
     with (
         free_domain() as domain,

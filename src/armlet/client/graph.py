@@ -17,6 +17,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
@@ -108,8 +109,10 @@ class Director:
         name: str = CLIENT,
         trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        rclpy.init(args=init_arguments(""))  # the program's own arguments are none of ROS's
-        self._trouble = trouble
+        # The program's own arguments are none of ROS's. Signals are Python's: where a shell has a
+        # program in the background ignore Ctrl-C, rclpy ended under it, and it waited for ever.
+        rclpy.init(args=init_arguments(""), signal_handler_options=SignalHandlerOptions.NO)
+        self._said_trouble = trouble
         self._node = _DirectorNode(name, simulated or lockstep is not None, lockstep)
         self._clients: dict[str, Any] = {}
         for kind, service in _USUAL_SERVICES:
@@ -188,6 +191,9 @@ class Director:
     def wall_s(self) -> float:
         """How much of this computer's time that took."""
         return time.monotonic() - self._begun_s
+
+    def _trouble(self) -> str:
+        return self._spinning.failure or self._said_trouble()
 
     def let_pass(self, duration_s: float, progress: Progress = lambda share: None) -> None:
         """Let time pass: the graph's. Raises GraphError if there is trouble meanwhile."""

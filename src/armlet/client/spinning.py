@@ -27,6 +27,7 @@ class Spinning:
 
     Attributes:
         ending: set when threads are to end; they look at it, or are woken after it was set.
+        failure: why nothing is heard any more, in words; empty while it is.
     """
 
     def __init__(self, node: Node, context: Context | None = None) -> None:
@@ -34,6 +35,7 @@ class Spinning:
         self._executor = make_executor(context)
         self._executor.add_node(node)
         self.ending = threading.Event()
+        self.failure = ""
         self._threads: list[threading.Thread] = []
 
     def start(self, *works: Callable[[], None]) -> None:
@@ -47,8 +49,12 @@ class Spinning:
     def _spin(self) -> None:
         # Ctrl-C may shut rclpy down; the main thread ends the program.
         with contextlib.suppress(ExternalShutdownException):
-            while not self.ending.is_set():
-                self._executor.spin_once(timeout_sec=SPIN_S)
+            try:
+                while not self.ending.is_set():
+                    self._executor.spin_once(timeout_sec=SPIN_S)
+            except Exception as error:
+                self.failure = f"this program hears nothing any more: {error}"
+                raise
 
     def answer(
         self,
