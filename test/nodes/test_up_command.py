@@ -130,7 +130,6 @@ def unchosen(tmp_path_factory, private_domain):
         process.wait(GUARD_S)
 
 
-@pytest.mark.thorough
 def test_only_this_computer_finds_the_nodes_unless_somebody_chose(unchosen):
     """At c8b7d8f the whole subnet did: anyone there could command the arm."""
     node = environment_of(child(unchosen[1], "servo_bus"))
