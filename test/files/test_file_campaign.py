@@ -29,6 +29,8 @@ ELSEWHERE = {
     "calibrate-camera": "calibrate --arm follower --check",
     "find-port": "",
     "jog": "",
+    # Its pages: test/console.
+    "console": "",
     "security policy": "check a graph",
     "registers get": "scan",
     "registers set": "scan",

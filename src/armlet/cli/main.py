@@ -100,7 +100,7 @@ def _run(arguments: list[str] | None) -> int:
     except OSError as error:
         # What the system says of a file is the person's to see to; the rest is a fault of ours.
         named = error.filename is not None or isinstance(error, OutputError)
-        if not named and not is_of_the_computer(error):
+        if not named and (output.fails() or not is_of_the_computer(error)):
             raise
         return output.refuse(_named(parsed), error)
     except ModuleNotFoundError as error:
