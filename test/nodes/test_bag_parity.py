@@ -6,6 +6,7 @@ Converted, and played under /clock into an aligner and a recorder that know of n
 import contextlib
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ import yaml
 
 pytest.importorskip("rosbags", reason="reading bags needs rosbags (pip install 'armlet[bag]')")
 
+from awaited import wait_until
 from bag_player import CLOCK_STEP_NS, BagPlayer
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from node_processes import CALIBRATION, over_udp, running, running_graph, until_taken
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -26,6 +30,7 @@ from std_msgs.msg import Float64MultiArray
 
 from armlet.bringup import graph
 from armlet.cli.main import main
+from armlet.client.graph import GraphError
 from armlet.datasets import Dataset, check
 from armlet.datasets.format import layout
 from armlet.nodes.lockstep import InLockstep
@@ -148,6 +153,9 @@ def test_a_bag_played_under_clock_gives_the_rows_recorded_live(recorded, tmp_pat
     with running(listeners(replayed, tmp_path)) as started:
         listener = Listener(started.director)
         player = BagPlayer(bag, started.director._node, TOPICS, listener.keep_up)
+        # Who hears the paused player's time before it is active says nothing while that stands.
+        for node in started.processes:
+            wait_until(partial(is_active, started.director, node), f"{node} to be active")
         player.stand_until(lambda: listener.clock_ns >= player.start_ns)
         first_ns = int(rows(live, layout.STAMP)[0])
         while listener.said != "idle":
@@ -163,6 +171,12 @@ def test_a_bag_played_under_clock_gives_the_rows_recorded_live(recorded, tmp_pat
         assert "[ERROR]" not in started.said(), started.said()
     assert check(replayed) == []
     assert_same_rows(replayed, live)
+
+
+def is_active(director, node):
+    with contextlib.suppress(GraphError):
+        state = director.call(GetState, f"{node}/get_state", GetState.Request(), 5.0)
+        return state.current_state.id == State.PRIMARY_STATE_ACTIVE
 
 
 def listeners(root, folder):
