@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from armlet.files import HUB
+from armlet.files import HUB, resolved
 from armlet.hub import FetchError, Repository, fetch, not_in_cache, parse
 
 from .format import layout, tables
@@ -53,7 +53,7 @@ def locate(root: Path | str, part: Part = Part.ALL) -> Path:
 def name_of(root: Path | str, folder: Path) -> str:
     """What others can call a dataset by that was found in `folder`, see `locate`."""
     named = parse(str(root)) if is_repository(root) else None
-    return f"{HUB}{named[0]}@{folder.name}" if named else folder.resolve().name
+    return f"{HUB}{named[0]}@{folder.name}" if named else resolved(folder).name
 
 
 def _fetched(name: str, repository: Repository, revision: str | None, part: Part) -> Path:

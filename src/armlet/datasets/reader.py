@@ -125,9 +125,9 @@ class Dataset:
         Raises DatasetError if root is not a dataset, or its metadata contradicts itself.
         """
         self.root = hub.locate(root)
+        self.info: Info = layout.load_info(self.root)
         self.name = hub.name_of(root, self.root)
         """hub:owner/name@revision of one on the Hub, of another its folder's."""
-        self.info: Info = layout.load_info(self.root)
         self.tasks: list[str] = tables.read_tasks(self.root)
         self._rows = tables.read_episodes(self.root, stats=False)[: self.info.total_episodes]
         if len(self._rows) < self.info.total_episodes:
