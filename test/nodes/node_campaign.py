@@ -290,7 +290,12 @@ class NodeRun:
         return all(self._torque()) and self._says(*_ARMED)
 
     def _torque(self):
-        return [servo.torque_on for servo in self._bus.servos.values()]
+        """Of servos between two commands: what one has just obeyed it may have yet to note."""
+        found = []
+        for servo in self._bus.servos.values():
+            with servo._lock:
+                found.append(servo.torque_on)
+        return found
 
     # --- how it ends ------------------------------------------------------------------------
 
