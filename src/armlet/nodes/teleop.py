@@ -117,6 +117,8 @@ class Teleop(ArmletNode):
 
         start_s: how long after the start one that has not been heard is none that is missed.
         """
+        # Simulated time is 0 until the first /clock, which may come after the start.
+        self._begun_ns = self._begun_ns or self.now_ns()
         age_s = (self.now_ns() - (self._last_ns or self._begun_ns)) * 1e-9
         if not self._last_ns:
             return "has not been heard yet" if age_s >= start_s else ""
