@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 DOMAIN_VARIABLE = "ROS_DOMAIN_ID"
@@ -102,6 +102,12 @@ def marked_domains() -> frozenset[int]:
     return frozenset()
 
 
+def first_free(domains: Sequence[int]) -> int:
+    """The first of these ROS domains in which no graph runs; where one runs in each, the first."""
+    taken = marked_domains()
+    return next((domain for domain in domains if domain not in taken), domains[0])
+
+
 def _domain(environment: Mapping[str, str]) -> str:
     """The domain's number, however it is written; what is none rcl refuses, with a reason."""
     given = environment.get(DOMAIN_VARIABLE) or "0"
@@ -122,9 +128,8 @@ def _address(mark: str) -> str:
 
 
 def _another_domain(domain: str) -> str:
-    taken, first = marked_domains(), int(domain) + 1 if domain.isdecimal() else 1
-    ordered = [(first + number) % 100 for number in range(100)]
-    other = next((each for each in ordered if each not in taken), ordered[0])
+    first = int(domain) + 1 if domain.isdecimal() else 1
+    other = first_free([(first + number) % 100 for number in range(100)])
     return f"export {DOMAIN_VARIABLE}={other}"
 
 

@@ -231,10 +231,11 @@ def _sight(station: Station, intrinsics: Intrinsics, square_m: float) -> Sight:
     corners = np.asarray(station.view.corners, np.float64).reshape(-1, 1, 2)
     fisheye = intrinsics.distortion_model == _FISHEYE
     undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
-    pixels = np.asarray(undistort(corners, k, d, P=k), np.float64).reshape(-1, 2)
+    slopes = np.asarray(undistort(corners, k, d), np.float64).reshape(-1, 1, 2)
+    # What solvePnP takes is in one piece.
+    pixels = np.ascontiguousarray((_homogeneous(slopes) @ k.T)[:, :2])
     if not (np.isfinite(corners).all() and np.isfinite(pixels).all()):
         raise CameraError(f"{station.name}: corners cannot be undistorted: leave the picture out")
-    slopes = np.asarray(undistort(corners, k, d), np.float64).reshape(-1, 1, 2)
     back = _distorted(slopes, k, d, fisheye)
     # How far undistortPoints comes with a lens that is none, differs from one OpenCV to the next.
     if not np.abs(back - corners.reshape(-1, 2)).max() < _UNDISTORTED_PX:
@@ -248,9 +249,14 @@ def _distorted(slopes: Floats, k: Floats, d: Floats, fisheye: bool) -> Floats:
     """Pixels (n, 2) of undistorted slopes (n, 1, 2), x and y by depth."""
     if fisheye:
         return np.asarray(cv2.fisheye.distortPoints(slopes, k, d), np.float64).reshape(-1, 2)
-    points = cv2.convertPointsToHomogeneous(slopes)
+    points = _homogeneous(slopes)
     pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), k, d)[0]
     return np.asarray(pixels, np.float64).reshape(-1, 2)
+
+
+def _homogeneous(slopes: Floats) -> Floats:
+    """(n, 1, 2) as (n, 3)."""
+    return np.asarray(cv2.convertPointsToHomogeneous(slopes), np.float64).reshape(-1, 3)
 
 
 def _agreeing(sights: Sights) -> tuple[Places, Indices]:

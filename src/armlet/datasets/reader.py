@@ -276,13 +276,18 @@ class Dataset:
     def _video(self, row: tables.EpisodeRow, key: str) -> EpisodeVideo:
         if key not in row.videos:
             raise DatasetError(f"episode {row.episode}: the metadata names no video for {key}")
-        span = row.videos[key]
-        path = layout.locate(self.root, self.info.video_path(key, span.number))
-        if not path.exists():
+        found = self._placed(row, key)
+        if not found.path.exists():
             raise DatasetError(
-                f"video {path} is absent: this copy of the dataset has no pictures of "
+                f"video {found.path} is absent: this copy of the dataset has no pictures of "
                 f"{key.removeprefix(IMAGES)}; fetch its videos folder too"
             )
+        return found
+
+    def _placed(self, row: tables.EpisodeRow, key: str) -> EpisodeVideo:
+        """As the metadata has it, whether the file is there or not."""
+        span = row.videos[key]
+        path = layout.locate(self.root, self.info.video_path(key, span.number))
         return EpisodeVideo(path, span.from_s, span.to_s)
 
     def picture_files(self, k: int) -> dict[str, tuple[Path, float]]:
@@ -292,11 +297,10 @@ class Dataset:
         """
         row, found = self._row(k), {}
         for camera in self.info.cameras:
-            key = next(name for name in (IMAGES + camera, camera) if name in self.info.features)
+            key = self._picture_key(camera)
             if key in row.videos:
-                span = row.videos[key]
-                place = self.info.video_path(key, span.number)
-                found[camera] = (layout.locate(self.root, place), span.from_s)
+                placed = self._placed(row, key)
+                found[camera] = (placed.path, placed.from_s)
             elif self.info.features[key].dtype == "image":
                 found[camera] = (layout.locate(self.root, self.info.data_path(row.data)), 0.0)
         return found

@@ -165,10 +165,8 @@ def prepare(plan: DemoPlan) -> None:
 
 def _free_domain() -> int:
     """One of its own for each demo, and none in which a graph runs."""
-    taken = one_graph.marked_domains()
     first = os.getpid()
-    ordered = (1 + (first + number) % DOMAINS for number in range(DOMAINS))
-    return next((domain for domain in ordered if domain not in taken), 1 + first % DOMAINS)
+    return one_graph.first_free([1 + (first + number) % DOMAINS for number in range(DOMAINS)])
 
 
 def wait_until_live(director: Director, needed: str) -> None:
