@@ -27,6 +27,9 @@ RECOVERY_S = 2.0
 STALLS = 3
 """Threads that have to run one after the other: who waits, who answers, who asks."""
 
+ASKED_S = 0.1
+"""What a cycle that a servo did not answer adds to its silence, at most: see control/answers.py."""
+
 ROUNDING_TICKS = 1.0
 """Two goals, each off by half a tick."""
 
@@ -356,27 +359,32 @@ def _on_throughout(servo, start_s, end_s):
 
 
 def check_age(record):
-    """No goal goes out while a joint's last reading is older than max_state_age_s."""
+    """No goal goes out while a joint's last reading is older than max_state_age_s.
+
+    Nor is the arm armed while a joint has been silent for longer than silence_s, in cycles that
+    asked it: a cycle that came late, on a busy computer, counts for no more than ASKED_S.
+    """
     seen = np.full(len(JOINTS), -math.inf)
     calls = sorted([c for c in record.calls if c.what == "torque_on"], key=lambda c: c.ended_s)
-    missed = np.zeros(len(JOINTS), int)
+    silent_s, last_s = np.zeros(len(JOINTS)), math.inf
     for note in record.cycles:
         while calls and calls[0].ended_s <= note.ended_s:
-            seen[:] = calls.pop(0).ended_s
-            missed[:] = 0
+            seen[:] = last_s = calls.pop(0).ended_s
+            silent_s[:] = 0.0
         age_s = note.decided_s - seen
         if note.applied is not None and age_s.max() > record.settings.max_state_age_s + _EPS_S:
             joint = JOINTS[int(age_s.argmax())]
             record.violate(
                 "age", f"a goal was sent, but {joint} is {age_s.max():.3f} s old", note.decided_s
             )
+        passed_s, last_s = note.decided_s - last_s, note.decided_s
         if _within_call(record, "torque_off", note.ended_s):
             continue  # no cycle takes place then
-        missed += 1
+        silent_s += min(max(passed_s, 0.0), ASKED_S)
         if note.sample is not None:
             seen[note.sample.fresh] = note.decided_s
-            missed[note.sample.fresh] = 0
-        silent = (note.decided_s - seen > record.settings.silence_s + _EPS_S) & (missed > 5)
+            silent_s[note.sample.fresh] = 0.0
+        silent = silent_s > record.settings.silence_s + _EPS_S
         if silent.any() and note.state in ARMED:
             record.violate("state", f"armed, but {_named(silent)} are silent", note.ended_s)
 

@@ -25,6 +25,7 @@ CYCLES = 300
 GUARD_S = 120.0
 
 LOSS = [Fault("drop", 0.05, 0.5, 0.3)]
+DEAD = [Fault("dead", 0.05, 1.4, 1, (3,))]
 UNPLUGGED = [Fault("unplug", 0.05, 0.2, 1.0), Fault("miss", 0.6, 0.7, 0.02)]
 
 
@@ -81,8 +82,7 @@ def judged_run(run):
 
 
 def test_a_stop_that_one_servo_could_not_prove_happens_when_it_answers_again():
-    script = [Fault("dead", 0.05, 1.4, 1, (3,))]
-    violations, record = judged_run(Scripted(script, [(0.1, "torque_off")]))
+    violations, record = judged_run(Scripted(DEAD, [(0.1, "torque_off")]))
     assert not violations, record.violations
     failed = [call for call in record.calls if call.error is not None]
     assert [call.state for call in failed] == [State.UNPROVEN]
@@ -166,6 +166,13 @@ class Rearming(Control):
         return found
 
 
+class Enduring(Control):
+    """Stays armed, whoever is silent."""
+
+    def _note_missing(self, sample, now_s):
+        self._answers.note_some(None if sample is None else sample.fresh, now_s)
+
+
 class Careless(Control):
     """Says that torque is off."""
 
@@ -182,11 +189,20 @@ class Careless(Control):
         (Parts(bus=Inventing), LOSS, "values"),
         (Parts(bus=Remembering), LOSS, "values"),
         (Parts(control=Rearming), UNPLUGGED, "state"),
+        (Parts(control=Enduring), DEAD, "state"),
         (Parts(control=Careless), LOSS, "torque"),
         (Parts(FAMILIES[1], control=Careless), LOSS, "torque"),
         (Parts(guard_factor=3.0), LOSS, "steps"),
     ],
-    ids=["invented", "old", "armed by itself", "not cut", "not cut, dynamixel", "too fast"],
+    ids=[
+        "invented",
+        "old",
+        "armed by itself",
+        "silent",
+        "not cut",
+        "not cut, dynamixel",
+        "too fast",
+    ],
 )
 def test_the_checks_find_a_driver_that_is_wrong(parts, script, check):
     # What the driver does wrong shows when a fault meets it; a run may be spared, few are.
