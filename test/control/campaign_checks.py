@@ -363,14 +363,18 @@ def check_age(record):
 
     Nor is the arm armed while a joint has been silent for longer than silence_s, in cycles that
     asked it: a cycle that came late, on a busy computer, counts for no more than ASKED_S.
+    A torque_on reads all joints at some time before it returns.
     """
     seen = np.full(len(JOINTS), -math.inf)
-    calls = sorted([c for c in record.calls if c.what == "torque_on"], key=lambda c: c.ended_s)
-    silent_s, last_s = np.zeros(len(JOINTS)), math.inf
+    calls = sorted([c for c in record.calls if c.what == "torque_on"], key=lambda c: c.begun_s)
+    silent_s, last_s, arming = np.zeros(len(JOINTS)), math.inf, None
     for note in record.cycles:
-        while calls and calls[0].ended_s <= note.ended_s:
-            seen[:] = last_s = calls.pop(0).ended_s
+        while calls and calls[0].begun_s <= note.ended_s:
+            arming = calls.pop(0)
+        if arming is not None:
+            seen[:] = last_s = min(arming.ended_s, note.decided_s)
             silent_s[:] = 0.0
+            arming = None if arming.ended_s <= note.ended_s else arming
         age_s = note.decided_s - seen
         if note.applied is not None and age_s.max() > record.settings.max_state_age_s + _EPS_S:
             joint = JOINTS[int(age_s.argmax())]

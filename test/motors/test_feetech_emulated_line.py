@@ -204,6 +204,23 @@ def test_the_adapter_is_unplugged_after_so_many_bytes(
     emulated.hang_up()
 
 
+def test_an_unplugging_that_is_taken_back_while_bytes_go_out_stays_so(
+    program: Program, emulated: EmulatedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line wrote back what was left of the count, and pulled the adapter out later."""
+
+    def taken_back(fd: int, data: bytes) -> int:
+        emulated.faults.hang_up_after_bytes = None
+        return os.write(fd, data)
+
+    serving = SimpleNamespace(**{**vars(os), "write": taken_back})
+    monkeypatch.setattr("armlet.motors.emulation.line.os", serving)
+    emulated.faults.hang_up_after_bytes = 20
+    for _ in range(5):
+        assert program.ask(ping(1), bytes_due=6) == status(1)
+    assert emulated.plugged
+
+
 def test_what_was_unplugged_by_a_fault_can_be_plugged_in_again(
     emulated: EmulatedBus, open_program: Callable[[EmulatedBus], Program]
 ) -> None:

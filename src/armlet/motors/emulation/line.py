@@ -203,6 +203,8 @@ class Exchange:
         self._unsent = b""
         self._line_free_s = 0.0
         self._received_s = 0.0
+        self._limit: int | None = None
+        self._counted = 0
 
     def run(self) -> bool:
         """Until the pty is stopped (False), or `hang_up_after_bytes` is used up (True)."""
@@ -320,19 +322,29 @@ class Exchange:
         """Writes what the port takes; False if the adapter has been unplugged by that."""
         if not self._unsent:
             return True
-        left = self._faults.hang_up_after_bytes
+        left = self._left()
         data = self._unsent if left is None else self._unsent[:left]
         sent = 0
         with contextlib.suppress(BlockingIOError):  # the program is slow to read: `run` waits
             sent = os.write(self._pty.master, data) if data else 0
         self._unsent = self._unsent[sent:]
         if left is not None:
-            self._faults.hang_up_after_bytes = left - sent
+            self._counted += sent
             return left > sent
         if len(self._unsent) > _UNREAD_BYTES:
             lost, self._unsent = len(self._unsent), b""
             _log.warning("nobody reads %s: %d bytes of replies lost", self._pty.path, lost)
         return True
+
+    def _left(self) -> int | None:
+        """Bytes until the adapter is unplugged.
+
+        They are counted here: written back they would undo what another thread sets meanwhile.
+        """
+        limit = self._faults.hang_up_after_bytes
+        if limit != self._limit:
+            self._limit, self._counted = limit, 0
+        return None if limit is None else limit - self._counted
 
 
 def _time_a_byte(start: int, end: int) -> float:
