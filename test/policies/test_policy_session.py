@@ -199,9 +199,17 @@ def test_an_inference_that_does_not_return_is_reported_before_and_after_the_plan
         "inference has taken 1.6 s, expected at most 1.5 s; if it does not return, restart the "
         "policy"
     )
-    assert condition(made, 2.5)[2].startswith("no plan for 0.5 s, the arm holds: inference has")
+    assert condition(made, 2.5)[2].startswith("no plan for 0.50 s, the arm holds: inference has")
     made.end_inference()
     assert condition(made, 2.5)[0] is PolicyState.STARVED
+
+
+def test_a_chunk_that_comes_later_than_the_last_one_lasts_is_no_hung_inference():
+    made = driving()
+    made.begin_inference(at(1.3))
+    text = condition(made, 2.02)[2]
+    assert text.startswith("no plan for 0.02 s, the arm holds: the last action chunk has ended")
+    assert "is being computed, for 0.7 s so far" in text
 
 
 def test_a_chunk_that_is_over_when_it_comes_is_not_sent():

@@ -333,9 +333,9 @@ class PolicySession:
             expected = self.gaps_expected and not (self.trouble or late or hung)
             why = self._why_starving(hung, now, late)
             severity = Severity.OK if expected else Severity.ERROR
-            return severity, f"no plan for {starving_s:.1f} s, the arm holds: {why}"
+            return severity, f"no plan for {starving_s:.2f} s, the arm holds: {why}"
         if hung:
-            return Severity.ERROR, self._slow(hung, now)
+            return Severity.ERROR, self._slow(now)
         if self.trouble:
             return Severity.ERROR, self.trouble
         if state is PolicyState.CHECKING:
@@ -345,19 +345,21 @@ class PolicySession:
 
     def _why_starving(self, hung: bool, now: Now, late: str) -> str:
         if hung:
-            return self._slow(hung, now)
+            return self._slow(now)
         if late or self.trouble:
             return late or self.trouble
-        if self.busy_s(now) > 0:
-            return self._slow(hung, now)
+        if (busy_s := self.busy_s(now)) > 0:
+            return (
+                f"the last action chunk has ended and the next is being computed, for {busy_s:.1f} "
+                "s so far; if this goes on, use a faster backend (backend:=auto) or computer"
+            )
         silent_s = (now.ns - self._seen_ns) * 1e-9
         if silent_s > self.max_observation_age_s:
             return f"no fresh observation for {silent_s:.1f} s; look at the aligner"
         return "the action chunk ended before the next one arrived"
 
-    def _slow(self, hung: bool, now: Now) -> str:
-        advice = "; if it does not return, restart the policy" if hung else ""
+    def _slow(self, now: Now) -> str:
         return (
             f"inference has taken {self.busy_s(now):.1f} s, expected at most "
-            f"{self.inference_limit_s:.1f} s{advice}"
+            f"{self.inference_limit_s:.1f} s; if it does not return, restart the policy"
         )
