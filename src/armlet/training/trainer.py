@@ -125,7 +125,7 @@ def train(
     if state is not None:
         run.restore(state, place_of(output))
     digests = [data.digest for data in described.card.data]
-    together.require_alike(settings, learner.precision, learner.base, digests, run.step)
+    together.require_alike(settings, learner.precision, learner.base, digests, weights, run.step)
     together.from_leader([*model.parameters(), *model.buffers()])
     saving = Saving(output, run, described, save_every, say, tensorboard, together.leads)
     names = described.contract.action_names
