@@ -38,7 +38,7 @@ from .saving import Described, Saving, begun
 from .settings import TrainingSettings
 from .sources import Source, shared_contract, split, statistics_of
 from .state import place_of, read_state
-from .together import ALONE, AnotherSavesError, Part, Together
+from .together import ALONE, AnotherSavesError, Part, PeerLostError, Together
 
 SAVED_EVERY = 500
 """Steps after which what is needed to go on is kept, unless asked otherwise."""
@@ -157,8 +157,11 @@ def train(
             raise
         saving.take_over()
         saving.end()
+        how = ""
+        if isinstance(error, PeerLostError):
+            how = "; --resume goes on, with any number of processes"
         raise TrainingError(
-            f"{error}; saved {output}, trained for {run.step} of {settings.steps} steps"
+            f"{error}{how}; saved {output}, trained for {run.step} of {settings.steps} steps"
         ) from error
     return run.step
 
