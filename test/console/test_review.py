@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -540,6 +541,27 @@ def test_an_edit_that_was_killed_is_shown_and_finished(cube, monkeypatch):
     assert planned["lines"]
     run(Order(Verb.REPAIR, (str(cube),), write=True))
     assert [one.length for one in overview(library, "0/cube").episodes] == [3, 4]
+
+
+@pytest.mark.parametrize("verb", [Verb.DELETE, Verb.MERGE])
+def test_on_a_full_disk_nothing_is_changed_and_the_dataset_is_named(
+    cube, folder, verb, monkeypatch
+):
+    """The system's error names no file."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    other = shutil.copytree(cube, folder / "other")
+    before = tree(cube)
+    roots = (str(cube), str(other)) if verb is Verb.MERGE else (str(cube),)
+    output = folder / "both"
+    order = Order(verb, roots, write=True, episodes=(0,), output=str(output))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        run(order)
+    assert caught.value.filename == str(output if verb is Verb.MERGE else cube)
+    assert tree(cube) == before and not output.exists()
 
 
 def test_an_order_that_is_too_long_is_refused_and_not_cut_short():
