@@ -7,9 +7,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from asgi_client import Socket, ask
+from asgi_client import Socket, ask, scope_of
 
-from armlet.console.front import FILES, PICTURES, STOP, Front
+from armlet.console.front import FILES, MOST_AT_ONCE, PICTURES, STOP, Front
 from armlet.console.pictures import Pictures
 
 HERE = (("host", "127.0.0.1"),)
@@ -126,6 +126,56 @@ def test_one_that_never_reads_is_let_go(graph):
         assert (await asyncio.wait_for(socket.said.get(), GUARD_S))["type"] == "websocket.close"
         await asyncio.wait_for(socket._running, GUARD_S)
         assert graph.viewers == []
+
+    asyncio.run(play())
+
+
+def test_one_that_takes_no_more_bytes_is_let_go(graph):
+    """A tablet that was carried out of the network: nothing says that it has gone."""
+
+    async def play():
+        queries, sent = asyncio.Queue(), []
+        queries.put_nowait({"type": "websocket.connect"})
+
+        async def send(message):
+            sent.append(message["type"])
+            if message["type"] != "websocket.accept":
+                await asyncio.Event().wait()
+
+        pictures = Pictures(graph, shown_s=0.05)
+        scope = scope_of("websocket", PICTURES, HERE, query="camera=front")
+        running = asyncio.ensure_future(pictures(scope, queries.get, send))
+        while not graph.viewers:
+            await asyncio.sleep(0)
+        graph.show(1)
+        await asyncio.wait_for(running, GUARD_S)
+        assert sent == ["websocket.accept", "websocket.send", "websocket.close"]
+        assert graph.viewers == [] and pictures.viewers == 0
+
+    asyncio.run(play())
+
+
+def test_the_stop_is_answered_beside_any_number_of_requests(graph):
+    async def play():
+        asked, answer = asyncio.Semaphore(0), asyncio.Event()
+
+        async def pages(scope, receive, send):
+            asked.release()
+            await answer.wait()
+
+        front = Front(graph, pages)
+        held = [Socket(front, "/live", HERE) for _ in range(MOST_AT_ONCE)]
+        for _ in held:
+            await asyncio.wait_for(asked.acquire(), GUARD_S)
+        async with Socket(front, "/live", HERE) as one_more:
+            said = await asyncio.wait_for(one_more.said.get(), GUARD_S)
+            assert said == {"type": "websocket.close", "code": 1013}
+        assert (await asyncio.to_thread(ask, front, "/live", HERE)).status == 503
+        assert (await asyncio.to_thread(ask, front, STOP, HERE, "POST")).status == 200
+        answer.set()
+        await asyncio.gather(*(each._running for each in held))
+        async with Socket(front, "/live", HERE):
+            await asyncio.wait_for(asked.acquire(), GUARD_S)
 
     asyncio.run(play())
 

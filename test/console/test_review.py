@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import os
 import shutil
@@ -12,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 from edit_oracle import tree
 from made_episodes import CONTRACT, QUICK, made, record
 
+from armlet.console.review import work
 from armlet.console.review.compare import Part, compare
 from armlet.console.review.episodes import Episode, Filter, Label, Overview, Remark, overview
 from armlet.console.review.episodes import statistics as statistics_of
@@ -92,6 +97,44 @@ def test_datasets_are_found_below_the_folder_and_nowhere_else(folder):
 def test_a_folder_that_is_a_dataset_is_one(folder):
     library = Library([stub(folder / "cube"), stub(folder / "fold")])
     assert [place.name for place in library.look().places] == ["cube", "fold"]
+
+
+@contextlib.contextmanager
+def a_person_without_rights(folder: Path) -> Iterator[None]:
+    """Root reads everything; another person does not."""
+    for root in (folder, *folder.parents):
+        if root != root.parent and not root.stat().st_mode & 0o005:
+            root.chmod(root.stat().st_mode | 0o055)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.parametrize("closed", ["bad", "bad/meta"])
+def test_a_folder_that_is_not_ones_own_hides_no_other(folder, closed):
+    good = stub(folder / "good")
+    stub(folder / "bad")
+    (folder / closed).chmod(0)
+    with a_person_without_rights(folder):
+        found = Library([folder]).look()
+        assert [place.root for place in found.places] == [good] and not found.whole
+        with pytest.raises(LibraryError, match="bad"):
+            Library([folder / "bad/meta/deeper"])
+    (folder / closed).chmod(0o700)
+
+
+def test_a_name_that_is_no_text_can_be_sent_to_a_browser(folder):
+    name = os.fsdecode(b"\xff\xfe %41")
+    root = stub(folder / name)
+    library = Library([folder])
+    (place,) = library.look().places
+    assert json.dumps([place.key, place.name], ensure_ascii=False).encode()
+    assert urlencode({"dataset": place.key})
+    assert library.place(place.key).root == root
 
 
 @pytest.mark.parametrize("name", ["nothing", "file"])
@@ -498,6 +541,33 @@ def test_an_edit_that_was_killed_is_shown_and_finished(cube, monkeypatch):
     assert planned["lines"]
     run(Order(Verb.REPAIR, (str(cube),), write=True))
     assert [one.length for one in overview(library, "0/cube").episodes] == [3, 4]
+
+
+@pytest.mark.parametrize("verb", [Verb.DELETE, Verb.MERGE])
+def test_on_a_full_disk_nothing_is_changed_and_the_dataset_is_named(
+    cube, folder, verb, monkeypatch
+):
+    """The system's error names no file."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    other = shutil.copytree(cube, folder / "other")
+    before = tree(cube)
+    roots = (str(cube), str(other)) if verb is Verb.MERGE else (str(cube),)
+    output = folder / "both"
+    order = Order(verb, roots, write=True, episodes=(0,), output=str(output))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        run(order)
+    assert caught.value.filename == str(output if verb is Verb.MERGE else cube)
+    assert tree(cube) == before and not output.exists()
+
+
+def test_an_order_that_is_too_long_is_refused_and_not_cut_short():
+    order = Order(Verb.RELABEL, ("cube",), write=True, task="x" * (1 << 20))
+    with pytest.raises(FileError, match="longer than 1,048,576 letters, so nothing was done"):
+        work.read_order(io.StringIO(json.dumps(order.to_json())))
 
 
 @pytest.mark.thorough

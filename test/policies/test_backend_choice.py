@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the policy extra is not installed")
 
+from armlet.policies.runtime.backends import MissingPackage, load_package
 from armlet.policies.runtime.choice import LIMIT_S, ROUNDS, choose
 
 
@@ -53,3 +54,30 @@ def test_no_candidate_is_begun_and_none_timed_again_when_time_is_up():
     found = world.choose()
     assert found.backend == "torch" and world.inferred == ["torch", "torch"]
     assert "not tried within 60 s" in found.candidates[1].reason
+
+
+@pytest.mark.parametrize("error", [MemoryError("bad_alloc"), RuntimeError("no kernel"), OSError(5)])
+@pytest.mark.parametrize("where", ["load", "infer"])
+def test_whatever_goes_wrong_with_one_leaves_only_that_one_out(error, where):
+    world = World(torch=(1, 0.2), onnxruntime=(1, 0.1))
+    does = getattr(world, where)
+
+    def fails(name):
+        if name == "onnxruntime":
+            raise error
+        return does(name)
+
+    setattr(world, where, fails)
+    found = world.choose()
+    assert found.backend == "torch"
+    assert f"onnxruntime left out ({type(error).__name__}: " in str(found)
+
+
+@pytest.mark.parametrize(
+    "error", ["TypeError('Descriptors cannot be created')", "OSError('lib.so')"]
+)
+def test_a_package_that_breaks_as_it_is_loaded_is_said_to(error, tmp_path, monkeypatch):
+    (tmp_path / "broken_runtime.py").write_text(f"raise {error}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackage, match=r"broken_runtime: .*Error: .*force-reinstall"):
+        load_package("broken_runtime")

@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,35 @@ def test_when_one_is_killed_the_other_saves_says_so_and_either_number_goes_on(
     else:
         train(Dataset(root), output, SETTINGS, lambda _: None, resume=True)
     assert apart(output, whole) < TOLERANCE
+
+
+class Asked(Together):
+    """Ends a training where the processes agree what it is of."""
+
+    def require_alike(self, *facts):
+        self.facts = facts
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [({}, False), ({"weights": (1.0, 3.0)}, True), ({"episodes": (0, 2)}, True)],
+    ids=["the same", "weights", "episodes"],
+)
+def test_processes_agree_on_all_that_decides_what_is_drawn(root, tmp_path, other, differs):
+    """Each would draw its part of another batch, and none would say so."""
+
+    roots = (root, shutil.copytree(root, tmp_path / "second"))
+
+    def facts(weights=(1.0, 1.0), episodes=None):
+        asked = Asked()
+        parts = zip(roots, weights, strict=True)
+        sources = [Source(Dataset(place), weight, episodes) for place, weight in parts]
+        with pytest.raises(KeyboardInterrupt):
+            train(sources, tmp_path / "out", SETTINGS, lambda _: None, together=asked)
+        return repr(asked.facts)
+
+    assert (facts() != facts(**other)) == differs
 
 
 def torchrun(root, output, *more):

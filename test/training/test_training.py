@@ -454,10 +454,14 @@ def test_a_training_that_was_killed_goes_on_from_what_it_kept_last(root, tmp_pat
         train(Dataset(root), tmp_path / "killed", SEVERAL, print, killed, save_every=2)
     assert read_state(place_of(tmp_path / "killed")).step == 4
     assert not (tmp_path / "killed").exists()
+    # A kill in the middle of a save leaves one that is as large as the whole.
+    left = tmp_path / "killed.training/.state.safetensors.aj3kd02h"
+    left.write_bytes(b"half")
     again = []
     train(Dataset(root), tmp_path / "killed", SEVERAL, again.append, resume=True)
     assert again == whole[-1:]
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+    assert not left.exists()
 
 
 def test_there_must_be_something_to_go_on_with_and_nothing_else_in_its_place(

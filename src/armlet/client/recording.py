@@ -293,7 +293,7 @@ class RecordGraph:
             with self._lock:
                 self._stops += 1
                 self._stopped = True
-                self._stop_wanted.set()
+                self._want_stop(1)
         else:
             self._stopped = self._stopped and key != "t"
             self._pressed.put((key, self._stops))
@@ -356,7 +356,7 @@ class RecordGraph:
             with self._lock:
                 self._found |= new
                 if self._stopped:
-                    self._stop_wanted.set()
+                    self._want_stop(1)
 
     def _on_recorder(self, message: DiagnosticStatus) -> None:
         values = {value.key: value.value for value in message.values}
@@ -406,25 +406,30 @@ class RecordGraph:
         tries = 0
         while self._stop_wanted.wait() and not self._ending.is_set():
             tries += 1
-            stops = self._stops
-            self._note_stop(f"STOP is being sent ({tries}); cut the power if the arm still moves")
-            asked = self._sides
+            with self._lock:
+                stops, asked = self._stops, self._sides
+                self._want_stop(tries)
             names = [in_namespace(side, _STOP) for side in asked]
             clients = [self._clients[name] for name in names]
             responses = self._spinning.answers(clients, Trigger.Request(), _STOP_TRY_S)
             if all(response is not None and response.success for response in responses):
+                tries = 0
+                for name, response in zip(names, responses, strict=True):
+                    self._answer(Line(name, response.message, "good"))
                 with self._lock:
                     # One that came since may be about torque that did; so may a side.
                     if stops == self._stops and asked == self._sides:
                         self._stop_wanted.clear()
-                tries = 0
-                self._note_stop("")
-                for name, response in zip(names, responses, strict=True):
-                    self._answer(Line(name, response.message, "good"))
+                        self._view = replace(self._view, stopping="")
 
-    def _note_stop(self, said: str) -> None:
-        with self._lock:
-            self._view = replace(self._view, stopping=said)
+    def _want_stop(self, tries: int) -> None:
+        """Said at once, so that nobody who looks takes a stop that waits for one confirmed.
+
+        With the lock.
+        """
+        said = f"STOP is being sent ({tries}); cut the power if the arm still moves"
+        self._view = replace(self._view, stopping=said)
+        self._stop_wanted.set()
 
     def _start_or_stop(self) -> None:
         if not self._wait(lambda: bool(self._view.recorder), self._wait_s):

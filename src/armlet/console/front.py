@@ -16,6 +16,8 @@ STOP_KEY = "x"
 STOP = "/stop"
 PICTURES = "/pictures"
 FILES = "/console-files/"
+MOST_AT_ONCE = 256
+"""Of the pages' requests and WebSockets. The stop is answered beside any number of them."""
 _TYPES = {".js": b"text/javascript", ".css": b"text/css"}
 
 
@@ -28,6 +30,7 @@ class Front:
     def __init__(self, graph: Graph, pages: App) -> None:
         self._graph, self._pages = graph, pages
         self._pictures = Pictures(graph)
+        self._underway = 0
         folder = Path(__file__).parent / "static"
         self._files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -39,8 +42,14 @@ class Front:
             await self._pictures(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(FILES):
             await self._file(path.removeprefix(FILES), send)
+        elif self._underway >= MOST_AT_ONCE:
+            await _refuse(scope, send)
         else:
-            await self._pages(scope, receive, send)
+            self._underway += 1
+            try:
+                await self._pages(scope, receive, send)
+            finally:
+                self._underway -= 1
 
     async def _stop(self, scope: Scope, send: Send) -> None:
         """POST asks for it; GET and POST say what has become of it."""
@@ -57,6 +66,14 @@ class Front:
             await _answer(send, 404, b"text/plain", b"no such file\n")
             return
         await _answer(send, 200, _TYPES[Path(name).suffix], self._files[name])
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1013})
+        return
+    text = f"armlet console: {MOST_AT_ONCE} requests are being answered; close other tabs\n"
+    await _answer(send, 503, b"text/plain", text.encode())
 
 
 def _standing(graph: Graph) -> dict[str, Any]:

@@ -76,8 +76,9 @@ class Pictures:
             await asyncio.gather(sending, hearing, return_exceptions=True)
         if hearing in done and not hearing.exception() and hearing.result():
             return  # it has gone by itself
-        with contextlib.suppress(Exception):  # it may go meanwhile
-            await send({"type": "websocket.close", "code": _GONE})
+        with contextlib.suppress(Exception):  # it may go meanwhile, or take nothing any more
+            closing = send({"type": "websocket.close", "code": _GONE})
+            await asyncio.wait_for(closing, self._shown_s)
 
 
 class _Viewer:
@@ -118,7 +119,9 @@ class _Viewer:
                     if not self._unshown:
                         self._shown_s = self._loop.time()
                     self._unshown.add(name)
-                    await send({"type": "websocket.send", "bytes": packed(name, picture)})
+                    # One that has gone without a word takes no more bytes, and says nothing.
+                    sending = send({"type": "websocket.send", "bytes": packed(name, picture)})
+                    await asyncio.wait_for(sending, shown_s)
             left_s = self._shown_s + shown_s - self._loop.time() if self._unshown else None
             if left_s is not None and left_s <= 0:
                 return

@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import os
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from armlet.missing import require
 
 from .access import Gate, Rules
 from .bridge import Bridge
+from .connections import MOST_WAITING, bounded
 from .front import Front
 from .page import Page, Setting
 
@@ -47,8 +46,8 @@ def serving(
     pages: those found, by default. Raises ServerError, and ModuleNotFoundError without the extra.
     """
     require("nicegui")
-    # The library's own store of settings is not used; it would be made where the program runs.
-    os.environ.setdefault("NICEGUI_STORAGE_PATH", str(Path(tempfile.gettempdir()) / "armlet-none"))
+    # The library's own store of settings is not used: nothing can ever be below this path.
+    os.environ["NICEGUI_STORAGE_PATH"] = f"{os.devnull}/armlet"
     from . import pages as found_pages
     from .shell import make_app
 
@@ -63,9 +62,12 @@ def serving(
 @contextlib.contextmanager
 def _server(app: Gate, place: socket.socket) -> Iterator[None]:
     import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     config = uvicorn.Config(
         app,
+        http=bounded(AutoHTTPProtocol),
+        backlog=MOST_WAITING,
         log_level="warning",
         access_log=False,
         ws="wsproto",

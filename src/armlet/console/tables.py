@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from armlet.files import printable
+
 from .words import Words
 
 if TYPE_CHECKING:
@@ -152,4 +154,5 @@ def _value(value: float | None, shape: str) -> str:
 
 
 def _text(text: object) -> str:
-    return escape(str(text)[:_LONGEST])
+    # What is hidden, as marks that turn the direction of all that follows, is written out.
+    return escape(printable(text, _LONGEST))

@@ -19,7 +19,7 @@ from .card import Card
 from .curve import FILE as CURVE
 from .curve import Curve, Progress
 from .run import Run, require_space
-from .state import State, StateError, digest_of, folder_of, place_of, read_state
+from .state import State, StateError, digest_of, folder_of, place_of, read_state, remove_unfinished
 from .tensorboard import FOLDER, Events
 
 BEST = "best"
@@ -113,6 +113,7 @@ class Saving:
     def _begin(self) -> None:
         run = self._run
         self._folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self._place)
         # A new state while the one before is there, the best checkpoint so too, and the last.
         checkpoints = 3 if run.average is None else 4
         require_space(self._folder, 2 * run.state_bytes + checkpoints * run.weight_bytes)

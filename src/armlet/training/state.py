@@ -83,6 +83,12 @@ def digest_of(checkpoint: Path) -> str:
         return ""
 
 
+def remove_unfinished(place: Path) -> None:
+    """Those that a kill left of `save_state`; each is as large as a whole one. Raises OSError."""
+    for left in place.parent.glob(f".{place.name}.*"):
+        left.unlink(missing_ok=True)
+
+
 def save_state(place: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
     """Write it whole, or leave what is there. Raises OSError."""
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -170,10 +170,7 @@ class Together:
             getattr(distributed, what)(*given)
         except RuntimeError as error:
             which = f"process {1 - self.rank} of 2" if self.count == 2 else "one of the processes"
-            raise PeerLostError(
-                f"{which} of this training was killed or has ended; --resume goes on, with any "
-                "number of processes"
-            ) from error
+            raise PeerLostError(f"{which} of this training was killed or has ended") from error
 
 
 ALONE = Together()

@@ -38,7 +38,7 @@ from .saving import Described, Saving, begun
 from .settings import TrainingSettings
 from .sources import Source, shared_contract, split, statistics_of
 from .state import place_of, read_state
-from .together import ALONE, AnotherSavesError, Part, Together
+from .together import ALONE, AnotherSavesError, Part, PeerLostError, Together
 
 SAVED_EVERY = 500
 """Steps after which what is needed to go on is kept, unless asked otherwise."""
@@ -125,7 +125,7 @@ def train(
     if state is not None:
         run.restore(state, place_of(output))
     digests = [data.digest for data in described.card.data]
-    together.require_alike(settings, learner.precision, learner.base, digests, run.step)
+    together.require_alike(settings, learner.precision, learner.base, digests, weights, run.step)
     together.from_leader([*model.parameters(), *model.buffers()])
     saving = Saving(output, run, described, save_every, say, tensorboard, together.leads)
     names = described.contract.action_names
@@ -157,8 +157,11 @@ def train(
             raise
         saving.take_over()
         saving.end()
+        how = ""
+        if isinstance(error, PeerLostError):
+            how = "; --resume goes on, with any number of processes"
         raise TrainingError(
-            f"{error}; saved {output}, trained for {run.step} of {settings.steps} steps"
+            f"{error}{how}; saved {output}, trained for {run.step} of {settings.steps} steps"
         ) from error
     return run.step
 

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from armlet.datasets import Dataset, DatasetError
 from armlet.datasets.format import layout
-from armlet.files import FileError, check_name, printable, resolved
+from armlet.files import FileError, check_name, explained, printable, resolved
 
 # LeRobot lays datasets out as OWNER/NAME; one level more is a person's own order.
 _DEEPEST = 3
@@ -69,12 +70,15 @@ class Library:
         """Raises LibraryError for what is no folder."""
         self._folders: list[Path] = []
         for folder in folders:
-            if not folder.is_dir():
-                raise LibraryError(
-                    f"{printable(folder)}: expected a folder of datasets, found "
-                    f"{'a file' if folder.exists() else 'nothing'}; name another"
-                )
-            self._folders.append(resolved(folder))
+            try:
+                if not folder.is_dir():
+                    raise LibraryError(
+                        f"{printable(folder)}: expected a folder of datasets, found "
+                        f"{'a file' if folder.exists() else 'nothing'}; name another"
+                    )
+                self._folders.append(resolved(folder))
+            except OSError as error:
+                raise LibraryError(f"{explained(error)}; name another folder") from error
         self._places: dict[str, Place] = {}
         self._open: dict[str, _Opened] = {}
         self._lock = threading.Lock()
@@ -94,8 +98,9 @@ class Library:
         places: list[Place] = []
         looked_at = 0
         whole = True
+        unread: list[OSError] = []
         for number, folder in enumerate(self._folders):
-            for root in _roots(folder):
+            for root in _roots(folder, unread):
                 looked_at += 1
                 if looked_at > _MOST_FOLDERS or len(places) >= MOST_DATASETS:
                     whole = False
@@ -104,7 +109,7 @@ class Library:
                     places.append(_place(number, folder, root))
         with self._lock:
             self._places = {place.key: place for place in places}
-        return Found(tuple(places), whole)
+        return Found(tuple(places), whole and not unread)
 
     def place(self, key: str) -> Place:
         """A dataset by its key. Raises LibraryError for one that is not among those found."""
@@ -165,13 +170,22 @@ class Library:
             return False
 
 
-def _roots(folder: Path) -> Iterator[Path]:
-    """Folders that may be datasets, in order; nothing hidden, nothing inside of a dataset."""
+def _roots(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    """Folders that may be datasets, in order; nothing hidden, nothing inside of a dataset.
+
+    unread: gets the errors of those that are not for this person to read, and are left out.
+    """
     top = len(folder.parts)
-    for place, folders, _ in os.walk(folder):
+    for place, folders, _ in os.walk(folder, onerror=unread.append):
         root = Path(place)
+        try:
+            found = _is_dataset(root)
+        except OSError as error:
+            unread.append(error)
+            folders.clear()
+            continue
         yield root
-        if _is_dataset(root) or len(root.parts) - top >= _DEEPEST:
+        if found or len(root.parts) - top >= _DEEPEST:
             folders.clear()
         else:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -185,7 +199,8 @@ def _is_dataset(root: Path) -> bool:
 def _place(number: int, folder: Path, root: Path) -> Place:
     relative = root.relative_to(folder).as_posix()
     name = folder.name if relative == "." else relative
-    return Place(f"{number}/{relative}", printable(name, 200), root)
+    # A file's name is bytes, of which not all are text that can be sent to a browser.
+    return Place(f"{number}/{quote(os.fsencode(relative))}", printable(name, 200), root)
 
 
 def _listing(place: Place) -> Listing:

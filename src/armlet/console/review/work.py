@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from armlet.datasets import DatasetError
-from armlet.files import parse_json, printable
+from armlet.files import FileError, parse_json, printable
 from armlet.priority import lower_process
 
 from .episodes import said
@@ -160,13 +160,28 @@ class _Output:
                 raise SystemExit(1) from None
 
 
+def read_order(file: TextIO) -> Order:
+    """Raises FileError, also for a text that is longer than any order."""
+    text = file.read(_LONGEST_ORDER + 1)
+    if len(text) > _LONGEST_ORDER:
+        raise FileError(
+            f"the order is longer than {_LONGEST_ORDER:,} letters, so nothing was done; "
+            "choose fewer episodes, or a shorter text"
+        )
+    return parse(parse_json(text))
+
+
 def main() -> int:
     """Do the order on standard input; 0, or 1 where it could not be done."""
     # What a library prints is no answer: it goes where errors go.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     lower_process()
-    order = parse(parse_json(sys.stdin.read(_LONGEST_ORDER)))
+    try:
+        order = read_order(sys.stdin)
+    except FileError as error:
+        _Output(answers, goes_on=True).say({"error": said(error)})
+        return 1
     output = _Output(answers, goes_on=order.changes)
     try:
         result = run(order, lambda done, of: output.say({"progress": [done, of]}))

@@ -10,8 +10,9 @@ TEXTS = {
         "这里没有数据集。启动控制台时请给出数据集所在的文件夹：armlet console --datasets DIR",
     ),
     "datasets.not_all": Text(
-        "There are too many folders to look through; name one further down",
-        "文件夹太多，未能全部查看；请指定更下层的文件夹",
+        "Not all folders were looked through: there are too many, or one is not yours to read; "
+        "name one further down",
+        "未能查看全部文件夹：数量太多，或没有读取权限；请指定更下层的文件夹",
     ),
     "datasets.choose": Text("Dataset", "数据集"),
     "datasets.again": Text("Look again", "重新查看"),

@@ -13,10 +13,21 @@ import fcntl
 import itertools
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import DatasetError
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Where an error of a full disk names no file, `path`; Arrow's says its number twice, too."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def write(path: Path, content: bytes) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from . import atomic_files
 
 # A row group is written once it has so many rows, or bytes in memory.
 _GROUP_ROWS, _GROUP_BYTES = 10_000, 16 << 20
@@ -24,7 +23,7 @@ class DataFile:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema = schema
         self._path = path
-        with _naming(path):
+        with atomic_files.naming(path):
             self._writer = pq.ParquetWriter(path, schema, compression="snappy")
         self._waiting: list[pa.Table] = []
         self._rows = self._bytes = 0
@@ -40,23 +39,12 @@ class DataFile:
     def close(self) -> None:
         """Write what waits, and the footer."""
         self._write()
-        with _naming(self._path):
+        with atomic_files.naming(self._path):
             self._writer.close()
 
     def _write(self) -> None:
         if self._waiting:
             table = pa.concat_tables(self._waiting)
-            with _naming(self._path):
+            with atomic_files.naming(self._path):
                 self._writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._waiting, self._rows, self._bytes = [], 0, 0
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Arrow's own error of a full disk names no file, and says its number twice."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

@@ -111,7 +111,8 @@ def prepared(root: Path, merge: bool = False) -> Iterator[Path]:
         if merge:
             atomic_files.write(layout.place(root, _MERGE), b"")
         atomic_files.make_folder(folder)
-        yield folder
+        with atomic_files.naming(root):
+            yield folder
     except BaseException:
         if not os.path.lexists(root / layout.EDIT_JOURNAL):
             shutil.rmtree(layout.place(root, layout.EDIT))

@@ -38,7 +38,8 @@ def new_dataset(output: Path) -> Iterator[Path]:
     with scratch_folder(output.parent) as scratch:
         folder = scratch / output.name
         folder.mkdir()
-        yield folder
+        with atomic_files.naming(output):
+            yield folder
         atomic_files.sync(path for path in folder.rglob("*") if path.is_file() or path.is_dir())
         folder.chmod(0o777 & ~umask())
         atomic_files.move([(folder, output)])

@@ -45,7 +45,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class MissingPackage(ValueError):
-    """A package of the extra armlet[export] that is not installed."""
+    """A package of the extra armlet[export] that is not installed, or cannot be loaded."""
 
 
 class Session(Protocol):
@@ -99,6 +99,11 @@ def load_package(name: str) -> Any:
     except ImportError as error:
         raise MissingPackage(
             f"package {name}: expected it installed, found {error}; pip install 'armlet[export]'"
+        ) from error
+    except Exception as error:  # made for another numpy, protobuf or system
+        raise MissingPackage(
+            f"package {name}: expected one that can be loaded here, found "
+            f"{type(error).__name__}: {error}; pip install --force-reinstall 'armlet[export]'"
         ) from error
 
 

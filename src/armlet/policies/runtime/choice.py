@@ -51,8 +51,9 @@ def choose(
     infer: Callable[[Loaded], object],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Chosen[Loaded]:
-    """The fastest of the backends that `load` gives, which raises ValueError where it refuses.
+    """The fastest of the backends that `load` gives, which raises where it refuses.
 
+    Whatever goes wrong with one, such as memory that ends, leaves that one out.
     Of two that differ by less than MARGIN it is the first. At most the best and one more are
     loaded at a time. Where there is none, raises ValueError with all reasons, or what the first
     found wrong with the checkpoint.
@@ -68,9 +69,9 @@ def choose(
         try:
             policy = load(backend)
             seconds = _time(infer, policy, begun + LIMIT_S, clock)
-        except (ValueError, FloatingPointError) as error:
+        except Exception as error:  # runtimes' errors have no common base class
             errors.append(error)
-            candidates.append(Candidate(backend, reason=" ".join(str(error).split())))
+            candidates.append(Candidate(backend, reason=_reason(error)))
             continue
         candidates.append(Candidate(backend, seconds))
         if best is None or seconds < (1 - MARGIN) * best[0]:
@@ -81,6 +82,14 @@ def choose(
         reasons = ", ".join(map(str, candidates))
         raise ValueError(f"backend auto: expected one that can run the policy, found {reasons}")
     return Chosen(best[2], best[1], tuple(candidates))
+
+
+def _reason(error: Exception) -> str:
+    """In one line, with its kind where it is no refusal of this program."""
+    said = " ".join(str(error).split())
+    if isinstance(error, (ValueError, FloatingPointError)):
+        return said
+    return f"{type(error).__name__}: {said}"
 
 
 def _time(
