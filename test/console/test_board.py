@@ -12,7 +12,7 @@ import pytest
 
 from armlet.client.series import SeriesView, Step, Wish
 from armlet.console import record_tables
-from armlet.console.board import Board, State, board, cue, meant, merged, reset_s, wish
+from armlet.console.board import Ask, Board, State, board, cue, meant, merged, reset_s, wish
 from armlet.console.review.last import Last
 from armlet.console.words import Language, Words
 
@@ -57,8 +57,8 @@ def seen(silent_s=0.0, said="idle", arm="following", **values):
     )
 
 
-def made(series=SeriesView(), **values):
-    return board(seen(**values), series)
+def made(series=None, **values):
+    return board(seen(**values), series or SeriesView())
 
 
 ABSENT = Board()
@@ -70,6 +70,7 @@ STATES = [
     (made(**RECORDING), "recording", {"stop", "d", "r"}),
     (made(SeriesView(Step.RESET, 6.2, 10.0)), "reset", {"start", "s", "f"}),
     (made(can_record="False"), "blocked", {"s", "f"}),
+    (made(can_record="False", episodes_whole="10"), "done", {"s", "f"}),
     (made(), "ready", {"start", "s", "f"}),
     (made(saved=""), "ready", {"start"}),
 ]
@@ -96,11 +97,10 @@ def test_rows_seconds_and_what_would_be_lost_are_in_large():
 
 
 def test_why_nothing_is_recorded_stands_there_with_the_fix():
-    full = made(can_record="False", episodes_whole="10", said="cannot record: it has its 10")
-    html = record_tables.headline(full, EN)
-    assert "cannot record: it has its 10" in html and "Raise the number of episodes" in html
-    html = record_tables.headline(made(can_record="False", task=" "), EN)
-    assert "Write below what the episodes show" in html
+    full = made(can_record="False", episodes_whole="10")
+    assert "raise the number of episodes" in record_tables.headline(full, EN)
+    html = record_tables.headline(made(can_record="False", task=" ", said="task is empty"), EN)
+    assert "task is empty" in html and "Write below what the episodes show" in html
     html = record_tables.headline(made(**FAILED, said="2 frames are missing"), EN)
     assert "2 frames are missing" in html and "Fix the stream that is named" in html
     html = record_tables.headline(made(**{**FAILED, "failure": "of_tomorrow"}), EN)
@@ -147,18 +147,24 @@ def test_no_text_from_outside_is_html():
         (" ", "blocked", "start"),  # the recorder says why not
         (" ", "recording", "stop"),
         (" ", "failed", "stop"),
+        ("start", "recording", "start"),
         ("d", "recording", "d"),
         ("s", "ready", "s"),
         ("t", "ready", "t"),
-        ("x", "ready", None),  # the stop has a way of its own
-        ("start", "ready", None),
-        ("", "", None),
-        (None, None, None),
-        (["d"], {}, None),
     ],
 )
 def test_a_key_means_what_the_person_saw(key, shown, meaning):
-    assert meant(key, shown) == meaning
+    assert meant({"key": key, "shown": shown, "stops": "3"}) == Ask(meaning, 3)
+
+
+@pytest.mark.parametrize("args", [None, "d", [], {}, {"key": "x"}, {"key": ["d"]}, {"key": "wish"}])
+def test_what_is_no_key_of_this_page_asks_for_nothing(args):
+    assert meant(args) is None
+
+
+@pytest.mark.parametrize("stops", [None, "", "-1", 0, "many", "9" * 99])
+def test_who_does_not_say_which_stops_they_saw_saw_none(stops):
+    assert meant({"key": "t", "shown": "ready", "stops": stops}) == Ask("t", -1)
 
 
 def test_only_what_was_changed_is_wished_for():
@@ -185,13 +191,13 @@ def test_only_what_was_changed_is_wished_for():
     ],
 )
 def test_what_no_recorder_takes_is_refused_with_what_was_expected(typed):
-    with pytest.raises(ValueError, match="expected .* found"):
+    with pytest.raises(ValueError, match=r"expected .* found"):
         wish(*typed, made())
 
 
 @pytest.mark.parametrize("typed", [-1, 3601, "soon", float("inf")])
 def test_a_time_that_is_none_is_no_countdown(typed):
-    with pytest.raises(ValueError, match="expected .* found"):
+    with pytest.raises(ValueError, match=r"expected .* found"):
         reset_s(typed)
     assert reset_s(None) == 0.0
 

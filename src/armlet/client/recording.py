@@ -75,6 +75,8 @@ _OF_GRAPH = (
 # What programs press that know what they mean: the space is the one or the other.
 START, STOP = "start", "stop"
 _NEXT, _WISH = "next of a series", "wish"
+# By which a leader comes to move its follower, once that has torque.
+_LEADS = ("e", "m")
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
 SILENCE_S = 0.9
@@ -300,10 +302,16 @@ class RecordGraph:
         services = (in_namespace(side, _ENGAGE) for side in self._sides)
         return any(self._clients[service].service_is_ready() for service in services)
 
-    def press(self, key: str) -> None:
+    @property
+    def stops(self) -> int:
+        """How often the stop key was pressed here."""
+        return self._stops
+
+    def press(self, key: str, stops: int | None = None) -> None:
         """Does what a key stands for; its answer appears in the view.
 
         Torque that was asked for before a stop, and still waits for its turn, does not come on.
+        stops: how many the person knew of, where the key may have been long on its way.
         """
         if key == "x":
             self._series.end(End.STOPPED)
@@ -312,8 +320,10 @@ class RecordGraph:
                 self._stopped = True
                 self._stop_wanted.set()
         else:
-            self._stopped = self._stopped and key != "t"
-            self._pressed.put((key, self._stops))
+            with self._lock:
+                known = self._stops if stops is None else stops
+                self._stopped = self._stopped and (key != "t" or known != self._stops)
+            self._pressed.put((key, known))
 
     def wish(self, wish: Wish) -> None:
         """Have the recorder's parameters changed; its answer appears in the view."""
@@ -434,7 +444,9 @@ class RecordGraph:
     def _serve_keys(self) -> None:
         while not self._ending.is_set():
             key, self._stops_before = self._pressed.get()
-            if key in self._actions:
+            if key in _LEADS and self._stops != self._stops_before:
+                self._answer(Line("teleop", "not done: the stop key came after it", "bad"))
+            elif key in self._actions:
                 self._actions[key]()
 
     def _serve_stop(self) -> None:

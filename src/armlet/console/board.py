@@ -23,7 +23,9 @@ _COUNTED_S = 3
 
 
 class State(StrEnum):
-    """ABSENT: no recorder was ever heard. BLOCKED: it could not record now. RESET: a countdown."""
+    """ABSENT: no recorder was ever heard. BLOCKED: it could not record now, DONE: because as many
+    episodes as are wanted are there. RESET: a countdown.
+    """
 
     ABSENT = "absent"
     SILENT = "silent"
@@ -31,6 +33,7 @@ class State(StrEnum):
     RECORDING = "recording"
     RESET = "reset"
     BLOCKED = "blocked"
+    DONE = "done"
     READY = "ready"
 
 
@@ -41,6 +44,7 @@ _LEVELS = {
     State.RECORDING: "recording",
     State.RESET: "attention",
     State.BLOCKED: "attention",
+    State.DONE: "good",
     State.READY: "good",
 }
 
@@ -53,7 +57,7 @@ class Board:
     and how many are to be there, 0: any number. saved: episodes of the last recording, which a
     label is about; success: what it is. failure: code of why the last recording failed, failures:
     how many did. said: the recorder's own sentence. silent_s: since when nothing is heard of it;
-    was_recording: what it did then.
+    was_recording: what it did then. stops: how often a stop was asked for here.
     """
 
     state: State = State.ABSENT
@@ -73,8 +77,8 @@ class Board:
     silent_s: float = 0.0
     was_recording: bool = False
     disk_s: float | None = None
-    queued: int = 0
     series: SeriesView = field(default_factory=SeriesView)
+    stops: int = 0
 
     @property
     def level(self) -> str:
@@ -105,7 +109,7 @@ class Board:
                 return frozenset((STOP, "d", "r"))
             case State.READY | State.RESET:
                 return frozenset((START, *self._labels))
-            case State.BLOCKED:
+            case State.BLOCKED | State.DONE:
                 return frozenset(self._labels)
         return frozenset()
 
@@ -114,11 +118,11 @@ class Board:
         return ("s", "f") if self.saved else ()
 
 
-def board(view: View, series: SeriesView) -> Board:
+def board(view: View, series: SeriesView, stops: int = 0) -> Board:
     """What is known now."""
     values = view.recorder
     if not values:
-        return Board(series=series)
+        return Board(series=series, stops=stops)
     success = {"True": True, "False": False}.get(values.get("success", ""))
     saved = values.get("saved", "").split(",")
     return Board(
@@ -139,8 +143,8 @@ def board(view: View, series: SeriesView) -> Board:
         view.recorder_silent_s,
         view.was_recording,
         number(values.get("seconds_left", "")),
-        _count(values, "queued"),
         series,
+        stops,
     )
 
 
@@ -152,7 +156,9 @@ def _state(view: View, series: SeriesView) -> State:
     if view.recording:
         return State.RECORDING
     if view.recorder.get("can_record") == "False":
-        return State.BLOCKED
+        whole, wanted = (_count(view.recorder, f"episodes_{name}") for name in ("whole", "wanted"))
+        full = 0 < wanted <= whole and bool(view.recorder.get("task", "").strip())
+        return State.DONE if full else State.BLOCKED
     return State.RESET if series.step is Step.RESET else State.READY
 
 
@@ -168,15 +174,30 @@ def _count(values: dict[str, str], name: str) -> int:
 # --- what a person does -------------------------------------------------------------------------
 
 
-def meant(key: object, shown: object) -> str | None:
-    """What a key in a browser asks for; None if nothing.
+@dataclass(frozen=True)
+class Ask:
+    """What a person asks for. stops: how many stops they had seen when they did."""
 
-    shown: the state that the person saw. So a space that was to stop a recording which has just
-    ended by itself begins no other, and one of two browsers does not undo what the other did.
+    key: str
+    stops: int
+
+
+def meant(args: object) -> Ask | None:
+    """What a button or key in a browser asks for; None if nothing.
+
+    args: what the browser sent: `key`, and `shown` and `stops`, the state and the count of stops
+    that the person saw. So a space that was to stop a recording which has just ended by itself
+    begins no other, one of two browsers does not undo what the other did, and torque that was
+    asked for before a stop does not come on after it, however late it comes.
     """
+    given = args if isinstance(args, dict) else {}
+    key, stops = given.get("key"), given.get("stops")
     if key == SPACE:
-        return STOP if shown in (State.RECORDING, State.FAILED) else START
-    return key if isinstance(key, str) and key in KEYS else None
+        key = STOP if given.get("shown") in (State.RECORDING, State.FAILED) else START
+    if not isinstance(key, str) or key not in (START, STOP, *KEYS):
+        return None
+    known = isinstance(stops, str) and _is_count(stops)
+    return Ask(key, int(stops) if known else -1)
 
 
 def wish(task: str, episodes: object, episode_s: object, known: Board) -> Wish | None:
@@ -246,7 +267,7 @@ def cue(now: Board) -> Cue:
             if 0 < left <= _COUNTED_S:
                 return _cue("count", "tick", f"{now.episodes}.{left}", left=left)
             return _cue("reset", "low", now.episodes, seconds=f"{now.series.reset_s:g}")
-    if now.series.end == "done":
+    if now.state is State.DONE:
         return _cue("done", "end", now.episodes, episodes=now.counted)
     if now.saved:
         return _cue("saved", "end", now.episodes, episode=now.saved[-1])

@@ -36,11 +36,16 @@ class Camera(Protocol):
 class Graph(Protocol):
     """What pages ask of the graph; `armlet.client` has it. For several threads, never waiting."""
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, stops: int | None = None) -> None:
         """What a key of `armlet session` does; x is the stop.
 
-        start and stop: what the space does, by whoever knows which of them is meant.
+        start and stop: what the space does, by whoever knows which of them is meant. stops: how
+        many stops the person knew of; torque does not come on by a key that is older than one.
         """
+
+    @property
+    def stops(self) -> int:
+        """How often a stop was asked for here."""
 
     def view(self) -> View:
         """What is known now."""

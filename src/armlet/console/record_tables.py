@@ -23,7 +23,8 @@ def headline(now: Board, say: Words) -> str:
     seconds, beside = _seconds(now, say)
     lines = "".join(f"<p>{_text(line)}</p>" for line in _lines(now, say))
     return (
-        f'<div id="armlet-board" data-state="{now.state}" data-level="{now.level}">'
+        f'<div id="armlet-board" data-state="{now.state}" data-level="{now.level}" '
+        f'data-stops="{now.stops}">'
         f'<p class="board-state"><span aria-hidden="true">{_MARKS[now.level]}</span> '
         f"{_text(say(f'record.state.{now.state}'))}</p>"
         f'<p class="board-seconds">{_text(seconds)}<small>{_text(beside)}</small></p>'
@@ -101,7 +102,9 @@ def _seconds(now: Board, say: Words) -> tuple[str, str]:
         return f"{now.silent_s:.0f} s", say("record.since")
     if now.state is State.ABSENT:
         return "–", ""
-    return str(now.counted), _counted(now, say)
+    if now.wanted:
+        return str(now.counted), say("record.of_wanted", wanted=now.wanted)
+    return str(now.counted), say("record.in_dataset")
 
 
 def _lines(now: Board, say: Words) -> list[str]:
@@ -120,18 +123,12 @@ def _lines(now: Board, say: Words) -> list[str]:
             known = now.failure if now.failure in _FAILURES else "other"
             return [now.said, say(f"record.failure.{known}"), say("record.failed_next")]
         case State.BLOCKED:
-            return [now.said, *_fixes(now, say)]
+            return [now.said, *([] if now.task.strip() else [say("record.fix.task")])]
+        case State.DONE:
+            return [say("record.fix.episodes")]
         case State.RESET:
             return [say("record.reset_lines")]
     return [now.said] if now.said not in ("", "idle") else [say("record.ready_lines")]
-
-
-def _fixes(now: Board, say: Words) -> list[str]:
-    if not now.task.strip():
-        return [say("record.fix.task")]
-    if 0 < now.wanted <= now.whole:
-        return [say("record.fix.episodes")]
-    return []
 
 
 def _progress(now: Board, say: Words) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ class View:
                 self._troubles = _html()
             with self._section("last"):
                 self._build_last()
-        ui.on(_KEY, lambda event: self._on_key(event.args))
+        ui.on(_KEY, lambda event: self.press(event.args))
         timer = ui.timer(LOOK_S, self.show)
         ui.on(_VISIBLE, lambda event: setattr(timer, "active", bool(event.args)))
 
@@ -123,7 +122,7 @@ class View:
         with ui.row().classes("record-buttons items-center"):
             for name in (START, STOP, "d", "r", *_LABELS):
                 self._button(name)
-        with ui.row().classes("record-buttons items-center"):
+        with ui.row().classes("record-buttons record-arm items-center"):
             for name in _ARM:
                 self._button(name).props("outline")
             ui.html(self._sound(), sanitize=False).classes("record-sound")
@@ -132,9 +131,10 @@ class View:
     def _button(self, name: str) -> ui.button:
         does = self._(f"do.{name}")
         key = self._("space") if name in (START, STOP) else name
-        button = ui.button(does, icon=_ICONS.get(name), on_click=partial(self.press, name))
+        # What a press means is sent by `record.js`, as of a key.
+        button = ui.button(does, icon=_ICONS.get(name)).props(f'no-caps data-key="{name}"')
         label = escape(self._("key", does=does, key=key))
-        self._buttons[name] = button.props(f'no-caps title="{label}"')
+        self._buttons[name] = button.props(f'title="{label}"')
         return button
 
     def _sound(self) -> str:
@@ -181,15 +181,11 @@ class View:
 
     # --- what a person does ---------------------------------------------------------------------
 
-    def press(self, key: str) -> None:
-        """As the key of `armlet session`."""
-        self.graph.press(key)
-
-    def _on_key(self, args: Any) -> None:
-        given = args if isinstance(args, dict) else {}
-        key = meant(given.get("key"), given.get("shown"))
-        if key is not None:
-            self.press(key)
+    def press(self, args: object) -> None:
+        """What a button or key in the browser asks for, as the key of `armlet session`."""
+        asked = meant(args)
+        if asked is not None:
+            self.graph.press(asked.key, asked.stops)
 
     def set(self) -> None:
         """Have the recorder take what is in the fields."""
@@ -215,7 +211,7 @@ class View:
     async def show(self) -> None:
         """Show what is now, where it is not shown yet."""
         view, sight = self.graph.view(), self.graph.sight()
-        now = self.now = board(view, self.graph.series())
+        now = self.now = board(view, self.graph.series(), self.graph.stops)
         say = self.say
         _set(self._headline, record_tables.headline(now, say))
         _set(self._cue, record_tables.cue_place(now, say))

@@ -24,16 +24,26 @@
 
   window.addEventListener("keydown", (event) => {
     if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-    const key = keyOf(event), board = document.getElementById("armlet-board");
-    if (key === null || !board || (key === " " && takesSpace(event.target))) return;
+    const key = keyOf(event);
+    if (key === null || (key === " " && takesSpace(event.target))) return;
     event.preventDefault();
-    emitEvent("armlet_key", { key, shown: board.dataset.state });
+    ask(key);
   });
 
-  // A button that a finger pressed keeps the focus; the next space is for the recorder all the same.
+  // With what the person saw: what comes late is judged by that.
+  function ask(key) {
+    const board = document.getElementById("armlet-board");
+    // What is pressed while nobody hears it is not done once somebody does.
+    if (!board || (window.socket && !window.socket.connected)) return;
+    emitEvent("armlet_key", { key, shown: board.dataset.state, stops: board.dataset.stops });
+  }
+
   window.addEventListener("click", (event) => {
-    const button = event.target instanceof Element && event.target.closest(".record-buttons button");
-    if (button && event.detail > 0) button.blur();
+    const button = event.target instanceof Element && event.target.closest("button[data-key]");
+    if (!button || button.disabled) return;
+    ask(button.dataset.key);
+    // One that a finger pressed keeps the focus; the next space is for the recorder all the same.
+    if (event.detail > 0) button.blur();
   });
 
   function tone(name) {

@@ -11,10 +11,13 @@ TEXTS = {
     "record.state.recording": Text("RECORDING", "正在录制"),
     "record.state.reset": Text("RESET THE SCENE", "请复位场景"),
     "record.state.blocked": Text("CANNOT RECORD", "无法录制"),
+    "record.state.done": Text("ALL RECORDED", "全部录完"),
     "record.state.ready": Text("READY", "就绪"),
     "record.rows": Text("episode {episode} · {rows} rows", "回合 {episode} · {rows} 行"),
     "record.next": Text("until episode {episode} begins", "后开始回合 {episode}"),
     "record.since": Text("since it was last heard", "未收到消息"),
+    "record.of_wanted": Text("of {wanted} episodes", "/ {wanted} 个回合"),
+    "record.in_dataset": Text("episodes in the dataset", "个回合在数据集中"),
     "record.of": Text("{count} of {wanted} episodes", "{count} / {wanted} 个回合"),
     "record.episodes": Text("{count} episodes", "{count} 个回合"),
     "record.absent": Text(
@@ -75,7 +78,8 @@ TEXTS = {
         "请在下面写明回合的任务，然后点击“设置”",
     ),
     "record.fix.episodes": Text(
-        "Raise the number of episodes below, and press Set", "请在下面增大回合数，然后点击“设置”"
+        "For more, raise the number of episodes below and press Set",
+        "如需更多，请在下面增大回合数，然后点击“设置”",
     ),
     "record.progress": Text("of {seconds} s", "共 {seconds} 秒"),
     "record.keys": Text(
