@@ -103,6 +103,11 @@ def test_why_nothing_is_recorded_stands_there_with_the_fix():
     assert "task is empty" in html and "Write below what the episodes show" in html
     html = record_tables.headline(made(**FAILED, said="2 frames are missing"), EN)
     assert "2 frames are missing" in html and "Fix the stream that is named" in html
+    # A person stopped it too soon: the recorder is idle, and nothing was saved.
+    short = made(failure="too_short", failures="1", saved="")
+    html = record_tables.headline(short, EN)
+    assert "THE LAST RECORDING WAS NOT SAVED" in html and "Shorter than min_episode_s" in html
+    assert cue(short).tone == "alarm"
     html = record_tables.headline(made(**{**FAILED, "failure": "of_tomorrow"}), EN)
     assert "See the recorder" in html
 

@@ -55,9 +55,9 @@ class Board:
 
     rows, seconds: of the open episode. episodes: in the dataset; whole, wanted: those that count,
     and how many are to be there, 0: any number. saved: episodes of the last recording, which a
-    label is about; success: what it is. failure: code of why the last recording failed, failures:
-    how many did. said: the recorder's own sentence. silent_s: since when nothing is heard of it;
-    was_recording: what it did then. stops: how often a stop was asked for here.
+    label is about; success: what it is. failure: code of why the last recording failed, "" if it
+    did not; failures: how many did. said: the recorder's own sentence. silent_s: since when nothing
+    is heard of it; was_recording: what it did then. stops: how often a stop was asked for here.
     """
 
     state: State = State.ABSENT
@@ -196,8 +196,7 @@ def meant(args: object) -> Ask | None:
         key = STOP if given.get("shown") in (State.RECORDING, State.FAILED) else START
     if not isinstance(key, str) or key not in (START, STOP, *KEYS):
         return None
-    known = isinstance(stops, str) and _is_count(stops)
-    return Ask(key, int(stops) if known else -1)
+    return Ask(key, int(stops) if isinstance(stops, str) and _is_count(stops) else -1)
 
 
 def wish(task: str, episodes: object, episode_s: object, known: Board) -> Wish | None:
@@ -267,6 +266,8 @@ def cue(now: Board) -> Cue:
             if 0 < left <= _COUNTED_S:
                 return _cue("count", "tick", f"{now.episodes}.{left}", left=left)
             return _cue("reset", "low", now.episodes, seconds=f"{now.series.reset_s:g}")
+    if now.failure:
+        return _cue("failed", "alarm", now.failures)
     if now.state is State.DONE:
         return _cue("done", "end", now.episodes, episodes=now.counted)
     if now.saved:

@@ -120,15 +120,19 @@ def _lines(now: Board, say: Words) -> list[str]:
             trouble = [now.said] if now.said not in ("", "recording") else []
             return [lost, *trouble]
         case State.FAILED:
-            known = now.failure if now.failure in _FAILURES else "other"
-            return [now.said, say(f"record.failure.{known}"), say("record.failed_next")]
+            return [now.said, _failure(now, say), say("record.failed_next")]
         case State.BLOCKED:
             return [now.said, *([] if now.task.strip() else [say("record.fix.task")])]
         case State.DONE:
             return [say("record.fix.episodes")]
-        case State.RESET:
-            return [say("record.reset_lines")]
-    return [now.said] if now.said not in ("", "idle") else [say("record.ready_lines")]
+    failed = [say("record.last_failed"), _failure(now, say)] if now.failure else []
+    if now.state is State.RESET:
+        return [*failed, say("record.reset_lines")]
+    return [*failed, *([now.said] if now.said not in ("", "idle") else [say("record.ready_lines")])]
+
+
+def _failure(now: Board, say: Words) -> str:
+    return say(f"record.failure.{now.failure if now.failure in _FAILURES else 'other'}")
 
 
 def _progress(now: Board, say: Words) -> str:

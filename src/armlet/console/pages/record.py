@@ -88,9 +88,11 @@ class View:
                 .classes("record-board")
                 .props(f'aria-label="{escape(self._("board"))}"')
             ):
-                self._headline, self._cue = _html(), _html()
+                # Above what grows and shrinks: no other button comes under a finger.
                 self._build_buttons()
+                self._headline, self._cue = _html(), _html()
                 self._label = ui.label()
+                ui.label(self._("keys"))
             with self._section("plan"):
                 self._build_plan()
             with self._section("answers"):
@@ -126,7 +128,6 @@ class View:
             for name in _ARM:
                 self._button(name).props("outline")
             ui.html(self._sound(), sanitize=False).classes("record-sound")
-        ui.label(self._("keys"))
 
     def _button(self, name: str) -> ui.button:
         does = self._(f"do.{name}")

@@ -12,7 +12,7 @@
   const isTyping = (place) => place instanceof Element
     && (place.isContentEditable || place.matches("textarea, select, input:not([type=button]):not([type=checkbox]):not([type=radio]):not([type=range])"));
   // Where the space presses what has the focus.
-  const takesSpace = (place) => place instanceof Element
+  const takesSpace = (place) => place instanceof Element && !place.closest("button:disabled")
     && place.closest("button, a, input, summary, video, [role=button], [role=option], [role=listbox]") !== null;
 
   // By the letter; where the keyboard writes none (an input method), by the key.
@@ -39,11 +39,14 @@
   }
 
   window.addEventListener("click", (event) => {
-    const button = event.target instanceof Element && event.target.closest("button[data-key]");
+    const button = event.target instanceof Element && event.target.closest(".record-page button");
     if (!button || button.disabled) return;
-    ask(button.dataset.key);
-    // One that a finger pressed keeps the focus; the next space is for the recorder all the same.
-    if (event.detail > 0) button.blur();
+    if (button.dataset.key) ask(button.dataset.key);
+    // One that a finger pressed keeps the focus, which the library puts on a part of it; the next
+    // space is for the recorder all the same.
+    if (event.detail > 0) setTimeout(() => {
+      if (button.contains(document.activeElement)) document.activeElement.blur();
+    });
   });
 
   function tone(name) {

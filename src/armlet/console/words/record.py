@@ -47,6 +47,7 @@ TEXTS = {
         "Go on (space) accepts that; Record again (r) begins at once",
         "“继续”（空格）确认；“重新录制”（r）立即开始",
     ),
+    "record.last_failed": Text("THE LAST RECORDING WAS NOT SAVED", "上一次录制未保存"),
     "record.failure.gap": Text(
         "Frames are missing in the middle. Fix the stream that is named, then record again",
         "中间缺少帧。请修复提到的数据流，然后重新录制",
