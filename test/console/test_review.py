@@ -29,6 +29,7 @@ from armlet.console.review.compare import Part, compare
 from armlet.console.review.episodes import Episode, Filter, Label, Overview, Remark, overview
 from armlet.console.review.episodes import statistics as statistics_of
 from armlet.console.review.jobs import JobError, Jobs, State
+from armlet.console.review.last import last
 from armlet.console.review.library import Library, LibraryError, number_of
 from armlet.console.review.orders import Order, Verb, parse
 from armlet.console.review.tracks import points, tracks
@@ -214,6 +215,27 @@ def test_a_label_that_was_given_while_recording_is_shown(cube):
     notes.write_text(json.dumps({"success": False, "damaged": {"front": [1, 2]}}))
     one = overview(Library([cube]), "0/.").episodes[1]
     assert (one.label, one.damaged) == (Label.FAILURE, 2)
+
+
+def test_the_newest_episode_is_seen_where_its_folder_was_named(cube, folder):
+    library = Library([folder])
+    (place,) = library.look().places
+    found = last(library, str(cube), 2)
+    assert found is not None and (found.key, found.number, found.length) == (place.key, 2, 4)
+    # Of this episode alone, as the check of the whole dataset has it.
+    whole = [one.said for one in checked(cube) if one.episode == 2]
+    assert found.remarks and {one.said for one in found.remarks} <= set(whole)
+    assert last(Library([]), str(cube), 2) is None
+    for root in ("", "\0", "cube", str(folder), "/" + "x" * 5000):
+        assert last(library, root, 2) is None
+    gone = last(library, str(cube), 3)
+    assert gone is not None and "episode 3 is not there" in gone.problem
+
+
+def checked(root):
+    """What `armlet dataset check` says, without pictures."""
+    found = run(Order(Verb.CHECK, (str(root),), videos=False))["findings"]
+    return [Remark.parse(one) for one in found]
 
 
 def test_what_cannot_be_read_is_said_and_hides_no_other(cube):

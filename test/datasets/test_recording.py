@@ -234,12 +234,16 @@ def test_the_recording_that_was_saved_last_is_labelled_all_parts_of_it(root):
     room.rows(*range(6))
     assert room.recorder.label(True).message == "this recording is not over; stop it first"
     room.recorder.stop()
+    assert (room.recorder.saved, room.recorder.success) == ((0,), None)
     assert room.recorder.label(False) == Answer(True, "episode 0: failure")
+    assert room.recorder.success is False
     assert room.recorder.label(True) == Answer(True, "episode 0: success")
+    assert room.recorder.success is True
     room.start()
     room.rows(*range(6), *range(10, 16))
     room.recorder.stop()
     assert room.recorder.label(False) == Answer(True, "episode 1, 2: failure")
+    assert (room.recorder.saved, room.recorder.success) == ((1, 2), False)
     dataset = Dataset(root)
     assert dataset.successes() == {0: True, 1: False, 2: False}
     assert dataset.ledger(1)["recorder"]["part"] == 1, "what else is noted stays"
@@ -248,6 +252,7 @@ def test_the_recording_that_was_saved_last_is_labelled_all_parts_of_it(root):
     room.start()
     room.rows(*range(6), *range(10, 16))
     room.recorder.discard()
+    assert (room.recorder.saved, room.recorder.success) == ((), None)
     assert room.recorder.label(True).message == nothing
     assert Dataset(root).successes() == {0: True, 1: False, 2: False}
 

@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
@@ -14,10 +14,11 @@ from typing import Any, Self
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.srv import GetParameters, SetParametersAtomically
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
@@ -31,6 +32,7 @@ from armlet.nodes.status_names import COMPUTER, DATASET, LEADER, split, status_n
 from armlet.robots.joints import in_namespace
 from armlet.settings.servo_bus import GRAPH
 
+from .series import End, Series, SeriesView, Step, Wish
 from .spinning import Spinning
 
 _LEVELS = {
@@ -50,6 +52,7 @@ _TRIGGERS = (
 )
 _STOP, _SET_TORQUE, _ENGAGE = "servo_bus/stop", "servo_bus/set_torque", "teleop/set_engaged"
 _LABEL, _PARAMETERS = "recorder/label_episode", "servo_bus/get_parameters"
+_SET_RECORDER = "recorder/set_parameters_atomically"
 # Of each side's arm, in the namespace of the side.
 _OF_ARM = (
     (Trigger, _STOP),
@@ -64,7 +67,16 @@ _ABSENT = {
     "teleop": "no leader runs here; `armlet up teleop`, or a graph with teleop:=true, has one",
     "sim_bench": "no emulated bench runs here; this key is for its leader and its target",
 }
-_OF_GRAPH = (*((Trigger, service) for service in _TRIGGERS), (SetBool, _LABEL))
+_OF_GRAPH = (
+    *((Trigger, service) for service in _TRIGGERS),
+    (SetBool, _LABEL),
+    (SetParametersAtomically, _SET_RECORDER),
+)
+# What programs press that know what they mean: the space is the one or the other.
+START, STOP = "start", "stop"
+_NEXT, _WISH = "next of a series", "wish"
+# By which a leader comes to move its follower, once that has torque.
+_LEADS = ("e", "m")
 
 # By the wall clock. The recorder says it lives five times a second, the bus a hundred times.
 SILENCE_S = 0.9
@@ -194,8 +206,14 @@ class RecordGraph:
         self._listen_to_arm("")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._node.create_timer(_SIDES_S, self._find_sides, clock=steady)
+        self._series = Series()
+        self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
         self._actions: dict[str, Callable[[], object]] = {
             " ": self._start_or_stop,
+            START: lambda: self._record(True),
+            STOP: lambda: self._record(False),
+            _NEXT: self._begin_next,
+            _WISH: self._set_recorder,
             "d": lambda: self._trigger("recorder/discard_episode"),
             "r": lambda: self._trigger("recorder/rerecord_episode"),
             "s": lambda: self._switch(_LABEL, True),
@@ -284,19 +302,45 @@ class RecordGraph:
         services = (in_namespace(side, _ENGAGE) for side in self._sides)
         return any(self._clients[service].service_is_ready() for service in services)
 
-    def press(self, key: str) -> None:
+    @property
+    def stops(self) -> int:
+        """How often the stop key was pressed here."""
+        return self._stops
+
+    def press(self, key: str, stops: int | None = None) -> None:
         """Does what a key stands for; its answer appears in the view.
 
         Torque that was asked for before a stop, and still waits for its turn, does not come on.
+        stops: how many the person knew of, where the key may have been long on its way.
         """
         if key == "x":
+            self._series.end(End.STOPPED)
             with self._lock:
                 self._stops += 1
                 self._stopped = True
                 self._want_stop(1)
         else:
-            self._stopped = self._stopped and key != "t"
-            self._pressed.put((key, self._stops))
+            with self._lock:
+                known = self._stops if stops is None else stops
+                self._stopped = self._stopped and (key != "t" or known != self._stops)
+            self._pressed.put((key, known))
+
+    def wish(self, wish: Wish) -> None:
+        """Have the recorder's parameters changed; its answer appears in the view."""
+        self._wishes.put(wish)
+        self.press(_WISH)
+
+    def series(self) -> SeriesView:
+        """The series of recordings of this program, as it stands."""
+        return self._series.view(time.monotonic())
+
+    def run_series(self, reset_s: float) -> None:
+        """Begin each next recording by itself, reset_s after the last. Raises ValueError."""
+        self._series.begin(reset_s, time.monotonic())
+
+    def end_series(self) -> None:
+        """Begin none by itself any more; one that is going on goes on."""
+        self._series.end(End.ASKED)
 
     def listen(
         self, kind: type, topic: str, handler: Callable[[Any], None], qos: QoSProfile
@@ -372,6 +416,8 @@ class RecordGraph:
                 alarms=self._view.alarms + rings,
             )
             self._recorder_s, self._silence_rung = time.monotonic(), False
+        if self._series.heard(values.get("state", ""), _is_full(values), time.monotonic()):
+            self.press(_NEXT)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = f"{self._node.get_namespace().strip('/')}/".lstrip("/")
@@ -398,7 +444,9 @@ class RecordGraph:
     def _serve_keys(self) -> None:
         while not self._ending.is_set():
             key, self._stops_before = self._pressed.get()
-            if key in self._actions:
+            if key in _LEADS and self._stops != self._stops_before:
+                self._answer(Line("teleop", "not done: the stop key came after it", "bad"))
+            elif key in self._actions:
                 self._actions[key]()
 
     def _serve_stop(self) -> None:
@@ -441,10 +489,43 @@ class RecordGraph:
             said = "ended by itself just before the key, which did nothing; press it to record"
             self._answer(Line("recorder", f"the recording {said}", "attention"))
             return
-        if self._trigger(f"recorder/{'start' if start else 'stop'}_recording"):
+        self._record(start)
+
+    def _record(self, start: bool) -> bool:
+        """Whether the recorder has done so."""
+        done = self._trigger(f"recorder/{'start' if start else 'stop'}_recording")
+        if done:
             with self._lock:  # until the recorder says so itself
                 known = {"state": "recording" if start else "idle", "recording": str(start)}
                 self._view = replace(self._view, recorder={**self._view.recorder, **known})
+        return done
+
+    def _begin_next(self) -> None:
+        """The next of a series, unless that has ended meanwhile."""
+        if self._series.view(time.monotonic()).step is not Step.STARTING:
+            return
+        begun = self._record(True)
+        with self._lock:
+            said = self._view.answers[-1].said
+        self._series.answered(begun, said, time.monotonic())
+
+    def _set_recorder(self) -> None:
+        wished = self._wishes.get().parameters()
+        given = [Parameter(name, value=value).to_parameter_msg() for name, value in wished.items()]
+        client = self._clients[_SET_RECORDER]
+        if not client.wait_for_service(timeout_sec=self._wait_s):
+            self._answer(Line("recorder", _ABSENT["recorder"], "bad"))
+            return
+        request = SetParametersAtomically.Request(parameters=given)
+        silent = partial(self._is_silent, _SET_RECORDER)
+        response = self._spinning.answer(client, request, _ANSWER_S, silent)
+        if response is None:
+            said, level = "has not answered and is silent; is that node running?", "bad"
+        elif response.result.successful:
+            said, level = ", ".join(f"{name} is {value}" for name, value in wished.items()), "good"
+        else:
+            said, level = response.result.reason, "bad"
+        self._answer(Line("recorder", said, level))
 
     def _hold(self) -> None:
         for side in self._own_sides():
@@ -591,6 +672,15 @@ def sides(nodes: Collection[tuple[str, str]], namespace: str) -> list[str]:
         if place.startswith(f"{own}/")
     }
     return sorted(side for side in below if "/" not in side and side != "leader")
+
+
+def _is_full(recorder: Mapping[str, str]) -> bool:
+    """Whether a recorder says that its dataset has as many episodes as are wanted."""
+    counts = [recorder.get(name, "") for name in ("episodes_whole", "episodes_wanted")]
+    if not all(count.isascii() and count.isdigit() and len(count) < 10 for count in counts):
+        return False
+    whole, wanted = map(int, counts)
+    return 0 < wanted <= whole
 
 
 def _silent_s(heard_s: float, now_s: float) -> float:

@@ -12,6 +12,7 @@ from .words import Words
 
 if TYPE_CHECKING:
     from armlet.client.recording import View
+    from armlet.client.series import SeriesView, Wish
     from armlet.client.sight import Sight
     from armlet.client.watching import Picture
 
@@ -35,8 +36,16 @@ class Camera(Protocol):
 class Graph(Protocol):
     """What pages ask of the graph; `armlet.client` has it. For several threads, never waiting."""
 
-    def press(self, key: str) -> None:
-        """What a key of `armlet session` does; x is the stop."""
+    def press(self, key: str, stops: int | None = None) -> None:
+        """What a key of `armlet session` does; x is the stop.
+
+        start and stop: what the space does, by whoever knows which of them is meant. stops: how
+        many stops the person knew of; torque does not come on by a key that is older than one.
+        """
+
+    @property
+    def stops(self) -> int:
+        """How often a stop was asked for here."""
 
     def view(self) -> View:
         """What is known now."""
@@ -46,6 +55,26 @@ class Graph(Protocol):
 
     def camera(self, name: str, heard: Callable[[], None]) -> Camera:
         """Look at a camera; heard is called for each new picture. KeyError for an unknown one."""
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether a leader moves a follower."""
+
+    @property
+    def has_bench(self) -> bool:
+        """Whether the arms are emulated."""
+
+    def wish(self, wish: Wish) -> None:
+        """Have the recorder's parameters changed."""
+
+    def series(self) -> SeriesView:
+        """Recordings that begin by themselves, as it stands."""
+
+    def run_series(self, reset_s: float) -> None:
+        """Begin each next recording by itself, reset_s after the last. Raises ValueError."""
+
+    def end_series(self) -> None:
+        """Begin none by itself any more."""
 
 
 @dataclass(frozen=True)

@@ -502,9 +502,15 @@ class Recorder(ArmletNode):
             "task": self.value("task"),
             "incomplete_frames": self._incomplete,
             "root": self.value("root"),
+            "fps": 0 if self._contract is None else self._contract.fps,
+            "episode_s": self.value("episode_s"),
+            "episodes_wanted": self.value("episodes"),
+            "saved": ",".join(map(str, recorder.saved)),
+            "success": "" if recorder.success is None else recorder.success,
         }
         if writer is not None:
             values |= {
+                "episodes_whole": recorder.whole,
                 "episodes": writer.episodes,
                 "frames": writer.frames,
                 "open_frames": writer.open_frames,

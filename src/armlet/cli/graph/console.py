@@ -92,6 +92,7 @@ def _said(host: str, port: int, token: str) -> str:
     return (
         f"armlet console: http://{name}:{port}/?token={token}\n"
         "armlet console: whoever has this address sees the cameras and all that the graph says, "
-        "can read and change the datasets given, and can stop the arm; it is sent unencrypted, so "
+        "can read and change the datasets given, can record, hold the arm, have its leader move "
+        "it, and can stop it; it is sent unencrypted, so "
         "use it in a network you trust, or leave --host out and use ssh -L"
     )

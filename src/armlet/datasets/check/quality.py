@@ -199,6 +199,27 @@ def review(
     return Review(tuple(findings), tuple(lags), tuple(info.depth_streams), videos=videos)
 
 
+def review_episode(root: Path, number: int) -> list[Finding]:
+    """What is wrong with the rows and notes of one episode, gravest first; reads no other's rows.
+
+    The statistics and videos that `review` judges are left out. Raises DatasetError, and IndexError
+    for an episode that is not there.
+    """
+    info = layout.load_info(root)
+    row = tables.read_episodes(root, stats=False)[number]
+    episodes = list(read_vectors(root, info, [row]))
+    found = [
+        *_episodes([row], info, root),
+        *not_finite(episodes),
+        *motion_findings(episodes, info.fps, names_of(info)),
+        *_skews(root, episodes, info, _contract(root)),
+        *_ledgers(root, [row]),
+        *_interventions(root, episodes),
+    ]
+    own = [finding for finding in found if episode_of(finding) == row.episode]
+    return sorted(own, key=lambda finding: -finding.severity.rank)
+
+
 def _contract(root: Path) -> Contract | None:
     try:
         return load(layout.locate(root, layout.CONTRACT))

@@ -85,6 +85,7 @@ class EpisodeRecorder:
         self._whole, self._removed = 0, 0
         # Episodes of the recording that was saved last, while the dataset is open.
         self._saved: list[int] = []
+        self._success: bool | None = None
         self.writer: DatasetWriter | None = None
         self.trouble = ""
         """Why the dataset cannot be opened; empty if it can."""
@@ -93,6 +94,21 @@ class EpisodeRecorder:
     def status(self) -> Status:
         """What is being recorded, or why not."""
         return self._session.status
+
+    @property
+    def whole(self) -> int:
+        """Whole episodes of the dataset; counted only where a number of them is wanted."""
+        return self._whole
+
+    @property
+    def saved(self) -> tuple[int, ...]:
+        """Episodes of the last recording, which `label` is about. May be read in any thread."""
+        return tuple(self._saved)
+
+    @property
+    def success(self) -> bool | None:
+        """Whether they succeeded, as `label` stored it; None: nobody said."""
+        return self._success
 
     @property
     def has_failed(self) -> bool:
@@ -114,7 +130,7 @@ class EpisodeRecorder:
         return ""
 
     def _open(self) -> None:
-        self._saved = []
+        self._saved, self._success = [], None
         try:
             self.writer = self._open_dataset()
         except (DatasetError, OSError) as error:
@@ -257,6 +273,7 @@ class EpisodeRecorder:
             self.writer.label(self._saved, success)
         except (DatasetError, OSError) as error:
             return Answer(False, f"the label cannot be stored: {error}")
+        self._success = success
         called = ", ".join(map(str, self._saved))
         return Answer(True, f"episode {called}: {'success' if success else 'failure'}")
 
@@ -349,7 +366,8 @@ class EpisodeRecorder:
         match action:
             case session.Begin():
                 if self.status.gaps == 0:
-                    self._first_episode, self._notes, self._saved = writer.episodes, [], []
+                    self._first_episode, self._notes = writer.episodes, []
+                    self._saved, self._success = [], None
                 writer.begin_episode(self._task)
             case session.AddAgain() if frame is not None:
                 self._add(writer, *frame)
@@ -407,7 +425,7 @@ class EpisodeRecorder:
         count = self.writer.episodes - self._first_episode
         if count > 0:
             self.writer.remove_last(count)
-            self._removed, self._saved = count, []
+            self._removed, self._saved, self._success = count, [], None
             self._say(logging.WARNING, f"moved {count} episodes to the trash of {self.writer.root}")
             self._count_whole()
 
