@@ -16,6 +16,8 @@ _LARGEST = 1 << 20
 _MOST = 2000
 _TEXTS = ("subject", "found", "because", "fix")
 _WHAT = "a list of findings"
+_CODES = {str(code): code for code in Code}
+_SEVERITIES = {str(severity): severity for severity in Severity}
 
 
 def write_findings(findings: Iterable[Finding]) -> str:
@@ -39,12 +41,10 @@ def from_json(item: Any) -> Finding:
     expected = item.get("expected")
     if expected is not None and not isinstance(expected, str):
         raise FileError(f"not a finding: expected a text or null, found {_short(expected)}")
-    try:
-        code, severity = Code(item.get("code")), Severity(item.get("severity"))
-    except ValueError as error:
-        raise FileError(
-            f"not a finding of this armlet: {printable(error, 200)}; use the same one everywhere"
-        ) from error
+    code, severity = _CODES.get(str(item.get("code"))), _SEVERITIES.get(str(item.get("severity")))
+    if code is None or severity is None:
+        named = _short([item.get("code"), item.get("severity")])
+        raise FileError(f"not a finding of this armlet: {named}; use the same one everywhere")
     subject, found, because, fix = (item[key] for key in _TEXTS)
     return Finding(code, severity, subject, expected, found, fix, because)
 
