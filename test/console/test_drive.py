@@ -116,6 +116,13 @@ def test_who_commands_is_what_the_driver_says(source, who):
     assert [(one.arm, one.who) for one in found.commands] == [("servo_bus", who)]
 
 
+def test_a_leader_is_commanded_by_nobody_and_has_no_plan():
+    looked, statuses = heard_of()
+    statuses["left/leader/servo_bus: bus"] = Status("left/leader/servo_bus: bus", "good", "")
+    looked = sight(SightHeard(statuses))
+    assert [one.arm for one in driving(looked, statuses, Heard()).commands] == ["servo_bus"]
+
+
 def test_a_policy_that_is_silent_is_not_running():
     found = seen(stamp_ns=SECOND - 4 * SECOND)
     assert found.silent and not found.running
@@ -215,6 +222,9 @@ def test_the_newest_of_what_comes_often_is_kept():
     assert slots.items()[-1] == 59 and len(slots.items()) == 3
     slots.add(60, 0.591)
     assert slots.items()[-1] == 60 and len(slots.items()) == 3
+    for now_s in (0.0, 0.2):  # a clock that was set back
+        slots.add(now_s, now_s)
+    assert slots.items() == (60, 0.0, 0.2)
 
 
 # --- as HTML --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ INFERENCE, DRIFT = "inference", "drift"
 WINDOW_S = 6.0
 """How far back a plot goes."""
 
+_LEADER = "leader"
 _PLANS, _POINTS = 8, 12
 _FARTHEST_RAD = 1e3
 """No joint is so far; messages may say anything."""
@@ -89,7 +90,7 @@ class Fitness(StrEnum):
 class Slots(Generic[Item]):
     """The newest of what comes often, one for each gap of time, and the newest of all.
 
-    gap_s: of a clock that goes on. most: so many are kept.
+    gap_s: of any clock, which may be set back. most: so many are kept.
     """
 
     def __init__(self, gap_s: float, most: int) -> None:
@@ -97,7 +98,7 @@ class Slots(Generic[Item]):
         self._items: deque[Item] = deque(maxlen=most)
 
     def add(self, item: Item, now_s: float) -> None:
-        if self._items and now_s - self._begun_s < self._gap_s:
+        if self._items and abs(now_s - self._begun_s) < self._gap_s:
             self._items[-1] = item
         else:
             self._items.append(item)
@@ -226,17 +227,24 @@ def policy_node(statuses: Iterable[Status]) -> str:
     return min((s.node for s in statuses if s.part == INFERENCE), default="")
 
 
+def followers(drivers: Iterable[str]) -> list[str]:
+    """Drivers' nodes but those of leaders, which people move."""
+    return [node for node in drivers if node.split("/")[-2:-1] != [_LEADER]]
+
+
 def driving(sight: Sight, statuses: Mapping[str, Status], heard: Heard) -> Driving:
     """What has been heard, in order."""
     newest_ns = max((status.stamp_ns for status in statuses.values()), default=0)
     node = policy_node(statuses.values())
-    commands = tuple(Command(a.node, _who(a.commander, heard.provenance)) for a in sight.arms)
+    arms = followers(arm.node for arm in sight.arms)
+    said = {arm.node: arm.commander for arm in sight.arms}
+    commands = tuple(Command(arm, _who(said[arm], heard.provenance)) for arm in arms)
     persons = tuple(
         (status.name, status.values["engaged"] == "True")
         for status in sorted(statuses.values(), key=lambda each: each.name)
         if "engaged" in status.values
     )
-    tracks = tuple(track for arm in sight.arms for track in _tracks(arm.node, heard))
+    tracks = tuple(track for arm in arms for track in _tracks(arm, heard))
     if not node:
         return Driving(commands=commands, persons=persons, tracks=tracks)
     status = statuses[f"{node}: {INFERENCE}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -35,10 +34,13 @@ class DrivingWatch:
     """Keeps what a screen shows of a policy. For several threads.
 
     measured: reads joints and their stamp of a serialized JointState; None where it is none.
+    clock: the graph's time, s, so that as much is kept where that passes slowly.
     """
 
-    def __init__(self, measured: Callable[[bytes], Measured | None]) -> None:
-        self._read_joints = measured
+    def __init__(
+        self, measured: Callable[[bytes], Measured | None], clock: Callable[[], float]
+    ) -> None:
+        self._read_joints, self._clock = measured, clock
         self._lock = threading.Lock()
         self._joints: dict[str, Slots[bytes]] = {}
         self._chunks: dict[str, Slots[bytes]] = {}
@@ -65,9 +67,10 @@ class DrivingWatch:
 
     def hear_joints(self, arm: str, message: bytes) -> None:
         """A serialized JointState of an arm."""
+        now_s = self._clock()
         with self._lock:
             slots = self._joints.setdefault(arm, Slots(_MEASURED_GAP_S, _MOST))
-            slots.add(message, time.monotonic())
+            slots.add(message, now_s)
 
     def heard(self, arms: Iterable[str]) -> Heard:
         """All that was heard of these arms."""
@@ -92,10 +95,11 @@ class DrivingWatch:
 
     def _hears(self, arm: str) -> Callable[[bytes], None]:
         def hear(message: bytes) -> None:
+            now_s = self._clock()
             if len(message) <= _MOST_BYTES:
                 with self._lock:
                     slots = self._chunks.setdefault(arm, Slots(_CHUNK_GAP_S, _MOST))
-                    slots.add(message, time.monotonic())
+                    slots.add(message, now_s)
 
         return hear
 

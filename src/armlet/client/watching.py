@@ -30,7 +30,7 @@ from armlet.nodes.node import LATCHED_QOS
 from armlet.nodes.status_names import JOYSTICK, status_name
 from armlet.robots.joints import in_namespace
 
-from .driving import Ask, Driving, Measured, driving, policy_node
+from .driving import Ask, Driving, Measured, driving, followers, policy_node
 from .driving_watch import DrivingWatch
 from .recording import _ENGAGE, _LEVELS, Line, RecordGraph
 from .sight import Heard, Positions, Sight, Status, drivers, limits_of, sight, topic_of
@@ -124,7 +124,7 @@ class WatchedGraph(RecordGraph):
         self._skew_s: dict[str, float] = {}
         self._clock_ns = 0
         self._subscriptions: dict[str, Any] = {}
-        self._driving = DrivingWatch(_measured)
+        self._driving = DrivingWatch(_measured, self._clock_s)
         self._driving_s = self._drove_s = float("-inf")
         self._drove = Driving()
         super().__init__(namespace, "console")
@@ -164,7 +164,7 @@ class WatchedGraph(RecordGraph):
             if now_s - self._drove_s < _SIGHT_S:
                 return self._drove
             statuses = dict(self._all)
-        heard = self._driving.heard(arm.node for arm in seen.arms)
+        heard = self._driving.heard(followers(arm.node for arm in seen.arms))
         made = driving(seen, statuses, heard)
         with self._watch_lock:
             self._drove, self._drove_s = made, now_s
@@ -322,7 +322,8 @@ class WatchedGraph(RecordGraph):
         if looked_at:
             arms = drivers(self._all.values())
             if time.monotonic() - self._driving_s < LOOKED_S:
-                wanted |= self._driving.wanted(arms, policy_node(self._all.values()))
+                policy = policy_node(self._all.values())
+                wanted |= self._driving.wanted(followers(arms), policy)
             else:
                 self._driving.forget()
             for node in arms:
@@ -391,6 +392,10 @@ class WatchedGraph(RecordGraph):
             return
         with self._watch_lock:
             self._skew_s |= skews
+
+    def _clock_s(self) -> float:
+        """The graph's time where it is simulated, else one that goes on."""
+        return self._clock_ns * 1e-9 or time.monotonic()
 
     def _on_clock(self, message: ClockMessage) -> None:
         with self._watch_lock:

@@ -99,7 +99,10 @@ def latency(driving: Driving, say: Words) -> str:
         if name in driving.latency
     ]
     rows += [(say(f"drive.count.{name}"), count) for name, count in driving.counts.items()]
-    return (said + _facts(rows)) if rows else _line("attention", say("drive.no_latency"))
+    inferred = driving.counts.get("chunks", "0") != "0"
+    return (
+        (said + _facts(rows)) if rows and inferred else _line("attention", say("drive.no_latency"))
+    )
 
 
 def drift(driving: Driving, say: Words) -> str:

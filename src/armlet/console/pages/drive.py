@@ -113,7 +113,8 @@ class View:
                 ui.button(self._("confirm.yes"), on_click=go_on).props("no-caps")
                 no = ui.button(self._("confirm.no"), on_click=dialog.close)
                 no.props("no-caps flat autofocus")
-        dialog.on("hide", dialog.delete)
+        # Closed by a button, or by Esc: a question is asked once.
+        dialog.on_value_change(lambda event: None if event.value else dialog.delete())
         dialog.open()
 
     # --- what is shown ----------------------------------------------------------------------
