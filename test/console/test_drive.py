@@ -357,7 +357,15 @@ def test_a_check_is_the_commands_with_the_policys_own_parameters(tmp_path):
         "task": "-pick",
     }
     assert arguments(Path("/c"), "cell", settings) == (
-        *("policy", "check", "--checkpoint=/c", "--live=2", "--json", "--namespace=cell"),
+        *(
+            "policy",
+            "check",
+            "--checkpoint=/c",
+            "--live=2",
+            "--wait=60",
+            "--json",
+            "--namespace=cell",
+        ),
         *("--calibration=left_=a.json,right_=b.json", "--calibration-tolerance-deg=0.5"),
         *("--task=-pick", "--limit=blind=0.01", "--limit=far=3"),
     )

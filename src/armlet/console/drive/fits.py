@@ -30,7 +30,7 @@ COMMAND = (
 """The `armlet` command, behind everything else."""
 SETTINGS = ("calibration_file", "joint_units", "calibration_tolerance_deg", "fit_limits", "task")
 """Parameters of the policy node, which the check is made with as well."""
-_LIVE_S = 2.0
+_LIVE_S, _WAIT_S = 2.0, 60.0
 _FITS, _REFUSED = 0, 1
 _LARGEST = 4 << 20
 _END_S = 5.0
@@ -73,7 +73,9 @@ def arguments(path: Path, namespace: str, settings: Mapping[str, Any]) -> tuple[
 
     settings: the policy node's parameters of `SETTINGS`, those that are known.
     """
-    given = ["policy", "check", f"--checkpoint={path}", f"--live={_LIVE_S:g}", "--json"]
+    given = ["policy", "check", f"--checkpoint={path}", f"--live={_LIVE_S:g}"]
+    # What runs behind everything else on a busy computer finds nodes late.
+    given += [f"--wait={_WAIT_S:g}", "--json"]
     if namespace:
         given.append(f"--namespace={namespace}")
     for name, option in (
