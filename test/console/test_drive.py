@@ -129,7 +129,7 @@ def test_a_policy_that_is_silent_is_not_running():
     assert 'data-level="bad"' in tables.policy(found, SAY)
 
 
-def test_drift_is_told_apart_by_feature_and_kind():
+def test_drift_has_a_line_for_each_feature_and_kind():
     values = {
         "state sigma": "1.5",
         "state out_of_range_rate": "0.25",
