@@ -65,6 +65,8 @@ _ABSENT = {
     "recorder": "no recorder runs here; `armlet up record`, or a graph with root:=FOLDER, has one",
     "servo_bus": "no arm's driver runs here; start a graph in another terminal (armlet up teleop)",
     "teleop": "no leader runs here; `armlet up teleop`, or a graph with teleop:=true, has one",
+    "policy": "no policy runs here; `armlet up policy checkpoint:=...` has one",
+    "jog": "no joystick's node runs here; `armlet up jog` has one",
     "sim_bench": "no emulated bench runs here; this key is for its leader and its target",
 }
 _OF_GRAPH = (
@@ -517,7 +519,7 @@ class RecordGraph:
             self._answer(Line("recorder", _ABSENT["recorder"], "bad"))
             return
         request = SetParametersAtomically.Request(parameters=given)
-        silent = partial(self._is_silent, _SET_RECORDER)
+        silent = partial(self._is_silent, _SET_RECORDER, time.monotonic())
         response = self._spinning.answer(client, request, _ANSWER_S, silent)
         if response is None:
             said, level = "has not answered and is silent; is that node running?", "bad"
@@ -615,12 +617,13 @@ class RecordGraph:
         client = self._clients[service]
         if not client.wait_for_service(timeout_sec=self._wait_s):
             node = service.split("/")[-2]
-            self._answer(Line(service.rpartition("/")[0], _ABSENT[node], "bad"))
+            said = _ABSENT.get(node, f"{node} does not run here")
+            self._answer(Line(service.rpartition("/")[0], said, "bad"))
             return False
         if service.endswith(_SET_TORQUE) and self._stops != self._stops_before:
             self._answer(Line(service, "torque stays off: the stop key came after it", "bad"))
             return False
-        silent = partial(self._is_silent, service)
+        silent = partial(self._is_silent, service, time.monotonic())
         self._ends.asking()
         response = self._spinning.answer(client, request, _ANSWER_S, silent)
         self._ends.asked(time.monotonic())
@@ -631,10 +634,13 @@ class RecordGraph:
         self._answer(Line(service, response.message, "good" if response.success else "bad"))
         return bool(response.success)
 
-    def _is_silent(self, service: str) -> bool:
+    def _is_silent(self, service: str, asked_s: float) -> bool:
+        """asked_s: from when on a node counts that is known by its answers alone."""
         buses = {in_namespace(side, _SET_TORQUE): side for side in self._sides}
-        of_arm = service in buses
-        heard_s = self._arm_s.get(buses[service], 0.0) if of_arm else self._recorder_s
+        if service in buses:
+            heard_s = self._arm_s.get(buses[service], 0.0)
+        else:
+            heard_s = self._recorder_s if service.startswith("recorder/") else asked_s
         return time.monotonic() - heard_s > _TIMEOUT_S
 
     @property

@@ -8,24 +8,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import GetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import SetBool, Trigger
 
 from armlet.nodes.messages import MessageError, parse_skew, to_ns
 from armlet.nodes.node import LATCHED_QOS
+from armlet.nodes.status_names import JOYSTICK, status_name
+from armlet.robots.joints import in_namespace
 
-from .recording import _LEVELS, RecordGraph
+from .driving import Ask, Driving, Measured, driving, followers, policy_node
+from .driving_watch import DrivingWatch
+from .recording import _ENGAGE, _LEVELS, Line, RecordGraph
 from .sight import Heard, Positions, Sight, Status, drivers, limits_of, sight, topic_of
 
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -40,6 +47,8 @@ _CLOCK = "/clock"
 _SKEWS = ("observation/skew", "action/skew")
 _JOINTS = ("joint_states", "applied_joint_commands")
 _DESCRIPTION = "robot_description"
+_POLICY, _HAND_BACK = "policy", "jog/hand_back"
+SETTINGS_S = 5.0
 _MOST_JOINT_BYTES = 64 << 10
 _LARGEST_PICTURE = 16 << 20
 
@@ -115,7 +124,16 @@ class WatchedGraph(RecordGraph):
         self._skew_s: dict[str, float] = {}
         self._clock_ns = 0
         self._subscriptions: dict[str, Any] = {}
+        self._driving = DrivingWatch(_measured, self._clock_s)
+        self._driving_s = self._drove_s = float("-inf")
+        self._drove = Driving()
         super().__init__(namespace, "console")
+        self._actions |= {
+            Ask.RUN: lambda: self._set_running(True),
+            Ask.PAUSE: lambda: self._set_running(False),
+            Ask.TAKE_OVER: self._take_over,
+            Ask.GIVE_BACK: self._give_back,
+        }
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._node.create_timer(_KEEP_UP_S, self._keep_up, clock=steady)
 
@@ -136,6 +154,42 @@ class WatchedGraph(RecordGraph):
         with self._watch_lock:
             self._made, self._made_s = made, now_s
         return made
+
+    def driving(self) -> Driving:
+        """What the policy says, and how the arm follows it. Who asks looks, as at `sight`."""
+        seen = self.sight()
+        now_s = time.monotonic()
+        with self._watch_lock:
+            self._driving_s = now_s
+            if now_s - self._drove_s < _SIGHT_S:
+                return self._drove
+            statuses = dict(self._all)
+        heard = self._driving.heard(followers(arm.node for arm in seen.arms))
+        made = driving(seen, statuses, heard)
+        with self._watch_lock:
+            self._drove, self._drove_s = made, now_s
+        return made
+
+    def settings_of(self, node: str, names: Sequence[str]) -> dict[str, Any]:
+        """Parameters of a node of the graph by name, those that it has; empty if it is silent.
+
+        Waits for the answer: for a thread of whoever asks.
+        """
+        service = f"{node}/get_parameters"
+        with self._lock:
+            if service not in self._clients:
+                self._add_clients("", ((GetParameters, service),))
+        request = GetParameters.Request(names=list(names))
+        response = self._spinning.answer(self._clients[service], request, SETTINGS_S)
+        if response is None:
+            return {}
+        values = map(parameter_value_to_python, response.values)
+        return {name: v for name, v in zip(names, values, strict=False) if v is not None}
+
+    @property
+    def namespace(self) -> str:
+        """Of the graph, without slashes around it."""
+        return str(self._node.get_namespace()).strip("/")
 
     def camera(self, name: str, heard: Callable[[], None]) -> Camera:
         """Look at a camera. KeyError unless it was found; who asks has them looked for."""
@@ -174,6 +228,53 @@ class WatchedGraph(RecordGraph):
             return None
         age_s = (now_ns - to_ns(message.header.stamp)) * 1e-9
         return Picture(bytes(message.data), number, age_s, rate_hz, skew_s)
+
+    # --- what a person asks of a policy, in the thread of keys ------------------------------
+
+    def _set_running(self, running: bool) -> None:
+        """The policy begins a new episode, or is paused and the arm holds."""
+        if not running or not self._came_after_a_stop(_POLICY):
+            self._switch(self._policy_service(), running)
+
+    def _policy_service(self) -> str:
+        with self._watch_lock:
+            node = policy_node(self._all.values()) or _POLICY
+        service = f"{node}/set_running"
+        if service not in self._clients:
+            self._add_clients("", ((SetBool, service),))
+        return service
+
+    def _take_over(self) -> None:
+        """Each leader of this graph moves its follower, as with `e` of the session."""
+        if not self._came_after_a_stop("teleop"):
+            self._engage_all(True)
+
+    def _give_back(self) -> None:
+        """What leaders and joysticks have goes to whoever commands next."""
+        sticks = [s for s in self._own_sides() if self._has_stick(s)]
+        for side in sticks:
+            self._trigger(in_namespace(side, _HAND_BACK))
+        if not sticks or self.has_leader:
+            self._engage_all(False)
+
+    def _engage_all(self, wanted: bool) -> None:
+        for side in self._own_sides():
+            if self._switch(in_namespace(side, _ENGAGE), wanted):
+                self._engaged[side] = wanted
+
+    def _has_stick(self, side: str) -> bool:
+        service = in_namespace(side, _HAND_BACK)
+        if service not in self._clients:
+            self._add_clients(side, ((Trigger, _HAND_BACK),))
+        with self._watch_lock:
+            return status_name(in_namespace(side, "jog"), JOYSTICK) in self._all
+
+    def _came_after_a_stop(self, node: str) -> bool:
+        """Whether the stop key came after what was asked for: then the arm is not to move."""
+        after = self._stops != self._stops_before
+        if after:
+            self._answer(Line(node, "not done: the stop key came after it", "bad"))
+        return after
 
     # --- in the graph's thread --------------------------------------------------------------
 
@@ -219,10 +320,17 @@ class WatchedGraph(RecordGraph):
             wanted[_CLOCK] = (ClockMessage, self._on_clock, _NEWEST, False)
             wanted |= dict.fromkeys(_SKEWS, (Float64MultiArray, self._on_skew, _NEWEST, False))
         if looked_at:
-            for node in drivers(self._all.values()):
+            arms = drivers(self._all.values())
+            if time.monotonic() - self._driving_s < LOOKED_S:
+                policy = policy_node(self._all.values())
+                wanted |= self._driving.wanted(followers(arms), policy)
+            else:
+                self._driving.forget()
+            for node in arms:
                 for name in _JOINTS:
                     topic = topic_of(node, name)
-                    wanted[topic] = (JointState, self._hears_joints(topic), _NEWEST, True)
+                    hears = self._hears_joints(topic, node if name == _JOINTS[0] else "")
+                    wanted[topic] = (JointState, hears, _NEWEST, True)
                 topic = topic_of(node, _DESCRIPTION)
                 wanted[topic] = (String, self._hears_description(topic), LATCHED_QOS, False)
         return wanted
@@ -255,12 +363,17 @@ class WatchedGraph(RecordGraph):
 
         return hear
 
-    def _hears_joints(self, topic: str) -> Callable[[bytes], None]:
+    def _hears_joints(self, topic: str, arm: str) -> Callable[[bytes], None]:
+        """arm: whose positions they are, which a plot of a policy shows; empty for goals."""
+
         def hear(message: bytes) -> None:
             # Parsed by who looks, a few times a second, and not as often as it comes.
             if len(message) <= _MOST_JOINT_BYTES:
                 with self._watch_lock:
                     self._heard[topic] = message
+                    plotted = time.monotonic() - self._driving_s < LOOKED_S
+                if arm and plotted:
+                    self._driving.hear_joints(arm, message)
 
         return hear
 
@@ -280,15 +393,31 @@ class WatchedGraph(RecordGraph):
         with self._watch_lock:
             self._skew_s |= skews
 
+    def _clock_s(self) -> float:
+        """The graph's time where it is simulated, else one that goes on."""
+        return self._clock_ns * 1e-9 or time.monotonic()
+
     def _on_clock(self, message: ClockMessage) -> None:
         with self._watch_lock:
             self._clock_ns = to_ns(message.clock)
 
 
 def _positions(data: bytes) -> Positions | None:
+    message = _joint_state(data)
+    return None if message is None else Positions(_by_joint(message), str(message.header.frame_id))
+
+
+def _measured(data: bytes) -> Measured | None:
+    message = _joint_state(data)
+    return None if message is None else Measured(to_ns(message.header.stamp), _by_joint(message))
+
+
+def _joint_state(data: bytes) -> JointState | None:
     try:
-        message = deserialize_message(data, JointState)
+        return deserialize_message(data, JointState)
     except RuntimeError:  # bytes that are no such message; its driver's own trouble
         return None
-    by_joint = dict(zip(message.name, map(float, message.position), strict=False))
-    return Positions(by_joint, str(message.header.frame_id))
+
+
+def _by_joint(message: JointState) -> dict[str, float]:
+    return dict(zip(message.name, map(float, message.position), strict=False))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .words import Words
 
 if TYPE_CHECKING:
+    from armlet.client.driving import Driving
     from armlet.client.recording import View
     from armlet.client.series import SeriesView, Wish
     from armlet.client.sight import Sight
@@ -34,10 +35,13 @@ class Camera(Protocol):
 
 
 class Graph(Protocol):
-    """What pages ask of the graph; `armlet.client` has it. For several threads, never waiting."""
+    """What pages ask of the graph; `armlet.client` has it. For several threads.
+
+    Nothing waits but `settings_of`.
+    """
 
     def press(self, key: str, stops: int | None = None) -> None:
-        """What a key of `armlet session` does; x is the stop.
+        """What a key of `armlet session` does, x is the stop; or a `client.driving.Ask`.
 
         start and stop: what the space does, by whoever knows which of them is meant. stops: how
         many stops the person knew of; torque does not come on by a key that is older than one.
@@ -52,6 +56,16 @@ class Graph(Protocol):
 
     def sight(self) -> Sight:
         """What the graph says of itself now."""
+
+    def driving(self) -> Driving:
+        """What the graph's policy says, and how the arm follows it."""
+
+    def settings_of(self, node: str, names: Sequence[str]) -> dict[str, Any]:
+        """Parameters of a node by name; empty if it does not answer. It waits for that."""
+
+    @property
+    def namespace(self) -> str:
+        """Of the graph, without slashes around it."""
 
     def camera(self, name: str, heard: Callable[[], None]) -> Camera:
         """Look at a camera; heard is called for each new picture. KeyError for an unknown one."""
@@ -82,10 +96,12 @@ class Setting:
     """What the console was started with.
 
     graph: the running graph. datasets: folders given by `--datasets`, in which datasets lie.
+    checkpoints: folders given by `--checkpoints`, in which checkpoints lie.
     """
 
     graph: Graph
     datasets: tuple[Path, ...] = ()
+    checkpoints: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

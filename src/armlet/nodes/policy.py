@@ -26,7 +26,7 @@ from armlet.clock_offset import shown
 from armlet.contract import Contract
 from armlet.contract.provenance import Provenance
 from armlet.files import HUB, printable
-from armlet.findings import Code, Severity, worst
+from armlet.findings import Code, Severity, worst, write_findings
 from armlet.policies import (
     CheckpointError,
     Choices,
@@ -208,6 +208,8 @@ class PolicyNode(ArmletNode):
         self._provenances = self.create_publisher(String, "~/provenance", LATCHED_QOS)
         self._provenance: Provenance | None = None
         self._announce_provenance()
+        self._fits = self.create_publisher(String, "~/fit", LATCHED_QOS)
+        self._announce_fit()
         self._latency = self.create_publisher(Float64MultiArray, "~/latency", STATE_QOS)
         self.create_subscription(String, "~/task", self._on_task, STATE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -363,8 +365,14 @@ class PolicyNode(ArmletNode):
         with self._publishing:
             self._session.frames_changed(self._now())
         report = self._fit.meet(live)
+        self._announce_fit()
         if not report.ok:
             self._refuse(report.text())
+
+    def _announce_fit(self) -> None:
+        """Every line of the newest check, as of `armlet policy check`."""
+        assert self._fit is not None
+        self._fits.publish(String(data=write_findings(self._fit.report.findings)))
 
     def _refuse(self, reason: str) -> None:
         with self._publishing:
@@ -381,6 +389,7 @@ class PolicyNode(ArmletNode):
             return
         if report is None:
             return
+        self._announce_fit()
         if not report.ok:
             self._refuse(report.text())
             return

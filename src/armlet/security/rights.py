@@ -213,7 +213,7 @@ def _frames() -> Iterator[tuple[Use, str]]:
 
 def _policy(given: Mapping[str, Any]) -> Iterator[tuple[Use, str]]:
     yield from _frames()
-    yield from ((_S, "~/task"), (_P, "~/provenance"), (_P, "~/latency"))
+    yield from ((_S, "~/task"), (_P, "~/provenance"), (_P, "~/fit"), (_P, "~/latency"))
     yield from ((_R, "~/reset"), (_R, "~/set_running"))
     if given["requires_recorder"]:
         yield _S, "recorder/readiness"

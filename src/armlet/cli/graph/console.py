@@ -46,6 +46,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         help="a dataset, or a folder in which datasets lie; may be given several times",
     )
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a checkpoint, or a folder in which checkpoints lie; may be given several times",
+    )
     parser.set_defaults(run=run)
 
 
@@ -68,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from armlet.client.watching import WatchedGraph
 
     with place, WatchedGraph(args.namespace) as graph:
+        setting = Setting(graph, tuple(args.datasets), tuple(args.checkpoints))
         try:
-            with serving(Setting(graph, tuple(args.datasets)), rules, place):
+            with serving(setting, rules, place):
                 print(_said(args.host, place.getsockname()[1], token), flush=True)
                 ending.wait()
         except ServerError as error:
@@ -92,7 +101,7 @@ def _said(host: str, port: int, token: str) -> str:
     return (
         f"armlet console: http://{name}:{port}/?token={token}\n"
         "armlet console: whoever has this address sees the cameras and all that the graph says, "
-        "can read and change the datasets given, can record, hold the arm, have its leader move "
-        "it, and can stop it; it is sent unencrypted, so "
-        "use it in a network you trust, or leave --host out and use ssh -L"
+        "can read and change the datasets given, can record, have a policy drive, hold the arm, "
+        "have its leader move it, and can stop it; it is sent unencrypted, so use it in a network "
+        "you trust, or leave --host out and use ssh -L"
     )
