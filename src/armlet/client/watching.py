@@ -25,6 +25,7 @@ from std_msgs.msg import Float64MultiArray, String
 from armlet.nodes.messages import MessageError, parse_skew, to_ns
 from armlet.nodes.node import LATCHED_QOS
 
+from .hand_trials import HandTrials
 from .recording import _LEVELS, RecordGraph
 from .sight import Heard, Positions, Sight, Status, drivers, limits_of, sight, topic_of
 
@@ -144,6 +145,10 @@ class WatchedGraph(RecordGraph):
                 self._looked_s = time.monotonic()
             raise KeyError(name)
         return Camera(self, name, heard)
+
+    def hand_trials(self) -> HandTrials:
+        """Trials of the graph's policy that a person judges; it listens until that is closed."""
+        return HandTrials(graph=self)
 
     @property
     def listening(self) -> frozenset[str]:

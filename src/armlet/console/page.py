@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from armlet.evaluation.trials.by_hand import Driver
+
 from .words import Words
 
 if TYPE_CHECKING:
@@ -32,6 +34,28 @@ class Camera(Protocol):
         """The newest; None before the first."""
 
 
+class HandTrials(Driver, Protocol):
+    """Trials of the graph's policy; `armlet.client.hand_trials` has it. Its calls may wait."""
+
+    @property
+    def policy(self) -> str:
+        """What the policy says it is; empty until it has been heard."""
+
+    @property
+    def checkpoint(self) -> str:
+        """What the policy was given; empty if unknown."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop was pressed since the trial began."""
+
+    def refusal(self, weights: str) -> str:
+        """Why the policy of these weights cannot be tried; empty if it can."""
+
+    def close(self) -> None:
+        """Pause the policy, and listen no more."""
+
+
 class Graph(Protocol):
     """What pages ask of the graph; `armlet.client` has it. For several threads, never waiting."""
 
@@ -47,16 +71,23 @@ class Graph(Protocol):
     def camera(self, name: str, heard: Callable[[], None]) -> Camera:
         """Look at a camera; heard is called for each new picture. KeyError for an unknown one."""
 
+    def hand_trials(self) -> HandTrials:
+        """Trials of its policy that a person judges."""
+
 
 @dataclass(frozen=True)
 class Setting:
     """What the console was started with.
 
     graph: the running graph. datasets: folders given by `--datasets`, in which datasets lie.
+    recorded: the dataset that the graph records, where the graph started the console. trials:
+    folders given by `--trials`, in which `armlet eval` keeps trials.
     """
 
     graph: Graph
     datasets: tuple[Path, ...] = ()
+    recorded: Path | None = None
+    trials: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
