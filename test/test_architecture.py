@@ -58,6 +58,7 @@ MAY_IMPORT = {
         "client",
         "contract",
         "datasets",
+        "evaluation",
         "files",
         "findings",
         "missing",

@@ -88,6 +88,8 @@ class NodeSpec:
     sources: where a person set a parameter, by its name: in a robot file, around the graph.
     program: the path of its program where it is no node of armlet's, arguments: what that is given.
     recorded: of `ros2 bag record`, its topics with their QoS; it takes no arguments as nodes do.
+    beside: a person's program beside the graph, which takes --namespace, and no arguments as nodes
+    do.
     """
 
     executable: str
@@ -105,6 +107,7 @@ class NodeSpec:
     program: str = ""
     arguments: tuple[str, ...] = ()
     recorded: Mapping[str, bag_recorder.Qos | None] | None = None
+    beside: bool = False
 
     @property
     def label(self) -> str:
@@ -158,7 +161,7 @@ class Graph:
         nodes = _in_time(_selected(nodes, values), values)
         nodes = _with_persons_parameters(nodes, values)
         nodes = [_as_process(spec, values) for spec in nodes]
-        nodes = recording([*_bag(values, self.part), *nodes])
+        nodes = recording([*_bag(values, self.part), *nodes, *_console(values, self.part)])
         if values.get("raw") == "true" and FASTDDS_VARIABLE not in os.environ:
             environment = {FASTDDS_VARIABLE: str(fastdds_profile())}
             nodes = [
@@ -255,6 +258,8 @@ def command(spec: NodeSpec, directory: Path) -> list[str]:
         replace_file(file, yaml.dump(bag_recorder.overrides(spec.recorded)).encode())
         words = ["--qos-profile-overrides-path", str(file), "--topics", *spec.recorded]
         return [*_program(spec), *words]
+    if spec.beside:
+        return [*_program(spec), *(["--namespace", spec.namespace] if spec.namespace else [])]
     files = [] if spec.program else [str(parameter_file(spec))]
     if spec.scoped:
         files.append(
@@ -368,8 +373,22 @@ BAG = (
         "folder.",
     ),
 )
+CONSOLE = "console"
+CONSOLE_PORT = "8420"
+IN_BROWSER = (
+    Argument(
+        CONSOLE,
+        "false",
+        "Serve the console beside the graph, for a browser on this computer, as long as it runs.",
+        BOOLEAN,
+    ),
+    Argument("console_port", CONSOLE_PORT, "Port that the console listens on. 0: a free one."),
+    Argument("console_datasets", "", "Folder of datasets that the console shows, beside root."),
+    Argument("console_trials", "", "Folder of trials of `armlet eval` that the console shows."),
+)
 PROCESSES = (
     *BAG,
+    *IN_BROWSER,
     PARAMETERS,
     Argument(
         "only",
@@ -910,6 +929,37 @@ def _bag(values: Values, part: str) -> list[NodeSpec]:
             program=program,
             arguments=tuple(words),
             recorded={},
+        )
+    ]
+
+
+# Options of `armlet console` by what a graph calls them.
+_CONSOLE_PLACES = {
+    "recorded": "root",
+    "datasets": "console_datasets",
+    "trials": "console_trials",
+}
+
+
+def _console(values: Values, part: str) -> list[NodeSpec]:
+    """The console of the graph, at this computer's own address: nothing of the graph needs it."""
+    if values[CONSOLE] != "true":
+        return []
+    port = _whole(values, "console_port")
+    if not 0 <= port < 1 << 16:
+        raise BringupError(f"console_port: expected 0 to {(1 << 16) - 1}, found {port}")
+    try:
+        require("nicegui")
+    except ModuleNotFoundError as error:
+        raise BringupError(f"console: {how_to_install(error)}; or leave console out") from error
+    words = ["-m", "armlet.cli.main", "console", f"--port={port}"]
+    for option, name in _CONSOLE_PLACES.items():
+        if values.get(name):
+            words.append(f"--{option}={_place(values, name)}")
+    spec = _named_by_part(_spec(CONSOLE, values), part)
+    return [
+        dataclasses.replace(
+            spec, required=False, program=sys.executable, arguments=tuple(words), beside=True
         )
     ]
 

@@ -21,6 +21,7 @@ from typing import IO, Protocol
 
 from armlet.bringup import (
     BAG_RECORDER,
+    CONSOLE,
     RESPAWNED_VARIABLE,
     STOP_GRACE_S,
     SUPERVISOR_VARIABLE,
@@ -40,9 +41,10 @@ _SUSPENDING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _WELL = (0, -signal.SIGTERM)
 
 # Who ends later, after whom: drivers after who commands their arm, a bench after its ports' users,
-# and what records a bag after all that is said.
+# and what records a bag after all that is said, as does the console, whose stop is in reach until
+# there is nothing to stop.
 _OTHERS = 0
-_LATER = {"servo_bus": 1, "sim_bench": 2, BAG_RECORDER: 3}
+_LATER = {"servo_bus": 1, "sim_bench": 2, BAG_RECORDER: 3, CONSOLE: 3}
 
 _LOOK_S = 0.1
 # The output of a node that has ended is waited for so long: what it started may hold it open.
@@ -171,12 +173,12 @@ class Supervisor:
 
         A node is gone before what it builds on goes: the arm is released while its bus is there.
         Those that none builds on end together, then the drivers, then the bench,
-        then the bag.
+        then the bag and the console.
         """
         clean = True
         # Those that have not started, as the end came before, are the last of the nodes.
         started = list(zip(self._nodes, self.processes.values(), strict=False))
-        for rank in (_OTHERS, *_LATER.values()):
+        for rank in sorted({_OTHERS, *_LATER.values()}):
             clean &= _end([process for spec, process in started if _rank(spec) == rank])
         for relay in self._relays.values():
             relay.join(STOP_GRACE_S)

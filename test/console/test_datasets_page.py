@@ -108,6 +108,18 @@ def test_episodes_are_shown_filtered_and_deleted_once_confirmed(cube):
     shown(cube, then)
 
 
+def test_an_episode_that_the_address_names_is_shown_at_first(cube):
+    async def then(user, view) -> None:
+        view.asked = view.seen.place.key, 2
+        view._choice.value = None
+        await until(lambda: view.seen is None)
+        await view.look()
+        await until(lambda: view.seen is not None and view.episode == 2)
+        assert "episode=2" in view._scrubber._props["src"] and view.asked is None
+
+    shown(cube, then)
+
+
 def test_no_text_of_a_dataset_can_become_html():
     """The page and its script have nothing that parses text as such."""
     console = Path(page.__file__).parents[1]

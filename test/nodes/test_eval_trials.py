@@ -109,13 +109,19 @@ def test_a_person_judges_trials_of_a_running_policy(checkpoint, tmp_path, privat
             session.wait_for(r"(?s)drives: y.*drives: y", regex=True, timeout_s=GUARD_S)
             session.send("n")
             session.wait_for("trial 1: set the scene", timeout_s=GUARD_S)
+            session.send("u")
+            session.wait_for("trial 0 is no failure any more", timeout_s=GUARD_S)
+            session.send(" ")
+            session.wait_for(r"(?s)any more.*drives: y", regex=True, timeout_s=GUARD_S)
+            session.send("n")
+            session.wait_for(r"(?s)any more.*trial 1: set", regex=True, timeout_s=GUARD_S)
             session.send("x")
             graph.wait_for_status("servo_bus: bus", "not armed")
             session.send("t")
             graph.wait_for_status("servo_bus: bus", "holding")
             graph.wait_for_status("policy: inference", "paused")
             session.send(" ")
-            session.wait_for(r"(?s)drives: y.*drives: y.*drives: y", regex=True, timeout_s=GUARD_S)
+            session.wait_for(r"(?s)(drives: y.*){4}", regex=True, timeout_s=GUARD_S)
             session.send("y")
             session.wait_for("report: ", timeout_s=GUARD_S)
             assert session.wait_end(GUARD_S) == 0
@@ -190,3 +196,68 @@ def test_a_policy_does_the_same_trials_as_itself(tmp_path, monkeypatch):
     digests = [[one["digest"] for one in found[side]["by_seed"]] for side in "AB"]
     assert digests[0] == digests[1]
     assert (found["comparison"]["p"], found["comparison"]["better"]) == (1.0, None)
+
+
+# A console's desk, which does what it is told line by line, and says what is seen then.
+DESK = """
+import sys, time
+from pathlib import Path
+from armlet.client.watching import WatchedGraph
+from armlet.console.trials.hand import HandDesk, HandError, Wish
+from armlet.console.trials.shelf import Shelf
+with WatchedGraph() as watched:
+    desk = HandDesk(watched, Shelf((Path(sys.argv[1]),)), watched=False)
+    orders = {
+        "open": lambda now: desk.open(Wish("wave", 2, name="wave"), now),
+        "begin": desk.begin,
+        "success": lambda now: desk.label(now, True, "well done"),
+        "stop": lambda now: watched.press("x"),
+        "tick": lambda now: desk.tick(time.monotonic()),
+        "close": desk.close,
+    }
+    for line in sys.stdin:
+        code = ""
+        try:
+            orders[line.strip()](desk.look(time.monotonic()).revision)
+        except HandError as error:
+            code = str(error)
+        seen = desk.look(time.monotonic())
+        print(seen.phase, seen.policy, code, *(say for say, _ in seen.said), flush=True)
+"""
+
+
+@pytest.mark.thorough
+def test_browsers_judge_trials_of_a_running_policy(checkpoint, tmp_path, private_domain):
+    """As the keys do, in one process with all else that a console shows of the graph."""
+    given = {**SIZE, "checkpoint": str(checkpoint), "running": "false"}
+    words = [sys.executable, "-c", DESK, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        flowing_graph("policy", **given) as graph,
+        subprocess.Popen(words, **pipes) as desk,
+    ):
+
+        def order(word):
+            desk.stdin.write(f"{word}\n")
+            desk.stdin.flush()
+            return desk.stdout.readline().split()
+
+        graph.wait_for_status("policy: inference", "paused")
+        assert order("open")[:2] == ["ready", str(checkpoint)]
+        assert order("begin")[0] == "driving"
+        graph.wait_for_status("policy: inference", "running")
+        assert order("begin")[2] == "stale"
+        assert order("success")[0] == "ready"
+        graph.wait_for_status("policy: inference", "paused")
+        assert order("begin")[0] == "driving"
+        graph.wait_for_status("policy: inference", "running")
+        order("stop")
+        graph.wait_for_status("servo_bus: bus", "not armed")
+        assert order("tick")[-1] == "stopped"
+        graph.wait_for_status("policy: inference", "paused")
+        assert order("close")[0] == "none"
+        desk.stdin.close()
+        assert desk.wait(GUARD_S) == 0
+    (trial,) = read_trials(tmp_path / "wave" / "A")
+    assert (trial.success, trial.note, trial.interventions) == (True, "well done", 0)
+    assert trial.path_rad > 0 and (tmp_path / "wave" / "report.html").is_file()

@@ -201,6 +201,8 @@ class RecordGraph:
         self._arm_says: dict[str, str] = {}
         self._engaged: dict[str, bool] = {}
         self._found: frozenset[str] = frozenset()
+        # Subscriptions that nobody needs any more; they end in the graph's thread.
+        self._unwanted: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # Made once, and first: a client that has just been made knows no service yet.
         self._clients: dict[str, Any] = {}
         self._add_clients("", (*_OF_GRAPH, *_OF_ARM))
@@ -304,11 +306,6 @@ class RecordGraph:
         services = (in_namespace(side, _ENGAGE) for side in self._sides)
         return any(self._clients[service].service_is_ready() for service in services)
 
-    @property
-    def stops(self) -> int:
-        """How often the stop key was pressed here."""
-        return self._stops
-
     def press(self, key: str, stops: int | None = None) -> None:
         """Does what a key stands for; its answer appears in the view.
 
@@ -346,9 +343,29 @@ class RecordGraph:
 
     def listen(
         self, kind: type, topic: str, handler: Callable[[Any], None], qos: QoSProfile
-    ) -> None:
-        """Have messages of another topic handled, in the graph's thread, until it is left."""
-        self._node.create_subscription(kind, topic, handler, qos)
+    ) -> Callable[[], None]:
+        """Have messages of another topic handled, in the graph's thread, until it is left.
+
+        What is returned ends it sooner.
+        """
+        made = self._node.create_subscription(kind, topic, handler, qos)
+        return lambda: self._unwanted.put(made)
+
+    @property
+    def stops(self) -> int:
+        """How often the stop key has been pressed here."""
+        return self._stops
+
+    def parameter(self, node: str, name: str) -> str:
+        """A text parameter of a node beside the graph's; empty if it does not say."""
+        service = f"{node}/get_parameters"
+        with self._lock:
+            if service not in self._clients:
+                self._add_clients("", ((GetParameters, service),))
+        request = GetParameters.Request(names=[name])
+        response = self._spinning.answer(self._clients[service], request, _TIMEOUT_S)
+        values = [] if response is None else response.values
+        return next((str(value.string_value) for value in values), "")
 
     def switch(self, service: str, value: bool) -> str:
         """Call a SetBool service; why it did not succeed, empty if it did."""
@@ -393,6 +410,8 @@ class RecordGraph:
 
         None is forgotten: the stop is of all that were ever found.
         """
+        while not self._unwanted.empty():
+            self._node.destroy_subscription(self._unwanted.get())
         nodes = self._node.get_node_names_and_namespaces()
         new = set(sides(nodes, self._node.get_namespace())) - self._found
         for side in sorted(new - {""}):

@@ -32,6 +32,7 @@ from armlet.robots.joints import in_namespace
 
 from .driving import Ask, Driving, Measured, driving, followers, policy_node
 from .driving_watch import DrivingWatch
+from .hand_trials import HandTrials
 from .recording import _ENGAGE, _LEVELS, Line, RecordGraph
 from .sight import Heard, Positions, Sight, Status, drivers, limits_of, sight, topic_of
 
@@ -198,6 +199,10 @@ class WatchedGraph(RecordGraph):
                 self._looked_s = time.monotonic()
             raise KeyError(name)
         return Camera(self, name, heard)
+
+    def hand_trials(self) -> HandTrials:
+        """Trials of the graph's policy that a person judges; it listens until that is closed."""
+        return HandTrials(graph=self)
 
     @property
     def listening(self) -> frozenset[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from armlet.evaluation.trials.by_hand import Driver
+
 from .words import Words
 
 if TYPE_CHECKING:
@@ -32,6 +34,28 @@ class Camera(Protocol):
 
     def picture(self) -> Picture | None:
         """The newest; None before the first."""
+
+
+class HandTrials(Driver, Protocol):
+    """Trials of the graph's policy; `armlet.client.hand_trials` has it. Its calls may wait."""
+
+    @property
+    def policy(self) -> str:
+        """What the policy says it is; empty until it has been heard."""
+
+    @property
+    def checkpoint(self) -> str:
+        """What the policy was given; empty if unknown."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop was pressed since the trial began."""
+
+    def refusal(self, weights: str) -> str:
+        """Why the policy of these weights cannot be tried; empty if it can."""
+
+    def close(self) -> None:
+        """Pause the policy, and listen no more."""
 
 
 class Graph(Protocol):
@@ -90,6 +114,9 @@ class Graph(Protocol):
     def end_series(self) -> None:
         """Begin none by itself any more."""
 
+    def hand_trials(self) -> HandTrials:
+        """Trials of its policy that a person judges."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -97,11 +124,15 @@ class Setting:
 
     graph: the running graph. datasets: folders given by `--datasets`, in which datasets lie.
     checkpoints: folders given by `--checkpoints`, in which checkpoints lie.
+    recorded: the dataset that the graph records, where the graph started the console. trials:
+    folders given by `--trials`, in which `armlet eval` keeps trials.
     """
 
     graph: Graph
     datasets: tuple[Path, ...] = ()
     checkpoints: tuple[Path, ...] = ()
+    recorded: Path | None = None
+    trials: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

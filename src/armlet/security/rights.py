@@ -92,7 +92,8 @@ _BAG_SERVICES = (
 # Nodes of a person's programs: armlet's commands, and tools of ROS as they name themselves. No
 # pattern of a name may be that of a node of the graph, whose answers it would let be forged.
 _PROGRAMS = (
-    *("armlet_up", "calibrate_camera", "client", "jog_keys", "policy_check", "replay", "session"),
+    *("armlet_up", "calibrate_camera", "client", "console", "jog_keys"),
+    *("policy_check", "replay", "session"),
 )
 _TOOLS = ("_ros2cli*", "joy_node", "rosbag2_*", "rqt_*", "spacenav")
 # Programs of other packages.
@@ -105,7 +106,9 @@ def enclaves(nodes: Sequence[NodeSpec], namespace: str = "", part: str = "") -> 
     namespace, part: the graph's. A brain has no operator of its own: there is the robot's. Raises
     BringupError for a parameter or calibration file that cannot be read.
     """
-    found = [Enclave(of_node(spec.label), tuple(_profiles(spec))) for spec in nodes]
+    found = [
+        Enclave(of_node(spec.label), tuple(_profiles(spec))) for spec in nodes if not spec.beside
+    ]
     return found if part == BRAIN else [*found, *_people(nodes, namespace)]
 
 

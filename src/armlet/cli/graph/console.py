@@ -6,6 +6,7 @@ import argparse
 import secrets
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         help="a checkpoint, or a folder in which checkpoints lie; may be given several times",
     )
+    parser.add_argument(
+        "--trials",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="an output folder of `armlet eval`, or a folder in which such lie, also new ones of "
+        "trials by hand; may be given several times",
+    )
+    # console:=true of a graph names its dataset, which may not be there yet.
+    parser.add_argument("--recorded", type=Path, help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
 
@@ -75,10 +87,16 @@ def run(args: argparse.Namespace) -> int:
     _note_signals(ending)
     from armlet.client.watching import WatchedGraph
 
+    setting = partial(
+        Setting,
+        datasets=tuple(args.datasets),
+        checkpoints=tuple(args.checkpoints),
+        recorded=args.recorded,
+        trials=tuple(args.trials),
+    )
     with place, WatchedGraph(args.namespace) as graph:
-        setting = Setting(graph, tuple(args.datasets), tuple(args.checkpoints))
         try:
-            with serving(setting, rules, place):
+            with serving(setting(graph), rules, place):
                 print(_said(args.host, place.getsockname()[1], token), flush=True)
                 ending.wait()
         except ServerError as error:

@@ -12,8 +12,7 @@ from armlet.cli.terminal.output import FAILED, refuse, show
 if TYPE_CHECKING:
     from armlet.cli.terminal.keyboard import KeyQueue
     from armlet.client.hand_trials import HandTrials
-    from armlet.evaluation.trials.report import Report
-    from armlet.evaluation.trials.results import Results
+    from armlet.evaluation.trials.by_hand import ByHand
 
 _LOOK_S = 0.1
 _MEET_S = 30.0
@@ -21,6 +20,7 @@ KEYS = {
     " ": "start the trial: the policy drives",
     "y": "it succeeded: the policy pauses, the arm holds",
     "n": "it failed: the policy pauses, the arm holds",
+    "u": "undo the last label: that trial is done again",
     "d": "discard the trial: the same, and it is done again",
     "x": "STOP: torque off at once; the trial is discarded",
     "t": "hold the arm (torque on)",
@@ -36,28 +36,27 @@ def run_by_hand(args: argparse.Namespace) -> int:
     """Do the trials that are missing, and report; the exit status."""
     from armlet.cli.terminal.keyboard import KeyQueue, is_interactive
     from armlet.client.hand_trials import HandTrials
-    from armlet.evaluation.trials.results import Plan, Results, fingerprint
-    from armlet.policies import read_checkpoint
-    from armlet.policies.checkpoint.hub import locate
+    from armlet.evaluation.trials.by_hand import ByHand, judged
+    from armlet.evaluation.trials.report import read
+    from armlet.evaluation.trials.results import Results
 
     from .evaluate import finish
 
     if not is_interactive():
         return refuse("eval", "--by-hand needs a terminal")
-    place = locate(args.checkpoint)
-    weights = read_checkpoint(place).digest()
-    plan = Plan(f"by hand: {args.task}", fingerprint(place), str(args.checkpoint), 0.0)
+    found = judged(args.task, args.checkpoint)
     seeds = range(args.seed, args.seed + args.trials)
-    with Results(args.output / args.side, plan) as results:
+    with Results(args.output / args.side, found.plan) as results:
         with KeyQueue() as keys, HandTrials(args.namespace) as trials:
             keys.serve(partial(_press, trials))
             try:
-                if refusal := _meet(keys, trials, weights):
+                if refusal := _meet(keys, trials, found.weights):
                     return refuse("eval", refusal, FAILED)
-                _serve(keys, trials, results, seeds)
+                _serve(keys, ByHand(trials, results, seeds))
             except (_Quit, EOFError):
                 show("stopped; the same command goes on with the trials that are missing")
-        report = _report(args, results, seeds)
+        # This side's trials beside the other's, if there are any.
+        report = read(args.output, f"{args.task}: by hand", seeds)
     return finish(args, report)
 
 
@@ -92,35 +91,29 @@ def _meet(keys: KeyQueue, trials: HandTrials, weights: str) -> str:
     return trials.refusal(weights)
 
 
-def _serve(keys: KeyQueue, trials: HandTrials, results: Results, seeds: range) -> None:
+def _serve(keys: KeyQueue, by_hand: ByHand) -> None:
     show("; ".join(f"{key.strip() or 'space'}: {does}" for key, does in KEYS.items()))
-    while missing := results.missing(seeds):
-        number = missing[0]
+    while (number := by_hand.number) is not None:
         show(f"trial {number}: set the scene, bring the arm to its start, then press space")
-        _wait_for(keys, " ")
-        if refusal := trials.begin():
+        if _wait_for(keys, " ", "u") == "u":
+            _take_back(by_hand)
+            continue
+        if refusal := by_hand.begin():
             show(f"the policy does not drive: {refusal}")
             continue
         show("the policy drives: y, n, d, or x to stop")
+        key = "d"
         try:
             key = _wait_for(keys, "y", "n", "d", "x")
         finally:
-            said = trials.pause()
+            said = by_hand.label(key == "y") if key in ("y", "n") else by_hand.discard()
             if said:
                 show(f"the policy did not pause: {said}; press x, or cut the power")
-        if key in ("y", "n"):
-            results.add(trials.trial(number, key == "y"))
 
 
-def _report(args: argparse.Namespace, results: Results, seeds: range) -> Report:
-    """This side's trials beside the other's, if there are any."""
-    from armlet.evaluation.trials.report import Report, Side
-    from armlet.evaluation.trials.results import read_plan, read_trials
-
-    sides = {args.side: Side(args.side, results.plan, tuple(results.of(seeds)))}
-    other = "A" if args.side == "B" else "B"
-    folder = args.output / other
-    if folder.is_dir():
-        found = [trial for trial in read_trials(folder) if trial.seed in seeds]
-        sides[other] = Side(other, read_plan(folder), tuple(found))
-    return Report(f"{args.task}: by hand", tuple(sides[name] for name in sorted(sides)))
+def _take_back(by_hand: ByHand) -> None:
+    if by_hand.last is None:
+        show("no trial has been labelled yet")
+    else:
+        gone = by_hand.take_back(by_hand.last.seed)
+        show(f"trial {gone.seed} is no {'success' if gone.success else 'failure'} any more")

@@ -43,7 +43,7 @@ _served = _Served()
 
 def serve(setting: Setting) -> None:
     """Look where datasets are, and serve what a browser fetches of them."""
-    desk = _served.desk = Desk.of(setting.datasets)
+    desk = _served.desk = Desk.of(setting.datasets, setting.recorded)
     app.routes.extend(routes(desk.library, desk.card))
     app.on_shutdown(desk.jobs.close)
 
@@ -53,6 +53,9 @@ def build(visit: Visit) -> None:
     ui.add_head_html(f'<link rel="stylesheet" href="{FILES}scrubber.css">')
     ui.add_body_html(f'<script defer src="{FILES}scrubber.js"></script>')
     view = View(visit, _served.desk)
+    asked = ui.context.client.request.query_params
+    if (number := asked.get("episode", "")).isdecimal() and len(number) < 10:
+        view.asked = asked.get("dataset", ""), int(number)
     view.build()
 
 
@@ -72,6 +75,8 @@ class View:
         self._check: int | None = None
         self._shown_job: Job | None = None
         self._tab = _TABS[0]
+        self.asked: tuple[str, int] | None = None
+        """A dataset and an episode that the address names, shown at first."""
         self.edits = Edits(self)
 
     # --- what is always there -------------------------------------------------------------------
@@ -113,7 +118,9 @@ class View:
         chosen = self._choice.value if self._choice.value in options else None
         self._choice.set_options(options, value=chosen)
         self._show_list()
-        if chosen is None and len(keys) == 1:
+        if chosen is None and self.asked is not None and self.asked[0] in options:
+            self._choice.value = self.asked[0]
+        elif chosen is None and len(keys) == 1:
             self._choice.value = keys[0]
 
     def _show_list(self) -> None:
@@ -170,6 +177,8 @@ class View:
         self.filter = Filter()
         if key is not None:
             await self._read(key)
+        if self.asked is not None and key == self.asked[0]:
+            self._episode, self.asked = self.asked[1], None
         self._show_list()
         self._build_body()
 

@@ -33,10 +33,10 @@ class Desk:
     problem: str = ""
 
     @classmethod
-    def of(cls, folders: Sequence[Path]) -> Desk:
+    def of(cls, folders: Sequence[Path], recorded: Path | None = None) -> Desk:
         """Of the folders that were named; those that are none are its problem."""
         try:
-            return cls(Library(folders))
+            return cls(Library(folders, recorded))
         except LibraryError as error:
             return cls(Library(()), problem=str(error))
 

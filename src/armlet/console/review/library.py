@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -64,16 +64,29 @@ class Library:
 
     Symbolic links below these folders are not followed: what they lead to was not named. Safe to
     use from several threads.
+
+    Args:
+        folders: those that were named.
+        recorded: a dataset that a graph records, shown as soon as it is there.
+        kind, is_one: what is looked for, where that is something else than datasets.
+
+    Raises LibraryError for what is no folder.
     """
 
-    def __init__(self, folders: Sequence[Path]):
-        """Raises LibraryError for what is no folder."""
-        self._folders: list[Path] = []
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        recorded: Path | None = None,
+        kind: str = "dataset",
+        is_one: Callable[[Path], bool] | None = None,
+    ):
+        self._kind, self._is_one = kind, is_one or _is_dataset
+        self._folders: list[Path] = [] if recorded is None else [resolved(recorded)]
         for folder in folders:
             try:
                 if not folder.is_dir():
                     raise LibraryError(
-                        f"{printable(folder)}: expected a folder of datasets, found "
+                        f"{printable(folder)}: expected a folder of {self._kind}s, found "
                         f"{'a file' if folder.exists() else 'nothing'}; name another"
                     )
                 self._folders.append(resolved(folder))
@@ -100,12 +113,12 @@ class Library:
         whole = True
         unread: list[OSError] = []
         for number, folder in enumerate(self._folders):
-            for root in _roots(folder, unread):
+            for root in _roots(folder, self._is_one, unread):
                 looked_at += 1
                 if looked_at > _MOST_FOLDERS or len(places) >= MOST_DATASETS:
                     whole = False
                     break
-                if _is_dataset(root):
+                if self._is_one(root):
                     places.append(_place(number, folder, root))
         with self._lock:
             self._places = {place.key: place for place in places}
@@ -118,7 +131,7 @@ class Library:
             self.look()
             found = self._places.get(key)
         if found is None or not self._is_there(found):
-            raise LibraryError(f"no dataset {printable(key, 120)} is shown here; look again")
+            raise LibraryError(f"no {self._kind} {printable(key, 120)} is shown here; look again")
         return found
 
     def open(self, key: str) -> Dataset:
@@ -170,18 +183,23 @@ class Library:
             return False
 
 
-def _roots(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+def _roots(folder: Path, is_one: Callable[[Path], bool], unread: list[OSError]) -> Iterator[Path]:
     """Folders that may be datasets, in order; nothing hidden, nothing inside of a dataset.
 
     unread: gets the errors of those that are not for this person to read, and are left out.
     """
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # one that is recorded may not be there yet
+            unread.append(error)
+
     top = len(folder.parts)
-    for place, folders, _ in os.walk(folder, onerror=unread.append):
+    for place, folders, _ in os.walk(folder, onerror=note):
         root = Path(place)
         try:
-            found = _is_dataset(root)
+            found = is_one(root)
         except OSError as error:
-            unread.append(error)
+            note(error)
             folders.clear()
             continue
         yield root

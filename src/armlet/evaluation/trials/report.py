@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from .results import Plan
+from armlet.files import FileError, printable
+
+from .results import PLAN_FILE, Plan, read_plan, read_trials
 from .statistics import (
     CONFIDENCE,
     SURE,
@@ -136,6 +139,22 @@ class Report:
             **{side.name: _side_json(side) for side in self.sides},
             "comparison": _comparison_json(self.comparison),
         }
+
+
+def read(folder: Path, title: str = "", seeds: range | None = None) -> Report:
+    """The report of the trials in an output folder: of those seeds, or of all.
+
+    title: the first side's task, by default. Raises FileError, OSError; FileError without trials.
+    """
+    sides = []
+    for name in (A, B):
+        if (folder / name / PLAN_FILE).is_file():
+            found = (t for t in read_trials(folder / name) if seeds is None or t.seed in seeds)
+            trials = sorted(found, key=lambda trial: trial.seed)
+            sides.append(Side(name, read_plan(folder / name), tuple(trials)))
+    if not sides:
+        raise FileError(f"{printable(folder)} holds no trials of `armlet eval`; choose another")
+    return Report(title or sides[0].plan.task, tuple(sides))
 
 
 def columns(report: Report) -> list[str]:

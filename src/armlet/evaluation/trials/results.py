@@ -119,6 +119,25 @@ class Results:
             raise
         self._trials[trial.seed] = trial
 
+    @property
+    def last(self) -> Trial | None:
+        """The trial that was added last."""
+        return next(reversed(self._trials.values()), None)
+
+    def take_back(self) -> Trial:
+        """Remove the trial that was added last. When this returns it is gone from the disk.
+
+        Raises ValueError without trials, OSError.
+        """
+        if not self._trials:
+            raise ValueError("there is no trial to take back")
+        size = os.fstat(self._descriptor).st_size
+        begin = max(0, size - _LONGEST_LINE)
+        end = os.pread(self._descriptor, size - begin, begin).rstrip(b"\n")
+        os.ftruncate(self._descriptor, begin + end.rfind(b"\n") + 1)
+        os.fsync(self._descriptor)
+        return self._trials.popitem()[1]
+
     def of(self, seeds: range) -> list[Trial]:
         """The trials of these seeds that there are, by seed."""
         return [self._trials[seed] for seed in seeds if seed in self._trials]

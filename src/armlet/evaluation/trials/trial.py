@@ -10,6 +10,7 @@ from typing import Any
 
 from armlet.files import FileError, shown, typed
 
+LONGEST_NOTE = 500
 _VIDEO = re.compile(r"videos/[\w.-]+\.mp4", re.ASCII)
 
 
@@ -29,6 +30,10 @@ class Trial:
         digest: SHA-256 of all that was measured, commanded and seen, by time since the start; two
             trials with one digest are the same to the bit. Empty on a real arm.
         video: file beside the results; empty if none was kept.
+        interventions: how often a person took over; None where nobody looked.
+        note: of who judged it, at most 500 characters.
+        recorded: the dataset that was recorded meanwhile, episode: its number in it; empty and None
+            if none was.
     """
 
     seed: int
@@ -41,6 +46,10 @@ class Trial:
     smoothness: float
     digest: str = ""
     video: str = ""
+    interventions: int | None = None
+    note: str = ""
+    recorded: str = ""
+    episode: int | None = None
 
     def line(self) -> bytes:
         """With a line feed at its end."""
@@ -56,4 +65,8 @@ class Trial:
             raise FileError(f"{where}: time_s and success do not agree")
         if trial.video and not _VIDEO.fullmatch(trial.video):
             raise FileError(f"{where}.video: expected videos/NAME.mp4, found {shown(trial.video)}")
+        if min(trial.interventions or 0, trial.episode or 0) < 0:
+            raise FileError(f"{where}: interventions and episode must be 0 or more")
+        if len(trial.note) > LONGEST_NOTE:
+            raise FileError(f"{where}.note: expected at most {LONGEST_NOTE} characters")
         return trial
