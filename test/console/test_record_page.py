@@ -23,6 +23,7 @@ from armlet.client.sight import Sight
 from armlet.console.page import Setting, Visit
 from armlet.console.pages import found
 from armlet.console.pages import record as page
+from armlet.console.review.desk import Desk
 from armlet.console.words import Language, Words
 
 TRIES = 4000
@@ -70,12 +71,12 @@ def nothing_failed_behind_the_page(caplog):
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
 
 
-def shown(graph, then, language=Language.EN, folders=()):
+def shown(graph, then, language=Language.EN, folders=(), recorded=None):
     """The page beside a graph, and what a person does on it; each look is a call of `show`."""
     views = []
 
     def root():
-        view = page.View(Visit(Words(language), Setting(graph, folders)))
+        view = page.View(Visit(Words(language), Setting(graph, folders, recorded=recorded)))
         view.build()
         views.append(view)
 
@@ -200,6 +201,14 @@ def test_the_last_episode_is_shown_where_its_folder_was_named():
             assert "episode=1" in view._scrubber._props["src"] and view._scrubber.visible
 
         shown(graph, then, folders=(cube.parent,))
+
+        async def of_the_graph(user, view):
+            """The graph that started the console names it: no folder has to be given."""
+            key = Desk.of((cube.parent,), cube).library.look().places[0].key
+            assert view.last.key == key and view._scrubber.visible
+
+        shown(graph, of_the_graph, recorded=cube)
+        shown(graph, of_the_graph, folders=(cube.parent,), recorded=cube)
 
         async def elsewhere(user, view):
             assert view.last is None and not view._scrubber.visible

@@ -29,8 +29,8 @@ from armlet.console.board import (
 )
 from armlet.console.front import FILES
 from armlet.console.page import Page, Visit
+from armlet.console.review.desk import Desk
 from armlet.console.review.last import Last, last
-from armlet.console.review.library import Library, LibraryError
 from armlet.console.review.routes import address
 
 LOOK_S = 0.25
@@ -63,7 +63,9 @@ class View:
     """One tab of a browser on this page. Drafts of fields are all that it has of its own."""
 
     def __init__(self, visit: Visit) -> None:
-        self.say, self.graph, self._folders = visit.say, visit.setting.graph, visit.setting.datasets
+        self.say, self.graph = visit.say, visit.setting.graph
+        # Keys of datasets are those of the page of datasets, which says what is wrong with folders.
+        self._library = Desk.of(visit.setting.datasets, visit.setting.recorded).library
         self.now = Board()
         self._fields: dict[str, Any] = {}
         # What the recorder had when a field was filled.
@@ -71,10 +73,6 @@ class View:
         self._buttons: dict[str, ui.button] = {}
         self._last_shown: object = None
         self.last: Last | None = None
-        try:
-            self._library = Library(self._folders)
-        except LibraryError:  # the page of datasets says so
-            self._library = Library(())
 
     def _(self, code: str, **values: object) -> str:
         return self.say(f"record.{code}", **values)
