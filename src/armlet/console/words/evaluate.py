@@ -5,13 +5,14 @@ from .text import Text
 TEXTS = {
     "evaluate.title": Text("Evaluate", "评估"),
     "evaluate.none": Text(
-        "No trials here. Begin the console with the folder that `armlet eval` writes to: "
+        "No trials here. Begin the console with the folder that armlet eval writes to: "
         "armlet console --trials DIR",
-        "这里没有试验。启动控制台时请给出 `armlet eval` 的输出文件夹：armlet console --trials DIR",
+        "这里没有试验。启动控制台时请给出 armlet eval 的输出文件夹：armlet console --trials DIR",
     ),
     "evaluate.not_all": Text(
-        "There are too many folders to look through; name one further down",
-        "文件夹太多，未能全部查看；请指定更下层的文件夹",
+        "Not all folders were looked through: there are too many, or one is not yours to read; "
+        "name one further down",
+        "未能查看全部文件夹：数量太多，或没有读取权限；请指定更下层的文件夹",
     ),
     "evaluate.choose": Text("Trials", "试验"),
     "evaluate.again": Text("Look again", "重新查看"),
