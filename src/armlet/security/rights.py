@@ -92,8 +92,14 @@ _BAG_SERVICES = (
 # Nodes of a person's programs: armlet's commands, and tools of ROS as they name themselves. No
 # pattern of a name may be that of a node of the graph, whose answers it would let be forged.
 _PROGRAMS = (
-    *("armlet_up", "calibrate_camera", "client", "console", "jog_keys"),
-    *("policy_check", "replay", "session"),
+    "armlet_up",
+    "calibrate_camera",
+    "client",
+    "console",
+    "jog_keys",
+    "policy_check",
+    "replay",
+    "session",
 )
 _TOOLS = ("_ros2cli*", "joy_node", "rosbag2_*", "rqt_*", "spacenav")
 # Programs of other packages.
