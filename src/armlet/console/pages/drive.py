@@ -16,11 +16,11 @@ from armlet.client.driving import Ask
 from armlet.console.drive import plots, tables
 from armlet.console.drive.checkpoints import Listed
 from armlet.console.drive.workbench import Workbench
+from armlet.console.elements import heading, html, put, section, while_visible
 from armlet.console.front import FILES
 from armlet.console.page import Page, Setting, Visit
 
 LOOK_S = 0.5
-_VISIBLE = "armlet_visible"
 
 
 @dataclass
@@ -58,34 +58,29 @@ class View:
         with ui.element("div").classes("armlet-drive"):
             self._policy = self._section("policy")
             with ui.element("section").classes("armlet-commander"):
-                self._heading("commander")
-                self._commanders = ui.html("", sanitize=False)
+                heading(self._("commander"))
+                self._commanders = html()
                 self._buttons()
-                self._heading("asked")
-                self._answers = ui.html("", sanitize=False).props('role="status"')
+                heading(self._("asked"))
+                self._answers = html().props('role="status"')
             self._fit = self._section("fit")
             self._latency = self._section("latency")
             with ui.element("section").classes("armlet-plots"):
-                self._heading("plots")
+                heading(self._("plots"))
                 ui.html(f"<p>{escape(self._('legend'))}</p>", sanitize=False)
-                self._plots = ui.html("", sanitize=False)
+                self._plots = html()
             self._drift = self._section("drift")
             self._troubles = self._section("findings")
             self._checkpoints()
         self.dialogs = ui.element()
         ui.timer(0.05, self.look, once=True)
-        _while_visible(ui.timer(LOOK_S, self.show))
+        while_visible(ui.timer(LOOK_S, self.show))
 
     def _(self, code: str, **values: object) -> str:
         return self.say(f"drive.{code}", **values)
 
     def _section(self, name: str) -> ui.html:
-        with ui.element("section").classes(f"armlet-{name}"):
-            self._heading(name)
-            return ui.html("", sanitize=False)
-
-    def _heading(self, name: str) -> None:
-        ui.html(f"<h2>{escape(self._(name))}</h2>", sanitize=False)
+        return section(self._(name), f"armlet-{name}")
 
     # --- what is asked for ------------------------------------------------------------------
 
@@ -122,30 +117,30 @@ class View:
     def show(self) -> None:
         """As it is now."""
         driving, view, say = self.graph.driving(), self.graph.view(), self.say
-        _set(self._policy, tables.policy(driving, say))
-        _set(self._commanders, tables.commanders(driving, say))
+        put(self._policy, tables.policy(driving, say))
+        put(self._commanders, tables.commanders(driving, say))
         answers = tables.answers(view.answers, view.stopping)
-        _set(self._answers, answers or f"<p>{escape(self._('no_answers'))}</p>")
-        _set(self._fit, tables.fit(driving.fit, say))
-        _set(self._latency, tables.latency(driving, say))
-        _set(self._plots, plots.plots(driving.tracks, say))
-        _set(self._drift, tables.drift(driving, say))
-        _set(self._troubles, tables.troubles(driving, say))
+        put(self._answers, answers or f"<p>{escape(self._('no_answers'))}</p>")
+        put(self._fit, tables.fit(driving.fit, say))
+        put(self._latency, tables.latency(driving, say))
+        put(self._plots, plots.plots(driving.tracks, say))
+        put(self._drift, tables.drift(driving, say))
+        put(self._troubles, tables.troubles(driving, say))
         self._show_checkpoints()
 
     # --- checkpoints ------------------------------------------------------------------------
 
     def _checkpoints(self) -> None:
         with ui.element("section").classes("armlet-checkpoints"):
-            self._heading("checkpoints")
+            heading(self._("checkpoints"))
             self._note = ui.label().classes("armlet-problem").props('role="status"')
             with ui.row().classes("items-center"):
                 choice = ui.select({}, label=self._("choose"), with_input=True)
                 self._choice = choice.style("min-width: min(24rem, 80vw)")
                 self._button("check", "fact_check", self.check)
                 self._button("look", "refresh", self.look)
-            self._list = ui.html("", sanitize=False)
-            self._chosen = ui.html("", sanitize=False).props('role="status"')
+            self._list = html()
+            self._chosen = html().props('role="status"')
 
     async def look(self) -> None:
         """Look through the folders again."""
@@ -174,28 +169,13 @@ class View:
 
     def _show_checkpoints(self) -> None:
         fits, say = self.bench.fits, self.say
-        _set(
+        put(
             self._list,
             "".join(tables.summary(one, fits.get(one.key), say) for one in self.listed),
         )
         one = self._one()
         shown = "" if one is None else tables.checkpoint(one, fits.get(one.key), say)
-        _set(self._chosen, shown)
-
-
-def _set(place: ui.html, content: str) -> None:
-    if place.content != content:
-        place.content = content
-
-
-def _while_visible(timer: ui.timer) -> None:
-    """Nobody looks at a tab behind others."""
-
-    def hear(event: object) -> None:
-        timer.active = bool(getattr(event, "args", True))
-
-    ui.on(_VISIBLE, hear)
-    ui.add_body_html(f'<script defer src="{FILES}visible.js"></script>')
+        put(self._chosen, shown)
 
 
 PAGE = Page("drive", "smart_toy", build, order=30, serve=serve)

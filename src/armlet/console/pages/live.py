@@ -9,12 +9,12 @@ from nicegui import ui
 
 from armlet.client.sight import Sight
 from armlet.console import tables
+from armlet.console.elements import put, section, while_visible
 from armlet.console.front import FILES
 from armlet.console.page import Page, Visit
 from armlet.console.words import Words
 
 LOOK_S = 0.5
-_VISIBLE = "armlet_visible"
 _SECTIONS: tuple[tuple[str, Callable[[Sight, Words], str]], ...] = (
     ("arms", tables.arms),
     ("troubles", tables.troubles),
@@ -33,39 +33,22 @@ def build(visit: Visit) -> None:
 
     def show() -> None:
         sight = visit.setting.graph.sight()
-        _set(cameras, _figures(sight, say))
+        put(cameras, _figures(sight, say))
         for name, made in _SECTIONS:
-            _set(sections[name], made(sight, say))
+            put(sections[name], made(sight, say))
 
     timer = ui.timer(LOOK_S, show)
-    _while_visible(timer)
+    while_visible(timer)
 
 
 def _section(say: Words, name: str) -> ui.html:
-    with ui.element("section").classes(f"armlet-{name}"):
-        ui.html(f"<h2>{escape(say(f'live.{name}'))}</h2>", sanitize=False)
-        return ui.html("", sanitize=False)
+    return section(say(f"live.{name}"), f"armlet-{name}")
 
 
 def _figures(sight: Sight, say: Words) -> str:
     if not sight.cameras:
         return f'<p class="armlet-line">{escape(say("live.no_cameras"))}</p>'
     return "".join(tables.figure(camera, say) for camera in sight.cameras)
-
-
-def _set(place: ui.html, content: str) -> None:
-    if place.content != content:
-        place.content = content
-
-
-def _while_visible(timer: ui.timer) -> None:
-    """Nobody looks at a tab behind others."""
-
-    def hear(event: object) -> None:
-        timer.active = bool(getattr(event, "args", True))
-
-    ui.on(_VISIBLE, hear)
-    ui.add_body_html(f'<script defer src="{FILES}visible.js"></script>')
 
 
 PAGE = Page("live", "monitor", build, order=10)

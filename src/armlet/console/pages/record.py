@@ -27,6 +27,7 @@ from armlet.console.board import (
     reset_s,
     wish,
 )
+from armlet.console.elements import heading, html, put, while_visible
 from armlet.console.front import FILES
 from armlet.console.page import Page, Visit
 from armlet.console.review.desk import Desk
@@ -34,7 +35,7 @@ from armlet.console.review.last import Last, last
 from armlet.console.review.routes import address
 
 LOOK_S = 0.25
-_KEY, _VISIBLE = "armlet_key", "armlet_visible"
+_KEY = "armlet_key"
 _LABELS, _ARM = ("s", "f"), ("t", "e", "m", "n")
 _ICONS = {
     START: "fiber_manual_record",
@@ -54,7 +55,7 @@ def build(visit: Visit) -> None:
     """The page; what the graph says is shown four times a second, as far as it has changed."""
     for name in ("record", "scrubber"):
         ui.add_head_html(f'<link rel="stylesheet" href="{FILES}{name}.css">')
-    for name in ("pictures", "visible", "scrubber", "record"):
+    for name in ("pictures", "scrubber", "record"):
         ui.add_body_html(f'<script defer src="{FILES}{name}.js"></script>')
     View(visit).build()
 
@@ -88,35 +89,31 @@ class View:
             ):
                 # Above what grows and shrinks: no other button comes under a finger.
                 self._build_buttons()
-                self._headline, self._cue = _html(), _html()
+                self._headline, self._cue = html(), html()
                 self._label = ui.label()
                 ui.label(self._("keys"))
             with self._section("plan"):
                 self._build_plan()
             with self._section("answers"):
-                self._answers = _html()
+                self._answers = html()
             with ui.element("section").classes("armlet-cameras"):
-                self._heading(self.say("live.cameras"))
-                self._cameras = _html()
+                heading(self.say("live.cameras"))
+                self._cameras = html()
             with self._section("facts"):
-                self._facts = _html()
+                self._facts = html()
             with ui.element("section"):
-                self._heading(self.say("live.troubles"))
-                self._troubles = _html()
+                heading(self.say("live.troubles"))
+                self._troubles = html()
             with self._section("last"):
                 self._build_last()
         ui.on(_KEY, lambda event: self.press(event.args))
-        timer = ui.timer(LOOK_S, self.show)
-        ui.on(_VISIBLE, lambda event: setattr(timer, "active", bool(event.args)))
+        while_visible(ui.timer(LOOK_S, self.show))
 
     def _section(self, name: str) -> ui.element:
         section = ui.element("section").classes(f"record-{name}")
         with section:
-            self._heading(self._(name))
+            heading(self._(name))
         return section
-
-    def _heading(self, text: str) -> None:
-        ui.html(f"<h2>{escape(text)}</h2>", sanitize=False)
 
     def _build_buttons(self) -> None:
         with ui.row().classes("record-buttons items-center"):
@@ -159,7 +156,7 @@ class View:
                 self._("episode_s_field"), min=0, max=LONGEST_EPISODE_S
             ).style("min-width: 14rem")
             ui.button(self._("set"), on_click=self.set).props("no-caps")
-        self._heading(self._("series"))
+        heading(self._("series"))
         with ui.row().classes("record-fields items-center"):
             self._reset = ui.number(
                 self._("reset_field"), min=0, max=LONGEST_RESET_S, value=_RESET_S
@@ -171,7 +168,7 @@ class View:
         self._series = ui.label().props('role="status"')
 
     def _build_last(self) -> None:
-        self._last_facts = _html()
+        self._last_facts = html()
         self._scrubber = ui.element("armlet-scrubber")
         words = {name: self.say(f"datasets.{name}") for name in _SCRUBBER_WORDS}
         self._scrubber._props["words"] = json.dumps(words)
@@ -212,12 +209,12 @@ class View:
         view, sight = self.graph.view(), self.graph.sight()
         now = self.now = board(view, self.graph.series(), self.graph.stops)
         say = self.say
-        _set(self._headline, record_tables.headline(now, say))
-        _set(self._cue, record_tables.cue_place(now, say))
-        _set(self._facts, record_tables.facts(now, view, say))
-        _set(self._answers, record_tables.answers(view, say))
-        _set(self._troubles, tables.troubles(sight, say))
-        _set(self._cameras, self._figures(sight.cameras))
+        put(self._headline, record_tables.headline(now, say))
+        put(self._cue, record_tables.cue_place(now, say))
+        put(self._facts, record_tables.facts(now, view, say))
+        put(self._answers, record_tables.answers(view, say))
+        put(self._troubles, tables.troubles(sight, say))
+        put(self._cameras, self._figures(sight.cameras))
         self._label.set_text(self._labelled(now))
         self._series.set_text(self._said_of_series(now))
         self._show_buttons(now)
@@ -286,22 +283,13 @@ class View:
         self._put_last(record_tables.last_episode(found, self.say), found)
 
     def _put_last(self, facts: str, found: Last | None) -> None:
-        _set(self._last_facts, facts)
+        put(self._last_facts, facts)
         there = found is not None and not found.problem
         self._scrubber.set_visibility(there)
         if found is not None and there:
             asked = {"episode": found.number, "state": found.state}
             self._scrubber._props["src"] = address("episode", found.key, **asked)
             self._scrubber.update()
-
-
-def _html() -> ui.html:
-    return ui.html("", sanitize=False)
-
-
-def _set(place: ui.html, content: str) -> None:
-    if place.content != content:
-        place.content = content
 
 
 PAGE = Page("record", "radio_button_checked", build, order=20)
