@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from armlet.one_graph import marked_domains
+from armlet.one_graph import domains_in_use
 
 # Linux's range of ephemeral ports leaves so many; 0 is everybody's. A person takes a low one.
 DOMAINS = range(101, 0, -1)
@@ -14,15 +14,15 @@ DOMAINS = range(101, 0, -1)
 
 @contextlib.contextmanager
 def free_domain():
-    """A ROS domain that no other test and no graph on this computer uses meanwhile."""
+    """A ROS domain that no other test and no node on this computer uses."""
     for domain in DOMAINS:
-        if domain in marked_domains():
-            continue
         path = Path(tempfile.gettempdir()) / f"armlet-test-domain-{domain}.lock"
         with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                continue
+            if domain in domains_in_use():
                 continue
             yield domain
             return

@@ -19,6 +19,13 @@ mark = one_graph.mark(sys.argv[1], {})
 print("marked", flush=True)
 sys.stdin.read()
 """
+NODE = """
+import sys, rclpy
+rclpy.init()
+node = rclpy.create_node("somebody")
+print("there", flush=True)
+sys.stdin.read()
+"""
 NAMESPACE = f"test_one_graph_{os.getpid()}"
 
 
@@ -108,9 +115,30 @@ def test_a_refusal_to_bind_is_said_as_what_it_is(monkeypatch):
 
 def test_a_domain_in_which_a_graph_runs_is_no_free_one_and_not_proposed():
     with free_domain() as domain, marked(str(domain)), pytest.raises(one_graph.AnotherGraph) as why:
-        assert domain in one_graph.marked_domains()
+        assert domain in one_graph.domains_in_use()
         with one_graph.mark_name("servo_bus", {"ROS_DOMAIN_ID": str(domain + 1)}):
-            assert domain + 1 in one_graph.marked_domains()
+            assert domain + 1 in one_graph.domains_in_use()
             marked(str(domain))
     proposed = re.search(r"export ROS_DOMAIN_ID=(\d+)", str(why.value))
     assert int(proposed[1]) not in (domain, domain + 1)
+
+
+def test_a_domain_in_which_a_node_without_a_mark_lives_is_no_free_one():
+    """What was left of a killed graph published /clock in the next test's domain."""
+    with free_domain() as domain, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        assert domain not in one_graph.domains_in_use()
+        own.bind(("127.0.0.1", 7400 + 250 * domain + 11))
+        assert domain in one_graph.domains_in_use()
+        with free_domain() as other:
+            assert other != domain
+        assert one_graph.first_free([domain, other]) == other
+
+
+def test_a_node_of_ros_is_found_by_its_ports():
+    with free_domain() as domain:
+        node = [sys.executable, "-c", NODE]
+        given = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
+        with subprocess.Popen(node, env=given, stdin=-1, stdout=-1, text=True) as there:
+            assert there.stdout.readline() == "there\n"
+            assert domain in one_graph.domains_in_use()
+            there.communicate()

@@ -27,6 +27,11 @@ _MARK_BYTES = 107
 # As rcl reads ROS_DOMAIN_ID, with strtoul(3): 0x and 0 lead other bases, what follows is ignored.
 _NUMBER = re.compile(r"\s*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _MARKED = re.compile(r"@armlet-[a-z]+-\d+-(\d+)-")
+# A line's own address and port in the kernel's tables.
+_PORT = re.compile(r"^ *\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.MULTILINE)
+# A domain's nodes have UDP ports in so many from the first on, by domain: the default ports of
+# OMG's RTPS (PB and DG), which all of ROS's DDS implementations use.
+_FIRST_PORT, _PORTS = 7400, 250
 # Nobody accepts the connections of those who ask; the kernel's own limit is below this.
 _ASKED = 1 << 16
 
@@ -94,17 +99,28 @@ def mark_name(name: str, environment: Mapping[str, str]) -> socket.socket:
     return own
 
 
-def marked_domains() -> frozenset[int]:
-    """ROS domains in which somebody's graph or driver runs on this computer; Linux only."""
+def domains_in_use() -> frozenset[int]:
+    """ROS domains in which somebody's graph, or any ROS node, runs on this computer; Linux only.
+
+    A node that has no mark, such as one that is left of a graph that was killed, has its ports.
+    """
+    marked = {int(domain) for domain in _MARKED.findall(_table("unix"))}
+    ports = {int(port, 16) for table in ("udp", "udp6") for port in _PORT.findall(_table(table))}
+    return frozenset(
+        marked | {(port - _FIRST_PORT) // _PORTS for port in ports if port >= _FIRST_PORT}
+    )
+
+
+def _table(name: str) -> str:
+    """One of the kernel's tables of sockets; empty where there is none."""
     with contextlib.suppress(OSError):
-        names = Path("/proc/net/unix").read_text(errors="replace")
-        return frozenset(int(domain) for domain in _MARKED.findall(names))
-    return frozenset()
+        return Path("/proc/net", name).read_text(errors="replace")
+    return ""
 
 
 def first_free(domains: Sequence[int]) -> int:
-    """The first of these ROS domains in which no graph runs; where one runs in each, the first."""
-    taken = marked_domains()
+    """The first of these ROS domains that nobody uses here; where all are used, the first."""
+    taken = domains_in_use()
     return next((domain for domain in domains if domain not in taken), domains[0])
 
 

@@ -31,6 +31,6 @@ def test_a_demo_ends_with_what_to_try_next(found, tmp_path, monkeypatch, capsys)
 
 def test_a_demo_runs_where_no_graph_does(monkeypatch):
     everywhere_else = frozenset(range(1, demo.DOMAINS + 1)) - {7}
-    monkeypatch.setattr(one_graph, "marked_domains", lambda: everywhere_else)
+    monkeypatch.setattr(one_graph, "domains_in_use", lambda: everywhere_else)
     monkeypatch.setattr(demo.os, "getpid", lambda: 12)
     assert demo._free_domain() == 7
