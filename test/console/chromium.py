@@ -145,7 +145,7 @@ class Tab:
         self._await_page()
 
     def reload(self):
-        """The same page anew, once it hears what is pressed."""
+        """The same page again, once it hears what is pressed."""
         self.value("window.left = true")
         self.call("Page.reload")
         self._await_page()
