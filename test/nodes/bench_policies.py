@@ -212,6 +212,10 @@ class Started:
         except GraphError as error:
             raise AssertionError(f"{error}; the policy said:\n{self.said()}") from error
 
+    def wait_for_words(self, words):
+        """Wait until the node has said them: what it publishes of the same may be heard before."""
+        self.wait(f"the words {words!r}", lambda: words in self.said())
+
     def wait_for_status(self, text, item="inference"):
         full = f"{self.name}: {item}"
         said = self.graph.seen.messages

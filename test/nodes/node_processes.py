@@ -126,6 +126,10 @@ class Running:
     def said(self):
         return self._log.read_text()
 
+    def wait_for_words(self, words, timeout_s=120.0):
+        """Wait until a node has said them: what it publishes of the same may be heard before."""
+        self.wait(f"the words {words!r}", lambda: words in self.said(), timeout_s)
+
 
 def until_taken(ask):
     """Ask until it is not refused; its answer. For what a stream that lags for a moment hinders."""

@@ -171,7 +171,7 @@ servo_bus.ServoBus = Another
 
         bus.wait("a refusal", refused)
         assert "following" not in bus.seen.messages()["servo_bus: bus"]
-        assert "so the clock of its sender's computer is ahead" in bus.said()
+        bus.wait_for_words("so the clock of its sender's computer is ahead")
 
 
 @pytest.mark.thorough

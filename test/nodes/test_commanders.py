@@ -71,4 +71,4 @@ def test_a_driver_reports_who_is_not_expected_to_command_it(tmp_path):
         stranger.create_publisher(JointState, "joint_commands", 1)
         bus.wait_for_status("servo_bus: bus", "not expected to command it: /stranger")
         assert bus.seen.status()["servo_bus: bus"]["codes"] == "arm.commander-unexpected"
-        assert "/stranger may command this arm, and is not one of commanders: /test" in bus.said()
+        bus.wait_for_words("/stranger may command this arm, and is not one of commanders: /test")

@@ -203,7 +203,7 @@ def test_commands_in_degrees_are_refused_with_the_unit_and_an_excess_is_reported
     before = goals(bench)
     bus.director.command(["gripper"], [45.0])
     bus.wait("a refusal", lambda: refused(bus) > 0)
-    assert "positions are radians; 45 for gripper looks like degrees" in bus.said()
+    bus.wait_for_words("positions are radians; 45 for gripper looks like degrees")
     assert goals(bench) == before
     bus.director.command(["gripper"], [bus.seen.latest("joint_states")[5]])
 

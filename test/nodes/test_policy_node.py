@@ -126,7 +126,7 @@ def test_a_policy_that_does_not_fit_the_frames_sends_nothing(bench, tmp_path):
         with pytest.raises(GraphError, match="does not fit"):
             bench.graph.director.set("wide/set_running", True)
         assert policy.chunks() == []
-        assert "ERROR" in policy.said()
+        policy.wait_for_words("ERROR")
 
 
 def test_a_policy_that_answers_to_nothing_sends_nothing(bench, saved, tmp_path):
@@ -139,7 +139,7 @@ def test_a_policy_that_answers_to_nothing_sends_nothing(bench, saved, tmp_path):
         policy.wait_for_status("answers to the live robot")
         assert policy.values()["state"] == "refused"
         assert policy.chunks() == []
-        assert "[policy.actions-constant]" in policy.said()
+        policy.wait_for_words("[policy.actions-constant]")
 
 
 def test_a_torn_checkpoint_ends_the_policy_and_not_the_graph(bench, saved, tmp_path):
@@ -172,7 +172,7 @@ def test_smolvla_of_the_hub_drives_by_words_and_by_its_seed(bench, tmp_path):
         policy.follows()
         policy.wait_for_status("running")
         assert policy.values()["strategy"] == "rtc"
-        assert "needs a task text" in policy.said()
+        policy.wait_for_words("needs a task text")
         tell(policy, "lift the cube")
         chunks = policy.chunks()
         policy.reset()

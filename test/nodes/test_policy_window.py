@@ -142,7 +142,7 @@ def test_windows_are_consecutive_frames_and_a_gap_begins_them_again(bench, tmp_p
         for row in spacings:
             assert list(row) == sorted(row), "what is repeated is the first"
         assert restarts(policy, tmp_path) > 5
-        assert "frames are missing: the policy reads 3 observations" in policy.said()
+        policy.wait_for_words("frames are missing: the policy reads 3 observations")
 
         orders.write_text("")
         count = len(read(tmp_path))

@@ -52,7 +52,7 @@ def test_a_kill_in_an_episode_costs_nothing_that_was_recorded(bench, tmp_path):
     assert dataset.images(0, "front").shape == (episode.length, 48, 64, 3)
     with bench.record(root) as graph:
         ready(graph)
-        assert "recovered" in graph.said()
+        graph.wait_for_words("recovered")
         record_frames(graph, 10)
         graph.director.trigger("recorder/stop_recording")
     _, killed, _ = Dataset(root).episodes
