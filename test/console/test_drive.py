@@ -26,9 +26,10 @@ from armlet.client.driving import (
 from armlet.client.sight import Heard as SightHeard
 from armlet.client.sight import Positions, Status, sight
 from armlet.console.drive import plots, tables
-from armlet.console.drive.checkpoints import CheckpointsError, Facts, Listed, Shelf
+from armlet.console.drive.checkpoints import Facts, Listed, Shelf
 from armlet.console.drive.fits import Fit, Fits, Order, Standing, arguments, result
 from armlet.console.drive.workbench import Workbench
+from armlet.console.review.library import LibraryError
 from armlet.console.words import Language, Words
 from armlet.contract import Contract
 from armlet.contract.provenance import Provenance
@@ -340,7 +341,7 @@ def test_a_damaged_one_is_in_the_list_and_hides_no_other(tmp_path, name, content
 
 
 def test_what_is_no_folder_is_said(tmp_path):
-    with pytest.raises(CheckpointsError, match="found nothing"):
+    with pytest.raises(LibraryError, match="found nothing"):
         Shelf([tmp_path / "none"])
     assert "found nothing" in Workbench.of([tmp_path / "none"]).problem
 

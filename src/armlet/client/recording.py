@@ -212,6 +212,8 @@ class RecordGraph:
         self._node.create_timer(_SIDES_S, self._find_sides, clock=steady)
         self._series = Series()
         self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
+        # By key, of those after which the arm moves, the node that is asked.
+        self._moving = dict.fromkeys(_LEADS, "teleop")
         self._actions: dict[str, Callable[[], object]] = {
             " ": self._start_or_stop,
             START: lambda: self._record(True),
@@ -465,8 +467,9 @@ class RecordGraph:
     def _serve_keys(self) -> None:
         while not self._ending.is_set():
             key, self._stops_before = self._pressed.get()
-            if key in _LEADS and self._stops != self._stops_before:
-                self._answer(Line("teleop", "not done: the stop key came after it", "bad"))
+            if key in self._moving and self._stops != self._stops_before:
+                said = "not done: the stop key came after it"
+                self._answer(Line(self._moving[key], said, "bad"))
             elif key in self._actions:
                 self._actions[key]()
 

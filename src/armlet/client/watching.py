@@ -33,7 +33,7 @@ from armlet.robots.joints import in_namespace
 from .driving import Ask, Driving, Measured, driving, followers, policy_node
 from .driving_watch import DrivingWatch
 from .hand_trials import HandTrials
-from .recording import _ENGAGE, _LEVELS, Line, RecordGraph
+from .recording import _ENGAGE, _LEVELS, RecordGraph
 from .sight import Heard, Positions, Sight, Status, drivers, limits_of, sight, topic_of
 
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -129,6 +129,7 @@ class WatchedGraph(RecordGraph):
         self._driving_s = self._drove_s = float("-inf")
         self._drove = Driving()
         super().__init__(namespace, "console")
+        self._moving |= {Ask.RUN: _POLICY, Ask.TAKE_OVER: "teleop"}
         self._actions |= {
             Ask.RUN: lambda: self._set_running(True),
             Ask.PAUSE: lambda: self._set_running(False),
@@ -238,8 +239,7 @@ class WatchedGraph(RecordGraph):
 
     def _set_running(self, running: bool) -> None:
         """The policy begins a new episode, or is paused and the arm holds."""
-        if not running or not self._came_after_a_stop(_POLICY):
-            self._switch(self._policy_service(), running)
+        self._switch(self._policy_service(), running)
 
     def _policy_service(self) -> str:
         with self._watch_lock:
@@ -251,8 +251,7 @@ class WatchedGraph(RecordGraph):
 
     def _take_over(self) -> None:
         """Each leader of this graph moves its follower, as with `e` of the session."""
-        if not self._came_after_a_stop("teleop"):
-            self._engage_all(True)
+        self._engage_all(True)
 
     def _give_back(self) -> None:
         """What leaders and joysticks have goes to whoever commands next."""
@@ -273,13 +272,6 @@ class WatchedGraph(RecordGraph):
             self._add_clients(side, ((Trigger, _HAND_BACK),))
         with self._watch_lock:
             return status_name(in_namespace(side, "jog"), JOYSTICK) in self._all
-
-    def _came_after_a_stop(self, node: str) -> bool:
-        """Whether the stop key came after what was asked for: then the arm is not to move."""
-        after = self._stops != self._stops_before
-        if after:
-            self._answer(Line(node, "not done: the stop key came after it", "bad"))
-        return after
 
     # --- in the graph's thread --------------------------------------------------------------
 

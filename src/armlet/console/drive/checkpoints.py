@@ -5,31 +5,27 @@ Only documents are read here, nothing is loaded: whether one can be used, and fi
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from armlet.console.review.library import Library, Place
 from armlet.contract import FILE_NAME, Contract, ContractError
 from armlet.contract import load as load_contract
-from armlet.files import FileError, printable, read_json, read_text, resolved
+from armlet.files import FileError, printable, read_json, read_text
 
 # LeRobot trains into OWNER/NAME/checkpoints/STEP/pretrained_model.
 _DEEPEST = 5
-_MOST_FOLDERS, MOST_CHECKPOINTS = 20_000, 200
+MOST_CHECKPOINTS = 200
 _CONFIG, _CARD = "config.json", "README.md"
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 _LARGEST_CARD = 256 << 10
 _MARK = "---"
 _CAMERA = "observation.images."
 _MOST_TASKS, _LONGEST = 5, 200
-
-
-class CheckpointsError(Exception):
-    """A folder, or a checkpoint, that is not shown; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -70,39 +66,19 @@ class Shelf:
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Raises CheckpointsError for what is no folder."""
-        for folder in folders:
-            if not folder.is_dir():
-                raise CheckpointsError(
-                    f"{printable(folder)}: expected a folder of checkpoints, found "
-                    f"{'a file' if folder.exists() else 'nothing'}; name another"
-                )
-        self._folders = tuple(resolved(folder) for folder in folders)
+        """Raises LibraryError for what is no folder."""
+        self._found = Library(
+            folders,
+            kind="checkpoint",
+            is_one=_is_checkpoint,
+            deepest=_DEEPEST,
+            most=MOST_CHECKPOINTS,
+        )
 
     def listed(self) -> tuple[tuple[Listed, ...], bool]:
         """All of them, and whether all folders were looked through."""
-        found: list[Listed] = []
-        looked_at = 0
-        for number, folder in enumerate(self._folders):
-            for place in _places(folder):
-                looked_at += 1
-                if looked_at > _MOST_FOLDERS or len(found) >= MOST_CHECKPOINTS:
-                    return tuple(found), False
-                if _is_checkpoint(place):
-                    found.append(_listed(number, folder, place))
-        return tuple(found), True
-
-
-def _places(folder: Path) -> Iterator[Path]:
-    """Folders that may be checkpoints, in order; nothing hidden, nothing inside of one."""
-    top = len(folder.parts)
-    for name, folders, _ in os.walk(folder):
-        place = Path(name)
-        yield place
-        if _is_checkpoint(place) or len(place.parts) - top >= _DEEPEST:
-            folders.clear()
-        else:
-            folders[:] = sorted(each for each in folders if not each.startswith("."))
+        found = self._found.look()
+        return tuple(_listed(place) for place in found.places), found.whole
 
 
 def _is_checkpoint(place: Path) -> bool:
@@ -110,14 +86,12 @@ def _is_checkpoint(place: Path) -> bool:
     return weights and (place / _CONFIG).is_file()
 
 
-def _listed(number: int, folder: Path, place: Path) -> Listed:
-    relative = place.relative_to(folder).as_posix()
-    name = printable(folder.name if relative == "." else relative, _LONGEST)
-    key = f"{number}/{relative}"
+def _listed(place: Place) -> Listed:
+    key, name, root = place.key, place.name, place.root
     try:
-        return Listed(key, name, place, facts_of(place))
+        return Listed(key, name, root, facts_of(root))
     except (FileError, ContractError, OSError, ValueError) as error:
-        return Listed(key, name, place, problem=printable(error, 1000))
+        return Listed(key, name, root, problem=printable(error, 1000))
 
 
 def facts_of(place: Path) -> Facts:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checkpoints import CheckpointsError, Listed, Shelf
+from armlet.console.review.library import LibraryError
+
+from .checkpoints import Listed, Shelf
 from .fits import SETTINGS, Fits, Order, arguments
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Workbench:
         """Of the folders that were named; those that are none are its problem."""
         try:
             return cls(Shelf(folders))
-        except CheckpointsError as error:
+        except LibraryError as error:
             return cls(Shelf(()), problem=str(error))
 
     def check(self, one: Listed, graph: Graph, policy: str) -> None:

@@ -68,7 +68,8 @@ class Library:
     Args:
         folders: those that were named.
         recorded: a dataset that a graph records, shown as soon as it is there.
-        kind, is_one: what is looked for, where that is something else than datasets.
+        kind, is_one, deepest, most: what is looked for, how many folders down, and how many at the
+            most, where that is something else than datasets.
 
     Raises LibraryError for what is no folder.
     """
@@ -79,8 +80,11 @@ class Library:
         recorded: Path | None = None,
         kind: str = "dataset",
         is_one: Callable[[Path], bool] | None = None,
+        deepest: int = _DEEPEST,
+        most: int = MOST_DATASETS,
     ):
         self._kind, self._is_one = kind, is_one or _is_dataset
+        self._deepest, self._most = deepest, most
         self._folders: list[Path] = [] if recorded is None else [resolved(recorded)]
         for folder in folders:
             try:
@@ -113,12 +117,12 @@ class Library:
         whole = True
         unread: list[OSError] = []
         for number, folder in enumerate(self._folders):
-            for root in _roots(folder, self._is_one, unread):
+            for root, is_one in _roots(folder, self._is_one, self._deepest, unread):
                 looked_at += 1
-                if looked_at > _MOST_FOLDERS or len(places) >= MOST_DATASETS:
+                if looked_at > _MOST_FOLDERS or len(places) >= self._most:
                     whole = False
                     break
-                if self._is_one(root):
+                if is_one:
                     places.append(_place(number, folder, root))
         with self._lock:
             self._places = {place.key: place for place in places}
@@ -183,8 +187,10 @@ class Library:
             return False
 
 
-def _roots(folder: Path, is_one: Callable[[Path], bool], unread: list[OSError]) -> Iterator[Path]:
-    """Folders that may be datasets, in order; nothing hidden, nothing inside of a dataset.
+def _roots(
+    folder: Path, is_one: Callable[[Path], bool], deepest: int, unread: list[OSError]
+) -> Iterator[tuple[Path, bool]]:
+    """Folders, in order, and whether each is one; nothing hidden, nothing inside of one.
 
     unread: gets the errors of those that are not for this person to read, and are left out.
     """
@@ -202,8 +208,8 @@ def _roots(folder: Path, is_one: Callable[[Path], bool], unread: list[OSError]) 
             note(error)
             folders.clear()
             continue
-        yield root
-        if found or len(root.parts) - top >= _DEEPEST:
+        yield root, found
+        if found or len(root.parts) - top >= deepest:
             folders.clear()
         else:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
